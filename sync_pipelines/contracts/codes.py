@@ -1,0 +1,73 @@
+"""The closed lists of codes users meet: why a file failed, why a record was refused, what was forgiven.
+
+Each code has one sentence for users; `docs/codes.md` is held against these lists by a test.
+Does not belong here: where the codes are raised.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+FILE_CODES: Final[dict[str, str]] = {
+    "empty_file": "The file has no byte at all; an export without records is `[]` or a header line.",
+    "bad_compression": "The compressed file is cut off or damaged.",
+    "bad_encoding": "The bytes are not the promised encoding (UTF-8 unless `encoding` says otherwise).",
+    "not_json": "The file is not JSON where JSON was expected.",
+    "wrong_envelope": "The JSON is neither records, nor a documented body, nor a request log of this stream.",
+    "bad_header": "The header line is unusable: a column name is missing or stands twice.",
+    "bad_sheet": "The Excel or Parquet file is damaged.",
+    "column_unknown": "A column named in `columns` is not in the file.",
+    "format_unknown": "The file's extension is none of the formats read, and the source names no `format`.",
+    "tenant_invalid": "The tenant's folder is not named as this partner names its tenants.",
+    "tenant_unknown": "The tenant is not among those listed in `sources.yaml`.",
+    "date_out_of_range": "The export's date is before `SYNC_FIRST_DATE` or after tomorrow.",
+    "file_vanished": "The file was listed but is no longer there.",
+    "storage_full": "The disk of the archive is full.",
+    "storage_unwritable": "The archive can't be written.",
+}
+
+REJECT_CODES: Final[dict[str, str]] = {
+    "not_json": "The line is no whole JSON value.",
+    "line_too_long": "One line is larger than 64 MB.",
+    "too_many_cells": "The row has more cells than the header.",
+    "nesting_too_deep": "The record is nested deeper than 200 levels.",
+    "not_an_object": "A record, or a field that holds an object, is something else.",
+    "key_missing": "The record has no key, or an empty one.",
+    "required": "A required field is absent or null.",
+    "too_long": "A text is longer than the partner allows.",
+    "not_text": "A text field holds something that is not text.",
+    "invalid_text": "A text is not valid Unicode.",
+    "nul_character": "A text holds a NUL character, which is never stripped.",
+    "scientific_notation": "A key is written as a number with an exponent, so its digits are lost.",
+    "not_a_number": "A number field holds something that is not a number.",
+    "not_an_integer": "An integer field holds a fraction.",
+    "not_finite": "A number is NaN or infinite.",
+    "out_of_range": "A number or a time does not fit.",
+    "not_a_boolean": "A yes/no field holds something else.",
+    "not_a_date": "A time is not ISO 8601, nor in the source's `date_format`.",
+    "not_a_list": "A field that holds a list is something else.",
+    "currency_unknown": "The currency is no ISO 4217 code.",
+    "field_conflict": "One field stands twice with different values.",
+    "key_mismatch": "A line names another record than the one it is in.",
+    "log_time_invalid": "The request log's `at` is missing or no time.",
+    "date_out_of_range": "The record's own time is before `SYNC_FIRST_DATE` or after tomorrow.",
+    "route_unknown": "The request log names an endpoint that does not write here.",
+    "tenant_mismatch": "The request names another tenant than its folder.",
+    "invalid": "The value breaks the partner's contract.",
+}
+
+LENIENCY_CODES: Final[dict[str, str]] = {
+    "coerced_number_to_text": "A number stood where text is asked; its digits were taken.",
+    "coerced_date_to_text": "A date cell stood where text is asked; it was taken as ISO 8601.",
+    "coerced_boolean_to_text": "A true/false cell stood where text is asked.",
+    "dropped_zero_decimals": "An integral number was written with decimals (`6.0`).",
+    "number_from_text": "A number was written as text.",
+    "rounded": "A number had more decimals than are kept; it was rounded half up.",
+    "boolean_from_text": "A yes/no was written as text or as 1/0.",
+    "trimmed_text": "White space around a value was removed.",
+    "upper_cased_code": "A code was not in capitals.",
+    "customer_identifier_absent": "The order has no customer identifier; it is loaded without a customer.",
+    "line_conflict": "Lines of one order disagree on an order field; the last non-empty value won.",
+}
+
+ALL_CODES: Final = {**FILE_CODES, **REJECT_CODES, **LENIENCY_CODES}

@@ -1,0 +1,113 @@
+"""A contract: which fields a partner's record has and what each may hold.
+
+A contract is a pydantic model. Attribute names are the columns of the table; aliases are the partner page's own
+spelling, which error paths use too (X14). A field's default says nothing: whether it was sent is what counts (X1).
+
+Belongs here: the base class, and what can be read off a contract. Does not belong here: field types (`fields`).
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Contract(BaseModel):
+    """Base of every record and every nested object of one.
+
+    Attributes:
+        derived: columns computed from others, set together with them: column -> function of the values.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore", populate_by_name=False, arbitrary_types_allowed=True, protected_namespaces=()
+    )
+
+    derived: ClassVar[Mapping[str, tuple[str, Any]]] = {}
+
+
+def folded(name: str) -> str:
+    """A field name as it is matched: without case and underscores (X3)."""
+    return name.replace("_", "").lower()
+
+
+@dataclass(frozen=True)
+class FieldShape:
+    """One field of a contract as the reader of records needs it.
+
+    Attributes:
+        column: attribute and column name.
+        alias: the partner page's spelling.
+        children: the shape of the objects in it, for a list of contracts.
+        annotation: the bare type without null.
+    """
+
+    column: str
+    alias: str
+    annotation: Any
+    metadata: tuple[Any, ...]
+    children: Shape | None = None
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The fields of a contract by folded name, for matching names and naming paths."""
+
+    contract: type[Contract]
+    fields: tuple[FieldShape, ...]
+    aliases: frozenset[str]
+    by_folded: Mapping[str, FieldShape]
+
+    @property
+    def nested(self) -> tuple[FieldShape, ...]:
+        """The fields that hold lists of objects."""
+        return tuple(f for f in self.fields if f.children is not None)
+
+    @property
+    def scalars(self) -> tuple[FieldShape, ...]:
+        """The fields that are columns of the record's own row."""
+        return tuple(f for f in self.fields if f.children is None)
+
+    def column_of(self, alias: str) -> str | None:
+        """The column of a field by any spelling of its name."""
+        found = self.by_folded.get(folded(alias))
+        return found.column if found else None
+
+
+@cache
+def shape_of(contract: type[Contract]) -> Shape:
+    """The shape of a contract; computed once."""
+    fields = tuple(_field_shape(name, info) for name, info in contract.model_fields.items())
+    return Shape(
+        contract=contract,
+        fields=fields,
+        aliases=frozenset(f.alias for f in fields),
+        by_folded={folded(f.alias): f for f in fields},
+    )
+
+
+def _field_shape(name: str, info: Any) -> FieldShape:
+    annotation = _without_null(info.annotation)
+    metadata = tuple(info.metadata)
+    if get_origin(annotation) is not None and hasattr(annotation, "__metadata__"):
+        metadata += annotation.__metadata__
+        annotation = get_args(annotation)[0]
+    children = None
+    if get_origin(annotation) is list:
+        item = get_args(annotation)[0]
+        if isinstance(item, type) and issubclass(item, Contract):
+            children = shape_of(item)
+    return FieldShape(name, info.alias or name, annotation, metadata, children)
+
+
+def _without_null(annotation: Any) -> Any:
+    if get_origin(annotation) in (Union, types.UnionType):
+        parts = [part for part in get_args(annotation) if part is not type(None)]
+        if len(parts) == 1:
+            return parts[0]
+    return annotation

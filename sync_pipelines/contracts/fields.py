@@ -1,0 +1,314 @@
+"""The field types contracts are made of, each with what it forgives.
+
+A contract is validated twice at most. The exact pass (pydantic's strict mode) knows only values that already have
+their type and runs in pydantic's core; a record that fails it goes through the lenient pass, where each type
+first mends what the rules allow and counts that (X8). Both passes share one contract.
+
+Belongs here: types any partner may use. Does not belong here: which field has which type (`partners`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from decimal import ROUND_HALF_UP, Decimal, localcontext
+from functools import cache
+from typing import Annotated, Any, Final, cast
+
+from pydantic import Field, GetCoreSchemaHandler, StringConstraints
+from pydantic_core import CoreSchema, core_schema
+
+from sync_pipelines.contracts.reading import Reading, refuse
+from sync_pipelines.exports.raw import Cell, NotFinite, Scientific
+
+# pydantic's regex engine and str.strip() differ on what is white space, so both get this list.
+WHITE_SPACE: Final = (
+    " \t\n\r\x0b\x0c\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+_NO_NUL: Final = r"^[^\x00]*$"
+_KEY: Final = rf"^[^\x00{WHITE_SPACE}]([^\x00]*[^\x00{WHITE_SPACE}])?$"
+_ISO_TIME: Final = re.compile(r"\d{4}-?\d\d-?\d\d([T ]\d\d.*)?", re.DOTALL)
+_INTEGER_LIMIT: Final = 2**63
+_MONEY_PLACES: Final = Decimal("0.0001")
+_MONEY_LIMIT: Final = Decimal(10) ** 14
+
+Mend = Callable[[Any, Reading], Any]
+
+
+class Lenient:
+    """Annotation: what to do with a value before the exact type sees it, in the lenient pass only."""
+
+    def __init__(self, mend: Mend) -> None:
+        self._mend = mend
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        exact = handler(source)
+
+        def mend(value: Any, info: core_schema.ValidationInfo) -> Any:
+            return self._mend(value, cast(Reading, info.context))
+
+        lenient = core_schema.with_info_before_validator_function(mend, exact)
+        return core_schema.lax_or_strict_schema(lax_schema=lenient, strict_schema=exact)
+
+
+class Exact:
+    """Annotation: a function that takes a finished value as it is and mends any other, in both passes.
+
+    For types whose exact form pydantic's core can't tell cheaply: money and instants.
+    """
+
+    def __init__(self, read: Mend, json_schema: dict[str, Any]) -> None:
+        self._read = read
+        self._json_schema = json_schema
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def read(value: Any, info: core_schema.ValidationInfo) -> Any:
+            return self._read(value, cast(Reading, info.context))
+
+        return core_schema.with_info_plain_validator_function(read)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: Any) -> dict[str, Any]:
+        return self._json_schema
+
+
+def _text_of_number(value: int | Decimal, reading: Reading) -> str:
+    if isinstance(value, Scientific):
+        raise refuse("scientific_notation", f"{value.text} is written with an exponent, so its digits are lost")
+    reading.forgive("coerced_number_to_text")
+    text = str(value) if isinstance(value, int) else format(value, "f")
+    return _without_zero_decimals(text, reading)
+
+
+def _without_zero_decimals(text: str, reading: Reading) -> str:
+    whole, point, decimals = text.partition(".")
+    if point and decimals and not decimals.strip("0") and whole.lstrip("-").isdecimal():
+        reading.forgive("dropped_zero_decimals")
+        return whole
+    return text
+
+
+def read_text(value: Any, reading: Reading) -> Any:
+    """Text as it stands; a number is taken as its digits, a date as ISO 8601, each counted (X2)."""
+    match value:
+        case str():
+            return str(value)
+        case bool():
+            if not reading.flat:
+                raise refuse("not_text")
+            reading.forgive("coerced_boolean_to_text")
+            return str(value).lower()
+        case int() | Decimal():
+            return _text_of_number(value, reading)
+        case datetime() | date():
+            reading.forgive("coerced_date_to_text")
+            return value.isoformat()
+        case NotFinite():
+            raise refuse("not_finite", f"{value.text} is no text")
+        case None:
+            return None
+        case _:
+            raise refuse("not_text")
+
+
+def read_key(value: Any, reading: Reading) -> Any:
+    """A key or reference: text, trimmed; an integral decimal in a cell loses its zeros, counted (X2)."""
+    text = read_text(value, reading)
+    if text is None:
+        return None
+    text = text.strip(WHITE_SPACE)
+    if isinstance(value, Cell):
+        text = _without_zero_decimals(text, reading)
+    if not text:
+        raise refuse("key_missing")
+    return text
+
+
+def number_from_text(text: str, reading: Reading) -> Decimal:
+    """The number a text is, in the source's decimal notation; counted unless it is a cell (X9)."""
+    plain = text.strip(WHITE_SPACE)
+    if plain != text:
+        reading.forgive("trimmed_text")
+    if plain.lower().lstrip("+-") in ("nan", "inf", "infinity"):
+        raise refuse("not_finite", f"{plain} is not a number that can be kept")
+    notation = plain.replace(",", ".") if reading.decimal == "," and "." not in plain else plain
+    if not re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", notation, re.ASCII):
+        raise refuse("not_a_number", f"{plain[:80]!r} is not a number")
+    if not isinstance(text, Cell):
+        reading.forgive("number_from_text")
+    return Decimal(notation)
+
+
+def read_number(value: Any, reading: Reading) -> Decimal:
+    """A finite number, exact to the digit, from the text of the export (X9)."""
+    match value:
+        case bool():
+            raise refuse("not_a_number", "true/false is not a number")
+        case Decimal():
+            if not value.is_finite():
+                raise refuse("out_of_range", f"{_shown(value)} does not fit")
+            return Decimal(value)
+        case int():
+            return Decimal(value)
+        case str():
+            return number_from_text(value, reading)
+        case NotFinite():
+            raise refuse("not_finite", f"{value.text} is not a number that can be kept")
+        case None:
+            raise refuse("required", "null is not a number")
+        case _:
+            raise refuse("not_a_number")
+
+
+def read_integer(value: Any, reading: Reading) -> int:
+    """A 64-bit integer; `6.0` is 6, counted; `1.5` is refused (X9)."""
+    if type(value) is int:
+        number = value
+    else:
+        exact = read_number(value, reading)
+        if exact.adjusted() > 18:
+            raise refuse("out_of_range", f"{_shown(value)} does not fit")
+        if exact != exact.to_integral_value():
+            raise refuse("not_an_integer", f"{_shown(value)} is not an integer")
+        if _has_decimals(exact) or isinstance(value, Scientific):
+            reading.forgive("dropped_zero_decimals")
+        number = int(exact)
+    if not -_INTEGER_LIMIT <= number < _INTEGER_LIMIT:
+        raise refuse("out_of_range", f"{_shown(number)} does not fit")
+    return number
+
+
+def _has_decimals(number: Decimal) -> bool:
+    exponent = number.as_tuple().exponent
+    return isinstance(exponent, int) and exponent < 0
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else text[:40] + "…"
+
+
+def read_money(value: Any, reading: Reading) -> Decimal:
+    """An amount as NUMERIC(18,4): further decimals are rounded half up, counted unless zeros (X9)."""
+    number = value if type(value) is Decimal else read_number(value, reading)
+    if number.adjusted() > 15:
+        raise refuse("out_of_range", f"{_shown(value)} does not fit NUMERIC(18,4)")
+    if number.as_tuple().exponent < -4:  # type: ignore[operator]
+        number = _rounded(number, _MONEY_PLACES, reading)
+    if not -_MONEY_LIMIT < number < _MONEY_LIMIT:
+        raise refuse("out_of_range", f"{_shown(value)} does not fit NUMERIC(18,4)")
+    return number
+
+
+def _rounded(number: Decimal, places: Decimal, reading: Reading) -> Decimal:
+    with localcontext(prec=60):
+        rounded = number.quantize(places, rounding=ROUND_HALF_UP)
+    if rounded != number:
+        reading.forgive("rounded")
+    return rounded
+
+
+def read_flag(value: Any, reading: Reading) -> Any:
+    """A boolean; text and 1/0 are read too, counted (X10)."""
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, (int, Decimal)) and value in (0, 1):
+        reading.forgive("boolean_from_text")
+        return bool(value)
+    if isinstance(value, str):
+        flag = _FLAGS.get(value.strip(WHITE_SPACE).lower())
+        if flag is not None:
+            reading.forgive("boolean_from_text")
+            return flag
+    raise refuse("not_a_boolean", f"{_shown(value)!r} is neither yes nor no")
+
+
+_FLAGS: Final = {
+    **dict.fromkeys(("true", "1", "yes", "si", "sí", "1.0"), True),
+    **dict.fromkeys(("false", "0", "no", "0.0"), False),
+}
+
+
+def read_instant(value: Any, reading: Reading) -> datetime:
+    """A moment in UTC from ISO 8601 or the source's `date_format`; without a zone it is the source's (X10)."""
+    if type(value) is str or isinstance(value, Cell):
+        moment = _moment_from_text(value, reading)
+    elif isinstance(value, datetime):
+        moment = value
+    elif isinstance(value, date):
+        moment = datetime(value.year, value.month, value.day)
+    else:
+        raise refuse("not_a_date", f"{_shown(value)} is no time in ISO 8601")
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=reading.timezone)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise refuse("out_of_range", f"{_shown(value)} is out of the calendar's range") from None
+
+
+def _moment_from_text(text: str, reading: Reading) -> datetime:
+    try:
+        if reading.date_format is not None:
+            return datetime.strptime(text, reading.date_format)
+        if _ISO_TIME.fullmatch(text):
+            return datetime.fromisoformat(text)
+        plain = text.strip(WHITE_SPACE)
+        if plain != text and _ISO_TIME.fullmatch(plain):
+            reading.forgive("trimmed_text")
+            return datetime.fromisoformat(plain)
+    except ValueError:
+        pass
+    wanted = f"in the format {reading.date_format}" if reading.date_format else "in ISO 8601"
+    raise refuse("not_a_date", f"{_shown(text)!r} is no time {wanted}")
+
+
+@cache
+def known_currencies() -> frozenset[str]:
+    """The ISO 4217 codes, those withdrawn included: exports reach back years (O2)."""
+    from babel.numbers import list_currencies
+
+    return frozenset(list_currencies())
+
+
+def read_currency(value: Any, reading: Reading) -> str:
+    """An ISO 4217 code; lower case is raised, counted; an unknown code is refused (O2, T3)."""
+    if type(value) is str and value in known_currencies():
+        return value
+    text = read_text(value, reading)
+    if text is None:
+        raise refuse("required", "null is not a currency")
+    text = str(text)
+    code = text.strip(WHITE_SPACE).upper()
+    if code not in known_currencies():
+        raise refuse("currency_unknown", f"{_shown(text)!r} is no ISO 4217 code")
+    if code != text:
+        reading.forgive("upper_cased_code" if text.strip(WHITE_SPACE) != code else "trimmed_text")
+    return code
+
+
+_NUMBER: Final = {"type": "number"}
+
+Text = Annotated[str, StringConstraints(strict=True, pattern=_NO_NUL), Lenient(read_text)]
+"""Text of any length without NUL."""
+Text50 = Annotated[str, StringConstraints(strict=True, pattern=_NO_NUL, max_length=50), Lenient(read_text)]
+"""Text of at most 50 characters."""
+Key = Annotated[str, StringConstraints(strict=True, pattern=_KEY), Lenient(read_key)]
+"""A key or reference: trimmed, never empty (X2)."""
+Key100 = Annotated[str, StringConstraints(strict=True, pattern=_KEY, max_length=100), Lenient(read_key)]
+"""A key of at most 100 characters."""
+Count = Annotated[
+    int,
+    Field(strict=True, ge=-_INTEGER_LIMIT, lt=_INTEGER_LIMIT),
+    Lenient(lambda v, r: None if v is None else read_integer(v, r)),
+]
+"""A 64-bit integer."""
+Money = Annotated[Decimal, Exact(read_money, _NUMBER)]
+"""An amount, NUMERIC(18,4)."""
+Flag = Annotated[bool, Field(strict=True), Lenient(read_flag)]
+"""A boolean."""
+Instant = Annotated[datetime, Exact(read_instant, {"type": "string", "format": "date-time"})]
+"""A moment, UTC."""
+Currency = Annotated[str, Exact(read_currency, {"type": "string", "pattern": "^[A-Z]{3}$"})]
+"""An ISO 4217 code."""

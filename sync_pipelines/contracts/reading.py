@@ -1,0 +1,47 @@
+"""What one record is read under: the source's conventions, and the leniencies it needed.
+
+Belongs here: the context that field types consult and report to. Does not belong here: the field types.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+from typing import Literal
+
+from pydantic_core import PydanticCustomError
+
+from sync_pipelines.contracts.codes import LENIENCY_CODES, REJECT_CODES
+
+
+@dataclass(slots=True)
+class Reading:
+    """Conventions of a source, handed to every field type as pydantic's validation context.
+
+    Attributes:
+        decimal: the decimal separator of numbers written as text.
+        date_format: a `strptime` format for times that are not ISO 8601, or None.
+        timezone: the zone of times written without one (X10).
+        strict: a leniency is a reject (X8).
+        flat: the record comes from cells, where a number is always written as text and no leniency.
+        leniencies: code -> how often, for the record being read.
+    """
+
+    decimal: Literal[".", ","] = "."
+    date_format: str | None = None
+    timezone: tzinfo = UTC
+    strict: bool = False
+    flat: bool = False
+    leniencies: Counter[str] = field(default_factory=Counter)
+
+    def forgive(self, code: str) -> None:
+        """Counts a leniency, or refuses the record where the source is strict (X8)."""
+        if self.strict:
+            raise PydanticCustomError(code, "{sentence}", {"sentence": LENIENCY_CODES[code]})
+        self.leniencies[code] += 1
+
+
+def refuse(code: str, detail: str = "") -> PydanticCustomError:
+    """The error a field type raises: a reject code with its sentence, or with a more exact `detail`."""
+    return PydanticCustomError(code, "{sentence}", {"sentence": detail or REJECT_CODES[code]})

@@ -1,0 +1,189 @@
+"""A stream: everything the engine needs to know of one partner's kind of export, as a declaration.
+
+Belongs here: the shape of those declarations. Does not belong here: any partner's (`partners`), how a
+declaration is carried out (`normalize`, `upsert`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from sync_pipelines.contracts.contract import Contract, Shape, shape_of
+
+Operation = Literal["upsert", "delete"]
+"""What a record asks for: `upsert` writes the fields it has, `delete` leaves a tombstone."""
+
+
+class _EffectiveTime:
+    """Marker: the default is the record's effective time (O3)."""
+
+    def __repr__(self) -> str:
+        return "EFFECTIVE_TIME"
+
+
+EFFECTIVE_TIME: Final = _EffectiveTime()
+
+
+class Identity(NamedTuple):
+    """Which row of another stream's table a reference means."""
+
+    partner: str
+    tenant: str
+    external_id: str
+
+
+@dataclass(frozen=True)
+class Default:
+    """A value a new row gets where the record has no such field (O3); listed in `defaulted_fields`."""
+
+    column: str
+    value: Any
+
+
+@dataclass(frozen=True)
+class Children:
+    """Rows of a child table that a list in the record makes.
+
+    Attributes:
+        column: the contract's attribute that holds the list.
+        table: the child table.
+        parent: its column that holds the parent's id.
+        number: its column that holds the line number, counted from 1 in the list's order.
+        parent_key: the element's own attribute that, if sent, must equal the parent's key; no column (O6).
+    """
+
+    column: str
+    table: str
+    parent: str
+    number: str
+    parent_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A foreign key to a row that is made as a placeholder where it is missing (X7).
+
+    Attributes:
+        column: the foreign key column.
+        table: the table it points to.
+    """
+
+    column: str
+    table: str
+
+
+@dataclass(frozen=True)
+class Route:
+    """One documented endpoint that writes.
+
+    Attributes:
+        method: HTTP method.
+        path: the path on the partner's page, `{tenant}` and `{key}` standing for what is in it.
+        operation: what a call asks for.
+        body: whether the records are in the body; otherwise the key in the path is the record.
+        missing_key: what to say when the path has no key.
+    """
+
+    method: str
+    path: str
+    operation: Operation
+    body: bool = True
+    missing_key: str = ""
+
+
+class Options(BaseModel):
+    """Base of a partner's own settings in `sources.yaml`; a stream without any uses it as it is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Link = Callable[[Mapping[str, Any], Any, str], "LinkResult"]
+
+
+class LinkResult(NamedTuple):
+    """What a record says of its reference.
+
+    Attributes:
+        spoken: whether the record has the identifying field at all (absent keeps the link, X1).
+        identity: the row meant, or None for no link.
+        leniency: a code to count, or None.
+    """
+
+    spoken: bool
+    identity: Identity | None
+    leniency: str | None = None
+
+
+@dataclass(frozen=True)
+class FlatLines:
+    """How lines of a flat file make one record (O12).
+
+    Attributes:
+        children: the contract's list attribute that each line is one element of.
+        totals: column -> function of the lines, for record fields that no column of the file supplies.
+    """
+
+    children: str
+    totals: Mapping[str, Callable[[list[Any]], Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One kind of export of one partner.
+
+    Attributes:
+        partner, name: as in the landing's folders.
+        table: the main table its records write.
+        contract: what a record may hold.
+        key: the contract's attribute that is the match key (X2).
+        normalize_tenant: a tenant's folder -> the tenant as stored, or None where it is not one (O1).
+        children, references, defaults: see their types.
+        links: reference column -> pure function (values, options, tenant) -> LinkResult.
+        routes: the partner's endpoints that write.
+        envelopes: body fields that hold the records; empty where the body is a bare array (X12).
+        flat: how flat files fold, or None where a line is a record.
+        options: the partner's own settings.
+        prepare: a pure function (raw record, options) -> raw record, run before the contract.
+    """
+
+    partner: str
+    name: str
+    table: str
+    contract: type[Contract]
+    key: str
+    normalize_tenant: Callable[[str], str | None]
+    children: tuple[Children, ...] = ()
+    references: tuple[Reference, ...] = ()
+    links: Mapping[str, Link] = field(default_factory=dict)
+    defaults: tuple[Default, ...] = ()
+    routes: tuple[Route, ...] = ()
+    envelopes: frozenset[str] = frozenset()
+    flat: FlatLines | None = None
+    options: type[Options] = Options
+    prepare: Callable[[dict[str, Any], Any], dict[str, Any]] | None = None
+    description: str = ""
+
+    @property
+    def full_name(self) -> str:
+        """`partner/stream`, as in the landing and in asset keys."""
+        return f"{self.partner}/{self.name}"
+
+    @property
+    def shape(self) -> Shape:
+        """The contract's fields."""
+        return shape_of(self.contract)
+
+    @property
+    def key_alias(self) -> str:
+        """The match key in the page's spelling."""
+        return self.contract.model_fields[self.key].alias or self.key
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the main table a record may speak of, in contract order, the key left out."""
+        derived = tuple(self.contract.derived)
+        return tuple(f.column for f in self.shape.scalars if f.column != self.key) + derived

@@ -1,0 +1,83 @@
+"""What can go wrong, sorted by what to do about it.
+
+    SyncError
+    ├── ConfigurationError     the user's settings or sources.yaml: correct them, nothing was touched   (exit 2)
+    ├── ExportError            one export cannot be read as a whole: its file fails, its stream goes on   (exit 4)
+    ├── LandingUnavailable     the landing does not answer: try again later                               (exit 1)
+    ├── DatabaseUnavailable    the database does not answer: try again later                              (exit 1)
+    └── ArchiveIncomplete      kept records that a fold needs are gone: restore the archive               (exit 1)
+
+A single bad record is no exception: it is a `Reject` (see `sync_pipelines.normalize`).
+
+Belongs here: exceptions that cross rooms. Does not belong here: rejects, leniencies, anything that logs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class SyncError(Exception):
+    """A fault with a code for programs, a sentence for people, and what to do about it.
+
+    Attributes:
+        code: snake_case word from a closed list (`sync_pipelines.contracts.codes`).
+        message: one sentence that names the thing at fault.
+        hint: what the reader can do, or an empty string.
+    """
+
+    exit_status = 1
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}" + (f" ({self.hint})" if self.hint else "")
+
+
+class ConfigurationError(SyncError):
+    """A setting or `sources.yaml` is wrong; the message names variable, or file, line and key."""
+
+    exit_status = 2
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in an export: what is counted ("byte", "line", "row", "element") and the count."""
+
+    unit: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.unit} {self.number}"
+
+
+class ExportError(SyncError):
+    """An export cannot be read as a whole (X13); nothing of it is loaded.
+
+    Attributes:
+        position: where reading stopped, if that is known.
+    """
+
+    exit_status = 4
+
+    def __init__(self, code: str, message: str, hint: str = "", position: Position | None = None) -> None:
+        if position is not None:
+            message = f"{message} (at {position})"
+        super().__init__(code, message, hint)
+        self.position = position
+
+
+class LandingUnavailable(SyncError):
+    """The landing cannot be listed or read at all."""
+
+
+class DatabaseUnavailable(SyncError):
+    """PostgreSQL does not answer or refuses us."""
+
+
+class ArchiveIncomplete(SyncError):
+    """Kept records are missing, so a late export cannot be folded in."""

@@ -1,0 +1,220 @@
+"""Replenit: orders with their items (rules O1 to O12).
+
+The page names endpoints, fields, lengths and defaults; where it is silent the rules decide. Read it top to bottom:
+contract, sizes, customer link, routes, stream.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, ClassVar, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from sync_pipelines.contracts.contract import Contract
+from sync_pipelines.contracts.fields import (
+    Count,
+    Currency,
+    Flag,
+    Instant,
+    Key,
+    Key100,
+    Money,
+    Text,
+    Text50,
+    known_currencies,
+)
+from sync_pipelines.contracts.streams import (
+    EFFECTIVE_TIME,
+    Children,
+    Default,
+    FlatLines,
+    Identity,
+    LinkResult,
+    Options,
+    Reference,
+    Route,
+    Stream,
+)
+
+_SIZE: Final = re.compile(r"\s*(\d+\s*/\s*\d+|\d+(?:[.,]\d+)?)\s*([a-zµ]*)\s*", re.IGNORECASE)
+_MEASURES: Final = frozenset(
+    "µg mg g gr kg lb lbs oz t ml cl dl l lt ltr gal floz mm cm dm m in ft yd m2 m3 w kw v mah gb tb mb "
+    "un und unid u ud pc pcs pz pza pack packs ct par pares caps tab tabs".split()
+)
+
+
+def size_numeric(size: str | None) -> Decimal | None:
+    """The number in a size: "1.5 L" -> 1.5, "1/2 kg" -> 0.5, "XL" -> None (O8)."""
+    return _parsed_size(size)[0]
+
+
+def size_metric(size: str | None) -> str | None:
+    """The unit in a size, in lower case: "1l" -> "l", "42" -> None, "XL" -> None (O8)."""
+    return _parsed_size(size)[1]
+
+
+def _parsed_size(size: str | None) -> tuple[Decimal | None, str | None]:
+    match = _SIZE.fullmatch(size) if size else None
+    if match is None:
+        return None, None
+    number, metric = match[1], match[2].lower()
+    # "2XL" is a garment size and "1,500" is either of two numbers: neither is guessed at.
+    if (metric and metric not in _MEASURES) or re.fullmatch(r"\d+,\d{3}", number):
+        return None, None
+    numerator, _, denominator = number.replace(",", ".").partition("/")
+    if denominator and not int(denominator):
+        return None, None
+    value = Decimal(numerator.strip()) / Decimal(denominator.strip() or 1)
+    if value.adjusted() > 11:
+        return None, None
+    return value.quantize(Decimal("0.000001"), rounding=ROUND_HALF_UP), metric or None
+
+
+class OrderItem(Contract):
+    """A line of an order: CreateOrderItemDto (O6)."""
+
+    product_id: Key100 = Field(alias="ProductId")
+    sku: Text50 = Field(alias="Sku")
+    quantity: Count = Field(alias="Quantity")
+    price: Money = Field(alias="Price")
+    size: Text50 | None = Field(default=None, alias="Size")
+    color: Text50 | None = Field(default=None, alias="Color")
+    brand: Text | None = Field(default=None, alias="Brand")
+    is_gift: Flag | None = Field(default=None, alias="IsGift")
+    original_price: Money | None = Field(default=None, alias="OriginalPrice")
+    order_external_id: Key | None = Field(default=None, alias="OrderId")
+
+    derived: ClassVar[Mapping[str, tuple[str, Any]]] = {
+        "size_numeric": ("size", size_numeric),
+        "size_metric": ("size", size_metric),
+    }
+
+
+class Order(Contract):
+    """An order: UpsertOrderDto (O2, O3, O4)."""
+
+    external_id: Key100 = Field(alias="OrderId")
+    email: Text | None = Field(default=None, alias="Email")
+    customer_external_id: Key | None = Field(default=None, alias="CustomerId")
+    total_quantity: Count | None = Field(default=None, alias="TotalQuantity")
+    total_revenue: Money | None = Field(default=None, alias="TotalRevenue")
+    ordered_at: Instant | None = Field(default=None, alias="OrderDate")
+    currency: Currency = Field(alias="Currency")
+    unique_quantity: Count | None = Field(default=None, alias="UniqueQuantity")
+    is_cancelled: Flag | None = Field(default=None, alias="IsOrderCancelled")
+    order_items: list[OrderItem] | None = Field(default=None, alias="OrderItems")
+
+
+class CustomersOf(BaseModel):
+    """Whose customers the orders' customer ids mean (O5)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    partner: str
+    tenant: str
+
+
+class OrderOptions(Options):
+    """Settings of `replenit/orders` in `sources.yaml`."""
+
+    customer_identifier: Literal["email", "customer_id"] = "email"
+    customers_of: CustomersOf | None = None
+    currency_default: str | None = None
+
+    @field_validator("currency_default")
+    @classmethod
+    def _is_known(cls, code: str | None) -> str | None:
+        if code is not None and code not in known_currencies():
+            raise ValueError(f"{code!r} is no ISO 4217 code")
+        return code
+
+
+def tenant_guid(folder: str) -> str | None:
+    """A tenant's GUID in lower case without braces, or None where the text is no GUID (O1)."""
+    bare = folder[1:-1] if folder.startswith("{") and folder.endswith("}") else folder
+    try:
+        guid = str(uuid.UUID(bare))
+    except ValueError:
+        return None
+    return guid if guid == bare.lower() else None
+
+
+def with_currency_default(record: dict[str, Any], options: OrderOptions) -> dict[str, Any]:
+    """The record with the source's currency where it has none (O2)."""
+    if options.currency_default is None or "Currency" in record:
+        return record
+    return {**record, "Currency": options.currency_default}
+
+
+def customer_of(values: Mapping[str, Any], options: OrderOptions, tenant: str) -> LinkResult:
+    """The customer an order is linked to, by the identifier the source settles on (O5)."""
+    column = "email" if options.customer_identifier == "email" else "customer_external_id"
+    identifier = values.get(column)
+    if options.customer_identifier == "email" and identifier is not None:
+        identifier = identifier.strip().casefold()
+    if not identifier:
+        return LinkResult(column in values, None, "customer_identifier_absent")
+    owner = options.customers_of
+    if owner is not None and options.customer_identifier == "customer_id":
+        return LinkResult(True, Identity(owner.partner, owner.tenant, identifier))
+    return LinkResult(True, Identity("replenit", tenant, identifier))
+
+
+def _sum_of_quantity(items: list[OrderItem]) -> int:
+    return sum(item.quantity for item in items)
+
+
+def _sum_of_revenue(items: list[OrderItem]) -> Decimal:
+    return sum((item.price * item.quantity for item in items), Decimal(0))
+
+
+def _distinct_products(items: list[OrderItem]) -> int:
+    return len({item.product_id for item in items})
+
+
+ORDERS: Final = Stream(
+    partner="replenit",
+    name="orders",
+    table="orders",
+    contract=Order,
+    key="external_id",
+    normalize_tenant=tenant_guid,
+    children=(
+        Children(
+            column="order_items",
+            table="order_items",
+            parent="order_id",
+            number="line_no",
+            parent_key="order_external_id",
+        ),
+    ),
+    references=(Reference(column="customer_id", table="customers"),),
+    links={"customer_id": customer_of},
+    defaults=(
+        Default("total_quantity", 1),
+        Default("total_revenue", Decimal(1)),
+        Default("ordered_at", EFFECTIVE_TIME),
+        Default("unique_quantity", 1),
+        Default("is_cancelled", False),
+        Default("order_items", None),
+    ),
+    routes=(
+        Route("POST", "/orders/{tenant}", "upsert"),
+        Route("DELETE", "/orders/{tenant}/{key}", "delete", body=False, missing_key="Order ID is required."),
+    ),
+    flat=FlatLines(
+        children="order_items",
+        totals={
+            "total_quantity": _sum_of_quantity,
+            "total_revenue": _sum_of_revenue,
+            "unique_quantity": _distinct_products,
+        },
+    ),
+    options=OrderOptions,
+    prepare=with_currency_default,
+    description="Orders with their items; the customer they name is made as a placeholder until it is defined.",
+)

@@ -1,0 +1,22 @@
+"""Alembic's entry: runs the revisions on the connection it is handed (`sync_pipelines.database.migrate`).
+
+Belongs here: how migrations run. Does not belong here: what they do (`versions`).
+"""
+
+from __future__ import annotations
+
+from alembic import context
+from sqlalchemy import text
+
+from sync_pipelines.tables.schema import SCHEMA, metadata
+
+connection = context.config.attributes["connection"]
+connection.execute(text(f"create schema if not exists {SCHEMA}"))
+context.configure(
+    connection=connection,
+    target_metadata=metadata,
+    version_table_schema=SCHEMA,
+    include_schemas=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

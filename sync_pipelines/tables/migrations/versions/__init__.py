@@ -1,0 +1,1 @@
+"""The revisions, numbered in order; a published one is never changed."""

@@ -1,0 +1,263 @@
+"""The tables in PostgreSQL schema `sync`, as SQLAlchemy metadata.
+
+Belongs here: columns, keys and indexes; the names users query. Does not belong here: how rows get in
+(`upsert`), migrations (`tables.migrations`), Dagster's own tables (schema `public`).
+
+Money is NUMERIC(18,4), coordinates NUMERIC(9,6) (X9), instants are timestamptz in UTC. Columns a partner may
+leave out are nullable: a tombstone keeps its key and nothing else (X5).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+SCHEMA: Final = "sync"
+OUTCOMES: Final = ("created", "updated", "unchanged", "stale", "deleted", "not_found", "blocked", "rejected")
+"""The outcomes of a record; exactly one each, so that they add up to `read` (law 3, X11)."""
+
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "pk": "%(table_name)s_pkey",
+    },
+)
+
+
+def _id(*, primary_key: bool = True) -> Column[int]:
+    return Column("id", BigInteger, Identity(), primary_key=primary_key, nullable=False)
+
+
+def _money(name: str) -> Column[Any]:
+    return Column(name, Numeric(18, 4))
+
+
+def _coordinate(name: str) -> Column[Any]:
+    return Column(name, Numeric(9, 6))
+
+
+def _texts(name: str) -> Column[Any]:
+    return Column(name, ARRAY(Text))
+
+
+def _text(*names: str) -> list[Column[Any]]:
+    return [Column(name, Text) for name in names]
+
+
+def _instant(name: str, *, nullable: bool = True, now: bool = False) -> Column[Any]:
+    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=func.now() if now else None)
+
+
+def _main_table(name: str, *columns: Column[Any], scope: str | None = None) -> Table:
+    """A table whose rows a partner's records make: key, life cycle and provenance around the given columns.
+
+    External ids are unique in their tenant and partner; with `scope`, rows that have one are unique in it.
+    """
+    table = Table(
+        name,
+        metadata,
+        _id(),
+        Column("tenant", Text, nullable=False),
+        Column("partner", Text, nullable=False),
+        Column("external_id", Text),
+        Column("partner_record_id", Text),
+        *columns,
+        Column("extra", JSONB),
+        Column("is_placeholder", Boolean, nullable=False, server_default=text("false")),
+        _instant("deleted_at"),
+        _instant("effective_at"),
+        Column("source_file", Text),
+        Column("source_position", Text),
+        Column("run_id", Text),
+        _instant("created_at", nullable=False, now=True),
+        _instant("updated_at", nullable=False, now=True),
+    )
+    key = ("tenant", "partner", "external_id")
+    if scope is None:
+        table.append_constraint(UniqueConstraint(*key))
+    else:
+        Index(f"{name}_key", *(table.c[c] for c in key), unique=True, postgresql_where=table.c[scope].is_(None))
+        scoped = (table.c[scope], *(table.c[c] for c in key))
+        Index(f"{name}_in_{scope}_key", *scoped, unique=True, postgresql_where=table.c[scope].is_not(None))
+        table.info["scope"] = scope
+    return table
+
+
+def _child_table(name: str, parent: str, *columns: Column[Any], order: str | None = None) -> Table:
+    """A table of rows that belong to one row of a main table and live and die with it.
+
+    With `order`, (parent, order) is the primary key and `id` a plain column: one index less to write.
+    """
+    parent_column, parent_table = parent.split("=")
+    keys: list[Any] = [_id(primary_key=order is None), Column(parent_column, BigInteger, nullable=False)]
+    if order is not None:
+        keys += [Column(order, Integer, nullable=False), PrimaryKeyConstraint(parent_column, order)]
+    else:
+        keys.append(Index(None, parent_column))
+    return Table(name, metadata, *keys, *columns, Column("extra", JSONB), info={"parent": parent_table})
+
+
+commerces = _main_table(
+    "commerces",
+    *_text("name", "global_external_id", "tax_id"),
+    Column("metadata", JSONB),
+)
+commerce_addresses = _child_table(
+    "commerce_addresses",
+    "commerce_id=commerces",
+    *_text("alias"),
+    Column("is_primary", Boolean),
+    *_text("country_code", "region", "commune", "city", "street", "street_number", "unit", "formatted_address"),
+    _coordinate("latitude"),
+    _coordinate("longitude"),
+    *_text("source_ref"),
+)
+commerce_users = _child_table("commerce_users", "commerce_id=commerces", *_text("external_id", "name"), _texts("roles"))
+commerce_user_contacts = _child_table(
+    "commerce_user_contacts",
+    "commerce_user_id=commerce_users",
+    *_text("contact_type", "value"),
+    Column("is_primary", Boolean),
+)
+
+customers = _main_table(
+    "customers",
+    Column("commerce_id", BigInteger, ForeignKey(f"{SCHEMA}.commerces.id")),
+    *_text("name", "email", "phone", "currency"),
+    Column("discount_percentage", Numeric(18, 4)),
+    Column("is_active", Boolean),
+    *_text("payment_terms_id", "payment_terms_code"),
+    Column("metadata", JSONB),
+    scope="commerce_id",
+)
+customer_addresses = _child_table(
+    "customer_addresses",
+    "customer_id=customers",
+    *_text("title", "name", "address", "address_2", "zip", "city", "region", "country", "remote_erp_id"),
+)
+
+orders = _main_table(
+    "orders",
+    Column("customer_id", BigInteger, ForeignKey(f"{SCHEMA}.customers.id"), index=True),
+    *_text("email", "customer_external_id"),
+    Column("total_quantity", BigInteger),
+    _money("total_revenue"),
+    _instant("ordered_at"),
+    *_text("currency"),
+    Column("unique_quantity", BigInteger),
+    Column("is_cancelled", Boolean),
+    _texts("defaulted_fields"),
+)
+order_items = _child_table(
+    "order_items",
+    "order_id=orders",
+    *_text("product_id", "sku"),
+    Column("quantity", BigInteger),
+    _money("price"),
+    *_text("size"),
+    Column("size_numeric", Numeric(18, 6)),
+    *_text("size_metric", "color", "brand"),
+    Column("is_gift", Boolean),
+    _money("original_price"),
+    order="line_no",
+)
+
+stores = _main_table(
+    "stores",
+    *_text("name", "owner_name", "owner_identifier", "legal_name", "legal_id"),
+    Column("enabled", Boolean),
+    _money("credit_limit"),
+    Column("is_debtor", Boolean),
+    Column("is_late_payer", Boolean),
+    *_text("payment_status"),
+    _texts("promotion_grouper_codes"),
+    *_text("stock_grouper_code", "pricelist_code", "route_code"),
+    _coordinate("latitude"),
+    _coordinate("longitude"),
+    *_text("address_format", "support_contact_email", "support_contact_phone"),
+    Column("settings", JSONB),
+)
+store_addresses = _child_table(
+    "store_addresses",
+    "store_id=stores",
+    *_text("address", "apartment_number", "zip_code", "internal_code"),
+    _coordinate("latitude"),
+    _coordinate("longitude"),
+)
+store_users = _child_table("store_users", "store_id=stores", *_text("user_ref"))
+
+_counts = ("read", *OUTCOMES)
+
+export_files = Table(
+    "export_files",
+    metadata,
+    _id(),
+    *[Column(name, Text, nullable=False) for name in ("partner", "tenant", "stream", "path")],
+    Column("revision", Integer, nullable=False, server_default=text("1")),
+    Column("size", BigInteger, nullable=False),
+    _instant("modified_at", nullable=False),
+    *_text("etag", "sha256"),
+    _instant("looked_at"),
+    _instant("effective_at", nullable=False),
+    Column("partition_date", Date, nullable=False),
+    Column("status", Text, nullable=False, server_default="pending"),
+    *[Column(name, BigInteger, nullable=False, server_default=text("0")) for name in _counts],
+    Column("lines", BigInteger),
+    Column("leniencies", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("unknown_fields", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    *_text("error"),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    _instant("attempted_at"),
+    *_text("run_id", "kept"),
+    _instant("effective_from"),
+    _instant("effective_to"),
+    _instant("loaded_at"),
+    _instant("seen_at", nullable=False, now=True),
+    UniqueConstraint("partner", "tenant", "stream", "path", "revision"),
+    CheckConstraint("status in ('pending', 'loaded', 'failed')", name="status"),
+    CheckConstraint(f"read = {' + '.join(OUTCOMES)}", name="accounting"),
+    Index("export_files_status_idx", "partner", "stream", "status", "partition_date"),
+)
+
+rejected_records = Table(
+    "rejected_records",
+    metadata,
+    _id(),
+    Column("export_file_id", BigInteger, ForeignKey(f"{SCHEMA}.export_files.id"), nullable=False, index=True),
+    *_text("position", "external_id", "code", "field_path", "message"),
+    Column("record", JSONB),
+    Column("status", Text, nullable=False, server_default="open"),
+    Column("run_id", Text),
+    _instant("created_at", nullable=False, now=True),
+    _instant("updated_at", nullable=False, now=True),
+    CheckConstraint("status in ('open', 'resolved', 'superseded')", name="status"),
+    Index("rejected_records_open_idx", "export_file_id", postgresql_where=text("status = 'open'")),
+)
+
+MAIN_TABLES: Final = (commerces, orders, stores, customers)
+"""The tables partners' records make; each has a view `live_<table>` of its live rows."""
