@@ -1,0 +1,174 @@
+"""The archive of raw bytes: every export once, by the hash of its content.
+
+    <root>/raw/<first two digits of the sha256>/<sha256>[.zst]
+
+Belongs here: storing and opening raw bytes. Does not belong here: kept records (`normalize`), retention, the ledger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol, cast
+
+from backports import zstd
+
+from sync_pipelines.errors import ArchiveIncomplete, ExportError
+from sync_pipelines.exports.compression import COMPRESSED_SUFFIXES, checked_reader
+from sync_pipelines.exports.disk import COPY_SIZE, storage_fault
+
+_STORED_AS_THEY_ARE = (*COMPRESSED_SUFFIXES, ".xlsx", ".parquet")
+_LEVEL = 1
+_ABANDONED_AFTER = 24 * 3600
+"""Seconds after which a file that was being written belongs to a process that died."""
+
+
+@dataclass(frozen=True)
+class ArchivedExport:
+    """An export in the archive.
+
+    Attributes:
+        sha256: hash of the bytes as they came, in hexadecimal.
+        size: their number.
+        stored: the file that holds them, compressed if it ends in `.zst`.
+    """
+
+    sha256: str
+    size: int
+    stored: Path
+
+
+class Archive:
+    """Raw bytes below `root`, written atomically; safe for several processes."""
+
+    def __init__(self, root: Path) -> None:
+        self._raw = root / "raw"
+        self._incoming = self._raw / "incoming"
+
+    def store(self, stream: BinaryIO, name: str = "") -> ArchivedExport:
+        """Keeps the bytes of a stream, read once; content that is there already is not written twice.
+
+        Args:
+            stream: the bytes as they came.
+            name: their file name: what is compressed already (`.gz`, `.xlsx`, `.parquet`, ...) is stored as it is.
+
+        Raises:
+            ExportError: `storage_full` or `storage_unwritable` when writing fails, `file_unreadable` when reading
+                does. Nothing is left behind.
+        """
+        as_it_is = name.lower().endswith(_STORED_AS_THEY_ARE)
+        try:
+            written = self._new_file()
+        except OSError as fault:
+            raise storage_fault(fault, self._raw) from fault
+        try:
+            sha256, size = _copy(stream, written, as_it_is, self._raw)
+            stored = self._publish(Path(written.name), sha256, as_it_is)
+        finally:
+            written.close()
+            Path(written.name).unlink(missing_ok=True)
+        return ArchivedExport(sha256, size, stored)
+
+    def open(self, sha256: str) -> BinaryIO:
+        """Opens the bytes as they came.
+
+        Raises:
+            ArchiveIncomplete: `raw_export_gone` if they are not there, `raw_export_damaged` (when reading) if the
+                stored file is.
+        """
+        stored = self._find(sha256)
+        if stored is None:
+            hint = "restore the archive from a backup, or put the export into the landing again"
+            raise ArchiveIncomplete("raw_export_gone", f"the archive has no export {sha256}", hint)
+        if stored.suffix != ".zst":
+            return stored.open("rb")
+        return checked_reader(zstd.ZstdFile(stored), lambda fault: _damaged(stored, fault))
+
+    def _find(self, sha256: str) -> Path | None:
+        plain = self._raw / sha256[:2] / sha256
+        return next((path for path in (plain, plain.with_suffix(".zst")) if path.exists()), None)
+
+    def _new_file(self) -> _RawFile:
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(self._incoming)
+        return cast(_RawFile, tempfile.NamedTemporaryFile(dir=self._incoming, delete=False, buffering=0))
+
+    def _publish(self, written: Path, sha256: str, as_it_is: bool) -> Path:
+        existing = self._find(sha256)
+        if existing is not None:
+            return existing
+        stored = self._raw / sha256[:2] / (sha256 if as_it_is else f"{sha256}.zst")
+        try:
+            stored.parent.mkdir(exist_ok=True)
+            written.replace(stored)
+            _sync_folder(stored.parent)
+        except OSError as fault:
+            raise storage_fault(fault, self._raw) from fault
+        return stored
+
+
+class _RawFile(Protocol):
+    """An unbuffered file: a failed write leaves nothing that closing would try to write again."""
+
+    name: str
+
+    def write(self, data: memoryview) -> int: ...
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
+
+
+def _copy(stream: BinaryIO, written: _RawFile, as_it_is: bool, where: Path) -> tuple[str, int]:
+    """Copies, hashes and counts in one pass, and waits until the disk has it."""
+    sha256, size = hashlib.sha256(), 0
+    compressor = None if as_it_is else zstd.ZstdCompressor(_LEVEL)
+    while data := _read(stream):
+        sha256.update(data)
+        size += len(data)
+        _write(written, compressor.compress(data) if compressor else data, where)
+    _write(written, compressor.flush() if compressor else b"", where)
+    try:
+        os.fsync(written.fileno())
+    except OSError as fault:
+        raise storage_fault(fault, where) from fault
+    return sha256.hexdigest(), size
+
+
+def _read(stream: BinaryIO) -> bytes:
+    try:
+        return stream.read(COPY_SIZE)
+    except Exception as fault:  # remote storages raise what their libraries raise
+        why = getattr(fault, "strerror", None) or str(fault)
+        raise ExportError("file_unreadable", f"reading the export failed: {why}", "it is tried again") from fault
+
+
+def _write(written: _RawFile, data: bytes, where: Path) -> None:
+    left = memoryview(data)
+    try:
+        while left:
+            left = left[written.write(left) :]
+    except OSError as fault:
+        raise storage_fault(fault, where) from fault
+
+
+def _damaged(stored: Path, fault: Exception) -> ArchiveIncomplete:
+    hint = "restore it from a backup, or remove it and put the export into the landing again"
+    return ArchiveIncomplete("raw_export_damaged", f"the archived export {stored} is damaged: {fault}", hint)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    limit = time.time() - _ABANDONED_AFTER
+    for entry in os.scandir(folder):
+        if entry.stat().st_mtime < limit:
+            Path(entry.path).unlink(missing_ok=True)

@@ -1,0 +1,128 @@
+"""Parquet files, a batch of rows at a time.
+
+Belongs here: Arrow types to raw values. Does not belong here: writing Parquet (`normalize`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sync_pipelines.errors import ExportError, Position
+from sync_pipelines.exports.cells import EmptyIs, Header
+from sync_pipelines.exports.disk import on_disk
+from sync_pipelines.exports.raw import RawRecord, number_from_float
+
+_BATCH = 2_000
+_BUFFER = 1 << 20
+
+Convert = Callable[[Any], Any]
+"""From what pyarrow gives for a value that is not null to a raw value."""
+
+
+def read_parquet(stream: BinaryIO, empty_is: EmptyIs = "absent") -> Iterator[RawRecord]:
+    """Yields one record for every row, at its number from 1 (X14).
+
+    Nulls are empty cells, in structs too. Binary floats become the decimal of their shortest text (X9), texts at the
+    top level become `Cell`s, lists and structs become lists and dicts.
+
+    Raises:
+        ExportError: `bad_sheet`, with the row where reading stopped; `bad_header`.
+    """
+    number = 0
+    with on_disk(stream) as file:
+        for header, rows in _batches(file, empty_is):
+            for row in rows:
+                number += 1
+                yield RawRecord(str(number), header.record(row))
+
+
+def _batches(file: BinaryIO, empty_is: EmptyIs) -> Iterator[tuple[Header, Iterator[tuple[Any, ...]]]]:
+    read = 0
+    try:
+        with pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False) as parquet:
+            schema = parquet.schema_arrow
+            header = Header(schema.names, empty_is, Position("row", 0))
+            converts = [_converter(field.type, empty_is == "null") for field in schema]
+            for batch in parquet.iter_batches(_BATCH):
+                columns = [_values(column, convert) for column, convert in zip(batch.columns, converts, strict=True)]
+                read += batch.num_rows
+                yield header, zip(*columns, strict=True)
+    except (pa.ArrowException, OSError) as fault:
+        if isinstance(fault, OSError) and fault.errno is not None:
+            raise
+        message = f"the Parquet file is damaged: {fault}"
+        raise ExportError("bad_sheet", message, "send it again", Position("row", read + 1)) from fault
+
+
+def _values(column: pa.Array, convert: Convert) -> list[Any]:
+    try:
+        values = column.to_pylist()
+    except (ValueError, OverflowError):  # a time no calendar of Python holds
+        values = [_python_value(scalar) for scalar in column]
+    return [None if value is None else convert(value) for value in values]
+
+
+def _python_value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError):
+        return str(getattr(scalar, "value", scalar))
+
+
+def _converter(kind: pa.DataType, keeps_nulls: bool) -> Convert:
+    """How values of an Arrow type become raw values."""
+    if pa.types.is_dictionary(kind):
+        return _converter(kind.value_type, keeps_nulls)
+    if pa.types.is_struct(kind):
+        return _struct({field.name: _converter(field.type, keeps_nulls) for field in kind}, keeps_nulls)
+    if pa.types.is_map(kind):
+        return _map(_converter(kind.item_type, keeps_nulls), keeps_nulls)
+    if isinstance(kind, pa.ListType | pa.LargeListType | pa.FixedSizeListType):
+        return _list(_converter(kind.value_type, keeps_nulls))
+    if pa.types.is_float32(kind) or pa.types.is_float16(kind):
+        return lambda value: number_from_float(value, _short_text(value, kind))
+    return _scalar
+
+
+def _struct(members: dict[str, Convert], keeps_nulls: bool) -> Convert:
+    def convert(value: dict[str, Any]) -> dict[str, Any]:
+        named = ((name, value[name]) for name in members if keeps_nulls or value[name] is not None)
+        return {name: None if item is None else members[name](item) for name, item in named}
+
+    return convert
+
+
+def _map(item: Convert, keeps_nulls: bool) -> Convert:
+    def convert(value: list[tuple[Any, Any]]) -> dict[str, Any]:
+        named = ((str(key), entry) for key, entry in value if keeps_nulls or entry is not None)
+        return {key: None if entry is None else item(entry) for key, entry in named}
+
+    return convert
+
+
+def _list(item: Convert) -> Convert:
+    return lambda value: [None if entry is None else item(entry) for entry in value]
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, float):
+        return number_from_float(value, repr(value))
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, dt.datetime):
+        return value.to_pydatetime(warn=False) if hasattr(value, "to_pydatetime") else value
+    if isinstance(value, dt.time):
+        return value.isoformat()
+    return value if isinstance(value, str | bool | int | Decimal | dt.date) else str(value)
+
+
+def _short_text(value: float, kind: pa.DataType) -> str:
+    """The shortest text that gives the same single-precision number, as `repr` does for doubles."""
+    text = str(pa.scalar(value, kind).cast(pa.string()).as_py())
+    return f"{text}.0" if text.lstrip("-").isdigit() else text

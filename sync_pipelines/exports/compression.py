@@ -1,0 +1,157 @@
+"""Compressed exports: `.gz`, `.zst`, `.bz2`, and `.zip` of one file.
+
+Belongs here: plain bytes out of compressed ones, and what their damage means. Does not belong here: formats.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import zipfile
+import zlib
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, BinaryIO, Protocol, cast
+
+from backports import zstd
+
+from sync_pipelines.errors import ExportError, Position
+from sync_pipelines.exports.disk import COPY_SIZE, on_disk
+
+COMPRESSED_SUFFIXES = (".gz", ".zst", ".bz2", ".zip")
+
+_OPEN: dict[str, Callable[[Any], Any]] = {
+    ".gz": lambda stream: gzip.GzipFile(fileobj=stream),
+    ".zst": zstd.ZstdFile,
+    ".bz2": bz2.BZ2File,
+}
+_DAMAGE = (EOFError, zlib.error, zstd.ZstdError, zipfile.BadZipFile, gzip.BadGzipFile, RuntimeError)
+
+
+class Readable(Protocol):
+    """As much of a stream as reading needs."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most `size` bytes; none at the end."""
+
+    def close(self) -> None:
+        """Releases it."""
+
+
+def compression_of(name: str) -> str | None:
+    """The compression a name ends in, such as `.gz`; None for a plain file."""
+    return next((suffix for suffix in COMPRESSED_SUFFIXES if name.lower().endswith(suffix)), None)
+
+
+def plain_name(name: str) -> str:
+    """The name without the suffix of its compression."""
+    return name[: len(name) - len(compression_of(name) or "")]
+
+
+def open_export(stream: BinaryIO, name: str) -> tuple[BinaryIO, str]:
+    """Opens the plain bytes of an export.
+
+    Args:
+        stream: the bytes as they came; it stays the caller's to close.
+        name: their file name, or path.
+
+    Returns:
+        The plain bytes, to be closed, and the name without its compression; for a `.zip` the name of its member.
+        An export that is not compressed is returned as it is. Damage further on shows when reading.
+
+    Raises:
+        ExportError: `bad_compression`, at the byte where a truncated file ends; `empty_file`.
+    """
+    suffix = compression_of(name)
+    if suffix is None:
+        return stream, name
+    source = _Counted(stream)
+    if suffix == ".zip":
+        return _open_zip(source, name)
+    plain = _OPEN[suffix](io.BufferedReader(source, COPY_SIZE))
+    return checked_reader(plain, lambda fault: _bad_compression(fault, suffix, source)), plain_name(name)
+
+
+def checked_reader(plain: Readable, refuse: Callable[[Exception], Exception], *owned: Any) -> BinaryIO:
+    """A reader that turns the faults of damaged compressed data into the error that `refuse` makes of them."""
+    return cast(BinaryIO, io.BufferedReader(_Checked(plain, refuse, owned), COPY_SIZE))
+
+
+def _open_zip(source: _Counted, name: str) -> tuple[BinaryIO, str]:
+    with ExitStack() as owned:
+        file = owned.enter_context(on_disk(cast(BinaryIO, io.BufferedReader(source, COPY_SIZE))))
+        try:
+            archive = owned.enter_context(zipfile.ZipFile(file))
+            member = _only_member(archive)
+            plain = archive.open(member)
+        except _DAMAGE as fault:
+            raise _bad_compression(fault, ".zip", source) from fault
+        reader = checked_reader(plain, lambda fault: _bad_compression(fault, ".zip", None), owned.pop_all())
+        return reader, member.filename.rsplit("/", 1)[-1]
+
+
+def _only_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    members = [m for m in archive.infolist() if not m.is_dir() and not m.filename.startswith("__MACOSX/")]
+    if len(members) != 1:
+        hint = "a .zip export holds exactly one file"
+        raise ExportError("bad_compression", f"the .zip holds {len(members)} files", hint)
+    return members[0]
+
+
+def _bad_compression(fault: Exception, suffix: str, source: _Counted | None) -> ExportError:
+    if source and not source.count:
+        return ExportError("empty_file", "the file has no bytes", "send an empty list for no records")
+    if isinstance(fault, EOFError) and source:
+        message = f"the {suffix} file is cut off"
+        return ExportError("bad_compression", message, "send it again", Position("byte", source.count))
+    hint = f"send it again, or without {suffix} in its name if it is not compressed"
+    return ExportError("bad_compression", f"the {suffix} file is damaged: {fault}", hint)
+
+
+class _Counted(io.RawIOBase):
+    """Counts the bytes that are read; leaves the stream open."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+        self.count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        self.count += len(data)
+        return len(data)
+
+
+class _Checked(io.RawIOBase):
+    """Reads plain bytes from a decompressor and closes what it owns."""
+
+    def __init__(self, plain: Readable, refuse: Callable[[Exception], Exception], owned: tuple[Any, ...]) -> None:
+        self._plain = plain
+        self._refuse = refuse
+        self._owned = owned
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self._plain.read(len(buffer))
+        except _DAMAGE as fault:
+            raise self._refuse(fault) from fault
+        except OSError as fault:
+            if fault.errno is not None:  # the disk's fault, not the data's
+                raise
+            raise self._refuse(fault) from fault
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._plain.close()
+            for owned in self._owned:
+                owned.close()
+        super().close()

@@ -1,0 +1,45 @@
+"""The disk of this machine: faults of writing, and copies for formats that must be read from a file.
+
+Belongs here: what a failed write means, temporary copies. Does not belong here: the archive's layout.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, cast
+
+from sync_pipelines.errors import ExportError
+
+COPY_SIZE = 1 << 20
+"""Bytes copied at a time."""
+
+_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+
+
+def storage_fault(fault: OSError, where: object) -> ExportError:
+    """A failed write as the fault of an export: `storage_full` or `storage_unwritable`."""
+    why = fault.strerror or str(fault)
+    if fault.errno in _FULL:
+        hint = "free space or lift the limit, then sync again: nothing of this export was kept"
+        return ExportError("storage_full", f"no room to write below {where}: {why}", hint)
+    return ExportError("storage_unwritable", f"cannot write below {where}: {why}", "make the folder writable")
+
+
+@contextmanager
+def on_disk(stream: BinaryIO) -> Iterator[BinaryIO]:
+    """The stream as a file that can be sought in: itself if it is one, else a temporary copy on the disk."""
+    if isinstance(stream, io.BytesIO) or (isinstance(stream, io.BufferedReader) and isinstance(stream.raw, io.FileIO)):
+        yield stream
+        return
+    with tempfile.TemporaryFile() as copy:
+        while data := stream.read(COPY_SIZE):
+            try:
+                copy.write(data)
+            except OSError as fault:
+                raise storage_fault(fault, tempfile.gettempdir()) from fault
+        copy.seek(0)
+        yield cast(BinaryIO, copy)

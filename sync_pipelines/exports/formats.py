@@ -1,0 +1,157 @@
+"""Any export as raw records: chooses the reader by name, settings and content.
+
+Belongs here: which format a file is in. Does not belong here: the formats themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import dataclass
+from itertools import chain
+from json import JSONDecodeError
+from typing import BinaryIO
+
+from sync_pipelines.errors import ExportError
+from sync_pipelines.exports.cells import EmptyIs
+from sync_pipelines.exports.compression import open_export, plain_name
+from sync_pipelines.exports.csv_cells import read_csv
+from sync_pipelines.exports.json_stream import read_document
+from sync_pipelines.exports.json_values import NestedTooDeep, decode_at
+from sync_pipelines.exports.lines import read_lines
+from sync_pipelines.exports.raw import RawRecord
+from sync_pipelines.exports.text import text_chunks
+
+FORMATS = {
+    "json": "json",
+    "ndjson": "ndjson",
+    "jsonl": "ndjson",
+    "csv": "csv",
+    "parquet": "parquet",
+    "xlsx": "xlsx",
+}
+"""Extensions that are read, and the format each stands for."""
+
+_BLANK = " \t\r\n"
+_FLAT = {"csv", "parquet", "xlsx"}
+_FIRST_LINE = 4 << 20
+"""Characters of a `.json` file that are searched for the end of its first line."""
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """How the exports of a stream are read.
+
+    Attributes:
+        format: one of `FORMATS`, whatever the name says; None goes by the name.
+        encoding: codec of text formats; None is UTF-8.
+        empty_is: what an empty cell of a flat file says (X1).
+        envelopes: folded names (lower case, no underscores) of top-level lists that are streamed.
+    """
+
+    format: str | None = None
+    encoding: str | None = None
+    empty_is: EmptyIs = "absent"
+    envelopes: frozenset[str] = frozenset()
+
+
+def is_flat(name: str, settings: ReadSettings = ReadSettings()) -> bool:
+    """Whether an export is rows of cells (CSV, Parquet, Excel) rather than JSON; by its name and settings.
+
+    A `.zip` whose own name tells no format is told by the name of its member, which `open_export` returns.
+    """
+    return _format_named(plain_name(name), settings) in _FLAT
+
+
+def read_export(
+    source: BinaryIO | Callable[[], AbstractContextManager[BinaryIO]],
+    name: str,
+    settings: ReadSettings = ReadSettings(),
+) -> Iterator[RawRecord]:
+    """Reads an export of any format, compressed or not, in bounded memory.
+
+    Args:
+        source: the bytes as they came, or a function that opens them; an open stream stays the caller's to close.
+        name: its file name or path, which tells compression and format.
+        settings: what the source's settings say.
+
+    Raises:
+        ExportError: the file cannot be read as a whole (X13); it may come after records were yielded.
+    """
+    with ExitStack() as stack:
+        stream = stack.enter_context(source()) if callable(source) else source
+        plain, inner = open_export(stream, name)
+        if plain is not stream:
+            stack.enter_context(closing(plain))
+        kind = _format_named(inner, settings) or _format_named(plain_name(name), settings)
+        yield from _read(plain, kind, inner, settings)
+
+
+def _format_named(name: str, settings: ReadSettings) -> str | None:
+    if settings.format:
+        return FORMATS.get(settings.format.lower().lstrip("."))
+    return FORMATS.get(name.rsplit(".", 1)[-1].lower()) if "." in name else None
+
+
+def _read(plain: BinaryIO, kind: str | None, name: str, settings: ReadSettings) -> Iterator[RawRecord]:
+    if kind == "parquet":
+        from sync_pipelines.exports.columnar import read_parquet
+
+        return read_parquet(plain, settings.empty_is)
+    if kind == "xlsx":
+        from sync_pipelines.exports.sheets import read_sheet
+
+        return read_sheet(plain, settings.empty_is)
+    if kind is None:
+        raise _format_unknown(name, settings)
+    chunks = text_chunks(plain, settings.encoding)
+    if kind == "csv":
+        return read_csv(chunks, settings.empty_is)
+    return _read_json(chunks, kind == "ndjson", settings)
+
+
+def _format_unknown(name: str, settings: ReadSettings) -> ExportError:
+    known = ", ".join(f".{extension}" for extension in FORMATS)
+    what = f"format: {settings.format}" if settings.format else repr(name.rsplit("/", 1)[-1])
+    return ExportError("format_unknown", f"no format is known for {what}", f"known are {known}; or set `format`")
+
+
+def _read_json(chunks: Iterator[str], is_lines: bool, settings: ReadSettings) -> Iterator[RawRecord]:
+    """The content decides: an array is an array whatever the name, and `.json` may hold lines."""
+    head = _read_until(chunks, "", lambda text: bool(text.strip(_BLANK)))
+    opening = head.lstrip(_BLANK)[:1]
+    if opening == "{" or (is_lines and opening == "["):
+        head = _read_until(chunks, head, lambda text: bool(_first_line(text)[1]))
+        reads_lines = (is_lines and opening == "{") or _begins_with_a_whole_line(head)
+    else:
+        reads_lines = is_lines and opening != "<"
+    text = chain([head], chunks)
+    return read_lines(text) if reads_lines else read_document(text, settings.envelopes)
+
+
+def _read_until(chunks: Iterator[str], text: str, is_enough: Callable[[str], bool]) -> str:
+    while not is_enough(text) and len(text) < _FIRST_LINE:
+        piece = next(chunks, None)
+        if piece is None:
+            break
+        text += piece
+    return text
+
+
+def _first_line(text: str) -> tuple[str, str]:
+    """The first line that is not blank, and what stands below it."""
+    first, _, below = text.lstrip(_BLANK).partition("\n")
+    return first.rstrip(_BLANK), below.strip(_BLANK)
+
+
+def _begins_with_a_whole_line(text: str) -> bool:
+    """Whether the first line is a whole value and something stands below it."""
+    first, below = _first_line(text)
+    if not below or not first.endswith(("}", "]")):
+        return False
+    try:
+        return decode_at(first, 0)[1] == len(first)
+    except NestedTooDeep:
+        return True
+    except JSONDecodeError:
+        return False

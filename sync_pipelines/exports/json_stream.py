@@ -1,0 +1,209 @@
+"""JSON documents read element by element: a bare array, or an object whose known lists are streamed.
+
+Belongs here: the walk over one document in memory bounded by its largest element. Does not belong here: JSON Lines,
+what a value means.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Set
+from json import JSONDecodeError
+from typing import Any
+
+from sync_pipelines.errors import ExportError
+from sync_pipelines.exports.json_values import MAX_NESTING, NestedTooDeep, build_object, control_character
+from sync_pipelines.exports.json_window import ELEMENT_LIMIT, TooLong, Window, not_json
+from sync_pipelines.exports.raw import DAMAGE_TEXT, Damage, RawRecord, damaged
+
+_REST_LIMIT = 16 << 20
+"""Characters of an object without the lists that are streamed; more cannot be one record."""
+
+_TOKEN = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
+
+
+def read_document(chunks: Iterator[str], envelopes: Set[str] = frozenset()) -> Iterator[RawRecord]:
+    """Yields the elements of a top-level array, or of the known lists of a top-level object.
+
+    Args:
+        chunks: the document's text.
+        envelopes: folded names (lower case, no underscores) of top-level lists to stream; `within` tells the name as
+            written. The other members follow as one record within `"rest"` at position 0, if there are any; an
+            object without such a list is one record within `""` at position 1.
+
+    Raises:
+        ExportError: `not_json` with the line, `wrong_envelope` for a bare string or number and for an
+            object with a huge member that is no known list.
+    """
+    window = Window(chunks)
+    opening = window.next_character()
+    if opening == "[":
+        yield from _elements(window, None, 0)
+    elif opening == "{":
+        yield from _members(window, envelopes)
+    else:
+        _refuse_scalar(window)
+    if window.next_character():
+        raise not_json(window, "something stands after the end of the document")
+
+
+def _refuse_scalar(window: Window) -> None:
+    if window.next_character() == "<":
+        raise not_json(window, "it looks like HTML or XML")
+    _streamed(window, "1", None)
+    raise ExportError("wrong_envelope", "the document is a single value, neither a list nor an object")
+
+
+def _elements(window: Window, within: str | None, count: int) -> Iterator[RawRecord]:
+    if _is_empty(window, "]"):
+        return
+    while True:
+        count += 1
+        yield _streamed(window, str(count), within)
+        if not _goes_on(window, "]"):
+            return
+
+
+def _is_empty(window: Window, closing: str) -> bool:
+    """Passes over the opening bracket, and over the closing one if it follows at once."""
+    window.advance(1)
+    if window.next_character() != closing:
+        return False
+    window.advance(1)
+    return True
+
+
+def _goes_on(window: Window, closing: str) -> bool:
+    """Whether a comma follows, not the closing bracket."""
+    character = window.next_character()
+    if character not in {",", closing}:
+        raise not_json(window, f"expecting ',' or '{closing}'" if character else "the file ends in the middle")
+    window.advance(1)
+    return character == ","
+
+
+def _streamed(window: Window, position: str, within: str | None) -> RawRecord:
+    try:
+        return _element(window, position, within)
+    except TooLong:
+        message = f"the element is longer than {ELEMENT_LIMIT} characters"
+        return damaged(position, "line_too_long", message, _skip_value(window), within)
+
+
+def _element(window: Window, position: str, within: str | None, limit: int = ELEMENT_LIMIT) -> RawRecord:
+    try:
+        return RawRecord(position, window.value(limit), within)
+    except NestedTooDeep:
+        code, message = "nesting_too_deep", f"the element has more than {MAX_NESTING} levels of nesting"
+    except JSONDecodeError as fault:
+        if control_character(fault) == "NUL":
+            code, message = "nul_character", "a NUL character stands in a string"
+        else:
+            code, message = "not_json", "a control character stands in a string without its escape"
+    return damaged(position, code, message, _skip_value(window), within)
+
+
+def _members(window: Window, envelopes: Set[str]) -> Iterator[RawRecord]:
+    rest = _Rest()
+    count, has_lists = 0, False
+    goes_on = not _is_empty(window, "}")
+    while goes_on:
+        name = _member_name(window)
+        if window.next_character() == "[" and name.replace("_", "").lower() in envelopes:
+            has_lists = True
+            for record in _elements(window, name, count):
+                count += 1
+                yield record
+        else:
+            rest.add(name, window)
+        goes_on = _goes_on(window, "}")
+    if not has_lists:
+        yield rest.record("1", "")
+    elif rest.pairs or rest.damage:
+        yield rest.record("0", "rest")
+
+
+def _member_name(window: Window) -> str:
+    if window.next_character() != '"':
+        raise not_json(window, "expecting a property name in double quotes")
+    name = _streamed(window, "0", None)
+    if name.damage:
+        raise not_json(window, f"a property name cannot be read: {name.damage.message}")
+    if window.next_character() != ":":
+        raise not_json(window, "expecting ':'")
+    window.advance(1)
+    return str(name.value)
+
+
+class _Rest:
+    """The members of a top-level object that are not streamed."""
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[str, Any]] = []
+        self.damage: Damage | None = None
+        self._length = 0
+
+    def add(self, name: str, window: Window) -> None:
+        begin = window.characters
+        try:
+            record = _element(window, "0", None, _REST_LIMIT)
+        except TooLong:
+            raise self._too_long(name) from None
+        if record.damage:
+            self.damage = self.damage or record.damage
+        else:
+            self.pairs.append((name, record.value))
+        self._length += window.characters - begin
+        if self._length > _REST_LIMIT:
+            raise self._too_long(name)
+
+    def _too_long(self, name: str) -> ExportError:
+        message = f"the document is one huge object whose {name!r} is no list that this stream knows"
+        return ExportError("wrong_envelope", message)
+
+    def record(self, position: str, within: str) -> RawRecord:
+        value = None if self.damage else build_object(self.pairs)
+        return RawRecord(position, value, within, self.damage)
+
+
+def _skip_value(window: Window) -> str:
+    """Passes over one array, object or string by its brackets and quotes; returns how it began."""
+    window.next_character()
+    beginning, scan = "", _Scan()
+    while not scan.is_over:
+        text = window.rest_of_buffer()
+        if not text:
+            raise not_json(window, "the file ends in the middle of a value")
+        used = scan.find_end(text)
+        window.advance(used)
+        if len(beginning) < DAMAGE_TEXT:
+            beginning += text[: min(used, DAMAGE_TEXT)]
+    return beginning
+
+
+class _Scan:
+    """Looks for the end of a value over several pieces of text."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self._level = 0
+        self._in_string = False
+
+    def find_end(self, text: str) -> int:
+        """How much of the text belongs to the value."""
+        for token in _TOKEN.finditer(text):
+            self._pass(token[0])
+            if self.is_over:
+                return token.end()
+        return len(text)
+
+    def _pass(self, token: str) -> None:
+        if token == '"':
+            self._in_string = not self._in_string
+        elif not self._in_string and token in "[{":
+            self._level += 1
+        elif not self._in_string and token in "]}":
+            self._level -= 1
+        else:
+            return
+        self.is_over = self._level == 0 and not self._in_string

@@ -1,0 +1,130 @@
+"""A window that moves over the text of a JSON document and holds little more than the value being read.
+
+Belongs here: the buffer, telling an unfinished value from a wrong one, line and column of a fault. Does not belong
+here: the shape of documents (`json_stream`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from json import JSONDecodeError
+from typing import Any
+
+from sync_pipelines.errors import ExportError, Position
+from sync_pipelines.exports.json_values import control_character, decode_at, explain
+
+ELEMENT_LIMIT = 64 << 20
+"""Characters of the longest element that is read."""
+
+_BLANKS = re.compile(r"[ \t\r\n]*")
+_LONGEST_TOKEN = 16
+"""More than any literal or escape: a fault further than this from the end of the buffer is no matter of more text."""
+
+
+class TooLong(Exception):
+    """A value is longer than the limit."""
+
+
+class Window:
+    """Text from `begin` on, refilled from chunks; memory is bounded by the longest value."""
+
+    def __init__(self, chunks: Iterator[str]) -> None:
+        self._chunks = chunks
+        self._text = ""
+        self._at = 0
+        self._is_ended = False
+        self._dropped = 0
+        self._line = 1
+        self._column = 0
+
+    @property
+    def characters(self) -> int:
+        """Characters passed over since the beginning of the document."""
+        return self._dropped + self._at
+
+    def next_character(self) -> str:
+        """The next character that is no white space, which stays; empty at the end of the document."""
+        while True:
+            found = _BLANKS.match(self._text, self._at)
+            self._at = found.end() if found else self._at
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._read_more():
+                return ""
+
+    def advance(self, count: int) -> None:
+        """Passes over `count` characters of the buffer."""
+        self._at += count
+
+    def rest_of_buffer(self) -> str:
+        r"""What is in the buffer, at least one character before the end; never ends between `\\` and its character."""
+        while (self._at >= len(self._text) or self._text.endswith("\\")) and self._read_more():
+            pass
+        return self._text[self._at :]
+
+    def value(self, limit: int = ELEMENT_LIMIT) -> Any:
+        """The JSON value at this place; the window moves behind it.
+
+        Raises:
+            ExportError: `not_json` with the line.
+            JSONDecodeError: a control character stands bare in a string.
+            NestedTooDeep, TooLong: the value cannot be read but may be passed over.
+        """
+        self.next_character()
+        while True:
+            try:
+                value, end = decode_at(self._text, self._at)
+            except JSONDecodeError as fault:
+                if not self._may_be_unfinished(fault):
+                    raise self._final(fault) from fault
+            else:
+                if isinstance(value, dict | list | str) or self._is_ended or end + _LONGEST_TOKEN < len(self._text):
+                    self._at = end
+                    return value
+            self._read_more()
+            if len(self._text) - self._at > limit:
+                raise TooLong
+
+    def place(self, at: int | None = None) -> tuple[int, int]:
+        """Line and column, from 1, of a place in the buffer; of this place by default."""
+        passed = self._text[: self._at if at is None else at]
+        newlines = passed.count("\n")
+        column = len(passed) - passed.rfind("\n") - 1 if newlines else self._column + len(passed)
+        return self._line + newlines, column + 1
+
+    def _may_be_unfinished(self, fault: JSONDecodeError) -> bool:
+        if self._is_ended:
+            return False
+        return fault.msg.startswith("Unterminated string") or fault.pos + _LONGEST_TOKEN >= len(self._text)
+
+    def _final(self, fault: JSONDecodeError) -> Exception:
+        if control_character(fault):
+            return fault
+        is_cut = self._is_ended and (fault.pos >= len(self._text) or fault.msg.startswith("Unterminated string"))
+        return not_json(self, "the file ends in the middle of a value" if is_cut else explain(fault), fault.pos)
+
+    def _read_more(self) -> bool:
+        """Drops what was passed over and reads at least as much as is left, so that long values cost linear time."""
+        if self._is_ended:
+            return False
+        self._line, column = self.place()
+        self._column = column - 1
+        self._dropped += self._at
+        left = len(self._text) - self._at
+        pieces, added = [self._text[self._at :]], 0
+        while added <= left:
+            piece = next(self._chunks, None)
+            if piece is None:
+                self._is_ended = True
+                break
+            pieces.append(piece)
+            added += len(piece)
+        self._text, self._at = "".join(pieces), 0
+        return True
+
+
+def not_json(window: Window, why: str, at: int | None = None) -> ExportError:
+    """The fault of a document that is not JSON, at a place in the window's buffer."""
+    line, column = window.place(at)
+    return ExportError("not_json", f"the document is not JSON: {why}, column {column}", "", Position("line", line))
