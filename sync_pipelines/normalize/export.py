@@ -1,0 +1,210 @@
+"""One archived export to kept records: the way through reading, shapes, folding and contracts.
+
+Belongs here: the order of the stages, and what is counted. Does not belong here: any stage itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+from zoneinfo import ZoneInfo
+
+from sync_pipelines.contracts.reading import Reading
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.exports.formats import ReadSettings, is_flat, read_export
+from sync_pipelines.exports.raw import RawRecord
+from sync_pipelines.normalize.change import Change, Findings, Reject
+from sync_pipelines.normalize.envelope import Call, DateWindow, Envelope
+from sync_pipelines.normalize.flat import LineFold
+from sync_pipelines.normalize.kept import KeptWriter, Summary, layout_of
+from sync_pipelines.normalize.names import Names
+from sync_pipelines.normalize.record import RecordReader
+from sync_pipelines.sources import StreamSettings
+
+Totals = Mapping[str, Callable[[list[Any]], Any]]
+
+
+@dataclass(frozen=True)
+class ExportText:
+    """What there is to normalize.
+
+    Attributes:
+        stream, settings: declaration and source.
+        tenant: as stored.
+        name: the file's name, whose extension tells the format.
+        content: opens the archived bytes, as they came.
+        effective_at: the export's own time (X4).
+        window: the dates its records may have.
+    """
+
+    stream: Stream
+    settings: StreamSettings
+    tenant: str
+    name: str
+    content: Callable[[], AbstractContextManager[BinaryIO]]
+    effective_at: datetime
+    window: DateWindow
+
+
+def normalize(export: ExportText, archive: Path) -> str:
+    """Reads an export and keeps its records; returns the folder's name relative to the archive.
+
+    Raises:
+        ExportError: the export can't be read as a whole (X13); nothing is kept.
+    """
+    writer = KeptWriter(archive, layout_of(export.stream))
+    try:
+        return _written(export, writer)
+    except BaseException:
+        writer.discard()
+        raise
+
+
+def _written(export: ExportText, writer: KeptWriter) -> str:
+    started = time.monotonic()
+    findings = Findings()
+    pipeline = _Pipeline(export, findings)
+    for outcome in pipeline.outcomes():
+        if isinstance(outcome, Change):
+            writer.add(outcome)
+        else:
+            writer.refuse(outcome)
+    summary = Summary(
+        read=writer.accepted + writer.rejected,
+        rejected=writer.rejected,
+        lines=pipeline.lines,
+        leniencies=dict(findings.leniencies),
+        unknown_fields=dict(findings.unknown_fields),
+        fingerprint=export.settings.fingerprint,
+        seconds=round(time.monotonic() - started, 3),
+    )
+    return writer.finish(summary)
+
+
+class _Pipeline:
+    def __init__(self, export: ExportText, findings: Findings) -> None:
+        settings, stream = export.settings, export.stream
+        self._export = export
+        self._findings = findings
+        self._flat = is_flat(export.name, _read_settings(export))
+        self._reading = Reading(
+            decimal=settings.decimal,
+            date_format=settings.date_format,
+            timezone=ZoneInfo(settings.timezone) if settings.timezone else UTC,
+            strict=settings.strict,
+            flat=self._flat,
+        )
+        self._names = Names(stream.shape, settings.columns)
+        self._constants = _by_alias(stream, settings.constants)
+        self._fold: LineFold | None = None
+
+    @property
+    def lines(self) -> int | None:
+        """The lines read, where lines fold."""
+        return self._fold.lines if self._fold else None
+
+    def outcomes(self) -> Iterator[Change | Reject]:
+        """Every record's change or reject, in file order."""
+        records = read_export(self._export.content, self._export.name, _read_settings(self._export))
+        if self._flat and self._export.stream.flat is not None:
+            records, nested = _peeked_columns(records)
+            if self._list_alias not in self._names.supplied_by(nested):
+                yield from self._folded(records)
+                return
+        yield from self._read(records, self._names, self._constants, None)
+
+    @property
+    def _list_alias(self) -> str:
+        stream = self._export.stream
+        assert stream.flat is not None
+        return stream.contract.model_fields[stream.flat.children].alias or stream.flat.children
+
+    def _folded(self, lines: Iterable[RawRecord]) -> Iterator[Change | Reject]:
+        settings, stream = self._export.settings, self._export.stream
+        fold = self._fold = LineFold(stream, settings.columns, self._all_constants())
+        yield from self._read(self._raw(fold, lines), Names(stream.shape, {}), {}, fold)
+
+    def _raw(self, fold: LineFold, lines: Iterable[RawRecord]) -> Iterator[RawRecord]:
+        for record in fold.fold(lines):
+            if record.conflicts:
+                self._findings.leniencies["line_conflict"] += record.conflicts
+            yield record.raw
+
+    def _all_constants(self) -> dict[str, Any]:
+        stream = self._export.stream
+        shapes = [stream.shape, *(f.children for f in stream.shape.nested if f.children)]
+        found = {}
+        for name, value in self._export.settings.constants.items():
+            for shape in shapes:
+                column = shape.column_of(name)
+                if column is not None:
+                    found[shape.contract.model_fields[column].alias or column] = value
+                    break
+        return found
+
+    def _read(
+        self, records: Iterable[RawRecord], names: Names, constants: Mapping[str, Any], fold: LineFold | None
+    ) -> Iterator[Change | Reject]:
+        export = self._export
+        envelope = Envelope(
+            export.stream,
+            export.tenant,
+            export.effective_at,
+            export.settings.effective_at,
+            self._reading,
+            names,
+            export.window,
+        )
+        reader = RecordReader(
+            export.stream, export.tenant, export.settings.options, self._reading, names, constants, self._findings
+        )
+        for raw in records:
+            totals = fold.missing_totals if fold is not None else None
+            for call in envelope.calls(raw):
+                yield _outcome(call, reader, totals)
+
+
+def _outcome(call: Call | Reject, reader: RecordReader, totals: Totals | None) -> Change | Reject:
+    if isinstance(call, Reject):
+        return call
+    if call.operation == "delete" and call.key is not None:
+        return Change(call.place.position, call.place.effective_at, "delete", call.key, {}, {}, {}, {})
+    return reader.read(call.record, call.place, totals)
+
+
+def _read_settings(export: ExportText) -> ReadSettings:
+    settings = export.settings
+    return ReadSettings(
+        format=settings.format,
+        encoding=settings.encoding,
+        empty_is=settings.empty_is,
+        envelopes=export.stream.envelopes,
+    )
+
+
+def _by_alias(stream: Stream, constants: Mapping[str, Any]) -> dict[str, Any]:
+    shape = stream.shape
+    named = {name: shape.column_of(name) for name in constants}
+    return {
+        stream.contract.model_fields[column].alias or column: constants[name]
+        for name, column in named.items()
+        if column is not None
+    }
+
+
+def _peeked_columns(records: Iterator[RawRecord]) -> tuple[Iterator[RawRecord], set[str]]:
+    """The records, and the columns of the first; a list column tells nested rows from lines."""
+    first = next(records, None)
+    if first is None:
+        return iter(()), set()
+
+    def chained() -> Iterator[RawRecord]:
+        yield first
+        yield from records
+
+    return chained(), set(first.value) if isinstance(first.value, dict) else set()

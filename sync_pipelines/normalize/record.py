@@ -1,0 +1,251 @@
+"""One raw record under one stream's contract: a change, or a reject with its path.
+
+Belongs here: the contract applied, its errors named, defaults that are derived, links. Does not belong here: where
+records stand in an export (`envelope`), how lines fold (`flat`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from sync_pipelines.contracts.codes import ALL_CODES, LENIENCY_CODES, REJECT_CODES
+from sync_pipelines.contracts.contract import Contract
+from sync_pipelines.contracts.reading import Reading
+from sync_pipelines.contracts.streams import Identity, Stream
+from sync_pipelines.normalize.change import Change, Findings, Refused, Reject, path_of
+from sync_pipelines.normalize.names import Matched, Names
+from sync_pipelines.normalize.values import displayable, keepable
+
+_PYDANTIC_CODES: Final = {
+    "missing": "required",
+    "string_type": "not_text",
+    "string_too_long": "too_long",
+    "string_unicode": "invalid_text",
+    "string_pattern_mismatch": "nul_character",
+    "int_type": "not_an_integer",
+    "bool_type": "not_a_boolean",
+    "list_type": "not_a_list",
+    "model_type": "not_an_object",
+    "dict_type": "not_an_object",
+    "greater_than_equal": "out_of_range",
+    "less_than": "out_of_range",
+}
+
+
+class Place(NamedTuple):
+    """Where a record stands and when it holds."""
+
+    position: str
+    effective_at: datetime
+
+
+class RecordReader:
+    """Reads the records of one source of one stream.
+
+    Args:
+        stream: the declaration.
+        tenant: as stored.
+        options: the partner's settings, an instance of `stream.options`.
+        reading: the source's conventions; its counter is not used.
+        names: how the file names the contract's fields.
+        constants: alias -> value that every record has.
+        findings: where leniencies and unknown fields are counted.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        tenant: str,
+        options: Any,
+        reading: Reading,
+        names: Names,
+        constants: Mapping[str, Any],
+        findings: Findings,
+    ) -> None:
+        self._stream = stream
+        self._tenant = tenant
+        self._options = options
+        self._reading = reading
+        self._names = names
+        self._constants = constants
+        self._findings = findings
+        self._validate = stream.contract.__pydantic_validator__.validate_python
+        self._fields = {f.alias: f.column for f in stream.shape.fields}
+        self._all_columns = frozenset(self._fields.values())
+
+    def read(
+        self, raw: Any, place: Place, totals: Mapping[str, Callable[[list[Any]], Any]] | None = None
+    ) -> Change | Reject:
+        """The change a raw record asks for, or why it is refused.
+
+        Args:
+            raw: what stands in the export.
+            place: where and when.
+            totals: columns to compute from the first list of children where the record lacks them (O12).
+        """
+        if not isinstance(raw, dict):
+            return self._reject(raw, place, Refused("not_an_object", None, REJECT_CODES["not_an_object"]))
+        try:
+            matched = self._matched(raw)
+            record, leniencies = self._validated(matched.fields)
+            return self._change(record, matched, place, leniencies, totals or {})
+        except ValidationError as error:
+            return self._reject(raw, place, self._refusal(error))
+        except Refused as refused:
+            return self._reject(raw, place, refused)
+
+    def _matched(self, raw: dict[str, Any]) -> Matched:
+        matched = self._names.match(raw)
+        if self._constants:
+            matched = replace(matched, fields={**matched.fields, **self._constants})
+        if self._stream.prepare is not None:
+            prepared = self._stream.prepare(matched.fields, self._options)
+            if prepared is not matched.fields:
+                matched = replace(matched, fields=prepared)
+        return matched
+
+    def _validated(self, fields: dict[str, Any]) -> tuple[Contract, Counter[str]]:
+        """The record by the exact pass, or by the lenient one where that fails (see `contracts.fields`)."""
+        if not self._reading.flat:
+            exact = replace(self._reading, leniencies=Counter())
+            try:
+                return self._validate(fields, strict=True, context=exact), exact.leniencies
+            except ValidationError:
+                pass
+        lenient = replace(self._reading, leniencies=Counter())
+        return self._validate(fields, strict=False, context=lenient), lenient.leniencies
+
+    def _change(
+        self,
+        record: Contract,
+        matched: Matched,
+        place: Place,
+        leniencies: Counter[str],
+        totals: Mapping[str, Callable[[list[Any]], Any]],
+    ) -> Change:
+        values = _sent(record, self._all_columns)
+        key = values.pop(self._stream.key)
+        for column, total in totals.items():
+            children = values.get(self._stream.children[0].column)
+            if column not in values and children is not None:
+                values[column] = total(children)
+        links = self._links(values, leniencies)
+        children_rows = self._children(values, key, matched)
+        extra = {name: keepable(value, (name,)) for name, value in matched.extra.items()}
+        self._count(leniencies, matched)
+        return Change(place.position, place.effective_at, "upsert", key, values, children_rows, links, extra)
+
+    def _links(self, values: Mapping[str, Any], leniencies: Counter[str]) -> dict[str, Identity | None]:
+        links: dict[str, Identity | None] = {}
+        for column, link in self._stream.links.items():
+            result = link(values, self._options, self._tenant)
+            if result.spoken:
+                links[column] = result.identity
+            if result.leniency is not None:
+                if self._reading.strict:
+                    raise Refused(result.leniency, None, LENIENCY_CODES[result.leniency])
+                leniencies[result.leniency] += 1
+        return links
+
+    def _children(self, values: dict[str, Any], key: str, matched: Matched) -> dict[str, list[dict[str, Any]]]:
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for children in self._stream.children:
+            if children.column not in values:
+                continue
+            alias = self._alias_of(children.column)
+            elements = values.pop(children.column) or []
+            rows[children.table] = [
+                self._child(element, key, children.parent_key, (alias, index), matched)
+                for index, element in enumerate(elements)
+            ]
+        return rows
+
+    def _child(
+        self, element: Contract, key: str, parent_key: str | None, at: tuple[str, int], matched: Matched
+    ) -> dict[str, Any]:
+        row = _sent(element, None)
+        if parent_key is not None:
+            named = row.pop(parent_key, None)
+            if named is not None and named != key:
+                alias = type(element).model_fields[parent_key].alias or parent_key
+                raise Refused("key_mismatch", path_of((*at, alias)), f"{named!r} is not the record's own key {key!r}")
+        extra = matched.nested_extra.get(at)
+        if extra:
+            row["extra"] = {name: keepable(value, (*at, name)) for name, value in extra.items()}
+        return row
+
+    def _alias_of(self, column: str) -> str:
+        return self._stream.contract.model_fields[column].alias or column
+
+    def _count(self, leniencies: Counter[str], matched: Matched) -> None:
+        if leniencies:
+            self._findings.leniencies.update(leniencies)
+        if matched.extra:
+            self._findings.unknown_fields.update(matched.extra.keys())
+        for (alias, _), extra in matched.nested_extra.items():
+            self._findings.unknown_fields.update(f"{alias}[].{name}" for name in extra)
+
+    def _refusal(self, error: ValidationError) -> Refused:
+        details = error.errors(include_url=False, include_context=False)
+        first = details[0]
+        code = self._code_of(first)
+        path = path_of(first["loc"])
+        value = f", got {_shown(first['input'])}" if code != "required" or first["input"] is None else ""
+        more = f" (and {len(details) - 1} more in this record)" if len(details) > 1 else ""
+        return Refused(code, path, f"{path}: {self._sentence(first, code)}{value}{more}")
+
+    def _code_of(self, detail: ErrorDetails) -> str:
+        code = code_of(detail)
+        is_key = detail["loc"] == (self._stream.key_alias,)
+        return "key_missing" if is_key and code == "required" else code
+
+    @staticmethod
+    def _sentence(detail: ErrorDetails, code: str) -> str:
+        if detail["type"] == code:
+            return detail["msg"]
+        if code in ("too_long", "out_of_range"):
+            return detail["msg"]
+        return REJECT_CODES[code]
+
+    def _reject(self, raw: Any, place: Place, refused: Refused) -> Reject:
+        return Reject(place.position, self._key_in(raw), refused.code, refused.path, refused.message, displayable(raw))
+
+    def _key_in(self, raw: Any) -> str | None:
+        """The record's key as far as it can be told, to find the reject by."""
+        if not isinstance(raw, dict):
+            return None
+        for name, value in raw.items():
+            if self._stream.key_alias in self._names.aliases_of(name) and isinstance(value, (str, int)):
+                return displayable(str(value).strip())[:200] or None
+        return None
+
+
+def code_of(detail: ErrorDetails) -> str:
+    """The reject code of one of pydantic's errors; null where a value is required is `required` (X1)."""
+    if detail["input"] is None:
+        return "required"
+    return detail["type"] if detail["type"] in ALL_CODES else _PYDANTIC_CODES.get(detail["type"], "invalid")
+
+
+def _sent(record: Contract, all_columns: frozenset[str] | None) -> dict[str, Any]:
+    """The fields that were sent, and what is derived from them."""
+    sent = record.__pydantic_fields_set__
+    values = record.__dict__
+    if all_columns is None or len(sent) != len(all_columns):
+        values = {name: value for name, value in values.items() if name in sent}
+    for column, (source, derive) in type(record).derived.items():
+        if source in values:
+            values[column] = derive(values[source])
+    return values
+
+
+def _shown(value: Any) -> str:
+    text = repr(displayable(value) if not isinstance(value, Contract) else value)
+    return text if len(text) <= 120 else text[:120] + "…"

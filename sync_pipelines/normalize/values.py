@@ -1,0 +1,110 @@
+"""Values outside the contract: made safe for JSONB, or shown as they were in a reject.
+
+Belongs here: unknown fields and raw records as JSON. Does not belong here: contract fields.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from sync_pipelines.contracts.codes import REJECT_CODES
+from sync_pipelines.exports.raw import NotFinite, Scientific
+from sync_pipelines.normalize.change import Refused, path_of
+
+DEEPEST: Final = 200
+# PostgreSQL's numeric takes 131,072 digits before the point and 16,383 after it.
+_LARGEST_EXPONENT: Final = 16_000
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return Decimal(value)
+    raise NotImplementedError(type(value).__name__)
+
+
+_encoder: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=_plain)
+
+
+def to_json(value: Any) -> str:
+    """JSON text of a value made by `keepable` or `displayable`; numbers keep their digits."""
+    return _encoder.encode(value).decode()
+
+
+def keepable(value: Any, path: tuple[str | int, ...]) -> Any:
+    """An unknown field's value as JSONB can hold it.
+
+    Raises:
+        Refused: NUL, broken Unicode, NaN, a number or a depth PostgreSQL can't hold.
+    """
+    if len(path) > DEEPEST:
+        raise Refused("nesting_too_deep", path_of(path[:3]), REJECT_CODES["nesting_too_deep"])
+    match value:
+        case bool() | None:
+            return value
+        case str():
+            return _keepable_text(str(value), path)
+        case Decimal():
+            return _keepable_number(value, path)
+        case int():
+            return value if -(2**63) <= value < 2**63 else _keepable_number(Decimal(value), path)
+        case NotFinite():
+            raise Refused("not_finite", path_of(path), f"{value.text} is not a number that can be kept")
+        case list():
+            return [keepable(part, (*path, index)) for index, part in enumerate(value)]
+        case dict():
+            return {_keepable_text(name, path): keepable(part, (*path, name)) for name, part in value.items()}
+        case date():
+            return value.isoformat()
+        case _:
+            return str(value)
+
+
+def _keepable_text(text: str, path: tuple[str | int, ...]) -> str:
+    if "\x00" in text:
+        raise Refused("nul_character", path_of(path), REJECT_CODES["nul_character"])
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise Refused("invalid_text", path_of(path), REJECT_CODES["invalid_text"]) from None
+    return text
+
+
+def _keepable_number(number: Decimal, path: tuple[str | int, ...]) -> Decimal:
+    exponent = number.as_tuple().exponent
+    if abs(number.adjusted()) > _LARGEST_EXPONENT or (isinstance(exponent, int) and exponent < -_LARGEST_EXPONENT):
+        raise Refused("out_of_range", path_of(path), f"{str(number)[:40]} does not fit")
+    return number
+
+
+def displayable(value: Any, depth: int = 0) -> Any:
+    """Any raw value as JSON for `rejected_records.record`: what JSONB can't hold is written out as text."""
+    if depth > DEEPEST:
+        return "…"
+    match value:
+        case bool() | None:
+            return value
+        case str():
+            return _displayable_text(value)
+        case Scientific() | NotFinite():
+            return value.text
+        case Decimal():
+            return value if abs(value.adjusted()) < _LARGEST_EXPONENT else str(value)
+        case int():
+            return value if -(2**63) <= value < 2**63 else str(value)
+        case list():
+            return [displayable(part, depth + 1) for part in value]
+        case dict():
+            return {_displayable_text(str(name)): displayable(part, depth + 1) for name, part in value.items()}
+        case date():
+            return value.isoformat()
+        case _:
+            return str(value)
+
+
+def _displayable_text(text: str) -> str:
+    return text.replace("\x00", "\\u0000").encode("utf-8", "backslashreplace").decode()

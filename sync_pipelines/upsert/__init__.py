@@ -1,0 +1,11 @@
+"""Changes become rows: one transaction a file, and one operation behind everything - fold these keys.
+
+    fold.py        what one change makes of one row: pure, the definition of every write rule
+    history.py     which loaded exports know a key, and what they said of it
+    current.py     rows as stored, in the fold's words
+    statements.py  SQL for staging, classifying and writing, made by pure functions
+    load.py        the transaction: stage, classify, write differences, count, ledger
+
+The everyday export is the newest word on all its keys and is applied set-based; the other keys are folded and their
+final rows take the same way into the tables. Does not belong here: any partner, reading, Dagster.
+"""

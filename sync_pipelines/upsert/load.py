@@ -1,0 +1,314 @@
+"""One export into the tables: rows, counts, rejects and ledger entry in one transaction (law 2).
+
+Belongs here: the order of the steps and what a load reports. Does not belong here: SQL (`statements`), write rules
+(`fold`).
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import insort
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import psycopg
+from psycopg.sql import Composed
+from psycopg.types.json import set_json_loads
+
+from sync_pipelines import ledger
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.normalize.kept import KeptRecords, Layout, key_hash, layout_of
+from sync_pipelines.normalize.values import to_json
+from sync_pipelines.tables.schema import OUTCOMES
+from sync_pipelines.upsert.current import current_rows
+from sync_pipelines.upsert.fold import Row, fold, outcome
+from sync_pipelines.upsert.history import (
+    Hashes,
+    KnownExport,
+    Spoken,
+    known_exports,
+    late_keys,
+    repeated_keys,
+    spoken_by_key,
+)
+from sync_pipelines.upsert.stage import DirectRecords, StagedRow, whole_children, whole_rows
+from sync_pipelines.upsert.statements import Presence, Statements
+
+_KEYS_A_FOLD: Final = 4_000
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a load came to."""
+
+    counts: dict[str, int]
+    is_new: bool
+
+
+def load(
+    connection: psycopg.Connection[Any],
+    stream: Stream,
+    file_id: int,
+    archive: Path,
+    run_id: str | None = None,
+    *,
+    preview: bool = False,
+) -> Loaded:
+    """Loads an export whose records are kept; one that is loaded already is left alone.
+
+    Args:
+        connection: in autocommit, so that the transaction here is the only one.
+        stream: the declaration.
+        file_id: the ledger entry.
+        archive: the archive's folder.
+        run_id: named by the rows written.
+        preview: roll everything back after counting.
+
+    Raises:
+        ArchiveIncomplete: kept records that a fold needs are gone.
+    """
+    set_json_loads(partial(json.loads, parse_float=Decimal), connection)
+    with connection.transaction(force_rollback=preview):
+        entry = ledger.find(connection, file_id)
+        assert entry is not None and entry.kept is not None
+        _lock(connection, stream, entry, archive)
+        entry = ledger.find(connection, file_id, lock=True)
+        assert entry is not None and entry.kept is not None
+        if entry.status == "loaded":
+            return Loaded(entry.counts, is_new=False)
+        return _Load(connection, stream, entry, archive, run_id).run()
+
+
+def _lock(connection: psycopg.Connection[Any], stream: Stream, entry: LedgerFile, archive: Path) -> None:
+    """Takes the locks of every (table, partner, tenant) a load may write, in one order: no deadlock."""
+    tables = {reference.column: reference.table for reference in stream.references}
+    referred = KeptRecords(archive, entry.kept or "-").summary.referred
+    written = {f"{tables[link]}/{partner}/{tenant}" for link, partner, tenant in referred}
+    names = sorted({f"{stream.table}/{stream.partner}/{entry.tenant}", *written})
+    for name in names:
+        connection.execute("select pg_advisory_xact_lock(hashtextextended('sync:' || %s, 0))", [name])
+
+
+class _Load:
+    def __init__(
+        self, connection: psycopg.Connection[Any], stream: Stream, entry: LedgerFile, archive: Path, run_id: str | None
+    ) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._entry = entry
+        self._archive = archive
+        self._run_id = run_id
+        self._layout: Layout = layout_of(stream)
+        self._kept = KeptRecords(archive, entry.kept or "-")
+        self._summary = self._kept.summary
+        self._counts: Counter[str] = Counter()
+        self._next_seq = self._summary.read
+
+    def run(self) -> Loaded:
+        """The whole load, inside the caller's transaction."""
+        window = self._summary.window
+        later: list[KnownExport] = []
+        if window is not None:
+            mine = KnownExport(self._entry, self._kept, window)
+            entries = ledger.loaded_of(self._connection, self._entry.partner, self._entry.stream, self._entry.tenant)
+            others = known_exports(self._archive, entries)
+            later = [other for other in others if other.may_follow(mine)]
+            self._write(mine, others)
+        self._supersede_older_rejects()
+        self._keep_rejects(later)
+        return self._complete()
+
+    # -- rows --------------------------------------------------------------------------------------------------
+
+    def _write(self, mine: KnownExport, others: list[KnownExport]) -> None:
+        late = late_keys(mine, others)
+        repeated = np.setdiff1d(repeated_keys(mine), late)
+        excluded = np.union1d(late, repeated)
+        direct = DirectRecords(self._kept, excluded)
+        presence = direct.presence(self._layout)
+        if len(excluded):
+            presence = Presence(presence.always, self._layout.everything)
+        statements = Statements(self._stream, self._layout, presence)
+        self._execute(statements.create_stage())
+        self._stage_direct(statements, direct)
+        self._stage_folded(statements, self._folded_late(mine, others, late))
+        self._stage_folded(statements, self._folded_repeated(mine, repeated))
+        self._apply(statements)
+
+    def _stage_direct(self, statements: Statements, direct: DirectRecords) -> None:
+        self._copy(statements.copy_stage(whole=False), direct.main_csv(statements.stage_columns))
+        for children, child in zip(self._stream.children, self._layout.children, strict=True):
+            self._copy(statements.copy_children(children, child, csv=True), direct.child_csv(children, child))
+
+    def _stage_folded(self, statements: Statements, folded: Iterator[StagedRow]) -> None:
+        while staged := list(islice(folded, _KEYS_A_FOLD)):
+            first = self._next_seq
+            self._next_seq += len(staged)
+            self._copy_rows(statements.copy_stage(whole=True), whole_rows(self._stream, self._layout, staged, first))
+            for children, child in zip(self._stream.children, self._layout.children, strict=True):
+                copy = statements.copy_children(children, child, csv=False)
+                self._copy_rows(copy, whole_children(child, staged, first))
+
+    def _apply(self, statements: Statements) -> None:
+        names = {
+            "tenant": self._entry.tenant,
+            "partner": self._entry.partner,
+            "path": self._entry.path,
+            "run": self._run_id,
+            "effective_at": self._entry.effective_at,
+        }
+        self._execute(statements.analyze())
+        self._execute([statements.make_placeholders(reference) for reference in self._stream.references], names)
+        self._execute([statements.create_plan()], names)
+        self._connection.execute("analyze plan")
+        nested = list(zip(self._stream.children, self._layout.children, strict=True))
+        for children, child in nested:
+            self._execute(statements.find_changed_children(children, child))
+        self._execute([statements.insert_rows(), statements.update_rows(), *statements.bury_rows()], names)
+        for children, child in nested:
+            self._execute(statements.write_children(children, child))
+        self._counts.update(dict(self._connection.execute(statements.count()).fetchall()))
+
+    def _execute(self, statements: Iterable[Composed], names: dict[str, Any] | None = None) -> None:
+        for statement in statements:
+            self._connection.execute(statement, names)
+
+    def _copy(self, statement: Composed, blocks: Iterable[bytes]) -> None:
+        with self._connection.cursor().copy(statement) as copy:
+            for block in blocks:
+                copy.write(block)
+
+    def _copy_rows(self, statement: Composed, rows: Iterable[Sequence[Any]]) -> None:
+        with self._connection.cursor().copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+
+    # -- folds -------------------------------------------------------------------------------------------------
+
+    def _folded_late(self, mine: KnownExport, others: list[KnownExport], hashes: Hashes) -> Iterator[StagedRow]:
+        """Keys of which newer exports spoke: folded from an empty row over all their records (X5)."""
+        for chunk in _chunks(hashes):
+            spoken = spoken_by_key([mine], chunk, self._layout)
+            applied = spoken_by_key([o for o in others if len(o.knows(chunk))], chunk, self._layout)
+            for key, records in spoken.items():
+                known = applied.get(key, [])
+                before = fold(self._stream, (s.change for s in known))
+                after = before
+                for record in records:
+                    insort(known, record, key=lambda s: s.version)
+                    previous, after = after, fold(self._stream, (s.change for s in known))
+                    self._tell(previous, after, record, is_older=known[-1] is not record)
+                yield from self._staged(key, before, after, records)
+            self._refer(spoken)
+
+    def _folded_repeated(self, mine: KnownExport, hashes: Hashes) -> Iterator[StagedRow]:
+        """Keys that stand several times in the export: applied one after the other to the stored row (X6)."""
+        for chunk in _chunks(hashes):
+            spoken = spoken_by_key([mine], chunk, self._layout)
+            stored = current_rows(self._connection, self._stream, self._layout, self._entry.tenant, list(spoken))
+            for key, records in spoken.items():
+                before = after = stored.get(key)
+                for record in records:
+                    previous, after = after, fold(self._stream, [record.change], after)
+                    self._tell(previous, after, record, is_older=False)
+                yield from self._staged(key, before, after, records)
+            self._refer(spoken)
+
+    def _tell(self, before: Row | None, after: Row | None, record: Spoken, *, is_older: bool) -> None:
+        self._counts[outcome(before, after, record.change, is_older=is_older)] += 1
+
+    @staticmethod
+    def _staged(key: str, before: Row | None, after: Row | None, records: list[Spoken]) -> Iterator[StagedRow]:
+        if after is not None and after != before:
+            last = records[-1].change
+            yield StagedRow(key, after, last.position, last.effective_at)
+
+    def _refer(self, spoken: dict[str, list[Spoken]]) -> None:
+        """Every accepted record creates its references, a stale one too (X7)."""
+        meant = {
+            (link, *identity)
+            for records in spoken.values()
+            for record in records
+            for link, identity in record.change.links.items()
+            if identity is not None
+        }
+        with self._connection.cursor().copy(
+            "copy stage_reference (link, partner, tenant, external_id) from stdin"
+        ) as copy:
+            for row in sorted(meant):
+                copy.write_row(row)
+
+    # -- rejects and ledger ------------------------------------------------------------------------------------
+
+    def _keep_rejects(self, later: list[KnownExport]) -> None:
+        """The refused records; one whose key a newer export knows is overtaken already."""
+        if not self._summary.rejected:
+            return
+        with self._connection.cursor().copy(
+            "copy sync.rejected_records (export_file_id, position, external_id, code, field_path, message, record,"
+            " status, run_id) from stdin"
+        ) as copy:
+            for reject in self._kept.rejects():
+                key = reject["external_id"]
+                status = "superseded" if key is not None and self._is_overtaken(key, later) else "open"
+                copy.write_row(
+                    [
+                        self._entry.id, reject["position"], key, reject["code"], reject["field_path"],
+                        reject["message"], to_json(reject["record"]), status, self._run_id,
+                    ]
+                )  # fmt: skip
+
+    @staticmethod
+    def _is_overtaken(key: str, later: list[KnownExport]) -> bool:
+        wanted = np.array([key_hash(key)], np.uint64)
+        return any(len(other.knows(wanted)) for other in later)
+
+    def _supersede_older_rejects(self) -> None:
+        """Open rejects of older exports whose key this one has a good record of."""
+        older = self._connection.execute(
+            "select r.id, r.external_id from sync.rejected_records r"
+            " join sync.export_files f on f.id = r.export_file_id"
+            " where r.status = 'open' and r.external_id is not null and f.partner = %s and f.stream = %s"
+            " and f.tenant = %s and (f.effective_at, f.path collate \"C\", f.revision) < (%s, %s, %s)",
+            [
+                self._entry.partner, self._entry.stream, self._entry.tenant, self._entry.effective_at,
+                self._entry.path, self._entry.revision,
+            ],
+        ).fetchall()  # fmt: skip
+        if not older:
+            return
+        known = self._kept.keys["hash"]
+        hashes = np.fromiter((key_hash(key) for _, key in older), np.uint64, len(older))
+        ids = [row[0] for row, found in zip(older, np.isin(hashes, known), strict=True) if found]
+        self._connection.execute(
+            "update sync.rejected_records set status = 'superseded', updated_at = now() where id = any(%s)", [ids]
+        )
+
+    def _complete(self) -> Loaded:
+        counts = {name: self._counts.get(name, 0) for name in OUTCOMES}
+        counts["rejected"] = self._summary.rejected
+        counts = {"read": self._summary.read, **counts}
+        ledger.mark_loaded(
+            self._connection,
+            self._entry.id,
+            counts,
+            lines=self._summary.lines,
+            leniencies=self._summary.leniencies,
+            unknown_fields=self._summary.unknown_fields,
+            window=self._summary.window,
+            run_id=self._run_id,
+        )
+        return Loaded(counts, is_new=True)
+
+
+def _chunks(hashes: Hashes) -> Iterator[Hashes]:
+    for start in range(0, len(hashes), _KEYS_A_FOLD):
+        yield hashes[start : start + _KEYS_A_FOLD]

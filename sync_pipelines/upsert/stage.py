@@ -1,0 +1,138 @@
+"""Rows on their way into the stage: kept records as CSV, folded rows one by one.
+
+Belongs here: the form PostgreSQL's COPY takes. Does not belong here: which records go which way (`load`).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from sync_pipelines.contracts.streams import Children, Identity, Stream
+from sync_pipelines.normalize.kept import ChildLayout, KeptRecords, Layout
+from sync_pipelines.normalize.values import to_json
+from sync_pipelines.upsert.fold import Row
+from sync_pipelines.upsert.statements import Presence
+
+_CSV = pyarrow.csv.WriteOptions(include_header=False)
+
+
+@dataclass(frozen=True)
+class StagedRow:
+    """A folded row and the record that had the last word in it."""
+
+    key: str
+    row: Row
+    position: str
+    effective_at: datetime
+
+
+def _csv(columns: Sequence[Any], names: Sequence[str]) -> bytes:
+    table = pa.table([_writable(column) for column in columns], names=list(names))
+    buffer = io.BytesIO()
+    pyarrow.csv.write_csv(table, buffer, _CSV)
+    return buffer.getvalue()
+
+
+def _writable(column: Any) -> Any:
+    if pa.types.is_list(column.type):
+        return pa.array([None if v is None else _array_literal(v) for v in column.to_pylist()], pa.string())
+    return column
+
+
+def _array_literal(texts: Sequence[str | None]) -> str:
+    quoted = ("NULL" if t is None else '"' + t.replace("\\", "\\\\").replace('"', '\\"') + '"' for t in texts)
+    return "{" + ",".join(quoted) + "}"
+
+
+class DirectRecords:
+    """The kept records of one export that are applied as they are, block by block.
+
+    Args:
+        kept: the export's records.
+        excluded: hashes of keys that are folded instead (sorted).
+    """
+
+    def __init__(self, kept: KeptRecords, excluded: npt.NDArray[np.uint64]) -> None:
+        self._kept = kept
+        self._excluded = pa.array(excluded, pa.uint64())
+
+    def _blocks(self, columns: Sequence[str]) -> Iterator[tuple[npt.NDArray[np.int64], pa.RecordBatch]]:
+        start = 0
+        names = list(columns) if not len(self._excluded) else [*columns, "key_hash"]
+        for block in self._kept.blocks(names):
+            rows = np.arange(start, start + block.num_rows, dtype=np.int64)
+            start += block.num_rows
+            if len(self._excluded):
+                direct = pc.invert(pc.is_in(block.column("key_hash"), value_set=self._excluded))
+                rows, block = rows[direct.to_numpy(zero_copy_only=False)], block.filter(direct)
+            if block.num_rows:
+                yield rows, block
+
+    def presence(self, layout: Layout) -> Presence:
+        """What the records speak of, all told; deletes speak of nothing and are left out."""
+        always, ever = layout.everything, 0
+        for _, block in self._blocks(["operation", "present"]):
+            masks = block.column("present").filter(pc.equal(block.column("operation"), "upsert")).to_numpy()
+            if len(masks):
+                always &= int(np.bitwise_and.reduce(masks))
+                ever |= int(np.bitwise_or.reduce(masks))
+        return Presence(always, ever)
+
+    def main_csv(self, columns: Sequence[str]) -> Iterator[bytes]:
+        """The records' own rows as CSV in the order of `columns`, the first being `seq`."""
+        for rows, block in self._blocks(columns[1:]):
+            yield _csv([pa.array(rows), *(block.column(name) for name in columns[1:])], columns)
+
+    def child_csv(self, children: Children, child: ChildLayout) -> Iterator[bytes]:
+        """The rows of one child table as CSV: parent's seq, line number, columns, extra."""
+        names = ["seq", children.number, *child.columns, "extra"]
+        for rows, block in self._blocks([child.table]):
+            lists = block.column(child.table)
+            parents = pc.list_parent_indices(lists).to_numpy()
+            if not len(parents):
+                continue
+            elements = lists.flatten()
+            first = np.concatenate(([True], parents[1:] != parents[:-1]))
+            starts = np.maximum.accumulate(np.where(first, np.arange(len(parents)), 0))
+            numbers = np.arange(len(parents)) - starts + 1
+            fields = [elements.field(name) for name in names[2:]]
+            yield _csv([pa.array(rows[parents]), pa.array(numbers), *fields], names)
+
+
+def whole_rows(stream: Stream, layout: Layout, staged: Sequence[StagedRow], first_seq: int) -> Iterator[list[Any]]:
+    """Folded rows in the order of `Statements.whole_columns`; a tombstone becomes a delete."""
+    for seq, entry in enumerate(staged, start=first_seq):
+        row = entry.row
+        is_live = row.deleted_at is None
+        links = [row.links.get(link) for link in layout.links]
+        yield [
+            seq,
+            entry.position,
+            entry.effective_at if is_live else row.deleted_at,
+            "upsert" if is_live else "delete",
+            layout.everything,
+            entry.key,
+            *[row.values.get(column) for column in layout.columns],
+            *[identity and identity[part] for identity in links for part in range(len(Identity._fields))],
+            to_json(row.extra) if row.extra else None,
+            *([list(row.defaulted)] if stream.defaults else []),
+            True,
+        ]
+
+
+def whole_children(child: ChildLayout, staged: Sequence[StagedRow], first_seq: int) -> Iterator[list[Any]]:
+    """The rows of one child table of folded rows: seq, line number, columns, extra."""
+    for seq, entry in enumerate(staged, start=first_seq):
+        for number, row in enumerate(entry.row.children.get(child.table, ()), start=1):
+            extra = row.get("extra")
+            yield [seq, number, *[row.get(c) for c in child.columns], to_json(extra) if extra else None]
