@@ -19,8 +19,8 @@ from typing import Annotated, Any, Final, cast
 from pydantic import Field, GetCoreSchemaHandler, StringConstraints
 from pydantic_core import CoreSchema, core_schema
 
+from sync_pipelines.contracts.raw import Cell, NotFinite, Scientific
 from sync_pipelines.contracts.reading import Reading, refuse
-from sync_pipelines.exports.raw import Cell, NotFinite, Scientific
 
 # pydantic's regex engine and str.strip() differ on what is white space, so both get this list.
 WHITE_SPACE: Final = (
@@ -75,7 +75,8 @@ class Exact:
 
 def _text_of_number(value: int | Decimal, reading: Reading) -> str:
     if isinstance(value, Scientific):
-        raise refuse("scientific_notation", f"{value.text} is written with an exponent, so its digits are lost")
+        shown = _shown(value.text)
+        raise refuse("scientific_notation", f"{shown} is written with an exponent, so its digits are lost")
     reading.forgive("coerced_number_to_text")
     text = str(value) if isinstance(value, int) else format(value, "f")
     return _without_zero_decimals(text, reading)
@@ -294,8 +295,8 @@ Text = Annotated[str, StringConstraints(strict=True, pattern=_NO_NUL), Lenient(r
 """Text of any length without NUL."""
 Text50 = Annotated[str, StringConstraints(strict=True, pattern=_NO_NUL, max_length=50), Lenient(read_text)]
 """Text of at most 50 characters."""
-Key = Annotated[str, StringConstraints(strict=True, pattern=_KEY), Lenient(read_key)]
-"""A key or reference: trimmed, never empty (X2)."""
+Key = Annotated[str, StringConstraints(strict=True, pattern=_KEY, max_length=500), Lenient(read_key)]
+"""A key or reference: trimmed, never empty (X2); of at most 500 characters, what an index can hold."""
 Key100 = Annotated[str, StringConstraints(strict=True, pattern=_KEY, max_length=100), Lenient(read_key)]
 """A key of at most 100 characters."""
 Count = Annotated[

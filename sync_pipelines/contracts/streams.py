@@ -111,11 +111,13 @@ class LinkResult(NamedTuple):
         spoken: whether the record has the identifying field at all (absent keeps the link, X1).
         identity: the row meant, or None for no link.
         leniency: a code to count, or None.
+        column: the contract's attribute that identifies the row, for error paths.
     """
 
     spoken: bool
     identity: Identity | None
     leniency: str | None = None
+    column: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Literal
 
+from sync_pipelines.contracts.raw import Cell
 from sync_pipelines.errors import ExportError, Position
-from sync_pipelines.exports.raw import Cell
 
 EmptyIs = Literal["absent", "null"]
 """What an empty cell says (X1)."""

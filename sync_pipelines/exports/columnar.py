@@ -13,10 +13,10 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sync_pipelines.contracts.raw import RawRecord, number_from_float
 from sync_pipelines.errors import ExportError, Position
 from sync_pipelines.exports.cells import EmptyIs, Header
 from sync_pipelines.exports.disk import on_disk
-from sync_pipelines.exports.raw import RawRecord, number_from_float
 
 _BATCH = 2_000
 _BUFFER = 1 << 20

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Set
 from json import JSONDecodeError
 from typing import Any
 
+from sync_pipelines.contracts.raw import DAMAGE_TEXT, Damage, RawRecord, damaged
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.json_values import MAX_NESTING, NestedTooDeep, build_object, control_character
 from sync_pipelines.exports.json_window import ELEMENT_LIMIT, TooLong, Window, not_json
-from sync_pipelines.exports.raw import DAMAGE_TEXT, Damage, RawRecord, damaged
 
 _REST_LIMIT = 16 << 20
 """Characters of an object without the lists that are streamed; more cannot be one record."""

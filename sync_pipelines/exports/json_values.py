@@ -11,7 +11,7 @@ from decimal import Decimal
 from json import JSONDecodeError, JSONDecoder
 from typing import Any, Literal
 
-from sync_pipelines.exports.raw import AmbiguousObject, NotFinite, Scientific
+from sync_pipelines.contracts.raw import AmbiguousObject, NotFinite, Scientific
 
 MAX_NESTING = 200
 """Levels of arrays and objects a record may have."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from json import JSONDecodeError
 from typing import NamedTuple
 
+from sync_pipelines.contracts.raw import DAMAGE_TEXT, RawRecord, damaged
 from sync_pipelines.exports.json_values import (
     MAX_NESTING,
     NestedTooDeep,
@@ -17,7 +18,6 @@ from sync_pipelines.exports.json_values import (
     decode_at,
     explain,
 )
-from sync_pipelines.exports.raw import DAMAGE_TEXT, RawRecord, damaged
 
 LINE_LIMIT = 64 << 20
 """Characters of the longest line that is read."""

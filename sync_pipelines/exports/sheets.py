@@ -16,10 +16,10 @@ from typing import Any, BinaryIO
 
 import openpyxl
 
+from sync_pipelines.contracts.raw import NotFinite, RawRecord, damaged, number_from_float
 from sync_pipelines.errors import ExportError, Position
 from sync_pipelines.exports.cells import EmptyIs, Header
 from sync_pipelines.exports.disk import on_disk
-from sync_pipelines.exports.raw import NotFinite, RawRecord, damaged, number_from_float
 
 TEXTS_LIMIT = 256 << 20
 """Bytes of the longest table of texts that is read."""

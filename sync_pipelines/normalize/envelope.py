@@ -18,10 +18,10 @@ from pydantic_core import PydanticCustomError
 from sync_pipelines.contracts.codes import REJECT_CODES
 from sync_pipelines.contracts.contract import folded
 from sync_pipelines.contracts.fields import read_instant
+from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Operation, Route, Stream
 from sync_pipelines.errors import ExportError
-from sync_pipelines.exports.raw import RawRecord
 from sync_pipelines.normalize.change import Reject
 from sync_pipelines.normalize.names import Names
 from sync_pipelines.normalize.record import Place, code_of

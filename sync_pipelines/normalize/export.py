@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
+from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.exports.compression import open_export
 from sync_pipelines.exports.formats import ReadSettings, is_flat, read_export
-from sync_pipelines.exports.raw import RawRecord
 from sync_pipelines.normalize.change import Change, Findings, Reject
 from sync_pipelines.normalize.envelope import Call, DateWindow, Envelope
 from sync_pipelines.normalize.flat import LineFold
@@ -91,7 +92,7 @@ class _Pipeline:
         settings, stream = export.settings, export.stream
         self._export = export
         self._findings = findings
-        self._flat = is_flat(export.name, _read_settings(export))
+        self._flat = is_flat(_inner_name(export), _read_settings(export))
         self._reading = Reading(
             decimal=settings.decimal,
             date_format=settings.date_format,
@@ -175,6 +176,16 @@ def _outcome(call: Call | Reject, reader: RecordReader, totals: Totals | None) -
     if call.operation == "delete" and call.key is not None:
         return Change(call.place.position, call.place.effective_at, "delete", call.key, {}, {}, {}, {})
     return reader.read(call.record, call.place, totals)
+
+
+def _inner_name(export: ExportText) -> str:
+    """The name that tells the format: a zip's own may tell none, its member's does."""
+    if not export.name.lower().endswith(".zip"):
+        return export.name
+    with export.content() as content:
+        plain, inner = open_export(content, export.name)
+        plain.close()
+    return inner
 
 
 def _read_settings(export: ExportText) -> ReadSettings:

@@ -18,9 +18,9 @@ from typing import Any, Final, NamedTuple
 from pydantic_core import PydanticCustomError
 
 from sync_pipelines.contracts.fields import read_key
+from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.exports.raw import RawRecord
 from sync_pipelines.normalize.names import Names
 
 _CACHE_KIB: Final = 16_000

@@ -35,7 +35,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.errors import ArchiveIncomplete
 from sync_pipelines.normalize.change import Change, Reject
-from sync_pipelines.normalize.values import to_json
+from sync_pipelines.normalize.values import displayable, to_json
 from sync_pipelines.tables.schema import SCHEMA, metadata
 
 BLOCK: Final = 4096
@@ -206,7 +206,8 @@ class KeptWriter:
     def refuse(self, reject: Reject) -> None:
         """Keeps a refused record."""
         self.rejected += 1
-        self._rejects.write(to_json(reject._asdict()) + "\n")
+        shown = reject._replace(message=displayable(reject.message), field_path=displayable(reject.field_path))
+        self._rejects.write(to_json(shown._asdict()) + "\n")
 
     def finish(self, summary: Summary) -> str:
         """Makes the folder visible under its final name and returns that name, relative to the archive."""

@@ -6,11 +6,11 @@ Belongs here: matching of names. Does not belong here: values.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sync_pipelines.contracts.contract import Shape, folded
-from sync_pipelines.exports.raw import AmbiguousObject
+from sync_pipelines.contracts.raw import AmbiguousObject, NamedRecord
 from sync_pipelines.normalize.change import Refused, path_of
 
 
@@ -22,11 +22,13 @@ class Matched:
         fields: alias -> raw value.
         extra: fields the contract does not know, under the file's names.
         nested_extra: the same for elements of nested lists: (alias, index) -> fields.
+        conflicts: how often the lines it was folded from disagreed (O12).
     """
 
     fields: dict[str, Any]
     extra: dict[str, Any] = field(default_factory=dict)
     nested_extra: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    conflicts: int = 0
 
 
 class Names:
@@ -79,6 +81,8 @@ class Names:
     def _match_own(self, raw: dict[str, Any], path: tuple[str | int, ...]) -> Matched:
         if type(raw) is dict and raw.keys() <= self._own:
             return Matched(raw)
+        if isinstance(raw, NamedRecord):
+            return Matched(dict(raw), raw.unknown, conflicts=raw.conflicts)
         if isinstance(raw, AmbiguousObject):
             raise _conflict((*path, raw.names[0]))
         fields: dict[str, Any] = {}
@@ -106,7 +110,7 @@ class Names:
         if not changed:
             return matched
         renamed = [changed.get(index, element) for index, element in enumerate(elements)]
-        return Matched({**matched.fields, alias: renamed}, matched.extra, matched.nested_extra)
+        return replace(matched, fields={**matched.fields, alias: renamed})
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -10,13 +10,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from functools import cache
+from typing import Annotated, Any, Final, NamedTuple
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from sync_pipelines.contracts.codes import ALL_CODES, LENIENCY_CODES, REJECT_CODES
 from sync_pipelines.contracts.contract import Contract
+from sync_pipelines.contracts.fields import read_key
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.normalize.change import Change, Findings, Refused, Reject, path_of
@@ -37,6 +39,9 @@ _PYDANTIC_CODES: Final = {
     "greater_than_equal": "out_of_range",
     "less_than": "out_of_range",
 }
+
+_LONGEST_REFERENCE: Final = 2_000
+"""Bytes of the longest key an index entry is sure to hold."""
 
 
 class Place(NamedTuple):
@@ -135,10 +140,12 @@ class RecordReader:
         for column, total in totals.items():
             children = values.get(self._stream.children[0].column)
             if column not in values and children is not None:
-                values[column] = total(children)
+                values[column] = self._checked_total(column, total(children))
         links = self._links(values, leniencies)
         children_rows = self._children(values, key, matched)
-        extra = {name: keepable(value, (name,)) for name, value in matched.extra.items()}
+        extra = keepable(matched.extra, ())
+        for _ in range(matched.conflicts):
+            self._forgive("line_conflict", leniencies)
         self._count(leniencies, matched)
         return Change(place.position, place.effective_at, "upsert", key, values, children_rows, links, extra)
 
@@ -149,10 +156,25 @@ class RecordReader:
             if result.spoken:
                 links[column] = result.identity
             if result.leniency is not None:
-                if self._reading.strict:
-                    raise Refused(result.leniency, None, LENIENCY_CODES[result.leniency])
-                leniencies[result.leniency] += 1
+                self._forgive(result.leniency, leniencies)
+            if result.identity is not None and len(result.identity.external_id.encode()) > _LONGEST_REFERENCE:
+                path = self._alias_of(result.column) if result.column else None
+                raise Refused("too_long", path, f"a reference has at most {_LONGEST_REFERENCE} bytes")
         return links
+
+    def _forgive(self, code: str, leniencies: Counter[str]) -> None:
+        """Counts a leniency that no field type found, or refuses the record where the source is strict (X8)."""
+        if self._reading.strict:
+            raise Refused(code, None, LENIENCY_CODES[code])
+        leniencies[code] += 1
+
+    def _checked_total(self, column: str, total: Any) -> Any:
+        """A computed total as the contract's field has it; one that does not fit is refused like a sent one."""
+        try:
+            return _type_of(self._stream.contract, column).validate_python(total, context=Reading())
+        except ValidationError as error:
+            code, alias = code_of(error.errors()[0]), self._alias_of(column)
+            raise Refused(code, alias, f"{alias}, computed from the lines: {REJECT_CODES[code]}") from None
 
     def _children(self, values: dict[str, Any], key: str, matched: Matched) -> dict[str, list[dict[str, Any]]]:
         rows: dict[str, list[dict[str, Any]]] = {}
@@ -178,7 +200,7 @@ class RecordReader:
                 raise Refused("key_mismatch", path_of((*at, alias)), f"{named!r} is not the record's own key {key!r}")
         extra = matched.nested_extra.get(at)
         if extra:
-            row["extra"] = {name: keepable(value, (*at, name)) for name, value in extra.items()}
+            row["extra"] = keepable(extra, at)
         return row
 
     def _alias_of(self, column: str) -> str:
@@ -222,15 +244,28 @@ class RecordReader:
         if not isinstance(raw, dict):
             return None
         for name, value in raw.items():
-            if self._stream.key_alias in self._names.aliases_of(name) and isinstance(value, (str, int)):
-                return displayable(str(value).strip())[:200] or None
+            if self._stream.key_alias in self._names.aliases_of(name):
+                try:
+                    key = read_key(value, Reading(flat=self._reading.flat))
+                except PydanticCustomError:
+                    return None
+                return None if key is None else displayable(key)[:200]
         return None
+
+
+@cache
+def _type_of(contract: type[Contract], column: str) -> TypeAdapter[Any]:
+    declared = contract.model_fields[column]
+    annotation: Any = Annotated[declared.annotation, *declared.metadata]
+    return TypeAdapter(annotation)
 
 
 def code_of(detail: ErrorDetails) -> str:
     """The reject code of one of pydantic's errors; null where a value is required is `required` (X1)."""
     if detail["input"] is None:
         return "required"
+    if isinstance(detail["input"], str) and "\x00" in detail["input"]:
+        return "nul_character"
     return detail["type"] if detail["type"] in ALL_CODES else _PYDANTIC_CODES.get(detail["type"], "invalid")
 
 

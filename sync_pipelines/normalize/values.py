@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from sync_pipelines.contracts.codes import REJECT_CODES
-from sync_pipelines.exports.raw import NotFinite, Scientific
+from sync_pipelines.contracts.raw import NamedRecord, NotFinite, Scientific
 from sync_pipelines.normalize.change import Refused, path_of
 
 DEEPEST: Final = 200
@@ -98,6 +98,8 @@ def displayable(value: Any, depth: int = 0) -> Any:
             return value if -(2**63) <= value < 2**63 else str(value)
         case list():
             return [displayable(part, depth + 1) for part in value]
+        case NamedRecord():
+            return displayable({**value.unknown, **value}, depth)
         case dict():
             return {_displayable_text(str(name)): displayable(part, depth + 1) for name, part in value.items()}
         case date():

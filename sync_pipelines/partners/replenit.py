@@ -10,6 +10,7 @@ import re
 import uuid
 from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 from typing import Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -57,6 +58,7 @@ def size_metric(size: str | None) -> str | None:
     return _parsed_size(size)[1]
 
 
+@lru_cache(maxsize=4096)
 def _parsed_size(size: str | None) -> tuple[Decimal | None, str | None]:
     match = _SIZE.fullmatch(size) if size else None
     if match is None:
@@ -160,8 +162,8 @@ def customer_of(values: Mapping[str, Any], options: OrderOptions, tenant: str) -
         return LinkResult(column in values, None, "customer_identifier_absent")
     owner = options.customers_of
     if owner is not None and options.customer_identifier == "customer_id":
-        return LinkResult(True, Identity(owner.partner, owner.tenant, identifier))
-    return LinkResult(True, Identity("replenit", tenant, identifier))
+        return LinkResult(True, Identity(owner.partner, owner.tenant, identifier), column=column)
+    return LinkResult(True, Identity("replenit", tenant, identifier), column=column)
 
 
 def _sum_of_quantity(items: list[OrderItem]) -> int:

@@ -97,6 +97,13 @@ def repeated_keys(export: KnownExport) -> Hashes:
     return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
 
 
+def in_file_order(export: KnownExport, hashes: Hashes) -> Hashes:
+    """Key hashes by where an export first has them: neighbours there tend to be neighbours in other exports too."""
+    keys = export.kept.keys
+    firsts = keys["row"][np.searchsorted(keys["hash"], hashes)]
+    return hashes[np.argsort(firsts)]
+
+
 def spoken_by_key(exports: Iterable[KnownExport], hashes: Hashes, layout: Layout) -> dict[str, list[Spoken]]:
     """Every record of the given keys in the given exports, by key, in version order."""
     by_key: dict[str, list[Spoken]] = {}

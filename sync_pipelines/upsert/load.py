@@ -34,6 +34,7 @@ from sync_pipelines.upsert.history import (
     Hashes,
     KnownExport,
     Spoken,
+    in_file_order,
     known_exports,
     late_keys,
     repeated_keys,
@@ -42,7 +43,7 @@ from sync_pipelines.upsert.history import (
 from sync_pipelines.upsert.stage import DirectRecords, StagedRow, whole_children, whole_rows
 from sync_pipelines.upsert.statements import Presence, Statements
 
-_KEYS_A_FOLD: Final = 4_000
+_KEYS_A_FOLD: Final = 2_000
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ class _Load:
 
     def _folded_late(self, mine: KnownExport, others: list[KnownExport], hashes: Hashes) -> Iterator[StagedRow]:
         """Keys of which newer exports spoke: folded from an empty row over all their records (X5)."""
-        for chunk in _chunks(hashes):
+        for chunk in _chunks(in_file_order(mine, hashes)):
             spoken = spoken_by_key([mine], chunk, self._layout)
             applied = spoken_by_key([o for o in others if len(o.knows(chunk))], chunk, self._layout)
             for key, records in spoken.items():
@@ -211,7 +212,7 @@ class _Load:
 
     def _folded_repeated(self, mine: KnownExport, hashes: Hashes) -> Iterator[StagedRow]:
         """Keys that stand several times in the export: applied one after the other to the stored row (X6)."""
-        for chunk in _chunks(hashes):
+        for chunk in _chunks(in_file_order(mine, hashes)):
             spoken = spoken_by_key([mine], chunk, self._layout)
             stored = current_rows(self._connection, self._stream, self._layout, self._entry.tenant, list(spoken))
             for key, records in spoken.items():

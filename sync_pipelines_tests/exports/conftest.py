@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.exports.formats import ReadSettings, read_export
-from sync_pipelines.exports.raw import RawRecord
 
 CASES = Path(__file__).parents[1] / "cases" / "exports"
 

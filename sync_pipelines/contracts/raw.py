@@ -18,7 +18,8 @@ class Damage(NamedTuple):
     """A piece of an export that cannot be read as a record, while its neighbours can.
 
     Attributes:
-        code: `not_json`, `nesting_too_deep`, `line_too_long`, `too_many_cells`, `bad_quotes` or `truncated_line`.
+        code: `not_json`, `nul_character`, `nesting_too_deep`, `line_too_long`, `too_many_cells`, `bad_quotes` or
+            `truncated_line`.
         message: one sentence for people.
         text: what could be read of it, at most `DAMAGE_TEXT` characters.
     """
@@ -93,6 +94,20 @@ class AmbiguousObject(dict[str, Any]):
     def __init__(self, pairs: list[tuple[str, Any]], names: tuple[str, ...]) -> None:
         super().__init__(pairs)
         self.names = names
+
+
+class NamedRecord(dict[str, Any]):
+    """A record whose names are the contract's own already: what lines of a flat file were folded into.
+
+    Attributes:
+        unknown: fields the contract does not know, under the file's names.
+        conflicts: how often lines disagreed on a field; the last non-empty value won (O12).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unknown: dict[str, Any] = {}
+        self.conflicts = 0
 
 
 def damaged(position: str, code: str, message: str, text: str, within: str | None = None) -> RawRecord:

@@ -1,0 +1,280 @@
+"""A landing, an archive and a database of one test's own, and the tables as comparable Python values.
+
+Belongs here: what any test needs that puts exports down, syncs and looks at the result. Does not belong here:
+assertions, databases (`conftest`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.rows import dict_row
+from psycopg.types.json import set_json_loads
+
+from sync_pipelines import ledger
+from sync_pipelines.database import Database
+from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.settings import Settings
+from sync_pipelines.sync import Discovery, Workspace, discover, load_all, open_workspace
+from sync_pipelines.tables.schema import MAIN_TABLES, metadata
+
+CASES = Path(__file__).parent / "cases"
+TENANT = "7d444840-9dc0-11d1-b245-5ffdce74fad2"
+OTHER_TENANT = "11111111-2222-3333-4444-555555555555"
+LONG_AGO = datetime(2024, 1, 2, tzinfo=UTC)
+"""When the first file was put down, unless a test says otherwise; the next ones a second later each."""
+
+LAST_WRITE = frozenset({"effective_at", "source_file", "source_position", "run_id", "created_at", "updated_at"})
+"""Columns that name the last write; law 1 leaves them aside."""
+
+Key = tuple[str, str, str | None]
+Tables = dict[str, dict[Any, dict[str, Any]]]
+
+
+@dataclass
+class Site:
+    """A landing, an archive and a database.
+
+    Attributes:
+        folder: holds landing, state folder and `sources.yaml`.
+        database: migrated.
+    """
+
+    folder: Path
+    database: Database
+    first_date: date = date(2010, 1, 1)
+    _clock: Any = field(default_factory=count)
+
+    @property
+    def landing(self) -> Path:
+        """Where exports are put down."""
+        return self.folder / "landing"
+
+    @property
+    def settings(self) -> Settings:
+        """Of this site."""
+        return Settings(
+            home=self.folder / "home",
+            database_url=self.database.url,
+            landing=str(self.landing),
+            sources=self.folder / "sources.yaml",
+            first_date=self.first_date,
+        )
+
+    def workspace(self) -> Workspace:
+        """What a sync works with, opened anew."""
+        return open_workspace(self.settings)
+
+    def sources(self, orders: Mapping[str, Any] | None = None, tenant: str = TENANT) -> None:
+        """Lists one tenant of replenit with these settings of its orders (JSON is YAML)."""
+        source = {"partner": "replenit", "tenant": tenant, "streams": {"orders": dict(orders or {})}}
+        (self.folder / "sources.yaml").write_text(json.dumps({"sources": [source]}))
+
+    def put(
+        self,
+        name: str,
+        content: bytes | str | Iterable[Any] | Mapping[str, Any],
+        mtime: datetime | None = None,
+        tenant: str = TENANT,
+    ) -> Path:
+        """Puts an export below a tenant's `orders/`; what is neither bytes nor text is written as JSON."""
+        path = self.landing / "replenit" / tenant / "orders" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(as_bytes(content))
+        self.touch(path, mtime or LONG_AGO + timedelta(seconds=next(self._clock)))
+        return path
+
+    @staticmethod
+    def touch(path: Path, mtime: datetime) -> None:
+        """Stamps a file."""
+        os.utime(path, (mtime.timestamp(), mtime.timestamp()))
+
+    def discover(self) -> Discovery:
+        """Looks at the landing."""
+        return discover(self.workspace())
+
+    def sync(self, run_id: str | None = None) -> list[LedgerFile]:
+        """Loads whatever is there; returns what was handled, in version order within refused and loaded."""
+        workspace = self.workspace()
+        found = discover(workspace)
+        return found.failed + load_all(workspace, found.pending, run_id)
+
+    def load(
+        self,
+        name: str,
+        content: bytes | str | Iterable[Any] | Mapping[str, Any],
+        mtime: datetime | None = None,
+        tenant: str = TENANT,
+    ) -> LedgerFile:
+        """Puts one export down, syncs, and returns its entry."""
+        path = self.put(name, content, mtime, tenant).relative_to(self.landing).as_posix()
+        return next(entry for entry in self.sync() if entry.path == path)
+
+    # -- what came of it ---------------------------------------------------------------------------------------
+
+    def query(self, statement: str, values: Any = None) -> list[dict[str, Any]]:
+        """Rows of a statement; JSON numbers are exact."""
+        with self.database.connect() as connection:
+            return rows_of(connection, statement, values)
+
+    def ledger(self) -> list[LedgerFile]:
+        """Every entry, in order of path and revision."""
+        with self.database.connect() as connection:
+            ids = [id for (id,) in connection.execute("select id from sync.export_files").fetchall()]
+            return sorted(ledger.of_ids(connection, ids), key=lambda entry: (entry.path, entry.revision))
+
+    def rejects(self) -> list[dict[str, Any]]:
+        """Every rejected record with its file's path, in order of path, revision and line."""
+        return self.query(
+            "select f.path, f.revision, r.position, r.external_id, r.code, r.field_path, r.message, r.record, r.status"
+            " from sync.rejected_records r join sync.export_files f on f.id = r.export_file_id"
+            ' order by f.path collate "C", f.revision, string_to_array(r.position, \'/\')::int[], r.code'
+        )
+
+    def tables(self) -> Tables:
+        """Every main table as natural key -> columns, children in lists; see `table_values`."""
+        with self.database.connect() as connection:
+            return table_values(connection)
+
+    def order(self, key: str, tenant: str = TENANT) -> dict[str, Any] | None:
+        """An order with its items under `order_items`, or None."""
+        return self.tables()["orders"].get((tenant, "replenit", key))
+
+    def items(self, key: str) -> list[dict[str, Any]]:
+        """The items of an order."""
+        order = self.order(key)
+        assert order is not None
+        return list(order["order_items"])
+
+    def customers(self) -> list[tuple[Key, bool]]:
+        """Natural key and placeholder mark of every customer, sorted."""
+        return sorted((key, row["is_placeholder"]) for key, row in self.tables()["customers"].items())
+
+    def versions(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Physical place and writing transaction of every row of orders, items and customers."""
+        with self.database.connect() as connection:
+            return {
+                table: connection.execute(
+                    f"select ctid::text, xmin::text, xmax::text from sync.{table} order by ctid"
+                ).fetchall()
+                for table in ("orders", "order_items", "customers")
+            }
+
+    def dead_tuples(self) -> dict[str, int]:
+        """Dead row versions of orders, items and customers as PostgreSQL counts them."""
+        with self.database.connect(autocommit=True) as connection:
+            connection.execute("select pg_stat_force_next_flush()")
+            connection.execute("select pg_stat_clear_snapshot()")
+            rows = connection.execute(
+                "select relname, n_dead_tup from pg_stat_user_tables where schemaname = 'sync'"
+                " and relname in ('orders', 'order_items', 'customers')"
+            ).fetchall()
+            return {name: dead for name, dead in rows}
+
+
+def as_bytes(content: bytes | str | Iterable[Any] | Mapping[str, Any]) -> bytes:
+    """An export's bytes."""
+    if isinstance(content, bytes):
+        return content
+    return content.encode() if isinstance(content, str) else json.dumps(content).encode()
+
+
+def lines(*values: Any) -> str:
+    """NDJSON of values."""
+    return "".join(json.dumps(value) + "\n" for value in values)
+
+
+def rows_of(connection: psycopg.Connection[Any], statement: str, values: Any = None) -> list[dict[str, Any]]:
+    """Rows of a statement as dicts; times in UTC, JSON numbers exact."""
+    set_json_loads(partial(json.loads, parse_float=Decimal), connection)
+    connection.execute("set time zone 'UTC'")
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(statement, values).fetchall()  # type: ignore[arg-type]
+
+
+def table_values(connection: psycopg.Connection[Any]) -> Tables:
+    """Main tables as (tenant, partner, external id) -> columns.
+
+    References hold the natural key of the row meant; children stand in lists under their table's name, in order.
+    Surrogate ids and the columns that name the last write are left out (law 1).
+    """
+    stored = {table: rows_of(connection, f"select * from sync.{table.name} order by id") for table in MAIN_TABLES}
+    keys = {table.name: {row["id"]: _natural_key(row) for row in rows} for table, rows in stored.items()}
+    found: Tables = {}
+    for table, rows in stored.items():
+        references = {f.parent.name: keys[f.column.table.name] for f in table.foreign_keys}
+        children = _children_of(connection, table)
+        found[table.name] = {}
+        for row in rows:
+            values = {name: _resolved(name, value, references) for name, value in _content(row).items()}
+            values |= {child: lists.get(row["id"], []) for child, lists in children.items()}
+            assert _natural_key(row) not in found[table.name], f"{table.name} has {_natural_key(row)} twice"
+            found[table.name][_natural_key(row)] = values
+    return found
+
+
+def _natural_key(row: Mapping[str, Any]) -> Key:
+    return (row["tenant"], row["partner"], row["external_id"])
+
+
+def _content(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "id" and name not in LAST_WRITE}
+
+
+def _resolved(name: str, value: Any, references: Mapping[str, Mapping[int, Key]]) -> Any:
+    return references[name][value] if name in references and value is not None else value
+
+
+def _children_of(connection: psycopg.Connection[Any], table: sa.Table) -> dict[str, dict[int, list[dict[str, Any]]]]:
+    found: dict[str, dict[int, list[dict[str, Any]]]] = {}
+    for child in metadata.tables.values():
+        if child.info.get("parent") != table.name:
+            continue
+        parent = list(child.columns)[1].name
+        order = "line_no" if "line_no" in child.c else "id"
+        lists = found.setdefault(child.name, {})
+        for row in rows_of(connection, f"select * from sync.{child.name} order by {parent}, {order}"):
+            content = {name: value for name, value in row.items() if name not in ("id", parent)}
+            lists.setdefault(row[parent], []).append(content)
+    return found
+
+
+def order(key: Any, **fields: Any) -> dict[str, Any]:
+    """The smallest order, with fields beside."""
+    return {"OrderId": key, "Currency": "USD", **fields}
+
+
+def item(product: Any = "P1", **fields: Any) -> dict[str, Any]:
+    """The smallest item, with fields beside."""
+    return {"ProductId": product, "Sku": "S1", "Quantity": 1, "Price": 2, **fields}
+
+
+def call(at: Any, method: str, path: str, body: Any = None) -> dict[str, Any]:
+    """One line of a request log."""
+    return {"at": at, "method": method, "path": path} | ({} if body is None else {"body": body})
+
+
+def posted(at: Any, *orders: Any, tenant: str = TENANT) -> dict[str, Any]:
+    """A log line that sends orders."""
+    return call(at, "POST", f"/orders/{tenant}", list(orders))
+
+
+def deleted(at: Any, key: str, tenant: str = TENANT) -> dict[str, Any]:
+    """A log line that deletes an order."""
+    return call(at, "DELETE", f"/orders/{tenant}/{key}")
+
+
+def outcomes(entry: LedgerFile) -> dict[str, int]:
+    """The counts of an entry that are not zero, `read` aside."""
+    return {name: number for name, number in entry.counts.items() if number and name != "read"}
