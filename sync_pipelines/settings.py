@@ -1,0 +1,106 @@
+"""The settings, all from the environment (or a `.env` file in the working directory).
+
+Belongs here: what a setting is called, its default, what a wrong value is told. Does not belong here: settings of a
+source (`sources`), anything that opens a connection.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from sync_pipelines.errors import ConfigurationError
+
+PREFIX: Final = "SYNC_"
+_CREDENTIALS: Final = re.compile(r"(?<=://)(?P<user>[^/@:\s]*):[^/\s]*@")
+_SECRET_PARAMETER: Final = re.compile(r"(?i)\b(password|passwd|secret|token|key)=[^&\s]+")
+
+
+def redacted(url: str) -> str:
+    """The URL or conninfo string without its password, fit for a screen or a log."""
+    return _SECRET_PARAMETER.sub(r"\1=***", _CREDENTIALS.sub(r"\g<user>:***@", url))
+
+
+class Settings(BaseSettings):
+    """Where things are.
+
+    Attributes:
+        home: state folder (`SYNC_HOME`): archive, embedded database, logs.
+        database_url: a given PostgreSQL (`SYNC_DATABASE_URL`), or None for the embedded one under `home`.
+        landing: folder or fsspec URL the exports arrive in (`SYNC_LANDING`).
+        sources: the `sources.yaml` (`SYNC_SOURCES`); it need not exist.
+        first_date: the first partition (`SYNC_FIRST_DATE`); older exports fail with `date_out_of_range`.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, validate_default=True
+    )
+
+    home: Path = Path(".sync")
+    database_url: str | None = Field(default=None, repr=False)
+    landing: str = Field(default="", repr=False)
+    sources: Path = Path("sources.yaml")
+    first_date: date = date(2010, 1, 1)
+
+    @field_validator("home", "sources")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _landing_in_home(cls, values: dict[str, Any]) -> dict[str, Any]:
+        home = Path(values.get("home", cls.model_fields["home"].default))
+        landing = values.get("landing") or str(home / "landing")
+        if "://" not in landing:
+            landing = str(Path(landing).expanduser().absolute())
+        return {**values, "landing": landing}
+
+    @field_validator("first_date")
+    @classmethod
+    def _begun(cls, value: date) -> date:
+        if value > datetime.now(UTC).date():
+            raise ValueError("the first partition cannot be in the future")
+        return value
+
+    @property
+    def landing_shown(self) -> str:
+        """The landing without its password."""
+        return redacted(self.landing)
+
+    @property
+    def database_shown(self) -> str:
+        """The given database without its password, or that it is the embedded one."""
+        return redacted(self.database_url) if self.database_url else f"the embedded PostgreSQL in {self.home}"
+
+    @property
+    def archive(self) -> Path:
+        """The folder of kept exports and their normalized records."""
+        return self.home / "archive"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of full traces and of what supervised processes print."""
+        return self.home / "logs"
+
+
+def load_settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        ConfigurationError: a value is wrong; the message names the variable.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise ConfigurationError("setting_invalid", "; ".join(_fault(e) for e in error.errors())) from None
+
+
+def _fault(error: Any) -> str:
+    variable = PREFIX + "_".join(str(part) for part in error["loc"]).upper()
+    return f"{variable}={redacted(str(error['input']))}: {error['msg'][:1].lower()}{error['msg'][1:]}"

@@ -1,0 +1,302 @@
+"""The sources: which tenants a partner has here and how their exports are to be read, from `sources.yaml`.
+
+Belongs here: the keys of that file, what a wrong one is told, looking a source up. Does not belong here: YAML itself
+(`marked_yaml`), what a partner's own settings are (`partners`), reading exports.
+"""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError, field_validator, model_validator
+
+from sync_pipelines.contracts.contract import folded
+from sync_pipelines.contracts.streams import Options, Stream
+from sync_pipelines.errors import ConfigurationError
+from sync_pipelines.marked_yaml import MarkedYaml, Where, read_yaml
+from sync_pipelines.partners import STREAMS
+
+M = TypeVar("M", bound=BaseModel)
+Format = Literal["json", "ndjson", "csv", "parquet", "xlsx"]
+
+
+class Secret(BaseModel):
+    """A secret, which is never written down: the name of the environment variable that holds it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    env: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _never_written_down(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            # The value may be the secret, so no message repeats it.
+            raise ValueError("a secret is not written down; it stands as {env: NAME_OF_A_VARIABLE}")
+        return value
+
+    def reveal(self) -> str:
+        """The secret itself.
+
+        Raises:
+            ConfigurationError: the variable is not set.
+        """
+        if not (value := os.environ.get(self.env)):
+            raise ConfigurationError("secret_missing", f"the environment variable {self.env} is not set")
+        return value
+
+
+class StreamSettings(BaseModel):
+    """How one tenant's exports of one stream are read.
+
+    Attributes:
+        path: glob below `<stream>/`; other files are no exports of this source.
+        format: overrides the file's extension.
+        encoding: of text formats; UTF-8 unless said.
+        columns: contract field -> column of a flat file.
+        constants: contract field -> value of records that have none.
+        empty_is: what an empty cell says (X1).
+        date_format: a `strptime` pattern for times that are not ISO 8601 (X10).
+        timezone: zone of times written without one (X10); UTC unless said.
+        decimal: decimal separator of numbers written as text.
+        strict: each leniency is a reject (X8).
+        effective_at: the field that carries a record's own time (X4).
+        options: the partner's own settings.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    path: str | None = None
+    format: Format | None = None
+    encoding: str | None = None
+    columns: dict[str, str] = {}
+    constants: dict[str, Any] = {}
+    empty_is: Literal["absent", "null"] = "absent"
+    date_format: str | None = None
+    timezone: str | None = None
+    decimal: Literal[".", ","] = "."
+    strict: bool = False
+    effective_at: str | None = None
+    options: SerializeAsAny[Options] = Options()
+
+    @field_validator("empty_is", mode="before")
+    @classmethod
+    def _null_is_a_word(cls, value: Any) -> Any:
+        return "null" if value is None else value
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_exists(cls, value: str | None) -> str | None:
+        try:
+            return value and codecs.lookup(value).name
+        except LookupError:
+            raise ValueError(f"{value!r} is no known encoding") from None
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, value: str | None) -> str | None:
+        try:
+            return value and ZoneInfo(value).key
+        except (LookupError, ValueError, OSError):
+            raise ValueError(f"{value!r} is no known time zone; write it as in America/Mexico_City") from None
+
+    @field_validator("date_format")
+    @classmethod
+    def _date_format_reads_dates(cls, value: str | None) -> str | None:
+        example = datetime(2010, 12, 31)
+        if value is not None:
+            try:
+                sound = datetime.strptime(example.strftime(value), value).date() == example.date()
+            except ValueError:
+                sound = False
+            if not sound:
+                raise ValueError(f"{value!r} does not tell year, month and day; write it as in %d/%m/%Y %H:%M")
+        return value
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything above; two settings with one fingerprint read a file alike."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What `sources.yaml` says; empty where there is no such file.
+
+    Attributes:
+        listed: partner -> the tenants listed of it, as they are stored.
+        streams: (partner, tenant, stream) -> its settings.
+    """
+
+    listed: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    streams: Mapping[tuple[str, str, str], StreamSettings] = field(default_factory=dict)
+
+    def tenants(self, partner: str) -> frozenset[str] | None:
+        """The tenants listed of a partner, or None where none is: then the landing's folders are its tenants."""
+        return self.listed.get(partner)
+
+    def for_stream(self, partner: str, tenant: str, stream: str) -> StreamSettings:
+        """The settings of one tenant's stream, the defaults where nothing is said."""
+        found = self.streams.get((partner, tenant, stream))
+        return found or _default_settings(partner, stream)
+
+
+def load_sources(path: Path, streams: Iterable[Stream] = STREAMS) -> Sources:
+    """The sources in a file; a file that is not there lists none.
+
+    Raises:
+        ConfigurationError: the file is wrong; the message names line and key, and a near word for an unknown one.
+    """
+    if not path.exists():
+        return Sources()
+    return _Reader(read_yaml(path), tuple(streams)).read()
+
+
+def _default_settings(partner: str, name: str) -> StreamSettings:
+    stream = next((s for s in STREAMS if (s.partner, s.name) == (partner, name)), None)
+    return StreamSettings(options=stream.options() if stream else Options())
+
+
+_SOURCE_KEYS: Final = ("partner", "tenant", "streams")
+_SETTING_KEYS: Final = tuple(name for name in StreamSettings.model_fields if name != "options")
+
+
+@dataclass
+class _Reader:
+    """Walks the document; every fault carries the way to its key."""
+
+    document: MarkedYaml
+    known: tuple[Stream, ...]
+    listed: dict[str, set[str]] = field(default_factory=dict)
+    streams: dict[tuple[str, str, str], StreamSettings] = field(default_factory=dict)
+
+    def read(self) -> Sources:
+        top = self._mapping((), {} if self.document.data is None else self.document.data)
+        self._only_keys((), top, ("sources",))
+        sources = top.get("sources") or []
+        if not isinstance(sources, list):
+            raise self.document.fault(("sources",), "a list of sources is expected, each beginning with '- partner:'")
+        for index, source in enumerate(sources):
+            self._source(("sources", index), source)
+        return Sources({partner: frozenset(tenants) for partner, tenants in self.listed.items()}, self.streams)
+
+    def _source(self, where: Where, value: Any) -> None:
+        source = self._mapping(where, value)
+        self._only_keys(where, source, _SOURCE_KEYS)
+        partners = tuple(dict.fromkeys(s.partner for s in self.known))
+        partner = self._one_of((*where, "partner"), source.get("partner"), partners, "partner")
+        tenant = self._tenant(where, source.get("tenant"), partner)
+        if tenant in self.listed.setdefault(partner, set()):
+            raise self.document.fault((*where, "tenant"), f"{partner} {tenant} is listed twice")
+        self.listed[partner].add(tenant)
+        for name, settings in self._mapping((*where, "streams"), source.get("streams") or {}).items():
+            here = (*where, "streams", str(name))
+            of_partner = {s.name: s for s in self.known if s.partner == partner}
+            stream = of_partner[self._one_of(here, name, of_partner, f"stream of {partner}")]
+            self.streams[partner, tenant, stream.name] = self._settings(here, settings, stream)
+
+    def _tenant(self, where: Where, value: Any, partner: str) -> str:
+        if value is None or isinstance(value, dict | list | bool) or not str(value).strip():
+            raise self.document.fault(
+                (*where, "tenant"), "the tenant is missing: the name of its folder in the landing"
+            )
+        stream = next(s for s in self.known if s.partner == partner)
+        if (tenant := stream.normalize_tenant(str(value))) is None:
+            message = f"{str(value)!r} is not how {partner} names its tenants"
+            raise self.document.fault((*where, "tenant"), message, "tenant_invalid")
+        return tenant
+
+    def _settings(self, where: Where, value: Any, stream: Stream) -> StreamSettings:
+        given = self._mapping(where, value or {})
+        own = stream.options.model_fields
+        self._only_keys(where, given, (*_SETTING_KEYS, *own))
+        for key in ("columns", "constants"):
+            self._only_keys(
+                (*where, key), self._mapping((*where, key), given.get(key) or {}), _fields(stream), folding=True
+            )
+        options = self._validated(where, stream.options, {k: v for k, v in given.items() if k in own})
+        general = {k: v for k, v in given.items() if k not in own and (v is not None or k == "empty_is")}
+        return self._validated(where, StreamSettings, general | {"options": options})
+
+    def _validated(self, where: Where, model: type[M], values: dict[str, Any]) -> M:
+        try:
+            return model.model_validate(values)
+        except ValidationError as error:
+            first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+            at = (*where, *(part for part in first["loc"] if part != "[key]"))
+            if first["type"] == "extra_forbidden":
+                raise self._unknown(at, str(at[-1]), _keys_at(model, first["loc"][:-1])) from None
+            raise self.document.fault(at, _sentence(first)) from None
+
+    def _mapping(self, where: Where, value: Any) -> dict[Any, Any]:
+        if not isinstance(value, dict):
+            raise self.document.fault(where, f"keys and values are expected, not {_named(value)}")
+        return value
+
+    def _only_keys(self, where: Where, given: Mapping[Any, Any], known: Iterable[str], folding: bool = False) -> None:
+        names = tuple(known)
+        accepted = {folded(name) for name in names} if folding else set(names)
+        for key in given:
+            if (folded(str(key)) if folding else key) not in accepted:
+                raise self._unknown((*where, str(key)), str(key), names)
+
+    def _one_of(self, where: Where, value: Any, known: Iterable[str], what: str) -> str:
+        names = tuple(known)
+        if value is None:
+            raise self.document.fault(where, f"the {what} is missing: one of {', '.join(names)}")
+        if value not in names:
+            raise self.document.fault(where, f"{value!r} is no {what}; {_nearest(str(value), names)}")
+        return str(value)
+
+    def _unknown(self, where: Where, key: str, names: Iterable[str]) -> ConfigurationError:
+        return self.document.fault(where, f"unknown key; {_nearest(key, tuple(names))}")
+
+
+def _fields(stream: Stream) -> tuple[str, ...]:
+    """Everything a column of a flat file can be: the record's fields and those of the lines it folds."""
+    names = [f.alias for f in stream.shape.scalars]
+    if stream.flat is not None:
+        lines = next(f for f in stream.shape.nested if f.column == stream.flat.children)
+        names += [f.alias for f in lines.children.scalars] if lines.children else []
+    return tuple(dict.fromkeys(names))
+
+
+def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    """The keys of the model that stands at a place inside another."""
+    for part in loc:
+        annotation = model.model_fields[str(part)].annotation
+        candidates = (annotation, *getattr(annotation, "__args__", ()))
+        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model)
+    return tuple(model.model_fields)
+
+
+def _nearest(word: str, names: tuple[str, ...]) -> str:
+    by_lower = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(word.lower(), list(by_lower), n=1, cutoff=0.6)
+    return f"did you mean {by_lower[near[0]]}?" if near else f"one of {', '.join(names)}"
+
+
+def _named(value: Any) -> str:
+    return "a list" if isinstance(value, list) else f"the text {value!r}" if isinstance(value, str) else repr(value)
+
+
+def _sentence(error: Any) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    if str(error["type"]).startswith(("model_", "dict_")):
+        return f"keys and values are expected, not {_named(error['input'])}"
+    if error["type"] == "missing":
+        return "this key is missing"
+    shown = f"{error['input']!r} is not right: {message}" if error["type"] != "value_error" else message
+    return shown[:300]

@@ -1,0 +1,87 @@
+"""Settings: names, defaults, and what a wrong value is told."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from sync_pipelines.errors import ConfigurationError
+from sync_pipelines.settings import load_settings, redacted
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_defaults_lie_in_the_working_directory(tmp_path: Path) -> None:
+    settings = load_settings()
+    assert settings.home == tmp_path / ".sync"
+    assert settings.landing == str(tmp_path / ".sync" / "landing")
+    assert settings.sources == tmp_path / "sources.yaml"
+    assert settings.database_url is None
+    assert settings.first_date == date(2010, 1, 1)
+
+
+def test_each_setting_has_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNC_HOME", "state")
+    monkeypatch.setenv("SYNC_DATABASE_URL", "postgresql://host/db")
+    monkeypatch.setenv("SYNC_SOURCES", "/etc/sources.yaml")
+    monkeypatch.setenv("SYNC_FIRST_DATE", "2009-12-31")
+    settings = load_settings()
+    assert settings.home == tmp_path / "state"
+    assert settings.landing == str(tmp_path / "state" / "landing")
+    assert settings.database_url == "postgresql://host/db"
+    assert settings.sources == Path("/etc/sources.yaml")
+    assert settings.first_date == date(2009, 12, 31)
+
+
+@pytest.mark.parametrize(
+    ("given", "landing"),
+    [("s3://bucket/prefix", "s3://bucket/prefix"), ("in", "{here}/in"), ("/in", "/in"), ("", "{here}/.sync/landing")],
+)
+def test_a_landing_is_a_url_or_a_folder(
+    given: str, landing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNC_LANDING", given)
+    assert load_settings().landing == landing.format(here=tmp_path)
+
+
+def test_a_dotenv_file_is_read_and_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("SYNC_HOME=from_file\nSYNC_FIRST_DATE=2011-01-01\nOTHER=1\n")
+    monkeypatch.setenv("SYNC_HOME", "from_environment")
+    settings = load_settings()
+    assert settings.home.name == "from_environment"
+    assert settings.first_date == date(2011, 1, 1)
+
+
+@pytest.mark.parametrize("wrong", ["2010-13-01", "yesterday", str(datetime.now(UTC).date() + timedelta(days=1))])
+def test_a_wrong_value_names_its_variable(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNC_FIRST_DATE", wrong)
+    with pytest.raises(ConfigurationError, match=f"SYNC_FIRST_DATE={wrong}") as caught:
+        load_settings()
+    assert caught.value.exit_status == 2
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ana:s3cret@host/db",
+        "postgresql://ana:s3cr@s3cret@host/db",
+        "postgresql://host/db?user=ana&password=s3cret",
+        "host=host password=s3cret user=ana",
+        "sftp://ana:s3cret@host/dir",
+    ],
+)
+def test_a_password_is_never_shown(url: str) -> None:
+    assert "s3cr" not in redacted(url)
+    assert "ana" in redacted(url)
+    assert "host" in redacted(url)
+
+
+def test_the_settings_never_show_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNC_DATABASE_URL", "postgresql://ana:s3cret@host/db")
+    monkeypatch.setenv("SYNC_LANDING", "sftp://ana:s3cret@host/dir")
+    assert "s3cret" not in repr(load_settings())
