@@ -30,6 +30,7 @@ from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import Database, migrate, open_database, unavailable
 from sync_pipelines.errors import ArchiveIncomplete, DatabaseUnavailable, ExportError, SyncError
 from sync_pipelines.exports.archive import Archive
+from sync_pipelines.exports.disk import storage_fault
 from sync_pipelines.exports.landing import Landing, LandingFile
 from sync_pipelines.exports.naming import effective_time_in
 from sync_pipelines.ledger import LedgerFile, NewExport
@@ -378,7 +379,7 @@ def _fail(workspace: Workspace, file_id: int, error: SyncError, run_id: str | No
 def _unforeseen(workspace: Workspace, file_id: int, error: Exception) -> SyncError:
     """A fault nobody foresaw fails its file alone; the trace goes to a log file, not to the user."""
     if isinstance(error, OSError):
-        return ExportError("storage_unwritable", f"{error.strerror or error}: {error.filename or 'the archive'}")
+        return storage_fault(error, error.filename or workspace.settings.archive)
     workspace.settings.logs.mkdir(parents=True, exist_ok=True)
     trace = workspace.settings.logs / f"file-{file_id}.txt"
     trace.write_text("".join(traceback.format_exception(error)))

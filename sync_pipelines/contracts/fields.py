@@ -168,7 +168,7 @@ def read_integer(value: Any, reading: Reading) -> int:
         number = value
     else:
         exact = read_number(value, reading)
-        if exact.adjusted() > 18:
+        if exact and exact.adjusted() > 18:
             raise refuse("out_of_range", f"{_shown(value)} does not fit")
         if exact != exact.to_integral_value():
             raise refuse("not_an_integer", f"{_shown(value)} is not an integer")
@@ -193,6 +193,8 @@ def _shown(value: Any) -> str:
 def read_money(value: Any, reading: Reading) -> Decimal:
     """An amount as NUMERIC(18,4): further decimals are rounded half up, counted unless zeros (X9)."""
     number = value if type(value) is Decimal else read_number(value, reading)
+    if not number:
+        return Decimal(0)
     if number.adjusted() > 15:
         raise refuse("out_of_range", f"{_shown(value)} does not fit NUMERIC(18,4)")
     if number.as_tuple().exponent < -4:  # type: ignore[operator]
@@ -250,19 +252,18 @@ def read_instant(value: Any, reading: Reading) -> datetime:
 
 
 def _moment_from_text(text: str, reading: Reading) -> datetime:
+    plain = text.strip(WHITE_SPACE)
     try:
         if reading.date_format is not None:
-            return datetime.strptime(text, reading.date_format)
-        if _ISO_TIME.fullmatch(text):
-            return datetime.fromisoformat(text)
-        plain = text.strip(WHITE_SPACE)
-        if plain != text and _ISO_TIME.fullmatch(plain):
-            reading.forgive("trimmed_text")
-            return datetime.fromisoformat(plain)
+            moment = datetime.strptime(plain, reading.date_format)
+        else:
+            moment = datetime.fromisoformat(plain if _ISO_TIME.fullmatch(plain) else "")
     except ValueError:
-        pass
-    wanted = f"in the format {reading.date_format}" if reading.date_format else "in ISO 8601"
-    raise refuse("not_a_date", f"{_shown(text)!r} is no time {wanted}")
+        wanted = f"in the format {reading.date_format}" if reading.date_format else "in ISO 8601"
+        raise refuse("not_a_date", f"{_shown(text)!r} is no time {wanted}") from None
+    if plain != text:
+        reading.forgive("trimmed_text")
+    return moment
 
 
 @cache

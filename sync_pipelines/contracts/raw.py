@@ -6,6 +6,7 @@ value and two). Does not belong here: reading, and any judgement on a value.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
@@ -102,12 +103,14 @@ class NamedRecord(dict[str, Any]):
     Attributes:
         unknown: fields the contract does not know, under the file's names.
         conflicts: how often lines disagreed on a field; the last non-empty value won (O12).
+        twice: path of a field that stands twice with different values in one line (X3), or None.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.unknown: dict[str, Any] = {}
+    def __init__(self, fields: Mapping[str, Any] = {}, unknown: Mapping[str, Any] = {}) -> None:
+        super().__init__(fields)
+        self.unknown: dict[str, Any] = dict(unknown)
         self.conflicts = 0
+        self.twice: str | None = None
 
 
 def damaged(position: str, code: str, message: str, text: str, within: str | None = None) -> RawRecord:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Final, NamedTuple
 from urllib.parse import unquote
@@ -18,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from sync_pipelines.contracts.codes import REJECT_CODES
 from sync_pipelines.contracts.contract import folded
 from sync_pipelines.contracts.fields import read_instant
-from sync_pipelines.contracts.raw import RawRecord
+from sync_pipelines.contracts.raw import NamedRecord, RawRecord
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Operation, Route, Stream
 from sync_pipelines.errors import ExportError
@@ -74,7 +75,7 @@ class Envelope:
         stream: the declaration.
         tenant: as stored; a log that names another is refused.
         effective_at: the export's own time, for records without one (X4).
-        own_time: the record field that carries its time, or None.
+        own_times: folded names of the record field that carries its time; none where no field does.
         reading: conventions for times.
         names: how the file names fields.
         window: the dates allowed.
@@ -85,7 +86,7 @@ class Envelope:
         stream: Stream,
         tenant: str,
         effective_at: datetime,
-        own_time: str | None,
+        own_times: frozenset[str],
         reading: Reading,
         names: Names,
         window: DateWindow,
@@ -93,8 +94,9 @@ class Envelope:
         self._stream = stream
         self._tenant = tenant
         self._effective_at = effective_at
-        self._own_time = folded(own_time) if own_time else None
+        self._own_times = own_times
         self._reading = reading
+        self._log_reading = replace(reading, date_format=None)
         self._names = names
         self._window = window
         key_field = stream.contract.model_fields[stream.key]
@@ -110,7 +112,7 @@ class Envelope:
         """
         if raw.damage is not None:
             yield Reject(raw.position, None, raw.damage.code, None, raw.damage.message, displayable(raw.damage.text))
-        elif isinstance(raw.value, dict) and raw.value.keys() >= _LOG_FIELDS:
+        elif isinstance(raw.value, dict) and raw.value.keys() >= _LOG_FIELDS and not self._is_record(raw.value):
             yield from self._log_line(raw.position, raw.value)
         elif raw.within == "rest":
             return
@@ -123,23 +125,27 @@ class Envelope:
         return isinstance(value, dict) and self._stream.key_alias in self._names.supplied_by(value)
 
     def _plain(self, raw: RawRecord) -> Call | Reject:
-        moment = self._own_moment(raw.value)
-        if isinstance(moment, datetime):
-            if moment is self._effective_at or self._window.holds(moment):
-                return Call(Place(raw.position, moment), "upsert", raw.value)
-            return self._out_of_range(raw.position, raw.value, self._own_time, moment)
-        return Reject(raw.position, None, "not_a_date", self._own_time, moment, displayable(raw.value))
-
-    def _own_moment(self, value: Any) -> datetime | str:
-        if self._own_time is None or not isinstance(value, dict):
-            return self._effective_at
-        own = next((v for name, v in value.items() if folded(name) == self._own_time), None)
+        name, own = self._own_time(raw.value)
         if own is None:
-            return self._effective_at
-        return _moment(own, self._reading)
+            return Call(Place(raw.position, self._effective_at), "upsert", raw.value)
+        moment = _moment(own, self._reading)
+        if isinstance(moment, str):
+            return Reject(raw.position, None, "not_a_date", name, moment, displayable(raw.value))
+        if not self._window.holds(moment):
+            return self._out_of_range(raw.position, raw.value, name, moment)
+        return Call(Place(raw.position, moment), "upsert", raw.value)
+
+    def _own_time(self, value: Any) -> tuple[str, Any]:
+        """Name and value of the field that carries a record's own time; None where it has none (X4)."""
+        if self._own_times and isinstance(value, dict):
+            unknown = value.unknown if isinstance(value, NamedRecord) else {}
+            for name, own in (*value.items(), *unknown.items()):
+                if folded(name) in self._own_times and own is not None:
+                    return name, own
+        return "", None
 
     def _log_line(self, line: str, entry: dict[str, Any]) -> Iterator[Call | Reject]:
-        moment = _moment(entry.get("at"), self._reading)
+        moment = _moment(entry.get("at"), self._log_reading)
         if isinstance(moment, str):
             yield self._refused(line, entry, "log_time_invalid", "at", moment)
             return

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
+from sync_pipelines.contracts.contract import folded
 from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Stream
@@ -117,7 +118,7 @@ class _Pipeline:
             if self._list_alias not in self._names.supplied_by(nested):
                 yield from self._folded(records)
                 return
-        yield from self._read(records, self._names, self._constants, None)
+        yield from self._read(records, None)
 
     @property
     def _list_alias(self) -> str:
@@ -127,14 +128,14 @@ class _Pipeline:
 
     def _folded(self, lines: Iterable[RawRecord]) -> Iterator[Change | Reject]:
         settings, stream = self._export.settings, self._export.stream
-        fold = self._fold = LineFold(stream, settings.columns, self._all_constants())
-        yield from self._read(self._raw(fold, lines), Names(stream.shape, {}), {}, fold)
+        fold = self._fold = LineFold(stream, settings.columns, self._all_constants(), self._own_times)
+        yield from self._read(fold.fold(lines), fold)
 
-    def _raw(self, fold: LineFold, lines: Iterable[RawRecord]) -> Iterator[RawRecord]:
-        for record in fold.fold(lines):
-            if record.conflicts:
-                self._findings.leniencies["line_conflict"] += record.conflicts
-            yield record.raw
+    @property
+    def _own_times(self) -> frozenset[str]:
+        """The folded names under which a record may carry its own time: the file's and the contract's (X4)."""
+        name = self._export.settings.effective_at
+        return frozenset(map(folded, (name, *self._names.aliases_of(name)))) if name else frozenset()
 
     def _all_constants(self) -> dict[str, Any]:
         stream = self._export.stream
@@ -148,21 +149,25 @@ class _Pipeline:
                     break
         return found
 
-    def _read(
-        self, records: Iterable[RawRecord], names: Names, constants: Mapping[str, Any], fold: LineFold | None
-    ) -> Iterator[Change | Reject]:
+    def _read(self, records: Iterable[RawRecord], fold: LineFold | None) -> Iterator[Change | Reject]:
         export = self._export
         envelope = Envelope(
             export.stream,
             export.tenant,
             export.effective_at,
-            export.settings.effective_at,
+            self._own_times,
             self._reading,
-            names,
+            self._names,
             export.window,
         )
         reader = RecordReader(
-            export.stream, export.tenant, export.settings.options, self._reading, names, constants, self._findings
+            export.stream,
+            export.tenant,
+            export.settings.options,
+            self._reading,
+            self._names,
+            self._constants,
+            self._findings,
         )
         for raw in records:
             totals = fold.missing_totals if fold is not None else None

@@ -10,32 +10,21 @@ from __future__ import annotations
 
 import pickle
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from pydantic_core import PydanticCustomError
 
+from sync_pipelines.contracts.contract import folded
 from sync_pipelines.contracts.fields import read_key
-from sync_pipelines.contracts.raw import RawRecord
+from sync_pipelines.contracts.raw import NamedRecord, RawRecord
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.normalize.change import Refused
 from sync_pipelines.normalize.names import Names
 
 _CACHE_KIB: Final = 16_000
-
-
-class Folded(NamedTuple):
-    """One record made of lines.
-
-    Attributes:
-        raw: the record under the contract's own names; its position is its first line's.
-        conflicts: how often lines disagreed on a field of the record; the last non-empty value won.
-    """
-
-    raw: RawRecord
-    conflicts: int
 
 
 class LineFold:
@@ -45,9 +34,16 @@ class LineFold:
         stream: the declaration; `stream.flat` says which list the lines are.
         columns: the source's `columns`.
         constants: alias -> value for every line.
+        own_times: folded names of the field that carries a record's own time; it is the record's, not a line's (X4).
     """
 
-    def __init__(self, stream: Stream, columns: Mapping[str, str], constants: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        columns: Mapping[str, str],
+        constants: Mapping[str, Any],
+        own_times: frozenset[str] = frozenset(),
+    ) -> None:
         assert stream.flat is not None
         nested = next(f for f in stream.shape.nested if f.column == stream.flat.children)
         assert nested.children is not None
@@ -60,16 +56,28 @@ class LineFold:
         self._record_constants = {a: v for a, v in constants.items() if a in stream.shape.aliases}
         self._item_constants = {a: v for a, v in constants.items() if a in self._item_aliases}
         self._totals = {alias_of(stream, column): (column, total) for column, total in stream.flat.totals.items()}
+        self._own_times = own_times
         self._supplied: frozenset[str] = frozenset()
-        self.lines = 0
+        self._read = 0
+
+    @property
+    def lines(self) -> int | None:
+        """How many lines were folded; None where they turned out to be whole records with a list of their own."""
+        return None if self._is_nested else self._read
+
+    @property
+    def _is_nested(self) -> bool:
+        return self._list_alias in self._supplied
 
     @property
     def missing_totals(self) -> dict[str, Callable[[list[Any]], Any]]:
         """The totals that no column of the file supplies, to be computed from the lines."""
+        if self._is_nested:
+            return {}
         supplied = self._supplied | self._record_constants.keys()
         return {column: total for alias, (column, total) in self._totals.items() if alias not in supplied}
 
-    def fold(self, lines: Iterable[RawRecord]) -> Iterator[Folded]:
+    def fold(self, lines: Iterable[RawRecord]) -> Iterator[RawRecord]:
         """Records in first-seen order; damaged lines and lines without a key stand for themselves."""
         with closing(sqlite3.connect("", isolation_level=None)) as spill:
             spill.execute(f"pragma cache_size = -{_CACHE_KIB}")
@@ -80,13 +88,17 @@ class LineFold:
                 "begin;"
             )
             spill.executemany("insert into line values (?, ?, ?)", self._spilled(spill, lines))
+            if self._is_nested:
+                for (content,) in spill.execute("select content from line order by number"):
+                    yield pickle.loads(content)
+                return
             ordered = spill.execute("select first, content from line order by first, number")
             yield from self._grouped(ordered)
 
     def _spilled(self, spill: sqlite3.Connection, lines: Iterable[RawRecord]) -> Iterator[tuple[int, int, bytes]]:
         names: set[str] = set()
         for number, line in enumerate(lines, start=1):
-            self.lines += 1
+            self._read += 1
             key = None
             if line.damage is None:
                 names |= line.value.keys()
@@ -111,7 +123,7 @@ class LineFold:
                 return None if key is None else key.encode("utf-8", "surrogatepass").hex()
         return None
 
-    def _grouped(self, ordered: Iterable[tuple[int, bytes]]) -> Iterator[Folded]:
+    def _grouped(self, ordered: Iterable[tuple[int, bytes]]) -> Iterator[RawRecord]:
         group: list[RawRecord] = []
         current = None
         for first, content in ordered:
@@ -123,36 +135,45 @@ class LineFold:
         if group:
             yield self._record(group)
 
-    def _record(self, lines: list[RawRecord]) -> Folded:
+    def _record(self, lines: list[RawRecord]) -> RawRecord:
         first = lines[0]
         if first.damage is not None:
-            return Folded(first, 0)
-        record: dict[str, Any] = {}
-        items: list[dict[str, Any]] = []
-        conflicts: Counter[str] = Counter()
-        for line in lines:
-            items.append(self._split(line.value, record, conflicts))
+            return first
+        record = NamedRecord()
+        items: list[NamedRecord] = []
+        try:
+            for line in lines:
+                items.append(self._item(line.value, record, len(items)))
+        except Refused as refused:
+            record.twice = refused.path
         record.update(self._record_constants)
         if self._item_aliases & self._supplied:
             record[self._list_alias] = items
         else:
-            record.update({name: value for item in items for name, value in item.items() if name not in record})
-        return Folded(RawRecord(first.position, record), conflicts.total())
+            for item in items:
+                record.unknown.update(item.unknown)
+        return first._replace(value=record)
 
-    def _split(self, line: dict[str, Any], record: dict[str, Any], conflicts: Counter[str]) -> dict[str, Any]:
-        item: dict[str, Any] = dict(self._item_constants)
-        for name, value in line.items():
-            own = self._record_names.aliases_of(name)
-            of_item = [alias for alias in self._item_names.aliases_of(name) if alias in self._item_aliases]
-            for alias in own:
-                if alias in record and record[alias] != value:
-                    conflicts[alias] += 1
-                record[alias] = value
-            for alias in of_item:
-                item[alias] = value
-            if not own and not of_item:
-                item[name] = value
-        return item
+    def _item(self, line: dict[str, Any], record: NamedRecord, index: int) -> NamedRecord:
+        """One line's item; what the line says of the record goes into the record."""
+        own = self._record_names.match_line(line)
+        of_item = self._item_names.match_line(line, (self._list_alias, index))
+        for alias, value in own.fields.items():
+            self._merge(record, record, alias, value)
+        unknown = {name: value for name, value in own.extra.items() if name in of_item.extra}
+        for name in [name for name in unknown if folded(name) in self._own_times]:
+            self._merge(record, record.unknown, name, unknown.pop(name))
+        fields = {alias: value for alias, value in of_item.fields.items() if alias in self._item_aliases}
+        return NamedRecord(fields | self._item_constants, unknown)
+
+    def _merge(self, record: NamedRecord, fields: dict[str, Any], name: str, value: Any) -> None:
+        """The last non-empty value wins; two that differ are counted, but for two spellings of one key (O12)."""
+        known = fields.get(name)
+        if value is None and known is not None:
+            return
+        if known is not None and known != value and name != self._key_alias:
+            record.conflicts += 1
+        fields[name] = value
 
 
 def alias_of(stream: Stream, column: str) -> str:

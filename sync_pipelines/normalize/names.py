@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from sync_pipelines.contracts.contract import Shape, folded
 from sync_pipelines.contracts.raw import AmbiguousObject, NamedRecord
 from sync_pipelines.normalize.change import Refused, path_of
+
+_TWICE: Final = "the field stands twice with different values"
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,20 @@ class Names:
                 matched = self._match_nested(matched, alias, elements, names)
         return matched
 
+    def match_line(self, raw: dict[str, Any], path: tuple[str | int, ...] = ()) -> Matched:
+        """A line of a flat file under the contract's names; lists are left as they are.
+
+        Raises:
+            Refused: one field stands twice with different values (X3).
+        """
+        return self._match_own(raw, path)
+
     def _match_own(self, raw: dict[str, Any], path: tuple[str | int, ...]) -> Matched:
         if type(raw) is dict and raw.keys() <= self._own:
             return Matched(raw)
         if isinstance(raw, NamedRecord):
+            if raw.twice is not None:
+                raise Refused("field_conflict", raw.twice, _TWICE)
             return Matched(dict(raw), raw.unknown, conflicts=raw.conflicts)
         if isinstance(raw, AmbiguousObject):
             raise _conflict((*path, raw.names[0]))
@@ -118,4 +130,4 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _conflict(path: tuple[str | int, ...]) -> Refused:
-    return Refused("field_conflict", path_of(path), "the field stands twice with different values")
+    return Refused("field_conflict", path_of(path), _TWICE)

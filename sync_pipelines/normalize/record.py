@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from sync_pipelines.contracts.codes import ALL_CODES, LENIENCY_CODES, REJECT_CODES
 from sync_pipelines.contracts.contract import Contract
 from sync_pipelines.contracts.fields import read_key
+from sync_pipelines.contracts.raw import NamedRecord
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.normalize.change import Change, Findings, Refused, Reject, path_of
@@ -243,21 +244,23 @@ class RecordReader:
         """The record's key as far as it can be told, to find the reject by."""
         if not isinstance(raw, dict):
             return None
-        for name, value in raw.items():
-            if self._stream.key_alias in self._names.aliases_of(name):
-                try:
-                    key = read_key(value, Reading(flat=self._reading.flat))
-                except PydanticCustomError:
-                    return None
-                return None if key is None else displayable(key)[:200]
-        return None
+        alias = self._stream.key_alias
+        is_named = isinstance(raw, NamedRecord)
+        values = (
+            v for name, v in raw.items() if (name == alias if is_named else alias in self._names.aliases_of(name))
+        )
+        try:
+            key = read_key(next(values, None), Reading(flat=self._reading.flat))
+        except PydanticCustomError:
+            return None
+        return None if key is None else displayable(key)[:200]
 
 
 @cache
 def _type_of(contract: type[Contract], column: str) -> TypeAdapter[Any]:
     declared = contract.model_fields[column]
-    annotation: Any = Annotated[declared.annotation, *declared.metadata]
-    return TypeAdapter(annotation)
+    annotation: Any = declared.annotation
+    return TypeAdapter(Annotated[annotation, *declared.metadata] if declared.metadata else annotation)
 
 
 def code_of(detail: ErrorDetails) -> str:

@@ -115,16 +115,12 @@ class _Load:
 
     def run(self) -> Loaded:
         """The whole load, inside the caller's transaction."""
-        window = self._summary.window
-        later: list[KnownExport] = []
-        if window is not None:
-            mine = KnownExport(self._entry, self._kept, window)
-            entries = ledger.loaded_of(self._connection, self._entry.partner, self._entry.stream, self._entry.tenant)
-            others = known_exports(self._archive, entries)
-            later = [other for other in others if other.may_follow(mine)]
-            self._write(mine, others)
+        entries = ledger.loaded_of(self._connection, self._entry.partner, self._entry.stream, self._entry.tenant)
+        others = known_exports(self._archive, entries)
+        if self._summary.window is not None:
+            self._write(KnownExport(self._entry, self._kept, self._summary.window), others)
         self._supersede_older_rejects()
-        self._keep_rejects(later)
+        self._keep_rejects([other for other in others if other.entry.version > self._entry.version])
         return self._complete()
 
     # -- rows --------------------------------------------------------------------------------------------------
