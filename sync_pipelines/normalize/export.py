@@ -134,8 +134,12 @@ class _Pipeline:
     @property
     def _own_times(self) -> frozenset[str]:
         """The folded names under which a record may carry its own time: the file's and the contract's (X4)."""
-        name = self._export.settings.effective_at
-        return frozenset(map(folded, (name, *self._names.aliases_of(name)))) if name else frozenset()
+        settings = self._export.settings
+        name = settings.effective_at
+        if not name:
+            return frozenset()
+        mapped = (column for field, column in settings.columns.items() if folded(field) == folded(name))
+        return frozenset(map(folded, (name, *self._names.aliases_of(name), *mapped)))
 
     def _all_constants(self) -> dict[str, Any]:
         stream = self._export.stream

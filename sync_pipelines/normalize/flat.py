@@ -114,14 +114,15 @@ class LineFold:
         return int(first)
 
     def _key_of(self, line: dict[str, Any]) -> str | None:
-        for name, value in line.items():
-            if self._key_alias in self._record_names.aliases_of(name):
-                try:
-                    key = read_key(value, Reading(flat=True))
-                except PydanticCustomError:
-                    return None
-                return None if key is None else key.encode("utf-8", "surrogatepass").hex()
-        return None
+        try:
+            key = read_key(self._key_cell(line), Reading(flat=True))
+        except PydanticCustomError:
+            return None
+        return None if key is None else key.encode("utf-8", "surrogatepass").hex()
+
+    def _key_cell(self, line: dict[str, Any]) -> Any:
+        cells = (value for name, value in line.items() if self._key_alias in self._record_names.aliases_of(name))
+        return next(cells, None)
 
     def _grouped(self, ordered: Iterable[tuple[int, bytes]]) -> Iterator[RawRecord]:
         group: list[RawRecord] = []
@@ -146,6 +147,7 @@ class LineFold:
                 items.append(self._item(line.value, record, len(items)))
         except Refused as refused:
             record.twice = refused.path
+            record[self._key_alias] = self._key_cell(first.value)
         record.update(self._record_constants)
         if self._item_aliases & self._supplied:
             record[self._list_alias] = items
