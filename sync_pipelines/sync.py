@@ -204,15 +204,13 @@ class _Look:
         else:
             if _is_changed(file, entry):
                 ledger.renew(self._connection, entry, file, effective_at)
-            elif entry.status == "failed" and refusal is None:
-                ledger.mark_pending(self._connection, entry.id)
             self._to_try.append(entry.id)
 
     def _settings(self, tenant: str | None) -> StreamSettings:
         return self._workspace.sources.for_stream(self._stream.partner, tenant or "", self._stream.name)
 
     def _refusal(self, file: LandingFile, tenant: str | None, effective_at: datetime) -> ExportError | None:
-        """Why an export can't be loaded whatever is in it (O1, product.md), or None."""
+        """Why an export can't be loaded whatever is in it (O1), or None."""
         if tenant is None:
             message = f"the folder {file.tenant_folder!r} is not how {self._stream.partner} names its tenants"
             return ExportError("tenant_invalid", message, "rename the folder")
@@ -249,7 +247,8 @@ class _Look:
         for path, error in self._refusals.items():
             entry = latest[path]
             if entry.status != "loaded":
-                ledger.mark_failed(self._connection, entry.id, error, None)
+                if entry.error != str(error):
+                    ledger.mark_failed(self._connection, entry.id, error, None)
                 self.refused += ledger.of_ids(self._connection, [entry.id])
 
     def _pending(self) -> list[LedgerFile]:
@@ -388,5 +387,8 @@ def _unforeseen(workspace: Workspace, file_id: int, error: Exception) -> SyncErr
 
 
 def load_all(workspace: Workspace, entries: Sequence[LedgerFile], run_id: str | None = None) -> list[LedgerFile]:
-    """Loads entries in version order, each on its own."""
+    """Loads entries in version order, each on its own; failed ones are tried again."""
+    with workspace.connection() as connection:
+        for entry in entries:
+            ledger.mark_pending(connection, entry.id)
     return [load_export(workspace, entry.id, run_id) for entry in entries]

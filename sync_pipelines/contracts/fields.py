@@ -266,12 +266,16 @@ def _moment_from_text(text: str, reading: Reading) -> datetime:
     return moment
 
 
+# The data the library has (CLDR) knows market names and predecessors that ISO never listed.
+_NEVER_ISO: Final = frozenset("BAN BGM BGO BRZ CNH CNX KRH KRO MCF MDC MKN VNN YUR".split())
+
+
 @cache
 def known_currencies() -> frozenset[str]:
     """The ISO 4217 codes, those withdrawn included: exports reach back years (O2)."""
     from babel.numbers import list_currencies
 
-    return frozenset(list_currencies())
+    return frozenset(list_currencies()) - _NEVER_ISO
 
 
 def read_currency(value: Any, reading: Reading) -> str:

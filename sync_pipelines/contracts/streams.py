@@ -14,8 +14,15 @@ from pydantic import BaseModel, ConfigDict
 
 from sync_pipelines.contracts.contract import Contract, Shape, shape_of
 
-Operation = Literal["upsert", "delete"]
-"""What a record asks for: `upsert` writes the fields it has, `delete` leaves a tombstone."""
+Operation = Literal["upsert", "update", "touch", "delete"]
+"""What a record asks for.
+
+`upsert` makes or writes a row; `update` refuses a row that is not there; `touch` writes a row and makes an unknown
+one a placeholder; `delete` leaves a tombstone.
+"""
+
+ListMode = Literal["replace", "merge", "add", "remove"]
+"""What a list of children asks for: be the whole list; be patched in, row by row; be added to, or taken from, a set."""
 
 
 class _EffectiveTime:
@@ -29,11 +36,12 @@ EFFECTIVE_TIME: Final = _EffectiveTime()
 
 
 class Identity(NamedTuple):
-    """Which row of another stream's table a reference means."""
+    """Which row of another stream's table a reference means: by its external id, or by the partner's own id."""
 
     partner: str
     tenant: str
-    external_id: str
+    external_id: str | None
+    record_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,22 +53,45 @@ class Default:
 
 
 @dataclass(frozen=True)
+class Match:
+    """One way in which two children are the same row: equal in all these columns.
+
+    Attributes:
+        columns: compared; a row that lacks one of them does not match this way.
+        name: how a payload asks for this way, where it may choose.
+        folds: texts are compared trimmed and without case.
+        whole: null equals null, and only rows without any of the columns of the other ways match so.
+    """
+
+    columns: tuple[str, ...]
+    name: str = ""
+    folds: bool = False
+    whole: bool = False
+
+
+@dataclass(frozen=True)
 class Children:
-    """Rows of a child table that a list in the record makes.
+    """Rows of a child table that a list in the record makes, in the list's order.
 
     Attributes:
         column: the contract's attribute that holds the list.
-        table: the child table.
+        table: the child table; its `line_no` counts from 1.
         parent: its column that holds the parent's id.
-        number: its column that holds the line number, counted from 1 in the list's order.
         parent_key: the element's own attribute that, if sent, must equal the parent's key; no column (O6).
+        mode: what a list asks for unless the record says otherwise.
+        match: the ways to find the stored row of an element, tried in order; none: by line number.
+        primary: columns within whose values at most one row has `is_primary`, () for all rows; None: no such rule.
+        nested: children of these children.
     """
 
     column: str
     table: str
     parent: str
-    number: str
     parent_key: str | None = None
+    mode: ListMode = "replace"
+    match: tuple[Match, ...] = ()
+    primary: tuple[str, ...] | None = None
+    nested: tuple[Children, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +105,14 @@ class Reference:
 
     column: str
     table: str
+
+
+@dataclass(frozen=True)
+class BlockedBy:
+    """Live rows of another table keep a row from being deleted (T9)."""
+
+    table: str
+    column: str
 
 
 @dataclass(frozen=True)
@@ -145,6 +184,18 @@ class Stream:
         normalize_tenant: a tenant's folder -> the tenant as stored, or None where it is not one (O1).
         children, references, defaults: see their types.
         links: reference column -> pure function (values, options, tenant) -> LinkResult.
+        has_record_ids: the partner has ids of its own beside the key (P2).
+        scope: the foreign key column within which keys are unique (P5); None is the tenant.
+        replaces: a record is the whole row: what it does not send is cleared (P3).
+        merges: JSON columns whose objects are merged at their top level (R4, N6).
+        required_new: columns and child tables a new row must be sent with (N4, T3).
+        placeholder_is_new: whether a placeholder counts as new there; else it becomes real once it has them all.
+        unknown_code: the reject code of an `update` of a row that is not there (N8).
+        blocked_by: what keeps a row from being deleted (T9).
+        settled: columns that `settle` alone writes.
+        settle: a pure function (values, children) -> values, run on every row after a change: what is shown of
+            others' values.
+        lists_defaults: the table's `defaulted_fields` names the fields that hold their default.
         routes: the partner's endpoints that write.
         envelopes: body fields that hold the records; empty where the body is a bare array (X12).
         flat: how flat files fold, or None where a line is a record.
@@ -161,7 +212,18 @@ class Stream:
     children: tuple[Children, ...] = ()
     references: tuple[Reference, ...] = ()
     links: Mapping[str, Link] = field(default_factory=dict)
+    has_record_ids: bool = False
+    scope: str | None = None
+    replaces: bool = False
+    merges: tuple[str, ...] = ()
+    required_new: tuple[str, ...] = ()
+    placeholder_is_new: bool = False
+    unknown_code: str = "key_unknown"
+    blocked_by: BlockedBy | None = None
+    settled: tuple[str, ...] = ()
+    settle: Callable[[dict[str, Any], Mapping[str, list[dict[str, Any]]]], dict[str, Any]] | None = None
     defaults: tuple[Default, ...] = ()
+    lists_defaults: bool = False
     routes: tuple[Route, ...] = ()
     envelopes: frozenset[str] = frozenset()
     flat: FlatLines | None = None
@@ -183,6 +245,21 @@ class Stream:
     def key_alias(self) -> str:
         """The match key in the page's spelling."""
         return self.contract.model_fields[self.key].alias or self.key
+
+    @property
+    def is_set_based(self) -> bool:
+        """Whether a record that is the newest word on its key can be written by SQL as it is.
+
+        What a record makes of a row must then depend on that row column by column: patches, defaults and
+        numbered lists that are replaced. Everything else is folded row by row.
+        """
+        depends = (self.replaces, self.merges, self.required_new, self.blocked_by, self.settle, self.has_record_ids)
+        return not any(depends) and all(c.mode == "replace" and not c.match for c in self.children)
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Every column a load may write: those records speak of, and those that settle from them."""
+        return self.columns + self.settled
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -11,7 +11,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sync_pipelines.contracts.streams import Identity, Operation
+from sync_pipelines.contracts.streams import ListMode, Operation
+
+
+class Listed(NamedTuple):
+    """A list of children as a record has it.
+
+    Attributes:
+        rows: column -> value each, in order; nested lists under their table's name.
+        mode: what is asked for; None is the declaration's own.
+        match: name of the way to match rows, where the payload chose one.
+    """
+
+    rows: list[dict[str, Any]]
+    mode: ListMode | None = None
+    match: str | None = None
 
 
 class Change(NamedTuple):
@@ -21,21 +35,23 @@ class Change(NamedTuple):
         position: where it stands in the export (X14).
         effective_at: its version's time (X4).
         operation: what it asks for.
-        key: the match key (X2).
+        key: the match key (X2); None where only `record_id` was given.
         values: column -> value.
-        children: child table -> its rows in order, each column -> value.
-        links: foreign key column -> the row meant, or None.
+        children: child table -> its rows.
+        links: foreign key column -> the row meant (an `Identity`, or its id once it is known), or None.
         extra: fields the contract does not know (X3).
+        record_id: the partner's own id, where it has one beside the key (P2).
     """
 
     position: str
     effective_at: datetime
     operation: Operation
-    key: str
+    key: str | None
     values: Mapping[str, Any]
-    children: Mapping[str, list[dict[str, Any]]]
-    links: Mapping[str, Identity | None]
+    children: Mapping[str, Listed]
+    links: Mapping[str, Any]
     extra: Mapping[str, Any]
+    record_id: str | None = None
 
 
 class Reject(NamedTuple):

@@ -3,7 +3,8 @@
 A folder per loaded export under the archive:
 
     records.parquet   one row a record: version, key, presence, columns, children as lists
-    keys.npy          (hash of the key, row), sorted: which keys the export knows, without reading it
+    keys.npy          hashes of its keys, sorted: which keys the export knows, without reading it
+    rows.npy          the row of each
     rejects.ndjson    what was refused, one object a line
     summary.json      counts, leniencies, unknown fields, and what it was read under
 
@@ -18,12 +19,13 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,16 +34,45 @@ import pyarrow.parquet as pq
 from sqlalchemy import ARRAY, BigInteger, Boolean, DateTime, Integer, Numeric, Table
 from sqlalchemy.dialects.postgresql import JSONB
 
-from sync_pipelines.contracts.streams import Identity, Stream
+from sync_pipelines.contracts.contract import Shape
+from sync_pipelines.contracts.streams import Children, Identity, Stream
 from sync_pipelines.errors import ArchiveIncomplete
 from sync_pipelines.normalize.change import Change, Reject
-from sync_pipelines.normalize.values import displayable, to_json
+from sync_pipelines.normalize.values import displayable, from_json, to_json
 from sync_pipelines.tables.schema import SCHEMA, metadata
 
 BLOCK: Final = 4096
 """Records a block: the unit of writing, reading and staging; memory is a multiple of it."""
 
-KEY_LIST: Final = np.dtype([("hash", "<u8"), ("row", "<u4")])
+
+class KeyList(NamedTuple):
+    """Which keys an export knows.
+
+    Attributes:
+        hashes: of its keys, ascending; one as often as records have it.
+        rows: the record's row, for each hash.
+    """
+
+    hashes: npt.NDArray[np.uint64]
+    rows: npt.NDArray[np.uint32]
+
+    def rows_of(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """The rows of records known by one of the given hashes, ascending."""
+        first = np.searchsorted(self.hashes, hashes, side="left")
+        last = np.searchsorted(self.hashes, hashes, side="right")
+        found = [self.rows[a:b] for a, b in zip(first.tolist(), last.tolist(), strict=True) if a < b]
+        return np.unique(np.concatenate(found)).astype(np.int64) if found else np.empty(0, np.int64)
+
+    def knows(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+        """Those of the given hashes that are here, in the given order."""
+        places = np.searchsorted(self.hashes, hashes)
+        here = places < len(self.hashes)
+        here[here] = self.hashes[places[here]] == hashes[here]
+        return hashes[here]
+
+    def repeated(self) -> npt.NDArray[np.uint64]:
+        """The hashes of keys that stand more than once, ascending."""
+        return np.unique(self.hashes[1:][self.hashes[1:] == self.hashes[:-1]])
 
 
 def key_hash(key: str) -> int:
@@ -49,12 +80,43 @@ def key_hash(key: str) -> int:
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
 
 
+def record_id_hash(record_id: str) -> int:
+    """The same of a partner's own id, which no key can collide with by its text."""
+    return key_hash(f"\x00{record_id}")
+
+
+def hashes_of(change: Change) -> list[int]:
+    """What a record is known by in key lists: its key, its own id, or both (P2)."""
+    return hashes_of_row(change.key, change.record_id)
+
+
+def hashes_of_row(key: str | None, record_id: str | None) -> list[int]:
+    """The same of a row."""
+    own = [] if record_id is None else [record_id_hash(record_id)]
+    return own if key is None else [key_hash(key), *own]
+
+
 @dataclass(frozen=True)
 class ChildLayout:
-    """How the rows of one child table stand in a record."""
+    """How the rows of one child table stand in a record.
+
+    Attributes:
+        table: the child table.
+        columns: its columns a record may speak of.
+        is_patched: rows are patched in, so each says which columns it speaks of (a bit each, in this order; then
+            the nested lists).
+        nested: children of these rows.
+    """
 
     table: str
     columns: tuple[str, ...]
+    is_patched: bool
+    nested: tuple[ChildLayout, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything a row may speak of, `extra` aside."""
+        return self.columns + tuple(child.table for child in self.nested)
 
 
 @dataclass(frozen=True)
@@ -66,6 +128,7 @@ class Layout:
         links: foreign key columns; each is kept as partner, tenant and external id.
         children: the child tables.
         bits: name -> its bit in `present`; columns, links and child tables share the numbering.
+        json: columns that hold JSON, kept as text.
         arrow: the schema of `records.parquet`.
     """
 
@@ -73,6 +136,7 @@ class Layout:
     links: tuple[str, ...]
     children: tuple[ChildLayout, ...]
     bits: dict[str, int]
+    json: frozenset[str]
     arrow: pa.Schema
 
     @property
@@ -85,37 +149,42 @@ def layout_of(stream: Stream) -> Layout:
     """The layout of a stream's kept records, from its contract and tables."""
     main = metadata.tables[f"{SCHEMA}.{stream.table}"]
     links = tuple(reference.column for reference in stream.references)
-    children = tuple(_child_layout(stream, index) for index in range(len(stream.children)))
+    children = tuple(_child_layout(declared, stream.shape) for declared in stream.children)
     names = [*stream.columns, *links, *(child.table for child in children)]
     fields = [
         pa.field("position", pa.string()),
         pa.field("effective_at", pa.timestamp("us", "UTC")),
         pa.field("operation", pa.string()),
         pa.field("external_id", pa.string()),
+        pa.field("record_id", pa.string()),
         pa.field("key_hash", pa.uint64()),
         pa.field("present", pa.int64()),
         *[pa.field(column, _arrow_type(main, column)) for column in stream.columns],
         *[pa.field(f"{link}_{part}", pa.string()) for link in links for part in Identity._fields],
         pa.field("extra", pa.string()),
+        pa.field("modes", pa.string()),
         *[pa.field(child.table, pa.list_(_child_type(child))) for child in children],
     ]
     bits = {name: index for index, name in enumerate(names)}
     schema = pa.schema(fields, metadata={"bits": json.dumps(bits)})
-    return Layout(stream.columns, links, children, bits, schema)
+    json_columns = frozenset(c for c in stream.columns if isinstance(main.c[c].type, JSONB))
+    return Layout(stream.columns, links, children, bits, json_columns, schema)
 
 
-def _child_layout(stream: Stream, index: int) -> ChildLayout:
-    children = stream.children[index]
-    shape = next(f.children for f in stream.shape.nested if f.column == children.column)
+def _child_layout(declared: Children, parent: Shape) -> ChildLayout:
+    shape = next(f.children for f in parent.nested if f.column == declared.column)
     assert shape is not None
-    own = tuple(f.column for f in shape.scalars if f.column != children.parent_key)
-    return ChildLayout(children.table, own + tuple(shape.contract.derived))
+    own = tuple(f.column for f in shape.scalars if f.column != declared.parent_key)
+    nested = tuple(_child_layout(inner, shape) for inner in declared.nested)
+    return ChildLayout(declared.table, own + tuple(shape.contract.derived), bool(declared.match), nested)
 
 
 def _child_type(child: ChildLayout) -> pa.DataType:
     table = metadata.tables[f"{SCHEMA}.{child.table}"]
-    columns = [pa.field(column, _arrow_type(table, column)) for column in child.columns]
-    return pa.struct([*columns, pa.field("extra", pa.string())])
+    fields = [pa.field(column, _arrow_type(table, column)) for column in child.columns]
+    fields += [pa.field(inner.table, pa.list_(_child_type(inner))) for inner in child.nested]
+    fields += [pa.field("present", pa.int64())] if child.is_patched else []
+    return pa.struct([*fields, pa.field("extra", pa.string())])
 
 
 def _arrow_type(table: Table, column: str) -> pa.DataType:
@@ -190,6 +259,7 @@ class KeptWriter:
         self._rejects = (self._folder / "rejects.ndjson").open("w", encoding="utf-8")
         self._block: list[Change] = []
         self._hashes: list[npt.NDArray[np.uint64]] = []
+        self._second: list[tuple[int, int]] = []
         self._from: datetime | None = None
         self._to: datetime | None = None
         self._referred: set[tuple[str, str, str]] = set()
@@ -215,7 +285,7 @@ class KeptWriter:
             self._flush()
         self._parquet.close()
         self._rejects.close()
-        np.save(self._folder / "keys.npy", self._key_list())
+        self._write_key_list()
         summary.effective_from = self._from.isoformat() if self._from else None
         summary.effective_to = self._to.isoformat() if self._to else None
         summary.referred = [list(target) for target in sorted(self._referred)]
@@ -234,8 +304,11 @@ class KeptWriter:
 
     def _flush(self) -> None:
         block, self._block = self._block, []
-        hashes = np.fromiter((key_hash(change.key) for change in block), np.uint64, len(block))
+        known_by = [hashes_of(change) for change in block]
+        hashes = np.fromiter((names[0] for names in known_by), np.uint64, len(block))
+        first = self.accepted - len(block)
         self._hashes.append(hashes)
+        self._second += [(names[1], first + row) for row, names in enumerate(known_by) if len(names) > 1]
         times = [change.effective_at for change in block]
         low, high = min(times), max(times)
         self._from = low if self._from is None else min(self._from, low)
@@ -249,12 +322,20 @@ class KeptWriter:
         batch = to_batch(self._layout, block, hashes)
         self._parquet.write_table(pa.Table.from_batches([batch]))
 
-    def _key_list(self) -> npt.NDArray[Any]:
-        hashes = np.concatenate(self._hashes) if self._hashes else np.empty(0, np.uint64)
+    def _write_key_list(self) -> None:
+        second = np.array([names for names, _ in self._second], np.uint64)
+        hashes = np.concatenate([*self._hashes, second]) if self._hashes else second
+        rows = np.concatenate([np.arange(len(hashes) - len(second)), [row for _, row in self._second]])
+        self._hashes, self._second = [], []
         order = np.argsort(hashes, kind="stable")
-        keys = np.empty(len(hashes), KEY_LIST)
-        keys["hash"], keys["row"] = hashes[order], order
-        return keys
+        self._write_array("keys.npy", hashes[order])
+        self._write_array("rows.npy", rows.astype(np.uint32)[order])
+
+    def _write_array(self, name: str, array: npt.NDArray[Any]) -> None:
+        # numpy's own writing names no reason where the disk is full.
+        with (self._folder / name).open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+            file.write(array.data)
 
 
 def _flush_to_disk(path: Path) -> None:
@@ -269,20 +350,53 @@ def to_batch(layout: Layout, changes: Sequence[Change], hashes: npt.NDArray[np.u
         [change.effective_at for change in changes],
         [change.operation for change in changes],
         [change.key for change in changes],
+        [change.record_id for change in changes],
         hashes,
         _presence(layout, changes),
     ]
-    columns += [[change.values.get(column) for change in changes] for column in layout.columns]
+    columns += [_column(column, [change.values for change in changes], layout.json) for column in layout.columns]
     for link in layout.links:
         identities = [change.links.get(link) for change in changes]
-        columns += [[identity and identity[part] for identity in identities] for part in range(3)]
+        columns += [[identity and identity[part] for identity in identities] for part in range(len(Identity._fields))]
     columns.append([to_json(change.extra) if change.extra else None for change in changes])
-    columns += [_child_column(child, changes) for child in layout.children]
+    columns.append([_modes(change) for change in changes])
+    for child in layout.children:
+        lists = [change.children.get(child.table) for change in changes]
+        columns.append(_list_array(child, [None if sent is None else sent.rows for sent in lists]))
     arrays = [
         column if isinstance(column, pa.Array) else pa.array(column, type=field.type)
         for column, field in zip(columns, layout.arrow, strict=True)
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=layout.arrow)
+
+
+def _column(name: str, rows: Sequence[Mapping[str, Any]], json_columns: frozenset[str]) -> list[Any]:
+    values = [row.get(name) for row in rows]
+    return [None if v is None else to_json(v) for v in values] if name in json_columns else values
+
+
+def _modes(change: Change) -> str | None:
+    """How lists are to be taken, where a record says so itself."""
+    chosen = {table: [sent.mode, sent.match] for table, sent in change.children.items() if sent.mode or sent.match}
+    return json.dumps(chosen) if chosen else None
+
+
+def _list_array(child: ChildLayout, lists: Sequence[list[dict[str, Any]] | None]) -> pa.Array:
+    offsets: list[int | None] = []
+    rows: list[dict[str, Any]] = []
+    for elements in lists:
+        offsets.append(None if elements is None else len(rows))
+        rows.extend(elements or ())
+    offsets.append(len(rows))
+    struct = _child_type(child)
+    arrays = [pa.array([row.get(name) for row in rows], type=struct.field(name).type) for name in child.columns]
+    arrays += [_list_array(inner, [row.get(inner.table) for row in rows]) for inner in child.nested]
+    if child.is_patched:
+        bits = {name: 1 << bit for bit, name in enumerate(child.names)}
+        arrays.append(pa.array([sum(bits[name] for name in row if name != "extra") for row in rows], pa.int64()))
+    arrays.append(pa.array([to_json(row["extra"]) if row.get("extra") else None for row in rows], pa.string()))
+    values = pa.StructArray.from_arrays(arrays, fields=list(struct))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
 
 
 def _presence(layout: Layout, changes: Sequence[Change]) -> list[int]:
@@ -295,22 +409,6 @@ def _presence(layout: Layout, changes: Sequence[Change]) -> list[int]:
             mask = masks[spoken] = sum(1 << layout.bits[name] for name in spoken)
         present.append(mask)
     return present
-
-
-def _child_column(child: ChildLayout, changes: Sequence[Change]) -> pa.Array:
-    lists = [change.children.get(child.table) for change in changes]
-    offsets: list[int | None] = []
-    rows: list[dict[str, Any]] = []
-    for elements in lists:
-        offsets.append(None if elements is None else len(rows))
-        rows.extend(elements or ())
-    offsets.append(len(rows))
-    struct = _child_type(child)
-    arrays = [pa.array([row.get(name) for row in rows], type=struct.field(name).type) for name in child.columns]
-    extras = [to_json(row["extra"]) if row.get("extra") else None for row in rows]
-    arrays.append(pa.array(extras, pa.string()))
-    values = pa.StructArray.from_arrays(arrays, fields=list(struct))
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
 
 
 class KeptRecords:
@@ -334,15 +432,15 @@ class KeptRecords:
         """What normalizing came to."""
         return Summary(**json.loads((self._folder / "summary.json").read_text()))
 
-    @property
-    def keys(self) -> npt.NDArray[Any]:
-        """The sorted key list, mapped from disk."""
-        path = self._folder / "keys.npy"
-        return np.load(path, mmap_mode="r") if path.stat().st_size > 256 else np.load(path)  # type: ignore[no-any-return]
+    @cached_property
+    def keys(self) -> KeyList:
+        """The key list, mapped from disk."""
+        return KeyList(_mapped(self._folder / "keys.npy"), _mapped(self._folder / "rows.npy"))
 
     @contextmanager
     def _open(self) -> Iterator[pq.ParquetFile]:
-        with pq.ParquetFile(self._folder / "records.parquet") as parquet:
+        # Pre-buffering would hold the file's compressed columns in memory (law 6).
+        with pq.ParquetFile(self._folder / "records.parquet", pre_buffer=False) as parquet:
             yield parquet
 
     def blocks(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -366,4 +464,11 @@ class KeptRecords:
         """The refused records, in file order."""
         with (self._folder / "rejects.ndjson").open(encoding="utf-8") as lines:
             for line in lines:
-                yield json.loads(line)
+                yield from_json(line)
+
+
+def _mapped(path: Path) -> npt.NDArray[Any]:
+    # An empty array can't be mapped; a small one is read faster than it is mapped.
+    mode: Literal["r"] | None = "r" if path.stat().st_size > 1 << 20 else None
+    array: npt.NDArray[Any] = np.load(path, mmap_mode=mode)
+    return array

@@ -22,9 +22,9 @@ from sync_pipelines.contracts.fields import read_key
 from sync_pipelines.contracts.raw import NamedRecord
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Identity, Stream
-from sync_pipelines.normalize.change import Change, Findings, Refused, Reject, path_of
+from sync_pipelines.normalize.change import Change, Findings, Listed, Refused, Reject, path_of
 from sync_pipelines.normalize.names import Matched, Names
-from sync_pipelines.normalize.values import displayable, keepable
+from sync_pipelines.normalize.values import displayable, keepable, to_json
 
 _PYDANTIC_CODES: Final = {
     "missing": "required",
@@ -84,7 +84,6 @@ class RecordReader:
         self._findings = findings
         self._validate = stream.contract.__pydantic_validator__.validate_python
         self._fields = {f.alias: f.column for f in stream.shape.fields}
-        self._all_columns = frozenset(self._fields.values())
 
     def read(
         self, raw: Any, place: Place, totals: Mapping[str, Callable[[list[Any]], Any]] | None = None
@@ -136,7 +135,7 @@ class RecordReader:
         leniencies: Counter[str],
         totals: Mapping[str, Callable[[list[Any]], Any]],
     ) -> Change:
-        values = _sent(record, self._all_columns)
+        values = _sent(record)
         key = values.pop(self._stream.key)
         for column, total in totals.items():
             children = values.get(self._stream.children[0].column)
@@ -158,7 +157,7 @@ class RecordReader:
                 links[column] = result.identity
             if result.leniency is not None:
                 self._forgive(result.leniency, leniencies)
-            if result.identity is not None and len(result.identity.external_id.encode()) > _LONGEST_REFERENCE:
+            if result.identity is not None and _is_too_long(result.identity):
                 path = self._alias_of(result.column) if result.column else None
                 raise Refused("too_long", path, f"a reference has at most {_LONGEST_REFERENCE} bytes")
         return links
@@ -177,23 +176,25 @@ class RecordReader:
             code, alias = code_of(error.errors()[0]), self._alias_of(column)
             raise Refused(code, alias, f"{alias}, computed from the lines: {REJECT_CODES[code]}") from None
 
-    def _children(self, values: dict[str, Any], key: str, matched: Matched) -> dict[str, list[dict[str, Any]]]:
-        rows: dict[str, list[dict[str, Any]]] = {}
+    def _children(self, values: dict[str, Any], key: str, matched: Matched) -> dict[str, Listed]:
+        rows: dict[str, Listed] = {}
         for children in self._stream.children:
             if children.column not in values:
                 continue
             alias = self._alias_of(children.column)
             elements = values.pop(children.column) or []
-            rows[children.table] = [
-                self._child(element, key, children.parent_key, (alias, index), matched)
-                for index, element in enumerate(elements)
-            ]
+            rows[children.table] = Listed(
+                [
+                    self._child(element, key, children.parent_key, (alias, index), matched)
+                    for index, element in enumerate(elements)
+                ]
+            )
         return rows
 
     def _child(
         self, element: Contract, key: str, parent_key: str | None, at: tuple[str, int], matched: Matched
     ) -> dict[str, Any]:
-        row = _sent(element, None)
+        row = _sent(element)
         if parent_key is not None:
             named = row.pop(parent_key, None)
             if named is not None and named != key:
@@ -216,7 +217,7 @@ class RecordReader:
             self._findings.unknown_fields.update(f"{alias}[].{name}" for name in extra)
 
     def _refusal(self, error: ValidationError) -> Refused:
-        details = error.errors(include_url=False, include_context=False)
+        details = error.errors(include_url=False)
         first = details[0]
         code = self._code_of(first)
         path = path_of(first["loc"])
@@ -233,9 +234,8 @@ class RecordReader:
     def _sentence(detail: ErrorDetails, code: str) -> str:
         if detail["type"] == code:
             return detail["msg"]
-        if code in ("too_long", "out_of_range"):
-            return detail["msg"]
-        return REJECT_CODES[code]
+        limit = detail.get("ctx", {}).get("max_length")
+        return f"longer than {limit} characters" if code == "too_long" and limit else REJECT_CODES[code]
 
     def _reject(self, raw: Any, place: Place, refused: Refused) -> Reject:
         return Reject(place.position, self._key_in(raw), refused.code, refused.path, refused.message, displayable(raw))
@@ -272,11 +272,11 @@ def code_of(detail: ErrorDetails) -> str:
     return detail["type"] if detail["type"] in ALL_CODES else _PYDANTIC_CODES.get(detail["type"], "invalid")
 
 
-def _sent(record: Contract, all_columns: frozenset[str] | None) -> dict[str, Any]:
+def _sent(record: Contract) -> dict[str, Any]:
     """The fields that were sent, and what is derived from them."""
     sent = record.__pydantic_fields_set__
     values = record.__dict__
-    if all_columns is None or len(sent) != len(all_columns):
+    if len(sent) != len(type(record).model_fields):
         values = {name: value for name, value in values.items() if name in sent}
     for column, (source, derive) in type(record).derived.items():
         if source in values:
@@ -284,6 +284,11 @@ def _sent(record: Contract, all_columns: frozenset[str] | None) -> dict[str, Any
     return values
 
 
+def _is_too_long(meant: Identity) -> bool:
+    """Whether a row's key is too long for PostgreSQL's index."""
+    return any(part is not None and len(part.encode()) > _LONGEST_REFERENCE for part in meant)
+
+
 def _shown(value: Any) -> str:
-    text = repr(displayable(value) if not isinstance(value, Contract) else value)
+    text = to_json(displayable(value))
     return text if len(text) <= 120 else text[:120] + "…"

@@ -5,6 +5,7 @@ Belongs here: unknown fields and raw records as JSON. Does not belong here: cont
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final
@@ -18,6 +19,7 @@ from sync_pipelines.normalize.change import Refused, path_of
 DEEPEST: Final = 200
 # PostgreSQL's numeric takes 131,072 digits before the point and 16,383 after it.
 _LARGEST_EXPONENT: Final = 16_000
+_LONGEST_INTEGER: Final = 400
 
 
 def _plain(value: Any) -> Any:
@@ -32,6 +34,16 @@ _encoder: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=_plain)
 def to_json(value: Any) -> str:
     """JSON text of a value made by `keepable` or `displayable`; numbers keep their digits."""
     return _encoder.encode(value).decode()
+
+
+def from_json(text: str | bytes) -> Any:
+    """What `to_json` or JSONB wrote; numbers keep their digits, however many."""
+    return json.loads(text, parse_float=Decimal, parse_int=_exact_integer)
+
+
+def _exact_integer(text: str) -> int | Decimal:
+    # Python refuses integers of more than 4300 digits.
+    return int(text) if len(text) < _LONGEST_INTEGER else Decimal(text)
 
 
 def keepable(value: Any, path: tuple[str | int, ...]) -> Any:

@@ -190,7 +190,6 @@ ORDERS: Final = Stream(
             column="order_items",
             table="order_items",
             parent="order_id",
-            number="line_no",
             parent_key="order_external_id",
         ),
     ),
@@ -204,6 +203,7 @@ ORDERS: Final = Stream(
         Default("is_cancelled", False),
         Default("order_items", None),
     ),
+    lists_defaults=True,
     routes=(
         Route("POST", "/orders/{tenant}", "upsert"),
         Route("DELETE", "/orders/{tenant}/{key}", "delete", body=False, missing_key="Order ID is required."),

@@ -97,6 +97,11 @@ def _main_table(name: str, *columns: Column[Any], scope: str | None = None) -> T
         _instant("created_at", nullable=False, now=True),
         _instant("updated_at", nullable=False, now=True),
     )
+    Index(
+        f"{name}_record_id_idx",
+        *(table.c[c] for c in ("tenant", "partner", "partner_record_id")),
+        postgresql_where=table.c.partner_record_id.is_not(None),
+    )
     key = ("tenant", "partner", "external_id")
     if scope is None:
         table.append_constraint(UniqueConstraint(*key))
@@ -108,17 +113,16 @@ def _main_table(name: str, *columns: Column[Any], scope: str | None = None) -> T
     return table
 
 
-def _child_table(name: str, parent: str, *columns: Column[Any], order: str | None = None) -> Table:
-    """A table of rows that belong to one row of a main table and live and die with it.
+def _child_table(name: str, parent: str, *columns: Column[Any], key: bool = False) -> Table:
+    """A table of rows that belong to one row of another table and live and die with it.
 
-    With `order`, (parent, order) is the primary key and `id` a plain column: one index less to write.
+    `line_no` keeps the order in which the partner lists them. With `key`, (parent, line_no) is the primary key and
+    `id` a plain column: one index less to write.
     """
     parent_column, parent_table = parent.split("=")
-    keys: list[Any] = [_id(primary_key=order is None), Column(parent_column, BigInteger, nullable=False)]
-    if order is not None:
-        keys += [Column(order, Integer, nullable=False), PrimaryKeyConstraint(parent_column, order)]
-    else:
-        keys.append(Index(None, parent_column))
+    keys: list[Any] = [_id(primary_key=not key), Column(parent_column, BigInteger, nullable=False)]
+    keys.append(Column("line_no", Integer, nullable=False))
+    keys.append(PrimaryKeyConstraint(parent_column, "line_no") if key else Index(None, parent_column))
     return Table(name, metadata, *keys, *columns, Column("extra", JSONB), info={"parent": parent_table})
 
 
@@ -184,7 +188,7 @@ order_items = _child_table(
     *_text("size_metric", "color", "brand"),
     Column("is_gift", Boolean),
     _money("original_price"),
-    order="line_no",
+    key=True,
 )
 
 stores = _main_table(
@@ -199,6 +203,7 @@ stores = _main_table(
     *_text("stock_grouper_code", "pricelist_code", "route_code"),
     _coordinate("latitude"),
     _coordinate("longitude"),
+    Column("has_own_coordinates", Boolean),
     *_text("address_format", "support_contact_email", "support_contact_phone"),
     Column("settings", JSONB),
 )
@@ -252,6 +257,7 @@ rejected_records = Table(
     *_text("position", "external_id", "code", "field_path", "message"),
     Column("record", JSONB),
     Column("status", Text, nullable=False, server_default="open"),
+    Column("depends_on_state", Boolean, nullable=False, server_default=text("false")),
     Column("run_id", Text),
     _instant("created_at", nullable=False, now=True),
     _instant("updated_at", nullable=False, now=True),

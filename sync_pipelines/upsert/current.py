@@ -1,4 +1,4 @@
-"""Rows as the tables hold them now, in the fold's words.
+"""Rows as the tables hold them now, in the fold's words, with their surrogate ids beside them.
 
 Belongs here: reading rows of given keys. Does not belong here: writing any.
 """
@@ -6,6 +6,7 @@ Belongs here: reading rows of given keys. Does not belong here: writing any.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,94 +14,103 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 
-from sync_pipelines.contracts.streams import Children, Identity, Stream
-from sync_pipelines.normalize.kept import ChildLayout, Layout
-from sync_pipelines.tables.schema import SCHEMA
-from sync_pipelines.upsert.fold import Extra, Row
+from sync_pipelines.contracts.streams import Children, Stream
+from sync_pipelines.tables.schema import SCHEMA, metadata
+from sync_pipelines.upsert.fold import Row
+from sync_pipelines.upsert.jsonb import Jsonb
+from sync_pipelines.upsert.lists import ChildRow
+
+_NOT_CONTENT = ("id", "line_no")
+
+
+@dataclass(frozen=True)
+class StoredChild:
+    """A child row and its id."""
+
+    id: int
+    line_no: int
+    row: ChildRow
+    nested: dict[str, list[StoredChild]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A row of a main table, its id and those of its children."""
+
+    id: int
+    row: Row
+    children: dict[str, list[StoredChild]]
 
 
 def current_rows(
-    connection: psycopg.Connection[Any], stream: Stream, layout: Layout, tenant: str, keys: Sequence[str]
-) -> dict[str, Row]:
-    """Key -> its row, for the given keys that have one."""
-    records = _main_rows(connection, stream, layout, tenant, keys)
+    connection: psycopg.Connection[Any], stream: Stream, tenant: str, keys: Sequence[str], record_ids: Sequence[str]
+) -> list[Stored]:
+    """The rows that have one of the given keys or of the partner's own ids."""
+    records = _main_rows(connection, stream, tenant, keys, record_ids)
     ids = [record["id"] for record in records if record["deleted_at"] is None]
-    children = {
-        child.table: _child_rows(connection, children, child, ids)
-        for children, child in zip(stream.children, layout.children, strict=True)
-    }
-    return {record["external_id"]: _row(record, layout, children) for record in records}
+    children = {c.table: _child_rows(connection, c, ids) for c in stream.children}
+    return [_stored(record, stream, children) for record in records]
 
 
 def _main_rows(
-    connection: psycopg.Connection[Any], stream: Stream, layout: Layout, tenant: str, keys: Sequence[str]
+    connection: psycopg.Connection[Any], stream: Stream, tenant: str, keys: Sequence[str], record_ids: Sequence[str]
 ) -> list[dict[str, Any]]:
-    links = [
-        SQL("left join {t} {r} on {r}.id = t.{c}").format(
-            t=Identifier(SCHEMA, reference.table), r=Identifier(f"r{index}"), c=Identifier(reference.column)
-        )
-        for index, reference in enumerate(stream.references)
-    ]
-    parts = [
-        SQL("{r}.{part} as {name}").format(
-            r=Identifier(f"r{index}"), part=Identifier(part), name=Identifier(f"{reference.column}_{part}")
-        )
-        for index, reference in enumerate(stream.references)
-        for part in Identity._fields
-    ]
-    own = ["id", "external_id", *layout.columns, "extra", "is_placeholder", "deleted_at"]
-    own += ["defaulted_fields"] if stream.defaults else []
+    own = ["id", "external_id", "partner_record_id", *stream.written, "extra", "is_placeholder", "deleted_at"]
+    own += ["defaulted_fields"] if stream.lists_defaults else []
+    own += [reference.column for reference in stream.references]
     statement = SQL(
-        "select {columns} from {main} t {links} where t.tenant = %s and t.partner = %s and t.external_id = any(%s)"
-    ).format(
-        columns=SQL(", ").join([*(SQL("t.{}").format(Identifier(c)) for c in own), *parts]),
-        main=Identifier(SCHEMA, stream.table),
-        links=SQL(" ").join(links),
-    )
+        "select {columns} from {main} where id in (select id from {main}"
+        " where tenant = %(tenant)s and partner = %(partner)s and external_id = any(%(keys)s)"
+        " union select id from {main}"
+        " where tenant = %(tenant)s and partner = %(partner)s and partner_record_id = any(%(ids)s))"
+    ).format(columns=SQL(", ").join(map(Identifier, own)), main=Identifier(SCHEMA, stream.table))
+    names = {"tenant": tenant, "partner": stream.partner, "keys": list(keys), "ids": list(record_ids)}
     with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(statement, [tenant, stream.partner, list(keys)]).fetchall()
+        return cursor.execute(statement, names).fetchall()
 
 
 def _child_rows(
-    connection: psycopg.Connection[Any], children: Children, child: ChildLayout, ids: list[int]
-) -> dict[int, list[dict[str, Any]]]:
-    statement = SQL(
-        "select {parent} as parent_id, {columns}, extra from {t} where {parent} = any(%s) order by {number}"
-    ).format(
-        parent=Identifier(children.parent),
-        columns=SQL(", ").join(map(Identifier, child.columns)),
-        t=Identifier(SCHEMA, child.table),
-        number=Identifier(children.number),
+    connection: psycopg.Connection[Any], declared: Children, parents: list[int]
+) -> dict[int, list[StoredChild]]:
+    statement = SQL("select * from {t} where {parent} = any(%s) order by {parent}, line_no").format(
+        t=Identifier(SCHEMA, declared.table), parent=Identifier(declared.parent)
     )
-    rows: dict[int, list[dict[str, Any]]] = {}
     with connection.cursor(row_factory=dict_row) as cursor:
-        for record in cursor.execute(statement, [ids]):
-            parent = record.pop("parent_id")
-            row = {name: _utc(value) for name, value in record.items() if value is not None}
-            if "extra" in row:
-                row["extra"] = Extra(row["extra"])
-            rows.setdefault(parent, []).append(row)
-    return rows
+        records = cursor.execute(statement, [parents]).fetchall()
+    nested = {n.table: _child_rows(connection, n, [r["id"] for r in records]) for n in declared.nested}
+    found: dict[int, list[StoredChild]] = {}
+    for record in records:
+        inner = {table: rows[record["id"]] for table, rows in nested.items() if record["id"] in rows}
+        row = {name: _plain(v) for name, v in record.items() if v is not None and name not in _NOT_CONTENT}
+        del row[declared.parent]
+        row.update({table: [child.row for child in children] for table, children in inner.items()})
+        found.setdefault(record[declared.parent], []).append(StoredChild(record["id"], record["line_no"], row, inner))
+    return found
 
 
-def _row(record: dict[str, Any], layout: Layout, children: dict[str, dict[int, list[dict[str, Any]]]]) -> Row:
+def _stored(record: dict[str, Any], stream: Stream, children: dict[str, dict[int, list[StoredChild]]]) -> Stored:
+    identity = {"external_id": record["external_id"], "record_id": record["partner_record_id"]}
     if record["deleted_at"] is not None:
-        return Row(deleted_at=_utc(record["deleted_at"]))
-    links = {link: _identity(record, link) for link in layout.links}
-    return Row(
-        values={c: _utc(record[c]) for c in layout.columns if record[c] is not None},
-        children={table: rows[record["id"]] for table, rows in children.items() if record["id"] in rows},
-        links={link: identity for link, identity in links.items() if identity is not None},
-        extra=Extra(record["extra"] or {}),
+        return Stored(record["id"], Row(**identity, deleted_at=_plain(record["deleted_at"])), {})
+    own = {table: rows[record["id"]] for table, rows in children.items() if record["id"] in rows}
+    row = Row(
+        **identity,
+        values={c: _plain(record[c]) for c in stream.written if record[c] is not None},
+        children={table: [child.row for child in rows] for table, rows in own.items()},
+        links={r.column: record[r.column] for r in stream.references if record[r.column] is not None},
+        extra=Jsonb(record["extra"] or {}),
         defaulted=tuple(record.get("defaulted_fields") or ()),
         is_placeholder=record["is_placeholder"],
     )
+    return Stored(record["id"], row, own)
 
 
-def _identity(record: dict[str, Any], link: str) -> Identity | None:
-    parts = [record[f"{link}_{part}"] for part in Identity._fields]
-    return None if parts[-1] is None else Identity(*parts)
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    return Jsonb(value) if isinstance(value, dict) else value
 
 
-def _utc(value: Any) -> Any:
-    return value.astimezone(UTC) if isinstance(value, datetime) else value
+def is_jsonb(table: str, column: str) -> bool:
+    """Whether a column holds JSON."""
+    return type(metadata.tables[f"{SCHEMA}.{table}"].c[column].type).__name__ == "JSONB"

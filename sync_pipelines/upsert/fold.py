@@ -1,47 +1,25 @@
-"""What one change makes of one row. The tables are this function folded over every record in version order (X5).
+"""What one record makes of the rows of its key.
 
-Pure: no SQL, no clock. The set-based way in `statements` must do the same to a row, and a property test holds the two
-together. Belongs here: the write rules. Does not belong here: where rows and changes come from.
+The tables are this, folded over every record in version order (X5).
+
+Pure: no SQL, no clock. The set-based way (`statements`) must do the same to a row; a property test holds them together.
+
+Belongs here: the write rules. Does not belong here: lists of children (`lists`), where rows and records come from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Literal
 
-from sync_pipelines.contracts.streams import EFFECTIVE_TIME, Default, Identity, Stream
+from sync_pipelines.contracts.streams import EFFECTIVE_TIME, Default, Stream
 from sync_pipelines.normalize.change import Change
+from sync_pipelines.upsert.jsonb import Jsonb
+from sync_pipelines.upsert.lists import ChildRow, listed, without_nulls
 
-Outcome = Literal["created", "updated", "unchanged", "stale", "deleted", "not_found", "blocked"]
-
-
-class Extra(dict[str, Any]):
-    """Unknown fields, compared as JSONB compares them: `1` equals `1.0` and differs from `true`."""
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, dict) and _comparable(self) == _comparable(other)
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    __hash__ = None
-
-
-def _comparable(value: Any) -> Any:
-    match value:
-        case bool():
-            return ("boolean", value)
-        case int() | float() | Decimal():
-            return Decimal(str(value))
-        case dict():
-            return {name: _comparable(part) for name, part in value.items()}
-        case list():
-            return [_comparable(part) for part in value]
-        case _:
-            return value
+Outcome = Literal["created", "updated", "unchanged", "stale", "deleted", "not_found", "blocked", "rejected"]
 
 
 @dataclass(frozen=True)
@@ -49,19 +27,23 @@ class Row:
     """A row with its children as the tables hold it, surrogate ids and provenance aside.
 
     Attributes:
+        external_id: the match key.
+        record_id: the partner's own id (P2).
         values: column -> value; a column that is not there is null.
         children: child table -> rows in order.
-        links: foreign key column -> the row meant.
+        links: foreign key column -> id of the row meant.
         extra: unknown fields (X3).
         defaulted: fields that hold their default, in the page's spelling and the declared order (O3).
         is_placeholder: only referred to, not defined (X7).
         deleted_at: set on a tombstone, which has nothing else (X5).
     """
 
+    external_id: str | None
+    record_id: str | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
-    children: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
-    links: Mapping[str, Identity | None] = field(default_factory=dict)
-    extra: Extra = field(default_factory=Extra)
+    children: Mapping[str, list[ChildRow]] = field(default_factory=dict)
+    links: Mapping[str, int] = field(default_factory=dict)
+    extra: Jsonb = field(default_factory=lambda: Jsonb({}))
     defaulted: tuple[str, ...] = ()
     is_placeholder: bool = False
     deleted_at: datetime | None = None
@@ -71,33 +53,157 @@ class Row:
         """Whether the row counts."""
         return self.deleted_at is None
 
+    def is_same_record(self, other: Row) -> bool:
+        """Whether another row is this one at another time: by the partner's own id first (P2)."""
+        if self.record_id is not None and other.record_id is not None:
+            return self.record_id == other.record_id
+        return self.external_id is not None and self.external_id == other.external_id
 
-def apply(stream: Stream, row: Row | None, change: Change) -> Row:
-    """The row after a change, told from the row before it."""
+    def scope_of(self, stream: Stream) -> dict[str, int]:
+        """The link that tells within what the row's key is unique (P5)."""
+        return {c: link for c, link in self.links.items() if c == stream.scope}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A record is refused because of its own key's state: decided anew whenever the key is folded (law 1)."""
+
+    code: str
+    path: str | None
+    message: str
+
+
+Rows = tuple[Row, ...]
+"""The rows of one key, or of keys that records connect (P2)."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a record did: the rows after it, and the row it is told by."""
+
+    rows: Rows
+    before: Row | None
+    after: Row | None
+    refusal: Refusal | None = None
+
+
+def apply(stream: Stream, rows: Rows, change: Change) -> Applied:
+    """The rows after a record, told from the rows before it; a refused one changes nothing."""
+    found = _found(stream, rows, change)
+    if isinstance(found, Refusal):
+        return Applied(rows, None, None, found)
+    before = None if found is None else rows[found]
+    after = _written(stream, before, change)
+    if isinstance(after, Refusal):
+        return Applied(rows, before, before, after)
+    kept = (*rows, after) if found is None else (*rows[:found], after, *rows[found + 1 :])
+    return Applied(kept, before, after)
+
+
+def _found(stream: Stream, rows: Rows, change: Change) -> int | Refusal | None:
+    """Where the record's row is: by the partner's own id first, then by external id (P2)."""
+    if stream.scope is not None and stream.scope not in change.links:
+        return _found_anywhere(rows, change)
+    scope = change.links.get(stream.scope) if stream.scope else None
+    inside = [(i, row) for i, row in enumerate(rows) if stream.scope is None or row.links.get(stream.scope) == scope]
+    by_key = next((i for i, row in inside if change.key is not None and row.external_id == change.key), None)
+    if change.record_id is None:
+        return by_key
+    by_id = next((i for i, row in inside if row.record_id == change.record_id), None)
+    if by_id is not None:
+        if by_key is not None and by_key != by_id:
+            return Refusal("external_id_conflict", None, f"external id {change.key!r} belongs to another record")
+        return by_id
+    if by_key is not None and rows[by_key].record_id is not None:
+        other = rows[by_key].record_id
+        return Refusal("id_conflict", None, f"external id {change.key!r} has id {other!r}, not {change.record_id!r}")
+    return by_key
+
+
+def _found_anywhere(rows: Rows, change: Change) -> int | Refusal:
+    """The one row of the tenant that has the partner's own id, where the record does not say in which scope (P1)."""
+    found = [i for i, row in enumerate(rows) if row.record_id == change.record_id]
+    if len(found) != 1:
+        what = "no record has" if not found else f"{len(found)} records have"
+        return Refusal("record_unknown", None, f"{what} the id {change.record_id!r}")
+    return found[0]
+
+
+def _written(stream: Stream, row: Row | None, change: Change) -> Row | Refusal:
+    known = row or Row(None)
+    key = known.external_id if change.key is None else change.key
+    record_id = known.record_id if change.record_id is None else change.record_id
     if change.operation == "delete":
-        return Row(deleted_at=change.effective_at)
+        return Row(key, record_id, deleted_at=change.effective_at)
     base = row if row is not None and row.is_live else None
+    refusal = _refused(stream, base, change)
+    if refusal is not None:
+        return refusal
+    after = replace(_patched(stream, base, change), external_id=key, record_id=record_id)
+    may_wait = change.operation == "touch" or base is not None
+    if may_wait and (base is None or base.is_placeholder) and _missing(stream, {**after.values, **after.children}):
+        return replace(after, is_placeholder=True)
+    return after
+
+
+def _refused(stream: Stream, base: Row | None, change: Change) -> Refusal | None:
+    if change.operation == "update" and base is None:
+        return Refusal(
+            stream.unknown_code, None, f"{change.key!r} is unknown or removed, so there is nothing to update"
+        )
+    is_new = base is None or (base.is_placeholder and stream.placeholder_is_new)
+    if change.operation == "upsert" and is_new:
+        missing = _missing(stream, {**without_nulls(change.values), **change.children})
+        if missing:
+            path = alias_of(stream, missing[0])
+            return Refusal("required", path, f"{path} is required, because {change.key!r} is new")
+    return None
+
+
+def _missing(stream: Stream, sent: Mapping[str, Any]) -> list[str]:
+    return [name for name in stream.required_new if name not in sent]
+
+
+def _patched(stream: Stream, base: Row | None, change: Change) -> Row:
+    before = base or Row(None)
     is_new = base is None or base.is_placeholder
     spoken = {*change.values, *change.children}
-    defaults = _defaults(stream, is_new, spoken, change.effective_at)
-    before = base or Row()
+    stored = {} if stream.replaces else before.values
+    defaults = _defaults(stream, spoken, change.effective_at) if is_new else {}
+    values = without_nulls({**stored, **defaults, **_merged(stream, before, change)})
+    children = dict(before.children)
+    for declared in stream.children:
+        if declared.table in change.children:
+            children[declared.table] = listed(
+                declared, children.get(declared.table, []), change.children[declared.table]
+            )
+    children = {table: rows for table, rows in children.items() if rows}
     return Row(
-        values=_without_nulls({**before.values, **defaults, **change.values}),
-        children=_without_empty({**before.children, **change.children}),
-        links=_without_nulls({**before.links, **change.links}),
-        extra=Extra({**before.extra, **change.extra}),
+        None,
+        values=without_nulls(stream.settle(values, children)) if stream.settle else values,
+        children=children,
+        links=without_nulls({**before.links, **change.links}),
+        extra=Jsonb({**({} if stream.replaces else before.extra), **change.extra}),
         defaulted=_defaulted(stream, before, is_new, spoken),
     )
 
 
-def _defaults(stream: Stream, is_new: bool, spoken: set[str], effective_at: datetime) -> dict[str, Any]:
+def _merged(stream: Stream, before: Row, change: Change) -> dict[str, Any]:
+    """The values sent; objects that merge are merged at their top level, null is a value there (R4)."""
+    values = dict(change.values)
+    for column in stream.merges:
+        stored = before.values.get(column)
+        if values.get(column) is not None and stored is not None:
+            values[column] = Jsonb({**stored, **values[column]})
+    return values
+
+
+def _defaults(stream: Stream, spoken: set[str], effective_at: datetime) -> dict[str, Any]:
     """Values a new row gets where nothing was sent (O3)."""
-    if not is_new:
-        return {}
     return {
         default.column: effective_at if default.value is EFFECTIVE_TIME else default.value
         for default in stream.defaults
-        if default.column not in spoken and not is_children(stream, default)
+        if default.column not in spoken and not _is_children(stream, default)
     }
 
 
@@ -109,10 +215,18 @@ def _defaulted(stream: Stream, before: Row, is_new: bool, spoken: set[str]) -> t
     )
 
 
+def alias_of(stream: Stream, name: str) -> str:
+    """A column or child table of a stream in the page's spelling."""
+    column = next((c.column for c in stream.children if c.table == name), name)
+    field_info = stream.contract.model_fields.get(column)
+    return (field_info.alias if field_info else None) or column
+
+
 def named_defaults(stream: Stream) -> list[tuple[Default, str]]:
-    """The stream's defaults with their fields in the page's spelling."""
-    fields = stream.contract.model_fields
-    return [(default, fields[default.column].alias or default.column) for default in stream.defaults]
+    """The stream's defaults with their fields in the page's spelling; none where the table does not list them."""
+    if not stream.lists_defaults:
+        return []
+    return [(default, alias_of(stream, default.column)) for default in stream.defaults]
 
 
 def spoken_name(stream: Stream, default: Default) -> str:
@@ -120,31 +234,18 @@ def spoken_name(stream: Stream, default: Default) -> str:
     return next((c.table for c in stream.children if c.column == default.column), default.column)
 
 
-def is_children(stream: Stream, default: Default) -> bool:
-    """Whether a default is of a list of children: no rows, so nothing to write."""
+def _is_children(stream: Stream, default: Default) -> bool:
     return any(children.column == default.column for children in stream.children)
 
 
-def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _without_empty(children: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
-    return {table: [_child_row(row) for row in rows] for table, rows in children.items() if rows}
-
-
-def _child_row(row: dict[str, Any]) -> dict[str, Any]:
-    plain = _without_nulls(row)
-    if "extra" in plain:
-        plain["extra"] = Extra(plain["extra"])
-    return plain
-
-
-def fold(stream: Stream, changes: Iterable[Change], row: Row | None = None) -> Row | None:
-    """The row that changes in version order make, from an empty one or the given one."""
+def fold(stream: Stream, changes: Iterable[Change], rows: Rows = ()) -> tuple[Rows, list[Refusal | None]]:
+    """The rows that records in version order make, and what each was refused for, if it was."""
+    refusals: list[Refusal | None] = []
     for change in changes:
-        row = apply(stream, row, change)
-    return row
+        applied = apply(stream, rows, change)
+        rows = applied.rows
+        refusals.append(applied.refusal)
+    return rows, refusals
 
 
 def outcome(before: Row | None, after: Row | None, change: Change, *, is_older: bool) -> Outcome:

@@ -9,17 +9,18 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sync_pipelines.contracts.streams import Identity
+from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.normalize.change import Change
-from sync_pipelines.normalize.kept import KeptRecords, Layout
+from sync_pipelines.normalize.change import Change, Listed
+from sync_pipelines.normalize.kept import ChildLayout, KeptRecords, Layout, hashes_of
+from sync_pipelines.normalize.values import from_json
+from sync_pipelines.upsert.jsonb import Jsonb
 
 Hashes = npt.NDArray[np.uint64]
 Version = tuple[datetime, bytes, int, int]
@@ -28,8 +29,9 @@ Version = tuple[datetime, bytes, int, int]
 
 @dataclass(frozen=True)
 class Spoken:
-    """One record of a key, with its version."""
+    """One record, with its version and the export it stands in."""
 
+    file_id: int
     version: Version
     change: Change
 
@@ -50,22 +52,18 @@ class KnownExport:
         return (moment, self.entry.path.encode(), self.entry.revision)
 
     def knows(self, hashes: Hashes) -> Hashes:
-        """Those of the given (sorted) key hashes that this export has records of."""
-        return np.intersect1d(self.kept.keys["hash"], hashes)
+        """Those of the given key hashes that this export has records of."""
+        return self.kept.keys.knows(hashes)
 
-    def spoken(self, hashes: Hashes, layout: Layout) -> list[tuple[str, Spoken]]:
-        """(key, record) for the given key hashes."""
-        keys = self.kept.keys
-        rows = np.sort(keys["row"][np.isin(keys["hash"], hashes)]).astype(np.int64)
+    def spoken(self, hashes: Hashes, layout: Layout) -> list[Spoken]:
+        """The records known by one of the given hashes, in file order."""
+        rows = self.kept.keys.rows_of(hashes)
         if not len(rows):
             return []
         table, bits = self.kept.rows(rows)
-        path = self.entry.path.encode()
+        path, revision = self.entry.path.encode(), self.entry.revision
         return [
-            (
-                record["external_id"],
-                Spoken((record["effective_at"], path, self.entry.revision, row), to_change(record, layout, bits)),
-            )
+            Spoken(self.entry.id, (record["effective_at"], path, revision, row), to_change(record, layout, bits))
             for row, record in zip(rows.tolist(), table.to_pylist(), strict=True)
         ]
 
@@ -84,35 +82,43 @@ def known_exports(root: Path, entries: Iterable[LedgerFile]) -> list[KnownExport
     return found
 
 
-def late_keys(export: KnownExport, others: Sequence[KnownExport]) -> Hashes:
-    """Keys of an export of which an export that may be newer speaks too (sorted)."""
-    mine = np.unique(export.kept.keys["hash"])
-    late = [other.knows(mine) for other in others if other.may_follow(export)]
-    return np.unique(np.concatenate(late)) if late else np.empty(0, np.uint64)
+def late_keys(export: KnownExport, others: Sequence[KnownExport], stream: Stream, layout: Layout) -> Hashes:
+    """Keys of an export of which an export that may be newer speaks too (sorted).
+
+    Where records connect keys (P2), all keys so connected are late as soon as one is.
+    """
+    later = [other for other in others if other.may_follow(export)]
+    if not later:
+        return np.empty(0, np.uint64)
+    mine = np.unique(export.kept.keys.hashes)
+    if stream.has_record_ids:
+        mine = _connected(mine, [export, *others], layout)
+        return mine if any(len(other.knows(mine)) for other in later) else np.empty(0, np.uint64)
+    return np.unique(np.concatenate([other.knows(mine) for other in later]))
 
 
-def repeated_keys(export: KnownExport) -> Hashes:
-    """Keys that stand more than once in an export (sorted)."""
-    hashes = export.kept.keys["hash"]
-    return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+def _connected(hashes: Hashes, exports: Sequence[KnownExport], layout: Layout) -> Hashes:
+    """The given keys and all that any kept record names together with one of them."""
+    while True:
+        records = spoken_of(exports, hashes, layout)
+        named = np.array([h for spoken in records for h in hashes_of(spoken.change)], np.uint64)
+        grown = np.union1d(hashes, named)
+        if len(grown) == len(hashes):
+            return grown
+        hashes = grown
 
 
 def in_file_order(export: KnownExport, hashes: Hashes) -> Hashes:
     """Key hashes by where an export first has them: neighbours there tend to be neighbours in other exports too."""
     keys = export.kept.keys
-    firsts = keys["row"][np.searchsorted(keys["hash"], hashes)]
-    return hashes[np.argsort(firsts)]
+    places = np.minimum(np.searchsorted(keys.hashes, hashes), len(keys.hashes) - 1)
+    return hashes[np.argsort(keys.rows[places], kind="stable")]
 
 
-def spoken_by_key(exports: Iterable[KnownExport], hashes: Hashes, layout: Layout) -> dict[str, list[Spoken]]:
-    """Every record of the given keys in the given exports, by key, in version order."""
-    by_key: dict[str, list[Spoken]] = {}
-    for export in exports:
-        for key, spoken in export.spoken(hashes, layout):
-            by_key.setdefault(key, []).append(spoken)
-    for records in by_key.values():
-        records.sort(key=lambda spoken: spoken.version)
-    return by_key
+def spoken_of(exports: Iterable[KnownExport], hashes: Hashes, layout: Layout) -> list[Spoken]:
+    """Every record known by one of the given hashes in the given exports, in version order."""
+    records = [spoken for export in exports for spoken in export.spoken(hashes, layout)]
+    return sorted(records, key=lambda spoken: spoken.version)
 
 
 def to_change(record: Mapping[str, Any], layout: Layout, bits: Mapping[str, int]) -> Change:
@@ -122,30 +128,36 @@ def to_change(record: Mapping[str, Any], layout: Layout, bits: Mapping[str, int]
     def is_spoken(name: str) -> bool:
         return name in bits and bool(present >> bits[name] & 1)
 
+    modes = json.loads(record["modes"]) if record.get("modes") else {}
     return Change(
         position=record["position"],
         effective_at=record["effective_at"],
         operation=record["operation"],
         key=record["external_id"],
-        values={column: record[column] for column in layout.columns if is_spoken(column)},
+        record_id=record.get("record_id"),
+        values={c: _value(record[c], c in layout.json) for c in layout.columns if is_spoken(c)},
         children={
-            c.table: [_child(row) for row in record[c.table] or ()] for c in layout.children if is_spoken(c.table)
+            c.table: Listed([_child(c, row) for row in record[c.table] or ()], *modes.get(c.table, ()))
+            for c in layout.children
+            if is_spoken(c.table)
         },
         links={link: _identity(record, link) for link in layout.links if is_spoken(link)},
-        extra=_loaded(record["extra"]) if record["extra"] else {},
+        extra=from_json(record["extra"]) if record["extra"] else {},
     )
 
 
-def _child(row: dict[str, Any]) -> dict[str, Any]:
-    return (
-        {**row, "extra": _loaded(row["extra"])} if row.get("extra") else {k: v for k, v in row.items() if k != "extra"}
-    )
+def _value(value: Any, is_json: bool) -> Any:
+    return Jsonb(from_json(value)) if is_json and value is not None else value
+
+
+def _child(layout: ChildLayout, kept: Mapping[str, Any]) -> dict[str, Any]:
+    row = {name: kept[name] for name in layout.columns}
+    row |= {n.table: [_child(n, inner) for inner in kept[n.table] or ()] for n in layout.nested}
+    if layout.is_patched:
+        row = {name: row[name] for bit, name in enumerate(layout.names) if kept["present"] >> bit & 1}
+    return {**row, "extra": from_json(kept["extra"])} if kept.get("extra") else row
 
 
 def _identity(record: Mapping[str, Any], link: str) -> Identity | None:
-    parts = [record[f"{link}_{part}"] for part in Identity._fields]
-    return None if parts[-1] is None else Identity(*parts)
-
-
-def _loaded(text: str) -> Any:
-    return json.loads(text, parse_float=Decimal)
+    parts: list[Any] = [record.get(f"{link}_{part}") for part in Identity._fields]
+    return None if parts[0] is None else Identity(*parts)

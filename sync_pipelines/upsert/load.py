@@ -6,16 +6,11 @@ Belongs here: the order of the steps and what a load reports. Does not belong he
 
 from __future__ import annotations
 
-import json
-from bisect import insort
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
-from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -26,24 +21,12 @@ from sync_pipelines import ledger
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.kept import KeptRecords, Layout, key_hash, layout_of
-from sync_pipelines.normalize.values import to_json
+from sync_pipelines.normalize.values import from_json, to_json
 from sync_pipelines.tables.schema import OUTCOMES
-from sync_pipelines.upsert.current import current_rows
-from sync_pipelines.upsert.fold import Row, fold, outcome
-from sync_pipelines.upsert.history import (
-    Hashes,
-    KnownExport,
-    Spoken,
-    in_file_order,
-    known_exports,
-    late_keys,
-    repeated_keys,
-    spoken_by_key,
-)
-from sync_pipelines.upsert.stage import DirectRecords, StagedRow, whole_children, whole_rows
-from sync_pipelines.upsert.statements import Presence, Statements
-
-_KEYS_A_FOLD: Final = 2_000
+from sync_pipelines.upsert.folding import Folding
+from sync_pipelines.upsert.history import KnownExport, known_exports, late_keys
+from sync_pipelines.upsert.stage import DirectRecords
+from sync_pipelines.upsert.statements import Statements
 
 
 @dataclass(frozen=True)
@@ -76,7 +59,7 @@ def load(
     Raises:
         ArchiveIncomplete: kept records that a fold needs are gone.
     """
-    set_json_loads(partial(json.loads, parse_float=Decimal), connection)
+    set_json_loads(from_json, connection)
     with connection.transaction(force_rollback=preview):
         entry = ledger.find(connection, file_id)
         assert entry is not None and entry.kept is not None
@@ -111,7 +94,6 @@ class _Load:
         self._kept = KeptRecords(archive, entry.kept or "-")
         self._summary = self._kept.summary
         self._counts: Counter[str] = Counter()
-        self._next_seq = self._summary.read
 
     def run(self) -> Loaded:
         """The whole load, inside the caller's transaction."""
@@ -126,33 +108,24 @@ class _Load:
     # -- rows --------------------------------------------------------------------------------------------------
 
     def _write(self, mine: KnownExport, others: list[KnownExport]) -> None:
-        late = late_keys(mine, others)
-        repeated = np.setdiff1d(repeated_keys(mine), late)
-        excluded = np.union1d(late, repeated)
-        direct = DirectRecords(self._kept, excluded)
-        presence = direct.presence(self._layout)
-        if len(excluded):
-            presence = Presence(presence.always, self._layout.everything)
-        statements = Statements(self._stream, self._layout, presence)
+        late = late_keys(mine, others, self._stream, self._layout)
+        keys = mine.kept.keys
+        folded = keys.repeated() if self._stream.is_set_based else np.unique(keys.hashes)
+        newest = np.setdiff1d(folded, late, assume_unique=True)
+        folding = Folding(self._connection, self._stream, self._layout, self._entry, self._run_id)
+        folding.fold_late(mine, others, late)
+        folding.fold_newest(mine, newest)
+        self._counts.update(folding.counts)
+        if self._stream.is_set_based:
+            self._write_set_based(DirectRecords(self._kept, np.union1d(late, newest)))
+
+    def _write_set_based(self, direct: DirectRecords) -> None:
+        statements = Statements(self._stream, self._layout, direct.presence(self._layout))
         self._execute(statements.create_stage())
-        self._stage_direct(statements, direct)
-        self._stage_folded(statements, self._folded_late(mine, others, late))
-        self._stage_folded(statements, self._folded_repeated(mine, repeated))
-        self._apply(statements)
-
-    def _stage_direct(self, statements: Statements, direct: DirectRecords) -> None:
-        self._copy(statements.copy_stage(whole=False), direct.main_csv(statements.stage_columns))
+        self._copy(statements.copy_stage(), direct.main_csv(statements.stage_columns))
         for children, child in zip(self._stream.children, self._layout.children, strict=True):
-            self._copy(statements.copy_children(children, child, csv=True), direct.child_csv(children, child))
-
-    def _stage_folded(self, statements: Statements, folded: Iterator[StagedRow]) -> None:
-        while staged := list(islice(folded, _KEYS_A_FOLD)):
-            first = self._next_seq
-            self._next_seq += len(staged)
-            self._copy_rows(statements.copy_stage(whole=True), whole_rows(self._stream, self._layout, staged, first))
-            for children, child in zip(self._stream.children, self._layout.children, strict=True):
-                copy = statements.copy_children(children, child, csv=False)
-                self._copy_rows(copy, whole_children(child, staged, first))
+            self._copy(statements.copy_children(children, child), direct.child_csv(child))
+        self._apply(statements)
 
     def _apply(self, statements: Statements) -> None:
         names = {
@@ -160,7 +133,6 @@ class _Load:
             "partner": self._entry.partner,
             "path": self._entry.path,
             "run": self._run_id,
-            "effective_at": self._entry.effective_at,
         }
         self._execute(statements.analyze())
         self._execute([statements.make_placeholders(reference) for reference in self._stream.references], names)
@@ -182,66 +154,6 @@ class _Load:
         with self._connection.cursor().copy(statement) as copy:
             for block in blocks:
                 copy.write(block)
-
-    def _copy_rows(self, statement: Composed, rows: Iterable[Sequence[Any]]) -> None:
-        with self._connection.cursor().copy(statement) as copy:
-            for row in rows:
-                copy.write_row(row)
-
-    # -- folds -------------------------------------------------------------------------------------------------
-
-    def _folded_late(self, mine: KnownExport, others: list[KnownExport], hashes: Hashes) -> Iterator[StagedRow]:
-        """Keys of which newer exports spoke: folded from an empty row over all their records (X5)."""
-        for chunk in _chunks(in_file_order(mine, hashes)):
-            spoken = spoken_by_key([mine], chunk, self._layout)
-            applied = spoken_by_key([o for o in others if len(o.knows(chunk))], chunk, self._layout)
-            for key, records in spoken.items():
-                known = applied.get(key, [])
-                before = fold(self._stream, (s.change for s in known))
-                after = before
-                for record in records:
-                    insort(known, record, key=lambda s: s.version)
-                    previous, after = after, fold(self._stream, (s.change for s in known))
-                    self._tell(previous, after, record, is_older=known[-1] is not record)
-                yield from self._staged(key, before, after, records)
-            self._refer(spoken)
-
-    def _folded_repeated(self, mine: KnownExport, hashes: Hashes) -> Iterator[StagedRow]:
-        """Keys that stand several times in the export: applied one after the other to the stored row (X6)."""
-        for chunk in _chunks(in_file_order(mine, hashes)):
-            spoken = spoken_by_key([mine], chunk, self._layout)
-            stored = current_rows(self._connection, self._stream, self._layout, self._entry.tenant, list(spoken))
-            for key, records in spoken.items():
-                before = after = stored.get(key)
-                for record in records:
-                    previous, after = after, fold(self._stream, [record.change], after)
-                    self._tell(previous, after, record, is_older=False)
-                yield from self._staged(key, before, after, records)
-            self._refer(spoken)
-
-    def _tell(self, before: Row | None, after: Row | None, record: Spoken, *, is_older: bool) -> None:
-        self._counts[outcome(before, after, record.change, is_older=is_older)] += 1
-
-    @staticmethod
-    def _staged(key: str, before: Row | None, after: Row | None, records: list[Spoken]) -> Iterator[StagedRow]:
-        if after is not None and after != before:
-            last = records[-1].change
-            yield StagedRow(key, after, last.position, last.effective_at)
-
-    def _refer(self, spoken: dict[str, list[Spoken]]) -> None:
-        """Every accepted record creates its references, a stale one too (X7)."""
-        meant = {
-            (link, *identity)
-            for records in spoken.values()
-            for record in records
-            for link, identity in record.change.links.items()
-            if identity is not None
-        }
-        with self._connection.cursor().copy(
-            "copy stage_reference (link, partner, tenant, external_id) from stdin"
-        ) as copy:
-            for row in sorted(meant):
-                copy.write_row(row)
 
     # -- rejects and ledger ------------------------------------------------------------------------------------
 
@@ -282,7 +194,7 @@ class _Load:
         ).fetchall()  # fmt: skip
         if not older:
             return
-        known = self._kept.keys["hash"]
+        known = self._kept.keys.hashes
         hashes = np.fromiter((key_hash(key) for _, key in older), np.uint64, len(older))
         ids = [row[0] for row, found in zip(older, np.isin(hashes, known), strict=True) if found]
         self._connection.execute(
@@ -291,7 +203,7 @@ class _Load:
 
     def _complete(self) -> Loaded:
         counts = {name: self._counts.get(name, 0) for name in OUTCOMES}
-        counts["rejected"] = self._summary.rejected
+        counts["rejected"] += self._summary.rejected
         counts = {"read": self._summary.read, **counts}
         ledger.mark_loaded(
             self._connection,
@@ -304,8 +216,3 @@ class _Load:
             run_id=self._run_id,
         )
         return Loaded(counts, is_new=True)
-
-
-def _chunks(hashes: Hashes) -> Iterator[Hashes]:
-    for start in range(0, len(hashes), _KEYS_A_FOLD):
-        yield hashes[start : start + _KEYS_A_FOLD]

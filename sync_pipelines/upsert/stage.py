@@ -1,4 +1,4 @@
-"""Rows on their way into the stage: kept records as CSV, folded rows one by one.
+"""Kept records on their way into the stage, as CSV.
 
 Belongs here: the form PostgreSQL's COPY takes. Does not belong here: which records go which way (`load`).
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -17,23 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from sync_pipelines.contracts.streams import Children, Identity, Stream
 from sync_pipelines.normalize.kept import ChildLayout, KeptRecords, Layout
-from sync_pipelines.normalize.values import to_json
-from sync_pipelines.upsert.fold import Row
 from sync_pipelines.upsert.statements import Presence
 
 _CSV = pyarrow.csv.WriteOptions(include_header=False)
-
-
-@dataclass(frozen=True)
-class StagedRow:
-    """A folded row and the record that had the last word in it."""
-
-    key: str
-    row: Row
-    position: str
-    effective_at: datetime
 
 
 def _csv(columns: Sequence[Any], names: Sequence[str]) -> bytes:
@@ -93,9 +78,9 @@ class DirectRecords:
         for rows, block in self._blocks(columns[1:]):
             yield _csv([pa.array(rows), *(block.column(name) for name in columns[1:])], columns)
 
-    def child_csv(self, children: Children, child: ChildLayout) -> Iterator[bytes]:
+    def child_csv(self, child: ChildLayout) -> Iterator[bytes]:
         """The rows of one child table as CSV: parent's seq, line number, columns, extra."""
-        names = ["seq", children.number, *child.columns, "extra"]
+        names = ["seq", "line_no", *child.columns, "extra"]
         for rows, block in self._blocks([child.table]):
             lists = block.column(child.table)
             parents = pc.list_parent_indices(lists).to_numpy()
@@ -107,32 +92,3 @@ class DirectRecords:
             numbers = np.arange(len(parents)) - starts + 1
             fields = [elements.field(name) for name in names[2:]]
             yield _csv([pa.array(rows[parents]), pa.array(numbers), *fields], names)
-
-
-def whole_rows(stream: Stream, layout: Layout, staged: Sequence[StagedRow], first_seq: int) -> Iterator[list[Any]]:
-    """Folded rows in the order of `Statements.whole_columns`; a tombstone becomes a delete."""
-    for seq, entry in enumerate(staged, start=first_seq):
-        row = entry.row
-        is_live = row.deleted_at is None
-        links = [row.links.get(link) for link in layout.links]
-        yield [
-            seq,
-            entry.position,
-            entry.effective_at if is_live else row.deleted_at,
-            "upsert" if is_live else "delete",
-            layout.everything,
-            entry.key,
-            *[row.values.get(column) for column in layout.columns],
-            *[identity and identity[part] for identity in links for part in range(len(Identity._fields))],
-            to_json(row.extra) if row.extra else None,
-            *([list(row.defaulted)] if stream.defaults else []),
-            True,
-        ]
-
-
-def whole_children(child: ChildLayout, staged: Sequence[StagedRow], first_seq: int) -> Iterator[list[Any]]:
-    """The rows of one child table of folded rows: seq, line number, columns, extra."""
-    for seq, entry in enumerate(staged, start=first_seq):
-        for number, row in enumerate(entry.row.children.get(child.table, ()), start=1):
-            extra = row.get("extra")
-            yield [seq, number, *[row.get(c) for c in child.columns], to_json(extra) if extra else None]

@@ -1,14 +1,14 @@
-"""SQL for one load, made by pure functions from a stream's declaration.
+"""SQL of the set-based way, made by pure functions from a stream's declaration.
 
-A load stages rows in temporary tables, classifies them by one join with the table, and writes only what differs:
+Records that are the newest word on their keys are staged in temporary tables, classified by one join with the table,
+and only what differs is written:
 
-    stage              one row a key: a raw change (`whole` false) or a folded row (`whole` true)
+    stage              one row a record, each of another key
     stage_<child>      its children
-    stage_reference    rows referred to by folded records
     plan               per staged row: its id, whether it was live, whether it differs
 
 Column lists come from the declarations and are quoted as identifiers; values are always parameters. Belongs here:
-text of statements. Does not belong here: running them (`load`), the write rules in words (`fold`).
+text of statements. Does not belong here: running them (`load`), rows that are folded (`write`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from sync_pipelines.tables.schema import SCHEMA, metadata
 from sync_pipelines.upsert.fold import named_defaults, spoken_name
 
 Fragment = sql.Composable
-PROVENANCE: Final = ("effective_at", "source_file", "source_position", "run_id")
+_NUMBER: Final = "line_no"
+_NUMBER_NAME: Final = Identifier(_NUMBER)
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Statements:
 
     @property
     def _has_defaults(self) -> bool:
-        return bool(self.stream.defaults)
+        return self.stream.lists_defaults
 
     # -- staging -----------------------------------------------------------------------------------------------
 
@@ -68,15 +69,9 @@ class Statements:
         statements = [
             SQL(
                 "create temp table stage on commit drop as select 0::bigint as seq, null::text as position,"
-                " effective_at, null::text as operation, false as whole, 0::bigint as present, {columns}{comma}{links}"
+                " effective_at, null::text as operation, 0::bigint as present, {columns}{comma}{links}"
                 " from {main} with no data"
             ).format(columns=columns, comma=SQL(", " if self._link_columns else ""), links=links, main=self._main),
-            SQL("alter table stage alter whole set default false").format(),
-            SQL(
-                "create temp table stage_reference on commit drop as"
-                " select null::text as link, null::text as partner, null::text as tenant, null::text as external_id"
-                " with no data"
-            ).format(),
         ]
         for children, child in zip(self.stream.children, self.layout.children, strict=True):
             statements.append(
@@ -97,32 +92,25 @@ class Statements:
 
     @property
     def _copied_types(self) -> list[str]:
-        defaulted = ["defaulted_fields"] if self._has_defaults else []
-        return ["external_id", *self.layout.columns, "extra", *defaulted]
+        return ["external_id", *self.layout.columns, "extra"]
 
     @property
     def stage_columns(self) -> list[str]:
-        """The columns of `stage` in the order of a raw change's COPY."""
+        """The columns of `stage` in the order of its COPY."""
         head = ["seq", "position", "effective_at", "operation", "present", "external_id"]
         return [*head, *self.layout.columns, *self._link_columns, "extra"]
 
-    @property
-    def whole_columns(self) -> list[str]:
-        """The columns of `stage` in the order of a folded row's COPY."""
-        return [*self.stage_columns, *(["defaulted_fields"] if self._has_defaults else []), "whole"]
-
     def child_columns(self, children: Children, child: ChildLayout) -> list[str]:
         """The columns of a child table that are staged, `seq` aside."""
-        return [children.number, *child.columns, "extra"]
+        return [_NUMBER, *child.columns, "extra"]
 
-    def copy_stage(self, *, whole: bool) -> Composed:
-        """COPY of raw changes (CSV) or folded rows (text)."""
-        columns = self.whole_columns if whole else self.stage_columns
-        return _copy(Identifier("stage"), columns, csv=not whole)
+    def copy_stage(self) -> Composed:
+        """COPY of the records' own rows, as CSV."""
+        return _copy(Identifier("stage"), self.stage_columns)
 
-    def copy_children(self, children: Children, child: ChildLayout, *, csv: bool) -> Composed:
-        """COPY of the rows of one child table."""
-        return _copy(_stage_of(child.table), ["seq", *self.child_columns(children, child)], csv=csv)
+    def copy_children(self, children: Children, child: ChildLayout) -> Composed:
+        """COPY of the rows of one child table, as CSV."""
+        return _copy(_stage_of(child.table), ["seq", *self.child_columns(children, child)])
 
     def analyze(self) -> list[Composed]:
         """Statistics, without which the joins are planned for empty tables."""
@@ -139,9 +127,7 @@ class Statements:
             " source_position, run_id) select distinct on (r.tenant, r.partner, r.external_id)"
             " r.tenant, r.partner, r.external_id, true, r.effective_at, %(path)s, r.position, %(run)s"
             " from (select {partner} as partner, {tenant} as tenant, {external_id} as external_id,"
-            " effective_at, position"
-            " from stage where {external_id} is not null union all"
-            " select partner, tenant, external_id, %(effective_at)s, null from stage_reference where link = {link}) r"
+            " effective_at, position from stage where {external_id} is not null) r"
             " where not exists (select from {table} t where t.tenant = r.tenant and t.partner = r.partner"
             " and t.external_id = r.external_id{unscoped}) order by r.tenant, r.partner, r.external_id"
         ).format(
@@ -150,7 +136,6 @@ class Statements:
             partner=parts[0],
             tenant=parts[1],
             external_id=parts[2],
-            link=Literal(reference.column),
         )
 
     # -- classifying -------------------------------------------------------------------------------------------
@@ -162,7 +147,7 @@ class Statements:
             " coalesce(t.id, nextval(pg_get_serial_sequence({name}, 'id'))) as id,"
             " t.id is not null and t.deleted_at is null as was_live,"
             " t.id is null or t.deleted_at is not null or t.is_placeholder as is_new,"
-            " s.operation = 'delete' as is_delete, s.whole{links}, {differs} as differs"
+            " s.operation = 'delete' as is_delete{links}, {differs} as differs"
             " from stage s left join {main} t on t.tenant = %(tenant)s and t.partner = %(partner)s"
             " and t.external_id = s.external_id{joins}"
         ).format(
@@ -205,9 +190,7 @@ class Statements:
             )
             for reference, parts in zip(self.stream.references, self._references, strict=True)
         ]
-        changes.append(
-            SQL("(s.whole or s.extra is not null) and {new} is distinct from t.extra").format(new=self._new_extra())
-        )
+        changes.append(SQL("s.extra is not null and {new} is distinct from t.extra").format(new=self._new_extra()))
         if self._has_defaults:
             changes.append(SQL("{} is distinct from t.defaulted_fields").format(self._new_defaulted()))
         return SQL(
@@ -232,8 +215,7 @@ class Statements:
 
     def _new_extra(self) -> Composed:
         return SQL(
-            "case when s.whole or t.extra is null then s.extra when s.extra is null then t.extra"
-            " else t.extra || s.extra end"
+            "case when t.extra is null then s.extra when s.extra is null then t.extra else t.extra || s.extra end"
         ).format()
 
     def _new_defaulted(self) -> Composed:
@@ -247,9 +229,7 @@ class Statements:
                     " or {alias} = any(t.defaulted_fields)) then {alias} end"
                 ).format(spoken=spoken, alias=Literal(alias))
             )
-        return SQL("case when s.whole then s.defaulted_fields else array_remove(array[{}]::text[], null) end").format(
-            SQL(", ").join(parts)
-        )
+        return SQL("array_remove(array[{}]::text[], null)").format(SQL(", ").join(parts))
 
     def find_changed_children(self, children: Children, child: ChildLayout) -> list[Composed]:
         """Which live rows' lists differ from the staged ones; marks them in `plan`."""
@@ -259,7 +239,7 @@ class Statements:
             "t": Identifier(SCHEMA, child.table),
             "stage": _stage_of(child.table),
             "parent": Identifier(children.parent),
-            "number": Identifier(children.number),
+            "number": _NUMBER_NAME,
             "spoken": self._spoken(child.table),
             "old": _list(SQL("t.{}").format(Identifier(c)) for c in (*child.columns, "extra")),
             "new": _list(SQL("c.{}").format(Identifier(c)) for c in (*child.columns, "extra")),
@@ -375,7 +355,7 @@ class Statements:
             "stage": _stage_of(child.table),
             "changed": _changed(child.table),
             "parent": Identifier(children.parent),
-            "number": Identifier(children.number),
+            "number": _NUMBER_NAME,
             "columns": _list(map(Identifier, columns)),
             "values": _list(SQL("c.{}").format(Identifier(c)) for c in columns),
             "stored": _list(SQL("t.{}").format(Identifier(c)) for c in columns),
@@ -400,11 +380,11 @@ class Statements:
     # -- counting ----------------------------------------------------------------------------------------------
 
     def count(self) -> Composed:
-        """Outcomes of the raw changes: (outcome, how many); folded rows were told apart when folded (X11)."""
+        """Outcomes of the staged records: (outcome, how many) (X11)."""
         return SQL(
             "select case when is_delete then case when was_live then 'deleted' else 'not_found' end"
             " when not was_live then 'created' when differs then 'updated' else 'unchanged' end, count(*)"
-            " from plan where not whole group by 1"
+            " from plan group by 1"
         ).format()
 
 
@@ -440,8 +420,7 @@ def _each_name(names: list[str]) -> Composed:
     return SQL("").join(SQL(", {}").format(Identifier(name)) for name in names)
 
 
-def _copy(table: Identifier, columns: list[str], *, csv: bool) -> Composed:
-    form = SQL(" (format csv)" if csv else "")
-    return (
-        SQL("copy {table} ({columns}) from stdin").format(table=table, columns=_list(map(Identifier, columns))) + form
+def _copy(table: Identifier, columns: list[str]) -> Composed:
+    return SQL("copy {table} ({columns}) from stdin (format csv)").format(
+        table=table, columns=_list(map(Identifier, columns))
     )

@@ -33,6 +33,7 @@ def upgrade() -> None:
         "commerce_addresses",
         sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),
         sa.Column("commerce_id", sa.BigInteger(), nullable=False),
+        sa.Column("line_no", sa.Integer(), nullable=False),
         sa.Column("alias", sa.Text()),
         sa.Column("is_primary", sa.Boolean()),
         sa.Column("country_code", sa.Text()),
@@ -57,6 +58,7 @@ def upgrade() -> None:
         "commerce_user_contacts",
         sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),
         sa.Column("commerce_user_id", sa.BigInteger(), nullable=False),
+        sa.Column("line_no", sa.Integer(), nullable=False),
         sa.Column("contact_type", sa.Text()),
         sa.Column("value", sa.Text()),
         sa.Column("is_primary", sa.Boolean()),
@@ -75,6 +77,7 @@ def upgrade() -> None:
         "commerce_users",
         sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),
         sa.Column("commerce_id", sa.BigInteger(), nullable=False),
+        sa.Column("line_no", sa.Integer(), nullable=False),
         sa.Column("external_id", sa.Text()),
         sa.Column("name", sa.Text()),
         sa.Column("roles", ARRAY(sa.Text)),
@@ -107,10 +110,19 @@ def upgrade() -> None:
         sa.UniqueConstraint("tenant", "partner", "external_id", name="commerces_tenant_partner_external_id_key"),
         schema="sync",
     )
+    op.create_index(
+        "commerces_record_id_idx",
+        "commerces",
+        ["tenant", "partner", "partner_record_id"],
+        unique=False,
+        schema="sync",
+        postgresql_where=sa.text("partner_record_id IS NOT NULL"),
+    )
     op.create_table(
         "customer_addresses",
         sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),
         sa.Column("customer_id", sa.BigInteger(), nullable=False),
+        sa.Column("line_no", sa.Integer(), nullable=False),
         sa.Column("title", sa.Text()),
         sa.Column("name", sa.Text()),
         sa.Column("address", sa.Text()),
@@ -211,6 +223,7 @@ def upgrade() -> None:
         "store_addresses",
         sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),
         sa.Column("store_id", sa.BigInteger(), nullable=False),
+        sa.Column("line_no", sa.Integer(), nullable=False),
         sa.Column("address", sa.Text()),
         sa.Column("apartment_number", sa.Text()),
         sa.Column("zip_code", sa.Text()),
@@ -226,6 +239,7 @@ def upgrade() -> None:
         "store_users",
         sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),
         sa.Column("store_id", sa.BigInteger(), nullable=False),
+        sa.Column("line_no", sa.Integer(), nullable=False),
         sa.Column("user_ref", sa.Text()),
         sa.Column("extra", JSONB),
         sa.PrimaryKeyConstraint("id", name="store_users_pkey"),
@@ -255,6 +269,7 @@ def upgrade() -> None:
         sa.Column("route_code", sa.Text()),
         sa.Column("latitude", sa.Numeric(precision=9, scale=6)),
         sa.Column("longitude", sa.Numeric(precision=9, scale=6)),
+        sa.Column("has_own_coordinates", sa.Boolean()),
         sa.Column("address_format", sa.Text()),
         sa.Column("support_contact_email", sa.Text()),
         sa.Column("support_contact_phone", sa.Text()),
@@ -271,6 +286,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="stores_pkey"),
         sa.UniqueConstraint("tenant", "partner", "external_id", name="stores_tenant_partner_external_id_key"),
         schema="sync",
+    )
+    op.create_index(
+        "stores_record_id_idx",
+        "stores",
+        ["tenant", "partner", "partner_record_id"],
+        unique=False,
+        schema="sync",
+        postgresql_where=sa.text("partner_record_id IS NOT NULL"),
     )
     op.create_table(
         "customers",
@@ -318,6 +341,14 @@ def upgrade() -> None:
         schema="sync",
         postgresql_where=sa.text("commerce_id IS NULL"),
     )
+    op.create_index(
+        "customers_record_id_idx",
+        "customers",
+        ["tenant", "partner", "partner_record_id"],
+        unique=False,
+        schema="sync",
+        postgresql_where=sa.text("partner_record_id IS NOT NULL"),
+    )
     op.create_table(
         "rejected_records",
         sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),
@@ -329,6 +360,7 @@ def upgrade() -> None:
         sa.Column("message", sa.Text()),
         sa.Column("record", JSONB),
         sa.Column("status", sa.Text(), server_default="open", nullable=False),
+        sa.Column("depends_on_state", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("run_id", sa.Text()),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
@@ -382,6 +414,14 @@ def upgrade() -> None:
         schema="sync",
     )
     op.create_index("orders_customer_id_idx", "orders", ["customer_id"], unique=False, schema="sync")
+    op.create_index(
+        "orders_record_id_idx",
+        "orders",
+        ["tenant", "partner", "partner_record_id"],
+        unique=False,
+        schema="sync",
+        postgresql_where=sa.text("partner_record_id IS NOT NULL"),
+    )
     for table in _MAIN_TABLES:
         op.execute(f"create view sync.live_{table} as select * from sync.{table} where deleted_at is null")
 

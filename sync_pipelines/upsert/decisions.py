@@ -1,0 +1,123 @@
+"""Refusals that depend on a key's own state: made, taken back and remembered (law 1; T3, T9, N8, P2).
+
+Belongs here: rejects of records whose contract was kept. Does not belong here: rejects of normalization (`load`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.normalize.values import displayable, to_json
+from sync_pipelines.tables.schema import SCHEMA
+from sync_pipelines.upsert.fold import Refusal, alias_of
+from sync_pipelines.upsert.history import Spoken
+
+BLOCKED: Final = "delete_blocked"
+
+_Place = tuple[int, str]
+
+
+class Decisions:
+    """What was decided of the records of a chunk before, and what is decided now.
+
+    Args:
+        connection: inside the load's transaction.
+        stream: the declaration.
+        entry: the export being loaded.
+        run_id: named by new rejects.
+    """
+
+    def __init__(
+        self, connection: psycopg.Connection[Any], stream: Stream, entry: LedgerFile, run_id: str | None
+    ) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._entry = entry
+        self._run_id = run_id
+        self._known: dict[_Place, tuple[int, str, str]] = {}
+        self._new: list[list[Any]] = []
+        self._status: dict[str, list[int]] = {"open": [], "resolved": []}
+
+    def look_up(self, records: Iterable[Spoken]) -> None:
+        """Reads what was decided of these records."""
+        files = sorted({spoken.file_id for spoken in records})
+        rows = self._connection.execute(
+            "select export_file_id, position, id, code, status from sync.rejected_records"
+            " where export_file_id = any(%s) and depends_on_state",
+            [files],
+        )
+        self._known = {(file_id, position): (row_id, code, status) for file_id, position, row_id, code, status in rows}
+
+    def is_blocked(self, spoken: Spoken) -> bool:
+        """Whether a delete was blocked when it was loaded; only a replay decides that again (T9)."""
+        known = self._known.get(_place(spoken))
+        return known is not None and known[1:] == (BLOCKED, "open")
+
+    def decide(self, spoken: Spoken, refusal: Refusal | None) -> None:
+        """Notes that a record is refused, or is not (any more)."""
+        known = self._known.get(_place(spoken))
+        if refusal is None:
+            if known is not None and known[1] != BLOCKED and known[2] == "open":
+                self._status["resolved"].append(known[0])
+        elif known is None:
+            self._new.append(self._reject(spoken, refusal))
+        elif known[2] == "resolved":
+            self._status["open"].append(known[0])
+
+    def block(self, spoken: Spoken, row_ids: Sequence[int]) -> bool:
+        """Whether live rows refer to the rows a record would delete; noted if they do (T9)."""
+        blocked_by = self._stream.blocked_by
+        assert blocked_by is not None
+        statement = SQL("select count(*) from {t} where {c} = any(%s) and deleted_at is null").format(
+            t=Identifier(SCHEMA, blocked_by.table), c=Identifier(blocked_by.column)
+        )
+        row = self._connection.execute(statement, [list(row_ids)]).fetchone()
+        count = row[0] if row else 0
+        if count:
+            message = f"{count} live {blocked_by.table} refer to {spoken.change.key!r}, so it is not deleted"
+            self._new.append(self._reject(spoken, Refusal(BLOCKED, None, message)))
+        return bool(count)
+
+    def write(self) -> None:
+        """Writes what was noted."""
+        for status, ids in self._status.items():
+            if ids:
+                self._connection.execute(
+                    "update sync.rejected_records set status = %s, updated_at = now() where id = any(%s)", [status, ids]
+                )
+        if self._new:
+            with self._connection.cursor().copy(
+                "copy sync.rejected_records (export_file_id, position, external_id, code, field_path, message, record,"
+                " run_id, depends_on_state) from stdin"
+            ) as copy:
+                for reject in self._new:
+                    copy.write_row(reject)
+        self._new, self._status = [], {"open": [], "resolved": []}
+
+    def _reject(self, spoken: Spoken, refusal: Refusal) -> list[Any]:
+        change = spoken.change
+        key = change.key if change.key is not None else change.record_id
+        return [
+            spoken.file_id, change.position, key, refusal.code, refusal.path, refusal.message,
+            to_json(self._record(spoken)), self._run_id, True,
+        ]  # fmt: skip
+
+    def _record(self, spoken: Spoken) -> dict[str, Any]:
+        """The record as it was understood, in the page's words."""
+        change = spoken.change
+        record = {alias_of(self._stream, name): value for name, value in change.values.items()}
+        record |= {alias_of(self._stream, table): sent.rows for table, sent in change.children.items()}
+        shown: dict[str, Any] = displayable(
+            {"operation": change.operation, "key": change.key, **record, **change.extra}
+        )
+        return shown
+
+
+def _place(spoken: Spoken) -> _Place:
+    return spoken.file_id, spoken.change.position

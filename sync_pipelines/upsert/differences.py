@@ -1,0 +1,152 @@
+"""From rows as stored to rows as folded: which rows of which tables to insert, update and delete.
+
+Pure but for the ids new rows get. Belongs here: comparing. Does not belong here: SQL (`write`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from sync_pipelines.contracts.streams import Children, Stream
+from sync_pipelines.normalize.values import to_json
+from sync_pipelines.tables.schema import SCHEMA, metadata
+from sync_pipelines.upsert.current import Stored, StoredChild, is_jsonb
+from sync_pipelines.upsert.fold import Row
+from sync_pipelines.upsert.lists import ChildRow, aligned
+
+NewId = Callable[[str], int]
+"""Gives the next id of a table."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The record that had the last word in a row."""
+
+    effective_at: Any
+    source_file: str
+    source_position: str | None
+    run_id: str | None
+
+
+@dataclass
+class Writes:
+    """What is to be written, table by table.
+
+    Attributes:
+        inserts, updates: table -> rows in the order of `columns_of`.
+        deletes: table -> (parent id, id).
+    """
+
+    inserts: dict[str, list[list[Any]]] = field(default_factory=lambda: defaultdict(list))
+    updates: dict[str, list[list[Any]]] = field(default_factory=lambda: defaultdict(list))
+    deletes: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    freed_keys: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        kinds: tuple[Mapping[str, Sequence[Any]], ...] = (self.inserts, self.updates, self.deletes)
+        return sum(len(rows) for kind in kinds for rows in kind.values())
+
+
+def main_columns(stream: Stream) -> list[str]:
+    """The columns of the main table a fold writes, in the order of its rows."""
+    links = [reference.column for reference in stream.references]
+    defaulted = ["defaulted_fields"] if stream.lists_defaults else []
+    head = ["id", "external_id", "partner_record_id"]
+    life = ["extra", "is_placeholder", "deleted_at", "effective_at", "source_file", "source_position", "run_id"]
+    return [*head, *stream.written, *links, *life, *defaulted]
+
+
+def child_columns(declared: Children) -> list[str]:
+    """The columns of a child table, in the order of its rows."""
+    return ["id", declared.parent, "line_no", *(name for name, _ in _content(declared.table, declared.parent))]
+
+
+class Differences:
+    """Collects the writes of folded rows.
+
+    Args:
+        stream: the declaration.
+        new_id: gives ids to new rows.
+    """
+
+    def __init__(self, stream: Stream, new_id: NewId) -> None:
+        self._stream = stream
+        self._new_id = new_id
+        self._json = {c for c in (*stream.written, "extra") if is_jsonb(stream.table, c)}
+        self.writes = Writes()
+
+    def take(self, stored: Stored | None, row: Row, provenance: Provenance) -> None:
+        """Notes what makes a stored row (or none) the folded one; nothing where they are equal."""
+        if stored is not None and stored.row == row:
+            return
+        row_id = self._new_id(self._stream.table) if stored is None else stored.id
+        kind = self.writes.inserts if stored is None else self.writes.updates
+        kind[self._stream.table].append(self._main(row_id, row, provenance))
+        if stored is not None and stored.row.external_id not in (None, row.external_id):
+            self.writes.freed_keys.append(row_id)
+        for declared in self._stream.children:
+            before = stored.children.get(declared.table, []) if stored else []
+            self._children(declared, row_id, before, row.children.get(declared.table, []))
+
+    def _main(self, row_id: int, row: Row, provenance: Provenance) -> list[Any]:
+        links = [row.links.get(reference.column) for reference in self._stream.references]
+        return [
+            row_id,
+            row.external_id,
+            row.record_id,
+            *(self._value(column, row.values.get(column)) for column in self._stream.written),
+            *links,
+            to_json(row.extra) if row.extra else None,
+            row.is_placeholder,
+            row.deleted_at,
+            provenance.effective_at,
+            provenance.source_file,
+            provenance.source_position,
+            provenance.run_id,
+            *([list(row.defaulted) if row.is_live else None] if self._stream.lists_defaults else []),
+        ]
+
+    def _value(self, column: str, value: Any) -> Any:
+        return to_json(value) if value is not None and column in self._json else value
+
+    def _children(
+        self, declared: Children, parent: int, stored: Sequence[StoredChild], rows: Sequence[ChildRow]
+    ) -> None:
+        pairs = list(aligned(declared, [child.row for child in stored], rows))
+        kept = set(pairs)
+        for place, child in enumerate(stored):
+            if place not in kept:
+                self._delete(declared, parent, child)
+        for number, (index, row) in enumerate(zip(pairs, rows, strict=True), start=1):
+            self._child(declared, parent, number, None if index is None else stored[index], row)
+
+    def _child(self, declared: Children, parent: int, number: int, stored: StoredChild | None, row: ChildRow) -> None:
+        child_id = self._new_id(declared.table) if stored is None else stored.id
+        if stored is None or stored.row != row or stored.line_no != number:
+            kind = self.writes.inserts if stored is None else self.writes.updates
+            kind[declared.table].append([child_id, parent, number, *_child_values(declared, row)])
+        for inner in declared.nested:
+            before = stored.nested.get(inner.table, []) if stored else []
+            self._children(inner, child_id, before, row.get(inner.table, []))
+
+    def _delete(self, declared: Children, parent: int, child: StoredChild) -> None:
+        self.writes.deletes[declared.table].append((parent, child.id))
+        for inner in declared.nested:
+            for nested in child.nested.get(inner.table, []):
+                self._delete(inner, child.id, nested)
+
+
+def _child_values(declared: Children, row: ChildRow) -> list[Any]:
+    values = [(row.get(column), is_json) for column, is_json in _content(declared.table, declared.parent)]
+    return [to_json(value) if is_json and value is not None else value for value, is_json in values]
+
+
+@cache
+def _content(table: str, parent: str) -> tuple[tuple[str, bool], ...]:
+    """The columns of a child table after its keys, and whether each holds JSON."""
+    names = [c.name for c in metadata.tables[f"{SCHEMA}.{table}"].columns]
+    return tuple((name, is_jsonb(table, name)) for name in names if name not in ("id", parent, "line_no"))

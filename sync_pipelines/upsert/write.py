@@ -1,0 +1,186 @@
+"""Runs the writes of folded rows: COPY for new ones, one statement a table for the others.
+
+Belongs here: SQL for rows that are known whole. Does not belong here: which rows those are (`differences`), the
+set-based way (`statements`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import psycopg
+from psycopg.sql import SQL, Composed, Identifier
+
+from sync_pipelines.contracts.streams import Children, Identity, Reference, Stream
+from sync_pipelines.tables.schema import SCHEMA, metadata
+from sync_pipelines.upsert.differences import Writes, child_columns, main_columns
+
+_IDS_AT_ONCE: Final = 1_000
+
+
+class Ids:
+    """Ids for new rows, drawn from the tables' own sequences in blocks."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+        self._drawn: dict[str, deque[int]] = {}
+
+    def __call__(self, table: str) -> int:
+        """The next id of a table."""
+        drawn = self._drawn.setdefault(table, deque())
+        if not drawn:
+            rows = self._connection.execute(
+                "select nextval(pg_get_serial_sequence(%s, 'id')) from generate_series(1, %s)",
+                [f"{SCHEMA}.{table}", _IDS_AT_ONCE],
+            )
+            drawn.extend(value for (value,) in rows)
+        return drawn.popleft()
+
+
+def write(connection: psycopg.Connection[Any], stream: Stream, tenant: str, writes: Writes) -> None:
+    """Writes what differs; children go before their parents are needed no more, and come after them."""
+    tables = list(_nested(stream.children))
+    for declared in tables:
+        _delete(connection, declared, writes.deletes.get(declared.table, []))
+    # A key may move from one row to another: it is freed before it is taken.
+    if writes.freed_keys:
+        connection.execute(_free_keys(stream), [writes.freed_keys])
+    columns = main_columns(stream)
+    rows = [[tenant, stream.partner, *row] for row in writes.inserts.get(stream.table, [])]
+    _insert(connection, stream.table, ["tenant", "partner", *columns], rows)
+    _update(connection, stream.table, columns, ["id"], writes.updates.get(stream.table, []), touches=True)
+    for declared in tables:
+        names = child_columns(declared)
+        _insert(connection, declared.table, names, writes.inserts.get(declared.table, []))
+        keys = ["id", declared.parent]
+        _update(connection, declared.table, names, keys, writes.updates.get(declared.table, []), touches=False)
+
+
+def _nested(children: Iterable[Children]) -> Iterator[Children]:
+    for declared in children:
+        yield declared
+        yield from _nested(declared.nested)
+
+
+def _delete(connection: psycopg.Connection[Any], declared: Children, rows: Sequence[tuple[int, int]]) -> None:
+    if rows:
+        statement = SQL("delete from {t} where {parent} = any(%s) and id = any(%s)").format(
+            t=Identifier(SCHEMA, declared.table), parent=Identifier(declared.parent)
+        )
+        connection.execute(statement, [list({parent for parent, _ in rows}), [row_id for _, row_id in rows]])
+
+
+def _free_keys(stream: Stream) -> Composed:
+    return SQL("update {} set external_id = null where id = any(%s)").format(Identifier(SCHEMA, stream.table))
+
+
+def _insert(
+    connection: psycopg.Connection[Any], table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> None:
+    if rows:
+        _copy(connection, Identifier(SCHEMA, table), columns, rows)
+
+
+def _update(
+    connection: psycopg.Connection[Any],
+    table: str,
+    columns: Sequence[str],
+    keys: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    touches: bool,
+) -> None:
+    if not rows:
+        return
+    staged = Identifier(f"update_{table}")
+    fields = {"staged": staged, "t": Identifier(SCHEMA, table), "columns": _names(columns)}
+    connection.execute(
+        SQL("create temp table if not exists {staged} on commit drop as select {columns} from {t} with no data").format(
+            **fields
+        )
+    )
+    connection.execute(SQL("truncate {staged}").format(**fields))
+    _copy(connection, staged, columns, rows)
+    assignments = [SQL("{c} = s.{c}").format(c=Identifier(c)) for c in columns if c not in keys]
+    assignments += [SQL("updated_at = now()").format()] if touches else []
+    same = SQL(" and ").join(SQL("t.{c} = s.{c}").format(c=Identifier(key)) for key in keys)
+    statement = SQL("update {t} t set {assignments} from {staged} s where {same}").format(
+        assignments=SQL(", ").join(assignments), same=same, **fields
+    )
+    connection.execute(statement)
+
+
+def _copy(
+    connection: psycopg.Connection[Any], table: Identifier, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    statement = SQL("copy {table} ({columns}) from stdin").format(table=table, columns=_names(columns))
+    with connection.cursor().copy(statement) as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+def _names(columns: Iterable[str]) -> Composed:
+    return SQL(", ").join(map(Identifier, columns))
+
+
+def refer(
+    connection: psycopg.Connection[Any],
+    reference: Reference,
+    meant: Iterable[Identity],
+    provenance: tuple[Any, str, str | None],
+) -> dict[Identity, int]:
+    """The ids of the rows that references mean; missing ones are made as placeholders (X7).
+
+    Args:
+        connection: inside the load's transaction.
+        reference: the foreign key.
+        meant: the rows, by the partner's own id or else by external id.
+        provenance: effective time, file and run of the placeholders.
+    """
+    found: dict[Identity, int] = {}
+    identities = set(meant)
+    for column, part in (("external_id", 2), ("partner_record_id", 3)):
+        wanted = sorted(
+            (i for i in identities if (i.record_id is None) == (part == 2)), key=lambda i: (*i[:2], i[part] or "")
+        )
+        if wanted:
+            columns = [[identity[index] for identity in wanted] for index in (0, 1, part)]
+            connection.execute(_make_placeholders(reference, column), [*provenance, *columns])
+            rows = connection.execute(_find_rows(reference, column), columns)
+            found.update((wanted[number - 1], row_id) for number, row_id in rows)
+    return found
+
+
+_MEANT: Final = "unnest(%s::text[], %s::text[], %s::text[]) with ordinality m(partner, tenant, key, number)"
+
+
+def unscoped(table: str) -> str:
+    """The column whose absence says that a row's key is unique in its tenant alone, or an empty string."""
+    return str(metadata.tables[f"{SCHEMA}.{table}"].info.get("scope", ""))
+
+
+def _same(reference: Reference, column: str) -> Composed:
+    scope = unscoped(reference.table)
+    same = SQL("t.tenant = m.tenant and t.partner = m.partner and t.{} = m.key").format(Identifier(column))
+    return same + (SQL(" and t.{} is null").format(Identifier(scope)) if scope else SQL(""))
+
+
+def _make_placeholders(reference: Reference, column: str) -> Composed:
+    return SQL(
+        "insert into {t} (tenant, partner, {column}, is_placeholder, effective_at, source_file, run_id)"
+        " select m.tenant, m.partner, m.key, true, %s, %s, %s from {meant}"
+        " where not exists (select from {t} t where {same}) order by m.number"
+    ).format(
+        t=Identifier(SCHEMA, reference.table),
+        column=Identifier(column),
+        meant=SQL(_MEANT),
+        same=_same(reference, column),
+    )
+
+
+def _find_rows(reference: Reference, column: str) -> Composed:
+    return SQL("select m.number, t.id from {meant} join {t} t on {same}").format(
+        t=Identifier(SCHEMA, reference.table), meant=SQL(_MEANT), same=_same(reference, column)
+    )
