@@ -1,0 +1,230 @@
+"""The command line `sync-pipelines`: names, options, exit statuses, and what a fault looks like.
+
+Everything heavy is imported by the command that needs it, so that `--help` answers at once.
+
+Belongs here: options and the way out. Does not belong here: what a command does (`commands`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sync_pipelines.errors import SyncError
+
+INTERRUPTED: Final = 130
+_DAY: Final = click.DateTime(formats=["%Y-%m-%d"])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="sync_pipelines")
+def cli() -> None:
+    """Keeps PostgreSQL tables equal to what commerce partners' exports said.
+
+    Exit status: 0 done; 1 a fault (database, landing, ...); 2 wrong usage or configuration; of sync also 3 loaded
+    with refused records, 4 a file failed.
+    """
+
+
+@cli.command()
+@click.option("--partner", help="Only this partner, such as replenit.")
+@click.option("--stream", help="Only this stream, such as orders.")
+@click.option("--tenant", help="Only this tenant.")
+@click.option("--from", "first", type=_DAY, help="Only exports of this day and later.")
+@click.option("--to", "last", type=_DAY, help="Only exports of this day and earlier.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def sync(partner: str | None, stream: str | None, tenant: str | None, first: Any, last: Any, as_json: bool) -> int:
+    """Load what is pending, as Dagster runs the UI shows too."""
+    from sync_pipelines.commands import sync as command
+    from sync_pipelines.commands.names import check_names
+
+    check_names(partner, stream)
+    selection = command.Selection(partner, stream, tenant, _date(first), _date(last))
+    if selection.first and selection.last and selection.first > selection.last:
+        raise click.UsageError(f"--from {selection.first} is later than --to {selection.last}")
+    return command.run(selection, as_json=as_json)
+
+
+@cli.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the UI.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address the UI listens on.")
+def up(port: int, host: str) -> int:
+    """Run database, web server and daemon, with sensors and schedules on, until Ctrl-C."""
+    from sync_pipelines.commands import up as command
+
+    return command.run(host, port)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def status(as_json: bool) -> int:
+    """Tell how each stream stands."""
+    from sync_pipelines.commands import status as command
+
+    return command.run(as_json=as_json)
+
+
+@cli.group()
+def rejects() -> None:
+    """The refused records: which, where and why."""
+
+
+@rejects.command("list")
+@click.option("--partner", help="Only this partner.")
+@click.option("--stream", help="Only this stream.")
+@click.option("--tenant", help="Only this tenant.")
+@click.option("--code", help="Only this code.")
+@click.option("--path", help="Only this file.")
+@click.option(
+    "--status", type=click.Choice(["open", "resolved", "superseded", "all"]), default="open", show_default=True
+)
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most this many, the latest.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def rejects_list(limit: int, as_json: bool, **wanted: str | None) -> int:
+    """List refused records, the latest first."""
+    from sync_pipelines.commands import rejects as command
+    from sync_pipelines.commands.names import check_names
+
+    check_names(wanted["partner"], wanted["stream"])
+    return command.run_list(wanted, limit, as_json=as_json)
+
+
+@rejects.command("show")
+@click.argument("reject_id", type=int, metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def rejects_show(reject_id: int, as_json: bool) -> int:
+    """Show one refused record, its content and its fault."""
+    from sync_pipelines.commands import rejects as command
+
+    return command.run_show(reject_id, as_json=as_json)
+
+
+@cli.command()
+@click.argument("dest", required=False)
+@click.option("--days", type=int, default=30, show_default=True, help="Days of exports.")
+@click.option("--orders", type=int, default=5000, show_default=True, help="Orders in all.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another sample.")
+@click.option("--if-empty", is_flag=True, help="Do nothing where DEST has anything in it.")
+def sample(dest: str | None, days: int, orders: int, seed: int, if_empty: bool) -> int:
+    """Write sample exports into the folder DEST (the landing, if it is left out)."""
+    from sync_pipelines.commands import sample as command
+
+    return command.run(dest, days, orders, seed, if_empty=if_empty)
+
+
+@cli.command()
+def check() -> int:
+    """Check configuration, database, landing and sources, and say what to do about each fault."""
+    from sync_pipelines.commands import check as command
+
+    return command.run()
+
+
+@cli.command()
+@click.argument("query")
+@click.option(
+    "--format", "layout", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True,
+    help="json is a list of objects.",
+)  # fmt: skip
+def sql(query: str, layout: str) -> int:
+    """Ask the database, reading only: sync-pipelines sql "select * from sync.live_orders"."""
+    from sync_pipelines.commands import sql as command
+
+    return command.run(query, layout)
+
+
+def main() -> None:
+    """The console script: runs a command and leaves with its exit status."""
+    try:
+        status = _run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has gone (| head); Python would complain about it once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)
+
+
+def _run() -> int:
+    from sync_pipelines.errors import SyncError
+
+    try:
+        return int(cli(standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; the next sync goes on from here", err=True)
+        return INTERRUPTED
+    except SyncError as error:
+        return _say(error)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        return _unexpected(error)
+
+
+def _say(error: SyncError) -> int:
+    click.echo(f"error: {error.message}", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
+    return error.exit_status
+
+
+def _unexpected(error: Exception) -> int:
+    """One line for the user, the trace into a file; a database that went away is known by any of its causes."""
+    from sync_pipelines.errors import DatabaseUnavailable, SyncError
+
+    for cause in _causes(error):
+        if isinstance(cause, SyncError):
+            return _say(cause)
+        if type(cause).__name__ == "DagsterExecutionInterruptedError":
+            click.echo("interrupted; the next sync goes on from here", err=True)
+            return INTERRUPTED
+        if type(cause).__name__ == "OperationalError":
+            hint = "the next sync goes on from here"
+            return _say(
+                DatabaseUnavailable("database_unavailable", f"the database went away: {_first_line(cause)}", hint)
+            )
+    where = _write_trace(error)
+    click.echo(f"error: {type(error).__name__}: {_first_line(error)}; the full trace is in {where}", err=True)
+    return 1
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    causes: list[BaseException] = []
+    while error is not None and error not in causes:
+        causes.append(error)
+        error = error.__cause__ or error.__context__
+    return causes
+
+
+def _first_line(error: BaseException) -> str:
+    from sync_pipelines.settings import redacted
+
+    return redacted(next(iter(str(error).splitlines()), ""))
+
+
+def _write_trace(error: Exception) -> Path | str:
+    from sync_pipelines.settings import load_settings
+
+    try:
+        logs = load_settings().logs
+        logs.mkdir(parents=True, exist_ok=True)
+        where = logs / f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.txt"
+        where.write_text("".join(traceback.format_exception(error)))
+    except OSError:
+        return "nowhere, since SYNC_HOME cannot be written"
+    return where
+
+
+def _date(given: datetime | None) -> date | None:
+    return given.date() if given else None

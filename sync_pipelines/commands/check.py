@@ -1,0 +1,104 @@
+"""`sync-pipelines check`: settings, sources, database and landing, each with what to do about its fault.
+
+Belongs here: the order and the words. Does not belong here: the faults' own sentences (raised where they occur).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sync_pipelines.commands.screen import say
+from sync_pipelines.database import migrate, open_database
+from sync_pipelines.errors import SyncError
+from sync_pipelines.exports.landing import Landing
+from sync_pipelines.partners import STREAMS, find_stream
+from sync_pipelines.settings import Settings, load_settings
+from sync_pipelines.sources import load_sources
+
+
+@dataclass
+class _Report:
+    """Says each finding at once and keeps the worst status."""
+
+    status: int = 0
+
+    def look(self, what: str, question: Callable[[], Iterator[str]]) -> None:
+        """Asks; a fault is said with its remedy, and the next question is asked all the same."""
+        try:
+            answers = list(question())
+        except SyncError as error:
+            self.status = max(self.status, error.exit_status)
+            say(f"FAULT  {what}: {error.message}")
+            if error.hint:
+                say(f"       {error.hint}")
+            return
+        for answer in answers:
+            say(
+                f"{'' if answer.startswith('NOTE') else 'ok     '}{what}: {answer}".replace(
+                    f"{what}: NOTE", f"NOTE   {what}:"
+                )
+            )
+
+
+def run() -> int:
+    """Prints every finding; returns 2 for a wrong configuration, 1 for something that does not answer, else 0."""
+    report = _Report()
+    settings = load_settings()
+    report.look("settings", lambda: _settings(settings))
+    report.look("sources", lambda: _sources(settings))
+    report.look("database", lambda: _database(settings))
+    report.look("landing", lambda: _landing(settings))
+    return report.status
+
+
+def _settings(settings: Settings) -> Iterator[str]:
+    shown = {
+        "SYNC_HOME": settings.home,
+        "SYNC_DATABASE_URL": settings.database_shown,
+        "SYNC_LANDING": settings.landing_shown,
+        "SYNC_SOURCES": settings.sources,
+        "SYNC_FIRST_DATE": settings.first_date,
+    }
+    for name, value in shown.items():
+        yield f"{name} = {value}" + ("" if os.environ.get(name) else " (default)")
+
+
+def _sources(settings: Settings) -> Iterator[str]:
+    sources = load_sources(settings.sources)
+    if not settings.sources.exists():
+        yield f"{settings.sources} is not there; the landing's folders are the tenants"
+    for partner in dict.fromkeys(stream.partner for stream in STREAMS):
+        tenants = sources.tenants(partner)
+        if tenants is not None:
+            yield f"{partner}: {', '.join(sorted(tenants))}"
+
+
+def _database(settings: Settings) -> Iterator[str]:
+    database = open_database(settings)
+    migrate(database)
+    with database.connect() as connection:
+        version = connection.info.server_version
+    yield f"PostgreSQL {version // 10_000}.{version % 10_000} at {database.place}, schema up to date"
+
+
+def _landing(settings: Settings) -> Iterator[str]:
+    landing = Landing(settings.landing)
+    sources = load_sources(settings.sources)
+    found = False
+    for partner, tenant, name in landing.streams():
+        found = True
+        place = f"{partner}/{tenant}/{name}"
+        stream = find_stream(partner, name)
+        if stream is None:
+            yield f"NOTE {place} is no stream this program knows; nothing in it is loaded"
+            continue
+        listed = sources.tenants(partner)
+        known = stream.normalize_tenant(tenant)
+        if known is None or (listed is not None and known not in listed):
+            yield f"NOTE {place}: its tenant is not known; its files fail"
+            continue
+        yield f"{place}: {sum(1 for _ in landing.list(partner, name, [tenant])):,} exports"
+    if not found:
+        yield f"{settings.landing_shown} has no exports yet; put them at <partner>/<tenant>/<stream>/<file>"

@@ -1,0 +1,78 @@
+"""Progress of `sync`: a bar on a terminal, plain lines otherwise, always on standard error.
+
+Belongs here: watching files go by. Does not belong here: the answer afterwards (`commands.sync`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from sync_pipelines.commands.screen import err, shown, tell
+from sync_pipelines.ledger import LedgerFile
+
+_VERBS = {"exports": "archived", "normalized": "read", "table": "loaded"}
+_ADVANCE = {"exports": 1, "normalized": 2, "table": 3}
+
+
+class FileProgress:
+    """Counts files through the stages and remembers which were handled."""
+
+    def __init__(self, files: int) -> None:
+        self.handled: dict[int, None] = {}
+        self._furthest: dict[int, int] = {}
+        self._files = files
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("files"),
+            TimeElapsedColumn(),
+            console=err(),
+            transient=True,
+            disable=not err().is_terminal or not files,
+        )
+        self._task = self._bar.add_task("sync", total=files)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def reached(self, stage: str, entry: LedgerFile) -> None:
+        """Moves the bar, or prints a line for a file that is through."""
+        self.handled.setdefault(entry.id)
+        ended = stage == "table" or entry.status == "failed"
+        before = self._furthest.get(entry.id, 0)
+        now = 3 if ended else max(_ADVANCE[stage], before)
+        self._furthest[entry.id] = now
+        self._bar.update(self._task, advance=(now - before) / 3, description=f"{_VERBS[stage]} {entry.path}"[-70:])
+        if ended and self._bar.disable:
+            tell(line_of(entry))
+
+
+def line_of(entry: LedgerFile) -> str:
+    """One file's outcome in a line."""
+    if entry.status == "failed":
+        return f"failed {entry.path}: {entry.error}"
+    outcomes = [f"{shown(n)} {name.replace('_', ' ')}" for name, n in entry.counts.items() if n and name != "read"]
+    return f"{entry.status} {entry.path}: {shown(entry.read)} read" + (f" ({', '.join(outcomes)})" if outcomes else "")
+
+
+@contextmanager
+def working(sentence: str) -> Iterator[None]:
+    """A spinner beside a sentence on a terminal; nothing otherwise."""
+    if not err().is_terminal:
+        yield
+        return
+    with err().status(sentence):
+        yield

@@ -1,0 +1,111 @@
+"""Standard output and standard error: answers go to the one, progress and faults to the other.
+
+Belongs here: how tables, numbers, times and JSON look everywhere. Does not belong here: what they say.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from functools import cache
+from typing import Any, Final
+from uuid import UUID
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_WIDTH_OF_NO_TERMINAL: Final = 200
+
+
+@cache
+def out() -> Console:
+    """Standard output."""
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDTH_OF_NO_TERMINAL, highlight=False)
+
+
+@cache
+def err() -> Console:
+    """Standard error."""
+    return Console(file=sys.stderr, width=None if sys.stderr.isatty() else _WIDTH_OF_NO_TERMINAL, highlight=False)
+
+
+def say(sentence: str) -> None:
+    """One line of an answer, as it is."""
+    out().print(Text(sentence), soft_wrap=True)
+
+
+def tell(sentence: str, style: str = "") -> None:
+    """One line of progress or of a fault, as it is."""
+    err().print(Text(sentence, style=style), soft_wrap=True)
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
+    """A table on standard output; numbers stand right, texts keep every character."""
+    cells = [[shown(value) for value in row] for row in rows]
+    numeric = [all(_is_number(row[i]) for row in cells) and bool(cells) for i in range(len(headers))]
+    table = Table(
+        title=Text(title) if title else None, title_justify="left", box=None, pad_edge=False, header_style="bold"
+    )
+    for header, right in zip(headers, numeric, strict=True):
+        table.add_column(Text(header), justify="right" if right else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
+    out().print(table)
+
+
+def shown(value: Any) -> str:
+    """A value as people read it."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case int():
+            return f"{value:,}"
+        case datetime() if value.tzinfo is not None:
+            return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+        case dict() | list():
+            return json_of(value)
+        case _:
+            return str(value)
+
+
+def json_of(value: Any) -> str:
+    """JSON in which decimals keep their digits and times are ISO 8601 (dates, UTC times)."""
+    return "".join(_pieces(value))
+
+
+def _pieces(value: Any) -> Iterator[str]:
+    match value:
+        case None | bool() | int() | str():
+            yield json.dumps(value, ensure_ascii=False)
+        case Decimal() | float():
+            # NaN and infinities have no number in JSON.
+            yield str(value) if math.isfinite(value) else json.dumps(str(value))
+        case datetime() | date() | time():
+            yield json.dumps(value.isoformat())
+        case Mapping():
+            yield "{"
+            for index, (name, below) in enumerate(value.items()):
+                yield f"{', ' if index else ''}{json.dumps(str(name), ensure_ascii=False)}: "
+                yield from _pieces(below)
+            yield "}"
+        case list() | tuple():
+            yield "["
+            for index, below in enumerate(value):
+                yield ", " if index else ""
+                yield from _pieces(below)
+            yield "]"
+        case bytes() | memoryview():
+            yield json.dumps("\\x" + bytes(value).hex())
+        case UUID() | _:
+            yield json.dumps(str(value), ensure_ascii=False)
+
+
+def _is_number(text: str) -> bool:
+    return not text.strip("0123456789,.-") and text not in ("", "-")

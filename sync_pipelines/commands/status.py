@@ -1,0 +1,53 @@
+"""`sync-pipelines status`: how each stream stands.
+
+Belongs here: layout. Does not belong here: the questions (`reports`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from sync_pipelines.commands.screen import json_of, print_table, say
+from sync_pipelines.database import migrate, open_database
+from sync_pipelines.partners import STREAMS
+from sync_pipelines.reports import StreamStatus, stream_status
+from sync_pipelines.settings import load_settings
+
+
+def run(*, as_json: bool) -> int:
+    """Prints the status of every stream."""
+    settings = load_settings()
+    database = open_database(settings)
+    migrate(database)
+    with database.connect() as connection:
+        found = [stream_status(connection, stream) for stream in STREAMS]
+    if as_json:
+        print(json_of({"streams": [_in_utc(s) for s in found]}))
+        return 0
+    headers = (
+        "stream",
+        "last sync (UTC)",
+        "pending",
+        "loaded",
+        "failed",
+        "rows",
+        "open rejects",
+        "oldest pending (UTC)",
+    )
+    print_table(
+        headers,
+        [
+            (
+                f"{s.partner}/{s.stream}", s.last_sync or "never", s.pending, s.loaded, s.failed, s.rows,
+                s.open_rejects, s.oldest_pending or "-",
+            )
+            for s in found
+        ],
+    )  # fmt: skip
+    say(f"\nlanding {settings.landing_shown}, database {database.shown}")
+    return 0
+
+
+def _in_utc(status: StreamStatus) -> dict[str, object]:
+    return {k: v.astimezone(UTC) if isinstance(v, datetime) else v for k, v in asdict(status).items()}

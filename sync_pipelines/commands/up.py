@@ -1,0 +1,129 @@
+"""`sync-pipelines up`: database, migrations, web server and daemon, until someone says stop.
+
+Belongs here: the order of starting and stopping, and what is said. Does not belong here: the processes
+(`orchestration.services`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+from sync_pipelines.commands.progress import working
+from sync_pipelines.commands.screen import say, tell
+from sync_pipelines.embedded import EmbeddedServer
+from sync_pipelines.errors import DatabaseUnavailable, SyncError
+from sync_pipelines.partners import STREAMS
+from sync_pipelines.settings import Settings, load_settings
+from sync_pipelines.sync import open_workspace
+
+if TYPE_CHECKING:
+    from sync_pipelines.orchestration.services import Service
+
+_LOOK_EVERY: Final = 0.5
+_FIRST_ANSWER_SECONDS: Final = 120.0
+
+
+class _Stop:
+    """Set by SIGINT and SIGTERM."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+
+
+def run(host: str, port: int) -> int:
+    """Runs until it is told to stop; returns the exit status."""
+    from sync_pipelines.orchestration import services
+
+    settings = load_settings()
+    settings.logs.mkdir(parents=True, exist_ok=True)
+    stop = _Stop()
+    with _alone(settings.home / "up.lock"):
+        children_file = settings.home / "up.children"
+        if services.end_leftovers(children_file):
+            tell("ended what an earlier up had left behind")
+        services.check_port(host, port)
+        with working("starting database, web server and daemon ..."):
+            home = _prepare(settings)
+            children = services.build_services(host, port, home, settings.logs)
+            for child in children:
+                child.start()
+            services.note_children(children_file, children)
+            _wait_for_answer(stop, children, lambda: services.is_answering(host, port))
+        try:
+            if not stop.asked:
+                say(f"The UI is at http://{services.reachable(host)}:{port} - Ctrl-C stops it.")
+                say(f"Exports put into {settings.landing_shown} are loaded by themselves.")
+            _keep_running(settings, stop, children, lambda: services.note_children(children_file, children))
+        finally:
+            tell("stopping ...")
+            services.stop_all(children)
+            children_file.unlink(missing_ok=True)
+    return 0
+
+
+def _prepare(settings: Settings) -> Path:
+    from sync_pipelines.orchestration.activity import bury_orphans
+    from sync_pipelines.orchestration.instance import dagster_home, limit_pools, open_instance
+
+    open_workspace(settings)
+    with open_instance(settings) as instance:
+        limit_pools(instance, STREAMS)
+        bury_orphans(instance)
+    return dagster_home(settings)
+
+
+def _wait_for_answer(stop: _Stop, children: list[Service], answers: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _FIRST_ANSWER_SECONDS
+    while not stop.asked and not answers():
+        for child in children:
+            child.watch(tell)
+        if time.monotonic() > deadline:
+            tell(f"the web server does not answer yet; see {children[0].log}")
+            return
+        time.sleep(_LOOK_EVERY)
+
+
+def _keep_running(settings: Settings, stop: _Stop, children: list[Service], note: Callable[[], None]) -> None:
+    server = EmbeddedServer(settings.home) if settings.database_url is None else None
+    running = [child.process for child in children]
+    while not stop.asked:
+        if server is not None and server.state() == "stopped":
+            _restart(server)
+        for child in children:
+            child.watch(tell)
+        if running != (running := [child.process for child in children]):
+            note()
+        time.sleep(_LOOK_EVERY)
+
+
+def _restart(server: EmbeddedServer) -> None:
+    tell("the embedded PostgreSQL ended; starting it again")
+    try:
+        server.start()
+    except DatabaseUnavailable as error:
+        tell(f"error: {error.message}")
+        time.sleep(5)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Two daemons on one database would launch everything twice."""
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            hint = "open its UI, or stop it first"
+            raise SyncError("already_up", f"sync-pipelines up is running already with {path.parent}", hint) from None
+        yield

@@ -1,0 +1,16 @@
+"""Everything that imports Dagster, one small file per Dagster concept.
+
+    names         what assets, jobs, schedules, sensors and pools are called
+    partitions    the daily partitions every asset shares
+    assets        exports -> normalized -> table, three a stream
+    metadata      what a materialization tells
+    jobs, schedules, sensors, checks    one each a stream
+    due           which pending files a sensor may hand to a run
+    resources     what runs and ticks are given
+    storage       Dagster's own storage, in the project's database
+    instance      the Dagster instance of the command line
+    runs          runs of the command line, in its own process
+    services      the web server and daemon that `up` keeps running
+
+Belongs here: telling Dagster what there is and when to do it. Does not belong here: how it is done (`sync`).
+"""

@@ -1,0 +1,52 @@
+"""The Dagster instance of the command line: the same one the UI shows.
+
+Belongs here: where Dagster's home is and what is put there. Does not belong here: Dagster's storage (`storage`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import dagster as dg
+from dagster._core.instance.ref import InstanceRef
+
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.orchestration.names import stream_name
+from sync_pipelines.settings import Settings
+
+CONFIGURATION: Final = Path(__file__).with_name("dagster.yaml")
+_NO_COMPUTE_LOGS: Final = {
+    "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+}
+
+
+def dagster_home(settings: Settings) -> Path:
+    """`DAGSTER_HOME` as the user set it, else `SYNC_HOME/dagster` with the project's `dagster.yaml` in it."""
+    if given := os.environ.get("DAGSTER_HOME"):
+        return Path(given)
+    home = settings.home / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    wanted = CONFIGURATION.read_text()
+    if not (there := home / "dagster.yaml").exists() or there.read_text() != wanted:
+        unfinished = home / f"dagster.yaml.{os.getpid()}"
+        unfinished.write_text(wanted)
+        unfinished.replace(there)
+    return home
+
+
+def open_instance(settings: Settings, overrides: dict[str, Any] | None = None) -> dg.DagsterInstance:
+    """The instance, to be used in a `with` block.
+
+    What the command line prints goes to its terminal, not into Dagster's files.
+    """
+    home = dagster_home(settings)
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=_NO_COMPUTE_LOGS | (overrides or {})))
+
+
+def limit_pools(instance: dg.DagsterInstance, streams: Iterable[Stream]) -> None:
+    """One run a stream at a time; a limit that is only a default is not kept the first time (dagster #31936)."""
+    for stream in streams:
+        instance.event_log_storage.set_concurrency_slots(stream_name(stream), 1)

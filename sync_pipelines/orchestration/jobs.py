@@ -1,0 +1,29 @@
+"""One job a stream: its three assets for some days.
+
+Belongs here: what a job selects and how its runs are tagged. Does not belong here: when it runs (`schedules`,
+`sensors`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.orchestration.names import STAGES, asset_key, job_name, op_name
+
+
+def build_job(stream: Stream) -> Any:
+    """The job that syncs one stream."""
+    return dg.define_asset_job(
+        job_name(stream),
+        selection=dg.AssetSelection.assets(*(asset_key(stage, stream) for stage in STAGES)),
+        description=f"Loads the pending exports of {stream.full_name} for the chosen days into `{stream.table}`.",
+        tags={"sync/stream": stream.full_name},
+    )
+
+
+def run_config(stream: Stream, **config: Any) -> dict[str, Any]:
+    """The run configuration that gives all three assets the same settings."""
+    return {"ops": {op_name(stage, stream): {"config": config} for stage in STAGES}}

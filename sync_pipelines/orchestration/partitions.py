@@ -1,0 +1,67 @@
+"""The daily partitions, by an export's date (UTC), from `SYNC_FIRST_DATE` to tomorrow.
+
+Belongs here: the partitions and how dates become ranges of them. Does not belong here: which date an export has
+(`exports.naming`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cache
+from typing import Final
+
+import dagster as dg
+
+PARTITIONS_PER_RUN: Final = 92
+RANGE_START: Final = "dagster/asset_partition_range_start"
+RANGE_END: Final = "dagster/asset_partition_range_end"
+PARTITION: Final = "dagster/partition"
+
+
+@cache
+def daily_partitions(first: date) -> dg.DailyPartitionsDefinition:
+    """The partitions; one object for all assets, since Dagster splits runs where the objects differ."""
+    return dg.DailyPartitionsDefinition(start_date=first.isoformat(), timezone="UTC", end_offset=2)
+
+
+@dataclass(frozen=True, order=True)
+class Dates:
+    """A range of days, both ends included."""
+
+    first: date
+    last: date
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The run tags by which one run handles all of them."""
+        if self.first == self.last:
+            return {PARTITION: self.first.isoformat()}
+        return {RANGE_START: self.first.isoformat(), RANGE_END: self.last.isoformat()}
+
+    def __contains__(self, day: date) -> bool:
+        return self.first <= day <= self.last
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}..{self.last}"
+
+
+def dates_of(tags: dict[str, str]) -> Dates | None:
+    """The days a run handles, or None where its tags name none."""
+    first, last = tags.get(RANGE_START) or tags.get(PARTITION), tags.get(RANGE_END) or tags.get(PARTITION)
+    try:
+        return Dates(date.fromisoformat(first), date.fromisoformat(last)) if first and last else None
+    except ValueError:
+        return None
+
+
+def contiguous(days: Iterable[date], limit: int = PARTITIONS_PER_RUN) -> list[Dates]:
+    """The days as ranges without gaps, none longer than `limit`, the earliest first."""
+    ranges: list[Dates] = []
+    for day in sorted(set(days)):
+        if ranges and day - ranges[-1].last == timedelta(days=1) and (day - ranges[-1].first).days < limit:
+            ranges[-1] = Dates(ranges[-1].first, day)
+        else:
+            ranges.append(Dates(day, day))
+    return ranges

@@ -1,0 +1,42 @@
+"""What runs and ticks are given.
+
+Belongs here: how they come by it, so that tests can give something else. Does not belong here: what it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+import dagster as dg
+
+from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.settings import load_settings
+from sync_pipelines.sync import Workspace, open_workspace
+
+WORKSPACE: Final = "workspace"
+OBSERVER: Final = "observer"
+
+
+class Observer(Protocol):
+    """Someone who watches files on their way; the command line's progress is one."""
+
+    def reached(self, stage: str, entry: LedgerFile) -> None:
+        """A file has been through a stage, well or not."""
+
+
+class Unobserved:
+    """Nobody watches: runs of the daemon."""
+
+    def reached(self, stage: str, entry: LedgerFile) -> None:
+        """Does nothing."""
+
+
+def opened_workspace(_context: dg.InitResourceContext) -> Workspace:
+    """The workspace of this process's settings; the schema is brought up to date."""
+    return open_workspace(load_settings())
+
+
+def build_resources(overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The resources by the names assets and sensors ask for."""
+    return {WORKSPACE: dg.ResourceDefinition(opened_workspace), OBSERVER: Unobserved(), **(overrides or {})}

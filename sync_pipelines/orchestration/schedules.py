@@ -1,0 +1,55 @@
+"""One daily schedule a stream: yesterday's partition and every pending day, so that a silent day is seen as one.
+
+Belongs here: when a stream is synced without a file having been noticed. Does not belong here: arrivals (`sensors`).
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from sync_pipelines import sync
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.errors import LandingUnavailable
+from sync_pipelines.orchestration.activity import busy_dates, is_busy, unfinished_runs
+from sync_pipelines.orchestration.due import is_due
+from sync_pipelines.orchestration.jobs import run_config
+from sync_pipelines.orchestration.names import job_name, schedule_name
+from sync_pipelines.orchestration.partitions import contiguous
+from sync_pipelines.orchestration.sensors import REQUESTS_PER_TICK
+
+
+def build_schedule(stream: Stream) -> dg.ScheduleDefinition:
+    """The schedule of a stream: 02:00 UTC, on by default."""
+
+    @dg.schedule(
+        name=schedule_name(stream),
+        job_name=job_name(stream),
+        cron_schedule="0 2 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Syncs yesterday's exports of {stream.full_name}, and days with pending ones, every night.",
+    )
+    def daily(
+        context: dg.ScheduleEvaluationContext, workspace: dg.ResourceParam[Any]
+    ) -> list[dg.RunRequest] | dg.SkipReason:
+        try:
+            pending = sync.discover(workspace, stream.partner, stream.name).pending
+        except LandingUnavailable as error:
+            return dg.SkipReason(str(error))
+        now = datetime.now(UTC)
+        tick = context.scheduled_execution_time.astimezone(UTC)
+        busy = busy_dates(unfinished_runs(context.instance), stream)
+        days = {entry.partition_date for entry in pending if is_due(entry, now)} | {tick.date() - timedelta(days=1)}
+        free = (day for day in days if day >= workspace.settings.first_date and not is_busy(day, busy))
+        ranges = contiguous(free)[-REQUESTS_PER_TICK:]
+        return [
+            dg.RunRequest(
+                run_key=f"{stream.full_name}:{days}:{tick:%Y-%m-%d}",
+                tags=days.tags,
+                run_config=run_config(stream, only_due=True),
+            )
+            for days in ranges
+        ] or dg.SkipReason("runs are busy with every pending day")
+
+    return daily

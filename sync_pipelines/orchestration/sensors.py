@@ -1,0 +1,148 @@
+"""One sensor a stream: compares the landing's listing with the ledger and asks for runs of what is due.
+
+The ledger is the truth. The cursor only remembers what a file that waits looked like at the last tick.
+
+Belongs here: what a tick asks for and says. Does not belong here: listing (`sync.discover`), waiting (`due`).
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import dagster as dg
+
+from sync_pipelines import sync
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.errors import LandingUnavailable
+from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.orchestration.activity import bury_orphans, busy_dates, is_busy, unfinished_runs
+from sync_pipelines.orchestration.due import ATTEMPTS, BACK_OFF, due_at, is_due, is_set_aside
+from sync_pipelines.orchestration.jobs import run_config
+from sync_pipelines.orchestration.names import job_name, sensor_name
+from sync_pipelines.orchestration.partitions import Dates, contiguous
+
+REQUESTS_PER_TICK: Final = 20
+SECONDS_BETWEEN_TICKS: Final = 15
+EXPORTS_TAG: Final = "sync/exports"
+_REMEMBERED: Final = 2_000
+
+
+def build_sensor(stream: Stream) -> dg.SensorDefinition:
+    """The sensor of a stream, on by default."""
+
+    @dg.sensor(
+        name=sensor_name(stream),
+        job_name=job_name(stream),
+        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Looks for exports of {stream.full_name} that are not loaded yet and syncs their days.",
+    )
+    def arrivals(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Any]) -> dg.SensorResult:
+        bury_orphans(context.instance)
+        try:
+            discovery = sync.discover(workspace, stream.partner, stream.name)
+        except LandingUnavailable as error:
+            return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
+        tick = Tick(stream, context.instance, discovery.pending, _remembered(context.cursor), datetime.now(UTC))
+        requests = tick.requests()
+        if requests:
+            context.log.info(tick.says())
+        return dg.SensorResult(
+            run_requests=requests, skip_reason=None if requests else tick.says(), cursor=tick.cursor()
+        )
+
+    return arrivals
+
+
+@dataclass
+class Tick:
+    """One look at a stream's pending files.
+
+    Attributes:
+        stream: whose files.
+        instance: for the runs there are.
+        pending: pending and failed entries of the ledger.
+        before: what files looked like at the previous tick, by ledger id.
+        now: when this tick is.
+    """
+
+    stream: Stream
+    instance: dg.DagsterInstance
+    pending: list[LedgerFile]
+    before: dict[str, str]
+    now: datetime
+
+    def __post_init__(self) -> None:
+        self.ready = [entry for entry in self.pending if is_due(entry, self.now) and not self._changed(entry)]
+        busy = busy_dates(unfinished_runs(self.instance), self.stream)
+        self.free = [entry for entry in self.ready if not is_busy(entry.partition_date, busy)]
+        self.crashed = 0
+        self.asked = 0
+
+    def requests(self) -> list[dg.RunRequest]:
+        """Contiguous days of due files as one run each, the earliest first, not more than fit a tick."""
+        asked: list[dg.RunRequest] = []
+        for days in contiguous(entry.partition_date for entry in self.free):
+            entries = [entry for entry in self.free if entry.partition_date in days]
+            if len(asked) < REQUESTS_PER_TICK and (request := self._request(days, entries)):
+                asked.append(request)
+                self.asked += len(entries)
+        return asked
+
+    def says(self) -> str:
+        """The backlog, for the tick's text."""
+        later = [moment for entry in self.pending if (moment := due_at(entry)) and moment > self.now]
+        aside = sum(is_set_aside(entry) for entry in self.pending)
+        parts = [
+            f"{len(self.pending)} pending",
+            f"{self.asked} asked for now",
+            f"{len(self.ready) - len(self.free)} on days a run is busy with",
+            f"{len(self.free) - self.asked - self.crashed} for the next ticks",
+            f"{len(self.pending) - len(self.ready) - aside - len(later)} still being written",
+            f"{len(later)} failed and tried again from {min(later):%H:%M:%S} UTC" if later else "",
+            f"{self.crashed} whose runs crashed, waiting" if self.crashed else "",
+            f"{aside} set aside after {ATTEMPTS} attempts: sync-pipelines sync tries them" if aside else "",
+        ]
+        return "; ".join(part for part in parts if part and not part.startswith("0 ")) or "nothing pending"
+
+    def cursor(self) -> str:
+        """What the files that were not asked for look like now; the newest, since older ones do not grow."""
+        newest = sorted(self.pending, key=lambda entry: entry.modified_at, reverse=True)[:_REMEMBERED]
+        return json.dumps({str(entry.id): _look(entry) for entry in newest})
+
+    def _changed(self, entry: LedgerFile) -> bool:
+        return self.before.get(str(entry.id), _look(entry)) != _look(entry)
+
+    def _request(self, days: Dates, entries: list[LedgerFile]) -> dg.RunRequest | None:
+        """One run for some days, or None while an earlier one for the same files has crashed just now."""
+        digest = _digest(entries)
+        earlier = self.instance.get_run_records(dg.RunsFilter(tags={EXPORTS_TAG: digest}), limit=ATTEMPTS)
+        if earlier:
+            since = self.now - earlier[0].update_timestamp
+            if len(earlier) >= ATTEMPTS or since < BACK_OFF[min(len(earlier), len(BACK_OFF)) - 1]:
+                self.crashed += len(entries)
+                return None
+        tags = {**days.tags, EXPORTS_TAG: digest, "dagster/priority": "10"}
+        key = f"{self.stream.full_name}:{days}:{digest}:{len(earlier)}"
+        return dg.RunRequest(run_key=key, tags=tags, run_config=run_config(self.stream, only_due=True))
+
+
+def _look(entry: LedgerFile) -> str:
+    return f"{entry.size} {entry.modified_at.timestamp()}"
+
+
+def _digest(entries: Iterable[LedgerFile]) -> str:
+    """Tells sets of files apart by content and attempts: Dagster never runs one run key again."""
+    looks = sorted(f"{entry.id} {entry.revision} {entry.attempts} {_look(entry)}" for entry in entries)
+    return hashlib.sha256("\n".join(looks).encode()).hexdigest()[:20]
+
+
+def _remembered(cursor: str | None) -> dict[str, str]:
+    try:
+        found = json.loads(cursor or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

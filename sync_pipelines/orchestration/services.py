@@ -1,0 +1,197 @@
+"""What `up` keeps running: Dagster's web server and daemon, as child processes.
+
+Belongs here: starting, watching, restarting and stopping them. Does not belong here: what they do (`definitions`),
+words for the user (`commands.up`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from sync_pipelines.errors import SyncError
+
+_MODULE: Final = ("--module-name", "sync_pipelines.definitions")
+_LOG_LIMIT: Final = 10_000_000
+_STEADY_SECONDS: Final = 60.0
+_LONGEST_PAUSE: Final = 60.0
+_STOP_SECONDS: Final = 20.0
+
+
+@dataclass
+class Service:
+    """One child process that is started again when it ends, each time after a longer pause.
+
+    Attributes:
+        name: for messages and its log file.
+        command: what is run.
+        environment: what it is given.
+        log: where its output goes.
+    """
+
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    pause: float = 1.0
+    _started: float = 0.0
+    _due: float = field(default=0.0)
+
+    def start(self) -> None:
+        """Starts the process in a session of its own: Ctrl-C reaches it through `stop` alone."""
+        if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT:
+            self.log.replace(self.log.with_suffix(".old.log"))
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._started = time.monotonic()
+
+    def watch(self, tell: Callable[[str], None]) -> None:
+        """Starts the process again if it has ended and its pause is over."""
+        now = time.monotonic()
+        if self.process is not None and self.process.poll() is None:
+            if now - self._started > _STEADY_SECONDS:
+                self.pause = 1.0
+            return
+        if self.process is not None:
+            status = self.process.returncode
+            tell(f"the {self.name} ended ({status}); starting it again in {self.pause:.0f} s; see {self.log}")
+            self.process = None
+            self._due = now + self.pause
+            self.pause = min(self.pause * 2, _LONGEST_PAUSE)
+        if now >= self._due:
+            self.start()
+
+    def tell_to_stop(self) -> None:
+        """Asks the process to end."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+
+    def stop(self, deadline: float) -> None:
+        """Waits for the end until a moment, then ends the process and its children the hard way."""
+        if self.process is None:
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(max(0.0, deadline - time.monotonic()))
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def build_services(host: str, port: int, dagster_home: Path, logs: Path) -> list[Service]:
+    """The web server and the daemon, with one Dagster home."""
+    logs.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "DAGSTER_HOME": str(dagster_home), "PYTHONUNBUFFERED": "1"}
+    web = [sys.executable, "-m", "dagster_webserver", "-h", host, "-p", str(port), *_MODULE]
+    daemon = [sys.executable, "-m", "dagster._daemon", "run", *_MODULE]
+    return [
+        Service("web server", web, environment, logs / "webserver.log"),
+        Service("daemon", daemon, environment, logs / "daemon.log"),
+    ]
+
+
+def stop_all(services: Iterable[Service]) -> None:
+    """Stops all of them at once, the runs they launched included."""
+    chosen = list(services)
+    for service in chosen:
+        service.tell_to_stop()
+    deadline = time.monotonic() + _STOP_SECONDS
+    for service in chosen:
+        service.stop(deadline)
+
+
+def is_answering(host: str, port: int) -> bool:
+    """Whether the UI can be opened."""
+    import httpx
+
+    try:
+        return httpx.get(f"http://{reachable(host)}:{port}/server_info", timeout=2.0).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def reachable(host: str) -> str:
+    """The address by which a listening address is reached from here."""
+    return "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
+
+
+def check_port(host: str, port: int) -> None:
+    """Refuses a port that something else listens on.
+
+    Raises:
+        SyncError: `port_in_use`, or `host_unknown`.
+    """
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except socket.gaierror as error:
+        raise SyncError(
+            "host_unknown", f"{host} is no address of this machine: {error.strerror}", "drop --host"
+        ) from None
+    except OSError as error:
+        hint = "stop what listens there, or choose another with --port (make up PORT=...)"
+        raise SyncError("port_in_use", f"port {port} on {host} cannot be used: {error.strerror}", hint) from None
+
+
+def note_children(path: Path, services: Iterable[Service]) -> None:
+    """Writes down who runs, for the next `up` in case this one is killed."""
+    alive = [s.process.pid for s in services if s.process is not None and s.process.poll() is None]
+    with contextlib.suppress(psutil.Error):
+        path.write_text(json.dumps([[pid, psutil.Process(pid).create_time()] for pid in alive]))
+
+
+def end_leftovers(path: Path) -> int:
+    """Ends the children that a killed `up` left behind; returns how many.
+
+    A second daemon beside them would launch every run twice.
+    """
+    try:
+        noted = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return 0
+    found = [process for pid, started in noted if (process := _same_process(pid, started))]
+    everyone = [p for process in found for p in (process, *_children(process))]
+    for process in everyone:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    for process in psutil.wait_procs(everyone, timeout=_STOP_SECONDS)[1]:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    path.unlink(missing_ok=True)
+    return len(found)
+
+
+def _same_process(pid: int, started: float) -> psutil.Process | None:
+    try:
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - started) < 0.01 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return None
+    return process if same else None
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []

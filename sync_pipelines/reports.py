@@ -1,0 +1,207 @@
+"""Questions users ask: how each stream stands, what was refused and why.
+
+Belongs here: statements that only read, for the command line and for what Dagster shows. Does not belong here:
+the ledger's own life (`ledger`), layout on a screen (`commands`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+
+from sync_pipelines.contracts.streams import Stream
+
+
+@dataclass(frozen=True)
+class StreamStatus:
+    """How one stream stands.
+
+    Attributes:
+        last_sync: when a file was last loaded or tried.
+        pending, loaded, failed: files by status.
+        rows: live rows of the stream's partner in its table.
+        open_rejects: records refused and not put right since.
+        oldest_pending: when the oldest file that is not loaded was first seen.
+    """
+
+    partner: str
+    stream: str
+    last_sync: datetime | None
+    pending: int
+    loaded: int
+    failed: int
+    rows: int
+    open_rejects: int
+    oldest_pending: datetime | None
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A refused record and where it stands."""
+
+    id: int
+    partner: str
+    tenant: str
+    stream: str
+    path: str
+    position: str | None
+    external_id: str | None
+    code: str
+    field_path: str | None
+    message: str | None
+    status: str
+    created_at: datetime
+    record: Any = None
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """Whether the loaded files of a stream add up (law 3).
+
+    Attributes:
+        files: loaded files.
+        read: their records.
+        unbalanced: files whose outcomes, or refused records, do not add up.
+    """
+
+    files: int
+    read: int
+    unbalanced: int
+
+
+@dataclass(frozen=True)
+class RejectFilter:
+    """Which refused records are asked for; None asks for all."""
+
+    partner: str | None = None
+    stream: str | None = None
+    tenant: str | None = None
+    code: str | None = None
+    path: str | None = None
+    status: str | None = "open"
+
+
+@dataclass(frozen=True)
+class RejectSummary:
+    """The refused records of one code, with one of them."""
+
+    code: str
+    records: int
+    path: str
+    position: str | None
+    field_path: str | None
+    message: str | None
+
+
+_REJECT_COLUMNS = (
+    "r.id, f.partner, f.tenant, f.stream, f.path, r.position, r.external_id, r.code, r.field_path, r.message,"
+    " r.status, r.created_at"
+)
+_REJECTS = "sync.rejected_records r join sync.export_files f on f.id = r.export_file_id"
+
+
+def stream_status(connection: psycopg.Connection[Any], stream: Stream) -> StreamStatus:
+    """How a stream stands now."""
+    row = connection.execute(
+        "select max(attempted_at), count(*) filter (where status = 'pending'),"
+        " count(*) filter (where status = 'loaded'), count(*) filter (where status = 'failed'),"
+        " min(seen_at) filter (where status <> 'loaded')"
+        " from sync.export_files where partner = %s and stream = %s",
+        [stream.partner, stream.name],
+    ).fetchone()
+    rejects = connection.execute(
+        "select count(*) from sync.rejected_records r join sync.export_files f on f.id = r.export_file_id"
+        " where f.partner = %s and f.stream = %s and r.status = 'open'",
+        [stream.partner, stream.name],
+    ).fetchone()
+    assert row is not None and rejects is not None
+    last_sync, pending, loaded, failed, oldest = row
+    rows = live_rows(connection, stream)
+    return StreamStatus(stream.partner, stream.name, last_sync, pending, loaded, failed, rows, rejects[0], oldest)
+
+
+def live_rows(connection: psycopg.Connection[Any], stream: Stream) -> int:
+    """Live rows of the stream's partner in its table."""
+    statement = sql.SQL("select count(*) from sync.{} where partner = %s").format(
+        sql.Identifier(f"live_{stream.table}")
+    )
+    row = connection.execute(statement, [stream.partner]).fetchone()
+    return int(row[0]) if row else 0
+
+
+def rejects(connection: psycopg.Connection[Any], wanted: RejectFilter, limit: int) -> list[Reject]:
+    """Refused records, the latest first, without their content."""
+    conditions, values = _conditions(wanted)
+    statement = sql.SQL("select {} from {} where {} order by r.id desc limit {}").format(
+        sql.SQL(_REJECT_COLUMNS), sql.SQL(_REJECTS), conditions, sql.Literal(limit)
+    )
+    with connection.cursor(row_factory=class_row(Reject)) as cursor:
+        return cursor.execute(statement, values).fetchall()
+
+
+def count_rejects(connection: psycopg.Connection[Any], wanted: RejectFilter) -> int:
+    """How many refused records there are."""
+    conditions, values = _conditions(wanted)
+    statement = sql.SQL("select count(*) from {} where {}").format(sql.SQL(_REJECTS), conditions)
+    row = connection.execute(statement, values).fetchone()
+    return int(row[0]) if row else 0
+
+
+def reject(connection: psycopg.Connection[Any], reject_id: int) -> Reject | None:
+    """One refused record with its content."""
+    statement = sql.SQL("select {}, r.record from {} where r.id = %s").format(
+        sql.SQL(_REJECT_COLUMNS), sql.SQL(_REJECTS)
+    )
+    with connection.cursor(row_factory=class_row(Reject)) as cursor:
+        return cursor.execute(statement, [reject_id]).fetchone()
+
+
+def reject_summary(
+    connection: psycopg.Connection[Any], partner: str, stream: str, days: Sequence[date]
+) -> dict[date, list[RejectSummary]]:
+    """The open refused records of some days by code, the most frequent first, each with its first record."""
+    rows = connection.execute(
+        "select f.partition_date, r.code, count(*), (array_agg(array[f.path, r.position, r.field_path, r.message]"
+        " order by r.id))[1:1] from sync.rejected_records r join sync.export_files f on f.id = r.export_file_id"
+        " where f.partner = %s and f.stream = %s and f.partition_date = any(%s) and r.status = 'open'"
+        " group by 1, 2 order by 3 desc, 2",
+        [partner, stream, list(days)],
+    ).fetchall()
+    found: dict[date, list[RejectSummary]] = {}
+    for day, code, records, example in rows:
+        found.setdefault(day, []).append(RejectSummary(code, records, *example[0]))
+    return found
+
+
+def accounting(connection: psycopg.Connection[Any], stream: Stream) -> Accounting:
+    """Adds up the loaded files of a stream, in the ledger and against the refused records (X11)."""
+    row = connection.execute(
+        "select count(*), coalesce(sum(read), 0)::bigint, count(*) filter (where read <> created + updated + unchanged"
+        " + stale + deleted + not_found + blocked + rejected or rejected > coalesce(r.records, 0))"
+        " from sync.export_files f left join (select export_file_id, count(*) as records"
+        " from sync.rejected_records group by 1) r on r.export_file_id = f.id"
+        " where f.partner = %s and f.stream = %s and f.status = 'loaded'",
+        [stream.partner, stream.name],
+    ).fetchone()
+    assert row is not None
+    return Accounting(*row)
+
+
+def _conditions(wanted: RejectFilter) -> tuple[sql.Composable, list[str]]:
+    given = {
+        "f.partner": wanted.partner,
+        "f.stream": wanted.stream,
+        "f.tenant": wanted.tenant,
+        "f.path": wanted.path,
+        "r.code": wanted.code,
+        "r.status": wanted.status,
+    }
+    chosen = {column: value for column, value in given.items() if value is not None}
+    parts = [sql.SQL("{} = %s").format(sql.Identifier(*column.split("."))) for column in chosen]
+    return sql.SQL(" and ").join(parts) if parts else sql.SQL("true"), list(chosen.values())

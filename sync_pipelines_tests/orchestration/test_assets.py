@@ -1,0 +1,130 @@
+"""Runs over some days: what is materialized, with which metadata, and what a failed day does to the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from sync_pipelines.orchestration.jobs import run_config
+from sync_pipelines.orchestration.names import asset_key
+from sync_pipelines.partners.replenit import ORDERS
+from sync_pipelines.sync import Workspace
+from sync_pipelines_tests.exports_in import OTHER, TENANT, order, put
+from sync_pipelines_tests.orchestration.acting import TABLE, Watching, days, files, materialized, run
+
+
+def orders(workspace: Workspace) -> list[Any]:
+    with workspace.connection() as connection:
+        rows = connection.execute("select external_id from sync.live_orders order by 1").fetchall()
+    return [key for (key,) in rows]
+
+
+def test_each_day_is_materialized_with_its_own_numbers(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path, workspace: Workspace, watching: Watching
+) -> None:
+    put(landing, "2010-12-01.json", [order("A"), order("B"), order("C", Currency="XXXX")])
+    put(landing, "2010-12-03.json", [order("A"), order("A", TotalRevenue=12)])
+    result = run(definitions, instance, days(1, 4))
+    assert result.success
+    assert orders(workspace) == ["A", "B"]
+    told = materialized(instance, result)
+    assert {day: (m["read"], m["created"], m["updated"], m["rejected"]) for day, m in told.items()} == {
+        "2010-12-01": (3, 2, 0, 1),
+        "2010-12-02": (0, 0, 0, 0),
+        "2010-12-03": (2, 0, 1, 0),
+        "2010-12-04": (0, 0, 0, 0),
+    }
+    (row,) = told["2010-12-01"]["rejected_by_code"].records
+    assert row.data["code"] == "currency_unknown"
+    assert "at 3" in row.data["for example"]
+    assert told["2010-12-04"]["dagster/row_count"] == 2
+    assert set(materialized(instance, result, asset_key("exports", ORDERS))) == set(told)
+    assert watching.seen == [
+        (stage, f"2010-12-{day}.json") for stage in ("exports", "normalized", "table") for day in ("01", "03")
+    ]
+
+
+def test_a_failed_day_leaves_the_others_materialized(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path, workspace: Workspace
+) -> None:
+    put(landing, "2010-12-01.json", [order("A")])
+    put(landing, "2010-12-02.json", "not json")
+    put(landing, "2010-12-03.json", [order("B")])
+    result = run(definitions, instance, days(1, 3))
+    assert not result.success
+    assert set(materialized(instance, result)) == {"2010-12-01", "2010-12-03"}
+    assert orders(workspace) == ["A", "B"]
+    (failure,) = [e for e in result.all_events if e.event_type == dg.DagsterEventType.STEP_FAILURE]
+    message = failure.step_failure_data.error.message  # type: ignore[union-attr]
+    assert "1 of 3 days" in message and "2010-12-02" in message and "not_json" in message
+    status = instance.event_log_storage
+    assert status.get_materialized_partitions(TABLE) == {"2010-12-01", "2010-12-03"}
+
+
+def test_a_day_set_right_runs_alone(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path, workspace: Workspace
+) -> None:
+    put(landing, "2010-12-02.json", "not json")
+    assert not run(definitions, instance, days(1, 3)).success
+    put(landing, "2010-12-02.json", [order("A")], age=30)
+    assert run(definitions, instance, {"dagster/partition": "2010-12-02"}).success
+    assert orders(workspace) == ["A"]
+
+
+def test_each_file_is_tried_once_a_run(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path, workspace: Workspace
+) -> None:
+    put(landing, "2010-12-01.json.gz", b"\x1f\x8bnothing")
+    put(landing, "2010-12-02.json", "[{")
+    for attempts in (1, 2):
+        assert not run(definitions, instance, days(1, 2)).success
+        assert {tried for _, tried, _ in files(workspace).values()} == {attempts}
+
+
+def test_the_table_alone_tries_failed_files_again(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path, workspace: Workspace
+) -> None:
+    put(landing, "2010-12-01.json", "[{")
+    assert not run(definitions, instance, days(1, 1)).success
+    again = dg.materialize(
+        list(definitions.get_repository_def().assets_defs_by_key.values()),
+        selection=[TABLE],
+        instance=instance,
+        partition_key="2010-12-01",
+        raise_on_error=False,
+    )
+    assert not again.success
+
+
+def test_a_run_of_some_tenants(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path, workspace: Workspace
+) -> None:
+    put(landing, "2010-12-01.json", [order("A")])
+    put(landing, "2010-12-01.json", [order("B")], tenant=OTHER)
+    config = run_config(ORDERS, tenants=[TENANT.upper()])
+    assert run(definitions, instance, days(1, 1), config).success
+    assert orders(workspace) == ["A"]
+
+
+def test_a_wrong_configuration_is_refused_before_the_run(
+    definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    with pytest.raises(dg.DagsterInvalidConfigError, match="tenant"):
+        run(definitions, instance, days(1, 1), run_config(ORDERS, tenant=TENANT))
+
+
+def test_the_accounting_is_checked(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path, workspace: Workspace
+) -> None:
+    put(landing, "2010-12-01.json", [order("A")])
+    (passed,) = run(definitions, instance, days(1, 1)).get_asset_check_evaluations()
+    assert passed.passed
+    with workspace.connection() as connection:
+        connection.execute("alter table sync.export_files drop constraint export_files_accounting_check")
+        connection.execute("update sync.export_files set read = 5")
+    (failed,) = run(definitions, instance, days(1, 1)).get_asset_check_evaluations()
+    assert not failed.passed
+    assert failed.severity == dg.AssetCheckSeverity.ERROR

@@ -1,0 +1,80 @@
+"""What Dagster is told: names that users type, one partitions object, no circle and no warning."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from sync_pipelines.definitions import build_definitions
+from sync_pipelines.orchestration.names import asset_key
+from sync_pipelines.orchestration.partitions import daily_partitions
+from sync_pipelines.partners.replenit import ORDERS
+from sync_pipelines.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return build_definitions(Settings())
+
+
+def test_the_definitions_load(definitions: dg.Definitions) -> None:
+    dg.Definitions.validate_loadable(definitions)
+
+
+def test_names_that_users_rely_on(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {
+        "exports/replenit/orders",
+        "normalized/replenit/orders",
+        "orders/replenit",
+    }
+    repository = definitions.get_repository_def()
+    assert {job.name for job in repository.get_all_jobs()} >= {"sync_replenit_orders"}
+    assert [s.name for s in repository.sensor_defs] == ["replenit_orders_arrivals"]
+    assert [s.name for s in repository.schedule_defs] == ["sync_replenit_orders_daily"]
+
+
+def test_lineage_reads_exports_normalized_table(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    assert graph.get(asset_key("table", ORDERS)).parent_keys == {asset_key("normalized", ORDERS)}
+    assert graph.get(asset_key("normalized", ORDERS)).parent_keys == {asset_key("exports", ORDERS)}
+
+
+def test_every_asset_shares_one_partitions_object(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    found = {id(graph.get(key).partitions_def) for key in graph.get_all_asset_keys()}
+    assert found == {id(daily_partitions(date(2010, 1, 1)))}
+
+
+def test_partitions_reach_from_the_first_date_to_tomorrow(definitions: dg.Definitions) -> None:
+    keys = daily_partitions(date(2010, 1, 1)).get_partition_keys()
+    assert keys[0] == "2010-01-01"
+    assert (date.fromisoformat(keys[-1]) - date.today()).days in (0, 1, 2)
+
+
+def test_sensors_and_schedules_are_on(definitions: dg.Definitions) -> None:
+    repository = definitions.get_repository_def()
+    assert all(s.default_status == dg.DefaultSensorStatus.RUNNING for s in repository.sensor_defs)
+    assert all(s.default_status == dg.DefaultScheduleStatus.RUNNING for s in repository.schedule_defs)
+
+
+def test_the_file_in_the_root_is_the_one_in_the_package() -> None:
+    assert (ROOT / "dagster.yaml").samefile(ROOT / "sync_pipelines" / "orchestration" / "dagster.yaml")
+    assert yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"][0]["python_module"]["module_name"]
+
+
+def test_importing_them_opens_nothing_and_warns_of_nothing(tmp_path: Path) -> None:
+    environment = {"SYNC_HOME": str(tmp_path / "home"), "PATH": ""}
+    command = [sys.executable, "-W", "error", "-c", "import sync_pipelines.definitions"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.returncode == 0
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,73 @@
+"""The instance in PostgreSQL: one `dagster.yaml`, no secret handed around, runs of the command line recorded there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._serdes import serialize_value
+
+from sync_pipelines import sync
+from sync_pipelines.orchestration.instance import dagster_home, limit_pools
+from sync_pipelines.orchestration.runs import run_pending
+from sync_pipelines.orchestration.storage import SyncStorage
+from sync_pipelines.partners import STREAMS
+from sync_pipelines.settings import Settings
+from sync_pipelines.sync import Workspace
+from sync_pipelines_tests.exports_in import order, put
+from sync_pipelines_tests.orchestration.acting import TABLE, Watching, files
+
+
+def test_dagster_keeps_its_tables_beside_ours(postgres_instance: dg.DagsterInstance, workspace: Workspace) -> None:
+    assert isinstance(postgres_instance.get_ref().storage, SyncStorage)
+    with workspace.connection() as connection:
+        rows = connection.execute(
+            "select schemaname from pg_tables where tablename in ('runs', 'event_logs')"
+        ).fetchall()
+    assert rows == [("public",), ("public",)]
+
+
+def test_no_address_is_handed_from_process_to_process(
+    postgres_instance: dg.DagsterInstance, workspace: Workspace
+) -> None:
+    handed = serialize_value(postgres_instance.get_ref())
+    assert "postgresql" not in handed
+    assert workspace.database.place.split()[-1] not in handed
+
+
+def test_the_home_is_ours_unless_the_user_named_one(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = dagster_home(settings)
+    assert home == settings.home / "dagster"
+    (home / "dagster.yaml").write_text("of an earlier version")
+    assert "SyncStorage" in (dagster_home(settings) / "dagster.yaml").read_text()
+    monkeypatch.setenv("DAGSTER_HOME", "/elsewhere")
+    assert dagster_home(settings) == Path("/elsewhere")
+
+
+def test_pools_are_limited(postgres_instance: dg.DagsterInstance) -> None:
+    limit_pools(postgres_instance, STREAMS)
+    info = postgres_instance.event_log_storage.get_concurrency_info("replenit_orders")
+    assert info.slot_count == 1
+
+
+def test_runs_of_the_command_line_are_recorded(
+    postgres_instance: dg.DagsterInstance, workspace: Workspace, landing: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    put(landing, "2010-12-01.json", [order("A")])
+    put(landing, "2010-12-02.json", "not json")
+    put(landing, "2010-12-05.json", [order("B")])
+    watching = Watching()
+    run_pending(workspace, sync.discover(workspace).pending, watching)
+    assert {name: status for name, (status, *_) in files(workspace).items()} == {
+        "2010-12-01.json": "loaded",
+        "2010-12-02.json": "failed",
+        "2010-12-05.json": "loaded",
+    }
+    runs = {run.tags.get("dagster/partition", "range"): run.status for run in postgres_instance.get_runs()}
+    assert runs == {"range": dg.DagsterRunStatus.FAILURE, "2010-12-05": dg.DagsterRunStatus.SUCCESS}
+    stored = postgres_instance.event_log_storage.get_materialized_partitions(TABLE)
+    assert stored == {"2010-12-01", "2010-12-05"}
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert printed.err == ""
