@@ -1,0 +1,58 @@
+"""An export of the sample and how it gets onto the disk.
+
+Belongs here: the shape every partner's sample module produces, and writing it the same way each time (bytes,
+modification time). Does not belong here: file formats (`encode`) and what the records say (the partners' modules).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+Record = dict[str, Any]
+Kind = Literal["daily", "status", "log", "late", "resent"]
+
+
+@dataclass(frozen=True)
+class Export:
+    """One file to be written.
+
+    Attributes:
+        path: relative to the landing, with "/".
+        kind: `daily` the regular one; `status` changes of a few fields only; `log` a request log; `late` named after
+            a day that later exports have already spoken of; `resent` the same content as another path.
+        data: the file's bytes.
+        records: how many records or calls it holds, dirt included.
+        arrived_at: when the partner put it there, UTC; becomes the modification time.
+    """
+
+    path: str
+    kind: Kind
+    data: bytes
+    records: int
+    arrived_at: datetime
+
+
+@dataclass(frozen=True)
+class SampleFile:
+    """A file that was written: see `Export`."""
+
+    path: str
+    kind: Kind
+    records: int
+    size: int
+
+
+def write_export(dest: Path, export: Export) -> SampleFile:
+    """Writes one export under `dest`; a half-written one never carries an export's name."""
+    path = dest / export.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_bytes(export.data)
+    seconds = int(export.arrived_at.timestamp())
+    os.utime(unfinished, (seconds, seconds))
+    unfinished.replace(path)
+    return SampleFile(export.path, export.kind, export.records, len(export.data))
