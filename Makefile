@@ -1,0 +1,41 @@
+# Every target makes its own environment in .venv from Python 3.11+ and nothing else, once; later calls need no network.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& echo $$p && break; done)
+BIN := .venv/bin
+STAMP := .venv/.installed
+PORT ?= 3000
+
+.PHONY: sync up test check bench clean
+
+sync: $(STAMP)
+	@$(BIN)/sync-pipelines sample --if-empty
+	@$(BIN)/sync-pipelines sync || [ $$? -eq 3 ]
+
+up: $(STAMP)
+	@$(BIN)/sync-pipelines up --port $(PORT)
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest -n auto
+
+check: $(STAMP)
+	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ."; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(MAKE) --no-print-directory test
+
+bench: $(STAMP)
+	@$(BIN)/python -m bench
+
+clean:
+	@rm -rf .venv .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml constraints.txt
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=/path/to/python"; exit 1; }
+	@echo "making .venv (once, a minute or two) ..."
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib sync_pipelines >/dev/null 2>&1 || true
+	@touch $@

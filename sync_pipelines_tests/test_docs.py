@@ -1,0 +1,172 @@
+"""What README and docs say, held against the code: codes, fields, names, examples, links."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sync_pipelines.cli import cli
+from sync_pipelines.commands import sql
+from sync_pipelines.commands.progress import line_of
+from sync_pipelines.contracts.codes import FILE_CODES, LENIENCY_CODES, REJECT_CODES
+from sync_pipelines.contracts.contract import Contract
+from sync_pipelines.partners.replenit import ORDERS, Order, OrderItem
+from sync_pipelines.settings import PREFIX, Settings
+from sync_pipelines.sources import StreamSettings, load_sources
+from sync_pipelines_tests.loading import TENANT, Site
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+README = PAGES[0].read_text()
+CODES = (ROOT / "docs/codes.md").read_text()
+ORDERS_PAGE = (ROOT / "docs/orders.md").read_text()
+
+LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(#[^)\s]*)?\)")
+EXAMPLE = re.compile(r"\*\*`orders/([^`]+)`\*\*\n\n```json\n(.*?)```", re.DOTALL)
+ANSWER = re.compile(r"```sql\n(.*?)\n```\n\n```csv\n(.*?)```", re.DOTALL)
+
+
+def section(page: str, title: str) -> str:
+    """What stands under a heading, up to the next one of any level."""
+    found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#+ |\Z)", page, re.DOTALL | re.MULTILINE)
+    assert found, title
+    return found[1]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The rows of a page's tables without header and rule."""
+    cells = [[cell.strip() for cell in line.strip("|").split(" |")] for line in text.splitlines() if line[:1] == "|"]
+    return [row for row in cells if row[0].startswith("`")]
+
+
+def anchors(page: str) -> set[str]:
+    """The headings of a page as GitHub links to them."""
+    titles = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    return {"#" + re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize(
+    ("title", "codes"),
+    [
+        ("A file failed", FILE_CODES),
+        ("A record was refused", REJECT_CODES),
+        ("A record was forgiven", LENIENCY_CODES),
+    ],
+)
+def test_every_code_is_documented_with_its_meaning_and_no_other(title: str, codes: dict[str, str]) -> None:
+    told = rows(section(CODES, title))
+
+    assert {code.strip("`"): meaning for code, meaning, _ in told} == codes
+    assert len(told) == len(codes)
+    assert all(remedy for _, _, remedy in told)
+
+
+@pytest.mark.parametrize(("title", "contract"), [("Order", Order), ("Item", OrderItem)])
+def test_every_field_is_documented_with_its_column(title: str, contract: type[Contract]) -> None:
+    columns = {f.alias: f.column for f in ORDERS.shape.fields} if contract is Order else item_columns()
+
+    told = {row[0].strip("`"): re.findall(r"`([\w.]+)`|(-)", row[1])[0] for row in rows(section(ORDERS_PAGE, title))}
+
+    assert {name: "".join(column) for name, column in told.items()} == columns | (
+        {"OrderItems": "sync.order_items"} if contract is Order else {"OrderId": "-"}
+    )
+
+
+def item_columns() -> dict[str, str]:
+    return {info.alias or name: name for name, info in OrderItem.model_fields.items()}
+
+
+def test_the_example_of_orders_comes_out_as_told(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, content in EXAMPLE.findall(ORDERS_PAGE):
+        site.put(name, content)
+
+    loaded = [line_of(entry) for entry in site.sync()]
+
+    assert loaded == re.findall(r"^loaded .*$", section(ORDERS_PAGE, "An example"), re.MULTILINE)
+    monkeypatch.setenv("SYNC_DATABASE_URL", site.database.url)
+    answers = ANSWER.findall(ORDERS_PAGE)
+    assert len(answers) == 2
+    for query, answer in answers:
+        sql.run(query, "csv")
+        assert capsys.readouterr().out == answer
+
+
+def sources_example(tmp_path: Path) -> Any:
+    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    path = tmp_path / "sources.yaml"
+    path.write_text(block)
+    return load_sources(path)
+
+
+def test_the_sources_of_the_readme_load_its_csv(site: Site) -> None:
+    settings = sources_example(site.folder).for_stream("replenit", TENANT, "orders")
+    lines = re.search(r"^    (InvoiceNo.*)\n    (.*)$", README, re.MULTILINE)
+    assert lines
+
+    entry = site.load("2010-12-01.csv", "\n".join(lines.groups()) + "\n")
+
+    assert settings.columns["OrderId"] == "InvoiceNo"
+    assert (entry.created, entry.read, entry.leniencies) == (1, 1, {"dropped_zero_decimals": 1})
+    assert site.items("536365")[0]["extra"] == {
+        "Description": "WHITE HANGING HEART T-LIGHT HOLDER",
+        "Country": "United Kingdom",
+    }
+
+
+def test_every_key_of_a_source_is_in_the_readme() -> None:
+    known = {*StreamSettings.model_fields, *ORDERS.options.model_fields} - {"options"}
+
+    assert {row[0].strip("`") for row in rows(section(README, "Add your own CSV"))} == known
+
+
+def test_every_setting_is_in_the_readme_and_no_other() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+
+    assert {row[0].strip("`") for row in rows(section(README, "Settings"))} == known
+    assert all(set(re.findall(rf"{PREFIX}[A-Z_]+", page.read_text())) <= known for page in PAGES)
+
+
+def test_every_command_is_in_the_readme_and_no_other() -> None:
+    commands = {f"sync-pipelines {name}" for name in cli.commands}
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+    assert {row[0].strip("`") for row in rows(section(README, "Commands")) if "sync-pipelines" in row[0]} == commands
+    for page in PAGES:
+        text = page.read_text()
+        assert set(re.findall(r"sync-pipelines [a-z]+", text)) <= commands, page
+        assert set(re.findall(r"(?:`|^    )make ([a-z]+)", text, re.MULTILINE)) <= targets, page
+
+
+def test_options_named_for_a_command_exist() -> None:
+    for name, told, *_ in rows(section(README, "Commands")):
+        command: Any = cli.commands.get(name.strip("`").removeprefix("sync-pipelines "))
+        options = {option for parameter in command.params for option in parameter.opts}
+
+        assert set(re.findall(r"`(--[a-z]+)`", told)) <= options, name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, anchor in LINK.findall(page.read_text()):
+        path = page.parent / target if target else page
+
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path.read_text()), target + anchor
+
+
+def test_every_rule_id_in_the_code_is_explained() -> None:
+    explained = {
+        row[0] for row in re.findall(r"^\| ([A-Z]\d+) \| (.+) \|$", (ROOT / "docs/rules.md").read_text(), re.M)
+    }
+    used = {
+        id
+        for path in (ROOT / "sync_pipelines").rglob("*.py")
+        for id in re.findall(r"\b([XO]\d{1,2})\b", path.read_text())
+    }
+
+    assert used <= explained
