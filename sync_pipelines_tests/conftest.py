@@ -52,13 +52,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Database:
 @pytest.fixture
 def database(server: Database) -> Iterator[Database]:
     """A migrated, empty database of this test's own."""
-    yield from _database(server, TEMPLATE)
+    yield from make_database(server, TEMPLATE)
 
 
 @pytest.fixture
 def bare_database(server: Database) -> Iterator[Database]:
     """A database without any schema."""
-    yield from _database(server, "template0")
+    yield from make_database(server, "template0")
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def _make_template(admin: Database) -> None:
         connection.execute(sql.SQL("alter database unfinished rename to {}").format(sql.Identifier(TEMPLATE)))
 
 
-def _database(server: Database, template: str) -> Iterator[Database]:
+def make_database(server: Database, template: str) -> Iterator[Database]:
     name = sql.Identifier(f"test_{uuid.uuid4().hex[:12]}")
     with server.connect(autocommit=True) as connection:
         connection.execute(sql.SQL("create database {} template {}").format(name, sql.Identifier(template)))

@@ -11,8 +11,6 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from psycopg.types.json import set_json_loads
 from sync_pipelines import ledger
 from sync_pipelines.database import Database
 from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.normalize.values import from_json
 from sync_pipelines.settings import Settings
 from sync_pipelines.sync import Discovery, Workspace, discover, load_all, open_workspace
 from sync_pipelines.tables.schema import MAIN_TABLES, metadata
@@ -139,7 +138,7 @@ class Site:
         return self.query(
             "select f.path, f.revision, r.position, r.external_id, r.code, r.field_path, r.message, r.record, r.status"
             " from sync.rejected_records r join sync.export_files f on f.id = r.export_file_id"
-            ' order by f.path collate "C", f.revision, string_to_array(r.position, \'/\')::int[], r.code'
+            " order by f.path collate \"C\", f.revision, string_to_array(r.position, '/')::int[], r.code"
         )
 
     def tables(self) -> Tables:
@@ -197,10 +196,10 @@ def lines(*values: Any) -> str:
 
 def rows_of(connection: psycopg.Connection[Any], statement: str, values: Any = None) -> list[dict[str, Any]]:
     """Rows of a statement as dicts; times in UTC, JSON numbers exact."""
-    set_json_loads(partial(json.loads, parse_float=Decimal), connection)
+    set_json_loads(from_json, connection)
     connection.execute("set time zone 'UTC'")
     with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(statement, values).fetchall()  # type: ignore[arg-type]
+        return cursor.execute(statement, values).fetchall()
 
 
 def table_values(connection: psycopg.Connection[Any]) -> Tables:
@@ -260,7 +259,7 @@ def item(product: Any = "P1", **fields: Any) -> dict[str, Any]:
     return {"ProductId": product, "Sku": "S1", "Quantity": 1, "Price": 2, **fields}
 
 
-def call(at: Any, method: str, path: str, body: Any = None) -> dict[str, Any]:
+def call(at: Any, method: Any, path: Any, body: Any = None) -> dict[str, Any]:
     """One line of a request log."""
     return {"at": at, "method": method, "path": path} | ({} if body is None else {"body": body})
 

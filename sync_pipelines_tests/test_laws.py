@@ -136,7 +136,9 @@ item = st.builds(
     st.sampled_from([1, 2.5]),
 )
 record = st.builds(
-    lambda key, currency, *fields: {"OrderId": key, "Currency": currency} | {n: v for f in fields for n, v in f.items()},
+    lambda key, currency, *fields: (
+        {"OrderId": key, "Currency": currency} | {n: v for f in fields for n, v in f.items()}
+    ),
     st.sampled_from(KEYS),
     st.sampled_from(["USD"] * 9 + ["ZZZ"]),
     maybe("Email", st.sampled_from(["ana@x.cl", " Ana@X.cl ", "leo@x.cl"])),
@@ -177,9 +179,10 @@ def loading_plan(draw: st.DrawFn, exports: int) -> list[list[int]]:
     """Batches of exports in any order, some of them given again."""
     order = draw(st.permutations(range(exports)))
     order += draw(st.lists(st.sampled_from(range(exports)), max_size=2))
+    joined = draw(st.lists(st.booleans(), min_size=len(order), max_size=len(order)))
     plan: list[list[int]] = []
-    for index in order:
-        if plan and draw(st.booleans()):
+    for index, joins in zip(order, joined, strict=True):
+        if plan and joins:
             plan[-1].append(index)
         else:
             plan.append([index])

@@ -113,3 +113,11 @@ def test_X3_a_mapped_column_hides_the_column_of_the_contracts_own_name(site: Sit
     assert row["extra"] == {"OrderId": "other", "Currency": "dollars", "Sku": "own", "Price": "99"}
     site.load("2024-05-02.json", [{"InvoiceNo": "2", "OrderId": "other", "Cur": "USD", "Currency": "dollars"}])
     assert extra_of(site, "2") == {"OrderId": "other", "Currency": "dollars"}
+
+
+def test_X3_an_unknown_number_of_five_thousand_digits_survives_folds(site: Site) -> None:
+    digits = "7" * 5000
+    site.load("2024-05-02.json", f'[{{"OrderId":"A","Currency":"USD","a":{digits}}}]')
+    site.load("2024-05-01.json", [order("A", b=1)])
+    site.load("2024-05-03.json", [order("A", c=1), order("A", d=1)])
+    assert extra_of(site) == {"a": Decimal(digits), "b": 1, "c": 1, "d": 1}
