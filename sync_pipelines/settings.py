@@ -103,4 +103,5 @@ def load_settings() -> Settings:
 
 def _fault(error: Any) -> str:
     variable = PREFIX + "_".join(str(part) for part in error["loc"]).upper()
-    return f"{variable}={redacted(str(error['input']))}: {error['msg'][:1].lower()}{error['msg'][1:]}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{variable}={redacted(str(error['input']))}: {message[:1].lower()}{message[1:]}"

@@ -370,7 +370,7 @@ def _stage(
 
 
 def _fail(workspace: Workspace, file_id: int, error: SyncError, run_id: str | None) -> None:
-    log.warning("file %s failed: %s", file_id, error)
+    log.info("file %s failed: %s", file_id, error)
     with workspace.connection() as connection:
         ledger.mark_failed(connection, file_id, error, run_id)
 

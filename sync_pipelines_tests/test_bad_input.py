@@ -6,6 +6,7 @@ All cases lie in one landing beside a good export and are loaded by one sync: on
 from __future__ import annotations
 
 import json
+import random
 import resource
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from sync_pipelines.commands.screen import json_of
+from sync_pipelines.commands.sync import answer, exit_status
 from sync_pipelines.contracts.codes import FILE_CODES, LENIENCY_CODES, REJECT_CODES
 from sync_pipelines.database import Database
 from sync_pipelines.errors import DatabaseUnavailable
@@ -287,11 +290,19 @@ for entry in site.sync():
 """
 
 
-@pytest.mark.parametrize("limit", [40_000, 90_000, 200_000], ids=["raw bytes", "records", "key list"])
-def test_a_full_disk_fails_the_file_and_the_next_sync_loads_it(site: Site, limit: int) -> None:
-    site.put("2024-05-01.ndjson", lines(*(order(f"k{n}", Email=f"{n * 7919 % 1000}@x.y") for n in range(20_000))))
+NOISE = random.Random(5).randbytes(160_000).hex()
+TOO_LARGE = {
+    "raw bytes": [order(f"k{n}", Note=NOISE[n * 40 : n * 40 + 40]) for n in range(8_000)],
+    "records": [order(f"k{n}", Email=f"{n}@x.y") for n in range(8_000)],
+    "key list": [order("k", Email="a@b.c")] * 8_000,
+}
+
+
+@pytest.mark.parametrize("what", TOO_LARGE)
+def test_a_full_disk_fails_the_file_and_the_next_sync_loads_it(site: Site, what: str) -> None:
+    site.put("2024-05-01.ndjson", lines(*TOO_LARGE[what]))
     site.put("2024-05-02.json", [order("small")])
-    arguments = [sys.executable, "-c", FULL_DISK, str(site.folder), site.database.url, str(limit)]
+    arguments = [sys.executable, "-c", FULL_DISK, str(site.folder), site.database.url, "50000"]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["2024-05-01.ndjson failed storage_full", "2024-05-02.json loaded -"]
@@ -299,7 +310,7 @@ def test_a_full_disk_fails_the_file_and_the_next_sync_loads_it(site: Site, limit
     archive = site.folder / "home" / "archive"
     assert [path for path in (*archive.glob("tmp/*"), *archive.glob("raw/incoming/*"))] == []
     assert {entry.status for entry in site.sync()} == {"loaded"}
-    assert len(site.tables()["orders"]) == 20_001
+    assert len(site.tables()["orders"]) == (2 if what == "key list" else 8_001)
 
 
 def test_an_archive_that_cannot_be_written_fails_the_files(site: Site) -> None:
@@ -337,3 +348,16 @@ def test_a_database_that_goes_away_during_the_sync(site: Site, server: Database)
 
 def test_the_file_size_limit_of_this_process_is_untouched() -> None:
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+def test_what_sync_says_of_them_and_its_exit_status(landed: Landed) -> None:
+    status_of = {
+        names: exit_status([landed.entries[name] for name in names])
+        for names in (tuple(FAILED), tuple(REJECTED), tuple(CLEAN), (*CLEAN, *REJECTED), (*REJECTED, *FAILED), ())
+    }
+    assert list(status_of.values()) == [4, 3, 0, 3, 4, 0]
+    told = json.loads(json_of(answer(list(landed.entries.values()))))
+    errors = {file["path"].rsplit("/", 1)[-1]: file["error"] for file in told["files"]}
+    assert {name for name, error in errors.items() if error} == FAILED.keys()
+    assert all(errors[name].startswith(f"{code}: ") for name, (code, _) in FAILED.items())
+    assert told["totals"]["rejected"] == sum(len(expected) for _, expected in REJECTED.values())

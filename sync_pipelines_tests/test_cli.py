@@ -103,7 +103,17 @@ def test_a_second_sync_handles_nothing(call: Call, landing: str) -> None:
     done = call("sync", "--json")
     assert done.status == 0
     assert done.json == {"files": [], "totals": dict.fromkeys(COUNTS, 0)}
-    assert "Nothing to do" in call("sync").out
+    assert "Nothing to do: every export in the landing is loaded." in call("sync").out
+    put(landing, "2010-12-02.json", [order("B")])
+    assert "Nothing to do: whatever the landing has of these is loaded." in call("sync", "--to", "2010-12-01").out
+
+
+def test_a_landing_that_is_a_file_is_status_1(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("SYNC_LANDING", str(tmp_path / "file"))
+    done = call("sync", "--json")
+    assert (done.status, done.out) == (1, "")
+    assert "the landing cannot be read" in done.err
 
 
 def test_a_failed_file_is_status_4_and_tried_again(call: Call, landing: str) -> None:
@@ -192,6 +202,8 @@ def test_a_wrong_setting_is_status_2(call: Call, monkeypatch: pytest.MonkeyPatch
     done = call("status")
     assert done.status == 2
     assert "SYNC_FIRST_DATE=soon" in done.err
+    monkeypatch.setenv("SYNC_FIRST_DATE", "2999-01-01")
+    assert "SYNC_FIRST_DATE=2999-01-01: the first partition cannot be in the future" in call("status").err
 
 
 @pytest.mark.parametrize(
@@ -288,6 +300,15 @@ def test_sql_as_csv_and_table(call: Call) -> None:
     assert call("sql", "select 1 where false", "--format", "json").json == []
 
 
+def test_sql_never_writes(call: Call, landing: str) -> None:
+    put(landing, "2010-12-01.json", [order("A")])
+    call("sync")
+    for query in ("delete from sync.orders", "commit; delete from sync.orders", "select 1; select 2"):
+        done = call("sql", query)
+        assert (done.status, done.out) == (2, "")
+    assert call("sql", "select count(*) as n from sync.orders;", "--format", "json").json == [{"n": 1}]
+
+
 def test_check_says_what_is_well_and_what_is_not(call: Call, settings: Settings, landing: str) -> None:
     put(landing, "2010-12-01.json", [order("A")])
     (Path(landing) / "replenit" / TENANT / "ordrs").mkdir()
@@ -301,6 +322,7 @@ def test_check_says_what_is_well_and_what_is_not(call: Call, settings: Settings,
     assert done.status == 2
     assert "FAULT  sources: sources.yaml line 1" in done.out
     assert "database: PostgreSQL" in done.out
+    assert done.out.count("sources.yaml line 1") == 1
 
 
 def test_sample_fills_an_empty_landing_once(call: Call, landing: str) -> None:
@@ -333,6 +355,7 @@ def test_dagster_never_speaks_on_standard_output(settings: Settings) -> None:
     assert [f["status"] for f in json.loads(done.stdout)["files"]] == ["loaded", "failed"]
     assert "dagster" not in done.stderr.lower()
     assert "Traceback" not in done.stderr
+    assert done.stderr.count("not_json") == 1
 
 
 def test_json_of_what_json_has_no_number_for() -> None:

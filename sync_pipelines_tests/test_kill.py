@@ -170,17 +170,24 @@ def test_law_2_killed_at_any_moment_the_next_sync_completes_it(
     server: Database, clean: Clean, forks: Forks, tmp_path: Path
 ) -> None:
     rng = random.Random(KILLS)
-    killed, unfinished = 0, []
-    for n, site in enumerate(sites(server, tmp_path, KILLS)):
-        moment = clean.seconds * (n + rng.random()) / KILLS
-        child = forks.begin(site)
-        time.sleep(moment)
+    moments = [(n + rng.random()) / KILLS for n in range(KILLS)]
+    rng.shuffle(moments)
+    seconds, unfinished = clean.seconds, []
+    for site in sites(server, tmp_path, 3 * KILLS):
+        child, begun = forks.begin(site), time.monotonic()
+        time.sleep(seconds * moments[-1])
         os.kill(child, signal.SIGKILL)
-        killed += forks.end() == signal.SIGKILL
+        elapsed = time.monotonic() - begun
+        if forks.end() == signal.SIGKILL:
+            moments.pop()
+        else:
+            seconds = min(seconds, elapsed)
         unfinished.append(sum(entry.status != "loaded" for entry in site.ledger()))
         site.sync()
-        assert outcome_of(site) == clean.outcome, f"killed after {moment:.3f} s"
-    assert killed > KILLS // 2
+        assert outcome_of(site) == clean.outcome, f"killed after {elapsed:.3f} s"
+        if not moments:
+            break
+    assert not moments
     assert len(set(unfinished)) > 2, "the kills should be spread over the files"
 
 

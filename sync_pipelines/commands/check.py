@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from sync_pipelines.commands.screen import say
 from sync_pipelines.database import migrate, open_database
-from sync_pipelines.errors import SyncError
+from sync_pipelines.errors import ConfigurationError, SyncError
 from sync_pipelines.exports.landing import Landing
 from sync_pipelines.partners import STREAMS, find_stream
 from sync_pipelines.settings import Settings, load_settings
-from sync_pipelines.sources import load_sources
+from sync_pipelines.sources import Sources, load_sources
 
 
 @dataclass
@@ -75,6 +75,14 @@ def _sources(settings: Settings) -> Iterator[str]:
             yield f"{partner}: {', '.join(sorted(tenants))}"
 
 
+def _sources_or_none(settings: Settings) -> Sources:
+    """The sources, or none where they are wrong: that was said already."""
+    try:
+        return load_sources(settings.sources)
+    except ConfigurationError:
+        return Sources()
+
+
 def _database(settings: Settings) -> Iterator[str]:
     database = open_database(settings)
     migrate(database)
@@ -85,7 +93,7 @@ def _database(settings: Settings) -> Iterator[str]:
 
 def _landing(settings: Settings) -> Iterator[str]:
     landing = Landing(settings.landing)
-    sources = load_sources(settings.sources)
+    sources = _sources_or_none(settings)
     found = False
     for partner, tenant, name in landing.streams():
         found = True

@@ -44,7 +44,9 @@ def run_list(wanted: Mapping[str, str | None], limit: int, *, as_json: bool) -> 
         [(str(r.id), r.path, r.position, r.external_id, r.code, r.field_path, r.message) for r in found],
     )
     more = f" of {total:,}; --limit shows more" if total > len(found) else ""
-    say(f"\n{len(found):,} refused records{more}. One with its content: sync-pipelines rejects show ID")
+    say(
+        f"\n{len(found):,} refused record{'' if len(found) == 1 else 's'}{more}. One with its content: sync-pipelines rejects show ID"
+    )
     return 0
 
 

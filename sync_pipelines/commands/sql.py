@@ -36,7 +36,8 @@ def run(query: str, layout: str) -> int:
         connection.execute("set local time zone 'UTC'")
         try:
             with connection.cursor() as cursor:
-                cursor.execute(query.encode())
+                # A prepared statement is one statement: no commit can end the transaction and write after it.
+                cursor.execute(query.encode(), prepare=True)
                 _print(cursor, layout)
         except psycopg.OperationalError:
             raise

@@ -47,7 +47,7 @@ def run(selection: Selection, *, as_json: bool) -> int:
         handled += _run(workspace, found.pending, selection.tenant)
     with workspace.database.connect() as connection:
         entries = [e for e in ledger.of_ids(connection, handled) if e.status != "pending"]
-    print(json_of(answer(entries))) if as_json else _print(entries)
+    print(json_of(answer(entries))) if as_json else _print(entries, selection)
     return exit_status(entries)
 
 
@@ -90,9 +90,12 @@ def _totals(entries: Sequence[LedgerFile]) -> dict[str, int]:
     return {name: sum(entry.counts[name] for entry in entries) for name in COUNTS}
 
 
-def _print(entries: Sequence[LedgerFile]) -> None:
+def _print(entries: Sequence[LedgerFile], selection: Selection) -> None:
     if not entries:
-        say("Nothing to do: every export in the landing is loaded.")
+        is_all = selection == Selection()
+        say(
+            f"Nothing to do: {'every export in the landing' if is_all else 'whatever the landing has of these'} is loaded."
+        )
         return
     streams = dict.fromkeys((entry.partner, entry.stream) for entry in entries)
     rows = [

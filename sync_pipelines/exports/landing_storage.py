@@ -67,8 +67,7 @@ class LocalStorage:
 
     def folders(self, path: str) -> list[str]:
         """See `Storage`."""
-        if not path:
-            self._make_root()
+        self._make_root()
         return [_shown(entry.name) for entry in self._entries(self._real(path)) if self._is_folder(entry)]
 
     def files(self, path: str) -> Iterator[Found]:

@@ -88,8 +88,12 @@ def _keepable_text(text: str, path: tuple[str | int, ...]) -> str:
 
 def _keepable_number(number: Decimal, path: tuple[str | int, ...]) -> Decimal:
     exponent = number.as_tuple().exponent
-    if abs(number.adjusted()) > _LARGEST_EXPONENT or (isinstance(exponent, int) and exponent < -_LARGEST_EXPONENT):
-        raise Refused("out_of_range", path_of(path), f"{str(number)[:40]} does not fit")
+    if (
+        not number.is_finite()
+        or abs(number.adjusted()) > _LARGEST_EXPONENT
+        or (isinstance(exponent, int) and exponent < -_LARGEST_EXPONENT)
+    ):
+        raise Refused("out_of_range", path_of(path), f"{getattr(number, 'text', str(number))[:40]} does not fit")
     return number
 
 

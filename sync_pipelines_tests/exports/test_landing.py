@@ -110,6 +110,8 @@ def test_new_files_are_seen_by_the_same_landing(tmp_path: Path) -> None:
 def test_a_missing_local_landing_is_an_empty_one(tmp_path: Path) -> None:
     assert list(Landing(str(tmp_path / "a" / "landing")).streams()) == []
     assert (tmp_path / "a" / "landing").is_dir()
+    assert list(Landing(str(tmp_path / "b" / "landing")).list("replenit", "orders")) == []
+    assert (tmp_path / "b" / "landing").is_dir()
 
 
 def test_modification_times_are_exact_to_the_microsecond(tmp_path: Path) -> None:
@@ -181,6 +183,8 @@ def test_a_file_in_the_place_of_the_landing(tmp_path: Path) -> None:
     (tmp_path / "landing").write_text("no folder")
     with pytest.raises(LandingUnavailable, match="landing"):
         list(Landing(str(tmp_path / "landing")).streams())
+    with pytest.raises(LandingUnavailable, match="landing"):
+        list(Landing(str(tmp_path / "landing")).list("replenit", "orders"))
 
 
 @pytest.mark.parametrize("url", ["nothing-like-it://bucket", "sftp://user:secret@127.0.0.1:1/landing"])
