@@ -150,16 +150,6 @@ def test_a_name_that_is_no_utf8_can_be_printed_and_opened(tmp_path: Path) -> Non
         assert stream.read() == b"x"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
-    locked = tmp_path / "nilo" / "t" / "stores"
-    locked.mkdir(parents=True)
-    locked.chmod(0)
-    with pytest.raises(LandingUnavailable, match="stores"):
-        list(Landing(str(tmp_path)).list("nilo", "stores"))
-    locked.chmod(0o700)
-
-
 def test_a_folder_that_cannot_be_listed_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
