@@ -219,6 +219,20 @@ def mark_failed(connection: psycopg.Connection[Any], file_id: int, error: SyncEr
     )
 
 
+def mark_vanished(connection: psycopg.Connection[Any], ids: Iterable[int], fault: str) -> None:
+    """Notes that files left the landing before they could be loaded: no run answers for them any more.
+
+    What is archived and pending is left alone, its way goes on without the landing. A file put back is tried again.
+    """
+    connection.execute(
+        "update sync.export_files set status = 'failed', run_id = null,"
+        " error = %s || coalesce(' - before: ' || error, '')"
+        " where id = any(%s) and (status = 'failed' or (status = 'pending' and sha256 is null))"
+        " and (error is null or error not like 'file_vanished:%%' or run_id is not null)",
+        [fault, list(ids)],
+    )
+
+
 def mark_loaded(
     connection: psycopg.Connection[Any],
     file_id: int,

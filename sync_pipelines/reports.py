@@ -24,7 +24,7 @@ class StreamStatus:
 
     Attributes:
         last_sync: when a file was last loaded or tried.
-        pending, loaded, failed: files by status.
+        pending, loaded, failed: files by status; failed ones that have left the landing are not counted.
         rows: live rows of the stream's partner in its table.
         open_rejects: records refused and not put right since.
         oldest_pending: when the oldest file that is not loaded was first seen.
@@ -110,9 +110,10 @@ def stream_status(connection: psycopg.Connection[Any], stream: Stream) -> Stream
     """How a stream stands now."""
     row = connection.execute(
         "select max(attempted_at), count(*) filter (where status = 'pending'),"
-        " count(*) filter (where status = 'loaded'), count(*) filter (where status = 'failed'),"
-        " min(seen_at) filter (where status <> 'loaded')"
-        " from sync.export_files where partner = %s and stream = %s",
+        " count(*) filter (where status = 'loaded'), count(*) filter (where status = 'failed' and not is_gone),"
+        " min(seen_at) filter (where status <> 'loaded' and not is_gone)"
+        " from sync.export_files, lateral (select coalesce(error like 'file_vanished:%%', false) as is_gone) gone"
+        " where partner = %s and stream = %s",
         [stream.partner, stream.name],
     ).fetchone()
     rejects = connection.execute(

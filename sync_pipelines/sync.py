@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -178,11 +178,14 @@ class _Look:
 
     def run(self) -> list[LedgerFile]:
         known = ledger.latest_of_paths(self._connection, self._stream.partner, self._stream.name)
+        gone = dict(known)
         for file in self._workspace.landing.list(self._stream.partner, self._stream.name):
             self._take(file, known.get(file.path))
+            gone.pop(file.path, None)
         with self._connection.transaction():
             ledger.register(self._connection, self._new)
         self._refuse()
+        self._let_go(gone.values())
         return self._pending()
 
     def _take(self, file: LandingFile, entry: LedgerFile | None) -> None:
@@ -250,6 +253,14 @@ class _Look:
                 if entry.error != str(error):
                     ledger.mark_failed(self._connection, entry.id, error, None)
                 self.refused += ledger.of_ids(self._connection, [entry.id])
+
+    def _let_go(self, gone: Iterable[LedgerFile]) -> None:
+        """What was never loaded and is no longer in the landing waits for nothing, unless it is archived already."""
+        gone = list(gone)
+        self._to_try += [e.id for e in gone if e.status == "pending" and e.sha256 is not None]
+        missed = [e.id for e in gone if e.status != "loaded" and self._wanted.holds(e.tenant, e.effective_at)]
+        if missed:
+            ledger.mark_vanished(self._connection, missed, "file_vanished: it is no longer in the landing")
 
     def _pending(self) -> list[LedgerFile]:
         latest = ledger.unloaded(self._connection, self._stream.partner, self._stream.name)

@@ -237,6 +237,16 @@ def test_what_nobody_foresaw_is_one_line_and_a_trace_in_a_file(
     assert "in broken" in trace.read_text()
 
 
+def test_up_with_a_home_that_is_no_folder_is_status_2(
+    call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("SYNC_HOME", str(tmp_path / "file"))
+    done = call("up")
+    assert done.status == 2
+    assert f"SYNC_HOME={tmp_path / 'file'} cannot be used: Not a directory" in done.err
+
+
 def test_an_interrupt_is_no_trace(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -260,7 +270,8 @@ def test_status_tells_how_each_stream_stands(call: Call, landing: str) -> None:
 
 
 def test_rejects_are_listed_and_shown(call: Call, landing: str) -> None:
-    path = put(landing, "2010-12-01.json", [order("A"), order("B", Currency="XXXX", TotalRevenue=1.10)])
+    name = f"{'a-long-folder/' * 10}2010-12-01.json"
+    path = put(landing, name, [order("A"), order("B", Currency="XXXX", TotalRevenue=1.10)])
     call("sync")
     listed = call("rejects", "list", "--json").json
     assert listed["total"] == 1
@@ -269,6 +280,7 @@ def test_rejects_are_listed_and_shown(call: Call, landing: str) -> None:
     shown = call("rejects", "show", str(reject["id"]), "--json").json
     assert shown["record"]["Currency"] == "XXXX"
     assert "currency_unknown" in call("rejects", "list", "--code", "currency_unknown").out
+    assert path in call("rejects", "list").out
     assert "No refused records" in call("rejects", "list", "--status", "resolved").out
     assert '"Currency": "XXXX"' in call("rejects", "show", str(reject["id"])).out
 

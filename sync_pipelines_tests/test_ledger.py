@@ -9,6 +9,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from sync_pipelines.partners.replenit import ORDERS
+from sync_pipelines.reports import stream_status
 from sync_pipelines.sync import archive_export, discover, load_export, normalize_export
 from sync_pipelines_tests.loading import LONG_AGO, TENANT, Site, order, outcomes
 
@@ -124,6 +126,37 @@ def test_a_renamed_file_is_another_export_that_changes_nothing(site: Site) -> No
     site.sync()
     path.rename(path.with_name("2024-05-01_again.json"))
     assert [outcomes(entry) for entry in site.sync()] == [{"unchanged": 1}]
+
+
+def test_a_failed_file_that_left_the_landing_is_let_go_and_tried_again_when_it_is_back(site: Site) -> None:
+    bad = site.put("2024-05-01.json", "[")
+    site.sync()
+    half = site.put("2024-05-02.json.filepart", orders(1))
+    site.discover()
+    bad.unlink()
+    half.unlink()
+    assert site.discover().pending == []
+    assert site.discover().failed == []
+    assert [entry.status for entry in site.ledger()] == ["failed", "failed"]
+    was_bad, was_half = (str(entry.error) for entry in site.ledger())
+    assert was_bad.startswith("file_vanished: it is no longer in the landing - before: not_json: ")
+    assert was_half == "file_vanished: it is no longer in the landing"
+    with site.database.connect() as connection:
+        told = stream_status(connection, ORDERS)
+    assert (told.pending, told.failed, told.oldest_pending) == (0, 0, None)
+    site.put("2024-05-01.json", orders(4))
+    site.sync()
+    assert quantity_in(site) == 4
+
+
+def test_a_file_that_left_the_landing_after_it_was_archived_goes_on(site: Site) -> None:
+    path = site.put("2024-05-01.json", orders(3))
+    (entry,) = site.discover().pending
+    archive_export(site.workspace(), entry.id)
+    path.unlink()
+    site.discover()
+    assert load_export(site.workspace(), entry.id).status == "loaded"
+    assert quantity_in(site) == 3
 
 
 def test_names_that_are_no_exports_yet_wait_for_their_own_name(site: Site) -> None:

@@ -44,9 +44,8 @@ def run_list(wanted: Mapping[str, str | None], limit: int, *, as_json: bool) -> 
         [(str(r.id), r.path, r.position, r.external_id, r.code, r.field_path, r.message) for r in found],
     )
     more = f" of {total:,}; --limit shows more" if total > len(found) else ""
-    say(
-        f"\n{len(found):,} refused record{'' if len(found) == 1 else 's'}{more}. One with its content: sync-pipelines rejects show ID"
-    )
+    counted = f"{len(found):,} refused record{'' if len(found) == 1 else 's'}{more}"
+    say(f"\n{counted}. One with its content: sync-pipelines rejects show ID")
     return 0
 
 

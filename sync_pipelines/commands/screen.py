@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-_WIDTH_OF_NO_TERMINAL: Final = 200
+_WIDTH_OF_NO_TERMINAL: Final = 10_000
+"""No cell is folded where a program may read it: a path stands in one piece."""
 
 
 @cache

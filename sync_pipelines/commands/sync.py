@@ -92,10 +92,8 @@ def _totals(entries: Sequence[LedgerFile]) -> dict[str, int]:
 
 def _print(entries: Sequence[LedgerFile], selection: Selection) -> None:
     if not entries:
-        is_all = selection == Selection()
-        say(
-            f"Nothing to do: {'every export in the landing' if is_all else 'whatever the landing has of these'} is loaded."
-        )
+        what = "every export in the landing" if selection == Selection() else "whatever the landing has of these"
+        say(f"Nothing to do: {what} is loaded.")
         return
     streams = dict.fromkeys((entry.partner, entry.stream) for entry in entries)
     rows = [

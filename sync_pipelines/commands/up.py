@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from sync_pipelines.commands.progress import working
 from sync_pipelines.commands.screen import say, tell
 from sync_pipelines.embedded import EmbeddedServer
-from sync_pipelines.errors import DatabaseUnavailable, SyncError
+from sync_pipelines.errors import ConfigurationError, DatabaseUnavailable, SyncError
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.settings import Settings, load_settings
 from sync_pipelines.sync import open_workspace
@@ -47,7 +47,7 @@ def run(host: str, port: int) -> int:
     from sync_pipelines.orchestration import services
 
     settings = load_settings()
-    settings.logs.mkdir(parents=True, exist_ok=True)
+    _make_home(settings)
     stop = _Stop()
     with _alone(settings.home / "up.lock"):
         children_file = settings.home / "up.children"
@@ -71,6 +71,14 @@ def run(host: str, port: int) -> int:
             services.stop_all(children)
             children_file.unlink(missing_ok=True)
     return 0
+
+
+def _make_home(settings: Settings) -> None:
+    try:
+        settings.logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"SYNC_HOME={settings.home} cannot be used: {error.strerror}"
+        raise ConfigurationError("setting_invalid", message, "name a folder that this user may write") from None
 
 
 def _prepare(settings: Settings) -> Path:

@@ -23,7 +23,7 @@ import psutil
 
 from sync_pipelines.errors import SyncError
 
-_MODULE: Final = ("--module-name", "sync_pipelines.definitions")
+_WORKSPACE: Final = ("--workspace", str(Path(__file__).with_name("workspace.yaml")))
 _LOG_LIMIT: Final = 10_000_000
 _STEADY_SECONDS: Final = 60.0
 _LONGEST_PAUSE: Final = 60.0
@@ -101,8 +101,8 @@ def build_services(host: str, port: int, dagster_home: Path, logs: Path) -> list
     """The web server and the daemon, with one Dagster home."""
     logs.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "DAGSTER_HOME": str(dagster_home), "PYTHONUNBUFFERED": "1"}
-    web = [sys.executable, "-m", "dagster_webserver", "-h", host, "-p", str(port), *_MODULE]
-    daemon = [sys.executable, "-m", "dagster._daemon", "run", *_MODULE]
+    web = [sys.executable, "-m", "dagster_webserver", "-h", host, "-p", str(port), *_WORKSPACE]
+    daemon = [sys.executable, "-m", "dagster._daemon", "run", *_WORKSPACE]
     return [
         Service("web server", web, environment, logs / "webserver.log"),
         Service("daemon", daemon, environment, logs / "daemon.log"),

@@ -74,6 +74,18 @@ def test_a_day_set_right_runs_alone(
     assert orders(workspace) == ["A"]
 
 
+def test_a_bad_file_that_was_taken_away_keeps_its_day_no_longer(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path, workspace: Workspace
+) -> None:
+    path = put(landing, "2010-12-01_bad.json", "not json")
+    only_due = run_config(ORDERS, only_due=True)
+    assert not run(definitions, instance, days(1, 1), only_due).success
+    (landing / path).unlink()
+    put(landing, "2010-12-01.json", [order("A")])
+    assert run(definitions, instance, days(1, 1), only_due).success
+    assert orders(workspace) == ["A"]
+
+
 def test_each_file_is_tried_once_a_run(
     definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path, workspace: Workspace
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from datetime import date
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import yaml
 from sync_pipelines.definitions import build_definitions
 from sync_pipelines.orchestration.names import asset_key
 from sync_pipelines.orchestration.partitions import daily_partitions
+from sync_pipelines.orchestration.services import build_services
 from sync_pipelines.partners.replenit import ORDERS
 from sync_pipelines.settings import Settings
 
@@ -66,9 +68,17 @@ def test_sensors_and_schedules_are_on(definitions: dg.Definitions) -> None:
     assert all(s.default_status == dg.DefaultScheduleStatus.RUNNING for s in repository.schedule_defs)
 
 
-def test_the_file_in_the_root_is_the_one_in_the_package() -> None:
-    assert (ROOT / "dagster.yaml").samefile(ROOT / "sync_pipelines" / "orchestration" / "dagster.yaml")
-    assert yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"][0]["python_module"]["module_name"]
+def test_the_files_in_the_root_are_those_in_the_package() -> None:
+    for name in ("dagster.yaml", "workspace.yaml"):
+        assert (ROOT / name).samefile(ROOT / "sync_pipelines" / "orchestration" / name)
+
+
+def test_up_and_dagster_dev_call_the_code_location_alike(tmp_path: Path) -> None:
+    in_project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["dagster"]["code_location_name"]
+    for service in build_services("127.0.0.1", 3000, tmp_path, tmp_path):
+        workspace = service.command[service.command.index("--workspace") + 1]
+        (module,) = yaml.safe_load(Path(workspace).read_text())["load_from"]
+        assert module["python_module"]["location_name"] == in_project
 
 
 def test_importing_them_opens_nothing_and_warns_of_nothing(tmp_path: Path) -> None:
