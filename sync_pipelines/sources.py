@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -64,7 +65,7 @@ class StreamSettings(BaseModel):
         path: glob below `<stream>/`; other files are no exports of this source.
         format: overrides the file's extension.
         encoding: of text formats; UTF-8 unless said.
-        columns: contract field -> column of a flat file.
+        columns: contract field -> column of a flat file; `addresses[0].zipCode` is a field of a list's element.
         constants: contract field -> value of records that have none.
         empty_is: what an empty cell says (X1).
         date_format: a `strptime` pattern for times that are not ISO 8601 (X10).
@@ -222,10 +223,9 @@ class _Reader:
         given = self._mapping(where, value or {})
         own = stream.options.model_fields
         self._only_keys(where, given, (*_SETTING_KEYS, *own))
-        for key in ("columns", "constants"):
-            self._only_keys(
-                (*where, key), self._mapping((*where, key), given.get(key) or {}), _fields(stream), folding=True
-            )
+        known = {"columns": _fields(stream) + _placed_fields(stream), "constants": _fields(stream)}
+        for key, names in known.items():
+            self._only_keys((*where, key), self._mapping((*where, key), given.get(key) or {}), names, folding=True)
         options = self._validated(where, stream.options, {k: v for k, v in given.items() if k in own})
         general = {k: v for k, v in given.items() if k not in own and (v is not None or k == "empty_is")}
         return self._validated(where, StreamSettings, general | {"options": options})
@@ -249,7 +249,7 @@ class _Reader:
         names = tuple(known)
         accepted = {folded(name) for name in names} if folding else set(names)
         for key in given:
-            if (folded(str(key)) if folding else key) not in accepted:
+            if (folded(_first_place(str(key))) if folding else key) not in accepted:
                 raise self._unknown((*where, str(key)), str(key), names)
 
     def _one_of(self, where: Where, value: Any, known: Iterable[str], what: str) -> str:
@@ -266,11 +266,26 @@ class _Reader:
 
 def _fields(stream: Stream) -> tuple[str, ...]:
     """Everything a column of a flat file can be: the record's fields and those of the lines it folds."""
-    names = [f.alias for f in stream.shape.scalars]
+    names = [f.alias for f in stream.shape.fields if f.children is None]
     if stream.flat is not None:
         lines = next(f for f in stream.shape.nested if f.column == stream.flat.children)
-        names += [f.alias for f in lines.children.scalars] if lines.children else []
+        names += [f.alias for f in lines.children.fields if f.children is None] if lines.children else []
     return tuple(dict.fromkeys(names))
+
+
+def _placed_fields(stream: Stream) -> tuple[str, ...]:
+    """Fields of a list's elements that a column can be: `addresses[0].zipCode`, of any element."""
+    lists = [f for f in stream.shape.nested if stream.flat is None or f.column != stream.flat.children]
+    return tuple(
+        f"{outer.alias}[0].{inner.alias}"
+        for outer in lists
+        for inner in (outer.children.fields if outer.children else ())
+        if inner.children is None
+    )
+
+
+def _first_place(key: str) -> str:
+    return re.sub(r"\[\d{1,3}\]", "[0]", key)
 
 
 def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, ...]:

@@ -256,9 +256,9 @@ class _Look:
 
     def _let_go(self, gone: Iterable[LedgerFile]) -> None:
         """What was never loaded and is no longer in the landing waits for nothing, unless it is archived already."""
-        gone = list(gone)
-        self._to_try += [e.id for e in gone if e.status == "pending" and e.sha256 is not None]
-        missed = [e.id for e in gone if e.status != "loaded" and self._wanted.holds(e.tenant, e.effective_at)]
+        waiting = [e for e in gone if e.status != "loaded" and self._wanted.holds(e.tenant, e.effective_at)]
+        self._to_try += [e.id for e in waiting if e.status == "pending" and e.sha256 is not None]
+        missed = [e.id for e in waiting]
         if missed:
             ledger.mark_vanished(self._connection, missed, "file_vanished: it is no longer in the landing")
 
@@ -317,11 +317,6 @@ def load_export(workspace: Workspace, file_id: int, run_id: str | None = None, *
             counts = load(connection, stream, file_id, workspace.settings.archive, run_id, preview=preview).counts
     entry = _entry(workspace, file_id)
     return replace(entry, **cast("dict[str, Any]", counts)) if preview and counts else entry
-
-
-def summary_of(workspace: Workspace, entry: LedgerFile) -> KeptRecords | None:
-    """The kept records of an entry, None where it has none."""
-    return KeptRecords(workspace.settings.archive, entry.kept) if entry.kept else None
 
 
 def _normalize(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> None:

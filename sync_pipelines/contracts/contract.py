@@ -21,7 +21,10 @@ class Contract(BaseModel):
     """Base of every record and every nested object of one.
 
     Attributes:
-        derived: columns computed from others, set together with them: column -> function of the values.
+        derived: columns computed from others, set together with them: column -> (field, function of its value).
+        also: alias -> other names the partner uses for the same field.
+        not_columns: fields that say how to take the record and are no columns themselves.
+        pairs: fields that mean something only together; one alone counts as absent (X9).
     """
 
     model_config = ConfigDict(
@@ -29,6 +32,9 @@ class Contract(BaseModel):
     )
 
     derived: ClassVar[Mapping[str, tuple[str, Any]]] = {}
+    also: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    not_columns: ClassVar[frozenset[str]] = frozenset()
+    pairs: ClassVar[tuple[tuple[str, str], ...]] = ()
 
 
 def folded(name: str) -> str:
@@ -71,7 +77,7 @@ class Shape:
     @property
     def scalars(self) -> tuple[FieldShape, ...]:
         """The fields that are columns of the record's own row."""
-        return tuple(f for f in self.fields if f.children is None)
+        return tuple(f for f in self.fields if f.children is None and f.column not in self.contract.not_columns)
 
     def column_of(self, alias: str) -> str | None:
         """The column of a field by any spelling of its name."""
@@ -87,7 +93,7 @@ def shape_of(contract: type[Contract]) -> Shape:
         contract=contract,
         fields=fields,
         aliases=frozenset(f.alias for f in fields),
-        by_folded={folded(f.alias): f for f in fields},
+        by_folded={folded(name): f for f in fields for name in (f.alias, *contract.also.get(f.alias, ()))},
     )
 
 

@@ -318,3 +318,122 @@ Instant = Annotated[datetime, Exact(read_instant, {"type": "string", "format": "
 """A moment, UTC."""
 Currency = Annotated[str, Exact(read_currency, {"type": "string", "pattern": "^[A-Z]{3}$"})]
 """An ISO 4217 code."""
+
+
+# -- coordinates, choices, lists, objects --------------------------------------------------------------------------
+
+_COORDINATE_PLACES: Final = Decimal("0.000001")
+
+
+def read_coordinate(value: Any, reading: Reading, limit: int) -> Decimal | None:
+    """Degrees as NUMERIC(9,6) within +-`limit`; further decimals are rounded half up, counted (X9)."""
+    if value is None:
+        return None
+    number = read_number(value, reading)
+    if abs(number) > limit:
+        raise refuse("out_of_range", f"{_shown(value)} is not between -{limit} and {limit}")
+    if number.as_tuple().exponent < -6:  # type: ignore[operator]
+        number = _rounded(number, _COORDINATE_PLACES, reading)
+    return number
+
+
+def coordinate(limit: int, read: Callable[[Any, Reading, int], Decimal | None] = read_coordinate) -> Exact:
+    """The reading of a latitude (90) or longitude (180); null is a value of it."""
+
+    def read_one(value: Any, reading: Reading) -> Decimal | None:
+        return read(value, reading, limit)
+
+    return Exact(read_one, _NUMBER)
+
+
+def choice(*options: str) -> Exact:
+    """One of a few words, matched without case, counted (R9)."""
+
+    def read(value: Any, reading: Reading) -> str:
+        text = read_text(value, reading)
+        if text is None:
+            raise refuse("required", "null is not allowed here")
+        plain = text.strip(WHITE_SPACE)
+        word = next((option for option in options if option.casefold() == plain.casefold()), None)
+        if word is None:
+            raise refuse("not_a_choice", f"{_shown(text)!r} is none of {', '.join(options)}")
+        if word != text:
+            reading.forgive("folded_case" if plain != word else "trimmed_text")
+        return word
+
+    return Exact(read, {"enum": list(options)})
+
+
+def read_texts(value: Any, reading: Reading) -> list[str]:
+    """A list of texts; null is the empty list (X1)."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise refuse("not_a_list")
+    texts = [read_text(element, reading) for element in value]
+    for text in texts:
+        if text is None:
+            raise refuse("not_text", "null stands where text is asked")
+        if "\x00" in text:
+            raise refuse("nul_character")
+    return texts
+
+
+def read_object(value: Any, reading: Reading) -> dict[str, Any] | None:
+    """A JSON object; null clears."""
+    if value is not None and not isinstance(value, dict):
+        raise refuse("not_an_object", f"{_shown(value)!r} is not an object")
+    return value
+
+
+def read_country(value: Any, reading: Reading) -> str:
+    """Two letters; lower case is raised, counted (T7)."""
+    text = read_text(value, reading)
+    if text is None:
+        raise refuse("required", "null is not a country")
+    code = text.strip(WHITE_SPACE).upper()
+    if not re.fullmatch("[A-Z]{2}", code):
+        raise refuse("country_invalid", f"{_shown(text)!r} is no country code of two letters")
+    if code != text:
+        reading.forgive("upper_cased_code" if text.strip(WHITE_SPACE) != code else "trimmed_text")
+    return str(code)
+
+
+def read_percentage(value: Any, reading: Reading) -> Decimal | None:
+    """0 to 100, both included (T4)."""
+    if value is None:
+        return None
+    number = read_number(value, reading)
+    if not 0 <= number <= 100:
+        raise refuse("out_of_range", f"{_shown(value)} is not between 0 and 100")
+    return read_money(number, reading)
+
+
+def read_filled(value: Any, reading: Reading) -> str:
+    """Text that is not empty (R2, R9)."""
+    text = read_text(value, reading)
+    if text is None or not text.strip(WHITE_SPACE):
+        raise refuse("required", "the text is empty")
+    if "\x00" in text:
+        raise refuse("nul_character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise refuse("invalid_text") from None
+    return cast(str, text)
+
+
+Texts = Annotated[list[str], Exact(read_texts, {"type": "array", "items": {"type": "string"}})]
+"""A list of texts, text[]."""
+JsonObject = Annotated[dict[str, Any] | None, Exact(read_object, {"type": "object"})]
+"""An object, JSONB."""
+Country = Annotated[str, Exact(read_country, {"type": "string", "pattern": "^[A-Z]{2}$"})]
+"""A country code of two letters."""
+Percentage = Annotated[Decimal | None, Exact(read_percentage, _NUMBER)]
+"""0 to 100."""
+Filled = Annotated[str, Exact(read_filled, {"type": "string", "minLength": 1})]
+"""Text that is not empty."""
+Latitude = Annotated[Decimal | None, coordinate(90)]
+"""Degrees, -90 to 90."""
+Longitude = Annotated[Decimal | None, coordinate(180)]
+"""Degrees, -180 to 180."""

@@ -6,9 +6,10 @@ Belongs here: the context that field types consult and report to. Does not belon
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic_core import PydanticCustomError
 
@@ -42,6 +43,34 @@ class Reading:
         self.leniencies[code] += 1
 
 
+class RecordRefused(Exception):
+    """A partner's function refuses a record, at a field.
+
+    Attributes:
+        code: a reject code.
+        path: the field, in the page's spelling.
+        message: one sentence.
+    """
+
+    def __init__(self, code: str, path: str | None, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.path = path
+        self.message = message
+
+
 def refuse(code: str, detail: str = "") -> PydanticCustomError:
     """The error a field type raises: a reject code with its sentence, or with a more exact `detail`."""
     return PydanticCustomError(code, "{sentence}", {"sentence": detail or REJECT_CODES[code]})
+
+
+def read_at(path: str, read: Callable[[Any, Reading], Any], value: Any, reading: Reading) -> Any:
+    """A value read by a field type's function outside its own field.
+
+    Raises:
+        RecordRefused: the value is refused, at `path`.
+    """
+    try:
+        return read(value, reading)
+    except PydanticCustomError as error:
+        raise RecordRefused(error.type, path, f"{path}: {error.message()}") from None

@@ -13,12 +13,13 @@ from typing import Any, Final, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from sync_pipelines.contracts.contract import Contract, Shape, shape_of
+from sync_pipelines.contracts.reading import Reading
 
-Operation = Literal["upsert", "update", "touch", "delete"]
+Operation = Literal["upsert", "create", "update", "touch", "delete"]
 """What a record asks for.
 
-`upsert` makes or writes a row; `update` refuses a row that is not there; `touch` writes a row and makes an unknown
-one a placeholder; `delete` leaves a tombstone.
+`upsert` makes or writes a row; `create` does the same and counts a row that was there; `update` refuses a row that is
+not there; `touch` writes a row and makes an unknown one a placeholder; `delete` leaves a tombstone.
 """
 
 ListMode = Literal["replace", "merge", "add", "remove"]
@@ -33,6 +34,11 @@ class _EffectiveTime:
 
 
 EFFECTIVE_TIME: Final = _EffectiveTime()
+
+
+def tenant_as_named(folder: str) -> str | None:
+    """The tenant of a partner whose tenants are named as their folders are."""
+    return folder
 
 
 class Identity(NamedTuple):
@@ -78,6 +84,7 @@ class Children:
         table: the child table; its `line_no` counts from 1.
         parent: its column that holds the parent's id.
         parent_key: the element's own attribute that, if sent, must equal the parent's key; no column (O6).
+        skips_empty: an element without any field is left out, counted (R5).
         mode: what a list asks for unless the record says otherwise.
         match: the ways to find the stored row of an element, tried in order; none: by line number.
         primary: columns within whose values at most one row has `is_primary`, () for all rows; None: no such rule.
@@ -92,6 +99,7 @@ class Children:
     match: tuple[Match, ...] = ()
     primary: tuple[str, ...] | None = None
     nested: tuple[Children, ...] = ()
+    skips_empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,17 +129,30 @@ class Route:
 
     Attributes:
         method: HTTP method.
-        path: the path on the partner's page, `{tenant}` and `{key}` standing for what is in it.
+        path: the path on the partner's page, `{tenant}` and `{key}` standing for what is in it; any other name in
+            braces is a field of each record.
         operation: what a call asks for.
         body: whether the records are in the body; otherwise the key in the path is the record.
         missing_key: what to say when the path has no key.
+        lists: names of lists in the body -> what each asks for, in the order in which they are carried out.
+        is_exclusive: a key that stands in two of the lists is refused in each (N8).
+        sets: fields the call itself sets.
+        mode: how lists of children are to be taken.
+        needs: fields the call must send, in the page's spelling.
+        may_be_empty: an empty body asks for nothing, rather than for a record without fields (N8).
     """
 
     method: str
     path: str
-    operation: Operation
+    operation: Operation = "upsert"
     body: bool = True
     missing_key: str = ""
+    lists: Mapping[str, Operation] = field(default_factory=dict)
+    is_exclusive: bool = False
+    sets: Mapping[str, Any] = field(default_factory=dict)
+    mode: ListMode | None = None
+    needs: tuple[str, ...] = ()
+    may_be_empty: bool = False
 
 
 class Options(BaseModel):
@@ -184,8 +205,8 @@ class Stream:
         normalize_tenant: a tenant's folder -> the tenant as stored, or None where it is not one (O1).
         children, references, defaults: see their types.
         links: reference column -> pure function (values, options, tenant) -> LinkResult.
-        has_record_ids: the partner has ids of its own beside the key (P2).
         scope: the foreign key column within which keys are unique (P5); None is the tenant.
+        scope_name: what the scope is called in messages.
         replaces: a record is the whole row: what it does not send is cleared (P3).
         merges: JSON columns whose objects are merged at their top level (R4, N6).
         required_new: columns and child tables a new row must be sent with (N4, T3).
@@ -200,7 +221,11 @@ class Stream:
         envelopes: body fields that hold the records; empty where the body is a bare array (X12).
         flat: how flat files fold, or None where a line is a record.
         options: the partner's own settings.
-        prepare: a pure function (raw record, options) -> raw record, run before the contract.
+        prepare: a pure function (raw record, options, reading) -> raw record, run before the contract.
+        listing: a pure function (values) -> child table -> how its list is to be taken, where the payload tells.
+        delete_flag: the field that, if true, makes a record a delete (T9).
+        record_id: the contract's attribute that is the partner's own id (P2).
+        response: a pure function (counts) -> the outcome in the API's own shape, where the page has one (R10).
     """
 
     partner: str
@@ -212,8 +237,8 @@ class Stream:
     children: tuple[Children, ...] = ()
     references: tuple[Reference, ...] = ()
     links: Mapping[str, Link] = field(default_factory=dict)
-    has_record_ids: bool = False
     scope: str | None = None
+    scope_name: str = ""
     replaces: bool = False
     merges: tuple[str, ...] = ()
     required_new: tuple[str, ...] = ()
@@ -228,7 +253,11 @@ class Stream:
     envelopes: frozenset[str] = frozenset()
     flat: FlatLines | None = None
     options: type[Options] = Options
-    prepare: Callable[[dict[str, Any], Any], dict[str, Any]] | None = None
+    prepare: Callable[[dict[str, Any], Any, Reading], dict[str, Any]] | None = None
+    listing: Callable[[Mapping[str, Any]], Mapping[str, tuple[ListMode, str | None]]] | None = None
+    delete_flag: str | None = None
+    record_id: str | None = None
+    response: Callable[[Mapping[str, int]], dict[str, int]] | None = None
     description: str = ""
 
     @property
@@ -245,6 +274,11 @@ class Stream:
     def key_alias(self) -> str:
         """The match key in the page's spelling."""
         return self.contract.model_fields[self.key].alias or self.key
+
+    @property
+    def has_record_ids(self) -> bool:
+        """Whether the partner has ids of its own beside the key (P2)."""
+        return self.record_id is not None
 
     @property
     def is_set_based(self) -> bool:
@@ -265,4 +299,5 @@ class Stream:
     def columns(self) -> tuple[str, ...]:
         """The columns of the main table a record may speak of, in contract order, the key left out."""
         derived = tuple(self.contract.derived)
-        return tuple(f.column for f in self.shape.scalars if f.column != self.key) + derived
+        keys = (self.key, self.record_id)
+        return tuple(f.column for f in self.shape.scalars if f.column not in keys) + derived

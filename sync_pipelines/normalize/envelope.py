@@ -21,7 +21,7 @@ from sync_pipelines.contracts.contract import folded
 from sync_pipelines.contracts.fields import read_instant
 from sync_pipelines.contracts.raw import NamedRecord, RawRecord
 from sync_pipelines.contracts.reading import Reading
-from sync_pipelines.contracts.streams import Operation, Route, Stream
+from sync_pipelines.contracts.streams import ListMode, Operation, Route, Stream
 from sync_pipelines.errors import ExportError
 from sync_pipelines.normalize.change import Reject
 from sync_pipelines.normalize.names import Names
@@ -38,13 +38,15 @@ class Call(NamedTuple):
         place: where it stands and when it holds.
         operation: what is asked for.
         record: the raw record, None where the key is all there is.
-        key: the key named in a path, if it is.
+        key: the key named in a path, where it is all there is.
+        mode: how lists of children are to be taken, where the call tells.
     """
 
     place: Place
     operation: Operation
     record: Any
     key: str | None = None
+    mode: ListMode | None = None
 
 
 class DateWindow(NamedTuple):
@@ -61,6 +63,14 @@ class DateWindow(NamedTuple):
     def at(cls, first: date, now: datetime) -> DateWindow:
         """The window as of `now` (UTC)."""
         return cls(first, now.date() + timedelta(days=1))
+
+
+class _Element(NamedTuple):
+    """One record of a body: the list it stands in, if any, and what is asked for."""
+
+    list_name: str
+    operation: Operation
+    value: Any
 
 
 class _Pattern(NamedTuple):
@@ -99,9 +109,15 @@ class Envelope:
         self._log_reading = replace(reading, date_format=None)
         self._names = names
         self._window = window
+        self._listed_so_far = 0
         key_field = stream.contract.model_fields[stream.key]
-        annotation: Any = Annotated[key_field.annotation, *key_field.metadata]
+        annotation: Any = key_field.annotation
+        if key_field.metadata:
+            annotation = Annotated[key_field.annotation, *key_field.metadata]
         self._key_type: TypeAdapter[str] = TypeAdapter(annotation)
+        own = stream.contract.model_fields
+        ids = [own[name].alias or name for name in (stream.key, stream.record_id) if name]
+        self._key_aliases = frozenset(ids)
         self._patterns = [_Pattern(route, _compiled(route.path)) for route in stream.routes]
 
     def calls(self, raw: RawRecord) -> Iterator[Call | Reject]:
@@ -115,14 +131,36 @@ class Envelope:
         elif isinstance(raw.value, dict) and raw.value.keys() >= _LOG_FIELDS and not self._is_record(raw.value):
             yield from self._log_line(raw.position, raw.value)
         elif raw.within == "rest":
-            return
+            # A record with an unknown field of the list's name is still a record (R1).
+            if isinstance(raw.value, dict) and self._stream.key_alias in self._names.supplied_by(raw.value):
+                yield self._plain(RawRecord(str(self._listed_so_far + 1), raw.value))
+        elif raw.within == "" and not self._is_record(raw.value):
+            yield from self._document(raw)
         else:
-            if raw.within == "" and not self._is_record(raw.value):
-                raise _wrong_envelope(self._stream, raw.value)
+            self._listed_so_far += 1
             yield self._plain(raw)
 
+    def _document(self, raw: RawRecord) -> Iterator[Call | Reject]:
+        """A documented body, or a read response, as a whole document (X12).
+
+        A list that a route names and the reader streams comes here only where it is no list (R1, T1).
+        """
+        names = {folded(name): name for name in raw.value} if isinstance(raw.value, dict) else {}
+        for route in self._stream.routes:
+            lists = {folded(name) for name in route.lists} - self._stream.envelopes
+            if lists & names.keys() and "{" not in route.path.replace("{tenant}", ""):
+                yield from self._listed("", raw.value, self._effective_at, route, {})
+                return
+        listed = {folded(name) for route in self._stream.routes for name in route.lists}
+        for envelope in (self._stream.envelopes - listed) & names.keys():
+            inner = raw.value[names[envelope]]
+            if self._is_record(inner):
+                yield self._plain(RawRecord("1", inner))
+                return
+        raise _wrong_envelope(self._stream, raw.value)
+
     def _is_record(self, value: Any) -> bool:
-        return isinstance(value, dict) and self._stream.key_alias in self._names.supplied_by(value)
+        return isinstance(value, dict) and bool(self._key_aliases & self._names.supplied_by(value))
 
     def _plain(self, raw: RawRecord) -> Call | Reject:
         name, own = self._own_time(raw.value)
@@ -180,14 +218,65 @@ class Envelope:
         if not route.body:
             yield self._keyed_call(line, entry, moment, route, named.get("key", ""))
             return
-        body = entry.get("body")
-        elements = body if isinstance(body, list) else [body]
-        for number, element in enumerate(elements, start=1):
-            yield Call(Place(f"{line}/{number}", moment), route.operation, element)
+        yield from self._listed(f"{line}/", entry.get("body"), moment, route, named)
 
-    def _keyed_call(
-        self, line: str, entry: dict[str, Any], moment: datetime, route: Route, named: str
+    def _listed(
+        self, before: str, body: Any, moment: datetime, route: Route, named: dict[str, str]
+    ) -> Iterator[Call | Reject]:
+        """The records in a body: in its named lists, its elements, or itself."""
+        elements = list(_elements(body, route))
+        twice = self._keys_in_two_lists(elements) if route.is_exclusive else frozenset()
+        for number, (_, operation, element) in enumerate(elements, start=1):
+            place = Place(f"{before}{number}", moment)
+            if self._key_of(element) in twice:
+                code = "store_in_two_lists"
+                yield Reject(
+                    place.position, self._key_of(element), code, None, REJECT_CODES[code], displayable(element)
+                )
+            else:
+                if operation == "delete" and not isinstance(element, dict):
+                    element = {self._stream.key_alias: element}
+                yield self._record_call(place, element, operation, route, named)
+
+    def _record_call(
+        self, place: Place, element: Any, operation: Operation, route: Route, named: dict[str, str]
     ) -> Call | Reject:
+        if element is None and route.sets:
+            element = {}
+        if not isinstance(element, dict):
+            return Call(place, operation, element)
+        in_path = {
+            self._stream.key_alias if name == "key" else name: v for name, v in named.items() if name != "tenant"
+        }
+        for alias, value in in_path.items():
+            own = next((v for n, v in element.items() if alias in self._names.aliases_of(n)), None)
+            if own is not None and str(own).strip() != value.strip():
+                message = f"the body says {str(own)[:80]!r}, the path {value[:80]!r}"
+                return Reject(place.position, value[:200], "key_mismatch", alias, message, displayable(element))
+        for need in route.needs:
+            if not self._has(element, need):
+                message = f"{need}: {REJECT_CODES['required']}"
+                key = in_path.get(self._stream.key_alias)
+                return Reject(place.position, key, "required", need, message, displayable(element))
+        known = {n: v for n, v in element.items() if not set(self._names.aliases_of(n)) & in_path.keys()}
+        return Call(place, operation, {**known, **in_path, **route.sets}, mode=route.mode)
+
+    def _has(self, element: dict[str, Any], field: str) -> bool:
+        wanted = set(self._names.aliases_of(field))
+        return any(v is not None and wanted & set(self._names.aliases_of(n)) for n, v in element.items())
+
+    def _key_of(self, element: Any) -> str | None:
+        if isinstance(element, dict):
+            element = next((v for n, v in element.items() if self._stream.key_alias in self._names.aliases_of(n)), None)
+        return str(element).strip() if isinstance(element, (str, int)) else None
+
+    def _keys_in_two_lists(self, elements: list[_Element]) -> frozenset[str | None]:
+        lists: dict[str | None, set[str]] = {}
+        for name, _, element in elements:
+            lists.setdefault(self._key_of(element), set()).add(name)
+        return frozenset(key for key, found in lists.items() if key is not None and len(found) > 1)
+
+    def _keyed_call(self, line: str, entry: Any, moment: datetime, route: Route, named: Any) -> Call | Reject:
         place = Place(f"{line}/1", moment)
         try:
             key = self._key_type.validate_python(named, strict=False, context=Reading())
@@ -215,6 +304,24 @@ def _moment(value: Any, reading: Reading) -> datetime | str:
         return read_instant(value, reading)
     except PydanticCustomError as error:
         return error.message()
+
+
+def _elements(body: Any, route: Route) -> Iterator[_Element]:
+    """The elements of a body, lists in the route's order (N8)."""
+    if isinstance(body, list):
+        yield from (_Element("", route.operation, element) for element in body)
+        return
+    names = {folded(name): name for name in body} if isinstance(body, dict) else {}
+    found = [(names[folded(name)], operation) for name, operation in route.lists.items() if folded(name) in names]
+    if not found and not (route.may_be_empty and not body):
+        yield _Element("", route.operation, body)
+    for name, operation in found:
+        elements = body[name]
+        yield from (
+            _Element(name, operation, e)
+            for e in (elements if isinstance(elements, list) else [elements])
+            if elements is not None
+        )
 
 
 def _compiled(path: str) -> re.Pattern[str]:

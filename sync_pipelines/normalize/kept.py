@@ -14,7 +14,6 @@ contract may grow. Belongs here: the format, written and read. Does not belong h
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -25,186 +24,22 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sqlalchemy import ARRAY, BigInteger, Boolean, DateTime, Integer, Numeric, Table
-from sqlalchemy.dialects.postgresql import JSONB
 
-from sync_pipelines.contracts.contract import Shape
-from sync_pipelines.contracts.streams import Children, Identity, Stream
+from sync_pipelines.contracts.streams import Identity
 from sync_pipelines.errors import ArchiveIncomplete
 from sync_pipelines.normalize.change import Change, Reject
+from sync_pipelines.normalize.keys import KeyList, hashes_of
+from sync_pipelines.normalize.layout import ChildLayout, Layout, child_type
 from sync_pipelines.normalize.values import displayable, from_json, to_json
-from sync_pipelines.tables.schema import SCHEMA, metadata
 
 BLOCK: Final = 4096
 """Records a block: the unit of writing, reading and staging; memory is a multiple of it."""
-
-
-class KeyList(NamedTuple):
-    """Which keys an export knows.
-
-    Attributes:
-        hashes: of its keys, ascending; one as often as records have it.
-        rows: the record's row, for each hash.
-    """
-
-    hashes: npt.NDArray[np.uint64]
-    rows: npt.NDArray[np.uint32]
-
-    def rows_of(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        """The rows of records known by one of the given hashes, ascending."""
-        first = np.searchsorted(self.hashes, hashes, side="left")
-        last = np.searchsorted(self.hashes, hashes, side="right")
-        found = [self.rows[a:b] for a, b in zip(first.tolist(), last.tolist(), strict=True) if a < b]
-        return np.unique(np.concatenate(found)).astype(np.int64) if found else np.empty(0, np.int64)
-
-    def knows(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-        """Those of the given hashes that are here, in the given order."""
-        places = np.searchsorted(self.hashes, hashes)
-        here = places < len(self.hashes)
-        here[here] = self.hashes[places[here]] == hashes[here]
-        return hashes[here]
-
-    def repeated(self) -> npt.NDArray[np.uint64]:
-        """The hashes of keys that stand more than once, ascending."""
-        return np.unique(self.hashes[1:][self.hashes[1:] == self.hashes[:-1]])
-
-
-def key_hash(key: str) -> int:
-    """64 bits of a key's BLAKE2b; a collision costs a needless fold, never a wrong one."""
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
-
-
-def record_id_hash(record_id: str) -> int:
-    """The same of a partner's own id, which no key can collide with by its text."""
-    return key_hash(f"\x00{record_id}")
-
-
-def hashes_of(change: Change) -> list[int]:
-    """What a record is known by in key lists: its key, its own id, or both (P2)."""
-    return hashes_of_row(change.key, change.record_id)
-
-
-def hashes_of_row(key: str | None, record_id: str | None) -> list[int]:
-    """The same of a row."""
-    own = [] if record_id is None else [record_id_hash(record_id)]
-    return own if key is None else [key_hash(key), *own]
-
-
-@dataclass(frozen=True)
-class ChildLayout:
-    """How the rows of one child table stand in a record.
-
-    Attributes:
-        table: the child table.
-        columns: its columns a record may speak of.
-        is_patched: rows are patched in, so each says which columns it speaks of (a bit each, in this order; then
-            the nested lists).
-        nested: children of these rows.
-    """
-
-    table: str
-    columns: tuple[str, ...]
-    is_patched: bool
-    nested: tuple[ChildLayout, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Everything a row may speak of, `extra` aside."""
-        return self.columns + tuple(child.table for child in self.nested)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Which columns a stream's kept records have, in order.
-
-    Attributes:
-        columns: of the main table, those a record may speak of.
-        links: foreign key columns; each is kept as partner, tenant and external id.
-        children: the child tables.
-        bits: name -> its bit in `present`; columns, links and child tables share the numbering.
-        json: columns that hold JSON, kept as text.
-        arrow: the schema of `records.parquet`.
-    """
-
-    columns: tuple[str, ...]
-    links: tuple[str, ...]
-    children: tuple[ChildLayout, ...]
-    bits: dict[str, int]
-    json: frozenset[str]
-    arrow: pa.Schema
-
-    @property
-    def everything(self) -> int:
-        """The mask of a record that speaks of all there is."""
-        return (1 << len(self.bits)) - 1
-
-
-def layout_of(stream: Stream) -> Layout:
-    """The layout of a stream's kept records, from its contract and tables."""
-    main = metadata.tables[f"{SCHEMA}.{stream.table}"]
-    links = tuple(reference.column for reference in stream.references)
-    children = tuple(_child_layout(declared, stream.shape) for declared in stream.children)
-    names = [*stream.columns, *links, *(child.table for child in children)]
-    fields = [
-        pa.field("position", pa.string()),
-        pa.field("effective_at", pa.timestamp("us", "UTC")),
-        pa.field("operation", pa.string()),
-        pa.field("external_id", pa.string()),
-        pa.field("record_id", pa.string()),
-        pa.field("key_hash", pa.uint64()),
-        pa.field("present", pa.int64()),
-        *[pa.field(column, _arrow_type(main, column)) for column in stream.columns],
-        *[pa.field(f"{link}_{part}", pa.string()) for link in links for part in Identity._fields],
-        pa.field("extra", pa.string()),
-        pa.field("modes", pa.string()),
-        *[pa.field(child.table, pa.list_(_child_type(child))) for child in children],
-    ]
-    bits = {name: index for index, name in enumerate(names)}
-    schema = pa.schema(fields, metadata={"bits": json.dumps(bits)})
-    json_columns = frozenset(c for c in stream.columns if isinstance(main.c[c].type, JSONB))
-    return Layout(stream.columns, links, children, bits, json_columns, schema)
-
-
-def _child_layout(declared: Children, parent: Shape) -> ChildLayout:
-    shape = next(f.children for f in parent.nested if f.column == declared.column)
-    assert shape is not None
-    own = tuple(f.column for f in shape.scalars if f.column != declared.parent_key)
-    nested = tuple(_child_layout(inner, shape) for inner in declared.nested)
-    return ChildLayout(declared.table, own + tuple(shape.contract.derived), bool(declared.match), nested)
-
-
-def _child_type(child: ChildLayout) -> pa.DataType:
-    table = metadata.tables[f"{SCHEMA}.{child.table}"]
-    fields = [pa.field(column, _arrow_type(table, column)) for column in child.columns]
-    fields += [pa.field(inner.table, pa.list_(_child_type(inner))) for inner in child.nested]
-    fields += [pa.field("present", pa.int64())] if child.is_patched else []
-    return pa.struct([*fields, pa.field("extra", pa.string())])
-
-
-def _arrow_type(table: Table, column: str) -> pa.DataType:
-    match table.c[column].type:
-        case Numeric() as numeric:
-            return pa.decimal128(numeric.precision, numeric.scale)
-        case BigInteger():
-            return pa.int64()
-        case Integer():
-            return pa.int32()
-        case Boolean():
-            return pa.bool_()
-        case DateTime():
-            return pa.timestamp("us", "UTC")
-        case ARRAY():
-            return pa.list_(pa.string())
-        case JSONB():
-            return pa.string()
-        case _:
-            return pa.string()
 
 
 @dataclass
@@ -388,7 +223,7 @@ def _list_array(child: ChildLayout, lists: Sequence[list[dict[str, Any]] | None]
         offsets.append(None if elements is None else len(rows))
         rows.extend(elements or ())
     offsets.append(len(rows))
-    struct = _child_type(child)
+    struct = child_type(child)
     arrays = [pa.array([row.get(name) for row in rows], type=struct.field(name).type) for name in child.columns]
     arrays += [_list_array(inner, [row.get(inner.table) for row in rows]) for inner in child.nested]
     if child.is_patched:

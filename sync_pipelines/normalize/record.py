@@ -6,6 +6,7 @@ records stand in an export (`envelope`), how lines fold (`flat`).
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,16 +16,18 @@ from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
+from sqlalchemy.dialects.postgresql import JSONB
 
 from sync_pipelines.contracts.codes import ALL_CODES, LENIENCY_CODES, REJECT_CODES
 from sync_pipelines.contracts.contract import Contract
 from sync_pipelines.contracts.fields import read_key
 from sync_pipelines.contracts.raw import NamedRecord
-from sync_pipelines.contracts.reading import Reading
-from sync_pipelines.contracts.streams import Identity, Stream
+from sync_pipelines.contracts.reading import Reading, RecordRefused
+from sync_pipelines.contracts.streams import Children, Identity, ListMode, Operation, Stream
 from sync_pipelines.normalize.change import Change, Findings, Listed, Refused, Reject, path_of
 from sync_pipelines.normalize.names import Matched, Names
 from sync_pipelines.normalize.values import displayable, keepable, to_json
+from sync_pipelines.tables.schema import SCHEMA, metadata
 
 _PYDANTIC_CODES: Final = {
     "missing": "required",
@@ -83,10 +86,17 @@ class RecordReader:
         self._constants = constants
         self._findings = findings
         self._validate = stream.contract.__pydantic_validator__.validate_python
-        self._fields = {f.alias: f.column for f in stream.shape.fields}
+        main = metadata.tables[f"{SCHEMA}.{stream.table}"]
+        self._never_null = [self._alias_of(name) for name in _in_contract(stream)]
+        self._json_columns = frozenset(c for c in stream.columns if isinstance(main.c[c].type, JSONB))
 
     def read(
-        self, raw: Any, place: Place, totals: Mapping[str, Callable[[list[Any]], Any]] | None = None
+        self,
+        raw: Any,
+        place: Place,
+        totals: Mapping[str, Callable[[list[Any]], Any]] | None = None,
+        operation: Operation = "upsert",
+        mode: ListMode | None = None,
     ) -> Change | Reject:
         """The change a raw record asks for, or why it is refused.
 
@@ -94,27 +104,65 @@ class RecordReader:
             raw: what stands in the export.
             place: where and when.
             totals: columns to compute from the first list of children where the record lacks them (O12).
+            operation: what is asked for.
+            mode: how lists of children are to be taken, where the call tells.
         """
         if not isinstance(raw, dict):
             return self._reject(raw, place, Refused("not_an_object", None, REJECT_CODES["not_an_object"]))
         try:
             matched = self._matched(raw)
+            if self._stream.delete_flag is not None and matched.fields.get(self._stream.delete_flag) is not None:
+                reading = replace(self._reading, leniencies=Counter())
+                if self._field(self._stream.delete_flag, matched, reading):
+                    return self._deleted(matched, place, reading)
+            reading = replace(self._reading, leniencies=Counter())
+            matched = self._prepared(matched, reading)
+            self._check_nulls(matched.fields)
             record, leniencies = self._validated(matched.fields)
-            return self._change(record, matched, place, leniencies, totals or {})
+            leniencies.update(reading.leniencies)
+            change = self._change(record, matched, place, leniencies, totals or {}, operation)
+            return change if mode is None else _with_mode(change, mode)
+        except PydanticCustomError as error:
+            return self._reject(raw, place, Refused(error.type, None, error.message()))
+        except RecordRefused as refused:
+            return self._reject(raw, place, Refused(refused.code, refused.path, refused.message))
         except ValidationError as error:
             return self._reject(raw, place, self._refusal(error))
         except Refused as refused:
             return self._reject(raw, place, refused)
 
+    def _deleted(self, matched: Matched, place: Place, reading: Reading) -> Change:
+        """A delete, for which the key is enough (T9)."""
+        key = self._field(self._stream.key, matched, reading)
+        self._count(reading.leniencies, matched)
+        return Change(place.position, place.effective_at, "delete", key, {}, {}, {}, {})
+
+    def _field(self, column: str, matched: Matched, reading: Reading) -> Any:
+        """One field by itself, as its type reads it."""
+        alias = self._alias_of(column)
+        try:
+            return _type_of(self._stream.contract, column).validate_python(matched.fields.get(alias), context=reading)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            code = code_of(first)
+            code = "key_missing" if code == "required" and column == self._stream.key else code
+            raise Refused(code, alias, f"{alias}: {self._sentence(first, code)}") from None
+
     def _matched(self, raw: dict[str, Any]) -> Matched:
         matched = self._names.match(raw)
-        if self._constants:
-            matched = replace(matched, fields={**matched.fields, **self._constants})
-        if self._stream.prepare is not None:
-            prepared = self._stream.prepare(matched.fields, self._options)
-            if prepared is not matched.fields:
-                matched = replace(matched, fields=prepared)
-        return matched
+        return replace(matched, fields={**matched.fields, **self._constants}) if self._constants else matched
+
+    def _prepared(self, matched: Matched, reading: Reading) -> Matched:
+        if self._stream.prepare is None:
+            return matched
+        prepared = self._stream.prepare(matched.fields, self._options, reading)
+        return matched if prepared is matched.fields else replace(matched, fields=prepared)
+
+    def _check_nulls(self, fields: Mapping[str, Any]) -> None:
+        """Null where a field is required on create is refused on update too (X1)."""
+        for alias in self._never_null:
+            if alias in fields and fields[alias] is None:
+                raise Refused("required", alias, f"{alias}: {REJECT_CODES['required']}, got null")
 
     def _validated(self, fields: dict[str, Any]) -> tuple[Contract, Counter[str]]:
         """The record by the exact pass, or by the lenient one where that fails (see `contracts.fields`)."""
@@ -134,20 +182,45 @@ class RecordReader:
         place: Place,
         leniencies: Counter[str],
         totals: Mapping[str, Callable[[list[Any]], Any]],
+        operation: Operation,
     ) -> Change:
-        values = _sent(record)
-        key = values.pop(self._stream.key)
+        values = self._paired(_sent(record), record, leniencies)
+        key = values.pop(self._stream.key, None)
+        record_id = values.pop(self._stream.record_id, None) if self._stream.record_id else None
+        if key is None and record_id is None:
+            raise Refused("key_missing", self._stream.key_alias, REJECT_CODES["key_missing"])
         for column, total in totals.items():
             children = values.get(self._stream.children[0].column)
             if column not in values and children is not None:
                 values[column] = self._checked_total(column, total(children))
         links = self._links(values, leniencies)
-        children_rows = self._children(values, key, matched)
+        if self._stream.scope is not None and self._stream.scope not in links and operation != "update":
+            path = self._stream.links[self._stream.scope](values, self._options, self._tenant).column
+            message = f"the record does not say which {self._stream.scope_name} it belongs to"
+            raise Refused("required", path and self._alias_of(path), message)
+        modes = self._stream.listing(values) if self._stream.listing else {}
+        children_rows = self._children(values, key, matched, leniencies)
+        children_rows = {t: Listed(sent.rows, *modes.get(t, (None, None))) for t, sent in children_rows.items()}
+        values = {name: v for name, v in values.items() if name not in type(record).not_columns}
+        for name in self._json_columns & values.keys():
+            values[name] = keepable(values[name], (self._alias_of(name),))
         extra = keepable(matched.extra, ())
         for _ in range(matched.conflicts):
             self._forgive("line_conflict", leniencies)
         self._count(leniencies, matched)
-        return Change(place.position, place.effective_at, "upsert", key, values, children_rows, links, extra)
+        return Change(
+            place.position, place.effective_at, operation, key, values, children_rows, links, extra, record_id
+        )
+
+    def _paired(self, row: dict[str, Any], contract: Contract, leniencies: Counter[str]) -> dict[str, Any]:
+        """The row without half pairs (X9)."""
+        for pair in type(contract).pairs:
+            sent = [name for name in pair if row.get(name) is not None]
+            if len(sent) == 1:
+                self._forgive("incomplete_coordinates", leniencies)
+                gone = {*pair, *(name for name, (source, _) in type(contract).derived.items() if source in pair)}
+                row = {name: value for name, value in row.items() if name not in gone}
+        return row
 
     def _links(self, values: Mapping[str, Any], leniencies: Counter[str]) -> dict[str, Identity | None]:
         links: dict[str, Identity | None] = {}
@@ -176,30 +249,60 @@ class RecordReader:
             code, alias = code_of(error.errors()[0]), self._alias_of(column)
             raise Refused(code, alias, f"{alias}, computed from the lines: {REJECT_CODES[code]}") from None
 
-    def _children(self, values: dict[str, Any], key: str, matched: Matched) -> dict[str, Listed]:
+    def _children(
+        self, values: dict[str, Any], key: str | None, matched: Matched, leniencies: Counter[str]
+    ) -> dict[str, Listed]:
         rows: dict[str, Listed] = {}
         for children in self._stream.children:
-            if children.column not in values:
-                continue
-            alias = self._alias_of(children.column)
-            elements = values.pop(children.column) or []
-            rows[children.table] = Listed(
-                [
-                    self._child(element, key, children.parent_key, (alias, index), matched)
-                    for index, element in enumerate(elements)
-                ]
-            )
+            if children.column in values:
+                at = (self._alias_of(children.column),)
+                elements = values.pop(children.column) or []
+                rows[children.table] = Listed(self._rows(children, elements, key, at, matched, leniencies))
+        return rows
+
+    def _rows(
+        self,
+        children: Children,
+        elements: list[Contract],
+        key: str | None,
+        at: tuple[str | int, ...],
+        matched: Matched,
+        leniencies: Counter[str],
+    ) -> list[dict[str, Any]]:
+        rows = []
+        for index, element in enumerate(elements):
+            row = self._child(element, key, children, (*at, index), matched, leniencies)
+            if row or not children.skips_empty:
+                rows.append(row)
+            else:
+                self._forgive("empty_object_ignored", leniencies)
+        if children.primary is not None:
+            primaries = Counter(tuple(r.get(c) for c in children.primary) for r in rows if r.get("is_primary"))
+            for _ in range(sum(count > 1 for count in primaries.values())):
+                self._forgive("several_primaries", leniencies)
         return rows
 
     def _child(
-        self, element: Contract, key: str, parent_key: str | None, at: tuple[str, int], matched: Matched
+        self,
+        element: Contract,
+        key: str | None,
+        children: Children,
+        at: tuple[str | int, ...],
+        matched: Matched,
+        leniencies: Counter[str],
     ) -> dict[str, Any]:
-        row = _sent(element)
-        if parent_key is not None:
-            named = row.pop(parent_key, None)
+        row = self._paired(_sent(element), element, leniencies)
+        if children.parent_key is not None:
+            named = row.get(children.parent_key)
             if named is not None and named != key:
-                alias = type(element).model_fields[parent_key].alias or parent_key
+                alias = type(element).model_fields[children.parent_key].alias or children.parent_key
                 raise Refused("key_mismatch", path_of((*at, alias)), f"{named!r} is not the record's own key {key!r}")
+        for nested in children.nested:
+            if nested.column in row:
+                alias = type(element).model_fields[nested.column].alias or nested.column
+                elements = row.pop(nested.column) or []
+                row[nested.table] = self._rows(nested, elements, key, (*at, alias), matched, leniencies)
+        row = {name: value for name, value in row.items() if name not in type(element).not_columns}
         extra = matched.nested_extra.get(at)
         if extra:
             row["extra"] = keepable(extra, at)
@@ -213,8 +316,9 @@ class RecordReader:
             self._findings.leniencies.update(leniencies)
         if matched.extra:
             self._findings.unknown_fields.update(matched.extra.keys())
-        for (alias, _), extra in matched.nested_extra.items():
-            self._findings.unknown_fields.update(f"{alias}[].{name}" for name in extra)
+        for at, extra in matched.nested_extra.items():
+            place = re.sub(r"\[\d+\]", "[]", path_of(at))
+            self._findings.unknown_fields.update(f"{place}.{name}" for name in extra)
 
     def _refusal(self, error: ValidationError) -> Refused:
         details = error.errors(include_url=False)
@@ -256,6 +360,12 @@ class RecordReader:
         return None if key is None else displayable(key)[:200]
 
 
+def _in_contract(stream: Stream) -> list[str]:
+    """The attributes a new row must be sent with."""
+    columns = {children.table: children.column for children in stream.children}
+    return [columns.get(name, name) for name in stream.required_new]
+
+
 @cache
 def _type_of(contract: type[Contract], column: str) -> TypeAdapter[Any]:
     declared = contract.model_fields[column]
@@ -292,3 +402,7 @@ def _is_too_long(meant: Identity) -> bool:
 def _shown(value: Any) -> str:
     text = to_json(displayable(value))
     return text if len(text) <= 120 else text[:120] + "…"
+
+
+def _with_mode(change: Change, mode: ListMode) -> Change:
+    return change._replace(children={table: sent._replace(mode=mode) for table, sent in change.children.items()})

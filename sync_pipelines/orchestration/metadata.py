@@ -38,8 +38,10 @@ def loaded(
     """Of a day's load: the nine counts, files, refusals by code, leniencies."""
     done = [entry for entry in entries if entry.status == "loaded"]
     lines = sum(entry.lines or 0 for entry in done)
+    counts = {name: sum(entry.counts[name] for entry in done) for name in COUNTS}
     return {
-        **{name: sum(entry.counts[name] for entry in done) for name in COUNTS},
+        **counts,
+        **({"response": stream.response(counts)} if stream.response else {}),
         "files": len(done),
         **({"lines": lines} if lines else {}),
         "exports": _files(entries),

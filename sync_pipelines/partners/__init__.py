@@ -9,9 +9,16 @@ from __future__ import annotations
 from typing import Final
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.partners import replenit
+from sync_pipelines.partners import nilo, pocketflows, replenit, reten, traede
 
-STREAMS: Final[tuple[Stream, ...]] = (replenit.ORDERS,)
+STREAMS: Final[tuple[Stream, ...]] = (
+    reten.COMMERCES,
+    pocketflows.BUSINESSES,
+    pocketflows.CUSTOMERS,
+    traede.CUSTOMERS,
+    nilo.STORES,
+    replenit.ORDERS,
+)
 """Every stream that can be synced, in the order they are synced."""
 
 

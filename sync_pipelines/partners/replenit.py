@@ -28,6 +28,7 @@ from sync_pipelines.contracts.fields import (
     Text50,
     known_currencies,
 )
+from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import (
     EFFECTIVE_TIME,
     Children,
@@ -90,6 +91,7 @@ class OrderItem(Contract):
     original_price: Money | None = Field(default=None, alias="OriginalPrice")
     order_external_id: Key | None = Field(default=None, alias="OrderId")
 
+    not_columns: ClassVar[frozenset[str]] = frozenset({"order_external_id"})
     derived: ClassVar[Mapping[str, tuple[str, Any]]] = {
         "size_numeric": ("size", size_numeric),
         "size_metric": ("size", size_metric),
@@ -145,7 +147,7 @@ def tenant_guid(folder: str) -> str | None:
     return guid if guid == bare.lower() else None
 
 
-def with_currency_default(record: dict[str, Any], options: OrderOptions) -> dict[str, Any]:
+def with_currency_default(record: dict[str, Any], options: OrderOptions, reading: Reading) -> dict[str, Any]:
     """The record with the source's currency where it has none (O2)."""
     if options.currency_default is None or "Currency" in record:
         return record

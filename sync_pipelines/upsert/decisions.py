@@ -43,6 +43,7 @@ class Decisions:
         self._known: dict[_Place, tuple[int, str, str]] = {}
         self._new: list[list[Any]] = []
         self._status: dict[str, list[int]] = {"open": [], "resolved": []}
+        self._reasons: list[tuple[str, str | None, str, int]] = []
 
     def look_up(self, records: Iterable[Spoken]) -> None:
         """Reads what was decided of these records."""
@@ -55,20 +56,23 @@ class Decisions:
         self._known = {(file_id, position): (row_id, code, status) for file_id, position, row_id, code, status in rows}
 
     def is_blocked(self, spoken: Spoken) -> bool:
-        """Whether a delete was blocked when it was loaded; only a replay decides that again (T9)."""
+        """Whether a delete was blocked when it was loaded, overtaken since or not; only a replay decides again (T9)."""
         known = self._known.get(_place(spoken))
-        return known is not None and known[1:] == (BLOCKED, "open")
+        return known is not None and known[1] == BLOCKED and known[2] != "resolved"
 
     def decide(self, spoken: Spoken, refusal: Refusal | None) -> None:
         """Notes that a record is refused, or is not (any more)."""
         known = self._known.get(_place(spoken))
         if refusal is None:
-            if known is not None and known[1] != BLOCKED and known[2] == "open":
+            if known is not None and known[1] != BLOCKED and known[2] != "resolved":
                 self._status["resolved"].append(known[0])
         elif known is None:
             self._new.append(self._reject(spoken, refusal))
-        elif known[2] == "resolved":
-            self._status["open"].append(known[0])
+        else:
+            if known[2] == "resolved":
+                self._status["open"].append(known[0])
+            if known[1] != refusal.code:
+                self._reasons.append((refusal.code, refusal.path, refusal.message, known[0]))
 
     def block(self, spoken: Spoken, row_ids: Sequence[int]) -> bool:
         """Whether live rows refer to the rows a record would delete; noted if they do (T9)."""
@@ -91,6 +95,12 @@ class Decisions:
                 self._connection.execute(
                     "update sync.rejected_records set status = %s, updated_at = now() where id = any(%s)", [status, ids]
                 )
+        for reason in self._reasons:
+            self._connection.execute(
+                "update sync.rejected_records set code = %s, field_path = %s, message = %s, updated_at = now()"
+                " where id = %s",
+                reason,
+            )
         if self._new:
             with self._connection.cursor().copy(
                 "copy sync.rejected_records (export_file_id, position, external_id, code, field_path, message, record,"
@@ -98,7 +108,7 @@ class Decisions:
             ) as copy:
                 for reject in self._new:
                     copy.write_row(reject)
-        self._new, self._status = [], {"open": [], "resolved": []}
+        self._new, self._status, self._reasons = [], {"open": [], "resolved": []}, []
 
     def _reject(self, spoken: Spoken, refusal: Refusal) -> list[Any]:
         change = spoken.change

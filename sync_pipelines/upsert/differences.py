@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sync_pipelines.contracts.streams import Children, Stream
 from sync_pipelines.normalize.values import to_json
@@ -32,6 +32,21 @@ class Provenance:
     run_id: str | None
 
 
+class Retired(NamedTuple):
+    """A main row that no record makes any more (P2).
+
+    Attributes:
+        id: of the row.
+        heir: id of the row that has its identity now, to which references move; or None.
+        external_id, record_id: what a placeholder keeps, where the row is still referred to.
+    """
+
+    id: int
+    heir: int | None
+    external_id: str | None
+    record_id: str | None
+
+
 @dataclass
 class Writes:
     """What is to be written, table by table.
@@ -39,12 +54,15 @@ class Writes:
     Attributes:
         inserts, updates: table -> rows in the order of `columns_of`.
         deletes: table -> (parent id, id).
+        freed_keys: ids of main rows whose external id another row may take.
+        retired: main rows that no record makes any more.
     """
 
     inserts: dict[str, list[list[Any]]] = field(default_factory=lambda: defaultdict(list))
     updates: dict[str, list[list[Any]]] = field(default_factory=lambda: defaultdict(list))
     deletes: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     freed_keys: list[int] = field(default_factory=list)
+    retired: list[Retired] = field(default_factory=list)
 
     def __len__(self) -> int:
         kinds: tuple[Mapping[str, Sequence[Any]], ...] = (self.inserts, self.updates, self.deletes)
@@ -79,10 +97,19 @@ class Differences:
         self._json = {c for c in (*stream.written, "extra") if is_jsonb(stream.table, c)}
         self.writes = Writes()
 
-    def take(self, stored: Stored | None, row: Row, provenance: Provenance) -> None:
-        """Notes what makes a stored row (or none) the folded one; nothing where they are equal."""
+    def take(
+        self, stored: Stored | None, row: Row, provenance: Provenance, ways: Mapping[str, str] | None = None
+    ) -> int:
+        """Notes what makes a stored row (or none) the folded one, nothing where they are equal; returns its id.
+
+        Args:
+            stored: the row as stored.
+            row: the row as it shall be.
+            provenance: of the record that had the last word.
+            ways: child table -> how its rows are matched, where the payload chose (T8).
+        """
         if stored is not None and stored.row == row:
-            return
+            return stored.id
         row_id = self._new_id(self._stream.table) if stored is None else stored.id
         kind = self.writes.inserts if stored is None else self.writes.updates
         kind[self._stream.table].append(self._main(row_id, row, provenance))
@@ -90,7 +117,15 @@ class Differences:
             self.writes.freed_keys.append(row_id)
         for declared in self._stream.children:
             before = stored.children.get(declared.table, []) if stored else []
-            self._children(declared, row_id, before, row.children.get(declared.table, []))
+            way = (ways or {}).get(declared.table)
+            self._children(declared, row_id, before, row.children.get(declared.table, []), way)
+        return row_id
+
+    def retire(self, stored: Stored, heir: int | None, identity: tuple[str | None, str | None]) -> None:
+        """Notes that no record makes a stored row any more; see `Retired`."""
+        self.writes.retired.append(Retired(stored.id, heir, *identity))
+        for declared in self._stream.children:
+            self._children(declared, stored.id, stored.children.get(declared.table, []), [])
 
     def _main(self, row_id: int, row: Row, provenance: Provenance) -> list[Any]:
         links = [row.links.get(reference.column) for reference in self._stream.references]
@@ -114,9 +149,14 @@ class Differences:
         return to_json(value) if value is not None and column in self._json else value
 
     def _children(
-        self, declared: Children, parent: int, stored: Sequence[StoredChild], rows: Sequence[ChildRow]
+        self,
+        declared: Children,
+        parent: int,
+        stored: Sequence[StoredChild],
+        rows: Sequence[ChildRow],
+        way: str | None = None,
     ) -> None:
-        pairs = list(aligned(declared, [child.row for child in stored], rows))
+        pairs = list(aligned(declared, [child.row for child in stored], rows, way))
         kept = set(pairs)
         for place, child in enumerate(stored):
             if place not in kept:

@@ -103,7 +103,11 @@ def apply(stream: Stream, rows: Rows, change: Change) -> Applied:
 def _found(stream: Stream, rows: Rows, change: Change) -> int | Refusal | None:
     """Where the record's row is: by the partner's own id first, then by external id (P2)."""
     if stream.scope is not None and stream.scope not in change.links:
-        return _found_anywhere(rows, change)
+        found = _found_anywhere(rows, change)
+        if isinstance(found, Refusal):
+            return found
+        # The row says in which scope its key is unique.
+        change = change._replace(links={**change.links, stream.scope: rows[found].links.get(stream.scope)})
     scope = change.links.get(stream.scope) if stream.scope else None
     inside = [(i, row) for i, row in enumerate(rows) if stream.scope is None or row.links.get(stream.scope) == scope]
     by_key = next((i for i, row in inside if change.key is not None and row.external_id == change.key), None)
@@ -136,28 +140,19 @@ def _written(stream: Stream, row: Row | None, change: Change) -> Row | Refusal:
     if change.operation == "delete":
         return Row(key, record_id, deleted_at=change.effective_at)
     base = row if row is not None and row.is_live else None
-    refusal = _refused(stream, base, change)
-    if refusal is not None:
-        return refusal
+    if change.operation == "update" and base is None:
+        message = f"{change.key!r} is unknown or removed, so there is nothing to update"
+        return Refusal(stream.unknown_code, None, message)
     after = replace(_patched(stream, base, change), external_id=key, record_id=record_id)
+    is_new = base is None or (base.is_placeholder and stream.placeholder_is_new)
+    missing = _missing(stream, {**after.values, **after.children})
+    if change.operation in ("upsert", "create") and is_new and missing:
+        path = alias_of(stream, missing[0])
+        return Refusal("required", path, f"{path} is required, because {change.key!r} is new")
     may_wait = change.operation == "touch" or base is not None
-    if may_wait and (base is None or base.is_placeholder) and _missing(stream, {**after.values, **after.children}):
+    if may_wait and (base is None or base.is_placeholder) and missing:
         return replace(after, is_placeholder=True)
     return after
-
-
-def _refused(stream: Stream, base: Row | None, change: Change) -> Refusal | None:
-    if change.operation == "update" and base is None:
-        return Refusal(
-            stream.unknown_code, None, f"{change.key!r} is unknown or removed, so there is nothing to update"
-        )
-    is_new = base is None or (base.is_placeholder and stream.placeholder_is_new)
-    if change.operation == "upsert" and is_new:
-        missing = _missing(stream, {**without_nulls(change.values), **change.children})
-        if missing:
-            path = alias_of(stream, missing[0])
-            return Refusal("required", path, f"{path} is required, because {change.key!r} is new")
-    return None
 
 
 def _missing(stream: Stream, sent: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -19,7 +19,8 @@ import psycopg
 
 from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.normalize.kept import Layout, hashes_of, hashes_of_row
+from sync_pipelines.normalize.keys import hashes_of, hashes_of_row
+from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.upsert.current import Stored, current_rows
 from sync_pipelines.upsert.decisions import Decisions
 from sync_pipelines.upsert.differences import Differences, Provenance
@@ -72,6 +73,7 @@ class Folding:
         self._ids = Ids(connection)
         self._decisions = Decisions(connection, stream, entry, run_id)
         self.counts: Counter[str] = Counter()
+        self.leniencies: Counter[str] = Counter()
 
     def fold_late(self, mine: KnownExport, others: Sequence[KnownExport], hashes: Hashes) -> None:
         """Keys of which newer exports spoke: folded from an empty row over all their records (X5)."""
@@ -127,18 +129,23 @@ class Folding:
             rows, trail = self._trail(records)
             applied = trail[records.index(spoken)]
             is_older = records[-1] is not spoken
-            before, after = _row_of(without, applied), _row_of(rows, applied)
+            before, after = self._row_of(without, applied), self._row_of(rows, applied)
             if applied.refusal is not None:
                 self.counts["rejected"] += 1
             elif self._is_blocked(family, spoken, before, after):
                 records.remove(spoken)
                 self.counts["blocked"] += 1
             else:
-                self.counts[outcome(before, after, spoken.change, is_older=is_older)] += 1
+                self._tell(before, after, spoken, is_older=is_older)
         rows, trail = self._trail(records)
         for spoken, applied in zip(records, trail, strict=True):
             self._decisions.decide(spoken, applied.refusal)
         return rows
+
+    def _row_of(self, rows: Rows, applied: Applied) -> Row | None:
+        """The row a record is told by, in other rows of the same family."""
+        told = applied.after or applied.before
+        return None if told is None else next((row for row in rows if _is_same(self._stream, row, told)), None)
 
     def _trail(self, records: Iterable[Spoken]) -> tuple[Rows, list[Applied]]:
         rows: Rows = ()
@@ -161,9 +168,14 @@ class Folding:
             elif self._is_blocked(family, spoken, applied.before, applied.after):
                 self.counts["blocked"] += 1
             else:
-                self.counts[outcome(applied.before, applied.after, spoken.change, is_older=False)] += 1
+                self._tell(applied.before, applied.after, spoken, is_older=False)
                 rows = applied.rows
         return rows
+
+    def _tell(self, before: Row | None, after: Row | None, spoken: Spoken, *, is_older: bool) -> None:
+        self.counts[outcome(before, after, spoken.change, is_older=is_older)] += 1
+        if spoken.change.operation == "create" and before is not None and before.is_live and not before.is_placeholder:
+            self.leniencies["create_of_existing"] += 1
 
     def _is_blocked(self, family: Family, spoken: Spoken, before: Row | None, after: Row | None) -> bool:
         """Whether live rows elsewhere keep a live row from being deleted (T9)."""
@@ -175,17 +187,47 @@ class Folding:
     def _take(self, differences: Differences, family: Family, rows: Rows) -> None:
         last = family.mine[-1].change
         provenance = Provenance(last.effective_at, self._entry.path, last.position, self._run_id)
-        free = list(family.stored)
-        for row in rows:
-            stored = next((s for s in free if row.is_same_record(s.row)), None)
-            if stored is not None:
-                free.remove(stored)
-            differences.take(stored, row, provenance)
-        for stored in free:
-            # Every record that made this row is refused now; others may refer to it, so a placeholder stays.
-            if not stored.row.is_placeholder:
-                row = Row(stored.row.external_id, stored.row.record_id, links=stored.row.scope_of(self._stream))
-                differences.take(stored, replace(row, is_placeholder=True), provenance)
+        pairs = _paired(self._stream, rows, family.stored)
+        kept = {stored.id for stored in pairs if stored is not None}
+        ids = [differences.take(s, row, provenance, _ways(family)) for s, row in zip(pairs, rows, strict=True)]
+        for stored in family.stored:
+            if stored.id not in kept:
+                self._retire(differences, stored, [*zip(rows, ids, strict=True)])
+
+    def _retire(self, differences: Differences, stored: Stored, rows: Sequence[tuple[Row, int]]) -> None:
+        """A stored row that no record makes any more; a placeholder others refer to stays as it is."""
+        scope = stored.row.scope_of(self._stream)
+        rivals = [(row, row_id) for row, row_id in rows if row.scope_of(self._stream) == scope]
+        key, own = stored.row.external_id, stored.row.record_id
+        by_key = next((row_id for row, row_id in rivals if key is not None and row.external_id == key), None)
+        by_id = next((row_id for row, row_id in rivals if own is not None and row.record_id == own), None)
+        if stored.row.is_placeholder and by_key is None and by_id is None:
+            return
+        heir = by_key if own is None else by_id
+        identity = (None if by_key is not None else key, None if by_id is not None else own)
+        differences.retire(stored, heir, identity)
+
+
+def _paired(stream: Stream, rows: Rows, stored: Sequence[Stored]) -> list[Stored | None]:
+    """The stored row of each folded one: by the partner's own id, then by external id, then the place it had (P2)."""
+    pairs: list[Stored | None] = [None] * len(rows)
+    free = list(stored)
+    ways: list[Callable[[Row], Any]] = [lambda row: row.record_id, lambda row: row.external_id]
+    for identity in ways:
+        for number, row in enumerate(rows):
+            if pairs[number] is None and identity(row) is not None:
+                found = (s for s in free if identity(s.row) == identity(row) and _is_same(stream, row, s.row))
+                pairs[number] = next(found, None)
+                free = [s for s in free if s is not pairs[number]]
+    return pairs
+
+
+def _ways(family: Family) -> dict[str, str]:
+    """How the newest record that speaks of a list matches its rows, where it chose (T8)."""
+    if not any(sent.match for spoken in family.mine for sent in spoken.change.children.values()):
+        return {}
+    records = sorted((*family.applied, *family.mine), key=lambda spoken: spoken.version)
+    return {table: sent.match for s in records for table, sent in s.change.children.items() if sent.match}
 
 
 def _linked(records: Iterable[Spoken], ids: Mapping[str, Mapping[Identity, int]]) -> list[Spoken]:
@@ -246,10 +288,8 @@ class _Groups:
             self._parent[self.root(member)] = first
 
 
-def _row_of(rows: Rows, applied: Applied) -> Row | None:
-    """The row a record is told by, in other rows of the same family."""
-    told = applied.after or applied.before
-    return None if told is None else next((row for row in rows if row.is_same_record(told)), None)
+def _is_same(stream: Stream, one: Row, other: Row) -> bool:
+    return one.scope_of(stream) == other.scope_of(stream) and one.is_same_record(other)
 
 
 def _chunks(hashes: Hashes, *, at_once: bool = False) -> Iterator[Hashes]:

@@ -18,7 +18,9 @@ import numpy.typing as npt
 from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.change import Change, Listed
-from sync_pipelines.normalize.kept import ChildLayout, KeptRecords, Layout, hashes_of
+from sync_pipelines.normalize.kept import KeptRecords
+from sync_pipelines.normalize.keys import hashes_of
+from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.upsert.jsonb import Jsonb
 

@@ -98,22 +98,31 @@ def without_nulls(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def aligned(declared: Children, stored: Sequence[ChildRow], rows: Sequence[ChildRow]) -> Iterator[int | None]:
-    """For each row of a list the stored row it is: the same by a declared way, else equal; each taken once (T8)."""
+def aligned(
+    declared: Children, stored: Sequence[ChildRow], rows: Sequence[ChildRow], way: str | None = None
+) -> Iterator[int | None]:
+    """For each row of a list the stored row it is: an equal one, else the same by the way chosen, each taken once (T8).
+
+    Args:
+        declared: the list.
+        stored: rows as stored.
+        rows: rows as they shall be.
+        way: name of the way to match rows; None: any of the declared ways, in their order.
+    """
     if not declared.match:
         yield from (index if index < len(stored) else None for index in range(len(rows)))
         return
     free = dict(enumerate(stored))
     for row in rows:
-        index = _first_free(declared, free, row)
+        index = _first_free(declared, free, row, way)
         free.pop(index, None) if index is not None else None
         yield index
 
 
-def _first_free(declared: Children, free: Mapping[int, ChildRow], row: ChildRow) -> int | None:
+def _first_free(declared: Children, free: Mapping[int, ChildRow], row: ChildRow, way: str | None) -> int | None:
     indexes = list(free)
     equal = next((index for index in indexes if free[index] == row), None)
     if equal is not None:
         return equal
-    found = find(declared, [free[index] for index in indexes], row, None)
+    found = find(declared, [free[index] for index in indexes], row, way)
     return None if found is None else indexes[found]

@@ -20,7 +20,9 @@ from psycopg.types.json import set_json_loads
 from sync_pipelines import ledger
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.normalize.kept import KeptRecords, Layout, key_hash, layout_of
+from sync_pipelines.normalize.kept import KeptRecords
+from sync_pipelines.normalize.keys import key_hash
+from sync_pipelines.normalize.layout import Layout, layout_of
 from sync_pipelines.normalize.values import from_json, to_json
 from sync_pipelines.tables.schema import OUTCOMES
 from sync_pipelines.upsert.folding import Folding
@@ -94,6 +96,7 @@ class _Load:
         self._kept = KeptRecords(archive, entry.kept or "-")
         self._summary = self._kept.summary
         self._counts: Counter[str] = Counter()
+        self._leniencies: Counter[str] = Counter(self._summary.leniencies)
 
     def run(self) -> Loaded:
         """The whole load, inside the caller's transaction."""
@@ -116,6 +119,7 @@ class _Load:
         folding.fold_late(mine, others, late)
         folding.fold_newest(mine, newest)
         self._counts.update(folding.counts)
+        self._leniencies.update(folding.leniencies)
         if self._stream.is_set_based:
             self._write_set_based(DirectRecords(self._kept, np.union1d(late, newest)))
 
@@ -210,7 +214,7 @@ class _Load:
             self._entry.id,
             counts,
             lines=self._summary.lines,
-            leniencies=self._summary.leniencies,
+            leniencies=dict(self._leniencies),
             unknown_fields=self._summary.unknown_fields,
             window=self._summary.window,
             run_id=self._run_id,

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from sync_pipelines.normalize.kept import ChildLayout, KeptRecords, Layout
+from sync_pipelines.normalize.kept import KeptRecords
+from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.upsert.statements import Presence
 
 _CSV = pyarrow.csv.WriteOptions(include_header=False)

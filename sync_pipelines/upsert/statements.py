@@ -21,7 +21,7 @@ from psycopg import sql
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from sync_pipelines.contracts.streams import EFFECTIVE_TIME, Children, Identity, Reference, Stream
-from sync_pipelines.normalize.kept import ChildLayout, Layout
+from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.tables.schema import SCHEMA, metadata
 from sync_pipelines.upsert.fold import named_defaults, spoken_name
 

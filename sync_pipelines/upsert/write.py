@@ -15,7 +15,7 @@ from psycopg.sql import SQL, Composed, Identifier
 
 from sync_pipelines.contracts.streams import Children, Identity, Reference, Stream
 from sync_pipelines.tables.schema import SCHEMA, metadata
-from sync_pipelines.upsert.differences import Writes, child_columns, main_columns
+from sync_pipelines.upsert.differences import Retired, Writes, child_columns, main_columns
 
 _IDS_AT_ONCE: Final = 1_000
 
@@ -26,14 +26,17 @@ class Ids:
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
         self._drawn: dict[str, deque[int]] = {}
+        self._count: dict[str, int] = {}
 
     def __call__(self, table: str) -> int:
         """The next id of a table."""
         drawn = self._drawn.setdefault(table, deque())
         if not drawn:
+            # Small loads take few; ids that are drawn and not used are lost.
+            count = self._count[table] = min(self._count.get(table, 4) * 2, _IDS_AT_ONCE)
             rows = self._connection.execute(
                 "select nextval(pg_get_serial_sequence(%s, 'id')) from generate_series(1, %s)",
-                [f"{SCHEMA}.{table}", _IDS_AT_ONCE],
+                [f"{SCHEMA}.{table}", count],
             )
             drawn.extend(value for (value,) in rows)
         return drawn.popleft()
@@ -47,6 +50,8 @@ def write(connection: psycopg.Connection[Any], stream: Stream, tenant: str, writ
     # A key may move from one row to another: it is freed before it is taken.
     if writes.freed_keys:
         connection.execute(_free_keys(stream), [writes.freed_keys])
+    if writes.retired:
+        connection.execute(_free_keys(stream), [[row.id for row in writes.retired]])
     columns = main_columns(stream)
     rows = [[tenant, stream.partner, *row] for row in writes.inserts.get(stream.table, [])]
     _insert(connection, stream.table, ["tenant", "partner", *columns], rows)
@@ -56,6 +61,39 @@ def write(connection: psycopg.Connection[Any], stream: Stream, tenant: str, writ
         _insert(connection, declared.table, names, writes.inserts.get(declared.table, []))
         keys = ["id", declared.parent]
         _update(connection, declared.table, names, keys, writes.updates.get(declared.table, []), touches=False)
+    for retired in writes.retired:
+        _retire(connection, stream, retired)
+
+
+def _retire(connection: psycopg.Connection[Any], stream: Stream, retired: Retired) -> None:
+    """Moves references to the heir; a row that is still referred to stays as a placeholder, any other goes."""
+    referring = [
+        (Identifier(SCHEMA, table.name), Identifier(key.parent.name))
+        for table in metadata.tables.values()
+        for key in table.foreign_keys
+        if key.column.table.name == stream.table
+    ]
+    main = Identifier(SCHEMA, stream.table)
+    for table, column in referring if retired.heir is not None else ():
+        try:
+            with connection.transaction():
+                move = SQL("update {t} set {c} = %s where {c} = %s").format(t=table, c=column)
+                connection.execute(move, [retired.heir, retired.id])
+        except psycopg.errors.UniqueViolation:
+            # Two rows are never merged (P2): these keep the row they have.
+            pass
+    unused = [SQL("not exists (select from {t} where {c} = m.id)").format(t=t, c=c) for t, c in referring]
+    delete = SQL("delete from {m} m where {unused}").format(
+        m=main, unused=SQL(" and ").join([SQL("m.id = %s").format(), *unused])
+    )
+    if connection.execute(delete, [retired.id]).rowcount == 0:
+        cleared = (*stream.written, "extra", "deleted_at")
+        nothing = SQL(", ").join(SQL("{} = null").format(Identifier(column)) for column in cleared)
+        stay = SQL(
+            "update {m} set external_id = %s, partner_record_id = %s, is_placeholder = true, {nothing},"
+            " updated_at = now() where id = %s"
+        ).format(m=main, nothing=nothing)
+        connection.execute(stay, [retired.external_id, retired.record_id, retired.id])
 
 
 def _nested(children: Iterable[Children]) -> Iterator[Children]:

@@ -1,0 +1,65 @@
+"""Key lists: which keys an export knows, as small sorted arrays of hashes (X5).
+
+Belongs here: hashing and searching. Does not belong here: where the lists are kept (`kept`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sync_pipelines.normalize.change import Change
+
+
+class KeyList(NamedTuple):
+    """Which keys an export knows.
+
+    Attributes:
+        hashes: of its keys, ascending; one as often as records have it.
+        rows: the record's row, for each hash.
+    """
+
+    hashes: npt.NDArray[np.uint64]
+    rows: npt.NDArray[np.uint32]
+
+    def rows_of(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """The rows of records known by one of the given hashes, ascending."""
+        first = np.searchsorted(self.hashes, hashes, side="left")
+        last = np.searchsorted(self.hashes, hashes, side="right")
+        found = [self.rows[a:b] for a, b in zip(first.tolist(), last.tolist(), strict=True) if a < b]
+        return np.unique(np.concatenate(found)).astype(np.int64) if found else np.empty(0, np.int64)
+
+    def knows(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+        """Those of the given hashes that are here, in the given order."""
+        places = np.searchsorted(self.hashes, hashes)
+        here = places < len(self.hashes)
+        here[here] = self.hashes[places[here]] == hashes[here]
+        return hashes[here]
+
+    def repeated(self) -> npt.NDArray[np.uint64]:
+        """The hashes of keys that stand more than once, ascending."""
+        return np.unique(self.hashes[1:][self.hashes[1:] == self.hashes[:-1]])
+
+
+def key_hash(key: str) -> int:
+    """64 bits of a key's BLAKE2b; a collision costs a needless fold, never a wrong one."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
+
+
+def record_id_hash(record_id: str) -> int:
+    """The same of a partner's own id, which no key can collide with by its text."""
+    return key_hash(f"\x00{record_id}")
+
+
+def hashes_of(change: Change) -> list[int]:
+    """What a record is known by in key lists: its key, its own id, or both (P2)."""
+    return hashes_of_row(change.key, change.record_id)
+
+
+def hashes_of_row(key: str | None, record_id: str | None) -> list[int]:
+    """The same of a row."""
+    own = [] if record_id is None else [record_id_hash(record_id)]
+    return own if key is None else [key_hash(key), *own]

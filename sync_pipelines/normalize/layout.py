@@ -1,0 +1,129 @@
+"""The columns of a stream's kept records, from its contract and its tables.
+
+Belongs here: names, types and presence bits. Does not belong here: writing and reading records (`kept`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pyarrow as pa
+from sqlalchemy import ARRAY, BigInteger, Boolean, DateTime, Integer, Numeric, Table
+from sqlalchemy.dialects.postgresql import JSONB
+
+from sync_pipelines.contracts.contract import Shape
+from sync_pipelines.contracts.streams import Children, Identity, Stream
+from sync_pipelines.tables.schema import SCHEMA, metadata
+
+
+@dataclass(frozen=True)
+class ChildLayout:
+    """How the rows of one child table stand in a record.
+
+    Attributes:
+        table: the child table.
+        columns: its columns a record may speak of.
+        is_patched: rows are patched in, so each says which columns it speaks of (a bit each, in this order; then
+            the nested lists).
+        nested: children of these rows.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    is_patched: bool
+    nested: tuple[ChildLayout, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything a row may speak of, `extra` aside."""
+        return self.columns + tuple(child.table for child in self.nested)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns a stream's kept records have, in order.
+
+    Attributes:
+        columns: of the main table, those a record may speak of.
+        links: foreign key columns; each is kept as partner, tenant and external id.
+        children: the child tables.
+        bits: name -> its bit in `present`; columns, links and child tables share the numbering.
+        json: columns that hold JSON, kept as text.
+        arrow: the schema of `records.parquet`.
+    """
+
+    columns: tuple[str, ...]
+    links: tuple[str, ...]
+    children: tuple[ChildLayout, ...]
+    bits: dict[str, int]
+    json: frozenset[str]
+    arrow: pa.Schema
+
+    @property
+    def everything(self) -> int:
+        """The mask of a record that speaks of all there is."""
+        return (1 << len(self.bits)) - 1
+
+
+def layout_of(stream: Stream) -> Layout:
+    """The layout of a stream's kept records, from its contract and tables."""
+    main = metadata.tables[f"{SCHEMA}.{stream.table}"]
+    links = tuple(reference.column for reference in stream.references)
+    children = tuple(_child_layout(declared, stream.shape) for declared in stream.children)
+    names = [*stream.columns, *links, *(child.table for child in children)]
+    fields = [
+        pa.field("position", pa.string()),
+        pa.field("effective_at", pa.timestamp("us", "UTC")),
+        pa.field("operation", pa.string()),
+        pa.field("external_id", pa.string()),
+        pa.field("record_id", pa.string()),
+        pa.field("key_hash", pa.uint64()),
+        pa.field("present", pa.int64()),
+        *[pa.field(column, _arrow_type(main, column)) for column in stream.columns],
+        *[pa.field(f"{link}_{part}", pa.string()) for link in links for part in Identity._fields],
+        pa.field("extra", pa.string()),
+        pa.field("modes", pa.string()),
+        *[pa.field(child.table, pa.list_(child_type(child))) for child in children],
+    ]
+    bits = {name: index for index, name in enumerate(names)}
+    schema = pa.schema(fields, metadata={"bits": json.dumps(bits)})
+    json_columns = frozenset(c for c in stream.columns if isinstance(main.c[c].type, JSONB))
+    return Layout(stream.columns, links, children, bits, json_columns, schema)
+
+
+def _child_layout(declared: Children, parent: Shape) -> ChildLayout:
+    shape = next(f.children for f in parent.nested if f.column == declared.column)
+    assert shape is not None
+    own = tuple(f.column for f in shape.scalars)
+    nested = tuple(_child_layout(inner, shape) for inner in declared.nested)
+    return ChildLayout(declared.table, own + tuple(shape.contract.derived), bool(declared.match), nested)
+
+
+def child_type(child: ChildLayout) -> pa.DataType:
+    """The struct that holds a row of a child table."""
+    table = metadata.tables[f"{SCHEMA}.{child.table}"]
+    fields = [pa.field(column, _arrow_type(table, column)) for column in child.columns]
+    fields += [pa.field(inner.table, pa.list_(child_type(inner))) for inner in child.nested]
+    fields += [pa.field("present", pa.int64())] if child.is_patched else []
+    return pa.struct([*fields, pa.field("extra", pa.string())])
+
+
+def _arrow_type(table: Table, column: str) -> pa.DataType:
+    match table.c[column].type:
+        case Numeric() as numeric:
+            return pa.decimal128(numeric.precision, numeric.scale)
+        case BigInteger():
+            return pa.int64()
+        case Integer():
+            return pa.int32()
+        case Boolean():
+            return pa.bool_()
+        case DateTime():
+            return pa.timestamp("us", "UTC")
+        case ARRAY():
+            return pa.list_(pa.string())
+        case JSONB():
+            return pa.string()
+        case _:
+            return pa.string()

@@ -1,0 +1,252 @@
+"""Nilo: stores with their addresses and users (rules N1 to N11).
+
+Read it top to bottom: coordinates, contracts, settings, what is shown of other values, endpoints, and the stream.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Annotated, Any, ClassVar, Final
+
+from pydantic import Field, model_validator
+
+from sync_pipelines.contracts.codes import REJECT_CODES
+from sync_pipelines.contracts.contract import Contract, folded
+from sync_pipelines.contracts.fields import (
+    Filled,
+    Flag,
+    JsonObject,
+    Key,
+    Money,
+    Text,
+    Texts,
+    coordinate,
+    read_coordinate,
+    read_flag,
+    read_key,
+    read_money,
+)
+from sync_pipelines.contracts.reading import Reading, RecordRefused, read_at, refuse
+from sync_pipelines.contracts.streams import Children, Match, Route, Stream, tenant_as_named
+
+_POINT: Final = re.compile(
+    r"""(?P<before>[NSEWO])?\s*(?P<sign>[+-])?\s*(?P<degrees>\d{1,3}(?:[.,]\d*)?)\s*(?P<mark>[°º])?\s*"""
+    r"""(?:(?P<minutes>\d{1,2}(?:[.,]\d+)?)\s*['’′]\s*(?:(?P<seconds>\d{1,2}(?:[.,]\d+)?)\s*(?:"|”|″|'')\s*)?)?"""
+    r"""(?P<after>[NSEWO])?""",
+    re.IGNORECASE | re.ASCII,
+)
+_LETTERS: Final = {90: {"N": 1, "S": -1}, 180: {"E": 1, "W": -1, "O": -1}}
+"""Limit of the degrees -> compass letters; O is the Spanish oeste, west."""
+
+
+def read_nilo_coordinate(value: Any, reading: Reading, limit: int) -> Decimal | None:
+    """Degrees as Nilo's users write them: a degree sign, a decimal comma, a compass letter, minutes (N5)."""
+    if not isinstance(value, str):
+        return read_coordinate(value, reading, limit)
+    text = value.strip()
+    if text != value:
+        reading.forgive("trimmed_text")
+    match = _POINT.fullmatch(text)
+    letter = "" if match is None else ((match["before"] or "") + (match["after"] or "")).upper()
+    if match is None or not (letter or match["mark"] or "," in text):
+        return read_coordinate(type(value)(text), reading, limit)
+    sign = _LETTERS[limit].get(letter, 0) if letter else 1
+    if not sign or (letter and match["sign"]):
+        raise refuse("not_a_number", f"{text[:40]!r} has no one direction from -{limit} to {limit}")
+    if letter:
+        reading.forgive("compass_letter")
+    return read_coordinate(sign * _degrees(match, reading), reading, limit)
+
+
+def _degrees(match: re.Match[str], reading: Reading) -> Decimal:
+    if "," in match[0]:
+        reading.forgive("decimal_comma")
+    degrees, minutes, seconds = (_number(match[part]) for part in ("degrees", "minutes", "seconds"))
+    if match["minutes"]:
+        if not match["mark"] or degrees % 1 or (match["seconds"] and minutes % 1) or max(minutes, seconds) >= 60:
+            raise refuse("not_a_number", f"{match[0][:40]!r} is not degrees, minutes and seconds")
+        reading.forgive("degrees_minutes_seconds")
+        exact = degrees + minutes / 60 + seconds / 3600
+        degrees = exact.quantize(Decimal("0.000001"), rounding=ROUND_HALF_UP)
+    elif match["mark"]:
+        reading.forgive("stripped_degree_sign")
+    return -degrees if match["sign"] == "-" else degrees
+
+
+def _number(text: str | None) -> Decimal:
+    return Decimal((text or "0").replace(",", "."))
+
+
+Latitude = Annotated[Decimal | None, coordinate(90, read_nilo_coordinate)]
+Longitude = Annotated[Decimal | None, coordinate(180, read_nilo_coordinate)]
+
+
+class Address(Contract):
+    """An address of a store: its line is `address`, else `addressLine` (N3, N4)."""
+
+    address: Filled = Field(alias="address")
+    address_line: Text | None = Field(default=None, alias="addressLine")
+    apartment_number: Text | None = Field(default=None, alias="apartmentNumber")
+    zip_code: Filled = Field(alias="zipCode")
+    internal_code: Text | None = Field(default=None, alias="internalCode")
+    latitude: Latitude = Field(default=None, alias="latitude")
+    longitude: Longitude = Field(default=None, alias="longitude")
+
+    not_columns: ClassVar[frozenset[str]] = frozenset({"address_line"})
+    pairs: ClassVar[tuple[tuple[str, str], ...]] = (("latitude", "longitude"),)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _line(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and fields.get("address") is None and fields.get("addressLine") is not None:
+            return {**fields, "address": fields["addressLine"]}
+        return fields
+
+
+class StoreUser(Contract):
+    """A user of a store: phone, e-mail or id, as text (N7)."""
+
+    user_ref: Key = Field(alias="user_ref")
+
+
+class Store(Contract):
+    """A store (N3); what creating needs is told where it is created (N4)."""
+
+    external_id: Key = Field(alias="internalCode")
+    name: Filled | None = Field(default=None, alias="name")
+    owner_name: Text | None = Field(default=None, alias="ownerName")
+    owner_identifier: Text | None = Field(default=None, alias="ownerIdentifier")
+    legal_name: Text | None = Field(default=None, alias="legalName")
+    legal_id: Text | None = Field(default=None, alias="legalId")
+    enabled: Flag | None = Field(default=None, alias="enabled")
+    credit_limit: Money | None = Field(default=None, alias="creditLimit")
+    is_debtor: Flag | None = Field(default=None, alias="debtor")
+    is_late_payer: Flag | None = Field(default=None, alias="latePayer")
+    promotion_grouper_codes: Texts = Field(default=[], alias="promotionGrouperCode")
+    stock_grouper_code: Text | None = Field(default=None, alias="stockGrouperCode")
+    pricelist_code: Text | None = Field(default=None, alias="pricelistCode")
+    route_code: Text | None = Field(default=None, alias="routeCode")
+    latitude: Latitude = Field(default=None, alias="latitude")
+    longitude: Longitude = Field(default=None, alias="longitude")
+    address_format: Text | None = Field(default=None, alias="addressFormat")
+    support_contact_email: Text | None = Field(default=None, alias="supportContactEmail")
+    support_contact_phone: Text | None = Field(default=None, alias="supportContactPhone")
+    settings: JsonObject = Field(default=None, alias="settings")
+    addresses: list[Address] | None = Field(default=None, alias="addresses")
+    users: list[StoreUser] | None = Field(default=None, alias="users")
+
+    also: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "internalCode": ("storeCode",),
+        "creditLimit": ("amount",),
+        "debtor": ("isDebtor",),
+        "latePayer": ("isLatePayer",),
+    }
+    pairs: ClassVar[tuple[tuple[str, str], ...]] = (("latitude", "longitude"),)
+    derived: ClassVar[Mapping[str, tuple[str, Any]]] = {
+        "has_own_coordinates": ("latitude", lambda latitude: latitude is not None or None)
+    }
+
+
+_OUT_OF_SETTINGS: Final = {
+    "credit": ("creditLimit", read_money),
+    "debtor": ("debtor", read_flag),
+    "isdebtor": ("debtor", read_flag),
+    "latepayer": ("latePayer", read_flag),
+    "islatepayer": ("latePayer", read_flag),
+}
+"""Folded names of settings that are columns (N6) -> the field they are, and how it is read."""
+
+
+def with_plain_fields(record: dict[str, Any], options: Any, reading: Reading) -> dict[str, Any]:
+    """The record with credit and payment flags out of its settings, one promotion code as a list, users as rows.
+
+    Top-level values win over those in the settings (N6); a promotion code may be text or a list (N3).
+    """
+    settings = record.get("settings")
+    if isinstance(settings, dict):
+        moved = _out_of_settings(settings, reading)
+        kept = {name: value for name, value in settings.items() if folded(name) not in _OUT_OF_SETTINGS}
+        record = {**moved, **record, "settings": kept}
+    codes = record.get("promotionGrouperCode")
+    if codes is not None and not isinstance(codes, list):
+        record = {**record, "promotionGrouperCode": [codes]}
+    users = record.get("users")
+    if isinstance(users, list):
+        record = {**record, "users": [_user(user, f"users[{index}]", reading) for index, user in enumerate(users)]}
+    return record
+
+
+def _out_of_settings(settings: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
+    moved: dict[str, Any] = {}
+    for name, value in settings.items():
+        if folded(name) in _OUT_OF_SETTINGS:
+            field, read = _OUT_OF_SETTINGS[folded(name)]
+            moved[field] = None if value is None else read_at(f"settings.{name}", read, value, reading)
+    return moved
+
+
+def _user(value: Any, path: str, reading: Reading) -> dict[str, Any]:
+    value = value.get("user_ref", value) if isinstance(value, dict) else value
+    reference = read_at(path, read_key, value, reading)
+    if reference is None:
+        raise RecordRefused("required", path, f"{path}: {REJECT_CODES['required']}")
+    return {"user_ref": reference}
+
+
+def shown_values(values: dict[str, Any], children: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """A store's values with what is shown of others.
+
+    The name of the owner where the store has none (N3), the first address's coordinates where it was never sent its
+    own (N5), and the payment status, debtor over late payer (N6).
+    """
+    shown = dict(values)
+    if not shown.get("name"):
+        shown["name"] = shown.get("owner_name")
+    if not shown.get("has_own_coordinates"):
+        first = (children.get("store_addresses") or [{}])[0]
+        shown["latitude"], shown["longitude"] = first.get("latitude"), first.get("longitude")
+    late = "late_payer" if shown.get("is_late_payer") else "ok"
+    shown["payment_status"] = "debtor" if shown.get("is_debtor") else late
+    return shown
+
+
+STORES: Final = Stream(
+    partner="nilo",
+    name="stores",
+    table="stores",
+    contract=Store,
+    key="external_id",
+    normalize_tenant=tenant_as_named,
+    merges=("settings",),
+    children=(
+        Children(column="addresses", table="store_addresses", parent="store_id"),
+        Children(column="users", table="store_users", parent="store_id", mode="add", match=(Match(("user_ref",)),)),
+    ),
+    required_new=("name", "store_addresses", "legal_name", "legal_id"),
+    unknown_code="store_unknown",
+    settled=("payment_status",),
+    settle=shown_values,
+    prepare=with_plain_fields,
+    routes=(
+        Route("POST", "/store", "create"),
+        Route("PUT", "/store/{key}", "update"),
+        Route("PUT", "/store/{key}/status", "touch", needs=("enabled",)),
+        Route("PUT", "/store/{key}/add/user", "touch", mode="add", needs=("users",)),
+        Route("PUT", "/store/{key}/remove/user", "touch", mode="remove", needs=("users",)),
+        Route("POST", "/store/{key}/credit", "touch", needs=("amount",)),
+        Route("POST", "/store/{key}/debtor", "touch", sets={"debtor": True}),
+        Route("POST", "/store/{key}/latepayer", "touch", sets={"latePayer": True}),
+        Route("POST", "/batch/store/setting", "touch", lists={"stores": "touch"}, may_be_empty=True),
+        Route(
+            "POST",
+            "/batch/store",
+            lists={"create": "create", "update": "update", "upsert": "upsert", "remove": "delete"},
+            is_exclusive=True,
+            may_be_empty=True,
+        ),
+    ),
+    envelopes=frozenset({"data"}),
+    description="Stores with their addresses and users; credit and payment flags in one place each.",
+)
