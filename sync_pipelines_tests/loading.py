@@ -88,11 +88,17 @@ class Site:
         tenant: str = TENANT,
     ) -> Path:
         """Puts an export below a tenant's `orders/`; what is neither bytes nor text is written as JSON."""
-        path = self.landing / "replenit" / tenant / "orders" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(as_bytes(content))
-        self.touch(path, mtime or LONG_AGO + timedelta(seconds=next(self._clock)))
-        return path
+        return self.put_at(f"replenit/{tenant}/orders/{name}", content, mtime)
+
+    def put_at(
+        self, path: str, content: bytes | str | Iterable[Any] | Mapping[str, Any], mtime: datetime | None = None
+    ) -> Path:
+        """Puts an export of any stream down: `put_at("reten/t1/commerces/2024-01-01.json", {...})`."""
+        target = self.landing / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(as_bytes(content))
+        self.touch(target, mtime or LONG_AGO + timedelta(seconds=next(self._clock)))
+        return target
 
     @staticmethod
     def touch(path: Path, mtime: datetime) -> None:
@@ -117,7 +123,13 @@ class Site:
         tenant: str = TENANT,
     ) -> LedgerFile:
         """Puts one export down, syncs, and returns its entry."""
-        path = self.put(name, content, mtime, tenant).relative_to(self.landing).as_posix()
+        return self.load_at(f"replenit/{tenant}/orders/{name}", content, mtime)
+
+    def load_at(
+        self, path: str, content: bytes | str | Iterable[Any] | Mapping[str, Any], mtime: datetime | None = None
+    ) -> LedgerFile:
+        """Puts an export of any stream down, syncs, and returns its entry."""
+        self.put_at(path, content, mtime)
         return next(entry for entry in self.sync() if entry.path == path)
 
     # -- what came of it ---------------------------------------------------------------------------------------

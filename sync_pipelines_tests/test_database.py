@@ -135,7 +135,7 @@ def test_a_schema_newer_than_the_program(database: Database) -> None:
 
 def test_the_embedded_server_stops_with_its_last_user(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path)
-    longer = use(tmp_path, 1.5)
+    longer = use(tmp_path, 6)
     assert first_line(longer) == "1"
     assert output(use(tmp_path)) == "2"
     assert server.state() == "ready"

@@ -45,7 +45,9 @@ def test_a_process_is_told_by_status_output_and_memory(tmp_path: Path) -> None:
     ended = run_process([sys.executable, "-c", script], {}, tmp_path)
     assert (ended.status, ended.output, ended.errors) == (3, "out\n", "err\n")
     assert ended.seconds > 0
-    assert run_process([sys.executable, "-c", "pass"], {}, tmp_path).peak_mb < 300 <= ended.peak_mb
+    # A child's peak is never told below its parent's, and pytest's own may be large.
+    idle = run_process([sys.executable, "-c", "pass"], {}, tmp_path)
+    assert ended.peak_mb >= max(300, idle.peak_mb)
 
 
 def test_table_has_medians_and_ratios_with_and_without_the_start() -> None:

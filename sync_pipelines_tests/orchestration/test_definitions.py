@@ -33,15 +33,21 @@ def test_the_definitions_load(definitions: dg.Definitions) -> None:
 
 def test_names_that_users_rely_on(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {
-        "exports/replenit/orders",
-        "normalized/replenit/orders",
-        "orders/replenit",
+    streams = {
+        "reten/commerces": "commerces/reten",
+        "replenit/orders": "orders/replenit",
+        "nilo/stores": "stores/nilo",
+        "traede/customers": "customers/traede",
+        "pocketflows/businesses": "commerces/pocketflows",
+        "pocketflows/customers": "customers/pocketflows",
     }
+    staged = {f"{stage}/{name}" for name in streams for stage in ("exports", "normalized")}
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == staged | set(streams.values())
     repository = definitions.get_repository_def()
-    assert {job.name for job in repository.get_all_jobs()} >= {"sync_replenit_orders"}
-    assert [s.name for s in repository.sensor_defs] == ["replenit_orders_arrivals"]
-    assert [s.name for s in repository.schedule_defs] == ["sync_replenit_orders_daily"]
+    names = {name.replace("/", "_") for name in streams}
+    assert {job.name for job in repository.get_all_jobs()} >= {f"sync_{name}" for name in names}
+    assert {s.name for s in repository.sensor_defs} == {f"{name}_arrivals" for name in names}
+    assert {s.name for s in repository.schedule_defs} == {f"sync_{name}_daily" for name in names}
 
 
 def test_lineage_reads_exports_normalized_table(definitions: dg.Definitions) -> None:
