@@ -172,6 +172,8 @@ def test_a_killed_server_recovers(tmp_path: Path) -> None:
     os.kill(postmaster(tmp_path).pid, signal.SIGKILL)
     assert output(use(tmp_path)) == "2"
     kill(user)
+    output(use(tmp_path))
+    assert EmbeddedServer(tmp_path).state() == "stopped"
 
 
 def test_a_stale_pid_file_that_names_another_process(tmp_path: Path) -> None:
