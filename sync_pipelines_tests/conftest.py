@@ -8,7 +8,8 @@ from __future__ import annotations
 import fcntl
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,6 +21,7 @@ from psycopg import sql
 from sync_pipelines.database import Database, migrate
 from sync_pipelines.embedded import use_server
 from sync_pipelines.settings import Settings
+from sync_pipelines.tables.schema import metadata
 from sync_pipelines_tests.loading import Site
 
 TEMPLATE = "migrated"
@@ -71,6 +73,22 @@ def settings(database: Database, tmp_path: Path) -> Settings:
 def site(database: Database, tmp_path: Path) -> Site:
     """A landing and an archive of this test's own, with its `database`."""
     return Site(tmp_path, database)
+
+
+@pytest.fixture
+def fresh_site(database: Database, tmp_path: Path) -> Callable[[], Site]:
+    """Makes a site on emptied tables, as often as asked: one database serves all examples of a property."""
+    numbers = count()
+    tables = ", ".join(table.fullname for table in metadata.sorted_tables)
+
+    def make() -> Site:
+        with database.connect(autocommit=True) as connection:
+            connection.execute(sql.SQL("truncate " + tables + " cascade"))
+        folder = tmp_path / f"site{next(numbers)}"
+        folder.mkdir()
+        return Site(folder, database)
+
+    return make
 
 
 def named(server: Database, name: str) -> Database:

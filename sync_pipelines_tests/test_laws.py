@@ -6,20 +6,15 @@ Histories are generated; the oracle is a plain fold of records in version order,
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sync_pipelines.database import Database
 from sync_pipelines_tests.loading import TENANT, Site, lines
 
 KEYS = ("A", "B", "C")
@@ -187,23 +182,6 @@ def loading_plan(draw: st.DrawFn, exports: int) -> list[list[int]]:
         else:
             plan.append([index])
     return plan
-
-
-@pytest.fixture
-def fresh_site(database: Database) -> Iterator[Any]:
-    """Makes a site on emptied tables, as often as asked."""
-    folders: list[Path] = []
-
-    def make() -> Site:
-        with database.connect(autocommit=True) as connection:
-            connection.execute("truncate sync.export_files, sync.rejected_records, sync.orders, sync.order_items")
-            connection.execute("truncate sync.customers cascade")
-        folders.append(Path(tempfile.mkdtemp()))
-        return Site(folders[-1], database)
-
-    yield make
-    for folder in folders:
-        shutil.rmtree(folder)
 
 
 def load(site: Site, exports: Sequence[Export], plan: Sequence[Sequence[int]]) -> None:

@@ -6,28 +6,20 @@ is loaded in version order is compared with the same exports shuffled, in batche
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sync_pipelines.database import Database
 from sync_pipelines_tests.loading import LAST_WRITE, Site, call, lines
+from sync_pipelines_tests.test_laws import loading_plan
 
 DAYS = [datetime(2024, 3, day, tzinfo=UTC) for day in (1, 2, 3, 4)]
 QUICK = settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
-TRUNCATE = (
-    "truncate sync.export_files, sync.rejected_records, sync.stores, sync.store_addresses, sync.store_users,"
-    " sync.commerces, sync.customers, sync.orders cascade"
 )
 
 
@@ -123,38 +115,7 @@ def history(draw: st.DrawFn, stream: str, entry: st.SearchStrategy[dict[str, Any
     return exports
 
 
-@st.composite
-def loading_plan(draw: st.DrawFn, exports: int) -> list[list[int]]:
-    """Batches of exports in any order, some of them given again."""
-    order = draw(st.permutations(range(exports)))
-    order += draw(st.lists(st.sampled_from(range(exports)), max_size=2))
-    joined = draw(st.lists(st.booleans(), min_size=len(order), max_size=len(order)))
-    plan: list[list[int]] = []
-    for index, joins in zip(order, joined, strict=True):
-        if plan and joins:
-            plan[-1].append(index)
-        else:
-            plan.append([index])
-    return plan
-
-
 # -- loading and comparing -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def fresh_site(database: Database) -> Iterator[Callable[[], Site]]:
-    """Makes a site on emptied tables, as often as asked."""
-    folders: list[Path] = []
-
-    def make() -> Site:
-        with database.connect(autocommit=True) as connection:
-            connection.execute(TRUNCATE)
-        folders.append(Path(tempfile.mkdtemp()))
-        return Site(folders[-1], database)
-
-    yield make
-    for folder in folders:
-        shutil.rmtree(folder)
 
 
 def load(site: Site, exports: Sequence[Export], plan: Sequence[Sequence[int]]) -> None:

@@ -5,19 +5,14 @@ Histories are generated; the oracles are plain folds of records in version order
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sync_pipelines.database import Database
 from sync_pipelines_tests.loading import Site, lines
 from sync_pipelines_tests.test_laws import loading_plan, maybe
 
@@ -64,28 +59,6 @@ def history(draw: st.DrawFn, record: st.SearchStrategy[Record], path: str, body:
             entries.append({"at": at.isoformat(), "method": "POST", "path": path, "body": {body: records}})
         exports.append(Export(f"{day.date()}_{draw(st.sampled_from('xyz'))}{number}.ndjson", day, tuple(entries)))
     return exports
-
-
-@pytest.fixture
-def fresh_site(database: Database) -> Iterator[Callable[[], Site]]:
-    """Makes a site on emptied tables, as often as asked."""
-    folders: list[Path] = []
-
-    def make() -> Site:
-        with database.connect(autocommit=True) as connection:
-            connection.execute(
-                "truncate sync.export_files, sync.rejected_records, sync.commerces, sync.customers cascade"
-            )
-            connection.execute(
-                "truncate sync.commerce_addresses, sync.commerce_users, sync.commerce_user_contacts,"
-                " sync.customer_addresses"
-            )
-        folders.append(Path(tempfile.mkdtemp()))
-        return Site(folders[-1], database)
-
-    yield make
-    for folder in folders:
-        shutil.rmtree(folder)
 
 
 def load(site: Site, folder: str, exports: Sequence[Export], plan: Sequence[Sequence[int]]) -> None:

@@ -132,7 +132,7 @@ class Statements:
             " and t.external_id = r.external_id{unscoped}) order by r.tenant, r.partner, r.external_id"
         ).format(
             table=Identifier(SCHEMA, reference.table),
-            unscoped=_unscoped(reference, Identifier("t")),
+            unscoped=unscoped(reference, Identifier("t")),
             partner=parts[0],
             tenant=parts[1],
             external_id=parts[2],
@@ -171,7 +171,7 @@ class Statements:
                 "r": Identifier(f"r{index}"),
                 "c": Identifier(reference.column),
                 "t": Identifier(SCHEMA, reference.table),
-                "unscoped": _unscoped(reference, Identifier(f"r{index}")),
+                "unscoped": unscoped(reference, Identifier(f"r{index}")),
                 **{part: Identifier(f"{reference.column}_{part}") for part in Identity._fields},
             }
             for index, reference in enumerate(self.stream.references)
@@ -394,7 +394,7 @@ _PROVENANCE: Final = SQL(
 )
 
 
-def _unscoped(reference: Reference, row: Identifier) -> Composed:
+def unscoped(reference: Reference, row: Identifier) -> Composed:
     """Where external ids are unique in a scope, a reference means the rows that have none."""
     scope = metadata.tables[f"{SCHEMA}.{reference.table}"].info.get("scope")
     return SQL(" and {}.{} is null").format(row, Identifier(scope)) if scope else SQL("").format()

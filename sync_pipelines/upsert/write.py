@@ -16,6 +16,7 @@ from psycopg.sql import SQL, Composed, Identifier
 from sync_pipelines.contracts.streams import Children, Identity, Reference, Stream
 from sync_pipelines.tables.schema import SCHEMA, metadata
 from sync_pipelines.upsert.differences import Retired, Writes, child_columns, main_columns
+from sync_pipelines.upsert.statements import unscoped
 
 _IDS_AT_ONCE: Final = 1_000
 
@@ -194,15 +195,9 @@ def refer(
 _MEANT: Final = "unnest(%s::text[], %s::text[], %s::text[]) with ordinality m(partner, tenant, key, number)"
 
 
-def unscoped(table: str) -> str:
-    """The column whose absence says that a row's key is unique in its tenant alone, or an empty string."""
-    return str(metadata.tables[f"{SCHEMA}.{table}"].info.get("scope", ""))
-
-
 def _same(reference: Reference, column: str) -> Composed:
-    scope = unscoped(reference.table)
     same = SQL("t.tenant = m.tenant and t.partner = m.partner and t.{} = m.key").format(Identifier(column))
-    return same + (SQL(" and t.{} is null").format(Identifier(scope)) if scope else SQL(""))
+    return same + unscoped(reference, Identifier("t"))
 
 
 def _make_placeholders(reference: Reference, column: str) -> Composed:

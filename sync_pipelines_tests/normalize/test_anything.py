@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +17,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sync_pipelines.contracts.codes import LENIENCY_CODES, REJECT_CODES
-from sync_pipelines.database import Database
 from sync_pipelines_tests.loading import TENANT, Site
 
 NUMBERS = (
@@ -91,22 +87,6 @@ def almost_calls(draw: st.DrawFn) -> str:
     if draw(st.booleans()):
         parts[draw(st.sampled_from(sorted(parts)))] = draw(VALUES)
     return "{" + ",".join(f"{json.dumps(n)}:{v}" for n, v in parts.items()) + "}"
-
-
-@pytest.fixture
-def fresh_site(database: Database) -> Iterator[Any]:
-    folders: list[Path] = []
-
-    def make() -> Site:
-        with database.connect(autocommit=True) as connection:
-            connection.execute("truncate sync.export_files, sync.rejected_records, sync.orders, sync.order_items")
-            connection.execute("truncate sync.customers cascade")
-        folders.append(Path(tempfile.mkdtemp()))
-        return Site(folders[-1], database)
-
-    yield make
-    for folder in folders:
-        shutil.rmtree(folder)
 
 
 def assert_accounted(site: Site) -> None:
