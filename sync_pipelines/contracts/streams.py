@@ -221,7 +221,8 @@ class Stream:
         envelopes: body fields that hold the records; empty where the body is a bare array (X12).
         flat: how flat files fold, or None where a line is a record.
         options: the partner's own settings.
-        prepare: a pure function (raw record, options, reading) -> raw record, run before the contract.
+        prepare: a pure function (raw record, options, reading) -> raw record, run before the contract; what it adds
+            that the contract does not know falls into `extra` (X3).
         listing: a pure function (values) -> child table -> how its list is to be taken, where the payload tells.
         delete_flag: the field that, if true, makes a record a delete (T9).
         record_id: the contract's attribute that is the partner's own id (P2).

@@ -85,6 +85,7 @@ class RecordReader:
         self._names = names
         self._constants = constants
         self._findings = findings
+        self._aliases = frozenset(f.alias for f in stream.shape.fields)
         self._validate = stream.contract.__pydantic_validator__.validate_python
         main = metadata.tables[f"{SCHEMA}.{stream.table}"]
         self._never_null = [self._alias_of(name) for name in _in_contract(stream)]
@@ -156,7 +157,11 @@ class RecordReader:
         if self._stream.prepare is None:
             return matched
         prepared = self._stream.prepare(matched.fields, self._options, reading)
-        return matched if prepared is matched.fields else replace(matched, fields=prepared)
+        if prepared is matched.fields:
+            return matched
+        fields = {name: value for name, value in prepared.items() if name in self._aliases}
+        unknown = {name: value for name, value in prepared.items() if name not in self._aliases}
+        return replace(matched, fields=fields, extra={**matched.extra, **unknown})
 
     def _check_nulls(self, fields: Mapping[str, Any]) -> None:
         """Null where a field is required on create is refused on update too (X1)."""

@@ -83,7 +83,9 @@ def with_payment_term(record: dict[str, Any], options: Any, reading: Reading) ->
         raise RecordRefused("payment_term_missing", "payment_terms", "the payment term has neither id nor code")
     if found_id is not None and found_code is not None:
         reading.forgive("payment_term_id_rules")
-    return {**rest, "payment_terms_id": found_id, "payment_terms_code": found_code}
+    known = {folded(name) for name in (*_ID_NAMES, *_CODE_NAMES)}
+    unknown = {f"payment_terms.{name}": value for name, value in term.items() if folded(name) not in known}
+    return {**rest, "payment_terms_id": found_id, "payment_terms_code": found_code, **unknown}
 
 
 def _one_of(term: Mapping[str, Any], names: tuple[str, ...]) -> Any:

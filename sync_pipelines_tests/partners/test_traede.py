@@ -297,6 +297,13 @@ def test_T5_both_are_kept_and_counted_and_null_clears(site: Site) -> None:
 
 # -- T6, T7, T8: addresses -------------------------------------------------------------------------------------
 
+def test_T5_X3_what_a_payment_term_says_besides_is_kept_as_drift(site: Site) -> None:
+    entry = sent(site, 1, customer(payment_term={"code": "30", "days": 30}))
+    assert row(site)["payment_terms_code"] == "30"
+    assert row(site)["extra"] == {"payment_terms.days": 30}
+    assert entry.unknown_fields == {"payment_terms.days": 1}
+
+
 
 @pytest.mark.parametrize(
     ("settings", "code", "path"),
