@@ -77,7 +77,12 @@ class Site:
 
     def sources(self, orders: Mapping[str, Any] | None = None, tenant: str = TENANT) -> None:
         """Lists one tenant of replenit with these settings of its orders (JSON is YAML)."""
-        source = {"partner": "replenit", "tenant": tenant, "streams": {"orders": dict(orders or {})}}
+        self.source_of(f"replenit/{tenant}/orders", **(orders or {}))
+
+    def source_of(self, stream: str, **settings: Any) -> None:
+        """Lists one tenant's stream, `source_of("nilo/acme/stores", strict=True)`, and nothing else."""
+        partner, tenant, name = stream.split("/")
+        source = {"partner": partner, "tenant": tenant, "streams": {name: settings}}
         (self.folder / "sources.yaml").write_text(json.dumps({"sources": [source]}))
 
     def put(

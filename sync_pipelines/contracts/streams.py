@@ -15,10 +15,11 @@ from pydantic import BaseModel, ConfigDict
 from sync_pipelines.contracts.contract import Contract, Shape, shape_of
 from sync_pipelines.contracts.reading import Reading
 
-Operation = Literal["upsert", "create", "update", "touch", "delete"]
+Operation = Literal["upsert", "create", "insert", "update", "touch", "delete"]
 """What a record asks for.
 
-`upsert` makes or writes a row; `create` does the same and counts a row that was there; `update` refuses a row that is
+`upsert` makes or writes a row; `create` does the same and counts a row that was there; `insert`
+refuses a row that is there, which is what a strict source makes of `create`; `update` refuses a row that is
 not there; `touch` writes a row and makes an unknown one a placeholder; `delete` leaves a tombstone.
 """
 

@@ -213,6 +213,8 @@ class RecordReader:
         for _ in range(matched.conflicts):
             self._forgive("line_conflict", leniencies)
         self._count(leniencies, matched)
+        if operation == "create" and self._reading.strict:
+            operation = "insert"
         return Change(
             place.position, place.effective_at, operation, key, values, children_rows, links, extra, record_id
         )

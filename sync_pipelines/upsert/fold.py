@@ -12,12 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from sync_pipelines.contracts.streams import EFFECTIVE_TIME, Default, Stream
 from sync_pipelines.normalize.change import Change
 from sync_pipelines.upsert.jsonb import Jsonb
 from sync_pipelines.upsert.lists import ChildRow, listed, without_nulls
+
+CREATE_OF_EXISTING: Final = "create_of_existing"
+"""A leniency, or under `strict` a refusal (N8, X8)."""
 
 Outcome = Literal["created", "updated", "unchanged", "stale", "deleted", "not_found", "blocked", "rejected"]
 
@@ -143,10 +146,12 @@ def _written(stream: Stream, row: Row | None, change: Change) -> Row | Refusal:
     if change.operation == "update" and base is None:
         message = f"{change.key!r} is unknown or removed, so there is nothing to update"
         return Refusal(stream.unknown_code, None, message)
+    if change.operation == "insert" and base is not None and not base.is_placeholder:
+        return Refusal(CREATE_OF_EXISTING, None, f"{change.key!r} is there already, and the source is strict")
     after = replace(_patched(stream, base, change), external_id=key, record_id=record_id)
     is_new = base is None or (base.is_placeholder and stream.placeholder_is_new)
     missing = _missing(stream, {**after.values, **after.children})
-    if change.operation in ("upsert", "create") and is_new and missing:
+    if change.operation in ("upsert", "create", "insert") and is_new and missing:
         path = alias_of(stream, missing[0])
         return Refusal("required", path, f"{path} is required, because {change.key!r} is new")
     may_wait = change.operation == "touch" or base is not None

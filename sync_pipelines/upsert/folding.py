@@ -24,7 +24,7 @@ from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.upsert.current import Stored, current_rows
 from sync_pipelines.upsert.decisions import Decisions
 from sync_pipelines.upsert.differences import Differences, Provenance
-from sync_pipelines.upsert.fold import Applied, Row, Rows, apply, outcome
+from sync_pipelines.upsert.fold import CREATE_OF_EXISTING, Applied, Row, Rows, apply, outcome
 from sync_pipelines.upsert.history import Hashes, KnownExport, Spoken, in_file_order, spoken_of
 from sync_pipelines.upsert.write import Ids, refer, write
 
@@ -129,7 +129,6 @@ class Folding:
             rows, trail = self._trail(records)
             applied = trail[records.index(spoken)]
             is_older = records[-1] is not spoken
-            before, after = self._row_of(without, applied), self._row_of(rows, applied)
             if applied.refusal is not None:
                 self.counts["rejected"] += 1
             elif self._is_blocked(family, spoken, before, after):

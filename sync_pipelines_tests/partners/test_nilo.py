@@ -574,6 +574,15 @@ def test_N8_create_of_an_existing_code_is_an_update_counted(site: Site) -> None:
     assert of(site, "name", "enabled") == ("a", True)
 
 
+def test_N8_X8_a_strict_source_refuses_a_create_of_an_existing_code(site: Site) -> None:
+    site.source_of("nilo/acme/stores", strict=True)
+    load(site, "2024-05-01.json", [store("A", enabled=True)])
+    entry = log(site, 2, ("POST", "/store", store("A", name="a")), ("POST", "/store", store("B")))
+    assert outcomes(entry) == {"created": 1, "rejected": 1}
+    assert rejects_of(site) == [("1/1", "create_of_existing", None)]
+    assert of(site, "name", "enabled") != ("a", True)
+
+
 def test_N8_update_of_an_unknown_or_removed_code_is_a_reject(site: Site) -> None:
     load(site, "2024-05-01.json", [store("R")])
     update = {"update": [{"internalCode": "R", "name": "x"}, {"internalCode": "X", "name": "x"}]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from decimal import Decimal
 from typing import Any
 
@@ -296,6 +295,7 @@ def test_T5_both_are_kept_and_counted_and_null_clears(site: Site) -> None:
 
 
 # -- T6, T7, T8: addresses -------------------------------------------------------------------------------------
+
 
 def test_T5_X3_what_a_payment_term_says_besides_is_kept_as_drift(site: Site) -> None:
     entry = sent(site, 1, customer(payment_term={"code": "30", "days": 30}))
