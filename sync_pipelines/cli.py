@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from sync_pipelines.errors import SyncError
@@ -29,8 +30,8 @@ _DAY: Final = click.DateTime(formats=["%Y-%m-%d"])
 def cli() -> None:
     """Keeps PostgreSQL tables equal to what commerce partners' exports said.
 
-    Exit status: 0 done; 1 a fault (database, landing, ...); 2 wrong usage or configuration; of sync also 3 loaded
-    with refused records, 4 a file failed.
+    Exit status: 0 done; 1 a fault (database, landing, ...); 2 wrong usage or configuration; of sync and rejects replay
+    also 3 with refused records, 4 a file failed.
     """
 
 
@@ -77,12 +78,15 @@ def rejects() -> None:
     """The refused records: which, where and why."""
 
 
+def _of_rejects(command: Callable[..., int]) -> Callable[..., int]:
+    """The options that say which rejects are meant."""
+    for name in ("partner", "stream", "tenant", "code"):
+        command = click.option(f"--{name}", help=f"Only this {name}.")(command)
+    return click.option("--path", "--file", "path", help="Only this file, as `rejects list` names it.")(command)
+
+
 @rejects.command("list")
-@click.option("--partner", help="Only this partner.")
-@click.option("--stream", help="Only this stream.")
-@click.option("--tenant", help="Only this tenant.")
-@click.option("--code", help="Only this code.")
-@click.option("--path", help="Only this file.")
+@_of_rejects
 @click.option(
     "--status", type=click.Choice(["open", "resolved", "superseded", "all"]), default="open", show_default=True
 )
@@ -105,6 +109,21 @@ def rejects_show(reject_id: int, as_json: bool) -> int:
     from sync_pipelines.commands import rejects as command
 
     return command.run_show(reject_id, as_json=as_json)
+
+
+@rejects.command("replay")
+@_of_rejects
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def rejects_replay(as_json: bool, **wanted: str | None) -> int:
+    """Read the exports of refused records again (all of them, or those chosen), after a correction.
+
+    Each such export is read as a whole, under the settings in force, and applied at its original version.
+    """
+    from sync_pipelines.commands import rejects as command
+    from sync_pipelines.commands.names import check_names
+
+    check_names(wanted["partner"], wanted["stream"])
+    return command.run_replay(wanted, as_json=as_json)
 
 
 @cli.command()

@@ -255,3 +255,14 @@ def mark_loaded(
     values = [counts[name] for name in COUNTS]
     values += [lines, json.dumps(leniencies), json.dumps(unknown_fields), first, last, run_id, file_id]  # type: ignore[list-item]
     connection.execute(statement, values)
+
+
+def mark_replayed(
+    connection: psycopg.Connection[Any], file_id: int, kept: str, window: tuple[datetime, datetime] | None
+) -> None:
+    """A loaded entry has other kept records; what its load counted stays (X11)."""
+    first, last = window or (None, None)
+    connection.execute(
+        "update sync.export_files set kept = %s, effective_from = %s, effective_to = %s where id = %s",
+        [kept, first, last, file_id],
+    )

@@ -163,6 +163,26 @@ def reject(connection: psycopg.Connection[Any], reject_id: int) -> Reject | None
         return cursor.execute(statement, [reject_id]).fetchone()
 
 
+def exports_with_rejects(connection: psycopg.Connection[Any], wanted: RejectFilter) -> list[int]:
+    """Ledger ids of the loaded exports that have wanted rejects which are not resolved."""
+    conditions, values = _conditions(wanted)
+    statement = sql.SQL(
+        "select distinct f.id from {} where f.status = 'loaded' and r.status <> 'resolved' and {}"
+    ).format(sql.SQL(_REJECTS), conditions)
+    return [file_id for (file_id,) in connection.execute(statement, values)]
+
+
+def has_rejects_of_content(connection: psycopg.Connection[Any], file_id: int) -> bool:
+    """Whether an export has unresolved rejects for what its records say, not for the state of their keys."""
+    return bool(
+        connection.execute(
+            "select from sync.rejected_records where export_file_id = %s and status <> 'resolved'"
+            " and not depends_on_state limit 1",
+            [file_id],
+        ).rowcount
+    )
+
+
 def reject_summary(
     connection: psycopg.Connection[Any], partner: str, stream: str, days: Sequence[date]
 ) -> dict[date, list[RejectSummary]]:

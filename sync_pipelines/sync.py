@@ -321,20 +321,29 @@ def load_export(workspace: Workspace, file_id: int, run_id: str | None = None, *
 
 def _normalize(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
     settings = workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream)
-    if entry.kept is not None and _is_current(workspace, entry.kept, settings):
-        return
+    if entry.kept is None or not _is_current(workspace, entry.kept, settings):
+        ledger.mark_kept(connection, entry.id, normalize_archived(workspace, entry))
+
+
+def normalize_archived(workspace: Workspace, entry: LedgerFile) -> str:
+    """Reads an archived export under the settings in force; returns the folder of its kept records.
+
+    Raises:
+        ExportError: the export can't be read as a whole (X13).
+        ArchiveIncomplete: its bytes are no longer in the archive.
+    """
     sha256 = entry.sha256
     assert sha256 is not None
     export = ExportText(
         stream=_stream_of(entry),
-        settings=settings,
+        settings=workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream),
         tenant=entry.tenant,
         name=entry.path.rsplit("/", 1)[-1],
         content=lambda: workspace.archive.open(sha256),
         effective_at=entry.effective_at,
         window=workspace.window(),
     )
-    ledger.mark_kept(connection, entry.id, normalize(export, workspace.settings.archive))
+    return normalize(export, workspace.settings.archive)
 
 
 def _is_current(workspace: Workspace, kept: str, settings: StreamSettings) -> bool:
@@ -372,7 +381,7 @@ def _stage(
     except SyncError as error:
         _fail(workspace, file_id, error, run_id)
     except Exception as error:
-        _fail(workspace, file_id, _unforeseen(workspace, file_id, error), run_id)
+        _fail(workspace, file_id, unforeseen(workspace, file_id, error), run_id)
 
 
 def _fail(workspace: Workspace, file_id: int, error: SyncError, run_id: str | None) -> None:
@@ -381,7 +390,7 @@ def _fail(workspace: Workspace, file_id: int, error: SyncError, run_id: str | No
         ledger.mark_failed(connection, file_id, error, run_id)
 
 
-def _unforeseen(workspace: Workspace, file_id: int, error: Exception) -> SyncError:
+def unforeseen(workspace: Workspace, file_id: int, error: Exception) -> SyncError:
     """A fault nobody foresaw fails its file alone; the trace goes to a log file, not to the user."""
     if isinstance(error, OSError):
         return storage_fault(error, error.filename or workspace.settings.archive)

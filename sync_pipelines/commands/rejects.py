@@ -1,12 +1,12 @@
 """`sync-pipelines rejects`: the refused records.
 
-Belongs here: layout. Does not belong here: the questions (`reports`), replaying.
+Belongs here: layout and exit statuses. Does not belong here: the questions (`reports`), replaying (`replay`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC
 from typing import Any
@@ -14,19 +14,20 @@ from typing import Any
 import click
 
 from sync_pipelines import reports
-from sync_pipelines.commands.screen import json_of, print_table, say
+from sync_pipelines.commands.screen import json_of, print_table, say, tell
+from sync_pipelines.commands.sync import LOADED, WITH_FAILED, WITH_REJECTS
 from sync_pipelines.contracts.codes import REJECT_CODES
 from sync_pipelines.database import migrate, open_database
+from sync_pipelines.replay import ReplayedExport, replay_rejects
 from sync_pipelines.reports import Reject, RejectFilter
 from sync_pipelines.settings import load_settings
+from sync_pipelines.sync import open_workspace
+from sync_pipelines.upsert.replay import Replayed
 
 
 def run_list(wanted: Mapping[str, str | None], limit: int, *, as_json: bool) -> int:
     """Prints refused records, the latest first."""
-    chosen = {**wanted, "status": None if wanted["status"] == "all" else wanted["status"]}
-    if chosen["stream"] and "/" in chosen["stream"]:
-        chosen["partner"], _, chosen["stream"] = chosen["stream"].partition("/")
-    filters = RejectFilter(**chosen)
+    filters = _filter({**wanted, "status": None if wanted["status"] == "all" else wanted["status"]})
     database = open_database(load_settings())
     migrate(database)
     with database.connect() as connection:
@@ -65,6 +66,58 @@ def run_show(reject_id: int, *, as_json: bool) -> int:
     say(f"{'means':<12} {REJECT_CODES.get(found.code, '')}")
     say(f"record\n{_indented(found.record)}")
     return 0
+
+
+def run_replay(wanted: Mapping[str, str | None], *, as_json: bool) -> int:
+    """Replays refused records and prints what became of them; returns the exit status."""
+    workspace = open_workspace(load_settings())
+    replayed = []
+    for export in replay_rejects(workspace, _filter({**wanted, "status": None})):
+        tell(_line_of(export))
+        replayed.append(export)
+    if as_json:
+        print(json_of({"files": [_replayed(export) for export in replayed], "totals": _totals(replayed)}))
+    elif replayed:
+        totals = _totals(replayed)
+        say(
+            f"{len(replayed):,} exports read again: {totals['resolved']:,} refused records resolved,"
+            f" {totals['open']:,} open, {totals['superseded']:,} superseded by newer exports"
+        )
+    else:
+        say("Nothing to do: no export has refused records that are not resolved.")
+    if any(export.error for export in replayed):
+        return WITH_FAILED
+    return WITH_REJECTS if any(export.outcome and export.outcome.open for export in replayed) else LOADED
+
+
+def _line_of(export: ReplayedExport) -> str:
+    if export.outcome is None:
+        return f"left as it was {export.entry.path}: {export.error}"
+    numbers = ", ".join(f"{number:,} {name}" for name, number in export.outcome._asdict().items() if name != "keys")
+    return f"read again {export.entry.path}: {numbers}"
+
+
+def _replayed(export: ReplayedExport) -> dict[str, Any]:
+    entry = export.entry
+    return {
+        "partner": entry.partner,
+        "tenant": entry.tenant,
+        "stream": entry.stream,
+        "path": entry.path,
+        **(export.outcome or Replayed(0, 0, 0, 0))._asdict(),
+        "error": None if export.error is None else str(export.error),
+    }
+
+
+def _totals(replayed: Sequence[ReplayedExport]) -> dict[str, int]:
+    outcomes = [export.outcome for export in replayed if export.outcome is not None]
+    return {name: sum(getattr(outcome, name) for outcome in outcomes) for name in Replayed._fields}
+
+
+def _filter(chosen: dict[str, str | None]) -> RejectFilter:
+    if chosen["stream"] and "/" in chosen["stream"]:
+        chosen["partner"], _, chosen["stream"] = chosen["stream"].partition("/")
+    return RejectFilter(**chosen)
 
 
 def _listed(reject: Reject) -> dict[str, Any]:

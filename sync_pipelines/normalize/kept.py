@@ -278,10 +278,16 @@ class KeptRecords:
         with pq.ParquetFile(self._folder / "records.parquet", pre_buffer=False) as parquet:
             yield parquet
 
-    def blocks(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """All records in file order, block by block, the given columns alone."""
+    @cached_property
+    def bits(self) -> dict[str, int]:
+        """The file's own presence bits: which bit of `present` is whose."""
         with self._open() as parquet:
-            yield from parquet.iter_batches(batch_size=BLOCK, columns=list(columns))
+            return _bits(parquet)
+
+    def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """All records in file order, block by block, the given columns alone (None: all)."""
+        with self._open() as parquet:
+            yield from parquet.iter_batches(batch_size=BLOCK, columns=None if columns is None else list(columns))
 
     def rows(self, wanted: npt.NDArray[Any]) -> tuple[pa.Table, dict[str, int]]:
         """The records in the given rows (ascending), and the file's own presence bits."""
@@ -292,14 +298,18 @@ class KeptRecords:
             for index in np.unique(np.searchsorted(edges, wanted, side="right") - 1):
                 inside = wanted[(wanted >= edges[index]) & (wanted < edges[index + 1])] - edges[index]
                 tables.append(parquet.read_row_group(int(index)).take(inside))
-            bits = json.loads(parquet.schema_arrow.metadata[b"bits"])
-            return pa.concat_tables(tables) if tables else parquet.schema_arrow.empty_table(), bits
+            return pa.concat_tables(tables) if tables else parquet.schema_arrow.empty_table(), _bits(parquet)
 
     def rejects(self) -> Iterator[dict[str, Any]]:
         """The refused records, in file order."""
         with (self._folder / "rejects.ndjson").open(encoding="utf-8") as lines:
             for line in lines:
                 yield from_json(line)
+
+
+def _bits(parquet: pq.ParquetFile) -> dict[str, int]:
+    bits: dict[str, int] = json.loads(parquet.schema_arrow.metadata[b"bits"])
+    return bits
 
 
 def _mapped(path: Path) -> npt.NDArray[Any]:

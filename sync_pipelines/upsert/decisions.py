@@ -64,14 +64,14 @@ class Decisions:
         """Notes that a record is refused, or is not (any more)."""
         known = self._known.get(_place(spoken))
         if refusal is None:
-            if known is not None and known[1] != BLOCKED and known[2] != "resolved":
+            if known is not None and known[2] != "resolved":
                 self._status["resolved"].append(known[0])
         elif known is None:
             self._new.append(self._reject(spoken, refusal))
         else:
             if known[2] == "resolved":
                 self._status["open"].append(known[0])
-            if known[1] != refusal.code:
+            if known[1] != refusal.code or refusal.code == BLOCKED:
                 self._reasons.append((refusal.code, refusal.path, refusal.message, known[0]))
 
     def block(self, spoken: Spoken, row_ids: Sequence[int]) -> bool:
@@ -85,7 +85,7 @@ class Decisions:
         count = row[0] if row else 0
         if count:
             message = f"{count} live {blocked_by.table} refer to {spoken.change.key!r}, so it is not deleted"
-            self._new.append(self._reject(spoken, Refusal(BLOCKED, None, message)))
+            self.decide(spoken, Refusal(BLOCKED, None, message))
         return bool(count)
 
     def write(self) -> None:

@@ -45,6 +45,11 @@ class Family:
     applied: list[Spoken]
     stored: list[Stored]
 
+    @property
+    def newest(self) -> Spoken | None:
+        """The record that has the last word."""
+        return max((*self.applied, *self.mine), key=lambda spoken: spoken.version, default=None)
+
 
 class Folding:
     """Folds records of one export into the tables, chunk by chunk, inside the load's transaction.
@@ -86,14 +91,28 @@ class Folding:
         for chunk in _chunks(in_file_order(mine, hashes), at_once=self._stream.has_record_ids):
             self._fold(spoken_of([mine], chunk, self._layout), None)
 
-    def _fold(self, mine: list[Spoken], applied: list[Spoken] | None) -> None:
+    def fold_again(self, former: KnownExport, mine: KnownExport, others: Sequence[KnownExport], hashes: Hashes) -> None:
+        """Keys of an export that is read again: folded from an empty row, its own refusals decided anew.
+
+        Args:
+            former: the export as it was read before, whose records are applied no more.
+            mine: as it is read now.
+            others: every other loaded export.
+            hashes: the keys.
+        """
+        for chunk in _chunks(hashes, at_once=self._stream.has_record_ids):
+            known = [other for other in others if len(other.knows(chunk))]
+            records = [spoken_of(exports, chunk, self._layout) for exports in ([mine], known, [former])]
+            self._fold(*records)
+
+    def _fold(self, mine: list[Spoken], applied: list[Spoken] | None, former: Sequence[Spoken] = ()) -> None:
         everything = [*mine, *(applied or ())]
         ids = self._refer(everything)
-        stored = self._stored(everything)
+        stored = self._stored([*everything, *former])
         differences = Differences(self._stream, self._ids)
         self._decisions.look_up(everything)
         mine, known = _linked(mine, ids), _linked(applied or [], ids)
-        for family in _families(mine, known, stored):
+        for family in _families([*mine, *former], mine, known, stored):
             rows = self._folded(family) if applied is not None else self._applied(family)
             self._take(differences, family, rows)
         write(self._connection, self._stream, self._entry.tenant, differences.writes)
@@ -131,10 +150,11 @@ class Folding:
             is_older = records[-1] is not spoken
             if applied.refusal is not None:
                 self.counts["rejected"] += 1
-            elif self._is_blocked(family, spoken, before, after):
+            elif self._is_blocked(family, spoken, applied):
                 records.remove(spoken)
                 self.counts["blocked"] += 1
             else:
+                before, after = self._row_of(without, applied), self._row_of(rows, applied)
                 self._tell(before, after, spoken, is_older=is_older)
         rows, trail = self._trail(records)
         for spoken, applied in zip(records, trail, strict=True):
@@ -164,7 +184,7 @@ class Folding:
             self._decisions.decide(spoken, applied.refusal)
             if applied.refusal is not None:
                 self.counts["rejected"] += 1
-            elif self._is_blocked(family, spoken, applied.before, applied.after):
+            elif self._is_blocked(family, spoken, applied):
                 self.counts["blocked"] += 1
             else:
                 self._tell(applied.before, applied.after, spoken, is_older=False)
@@ -174,24 +194,34 @@ class Folding:
     def _tell(self, before: Row | None, after: Row | None, spoken: Spoken, *, is_older: bool) -> None:
         self.counts[outcome(before, after, spoken.change, is_older=is_older)] += 1
         if spoken.change.operation == "create" and before is not None and before.is_live and not before.is_placeholder:
-            self.leniencies["create_of_existing"] += 1
+            self.leniencies[CREATE_OF_EXISTING] += 1
 
-    def _is_blocked(self, family: Family, spoken: Spoken, before: Row | None, after: Row | None) -> bool:
-        """Whether live rows elsewhere keep a live row from being deleted (T9)."""
+    def _is_blocked(self, family: Family, spoken: Spoken, applied: Applied) -> bool:
+        """Whether live rows elsewhere keep a row from being deleted that is live just before it (T9)."""
+        before, after = applied.before, applied.after
         if self._stream.blocked_by is None or before is None or not before.is_live or (after and after.is_live):
             return False
         stored_ids = [s.id for s in family.stored if s.row.external_id == spoken.change.key]
         return self._decisions.block(spoken, stored_ids)
 
     def _take(self, differences: Differences, family: Family, rows: Rows) -> None:
-        last = family.mine[-1].change
-        provenance = Provenance(last.effective_at, self._entry.path, last.position, self._run_id)
+        provenance = self._provenance(family)
         pairs = _paired(self._stream, rows, family.stored)
         kept = {stored.id for stored in pairs if stored is not None}
         ids = [differences.take(s, row, provenance, _ways(family)) for s, row in zip(pairs, rows, strict=True)]
         for stored in family.stored:
             if stored.id not in kept:
                 self._retire(differences, stored, [*zip(rows, ids, strict=True)])
+
+    def _provenance(self, family: Family) -> Provenance:
+        """The record of this export that was applied last, or where it has none (any more) the newest of all."""
+        if family.mine:
+            last = family.mine[-1].change
+            return Provenance(last.effective_at, self._entry.path, last.position, self._run_id)
+        newest = family.newest
+        if newest is None:
+            return Provenance(self._entry.effective_at, self._entry.path, None, self._run_id)
+        return Provenance(newest.change.effective_at, newest.path, newest.change.position, self._run_id)
 
     def _retire(self, differences: Differences, stored: Stored, rows: Sequence[tuple[Row, int]]) -> None:
         """A stored row that no record makes any more; a placeholder others refer to stays as it is."""
@@ -247,16 +277,18 @@ def _linked(records: Iterable[Spoken], ids: Mapping[str, Mapping[Identity, int]]
     ]
 
 
-def _families(mine: Iterable[Spoken], applied: Iterable[Spoken], stored: Iterable[Stored]) -> list[Family]:
-    """Records and rows by key; keys that one record names together belong together (P2)."""
+def _families(
+    wanted: Iterable[Spoken], mine: Iterable[Spoken], applied: Iterable[Spoken], stored: Iterable[Stored]
+) -> list[Family]:
+    """Records and rows by key, for the keys of wanted records; keys one record names together are one family (P2)."""
     groups = _Groups()
-    for spoken in (*mine, *applied):
+    for spoken in (*wanted, *applied):
         groups.join(hashes_of(spoken.change))
     for row in stored:
         groups.join(hashes_of_row(row.row.external_id, row.row.record_id))
-    families: dict[int, Family] = {}
+    families = {groups.root(hashes_of(spoken.change)[0]): Family([], [], []) for spoken in wanted}
     for spoken in mine:
-        families.setdefault(groups.root(hashes_of(spoken.change)[0]), Family([], [], [])).mine.append(spoken)
+        families[groups.root(hashes_of(spoken.change)[0])].mine.append(spoken)
     for spoken in applied:
         root = groups.root(hashes_of(spoken.change)[0])
         if root in families:

@@ -37,6 +37,11 @@ class Spoken:
     version: Version
     change: Change
 
+    @property
+    def path(self) -> str:
+        """The export's path."""
+        return self.version[1].decode()
+
 
 @dataclass(frozen=True)
 class KnownExport:
@@ -94,12 +99,12 @@ def late_keys(export: KnownExport, others: Sequence[KnownExport], stream: Stream
         return np.empty(0, np.uint64)
     mine = np.unique(export.kept.keys.hashes)
     if stream.has_record_ids:
-        mine = _connected(mine, [export, *others], layout)
+        mine = connected(mine, [export, *others], layout)
         return mine if any(len(other.knows(mine)) for other in later) else np.empty(0, np.uint64)
     return np.unique(np.concatenate([other.knows(mine) for other in later]))
 
 
-def _connected(hashes: Hashes, exports: Sequence[KnownExport], layout: Layout) -> Hashes:
+def connected(hashes: Hashes, exports: Sequence[KnownExport], layout: Layout) -> Hashes:
     """The given keys and all that any kept record names together with one of them."""
     while True:
         records = spoken_of(exports, hashes, layout)

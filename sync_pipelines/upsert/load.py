@@ -21,12 +21,12 @@ from sync_pipelines import ledger
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.kept import KeptRecords
-from sync_pipelines.normalize.keys import key_hash
 from sync_pipelines.normalize.layout import Layout, layout_of
-from sync_pipelines.normalize.values import from_json, to_json
+from sync_pipelines.normalize.values import from_json
 from sync_pipelines.tables.schema import OUTCOMES
 from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import KnownExport, known_exports, late_keys
+from sync_pipelines.upsert.rejects import Rejects
 from sync_pipelines.upsert.stage import DirectRecords
 from sync_pipelines.upsert.statements import Statements
 
@@ -65,7 +65,7 @@ def load(
     with connection.transaction(force_rollback=preview):
         entry = ledger.find(connection, file_id)
         assert entry is not None and entry.kept is not None
-        _lock(connection, stream, entry, archive)
+        lock(connection, stream, entry.tenant, [KeptRecords(archive, entry.kept)])
         entry = ledger.find(connection, file_id, lock=True)
         assert entry is not None and entry.kept is not None
         if entry.status == "loaded":
@@ -73,13 +73,12 @@ def load(
         return _Load(connection, stream, entry, archive, run_id).run()
 
 
-def _lock(connection: psycopg.Connection[Any], stream: Stream, entry: LedgerFile, archive: Path) -> None:
-    """Takes the locks of every (table, partner, tenant) a load may write, in one order: no deadlock."""
+def lock(connection: psycopg.Connection[Any], stream: Stream, tenant: str, kept: Iterable[KeptRecords]) -> None:
+    """Takes the locks of every (table, partner, tenant) that applying kept records may write, in one order."""
     tables = {reference.column: reference.table for reference in stream.references}
-    referred = KeptRecords(archive, entry.kept or "-").summary.referred
+    referred = [target for records in kept for target in records.summary.referred]
     written = {f"{tables[link]}/{partner}/{tenant}" for link, partner, tenant in referred}
-    names = sorted({f"{stream.table}/{stream.partner}/{entry.tenant}", *written})
-    for name in names:
+    for name in sorted({f"{stream.table}/{stream.partner}/{tenant}", *written}):
         connection.execute("select pg_advisory_xact_lock(hashtextextended('sync:' || %s, 0))", [name])
 
 
@@ -104,8 +103,11 @@ class _Load:
         others = known_exports(self._archive, entries)
         if self._summary.window is not None:
             self._write(KnownExport(self._entry, self._kept, self._summary.window), others)
-        self._supersede_older_rejects()
-        self._keep_rejects([other for other in others if other.entry.version > self._entry.version])
+        later = [other for other in others if other.entry.version > self._entry.version]
+        rejects = Rejects(self._connection, self._entry, later, self._run_id)
+        rejects.supersede_older(self._kept.keys.hashes)
+        if self._summary.rejected:
+            rejects.keep(self._kept.rejects())
         return self._complete()
 
     # -- rows --------------------------------------------------------------------------------------------------
@@ -158,52 +160,6 @@ class _Load:
         with self._connection.cursor().copy(statement) as copy:
             for block in blocks:
                 copy.write(block)
-
-    # -- rejects and ledger ------------------------------------------------------------------------------------
-
-    def _keep_rejects(self, later: list[KnownExport]) -> None:
-        """The refused records; one whose key a newer export knows is overtaken already."""
-        if not self._summary.rejected:
-            return
-        with self._connection.cursor().copy(
-            "copy sync.rejected_records (export_file_id, position, external_id, code, field_path, message, record,"
-            " status, run_id) from stdin"
-        ) as copy:
-            for reject in self._kept.rejects():
-                key = reject["external_id"]
-                status = "superseded" if key is not None and self._is_overtaken(key, later) else "open"
-                copy.write_row(
-                    [
-                        self._entry.id, reject["position"], key, reject["code"], reject["field_path"],
-                        reject["message"], to_json(reject["record"]), status, self._run_id,
-                    ]
-                )  # fmt: skip
-
-    @staticmethod
-    def _is_overtaken(key: str, later: list[KnownExport]) -> bool:
-        wanted = np.array([key_hash(key)], np.uint64)
-        return any(len(other.knows(wanted)) for other in later)
-
-    def _supersede_older_rejects(self) -> None:
-        """Open rejects of older exports whose key this one has a good record of."""
-        older = self._connection.execute(
-            "select r.id, r.external_id from sync.rejected_records r"
-            " join sync.export_files f on f.id = r.export_file_id"
-            " where r.status = 'open' and r.external_id is not null and f.partner = %s and f.stream = %s"
-            " and f.tenant = %s and (f.effective_at, f.path collate \"C\", f.revision) < (%s, %s, %s)",
-            [
-                self._entry.partner, self._entry.stream, self._entry.tenant, self._entry.effective_at,
-                self._entry.path, self._entry.revision,
-            ],
-        ).fetchall()  # fmt: skip
-        if not older:
-            return
-        known = self._kept.keys.hashes
-        hashes = np.fromiter((key_hash(key) for _, key in older), np.uint64, len(older))
-        ids = [row[0] for row, found in zip(older, np.isin(hashes, known), strict=True) if found]
-        self._connection.execute(
-            "update sync.rejected_records set status = 'superseded', updated_at = now() where id = any(%s)", [ids]
-        )
 
     def _complete(self) -> Loaded:
         counts = {name: self._counts.get(name, 0) for name in OUTCOMES}

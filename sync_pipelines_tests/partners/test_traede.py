@@ -304,7 +304,6 @@ def test_T5_X3_what_a_payment_term_says_besides_is_kept_as_drift(site: Site) -> 
     assert entry.unknown_fields == {"payment_terms.days": 1}
 
 
-
 @pytest.mark.parametrize(
     ("settings", "code", "path"),
     [
@@ -528,8 +527,7 @@ def test_T9_a_late_delete_before_a_newer_record_ends_in_a_live_row(site: Site) -
 
 
 def test_T9_a_strict_source_takes_true_alone(site: Site) -> None:
-    source = {"partner": "traede", "tenant": "acme", "streams": {"customers": {"strict": True}}}
-    (site.folder / "sources.yaml").write_text(json.dumps({"sources": [source]}))
+    site.source_of("traede/acme/customers", strict=True)
     assert outcomes(load(site, 1, [patch("1", delete=True), patch("1", delete="true")])) == {
         "not_found": 1,
         "rejected": 1,
