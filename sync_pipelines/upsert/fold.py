@@ -100,7 +100,15 @@ def apply(stream: Stream, rows: Rows, change: Change) -> Applied:
     if isinstance(after, Refusal):
         return Applied(rows, before, before, after)
     kept = (*rows, after) if found is None else (*rows[:found], after, *rows[found + 1 :])
-    return Applied(kept, before, after)
+    return Applied(tuple(row for row in kept if not _is_absorbed(stream, row, after)), before, after)
+
+
+def _is_absorbed(stream: Stream, row: Row, after: Row) -> bool:
+    """Whether a placeholder was made for a reference to what another row turns out to be (X7, P2)."""
+    if row is after or not row.is_placeholder or row.scope_of(stream) != after.scope_of(stream):
+        return False
+    by_id = row.record_id is not None and row.record_id == after.record_id
+    return by_id or (row.external_id is not None and row.external_id == after.external_id)
 
 
 def _found(stream: Stream, rows: Rows, change: Change) -> int | Refusal | None:
@@ -117,6 +125,12 @@ def _found(stream: Stream, rows: Rows, change: Change) -> int | Refusal | None:
     if change.record_id is None:
         return by_key
     by_id = next((i for i, row in inside if row.record_id == change.record_id), None)
+    if by_id is not None and by_key is not None and by_id != by_key:
+        # What is only referred to is no record that could be in conflict with another.
+        if rows[by_key].is_placeholder:
+            by_key = None
+        elif rows[by_id].is_placeholder:
+            by_id = None
     if by_id is not None:
         if by_key is not None and by_key != by_id:
             return Refusal("external_id_conflict", None, f"external id {change.key!r} belongs to another record")

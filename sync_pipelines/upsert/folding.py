@@ -25,7 +25,7 @@ from sync_pipelines.upsert.current import Stored, current_rows
 from sync_pipelines.upsert.decisions import Decisions
 from sync_pipelines.upsert.differences import Differences, Provenance
 from sync_pipelines.upsert.fold import CREATE_OF_EXISTING, Applied, Row, Rows, apply, outcome
-from sync_pipelines.upsert.history import Hashes, KnownExport, Spoken, in_file_order, spoken_of
+from sync_pipelines.upsert.history import Hashes, KnownExport, Spoken, connected, in_file_order, spoken_of
 from sync_pipelines.upsert.write import Ids, refer, write
 
 _KEYS_AT_ONCE: Final = 2_000
@@ -60,6 +60,7 @@ class Folding:
         layout: of its kept records.
         entry: the export's ledger entry.
         run_id: named by the rows written.
+        note_absorbed: told the ids of rows that another row is about to take the place of.
     """
 
     def __init__(
@@ -69,12 +70,14 @@ class Folding:
         layout: Layout,
         entry: LedgerFile,
         run_id: str | None,
+        note_absorbed: Callable[[Sequence[int]], None] = lambda ids: None,
     ) -> None:
         self._connection = connection
         self._stream = stream
         self._layout = layout
         self._entry = entry
         self._run_id = run_id
+        self._note_absorbed = note_absorbed
         self._ids = Ids(connection)
         self._decisions = Decisions(connection, stream, entry, run_id)
         self.counts: Counter[str] = Counter()
@@ -105,6 +108,14 @@ class Folding:
             records = [spoken_of(exports, chunk, self._layout) for exports in ([mine], known, [former])]
             self._fold(*records)
 
+    def fold_known(self, exports: Sequence[KnownExport], hashes: Hashes) -> None:
+        """Keys folded from an empty row over the records of loaded exports alone."""
+        if self._stream.has_record_ids:
+            hashes = connected(hashes, exports, self._layout)
+        for chunk in _chunks(hashes, at_once=self._stream.has_record_ids):
+            records = spoken_of([known for known in exports if len(known.knows(chunk))], chunk, self._layout)
+            self._fold([], records, records)
+
     def _fold(self, mine: list[Spoken], applied: list[Spoken] | None, former: Sequence[Spoken] = ()) -> None:
         everything = [*mine, *(applied or ())]
         ids = self._refer(everything)
@@ -115,6 +126,9 @@ class Folding:
         for family in _families([*mine, *former], mine, known, stored):
             rows = self._folded(family) if applied is not None else self._applied(family)
             self._take(differences, family, rows)
+        absorbed = [row.id for row in differences.writes.retired if row.heir is not None]
+        if absorbed:
+            self._note_absorbed(absorbed)
         write(self._connection, self._stream, self._entry.tenant, differences.writes)
         self._decisions.write()
 

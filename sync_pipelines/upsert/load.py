@@ -27,6 +27,7 @@ from sync_pipelines.tables.schema import OUTCOMES
 from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import KnownExport, known_exports, late_keys
 from sync_pipelines.upsert.rejects import Rejects
+from sync_pipelines.upsert.scoped import Absorbed, streams_within
 from sync_pipelines.upsert.stage import DirectRecords
 from sync_pipelines.upsert.statements import Statements
 
@@ -78,7 +79,8 @@ def lock(connection: psycopg.Connection[Any], stream: Stream, tenant: str, kept:
     tables = {reference.column: reference.table for reference in stream.references}
     referred = [target for records in kept for target in records.summary.referred]
     written = {f"{tables[link]}/{partner}/{tenant}" for link, partner, tenant in referred}
-    for name in sorted({f"{stream.table}/{stream.partner}/{tenant}", *written}):
+    own = {f"{s.table}/{s.partner}/{tenant}" for s in (stream, *streams_within(stream))}
+    for name in sorted({*own, *written}):
         connection.execute("select pg_advisory_xact_lock(hashtextextended('sync:' || %s, 0))", [name])
 
 
@@ -117,9 +119,11 @@ class _Load:
         keys = mine.kept.keys
         folded = keys.repeated() if self._stream.is_set_based else np.unique(keys.hashes)
         newest = np.setdiff1d(folded, late, assume_unique=True)
-        folding = Folding(self._connection, self._stream, self._layout, self._entry, self._run_id)
+        absorbed = Absorbed(self._connection, self._stream, self._entry, self._archive, self._run_id)
+        folding = Folding(self._connection, self._stream, self._layout, self._entry, self._run_id, absorbed.note)
         folding.fold_late(mine, others, late)
         folding.fold_newest(mine, newest)
+        absorbed.settle()
         self._counts.update(folding.counts)
         self._leniencies.update(folding.leniencies)
         if self._stream.is_set_based:

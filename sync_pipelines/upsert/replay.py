@@ -24,6 +24,7 @@ from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import Hashes, KnownExport, connected, known_exports
 from sync_pipelines.upsert.load import lock
 from sync_pipelines.upsert.rejects import Rejects
+from sync_pipelines.upsert.scoped import Absorbed
 
 
 class Replayed(NamedTuple):
@@ -91,6 +92,7 @@ class _Replay:
         self._entry = entry
         self._run_id = run_id
         self._layout: Layout = layout_of(stream)
+        self._archive = archive
         self._kept = kept
         entries = ledger.loaded_of(connection, entry.partner, entry.stream, entry.tenant)
         self._others = known_exports(archive, [other for other in entries if other.id != entry.id])
@@ -102,8 +104,10 @@ class _Replay:
         """The whole replay, inside the caller's transaction."""
         before = self._resolved()
         hashes = self._hashes()
-        folding = Folding(self._connection, self._stream, self._layout, self._entry, self._run_id)
+        absorbed = Absorbed(self._connection, self._stream, self._entry, self._archive, self._run_id)
+        folding = Folding(self._connection, self._stream, self._layout, self._entry, self._run_id, absorbed.note)
         folding.fold_again(self._former, self._mine, self._others, hashes)
+        absorbed.settle()
         later = [other for other in self._others if other.entry.version > self._entry.version]
         rejects = Rejects(self._connection, self._entry, later, self._run_id)
         rejects.renew(self._kept.rejects())

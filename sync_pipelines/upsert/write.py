@@ -68,14 +68,8 @@ def write(connection: psycopg.Connection[Any], stream: Stream, tenant: str, writ
 
 def _retire(connection: psycopg.Connection[Any], stream: Stream, retired: Retired) -> None:
     """Moves references to the heir; a row that is still referred to stays as a placeholder, any other goes."""
-    referring = [
-        (Identifier(SCHEMA, table.name), Identifier(key.parent.name))
-        for table in metadata.tables.values()
-        for key in table.foreign_keys
-        if key.column.table.name == stream.table
-    ]
     main = Identifier(SCHEMA, stream.table)
-    for table, column in referring if retired.heir is not None else ():
+    for table, column in _referring(stream) if retired.heir is not None else ():
         try:
             with connection.transaction():
                 move = SQL("update {t} set {c} = %s where {c} = %s").format(t=table, c=column)
@@ -83,11 +77,7 @@ def _retire(connection: psycopg.Connection[Any], stream: Stream, retired: Retire
         except psycopg.errors.UniqueViolation:
             # Two rows are never merged (P2): these keep the row they have.
             pass
-    unused = [SQL("not exists (select from {t} where {c} = m.id)").format(t=t, c=c) for t, c in referring]
-    delete = SQL("delete from {m} m where {unused}").format(
-        m=main, unused=SQL(" and ").join([SQL("m.id = %s").format(), *unused])
-    )
-    if connection.execute(delete, [retired.id]).rowcount == 0:
+    if not remove_unused(connection, stream, [retired.id]):
         cleared = (*stream.written, "extra", "deleted_at")
         nothing = SQL(", ").join(SQL("{} = null").format(Identifier(column)) for column in cleared)
         stay = SQL(
@@ -95,6 +85,25 @@ def _retire(connection: psycopg.Connection[Any], stream: Stream, retired: Retire
             " updated_at = now() where id = %s"
         ).format(m=main, nothing=nothing)
         connection.execute(stay, [retired.external_id, retired.record_id, retired.id])
+
+
+def remove_unused(connection: psycopg.Connection[Any], stream: Stream, ids: Sequence[int]) -> int:
+    """Removes rows that no other row refers to; returns how many."""
+    unused = [SQL("not exists (select from {t} where {c} = m.id)").format(t=t, c=c) for t, c in _referring(stream)]
+    delete = SQL("delete from {m} m where {unused}").format(
+        m=Identifier(SCHEMA, stream.table), unused=SQL(" and ").join([SQL("m.id = any(%s)").format(), *unused])
+    )
+    return connection.execute(delete, [list(ids)]).rowcount
+
+
+def _referring(stream: Stream) -> list[tuple[Identifier, Identifier]]:
+    """Table and column of every reference to the stream's table."""
+    return [
+        (Identifier(SCHEMA, table.name), Identifier(key.parent.name))
+        for table in metadata.tables.values()
+        for key in table.foreign_keys
+        if key.column.table.name == stream.table
+    ]
 
 
 def _nested(children: Iterable[Children]) -> Iterator[Children]:

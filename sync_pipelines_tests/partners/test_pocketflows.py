@@ -380,3 +380,21 @@ def test_P6_a_batch_is_an_upsert_and_fails_in_part(site: Site) -> None:
     assert outcomes(entry) == {"updated": 1, "created": 1, "rejected": 1}
     assert rejects_of(site) == [("1/2", "key_missing", "external_id")]
     assert [row[2:] for row in customers(site)] == [("a", None), ("b", "B"), ("c", None)]
+
+
+def test_X7_P5_one_business_named_two_ways_before_it_is_defined_is_one_row(site: Site) -> None:
+    for number, business in enumerate([{"business_id": "7"}, {"business_external_id": "x"}], start=1):
+        site.load_at(
+            f"pocketflows/acme/customers/2024-05-0{number}.json",
+            [{**business, "id": "1", "full_name": f"n{number}"}, {**business, "id": str(number + 1)}],
+        )
+    assert len(site.query("select from sync.commerces where is_placeholder")) == 2
+
+    entry = site.load_at("pocketflows/acme/businesses/2024-05-03.json", [{"id": "7", "external_id": "x", "name": "K"}])
+
+    assert outcomes(entry) == {"updated": 1}, "a placeholder is a row"
+    (business_row,) = site.query("select id, name, partner_record_id, external_id from sync.commerces")
+    assert (business_row["name"], business_row["partner_record_id"], business_row["external_id"]) == ("K", "7", "x")
+    found = site.query("select partner_record_id, name, commerce_id from sync.customers order by 1")
+    assert [(row["partner_record_id"], row["name"]) for row in found] == [("1", "n2"), ("2", None), ("3", None)]
+    assert {row["commerce_id"] for row in found} == {business_row["id"]}
