@@ -31,7 +31,7 @@ def cli() -> None:
     """Keeps PostgreSQL tables equal to what commerce partners' exports said.
 
     Exit status: 0 done; 1 a fault (database, landing, ...); 2 wrong usage or configuration; of sync and rejects replay
-    also 3 with refused records, 4 a file failed.
+    also 3 with refused records, 4 a file or a pull failed.
     """
 
 
@@ -43,7 +43,7 @@ def cli() -> None:
 @click.option("--to", "last", type=_DAY, help="Only exports of this day and earlier.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def sync(partner: str | None, stream: str | None, tenant: str | None, first: Any, last: Any, as_json: bool) -> int:
-    """Load what is pending, as Dagster runs the UI shows too."""
+    """Pull and load what is pending, as Dagster runs the UI shows too."""
     from sync_pipelines.commands import sync as command
     from sync_pipelines.commands.names import check_names
 

@@ -58,7 +58,7 @@ def read_again(workspace: Workspace, entry: LedgerFile, run_id: str | None = Non
     except SyncError as error:
         return ReplayedExport(entry, None, error)
     except Exception as error:
-        return ReplayedExport(entry, None, unforeseen(workspace, entry.id, error))
+        return ReplayedExport(entry, None, unforeseen(workspace, f"file-{entry.id}", error))
 
 
 def _replayed(workspace: Workspace, entry: LedgerFile, run_id: str | None) -> Replayed:

@@ -10,52 +10,27 @@ import codecs
 import difflib
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError, field_validator
 
 from sync_pipelines.contracts.contract import folded
 from sync_pipelines.contracts.streams import Options, Stream
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.marked_yaml import MarkedYaml, Where, read_yaml
 from sync_pipelines.partners import STREAMS
+from sync_pipelines.pull_settings import PullSettings, pull_model
 
 M = TypeVar("M", bound=BaseModel)
 Format = Literal["json", "ndjson", "csv", "parquet", "xlsx"]
-
-
-class Secret(BaseModel):
-    """A secret, which is never written down: the name of the environment variable that holds it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    env: str
-
-    @model_validator(mode="before")
-    @classmethod
-    def _never_written_down(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            # The value may be the secret, so no message repeats it.
-            raise ValueError("a secret is not written down; it stands as {env: NAME_OF_A_VARIABLE}")
-        return value
-
-    def reveal(self) -> str:
-        """The secret itself.
-
-        Raises:
-            ConfigurationError: the variable is not set.
-        """
-        if not (value := os.environ.get(self.env)):
-            raise ConfigurationError("secret_missing", f"the environment variable {self.env} is not set")
-        return value
 
 
 class StreamSettings(BaseModel):
@@ -73,6 +48,7 @@ class StreamSettings(BaseModel):
         decimal: decimal separator of numbers written as text.
         strict: each leniency is a reject (X8).
         effective_at: the field that carries a record's own time (X4).
+        pull: where and how the partner's listing is pulled (N11).
         options: the partner's own settings.
     """
 
@@ -89,6 +65,7 @@ class StreamSettings(BaseModel):
     decimal: Literal[".", ","] = "."
     strict: bool = False
     effective_at: str | None = None
+    pull: SerializeAsAny[PullSettings] | None = None
     options: SerializeAsAny[Options] = Options()
 
     @field_validator("empty_is", mode="before")
@@ -127,8 +104,8 @@ class StreamSettings(BaseModel):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of everything above; two settings with one fingerprint read a file alike."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """SHA-256 of everything above but `pull`; two settings with one fingerprint read a file alike."""
+        canonical = json.dumps(self.model_dump(mode="json", exclude={"pull"}), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -152,6 +129,15 @@ class Sources:
         """The settings of one tenant's stream, the defaults where nothing is said."""
         found = self.streams.get((partner, tenant, stream))
         return found or _default_settings(partner, stream)
+
+    def pulled(self, partner: str, stream: str) -> list[str]:
+        """The tenants whose listing of a stream is pulled, as the file lists them."""
+        return [tenant for (p, tenant, s), found in self.streams.items() if (p, s) == (partner, stream) and found.pull]
+
+
+def pulled_name(stream: str, at: datetime) -> str:
+    """Where a pull's export goes below `<stream>/`: a folder a day, the time it began in the name (X4)."""
+    return f"{at:%Y-%m-%d}/{stream}_{at:%Y-%m-%dT%H%M%S}.json"
 
 
 def load_sources(path: Path, streams: Iterable[Stream] = STREAMS) -> Sources:
@@ -206,7 +192,10 @@ class _Reader:
             here = (*where, "streams", str(name))
             of_partner = {s.name: s for s in self.known if s.partner == partner}
             stream = of_partner[self._one_of(here, name, of_partner, f"stream of {partner}")]
-            self.streams[partner, tenant, stream.name] = self._settings(here, settings, stream)
+            found = self._settings(here, settings, stream)
+            if found.pull is not None and (fault := _pull_fault(found, stream, tenant)):
+                raise self.document.fault((*here, "pull"), fault)
+            self.streams[partner, tenant, stream.name] = found
 
     def _tenant(self, where: Where, value: Any, partner: str) -> str:
         if value is None or isinstance(value, dict | list | bool) or not str(value).strip():
@@ -228,7 +217,15 @@ class _Reader:
             self._only_keys((*where, key), self._mapping((*where, key), given.get(key) or {}), names, folding=True)
         options = self._validated(where, stream.options, {k: v for k, v in given.items() if k in own})
         general = {k: v for k, v in given.items() if k not in own and (v is not None or k == "empty_is")}
+        if "pull" in general:
+            general["pull"] = self._pull((*where, "pull"), general["pull"], stream)
         return self._validated(where, StreamSettings, general | {"options": options})
+
+    def _pull(self, where: Where, value: Any, stream: Stream) -> PullSettings:
+        if stream.pull is None:
+            message = f"{stream.full_name} has no listing to pull; its exports are put into the landing"
+            raise self.document.fault(where, message)
+        return self._validated(where, pull_model(stream.pull), self._mapping(where, value))
 
     def _validated(self, where: Where, model: type[M], values: dict[str, Any]) -> M:
         try:
@@ -262,6 +259,19 @@ class _Reader:
 
     def _unknown(self, where: Where, key: str, names: Iterable[str]) -> ConfigurationError:
         return self.document.fault(where, f"unknown key; {_nearest(key, tuple(names))}")
+
+
+def _pull_fault(settings: StreamSettings, stream: Stream, tenant: str) -> str | None:
+    """Why what is pulled could not be loaded again with the other settings, or None."""
+    if "/" in tenant or "\\" in tenant or tenant.startswith((".", "_")):
+        return f"the tenant {tenant!r} is no name of a folder in the landing"
+    if settings.format not in (None, "json") or settings.encoding not in (None, "utf-8"):
+        return "what is pulled is JSON in UTF-8; leave out `format` and `encoding`"
+    if settings.path is not None and not fnmatchcase(
+        name := pulled_name(stream.name, datetime.now(UTC)), settings.path
+    ):
+        return f"`path` {settings.path!r} leaves out what is pulled, such as {name}"
+    return None
 
 
 def _fields(stream: Stream) -> tuple[str, ...]:

@@ -381,7 +381,7 @@ def _stage(
     except SyncError as error:
         _fail(workspace, file_id, error, run_id)
     except Exception as error:
-        _fail(workspace, file_id, unforeseen(workspace, file_id, error), run_id)
+        _fail(workspace, file_id, unforeseen(workspace, f"file-{file_id}", error), run_id)
 
 
 def _fail(workspace: Workspace, file_id: int, error: SyncError, run_id: str | None) -> None:
@@ -390,12 +390,12 @@ def _fail(workspace: Workspace, file_id: int, error: SyncError, run_id: str | No
         ledger.mark_failed(connection, file_id, error, run_id)
 
 
-def unforeseen(workspace: Workspace, file_id: int, error: Exception) -> SyncError:
-    """A fault nobody foresaw fails its file alone; the trace goes to a log file, not to the user."""
+def unforeseen(workspace: Workspace, name: str, error: Exception) -> SyncError:
+    """A fault nobody foresaw fails its file or pull alone; the trace goes to a log file, not to the user."""
     if isinstance(error, OSError):
         return storage_fault(error, error.filename or workspace.settings.archive)
     workspace.settings.logs.mkdir(parents=True, exist_ok=True)
-    trace = workspace.settings.logs / f"file-{file_id}.txt"
+    trace = workspace.settings.logs / f"{name}.txt"
     trace.write_text("".join(traceback.format_exception(error)))
     first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
     return SyncError("unforeseen", f"{type(error).__name__}: {first_line}", f"the full trace is in {trace}")

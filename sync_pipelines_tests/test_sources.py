@@ -10,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.partners.replenit import OrderOptions
-from sync_pipelines.sources import Secret, Sources, StreamSettings, load_sources
+from sync_pipelines.pull_settings import Secret
+from sync_pipelines.sources import Sources, StreamSettings, load_sources
 
 TENANT = "7d444840-9dc0-11d1-b245-5ffdce74fad2"
 EXAMPLE = f"""\

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from sync_pipelines.commands.screen import say
 from sync_pipelines.database import migrate, open_database
 from sync_pipelines.errors import ConfigurationError, SyncError
 from sync_pipelines.exports.landing import Landing
 from sync_pipelines.partners import STREAMS, find_stream
+from sync_pipelines.pull_settings import PullSettings
 from sync_pipelines.settings import Settings, load_settings
 from sync_pipelines.sources import Sources, load_sources
 
@@ -48,6 +50,8 @@ def run() -> int:
     settings = load_settings()
     report.look("settings", lambda: _settings(settings))
     report.look("sources", lambda: _sources(settings))
+    for place, pull in _pulls(_sources_or_none(settings)):
+        report.look(f"pull of {place}", partial(_pull, pull))
     report.look("database", lambda: _database(settings))
     report.look("landing", lambda: _landing(settings))
     return report.status
@@ -73,6 +77,22 @@ def _sources(settings: Settings) -> Iterator[str]:
         tenants = sources.tenants(partner)
         if tenants is not None:
             yield f"{partner}: {', '.join(sorted(tenants))}"
+
+
+def _pulls(sources: Sources) -> Iterator[tuple[str, PullSettings]]:
+    """Every source that is pulled, by the folder its exports go to."""
+    for (partner, tenant, stream), found in sources.streams.items():
+        if found.pull is not None:
+            yield f"{partner}/{tenant}/{stream}", found.pull
+
+
+def _pull(pull: PullSettings) -> Iterator[str]:
+    """Whether everything a pull needs is there; the partner is not asked."""
+    for secret in pull.secrets:
+        secret.reveal()
+    yield f"settings complete; nothing was asked of {pull.url}"
+    if pull.url.startswith("http://"):
+        yield "NOTE the URL is not https; secrets travel unencrypted"
 
 
 def _sources_or_none(settings: Settings) -> Sources:

@@ -14,16 +14,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from sync_pipelines.commands.screen import err, shown, tell
 from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.pulls import Pull
 
 _VERBS = {"exports": "archived", "normalized": "read", "table": "loaded"}
 _ADVANCE = {"exports": 1, "normalized": 2, "table": 3}
 
 
 class FileProgress:
-    """Counts files through the stages and remembers which were handled."""
+    """Counts files through the stages and remembers which were handled, and which pulls failed."""
 
     def __init__(self, files: int) -> None:
         self.handled: dict[int, None] = {}
+        self.failed_pulls: list[Pull] = []
         self._furthest: dict[int, int] = {}
         self._files = files
         self._bar = Progress(
@@ -58,6 +60,20 @@ class FileProgress:
         self._bar.update(self._task, advance=(now - before) / 3, description=f"{_VERBS[stage]} {entry.path}"[-70:])
         if ended and self._bar.disable:
             tell(line_of(entry))
+
+    def pulled(self, pull: Pull) -> None:
+        """Prints a line for a listing that was pulled, or was not."""
+        if pull.error:
+            self.failed_pulls.append(pull)
+        else:
+            self._files += 1
+            self._bar.update(self._task, total=self._files)
+        if self._bar.disable:
+            tell(
+                f"failed {pull.path}: {pull.error}"
+                if pull.error
+                else f"pulled {pull.path}: {shown(pull.records)} records"
+            )
 
 
 def line_of(entry: LedgerFile) -> str:

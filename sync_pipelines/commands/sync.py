@@ -1,19 +1,21 @@
-"""`sync-pipelines sync`: load what is pending and say what happened.
+"""`sync-pipelines sync`: pull and load what is pending, and say what happened.
 
 Belongs here: the answer and the exit status. Does not belong here: loading (`sync`), runs (`orchestration.runs`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date
 from typing import Any, Final
 
-from sync_pipelines import ledger, sync
+from sync_pipelines import ledger, pulls, sync
 from sync_pipelines.commands.progress import FileProgress, working
 from sync_pipelines.commands.screen import json_of, print_table, say
+from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import COUNTS, LedgerFile
+from sync_pipelines.pulls import Pull
 from sync_pipelines.settings import load_settings
 
 LOADED: Final = 0
@@ -39,28 +41,34 @@ class Selection:
 
 def run(selection: Selection, *, as_json: bool) -> int:
     """Syncs, prints the answer and returns the exit status."""
+    wanted = (selection.partner, selection.stream, selection.tenant, selection.dates)
     with working("looking for exports ..."):
         workspace = sync.open_workspace(load_settings())
-        found = sync.discover(workspace, selection.partner, selection.stream, selection.tenant, selection.dates)
-    handled = [entry.id for entry in found.failed]
-    if found.pending:
-        handled += _run(workspace, found.pending, selection.tenant)
+        found = sync.discover(workspace, *wanted)
+    to_pull = pulls.streams_to_pull(workspace.sources, *wanted)
+    handled, failed_pulls = [entry.id for entry in found.failed], list[Pull]()
+    if found.pending or to_pull:
+        progress = _run(workspace, found.pending, selection.tenant, to_pull)
+        handled += dict.fromkeys([*(entry.id for entry in found.pending), *progress.handled])
+        failed_pulls = progress.failed_pulls
     with workspace.database.connect() as connection:
         entries = [e for e in ledger.of_ids(connection, handled) if e.status != "pending"]
-    print(json_of(answer(entries))) if as_json else _print(entries, selection)
-    return exit_status(entries)
+    print(json_of(answer(entries, failed_pulls))) if as_json else _print(entries, failed_pulls, selection)
+    return exit_status(entries, failed_pulls)
 
 
-def _run(workspace: sync.Workspace, pending: Sequence[LedgerFile], tenant: str | None) -> list[int]:
+def _run(
+    workspace: sync.Workspace, pending: Sequence[LedgerFile], tenant: str | None, to_pull: Sequence[Stream]
+) -> FileProgress:
     with FileProgress(len(pending)) as progress:
         from sync_pipelines.orchestration.runs import run_pending
 
-        run_pending(workspace, pending, progress, tenant)
-    return list(dict.fromkeys([*(entry.id for entry in pending), *progress.handled]))
+        run_pending(workspace, pending, progress, tenant, to_pull)
+    return progress
 
 
-def answer(entries: Sequence[LedgerFile]) -> dict[str, Any]:
-    """What `--json` prints."""
+def answer(entries: Sequence[LedgerFile], failed_pulls: Sequence[Pull] = ()) -> dict[str, Any]:
+    """What `--json` prints; a pull that failed stands there as the file it would have written."""
     return {
         "files": [
             {
@@ -74,14 +82,27 @@ def answer(entries: Sequence[LedgerFile]) -> dict[str, Any]:
                 "error": entry.error,
             }
             for entry in entries
+        ]
+        + [
+            {
+                "partner": pull.partner,
+                "tenant": pull.tenant,
+                "stream": pull.stream,
+                "path": pull.path,
+                "status": "failed",
+                "effective_at": pull.at.replace(microsecond=0),
+                **dict.fromkeys(COUNTS, 0),
+                "error": pull.error,
+            }
+            for pull in failed_pulls
         ],
         "totals": _totals(entries),
     }
 
 
-def exit_status(entries: Sequence[LedgerFile]) -> int:
-    """0 all loaded, 3 loaded with rejects, 4 a file failed."""
-    if any(entry.status == "failed" for entry in entries):
+def exit_status(entries: Sequence[LedgerFile], failed_pulls: Sequence[Pull] = ()) -> int:
+    """0 all loaded, 3 loaded with rejects, 4 a file or a pull failed."""
+    if failed_pulls or any(entry.status == "failed" for entry in entries):
         return WITH_FAILED
     return WITH_REJECTS if any(entry.rejected for entry in entries) else LOADED
 
@@ -90,27 +111,37 @@ def _totals(entries: Sequence[LedgerFile]) -> dict[str, int]:
     return {name: sum(entry.counts[name] for entry in entries) for name in COUNTS}
 
 
-def _print(entries: Sequence[LedgerFile], selection: Selection) -> None:
-    if not entries:
+def _print(entries: Sequence[LedgerFile], failed_pulls: Sequence[Pull], selection: Selection) -> None:
+    if not entries and not failed_pulls:
         what = "every export in the landing" if selection == Selection() else "whatever the landing has of these"
         say(f"Nothing to do: {what} is loaded.")
         return
-    streams = dict.fromkeys((entry.partner, entry.stream) for entry in entries)
-    rows = [
-        (f"{partner}/{stream}", *_numbers([e for e in entries if (e.partner, e.stream) == (partner, stream)]))
-        for partner, stream in streams
-    ]
+    rows = list(_rows(entries, failed_pulls))
     if len(rows) > 1:
-        rows.append(("total", *_numbers(entries)))
+        rows.append(("total", *_numbers(entries, failed_pulls)))
     print_table(("stream", "loaded", "failed", *(name.replace("_", " ") for name in COUNTS)), rows)
-    failed = [entry for entry in entries if entry.status == "failed"]
+    failed = [(entry.path, entry.error) for entry in entries if entry.status == "failed"]
+    failed += [(pull.path, pull.error) for pull in failed_pulls]
     if failed:
         say("")
-        print_table(("failed file", "why"), [(entry.path, entry.error) for entry in failed])
+        print_table(("failed file", "why"), failed)
     if any(entry.rejected for entry in entries):
         say("\nRefused records, with position and reason: sync-pipelines rejects list")
 
 
-def _numbers(entries: Sequence[LedgerFile]) -> list[int]:
+def _rows(entries: Sequence[LedgerFile], failed_pulls: Sequence[Pull]) -> Iterator[tuple[Any, ...]]:
+    """A line of numbers for each stream."""
+    streams = [(e.partner, e.stream) for e in entries] + [(p.partner, p.stream) for p in failed_pulls]
+    for partner, stream in dict.fromkeys(streams):
+        yield (
+            f"{partner}/{stream}",
+            *_numbers(
+                [entry for entry in entries if (entry.partner, entry.stream) == (partner, stream)],
+                [pull for pull in failed_pulls if (pull.partner, pull.stream) == (partner, stream)],
+            ),
+        )
+
+
+def _numbers(entries: Sequence[LedgerFile], failed_pulls: Sequence[Pull]) -> list[int]:
     loaded = sum(entry.status == "loaded" for entry in entries)
-    return [loaded, len(entries) - loaded, *_totals(entries).values()]
+    return [loaded, len(entries) - loaded + len(failed_pulls), *_totals(entries).values()]

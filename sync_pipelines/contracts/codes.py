@@ -27,6 +27,11 @@ FILE_CODES: Final[dict[str, str]] = {
     "archive_incomplete": "Kept records that a late export needs are gone from the archive.",
     "raw_export_gone": "The archived bytes of the export are gone.",
     "raw_export_damaged": "The archived bytes of the export are damaged.",
+    "pull_failed": "A page of the partner's listing did not come, however often it was asked for.",
+    "pull_refused": "The partner refused to give a page of its listing.",
+    "pull_unreadable": "A page of the partner's listing is not JSON, or holds no list of records.",
+    "secret_missing": "The environment variable of a secret is not set, or holds what no HTTP header can carry.",
+    "landing_unwritable": "What was pulled can't be written into the landing.",
     "unforeseen": "A fault of sync_pipelines itself; the full trace is in a log file.",
 }
 

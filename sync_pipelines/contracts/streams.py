@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from sync_pipelines.contracts.contract import Contract, Shape, shape_of
+from sync_pipelines.contracts.listing import Listing
 from sync_pipelines.contracts.reading import Reading
 
 Operation = Literal["upsert", "create", "insert", "update", "touch", "delete"]
@@ -227,6 +228,7 @@ class Stream:
         listing: a pure function (values) -> child table -> how its list is to be taken, where the payload tells.
         delete_flag: the field that, if true, makes a record a delete (T9).
         record_id: the contract's attribute that is the partner's own id (P2).
+        pull: the endpoint that lists the records, where a source may pull them (N11).
         response: a pure function (counts) -> the outcome in the API's own shape, where the page has one (R10).
     """
 
@@ -259,6 +261,7 @@ class Stream:
     listing: Callable[[Mapping[str, Any]], Mapping[str, tuple[ListMode, str | None]]] | None = None
     delete_flag: str | None = None
     record_id: str | None = None
+    pull: Listing | None = None
     response: Callable[[Mapping[str, int]], dict[str, int]] | None = None
     description: str = ""
 

@@ -2,8 +2,8 @@
 
     <landing>/<partner>/<tenant>/<stream>/**/<file>
 
-Belongs here: listing exports with what tells a change (size, time, etag), and opening them. Does not belong here:
-which partners and tenants are known, what was loaded already, pulling from partners.
+Belongs here: listing exports with what tells a change (size, time, etag), opening them, adding one. Does not
+belong here: which partners and tenants are known, what was loaded already, pulling from partners.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from typing import BinaryIO
 
 from sync_pipelines.exports.landing_storage import Found, open_storage
@@ -78,6 +79,23 @@ class Landing:
             ExportError: `file_vanished` or `file_unreadable`.
         """
         return self._storage.open(path)
+
+    def publish(self, path: str, content: BinaryIO) -> str:
+        """Adds an export, whole or not at all, and returns its path: a name that is taken gets a number.
+
+        Args:
+            path: relative to the landing; its extension says the format.
+            content: read from its beginning.
+
+        Raises:
+            ExportError: `landing_unwritable`.
+        """
+        stem, _, extension = path.rpartition(".")
+        for number in count(1):
+            free = path if number == 1 else f"{stem}_{number}.{extension}"
+            if self._storage.create(free, content):
+                return free
+        raise AssertionError("numbers do not end")
 
     def _folders(self, *above: str) -> Sequence[str]:
         names = self._storage.folders("/".join(above))

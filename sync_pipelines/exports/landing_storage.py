@@ -6,15 +6,18 @@ landing (`landing`), the rules for names (`naming`).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
+from uuid import uuid4
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem
@@ -50,6 +53,9 @@ class Storage(Protocol):
     def open(self, path: str) -> BinaryIO:
         """Opens a file for reading."""
 
+    def create(self, path: str, content: BinaryIO) -> bool:
+        """Makes a file under a temporary name, then renames it; False where the name is taken."""
+
 
 def open_storage(url: str) -> Storage:
     """The storage for a path or a URL; connects to nothing yet."""
@@ -80,6 +86,26 @@ class LocalStorage:
             return self._real(path).open("rb")
         except OSError as fault:
             raise _cannot_open(path, fault) from fault
+
+    def create(self, path: str, content: BinaryIO) -> bool:
+        """See `Storage`; of two processes with one name, one is told that it is taken."""
+        target = self._root / path
+        unfinished = target.with_name(_temporary(target.name))
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(target):
+                return False
+            try:
+                content.seek(0)
+                with unfinished.open("xb") as copy:
+                    shutil.copyfileobj(content, copy)
+                    copy.flush()
+                    os.fsync(copy.fileno())
+                return _renamed(unfinished, target)
+            finally:
+                unfinished.unlink(missing_ok=True)
+        except OSError as fault:
+            raise _cannot_write(path, fault) from fault
 
     def _below(self, folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[Found]:
         """Walks depth first; `above` holds the folders on the way, against links that lead back to them."""
@@ -179,6 +205,27 @@ class RemoteStorage:
         except Exception as fault:
             raise self._unreachable(fault) from fault
 
+    def create(self, path: str, content: BinaryIO) -> bool:
+        """See `Storage`; the name is looked up before, since few storages can refuse to overwrite."""
+        real = self._real(path)
+        folder, _, name = real.rpartition("/")
+        unfinished = f"{folder}/{_temporary(name)}"
+        filesystem = self._filesystem
+        try:
+            filesystem.invalidate_cache(folder)
+            if filesystem.exists(real):
+                return False
+            filesystem.makedirs(folder, exist_ok=True)
+            content.seek(0)
+            with filesystem.open(unfinished, "wb") as copy:
+                shutil.copyfileobj(content, copy)
+            filesystem.mv(unfinished, real)
+        except Exception as fault:
+            with contextlib.suppress(Exception):
+                filesystem.rm(unfinished)
+            raise _cannot_write(path, fault) from fault
+        return True
+
     @cached_property
     def _connection(self) -> tuple[AbstractFileSystem, str]:
         try:
@@ -265,6 +312,28 @@ def _cannot_open(path: str, fault: OSError) -> ExportError:
     if isinstance(fault, FileNotFoundError):
         return ExportError("file_vanished", f"{path} is no longer in the landing", "put it there again if it matters")
     return ExportError("file_unreadable", f"{path} cannot be read: {fault.strerror or fault}", "allow this user to")
+
+
+def _cannot_write(path: str, fault: Exception) -> ExportError:
+    why = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
+    return ExportError("landing_unwritable", f"{path} cannot be written: {why}", "let this user write to the landing")
+
+
+def _temporary(name: str) -> str:
+    """A name of its own for a file that is being written, which is no export (`naming`)."""
+    return f".{name}.{uuid4().hex}.part"
+
+
+def _renamed(unfinished: Path, target: Path) -> bool:
+    """Gives a file its name, False where that is taken; a link refuses to overwrite, a rename does not."""
+    try:
+        os.link(unfinished, target)
+    except FileExistsError:
+        return False
+    except OSError:
+        # Some file systems have no links.
+        unfinished.rename(target)
+    return True
 
 
 def _etag(info: dict[str, Any]) -> str | None:

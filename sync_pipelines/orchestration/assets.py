@@ -3,13 +3,16 @@
 A file that fails is written to the ledger and never stops the first two. The table's asset materializes the good
 days with their own metadata and then fails, naming the others, so that they re-execute alone.
 
+Where today is among the days and a source says so, the exports' asset pulls first. A pull that fails fails that asset
+once everything else is archived; whoever runs next takes that on.
+
 Belongs here: which files a run takes and what becomes of its days. Does not belong here: a file's way (`sync`),
 words of metadata (`metadata`).
 """
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -17,7 +20,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from sync_pipelines import ledger, reports, sync
+from sync_pipelines import ledger, pulls, reports, sync
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.orchestration import metadata
@@ -25,6 +28,7 @@ from sync_pipelines.orchestration.due import is_due
 from sync_pipelines.orchestration.names import Stage, asset_key, op_name, stream_name
 from sync_pipelines.orchestration.partitions import PARTITIONS_PER_RUN
 from sync_pipelines.orchestration.resources import Observer
+from sync_pipelines.pulls import Pull
 from sync_pipelines.sync import Workspace
 
 Move = Callable[[Workspace, int, str | None], LedgerFile]
@@ -35,6 +39,10 @@ class ExportsFailed(dg.Failure):
     """Some days have files that failed; the others are materialized."""
 
 
+class PullsFailed(ExportsFailed):
+    """Today's listing could not be pulled; what the landing has is archived."""
+
+
 class SyncConfig(dg.Config):
     """What a run takes, of the pending exports of its days."""
 
@@ -43,13 +51,22 @@ class SyncConfig(dg.Config):
         default=False,
         description="Leave out files that are still being written, failed a moment ago, or are set aside.",
     )
+    pull: bool = Field(
+        default=True,
+        description="Pull the partner's listing first, where today (UTC) is among the days and a source says so.",
+    )
 
 
 def build_assets(stream: Stream, partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
     """The three assets of a stream."""
     return [
         _asset(
-            stream, "exports", partitions, _discover_and_archive, "Lists the landing and keeps a copy of what is new."
+            stream,
+            "exports",
+            partitions,
+            _pull_and_archive,
+            "Lists the landing and keeps a copy of what is new."
+            + (" Before that, on today's partition, pulls what a source names." if stream.pull else ""),
         ),
         _asset(stream, "normalized", partitions, _normalize, "Reads, validates and normalizes records to Parquet."),
         _asset(
@@ -80,9 +97,18 @@ class DaysRun:
         """The days of the run, in order."""
         return [date.fromisoformat(key) for key in self.context.partition_keys]
 
-    def to_archive(self, pending: Iterable[LedgerFile]) -> list[LedgerFile]:
-        """The discovered files this run takes on; failed ones among them are pending from here on."""
-        return self._taken_on(self._chosen(pending))
+    def pull(self, today: date) -> list[Pull]:
+        """Pulls the stream's listing where this run is to do so."""
+        if not self.config.pull or today not in self.days:
+            return []
+        found = pulls.pull(self.workspace, self.stream, self.config.tenants)
+        for pulled in found:
+            self.observer.pulled(pulled)
+        return found
+
+    def to_archive(self, pending: Iterable[LedgerFile], whole: Collection[str] = ()) -> list[LedgerFile]:
+        """The discovered files this run takes on, those known to be whole at once; failed ones become pending."""
+        return self._taken_on(self._chosen(pending, whole))
 
     def archived(self) -> list[LedgerFile]:
         """The archived files that are to go on, in version order.
@@ -106,13 +132,14 @@ class DaysRun:
                 ledger.mark_pending(connection, entry.id)
         return entries
 
-    def _chosen(self, entries: Iterable[LedgerFile]) -> list[LedgerFile]:
+    def _chosen(self, entries: Iterable[LedgerFile], whole: Collection[str] = ()) -> list[LedgerFile]:
         tenants = {self.stream.normalize_tenant(tenant) or tenant for tenant in self.config.tenants}
         now = datetime.now(UTC)
         return [
             entry
             for entry in entries
-            if (not tenants or entry.tenant in tenants) and (not self.config.only_due or is_due(entry, now))
+            if (not tenants or entry.tenant in tenants)
+            and (not self.config.only_due or entry.path in whole or is_due(entry, now))
         ]
 
     def failed(self, entries: Iterable[LedgerFile]) -> list[LedgerFile]:
@@ -140,12 +167,20 @@ class DaysRun:
         return seconds
 
 
-def _discover_and_archive(run: DaysRun) -> None:
+def _pull_and_archive(run: DaysRun) -> None:
+    today = datetime.now(UTC).date()
+    pulled = run.pull(today)
     dates = (run.days[0], run.days[-1])
     found = sync.discover(run.workspace, run.stream.partner, run.stream.name, dates=dates)
-    run.move("exports", run.to_archive(found.pending), sync.archive_export)
-    for day, entries in run.by_day().items():
-        run.context.add_asset_metadata(metadata.arrived(entries), partition_key=day.isoformat())
+    run.move("exports", run.to_archive(found.pending, {p.path for p in pulled}), sync.archive_export)
+    told = {day: metadata.arrived(entries) for day, entries in run.by_day().items()}
+    if pulled:
+        told[today]["pulled"] = metadata.pulled(pulled)
+    if failed := [p for p in pulled if p.error]:
+        _materialize_good_days(run.context, {day: told[day] for day in told if day != today})
+        raise _pull_failure(failed, pulled)
+    for day, values in told.items():
+        run.context.add_asset_metadata(values, partition_key=day.isoformat())
 
 
 def _normalize(run: DaysRun) -> None:
@@ -186,6 +221,16 @@ def _failure(failed: Mapping[date, Sequence[LedgerFile]], days: int) -> ExportsF
     return ExportsFailed(
         f"{len(failed)} of {days} days have exports that failed ({names}); the first: {first}",
         metadata={"failed_files": metadata.failed_files(entries)},
+        allow_retries=False,
+    )
+
+
+def _pull_failure(failed: Sequence[Pull], pulled: Sequence[Pull]) -> PullsFailed:
+    first = f"{failed[0].tenant}: {failed[0].error}"
+    return PullsFailed(
+        f"{len(failed)} of {len(pulled)} pulls failed; the first: {first}. "
+        "Materialize this partition again today to pull again; what the landing has is loaded by the next run.",
+        metadata={"pulled": metadata.pulled(pulled)},
         allow_retries=False,
     )
 

@@ -30,8 +30,8 @@ def due_at(entry: LedgerFile) -> datetime | None:
 
 
 def is_settled(entry: LedgerFile, now: datetime) -> bool:
-    """Whether the file has rested long enough to be whole; a clock that is ahead of ours says nothing."""
-    return entry.modified_at > now or now - entry.modified_at >= SETTLES_IN
+    """Whether the file has rested long enough to be whole, or is archived; a clock ahead of ours says nothing."""
+    return entry.sha256 is not None or entry.modified_at > now or now - entry.modified_at >= SETTLES_IN
 
 
 def is_due(entry: LedgerFile, now: datetime) -> bool:

@@ -17,6 +17,7 @@ import dagster as dg
 from sync_pipelines.contracts.codes import LENIENCY_CODES, REJECT_CODES
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import COUNTS, LedgerFile
+from sync_pipelines.pulls import Pull
 from sync_pipelines.reports import RejectSummary
 
 FILES_SHOWN: Final = 100
@@ -25,6 +26,16 @@ FILES_SHOWN: Final = 100
 def arrived(entries: Sequence[LedgerFile]) -> dict[str, Any]:
     """Of a day's exports: how many, how large, which."""
     return {"files": len(entries), "bytes": sum(e.size for e in entries), "exports": _files(entries)}
+
+
+def pulled(pulls: Sequence[Pull]) -> dg.TableMetadataValue:
+    """What was asked of the partner: which tenants, how many records came, or why none."""
+    return _table(
+        [
+            {"tenant": p.tenant, "path": p.path, "records": p.records, "error": p.error or ""}
+            for p in pulls[:FILES_SHOWN]
+        ]
+    )
 
 
 def normalized(entries: Sequence[LedgerFile]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import dagster as dg
 
 from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.pulls import Pull
 from sync_pipelines.settings import load_settings
 from sync_pipelines.sync import Workspace, open_workspace
 
@@ -24,11 +25,17 @@ class Observer(Protocol):
     def reached(self, stage: str, entry: LedgerFile) -> None:
         """A file has been through a stage, well or not."""
 
+    def pulled(self, pull: Pull) -> None:
+        """A listing was pulled, well or not."""
+
 
 class Unobserved:
     """Nobody watches: runs of the daemon."""
 
     def reached(self, stage: str, entry: LedgerFile) -> None:
+        """Does nothing."""
+
+    def pulled(self, pull: Pull) -> None:
         """Does nothing."""
 
 

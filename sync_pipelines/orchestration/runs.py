@@ -1,24 +1,27 @@
 """Runs of the command line: the stream's job, in this process, recorded where the UI looks.
 
-Belongs here: turning pending exports into such runs. Does not belong here: what is pending (`sync.discover`), what a
-run does (`assets`).
+Belongs here: turning pending exports and pulls into such runs. Does not belong here: what is pending (`sync.discover`),
+what a run does (`assets`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import Any, Final
 
 import dagster as dg
 
+from sync_pipelines import ledger
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.orchestration.activity import PROCESS_TAG, bury_orphans, this_process
-from sync_pipelines.orchestration.assets import ExportsFailed
+from sync_pipelines.orchestration.assets import ExportsFailed, PullsFailed
 from sync_pipelines.orchestration.instance import open_instance
 from sync_pipelines.orchestration.jobs import run_config
-from sync_pipelines.orchestration.names import job_name
+from sync_pipelines.orchestration.names import STAGES, Stage, asset_key, job_name
 from sync_pipelines.orchestration.partitions import PARTITION, Dates, contiguous
 from sync_pipelines.orchestration.resources import OBSERVER, WORKSPACE, Observer
 from sync_pipelines.partners import STREAMS
@@ -28,11 +31,16 @@ _SILENT: Final = {"console": {"config": {"log_level": "CRITICAL"}}}
 
 
 def run_pending(
-    workspace: Workspace, pending: Iterable[LedgerFile], observer: Observer, tenant: str | None = None
+    workspace: Workspace,
+    pending: Iterable[LedgerFile],
+    observer: Observer,
+    tenant: str | None = None,
+    to_pull: Collection[Stream] = (),
 ) -> None:
     """Syncs the days of the given exports, contiguous days of a stream in one run, streams in registry order.
 
-    A file that fails is in the ledger and stops nothing; any other fault is raised.
+    Streams to pull are pulled in a run of today. A file that fails is in the ledger, a pull that fails is told to the
+    observer; neither stops anything. Any other fault is raised.
     """
     from sync_pipelines.definitions import build_definitions
 
@@ -43,23 +51,52 @@ def run_pending(
     with open_instance(workspace.settings) as instance:
         bury_orphans(instance)
         for stream in STREAMS:
-            for days in contiguous(_days(entries, stream)):
-                _run(definitions, instance, stream, days, [tenant] if tenant else [])
+            pulled = {datetime.now(UTC).date()} if stream in to_pull else set()
+            for days in contiguous(_days(entries, stream) | pulled):
+                one = _Run(definitions, instance, stream, days, [tenant] if tenant else [])
+                if not one.execute(STAGES, pull=any(day in days for day in pulled)) and _archived(workspace, one):
+                    one.execute(("normalized", "table"), pull=False)
 
 
-def _days(entries: Iterable[LedgerFile], stream: Stream) -> set[Any]:
+def _archived(workspace: Workspace, run: _Run) -> bool:
+    """Whether something of the run's days is archived and waits to be loaded."""
+    days = [date.fromordinal(n) for n in range(run.days.first.toordinal(), run.days.last.toordinal() + 1)]
+    with workspace.connection() as connection:
+        waiting = ledger.to_load(connection, run.stream.partner, run.stream.name, days)
+    return any(entry.status == "pending" and entry.sha256 for entry in waiting)
+
+
+def _days(entries: Iterable[LedgerFile], stream: Stream) -> set[date]:
     return {e.partition_date for e in entries if (e.partner, e.stream) == (stream.partner, stream.name)}
 
 
-def _run(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, stream: Stream, days: Dates, tenants: Sequence[str]
-) -> None:
-    config: dict[str, Any] = run_config(stream, tenants=list(tenants)) | {"loggers": _SILENT}
-    tags = {**days.tags, PROCESS_TAG: this_process()}
-    key = tags.pop(PARTITION, None)
-    job = definitions.resolve_job_def(job_name(stream))
-    try:
-        job.execute_in_process(run_config=config, instance=instance, partition_key=key, tags=tags)
-    except ExportsFailed:
-        # The ledger names the files; the command line reports from there.
-        return
+@dataclass(frozen=True)
+class _Run:
+    """A run of some days of a stream, for some tenants or all."""
+
+    definitions: dg.Definitions
+    instance: dg.DagsterInstance
+    stream: Stream
+    days: Dates
+    tenants: Sequence[str]
+
+    def execute(self, stages: Sequence[Stage], *, pull: bool) -> bool:
+        """Runs the assets of some stages; False if a pull failed and kept the later stages from running."""
+        config: dict[str, Any] = run_config(self.stream, stages, tenants=list(self.tenants), pull=pull)
+        tags = {**self.days.tags, PROCESS_TAG: this_process()}
+        key = tags.pop(PARTITION, None)
+        job = self.definitions.resolve_job_def(job_name(self.stream))
+        try:
+            job.execute_in_process(
+                run_config=config | {"loggers": _SILENT},
+                instance=self.instance,
+                partition_key=key,
+                tags=tags,
+                asset_selection=None if stages == STAGES else [asset_key(stage, self.stream) for stage in stages],
+            )
+        except PullsFailed:
+            return False
+        except ExportsFailed:
+            # The ledger names the files; the command line reports from there.
+            pass
+        return True

@@ -1,21 +1,23 @@
 """One daily schedule a stream: yesterday's partition and every pending day, so that a silent day is seen as one.
 
+A stream with a source that is pulled also gets a run of today, which pulls; a pull that fails keeps no other day.
+
 Belongs here: when a stream is synced without a file having been noticed. Does not belong here: arrivals (`sensors`).
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
-from sync_pipelines import sync
+from sync_pipelines import pulls, sync
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.errors import LandingUnavailable
 from sync_pipelines.orchestration.activity import busy_dates, is_busy, unfinished_runs
 from sync_pipelines.orchestration.due import is_due
 from sync_pipelines.orchestration.jobs import run_config
 from sync_pipelines.orchestration.names import job_name, schedule_name
-from sync_pipelines.orchestration.partitions import contiguous
+from sync_pipelines.orchestration.partitions import Dates, contiguous
 from sync_pipelines.orchestration.sensors import REQUESTS_PER_TICK
 
 
@@ -33,23 +35,37 @@ def build_schedule(stream: Stream) -> dg.ScheduleDefinition:
     def daily(
         context: dg.ScheduleEvaluationContext, workspace: dg.ResourceParam[Any]
     ) -> list[dg.RunRequest] | dg.SkipReason:
+        now = datetime.now(UTC)
+        is_pulled = bool(pulls.streams_to_pull(workspace.sources, stream.partner, stream.name))
+        requests = [_pulling(stream, now.date())] if is_pulled else []
         try:
             pending = sync.discover(workspace, stream.partner, stream.name).pending
         except LandingUnavailable as error:
-            return dg.SkipReason(str(error))
-        now = datetime.now(UTC)
+            return requests or dg.SkipReason(str(error))
         tick = context.scheduled_execution_time.astimezone(UTC)
         busy = busy_dates(unfinished_runs(context.instance), stream)
         days = {entry.partition_date for entry in pending if is_due(entry, now)} | {tick.date() - timedelta(days=1)}
+        days -= {now.date()} if is_pulled else set()
         free = (day for day in days if day >= workspace.settings.first_date and not is_busy(day, busy))
         ranges = contiguous(free)[-REQUESTS_PER_TICK:]
-        return [
+        requests += [
             dg.RunRequest(
                 run_key=f"{stream.full_name}:{days}:{tick:%Y-%m-%d}",
                 tags=days.tags,
-                run_config=run_config(stream, only_due=True),
+                run_config=run_config(stream, only_due=True, pull=False),
             )
             for days in ranges
-        ] or dg.SkipReason("runs are busy with every pending day")
+        ]
+        return requests or dg.SkipReason("runs are busy with every pending day")
 
     return daily
+
+
+def _pulling(stream: Stream, today: date) -> dg.RunRequest:
+    """A run of today, which pulls; it does no harm beside one that is busy with today already."""
+    days = Dates(today, today)
+    return dg.RunRequest(
+        run_key=f"{stream.full_name}:pull:{days}",
+        tags=days.tags,
+        run_config=run_config(stream, only_due=True),
+    )

@@ -127,7 +127,7 @@ class Tick:
                 return None
         tags = {**days.tags, EXPORTS_TAG: digest, "dagster/priority": "10"}
         key = f"{self.stream.full_name}:{days}:{digest}:{len(earlier)}"
-        return dg.RunRequest(run_key=key, tags=tags, run_config=run_config(self.stream, only_due=True))
+        return dg.RunRequest(run_key=key, tags=tags, run_config=run_config(self.stream, only_due=True, pull=False))
 
 
 def _look(entry: LedgerFile) -> str:

@@ -28,6 +28,7 @@ from sync_pipelines.contracts.fields import (
     read_key,
     read_money,
 )
+from sync_pipelines.contracts.listing import Credential, Listing
 from sync_pipelines.contracts.reading import Reading, RecordRefused, read_at, refuse
 from sync_pipelines.contracts.streams import Children, Match, Route, Stream, tenant_as_named
 
@@ -248,5 +249,18 @@ STORES: Final = Stream(
         ),
     ),
     envelopes=frozenset({"data"}),
+    pull=Listing(
+        path="/store",
+        records="data",
+        key="internalCode",
+        size="take",
+        size_limit=50,
+        page="page",
+        credentials=(
+            Credential("api_key", "x-api-key"),
+            Credential("authorization", "Authorization", takes_scheme=True),
+        ),
+        filters=("enabled",),
+    ),
     description="Stores with their addresses and users; credit and payment flags in one place each.",
 )

@@ -12,6 +12,7 @@ from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.orchestration.names import asset_key, job_name, sensor_name
 from sync_pipelines.orchestration.resources import WORKSPACE
 from sync_pipelines.partners.replenit import ORDERS
+from sync_pipelines.pulls import Pull
 from sync_pipelines.sync import Workspace
 
 TABLE = asset_key("table", ORDERS)
@@ -25,6 +26,9 @@ class Watching:
 
     def reached(self, stage: str, entry: LedgerFile) -> None:
         self.seen.append((stage, entry.path.rsplit("/", 1)[-1]))
+
+    def pulled(self, pull: Pull) -> None:
+        self.seen.append(("pull", pull.tenant))
 
 
 def tick(definitions: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None = None) -> Any:

@@ -1,0 +1,114 @@
+"""The records of one page of a listing, each with the text it was written in.
+
+A value made of them and written again would lose what the partner wrote: digits, names that stand twice.
+
+Belongs here: where a record begins and ends in a page. Does not belong here: asking for pages (`pull`), exports of
+any size (`json_stream`).
+"""
+
+from __future__ import annotations
+
+import re
+from json import JSONDecodeError, JSONDecoder
+from typing import Any, Final, NamedTuple
+
+from sync_pipelines.contracts.contract import folded
+
+_BLANKS: Final = re.compile(r"[ \t\r\n]*")
+_DECODER: Final = JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, strict=False)
+"""Forgives what a load refuses record by record; numbers are their text, so that one and its text are one key (X2)."""
+
+
+class Element(NamedTuple):
+    """A record's text, and its value with numbers as text."""
+
+    text: str
+    value: Any
+
+    def field(self, name: str) -> str | None:
+        """A field as trimmed text, found by its name folded (X3); None where it has none or no text."""
+        if not isinstance(self.value, dict):
+            return None
+        held = next((value for key, value in self.value.items() if folded(key) == folded(name)), None)
+        return held.strip() or None if isinstance(held, str) else None
+
+
+def read_page(text: str, records: str) -> list[Element] | Element | None:
+    """A page's records.
+
+    Args:
+        text: the body.
+        records: the field that holds them, unless the body is a list.
+
+    Returns:
+        The elements of the list; or what stands in its place; None where the body has neither.
+
+    Raises:
+        JSONDecodeError: the body is not JSON.
+        RecursionError: it is nested too deeply.
+    """
+    begin = _skip(text, 0)
+    found: list[Element] | Element | None = None
+    if text[begin : begin + 1] == "[":
+        found, end = _elements(text, begin)
+    elif text[begin : begin + 1] == "{":
+        found, end = _member(text, begin, records)
+    else:
+        end = _value(text, begin)[1]
+    if _skip(text, end) != len(text):
+        raise JSONDecodeError("Extra data", text, end)
+    return found
+
+
+def _member(text: str, begin: int, wanted: str) -> tuple[list[Element] | Element | None, int]:
+    """One member of an object, and where the object ends."""
+    found: list[Element] | Element | None = None
+    at = _skip(text, begin + 1)
+    if text[at : at + 1] == "}":
+        return None, at + 1
+    while True:
+        name, end = _value(text, at)
+        colon = _skip(text, end)
+        if text[at] != '"' or text[colon : colon + 1] != ":":
+            raise JSONDecodeError("Expecting a property name and ':'", text, at)
+        at = _skip(text, colon + 1)
+        is_list = name == wanted and text[at : at + 1] == "["
+        held, end = _elements(text, at) if is_list else _value(text, at)
+        if name == wanted:
+            found = held if is_list else Element(text[at:end], held)
+        at, is_over = _goes_on(text, end, "}")
+        if is_over:
+            return found, at
+
+
+def _elements(text: str, begin: int) -> tuple[list[Element], int]:
+    """The elements of a list, and where it ends."""
+    elements: list[Element] = []
+    at = _skip(text, begin + 1)
+    if text[at : at + 1] == "]":
+        return elements, at + 1
+    while True:
+        value, end = _value(text, at)
+        elements.append(Element(text[at:end], value))
+        at, is_over = _goes_on(text, end, "]")
+        if is_over:
+            return elements, at
+
+
+def _value(text: str, begin: int) -> tuple[Any, int]:
+    return _DECODER.raw_decode(text, begin)
+
+
+def _goes_on(text: str, end: int, closing: str) -> tuple[int, bool]:
+    """Where the next member begins; or where the whole ends, and that it does."""
+    at = _skip(text, end)
+    if text[at : at + 1] == closing:
+        return at + 1, True
+    if text[at : at + 1] != ",":
+        raise JSONDecodeError(f"Expecting ',' or '{closing}'", text, at)
+    return _skip(text, at + 1), False
+
+
+def _skip(text: str, begin: int) -> int:
+    blanks = _BLANKS.match(text, begin)
+    return blanks.end() if blanks else begin

@@ -1,0 +1,213 @@
+"""Pulling a partner's listing: its pages, one after the other, as one JSON array of the records' original text.
+
+Belongs here: asking, waiting and asking again, when a listing is over, what an answer must look like. Does not belong
+here: which endpoint a partner has (`partners`), where the export goes (`pulls`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from itertools import count
+from json import JSONDecodeError
+from typing import Any, BinaryIO, Final, NamedTuple
+
+import httpx
+import stamina
+import stamina.instrumentation
+
+from sync_pipelines.contracts.listing import Listing
+from sync_pipelines.errors import ExportError
+from sync_pipelines.exports.pages import Element, read_page
+from sync_pipelines.pull_settings import PullSettings
+
+log = logging.getLogger(__name__)
+
+# Where structlog is installed stamina would print to standard output, which belongs to the answers of commands.
+stamina.instrumentation.set_on_retry_hooks([])
+
+_MESSAGE_LENGTH: Final = 300
+_SECONDS: Final = re.compile(r"[0-9]{1,9}")
+_ENTRANCE: Final = {401, 403}
+
+
+def pull_listing(listing: Listing, settings: PullSettings, target: BinaryIO) -> int:
+    """Writes every record of a listing to `target` as one JSON array and returns their number (N11).
+
+    A record is written as the partner wrote it, so that its numbers keep their digits (X9). Of several records with
+    one key the first is taken. The listing is over with a page that is short or empty, or whose first record was seen.
+
+    Raises:
+        ConfigurationError: a secret's variable is not set.
+        ExportError: `pull_failed` after the last attempt, `pull_refused`, `pull_unreadable`.
+    """
+    pull = _Pull(listing, settings)
+    records = 0
+    target.write(b"[")
+    for text in pull.records():
+        target.write(b",\n" if records else b"\n")
+        target.write(text)
+        records += 1
+    target.write(b"\n]\n" if records else b"]\n")
+    return records
+
+
+class _NotNow(Exception):
+    """The partner asks to come back later."""
+
+    def __init__(self, message: str, seconds: float | None) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class _Record(NamedTuple):
+    """A record's text; its key, or None where it has none."""
+
+    text: bytes
+    key: str | None
+
+    @property
+    def identity(self) -> bytes:
+        told = self.text if self.key is None else self.key.encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(told, digest_size=16, person=b"text" if self.key is None else b"key").digest()
+
+
+class _Pull:
+    """One walk through a listing."""
+
+    def __init__(self, listing: Listing, settings: PullSettings) -> None:
+        self._listing = listing
+        self._settings = settings
+        self._url = settings.url + listing.path
+        self._size = min(getattr(settings, listing.size), listing.size_limit)
+        self._secrets = {c: getattr(settings, c.setting).reveal() for c in listing.credentials}
+        self._seen: set[bytes] = set()
+
+    def records(self) -> Iterator[bytes]:
+        """The text of each record that was not seen before."""
+        with httpx.Client(headers=self._headers(), timeout=self._settings.timeout) as client:
+            for number in count(self._listing.first_page):
+                page = self._read(self._get(client, number), number)
+                is_last = len(page) < self._size or page[0].identity in self._seen
+                for record in page:
+                    if record.key is None or record.identity not in self._seen:
+                        yield record.text
+                    self._seen.add(record.identity)
+                if is_last:
+                    return
+
+    def _headers(self) -> dict[str, str]:
+        scheme = f"{self._settings.scheme} " if self._settings.scheme else ""
+        headers = {c.header: (scheme if c.takes_scheme else "") + secret for c, secret in self._secrets.items()}
+        return {"Accept": "application/json", **headers}
+
+    def _parameters(self, number: int) -> dict[str, str]:
+        """Integers and lower-case booleans, as the partner wants them on the wire."""
+        filters = {name: getattr(self._settings, name) for name in self._listing.filters}
+        return {
+            self._listing.size: str(self._size),
+            self._listing.page: str(number),
+            **{name: "true" if value else "false" for name, value in filters.items() if value is not None},
+        }
+
+    def _get(self, client: httpx.Client, number: int) -> bytes:
+        """A page's body, asked for until it comes or the attempts are used up."""
+        settings = self._settings
+        attempts = stamina.retry_context(
+            self._pause,
+            attempts=settings.attempts,
+            timeout=None,
+            wait_initial=settings.wait,
+            wait_max=settings.longest_wait,
+            wait_jitter=settings.wait,
+        )
+        try:
+            for attempt in attempts:
+                with attempt:
+                    return self._body(client.get(self._url, params=self._parameters(number)), number)
+        except (httpx.HTTPError, _NotNow) as fault:
+            why = self._shown(fault) or type(fault).__name__
+            message = f"page {number} of {self._url} did not come in {settings.attempts} attempts: {why}"
+            raise ExportError("pull_failed", message, "sync again later; nothing of this pull was kept") from None
+        except (httpx.InvalidURL, UnicodeError) as fault:
+            raise ExportError("pull_refused", f"{self._url} cannot be asked: {fault}", "check url") from None
+        raise AssertionError("stamina either returns or raises")
+
+    def _pause(self, fault: Exception) -> bool | float:
+        """Whether to ask again: after the usual pause, or after the seconds the partner asks for."""
+        if isinstance(fault, _NotNow) and fault.seconds is not None:
+            answer: bool | float = min(fault.seconds, self._settings.longest_wait)
+        else:
+            answer = isinstance(fault, _NotNow | httpx.TransportError | httpx.DecodingError)
+        if answer is not False:
+            log.info("%s: %s", self._url, self._shown(fault) or type(fault).__name__)
+        return answer
+
+    def _body(self, response: httpx.Response, number: int) -> bytes:
+        status = response.status_code
+        if response.is_success:
+            return response.content
+        told = self._told(response.content)
+        message = f"page {number} of {self._url} was answered with {status}" + (f": {told}" if told else "")
+        if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
+            raise _NotNow(message, _retry_after(response.headers.get("Retry-After")))
+        names = [c.setting for c in self._listing.credentials]
+        hint = f"check {', '.join(names)} and scheme" if status in _ENTRANCE else "check url, and what the partner says"
+        raise ExportError("pull_refused", message, hint)
+
+    def _read(self, body: bytes, number: int) -> list[_Record]:
+        """The records of a page; an object in place of the list is one record, as in a response of one."""
+        where = f"page {number} of {self._url}"
+        hint = "check url; if it is right, tell the partner"
+        try:
+            found = read_page(body.decode("utf-8-sig"), self._listing.records)
+        except (UnicodeDecodeError, RecursionError, JSONDecodeError) as fault:
+            why = "it is nested too deeply" if isinstance(fault, RecursionError) else self._shown(fault)
+            raise ExportError("pull_unreadable", f"{where} is not JSON: {why}", hint) from None
+        if isinstance(found, Element):
+            found = None if found.field(self._listing.key) is None else [found]
+        if found is None:
+            told = self._told(body)
+            message = f"{where} has no list of records under {self._listing.records!r}"
+            raise ExportError("pull_unreadable", message + (f"; it says: {told}" if told else ""), hint)
+        return [_Record(element.text.encode(), element.field(self._listing.key)) for element in found]
+
+    def _told(self, body: bytes) -> str:
+        """What a refusal says: the body's `message` with its errors, or the beginning of a text that is no page."""
+        try:
+            answer: Any = json.loads(body)
+        except (ValueError, RecursionError):
+            text = body[: 4 * _MESSAGE_LENGTH].decode(errors="replace")
+            return "" if text.lstrip()[:1] in ("<", "{", "[") else self._shown(text)
+        if not isinstance(answer, dict):
+            return ""
+        fields = {str(name).lower(): value for name, value in answer.items()}
+        errors = fields.get("errors")
+        details = [e for e in errors if isinstance(e, dict)] if isinstance(errors, list) else []
+        parts = [fields.get("message") or fields.get("error"), *(e.get("message") for e in details)]
+        return self._shown("; ".join(part for part in parts if isinstance(part, str)))
+
+    def _shown(self, said: object) -> str:
+        """A text from outside, fit for a log: on one line, without our secrets."""
+        text = "".join(c if c.isprintable() else " " for c in str(said))
+        for secret in self._secrets.values():
+            text = text.replace(secret, "***")
+        return " ".join(text.split())[:_MESSAGE_LENGTH]
+
+
+def _retry_after(told: str | None) -> float | None:
+    """The seconds a `Retry-After` asks for, given as seconds or as a date; None where it says neither."""
+    text = (told or "").strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
