@@ -17,7 +17,7 @@ up: $(STAMP)
 	@$(BIN)/sync-pipelines up --port $(PORT)
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -n auto --dist loadfile
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 check: $(STAMP)
 	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ."; exit 1; }

@@ -75,15 +75,27 @@ class Site:
         """What a sync works with, opened anew."""
         return open_workspace(self.settings)
 
-    def sources(self, orders: Mapping[str, Any] | None = None, tenant: str = TENANT) -> None:
-        """Lists one tenant of replenit with these settings of its orders (JSON is YAML)."""
-        self.source_of(f"replenit/{tenant}/orders", **(orders or {}))
+    def sources(
+        self,
+        orders: Mapping[str, Any] | None = None,
+        tenant: str = TENANT,
+        others: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Lists one tenant of replenit with these settings of its orders, and others with theirs."""
+        tenants = {tenant: orders or {}, **(others or {})}
+        self._write_sources({f"replenit/{name}/orders": settings for name, settings in tenants.items()})
 
     def source_of(self, stream: str, **settings: Any) -> None:
         """Lists one tenant's stream, `source_of("nilo/acme/stores", strict=True)`, and nothing else."""
-        partner, tenant, name = stream.split("/")
-        source = {"partner": partner, "tenant": tenant, "streams": {name: settings}}
-        (self.folder / "sources.yaml").write_text(json.dumps({"sources": [source]}))
+        self._write_sources({stream: settings})
+
+    def _write_sources(self, streams: Mapping[str, Mapping[str, Any]]) -> None:
+        listed = []
+        for stream, settings in streams.items():
+            partner, tenant, name = stream.split("/")
+            listed.append({"partner": partner, "tenant": tenant, "streams": {name: dict(settings)}})
+        # JSON is YAML.
+        (self.folder / "sources.yaml").write_text(json.dumps({"sources": listed}))
 
     def put(
         self,

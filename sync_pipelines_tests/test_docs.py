@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -159,14 +160,33 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(path.read_text()), target + anchor
 
 
+RULES = {"X": 14, "R": 10, "O": 12, "N": 11, "T": 9, "P": 6}
+"""Letter of a rule -> how many there are, numbered from 1."""
+EXPLAINED = set(re.findall(r"^\| ([A-Z]\d+) \| .+ \|$", (ROOT / "docs/rules.md").read_text(), re.MULTILINE))
+
+
+def test_every_rule_is_explained() -> None:
+    assert {f"{letter}{n}" for letter, last in RULES.items() for n in range(1, last + 1)} == EXPLAINED
+
+
 def test_every_rule_id_in_the_code_is_explained() -> None:
-    explained = {
-        row[0] for row in re.findall(r"^\| ([A-Z]\d+) \| (.+) \|$", (ROOT / "docs/rules.md").read_text(), re.M)
-    }
     used = {
         id
         for path in (ROOT / "sync_pipelines").rglob("*.py")
-        for id in re.findall(r"\b([XO]\d{1,2})\b", path.read_text())
+        for id in re.findall(rf"\b([{''.join(RULES)}]\d{{1,2}})\b", path.read_text())
     }
+    assert used <= EXPLAINED
 
-    assert used <= explained
+
+def test_every_rule_has_a_test_of_its_name() -> None:
+    """`pytest --collect-only -q | grep <id>` lists at least one test for each rule."""
+    named = {
+        id
+        for path in (ROOT / "sync_pipelines_tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)\(", path.read_text(), re.MULTILINE)
+        for id in name.split("_")
+    }
+    assert EXPLAINED <= named
+    # Quiet twice, pytest lists files with counts instead of tests.
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["addopts"]
+    assert "-q" not in options.split()

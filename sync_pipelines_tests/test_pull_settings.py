@@ -27,7 +27,7 @@ sources:
 """
 
 
-def test_n11_the_settings_of_a_pull(tmp_path: Path) -> None:
+def test_N11_the_settings_of_a_pull(tmp_path: Path) -> None:
     (tmp_path / "sources.yaml").write_text(SOURCE)
     sources = load_sources(tmp_path / "sources.yaml")
     found = sources.for_stream("nilo", "acme", "stores").pull
@@ -48,7 +48,7 @@ def test_n11_the_settings_of_a_pull(tmp_path: Path) -> None:
     assert sources.pulled("nilo", "stores") == ["acme"] and sources.pulled("replenit", "orders") == []
 
 
-def test_n11_how_a_listing_is_pulled_does_not_change_how_a_file_is_read(tmp_path: Path) -> None:
+def test_N11_how_a_listing_is_pulled_does_not_change_how_a_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "sources.yaml"
     path.write_text(SOURCE)
     pulled = load_sources(path).for_stream("nilo", "acme", "stores")
@@ -77,7 +77,7 @@ def test_n11_how_a_listing_is_pulled_does_not_change_how_a_file_is_read(tmp_path
         ("tenant: acme", "tenant: ../acme", 6, ".stores.pull", "no name of a folder"),
     ],
 )
-def test_n11_a_wrong_setting_is_told_with_line_and_key(
+def test_N11_a_wrong_setting_is_told_with_line_and_key(
     tmp_path: Path, was: str, becomes: str, line: int, key: str, says: str
 ) -> None:
     assert was in SOURCE
@@ -89,14 +89,14 @@ def test_n11_a_wrong_setting_is_told_with_line_and_key(
     assert "hunter2" not in message
 
 
-def test_n11_a_stream_without_a_listing_is_not_pulled(tmp_path: Path) -> None:
+def test_N11_a_stream_without_a_listing_is_not_pulled(tmp_path: Path) -> None:
     text = SOURCE.replace("nilo", "reten").replace("stores", "commerces")
     (tmp_path / "sources.yaml").write_text(text)
     with pytest.raises(ConfigurationError, match="reten/commerces has no listing to pull"):
         load_sources(tmp_path / "sources.yaml")
 
 
-def test_n11_the_page_of_nilo_tells_every_key_and_its_example_is_right(tmp_path: Path) -> None:
+def test_N11_the_page_of_nilo_tells_every_key_and_its_example_is_right(tmp_path: Path) -> None:
     page = (Path(__file__).parents[1] / "docs/partners/nilo.md").read_text()
     pulling = page[page.index("## Pulling") : page.index("## Your own CSV")]
     (example,) = re.findall(r"```yaml\n(.*?)```", pulling, re.DOTALL)

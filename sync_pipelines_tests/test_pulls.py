@@ -100,7 +100,7 @@ def names(site: Site) -> list[Any]:
 # -- the stage -----------------------------------------------------------------------------------------------------
 
 
-def test_n11_a_pull_is_one_export_that_says_when_it_began(pulled: Site, partner: Partner) -> None:
+def test_N11_a_pull_is_one_export_that_says_when_it_began(pulled: Site, partner: Partner) -> None:
     partner.list(stores(1, 70))
     before = datetime.now(UTC).replace(microsecond=0)
     (done,) = pulls.pull(pulled.workspace(), STORES)
@@ -113,7 +113,7 @@ def test_n11_a_pull_is_one_export_that_says_when_it_began(pulled: Site, partner:
     assert before <= entry.effective_at <= datetime.now(UTC)
 
 
-def test_n11_a_pull_that_stops_half_way_leaves_nothing_and_the_next_completes(pulled: Site, partner: Partner) -> None:
+def test_N11_a_pull_that_stops_half_way_leaves_nothing_and_the_next_completes(pulled: Site, partner: Partner) -> None:
     partner.list(stores(1, 120))
     partner.answers = [None, None, Answer({"message": "no"}, 401)]
     (failed,) = pulls.pull(pulled.workspace(), STORES)
@@ -125,7 +125,7 @@ def test_n11_a_pull_that_stops_half_way_leaves_nothing_and_the_next_completes(pu
     assert len(names(pulled)) == 120
 
 
-def test_n11_the_export_shows_only_when_it_is_complete(pulled: Site, partner: Partner) -> None:
+def test_N11_the_export_shows_only_when_it_is_complete(pulled: Site, partner: Partner) -> None:
     seen: list[list[str]] = []
     partner.on_ask = lambda: seen.append(landed(pulled))
     partner.list(stores(1, 120))
@@ -133,7 +133,7 @@ def test_n11_the_export_shows_only_when_it_is_complete(pulled: Site, partner: Pa
     assert seen == [[], [], []]
 
 
-def test_n11_one_tenant_does_not_stop_another(site: Site, partner: Partner) -> None:
+def test_N11_one_tenant_does_not_stop_another(site: Site, partner: Partner) -> None:
     write_sources(
         site.folder / "sources.yaml", pull_of(partner, api_key={"env": "NOT_SET"}), pull_of(partner, enabled=True)
     )
@@ -145,7 +145,7 @@ def test_n11_one_tenant_does_not_stop_another(site: Site, partner: Partner) -> N
     assert [p.tenant for p in pulls.pull(site.workspace(), STORES, ["globex"])] == ["globex"]
 
 
-def test_n11_two_pulls_in_one_second_are_two_exports(pulled: Site, partner: Partner) -> None:
+def test_N11_two_pulls_in_one_second_are_two_exports(pulled: Site, partner: Partner) -> None:
     partner.list(stores(1, 3))
     workspace = pulled.workspace()
     paths: list[str] = []
@@ -160,7 +160,7 @@ def test_n11_two_pulls_in_one_second_are_two_exports(pulled: Site, partner: Part
     assert all(NAME.fullmatch(path) for path in paths)
 
 
-def test_n11_a_landing_that_cannot_be_written_fails_the_pull(pulled: Site, partner: Partner) -> None:
+def test_N11_a_landing_that_cannot_be_written_fails_the_pull(pulled: Site, partner: Partner) -> None:
     partner.list(stores(1, 3))
     pulled.landing.mkdir()
     (pulled.landing / "nilo").write_text("no folder")
@@ -169,8 +169,8 @@ def test_n11_a_landing_that_cannot_be_written_fails_the_pull(pulled: Site, partn
 
 
 @pytest.mark.parametrize("kind", ["local", "memory"])
-def test_n11_a_landing_never_overwrites_and_leaves_no_temporary_name(tmp_path: Path, kind: str) -> None:
-    url = str(tmp_path / "landing") if kind == "local" else f"memory://n11-{tmp_path.name}"
+def test_N11_a_landing_never_overwrites_and_leaves_no_temporary_name(tmp_path: Path, kind: str) -> None:
+    url = str(tmp_path / "landing") if kind == "local" else f"memory://N11-{tmp_path.name}"
     landing = Landing(url)
     made = []
     for content in (b"[1]", b"[2]"):
@@ -188,7 +188,7 @@ def test_n11_a_landing_never_overwrites_and_leaves_no_temporary_name(tmp_path: P
 
 
 @pytest.mark.parametrize("kind", ["local", "memory"])
-def test_n11_a_write_that_breaks_off_leaves_nothing(tmp_path: Path, kind: str) -> None:
+def test_N11_a_write_that_breaks_off_leaves_nothing(tmp_path: Path, kind: str) -> None:
     class Broken:
         def seek(self, _: int) -> None:
             pass
@@ -199,7 +199,7 @@ def test_n11_a_write_that_breaks_off_leaves_nothing(tmp_path: Path, kind: str) -
             raise OSError("gone")
 
     blocks = iter([1, 1])
-    url = str(tmp_path / "landing") if kind == "local" else f"memory://n11-{tmp_path.name}"
+    url = str(tmp_path / "landing") if kind == "local" else f"memory://N11-{tmp_path.name}"
     with pytest.raises(Exception, match="landing_unwritable"):
         Landing(url).publish("nilo/t/stores/a.json", Broken())  # type: ignore[arg-type]
     storage, root = fsspec.core.url_to_fs(url)
@@ -209,7 +209,7 @@ def test_n11_a_write_that_breaks_off_leaves_nothing(tmp_path: Path, kind: str) -
 # -- the command line ----------------------------------------------------------------------------------------------
 
 
-def test_n11_sync_pulls_and_loads_into_the_stores(shell: Shell, pulled: Site, partner: Partner) -> None:
+def test_N11_sync_pulls_and_loads_into_the_stores(shell: Shell, pulled: Site, partner: Partner) -> None:
     listed = stores(1, 60)
     exact = '"latitude":-34.5452780000001,"longitude":-58.449722,"creditLimit":0.10,"legalId"'
     body = json.dumps({"code": 200, "data": listed[:50]}).replace('"legalId"', exact)
@@ -234,7 +234,7 @@ def test_n11_sync_pulls_and_loads_into_the_stores(shell: Shell, pulled: Site, pa
     assert len(landed(pulled)) == 2
 
 
-def test_n11_a_pull_that_fails_is_a_failed_file_and_stops_nothing(shell: Shell, pulled: Site, partner: Partner) -> None:
+def test_N11_a_pull_that_fails_is_a_failed_file_and_stops_nothing(shell: Shell, pulled: Site, partner: Partner) -> None:
     today = f"{datetime.now(UTC):%Y-%m-%d}"
     pulled.put_at(f"nilo/acme/stores/{today}.json", [store("DROPPED")])
     pulled.put_at("nilo/acme/stores/2024-01-01.json", [store("OLD")])
@@ -259,7 +259,7 @@ def test_n11_a_pull_that_fails_is_a_failed_file_and_stops_nothing(shell: Shell, 
     assert "failed file" in out and "pull_refused" in out and "failed nilo/acme/stores/" in err
 
 
-def test_n11_a_missing_variable_fails_the_pull_alone(
+def test_N11_a_missing_variable_fails_the_pull_alone(
     shell: Shell, pulled: Site, partner: Partner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("NILO_API_KEY")
@@ -271,7 +271,7 @@ def test_n11_a_missing_variable_fails_the_pull_alone(
     assert partner.asked == []
 
 
-def test_n11_what_other_tenants_listed_is_loaded_all_the_same(shell: Shell, pulled: Site, partner: Partner) -> None:
+def test_N11_what_other_tenants_listed_is_loaded_all_the_same(shell: Shell, pulled: Site, partner: Partner) -> None:
     refused = pull_of(partner, authorization={"env": "NOT_SET"})
     write_sources(pulled.folder / "sources.yaml", refused, pull_of(partner))
     partner.list(stores(1, 3))
@@ -284,7 +284,7 @@ def test_n11_what_other_tenants_listed_is_loaded_all_the_same(shell: Shell, pull
     assert len(names(pulled)) == 3
 
 
-def test_n11_sync_pulls_only_what_it_was_asked_for(shell: Shell, partner: Partner) -> None:
+def test_N11_sync_pulls_only_what_it_was_asked_for(shell: Shell, partner: Partner) -> None:
     today = datetime.now(UTC).date()
     yesterday, tomorrow = today - timedelta(days=1), today + timedelta(days=1)
     for arguments in (
@@ -300,7 +300,7 @@ def test_n11_sync_pulls_only_what_it_was_asked_for(shell: Shell, partner: Partne
     assert (status, len(told["files"])) == (0, 1)
 
 
-def test_n11_no_secret_is_written_anywhere(shell: Shell, pulled: Site, partner: Partner) -> None:
+def test_N11_no_secret_is_written_anywhere(shell: Shell, pulled: Site, partner: Partner) -> None:
     partner.list(stores(1, 3))
     shell("sync")
     partner.answers = [Answer({"message": f"{TOKEN} and {KEY} are wrong"}, 403)]
@@ -315,7 +315,7 @@ def test_n11_no_secret_is_written_anywhere(shell: Shell, pulled: Site, partner: 
     assert any("pull_refused" in row["event"] for row in events)
 
 
-def test_n11_check_says_whether_the_settings_are_complete(
+def test_N11_check_says_whether_the_settings_are_complete(
     shell: Shell, partner: Partner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     status, out, _ = shell("check")

@@ -120,7 +120,7 @@ def orders_mean_traede(site: Site) -> None:
     site.sources({"customer_identifier": "customer_id", "customers_of": {"partner": "traede", "tenant": "acme"}})
 
 
-def test_t9_a_blocked_delete_is_decided_again(site: Site) -> None:
+def test_T9_a_blocked_delete_is_decided_again(site: Site) -> None:
     orders_mean_traede(site)
     site.load_at("traede/acme/customers/2024-05-01.json", [{"customer_number": "1", "name": "K", "currency": "USD"}])
     site.load("2024-05-02.json", [order("A", CustomerId="1"), order("B", CustomerId="1")])
@@ -142,7 +142,7 @@ def test_t9_a_blocked_delete_is_decided_again(site: Site) -> None:
 
 
 def test_refusals_by_state_are_decided_without_the_raw_bytes(site: Site) -> None:
-    test_t9_a_blocked_delete_is_decided_again(site)
+    test_T9_a_blocked_delete_is_decided_again(site)
     site.load("2024-05-06.json", [order("C", CustomerId="2")])
     site.load_at("traede/acme/customers/2024-05-06.json", [{"customer_number": "2", "name": "K", "currency": "USD"}])
     site.load_at("traede/acme/customers/2024-05-07.json", [{"customer_number": "2", "delete": True}])

@@ -247,7 +247,7 @@ class Stream:
     merges: tuple[str, ...] = ()
     required_new: tuple[str, ...] = ()
     placeholder_is_new: bool = False
-    unknown_code: str = "key_unknown"
+    unknown_code: str = "record_unknown"
     blocked_by: BlockedBy | None = None
     settled: tuple[str, ...] = ()
     settle: Callable[[dict[str, Any], Mapping[str, list[dict[str, Any]]]], dict[str, Any]] | None = None
@@ -290,10 +290,15 @@ class Stream:
         """Whether a record that is the newest word on its key can be written by SQL as it is.
 
         What a record makes of a row must then depend on that row column by column: patches, defaults and
-        numbered lists that are replaced. Everything else is folded row by row.
+        numbered lists that are replaced. Everything else is folded row by row, and so is a stream whose keys are
+        unique in a scope, or with calls that look whether the row is there or say how lists are taken.
         """
         depends = (self.replaces, self.merges, self.required_new, self.blocked_by, self.settle, self.has_record_ids)
-        return not any(depends) and all(c.mode == "replace" and not c.match for c in self.children)
+        asked = {operation for route in self.routes for operation in (route.operation, *route.lists.values())}
+        says_how = any(route.mode for route in self.routes)
+        if any(depends) or self.scope is not None or says_how or not asked <= {"upsert", "delete"}:
+            return False
+        return all(c.mode == "replace" and not c.match for c in self.children)
 
     @property
     def written(self) -> tuple[str, ...]:

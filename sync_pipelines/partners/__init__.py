@@ -1,24 +1,34 @@
 """What each partner's exports mean, and the registry of their streams.
 
 A partner is one module of declarations and pure functions, readable beside the partner's own API page, and one
-line here. Does not belong here: SQL, Dagster, loops over rows.
+line here (`docs/add_a_partner.md`). Does not belong here: SQL, Dagster, loops over rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from importlib import import_module
 from typing import Final
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.partners import nilo, pocketflows, replenit, reten, traede
 
-STREAMS: Final[tuple[Stream, ...]] = (
-    reten.COMMERCES,
-    pocketflows.BUSINESSES,
-    pocketflows.CUSTOMERS,
-    traede.CUSTOMERS,
-    nilo.STORES,
-    replenit.ORDERS,
+PARTNERS: Final = (
+    "reten",
+    "pocketflows",
+    "traede",
+    "nilo",
+    "replenit",
 )
+"""The modules of this folder, in the order they are synced: rows that others refer to come first."""
+
+
+def _streams_of(partner: str) -> Iterator[Stream]:
+    """The streams a partner's module declares, in its order."""
+    module = import_module(f"{__name__}.{partner}")
+    return (value for value in vars(module).values() if isinstance(value, Stream) and value.partner == partner)
+
+
+STREAMS: Final[tuple[Stream, ...]] = tuple(stream for partner in PARTNERS for stream in _streams_of(partner))
 """Every stream that can be synced, in the order they are synced."""
 
 

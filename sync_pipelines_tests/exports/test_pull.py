@@ -73,54 +73,54 @@ def numbered(first: int, last: int) -> list[str]:
 # -- pages ---------------------------------------------------------------------------------------------------------
 
 
-def test_n11_every_page_up_to_a_short_one(partner: Partner) -> None:
+def test_N11_every_page_up_to_a_short_one(partner: Partner) -> None:
     partner.list(stores(1, 120))
     assert codes(partner) == numbered(1, 120)
     assert partner.numbers == ["1", "2", "3"]
 
 
-def test_n11_a_short_first_page_is_the_only_one(partner: Partner) -> None:
+def test_N11_a_short_first_page_is_the_only_one(partner: Partner) -> None:
     partner.list(stores(1, 7))
     assert codes(partner) == numbered(1, 7)
     assert partner.numbers == ["1"]
 
 
-def test_n11_an_exact_multiple_ends_with_an_empty_page(partner: Partner) -> None:
+def test_N11_an_exact_multiple_ends_with_an_empty_page(partner: Partner) -> None:
     partner.list(stores(1, 100))
     assert codes(partner) == numbered(1, 100)
     assert partner.numbers == ["1", "2", "3"]
 
 
-def test_n11_an_empty_listing(partner: Partner) -> None:
+def test_N11_an_empty_listing(partner: Partner) -> None:
     assert text(partner) == b"[]\n"
     assert partner.numbers == ["1"]
 
 
-def test_n11_a_page_whose_first_code_was_seen_is_the_last(partner: Partner) -> None:
+def test_N11_a_page_whose_first_code_was_seen_is_the_last(partner: Partner) -> None:
     partner.pages = dict.fromkeys(range(1, 100), stores(1, 50))
     assert codes(partner) == numbered(1, 50)
     assert partner.numbers == ["1", "2"]
 
 
-def test_n11_pages_without_codes_that_repeat_end_too(partner: Partner) -> None:
+def test_N11_pages_without_codes_that_repeat_end_too(partner: Partner) -> None:
     partner.pages = {number: [{"name": f"no code {n}"} for n in range(50)] for number in range(1, 100)}
     assert len(json.loads(text(partner))) == 100
     assert partner.numbers == ["1", "2"]
 
 
-def test_n11_of_one_code_on_several_pages_the_first_is_taken(partner: Partner) -> None:
+def test_N11_of_one_code_on_several_pages_the_first_is_taken(partner: Partner) -> None:
     partner.pages = {1: stores(1, 50), 2: [store("S0051"), store("S0002", name="again"), store(" S0003 ")]}
     pulled = json.loads(text(partner))
     assert [record["internalCode"] for record in pulled] == numbered(1, 51)
     assert pulled[1]["name"] == "Store S0002"
 
 
-def test_n11_a_number_and_a_text_are_one_code(partner: Partner) -> None:
+def test_N11_a_number_and_a_text_are_one_code(partner: Partner) -> None:
     partner.pages = {1: [store(17), store("17"), store(18), {"InternalCode": "18"}]}
     assert [record.get("internalCode") for record in json.loads(text(partner))] == [17, 18]
 
 
-def test_n11_records_without_a_code_are_left_to_the_load(partner: Partner) -> None:
+def test_N11_records_without_a_code_are_left_to_the_load(partner: Partner) -> None:
     partner.answers = [
         Answer(
             b'[{"name": "a"}, {"name": "a"}, 7, null, {"internalCode": ""}, {"internalCode": NaN, "name": "\\ud800"}]'
@@ -138,20 +138,20 @@ def test_n11_records_without_a_code_are_left_to_the_load(partner: Partner) -> No
         ({"enabled": False}, {"take": "50", "page": "1", "enabled": "false"}),
     ],
 )
-def test_n11_what_is_asked(partner: Partner, changes: dict[str, Any], query: dict[str, str]) -> None:
+def test_N11_what_is_asked(partner: Partner, changes: dict[str, Any], query: dict[str, str]) -> None:
     text(partner, **changes)
     (asked,) = partner.asked
     assert (asked.path, asked.query) == ("/dev/store", query)
 
 
-def test_n11_a_smaller_take_makes_smaller_pages(partner: Partner) -> None:
+def test_N11_a_smaller_take_makes_smaller_pages(partner: Partner) -> None:
     partner.list(stores(1, 25), size=10)
     assert codes(partner, take=10) == numbered(1, 25)
     assert partner.numbers == ["1", "2", "3"]
 
 
 @pytest.mark.parametrize(("scheme", "sent"), [({}, TOKEN), ({"scheme": "Bearer"}, f"Bearer {TOKEN}")])
-def test_n11_both_credentials_are_sent(partner: Partner, scheme: dict[str, str], sent: str) -> None:
+def test_N11_both_credentials_are_sent(partner: Partner, scheme: dict[str, str], sent: str) -> None:
     partner.list(stores(1, 60))
     text(partner, **scheme)
     assert len(partner.asked) == 2
@@ -160,14 +160,14 @@ def test_n11_both_credentials_are_sent(partner: Partner, scheme: dict[str, str],
         assert (headers["x-api-key"], headers["authorization"]) == (KEY, sent)
 
 
-def test_n11_white_space_around_a_secret_is_not_sent(partner: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_N11_white_space_around_a_secret_is_not_sent(partner: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NILO_TOKEN", f" {TOKEN}\n")
     text(partner)
     assert partner.asked[0].headers["Authorization"] == TOKEN
 
 
 @pytest.mark.parametrize("value", [None, "", " ", "tóken", "two\nlines"])
-def test_n11_a_secret_that_is_missing_or_unfit(
+def test_N11_a_secret_that_is_missing_or_unfit(
     partner: Partner, monkeypatch: pytest.MonkeyPatch, value: str | None
 ) -> None:
     monkeypatch.delenv("NILO_TOKEN") if value is None else monkeypatch.setenv("NILO_TOKEN", value)
@@ -180,7 +180,7 @@ def test_n11_a_secret_that_is_missing_or_unfit(
 # -- what stands in a page -----------------------------------------------------------------------------------------
 
 
-def test_n11_x9_records_keep_their_text(partner: Partner) -> None:
+def test_N11_x9_records_keep_their_text(partner: Partner) -> None:
     first = b'{"internalCode":"A","latitude":-34.5452780000001,  "big": 123456789012345678901234567890.10,'
     first += b' "twice": 1, "twice": 1.0, "n": "\xc3\xb1 \\u00f1 \\ud83d"}'
     second = b'{"internalCode":"B","creditLimit":0.1e2,"latitude":1.50}'
@@ -188,7 +188,7 @@ def test_n11_x9_records_keep_their_text(partner: Partner) -> None:
     assert text(partner) == b"[\n" + first + b",\n" + second + b"\n]\n"
 
 
-def test_n11_a_body_that_is_a_list_or_one_record(partner: Partner) -> None:
+def test_N11_a_body_that_is_a_list_or_one_record(partner: Partner) -> None:
     partner.answers = [Answer([store("A")])]
     assert codes(partner) == ["A"]
     partner.answers = [Answer({"code": 200, "data": store("B")})]
@@ -214,7 +214,7 @@ def test_n11_a_body_that_is_a_list_or_one_record(partner: Partner) -> None:
         ({"code": 404, "message": "Tienda no encontrada"}, "it says: Tienda no encontrada"),
     ],
 )
-def test_n11_a_bad_body_stops_the_pull(partner: Partner, body: Any, says: str) -> None:
+def test_N11_a_bad_body_stops_the_pull(partner: Partner, body: Any, says: str) -> None:
     partner.list(stores(1, 60))
     partner.answers = [None, Answer(body)]
     error = fault(partner)
@@ -236,7 +236,7 @@ def test_n11_a_bad_body_stops_the_pull(partner: Partner, body: Any, says: str) -
     ],
     ids=["two 5xx", "429 and 503", "dropped mid-body", "timeout"],
 )
-def test_n11_what_passes_is_asked_again(partner: Partner, answers: list[Answer | None]) -> None:
+def test_N11_what_passes_is_asked_again(partner: Partner, answers: list[Answer | None]) -> None:
     partner.list(stores(1, 60))
     partner.answers = [None, *answers]
     assert codes(partner, timeout=0.2) == numbered(1, 60)
@@ -255,7 +255,7 @@ def test_n11_what_passes_is_asked_again(partner: Partner, answers: list[Answer |
         ("-5", 60, 0, 0.9),
     ],
 )
-def test_n11_retry_after_is_honoured_within_bounds(
+def test_N11_retry_after_is_honoured_within_bounds(
     partner: Partner, told: str, longest: float, at_least: float, at_most: float
 ) -> None:
     if told == "date":
@@ -268,14 +268,14 @@ def test_n11_retry_after_is_honoured_within_bounds(
     assert at_least <= second.at - first.at <= at_most
 
 
-def test_n11_pauses_grow_and_differ(partner: Partner) -> None:
+def test_N11_pauses_grow_and_differ(partner: Partner) -> None:
     partner.answers = [Answer("", 500)] * 3
     text(partner, attempts=4, wait=0.1)
     pauses = [later.at - sooner.at for sooner, later in zip(partner.asked, partner.asked[1:], strict=False)]
     assert all(pause >= least for pause, least in zip(pauses, (0.1, 0.2, 0.4), strict=True))
 
 
-def test_n11_after_the_last_attempt_it_has_failed(partner: Partner) -> None:
+def test_N11_after_the_last_attempt_it_has_failed(partner: Partner) -> None:
     partner.answers = [Answer({"message": f"out of order, {TOKEN} noted"}, 500)] * 3
     error = fault(partner)
     assert error.code == "pull_failed"
@@ -284,12 +284,12 @@ def test_n11_after_the_last_attempt_it_has_failed(partner: Partner) -> None:
     assert partner.numbers == ["1"] * 3
 
 
-def test_n11_a_url_that_cannot_be_asked(partner: Partner) -> None:
+def test_N11_a_url_that_cannot_be_asked(partner: Partner) -> None:
     error = fault(partner, url="https://" + "x" * 70 + ".example.com")
     assert error.code == "pull_refused" and "cannot be asked" in error.message
 
 
-def test_n11_nobody_there(partner: Partner) -> None:
+def test_N11_nobody_there(partner: Partner) -> None:
     error = fault(partner, url="http://127.0.0.1:9/x", attempts=2)
     assert error.code == "pull_failed"
     assert "did not come in 2 attempts: " in error.message
@@ -310,7 +310,7 @@ def test_n11_nobody_there(partner: Partner) -> None:
         (302, "", "was answered with 302"),
     ],
 )
-def test_n11_a_refusal_stops_at_once_with_the_message(partner: Partner, status: int, body: Any, says: str) -> None:
+def test_N11_a_refusal_stops_at_once_with_the_message(partner: Partner, status: int, body: Any, says: str) -> None:
     partner.answers = [Answer(body, status, {"Location": "/elsewhere"})]
     error = fault(partner)
     assert error.code == "pull_refused"
@@ -318,7 +318,7 @@ def test_n11_a_refusal_stops_at_once_with_the_message(partner: Partner, status: 
     assert len(partner.asked) == 1
 
 
-def test_n11_secrets_are_not_shown(partner: Partner) -> None:
+def test_N11_secrets_are_not_shown(partner: Partner) -> None:
     found = settings(partner, scheme="Bearer")
     shown = f"{found!r} {found} {found.model_dump_json()}"
     assert all(os.environ[secret.env] not in shown for secret in found.secrets)

@@ -16,6 +16,7 @@ from sync_pipelines.definitions import build_definitions
 from sync_pipelines.orchestration.names import asset_key
 from sync_pipelines.orchestration.partitions import daily_partitions
 from sync_pipelines.orchestration.services import build_services
+from sync_pipelines.partners import STREAMS
 from sync_pipelines.partners.replenit import ORDERS
 from sync_pipelines.settings import Settings
 
@@ -41,10 +42,12 @@ def test_names_that_users_rely_on(definitions: dg.Definitions) -> None:
         "pocketflows/businesses": "commerces/pocketflows",
         "pocketflows/customers": "customers/pocketflows",
     }
-    staged = {f"{stage}/{name}" for name in streams for stage in ("exports", "normalized")}
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == staged | set(streams.values())
+    declared = {stream.full_name: f"{stream.table}/{stream.partner}" for stream in STREAMS}
+    assert streams.items() <= declared.items()
+    staged = {f"{stage}/{name}" for name in declared for stage in ("exports", "normalized")}
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == staged | set(declared.values())
     repository = definitions.get_repository_def()
-    names = {name.replace("/", "_") for name in streams}
+    names = {name.replace("/", "_") for name in declared}
     assert {job.name for job in repository.get_all_jobs()} >= {f"sync_{name}" for name in names}
     assert {s.name for s in repository.sensor_defs} == {f"{name}_arrivals" for name in names}
     assert {s.name for s in repository.schedule_defs} == {f"sync_{name}_daily" for name in names}

@@ -98,7 +98,7 @@ def loaded(workspace: Workspace) -> list[Any]:
     return [code for (code,) in rows]
 
 
-def test_n11_materializing_today_pulls_and_loads(
+def test_N11_materializing_today_pulls_and_loads(
     definitions: dg.Definitions, instance: dg.DagsterInstance, workspace: Workspace, watching: Watching
 ) -> None:
     result = run(definitions, instance, {"dagster/partition": day()})
@@ -111,7 +111,7 @@ def test_n11_materializing_today_pulls_and_loads(
     assert ("pull", "acme") in watching.seen
 
 
-def test_n11_the_exports_asset_alone_pulls(
+def test_N11_the_exports_asset_alone_pulls(
     definitions: dg.Definitions, instance: dg.DagsterInstance, workspace: Workspace, partner: Partner
 ) -> None:
     done = dg.materialize(
@@ -126,14 +126,14 @@ def test_n11_the_exports_asset_alone_pulls(
     assert entry == ("pending", True)
 
 
-def test_n11_a_backfill_of_old_days_does_not_pull(
+def test_N11_a_backfill_of_old_days_does_not_pull(
     definitions: dg.Definitions, instance: dg.DagsterInstance, partner: Partner
 ) -> None:
     assert run(definitions, instance, {START: day(5), END: day(1)}).success
     assert partner.asked == []
 
 
-def test_n11_a_failed_pull_fails_todays_exports_with_a_sentence_and_no_other_day(
+def test_N11_a_failed_pull_fails_todays_exports_with_a_sentence_and_no_other_day(
     definitions: dg.Definitions, instance: dg.DagsterInstance, workspace: Workspace, partner: Partner
 ) -> None:
     put(workspace, f"{day(1)}.json", "OLD")
@@ -171,7 +171,7 @@ def scheduled(definitions: dg.Definitions, instance: dg.DagsterInstance) -> list
         return list(schedule.evaluate_tick(context).run_requests or [])
 
 
-def test_n11_the_sensor_never_pulls(
+def test_N11_the_sensor_never_pulls(
     definitions: dg.Definitions, instance: dg.DagsterInstance, workspace: Workspace, partner: Partner
 ) -> None:
     assert tick(definitions, instance) == []
@@ -182,7 +182,7 @@ def test_n11_the_sensor_never_pulls(
     assert partner.asked == []
 
 
-def test_n11_the_schedule_pulls_today_and_nothing_else(
+def test_N11_the_schedule_pulls_today_and_nothing_else(
     definitions: dg.Definitions, stored_instance: dg.DagsterInstance, workspace: Workspace, partner: Partner
 ) -> None:
     put(workspace, f"{day(3)}.json", "OLD")
@@ -200,7 +200,7 @@ def test_n11_the_schedule_pulls_today_and_nothing_else(
     assert "OLD" in loaded(workspace)
 
 
-def test_n11_a_stream_without_a_pull_is_scheduled_as_ever(
+def test_N11_a_stream_without_a_pull_is_scheduled_as_ever(
     settings: Settings, workspace: Workspace, stored_instance: dg.DagsterInstance
 ) -> None:
     settings.sources.write_text("sources: []\n")
