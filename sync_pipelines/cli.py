@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -132,11 +133,15 @@ def rejects_replay(as_json: bool, **wanted: str | None) -> int:
 @click.option("--orders", type=int, default=5000, show_default=True, help="Orders in all.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another sample.")
 @click.option("--if-empty", is_flag=True, help="Do nothing where DEST has anything in it.")
-def sample(dest: str | None, days: int, orders: int, seed: int, if_empty: bool) -> int:
-    """Write sample exports into the folder DEST (the landing, if it is left out)."""
+@click.option("--sources", type=click.Path(path_type=Path), help="Write the sample's sources file there, too.")
+def sample(dest: str | None, days: int, orders: int, seed: int, if_empty: bool, sources: Path | None) -> int:
+    """Write sample exports of all partners into the folder DEST.
+
+    DEST left out is the landing; the sample's sources file is then written as well, unless there is one.
+    """
     from sync_pipelines.commands import sample as command
 
-    return command.run(dest, days, orders, seed, if_empty=if_empty)
+    return command.run(dest, days, orders, seed, if_empty=if_empty, sources=sources)
 
 
 @cli.command()

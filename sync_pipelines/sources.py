@@ -33,6 +33,10 @@ M = TypeVar("M", bound=BaseModel)
 Format = Literal["json", "ndjson", "csv", "parquet", "xlsx"]
 
 
+ANY_TENANT: Final = "*"
+"""As a source's tenant: every tenant of the partner that is not listed by name, if it has a folder in the landing."""
+
+
 class StreamSettings(BaseModel):
     """How one tenant's exports of one stream are read.
 
@@ -122,12 +126,17 @@ class Sources:
     streams: Mapping[tuple[str, str, str], StreamSettings] = field(default_factory=dict)
 
     def tenants(self, partner: str) -> frozenset[str] | None:
-        """The tenants listed of a partner, or None where none is: then the landing's folders are its tenants."""
-        return self.listed.get(partner)
+        """The tenants listed of a partner, or None where the landing's folders are its tenants.
+
+        They are where none is listed, and where `*` is.
+        """
+        listed = self.listed.get(partner)
+        return None if listed is None or ANY_TENANT in listed else listed
 
     def for_stream(self, partner: str, tenant: str, stream: str) -> StreamSettings:
         """The settings of one tenant's stream, the defaults where nothing is said."""
-        found = self.streams.get((partner, tenant, stream))
+        is_listed = (partner, tenant, stream) in self.streams or tenant in self.listed.get(partner, ())
+        found = self.streams.get((partner, tenant if is_listed else ANY_TENANT, stream))
         return found or _default_settings(partner, stream)
 
     def pulled(self, partner: str, stream: str) -> list[str]:
@@ -202,6 +211,8 @@ class _Reader:
             raise self.document.fault(
                 (*where, "tenant"), "the tenant is missing: the name of its folder in the landing"
             )
+        if value == ANY_TENANT:
+            return ANY_TENANT
         stream = next(s for s in self.known if s.partner == partner)
         if (tenant := stream.normalize_tenant(str(value))) is None:
             message = f"{str(value)!r} is not how {partner} names its tenants"
@@ -263,7 +274,7 @@ class _Reader:
 
 def _pull_fault(settings: StreamSettings, stream: Stream, tenant: str) -> str | None:
     """Why what is pulled could not be loaded again with the other settings, or None."""
-    if "/" in tenant or "\\" in tenant or tenant.startswith((".", "_")):
+    if tenant == ANY_TENANT or "/" in tenant or "\\" in tenant or tenant.startswith((".", "_")):
         return f"the tenant {tenant!r} is no name of a folder in the landing"
     if settings.format not in (None, "json") or settings.encoding not in (None, "utf-8"):
         return "what is pulled is JSON in UTF-8; leave out `format` and `encoding`"

@@ -253,7 +253,10 @@ def table_values(connection: psycopg.Connection[Any]) -> Tables:
 
 
 def _natural_key(row: Mapping[str, Any]) -> Key:
-    return (row["tenant"], row["partner"], row["external_id"])
+    """The key of a row; one without an external id has the partner's own, marked (P2)."""
+    own = row.get("partner_record_id")
+    is_marked = row["external_id"] is None and own is not None
+    return (row["tenant"], row["partner"], f"id {own}" if is_marked else row["external_id"])
 
 
 def _content(row: Mapping[str, Any]) -> dict[str, Any]:

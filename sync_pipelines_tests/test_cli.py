@@ -16,6 +16,8 @@ import pytest
 
 from sync_pipelines import cli
 from sync_pipelines.commands.screen import json_of
+from sync_pipelines.partners import STREAMS
+from sync_pipelines.sample import sample_sources
 from sync_pipelines.settings import Settings
 from sync_pipelines_tests.exports_in import OTHER, TENANT, order, put
 
@@ -342,7 +344,28 @@ def test_sample_fills_an_empty_landing_once(call: Call, landing: str) -> None:
     assert done.status == 0
     assert "sample exports" in done.out
     assert call("sample", "--if-empty").out == ""
-    assert call("sync").status in (0, 3)
+    assert call("sync", "--partner", "replenit").status in (0, 3)
+
+
+def test_sample_in_the_landing_brings_its_sources_file_unless_there_is_one(call: Call, settings: Settings) -> None:
+    done = call("sample", "--days", "1", "--orders", "2")
+    assert str(settings.sources) in done.err
+    assert settings.sources.read_text() == sample_sources()
+    settings.sources.write_text("sources: []\n")
+    assert "left as it is" in call("sample", "--days", "1", "--orders", "2").err
+    assert settings.sources.read_text() == "sources: []\n"
+
+
+def test_sample_elsewhere_brings_its_sources_file_on_request(call: Call, settings: Settings, tmp_path: Path) -> None:
+    dest, sources = tmp_path / "dest", tmp_path / "own.yaml"
+    small = ("sample", str(dest), "--days", "1", "--orders", "2")
+    assert "--sources" in call(*small).err
+    assert not settings.sources.exists() and {path.name for path in dest.iterdir()} == {s.partner for s in STREAMS}
+    assert call(*small, "--sources", str(sources)).status == 0
+    assert sources.read_text() == sample_sources()
+    sources.write_text("# mine\n")
+    assert call(*small, "--sources", str(sources)).status == 2
+    assert sources.read_text() == "# mine\n"
 
 
 def test_a_reader_that_leaves_early_is_no_fault(settings: Settings) -> None:

@@ -173,7 +173,7 @@ def test_every_rule_id_in_the_code_is_explained() -> None:
     used = {
         id
         for path in (ROOT / "sync_pipelines").rglob("*.py")
-        for id in re.findall(rf"\b([{''.join(RULES)}]\d{{1,2}})\b", path.read_text())
+        for id in re.findall(rf"\b([{''.join(RULES)}]\d{{1,2}})\b(?!:\d)", path.read_text())
     }
     assert used <= EXPLAINED
 
@@ -186,7 +186,7 @@ def test_every_rule_has_a_test_of_its_name() -> None:
         for name in re.findall(r"^def (test_\w+)\(", path.read_text(), re.MULTILINE)
         for id in name.split("_")
     }
-    assert EXPLAINED <= named
+    assert named >= EXPLAINED
     # Quiet twice, pytest lists files with counts instead of tests.
     options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["addopts"]
     assert "-q" not in options.split()

@@ -9,8 +9,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from sync_pipelines.errors import ConfigurationError
-from sync_pipelines.partners.replenit import OrderOptions
+from sync_pipelines.partners.replenit import CustomersOf, OrderOptions
 from sync_pipelines.pull_settings import Secret
+from sync_pipelines.sample import sample_sources
 from sync_pipelines.sources import Sources, StreamSettings, load_sources
 
 TENANT = "7d444840-9dc0-11d1-b245-5ffdce74fad2"
@@ -55,6 +56,29 @@ def test_the_example_of_the_readme(path: Path) -> None:
     assert found.columns["OrderId"] == "InvoiceNo"
     assert found.constants == {"Currency": "GBP"}
     assert found.options == OrderOptions(customer_identifier="customer_id")
+
+
+def test_any_other_tenant(path: Path) -> None:
+    sources = load(path, EXAMPLE + "  - partner: replenit\n    tenant: '*'\n    streams: {orders: {strict: true}}\n")
+    assert sources.tenants("replenit") is None
+    named, other = (sources.for_stream("replenit", tenant, "orders") for tenant in (TENANT, TENANT[:-1] + "0"))
+    assert (named.constants, named.strict) == ({"Currency": "GBP"}, False)
+    assert (other.constants, other.strict) == ({}, True)
+
+
+def test_a_tenant_listed_by_name_takes_nothing_from_any_other(path: Path) -> None:
+    text = "sources:\n- {partner: nilo, tenant: a}\n- {partner: nilo, tenant: '*', streams: {stores: {strict: true}}}\n"
+    sources = load(path, text)
+    assert [sources.for_stream("nilo", tenant, "stores").strict for tenant in "ab"] == [False, True]
+
+
+def test_the_sources_of_the_sample(path: Path) -> None:
+    sources = load(path, sample_sources())
+    assert sources.tenants("replenit") is None
+    (options,) = [settings.options for settings in sources.streams.values()]
+    assert options == OrderOptions(
+        customer_identifier="customer_id", customers_of=CustomersOf(partner="traede", tenant="casa-telar")
+    )
 
 
 @pytest.mark.parametrize("text", [None, "", "# nothing\n", "sources:\n", "sources: []\n"])

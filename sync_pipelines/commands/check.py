@@ -74,9 +74,8 @@ def _sources(settings: Settings) -> Iterator[str]:
     if not settings.sources.exists():
         yield f"{settings.sources} is not there; the landing's folders are the tenants"
     for partner in dict.fromkeys(stream.partner for stream in STREAMS):
-        tenants = sources.tenants(partner)
-        if tenants is not None:
-            yield f"{partner}: {', '.join(sorted(tenants))}"
+        if listed := sources.listed.get(partner):
+            yield f"{partner}: {', '.join(sorted(listed))}"
 
 
 def _pulls(sources: Sources) -> Iterator[tuple[str, PullSettings]]:

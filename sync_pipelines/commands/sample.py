@@ -5,19 +5,22 @@ Belongs here: where they go and what is said about it. Does not belong here: wha
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
 from sync_pipelines.commands.progress import working
 from sync_pipelines.commands.screen import say, tell
-from sync_pipelines.sample import write_sample
+from sync_pipelines.errors import ConfigurationError
+from sync_pipelines.sample import sample_sources, write_sample
 from sync_pipelines.settings import load_settings, redacted
 
 
-def run(dest: str | None, days: int, orders: int, seed: int, *, if_empty: bool) -> int:
-    """Writes the sample."""
-    target = dest or load_settings().landing
+def run(dest: str | None, days: int, orders: int, seed: int, *, if_empty: bool, sources: Path | None = None) -> int:
+    """Writes the sample, and its sources file where it is asked for or the landing is filled."""
+    settings = load_settings() if dest is None else None
+    target = dest or (settings.landing if settings else "")
     if "://" in target:
         if if_empty:
             tell(f"{redacted(target)} is not a local folder: no sample is put there")
@@ -26,10 +29,34 @@ def run(dest: str | None, days: int, orders: int, seed: int, *, if_empty: bool) 
     folder = Path(target)
     if if_empty and folder.is_dir() and any(folder.iterdir()):
         return 0
+    if sources is not None and _is_another(sources):
+        raise click.UsageError(f"{sources} is there already; name another file as --sources")
     with working(f"writing sample exports to {folder} ..."):
         summary = write_sample(folder, days=days, orders=orders, seed=seed)
     say(
         f"{len(summary.files):,} sample exports of {summary.first_day} to {summary.last_day} with {summary.records:,}"
         f" records ({summary.size / 1e6:,.1f} MB) in {folder}"
     )
+    _offer_sources(sources or (settings.sources if settings else None), target)
     return 0
+
+
+def _offer_sources(path: Path | None, target: str) -> None:
+    """Writes the sources file, or says how to get it."""
+    if path is None:
+        tell(
+            f"to link orders to Traede's customers: sync-pipelines sample {shlex.quote(target)} --sources sources.yaml"
+        )
+    elif path.exists():
+        tell(f"{path} is there already and is left as it is")
+    else:
+        try:
+            path.write_text(sample_sources(), encoding="utf-8")
+        except OSError as fault:
+            hint = "name a file in a folder you may write"
+            raise ConfigurationError("sample_unwritable", f"{path}: {fault.strerror}", hint) from fault
+        tell(f"its sources file is {path}")
+
+
+def _is_another(path: Path) -> bool:
+    return path.exists() and (not path.is_file() or path.read_bytes() != sample_sources().encode())

@@ -15,11 +15,14 @@ from sync_pipelines.contracts.streams import Stream
 PARTNERS: Final = (
     "reten",
     "pocketflows",
-    "traede",
     "nilo",
     "replenit",
+    "traede",
 )
-"""The modules of this folder, in the order they are synced: rows that others refer to come first."""
+"""The modules of this folder, in the order they are synced.
+
+Orders come before customers that can be deleted: a delete is weighed against the orders that came with it (T9).
+"""
 
 
 def _streams_of(partner: str) -> Iterator[Stream]:

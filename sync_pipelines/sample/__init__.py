@@ -1,4 +1,7 @@
-"""Sample exports in the landing's layout: what partners of a few Latin-American shops would have dropped.
+"""Sample exports in the landing's layout: what the five partners of a few Latin-American companies would have dropped.
+
+The exports speak of one world: orders of the customers that Traede's exports define, stores and businesses of the
+companies that Reten's exports define.
 
 The same arguments give the same files, byte for byte and with the same modification times. The days are fixed ones,
 so that neither the clock nor the machine shows in them.
@@ -10,18 +13,22 @@ partner), who the shops are (`world`, `words`), bytes (`encode`), large files fo
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
 from sync_pipelines.errors import ConfigurationError
-from sync_pipelines.sample import replenit
-from sync_pipelines.sample.exports import Kind, SampleFile, write_export
+from sync_pipelines.sample import nilo, pocketflows, replenit, reten, traede
+from sync_pipelines.sample.exports import Export, Kind, SampleFile, write_export
+from sync_pipelines.sample.world import build_shops
 
-__all__ = ["LAST_DAY", "SampleFile", "SampleSummary", "write_sample"]
+__all__ = ["LAST_DAY", "SampleFile", "SampleSummary", "sample_sources", "write_sample"]
 
 FIRST_DATE = date(2010, 1, 1)
 LAST_DAY = date(2026, 6, 30)
+MASTER_DAYS = 10
+"""Commerces, stores and customers are told on the last days alone: a day of a stream costs more than its files do."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ class SampleSummary:
         dest: the landing the files are in.
         first_day: the earliest day told.
         last_day: the latest day told.
-        files: every file in its order of arrival, paths relative to `dest`.
+        files: every file, partner by partner in its order of arrival, paths relative to `dest`.
     """
 
     dest: Path
@@ -74,11 +81,44 @@ def write_sample(
     """
     first_day = _first_day(days, orders, last_day)
     try:
-        files = tuple(write_export(dest, export) for export in replenit.build_exports(seed, first_day, days, orders))
+        files = tuple(write_export(dest, export) for export in _build_exports(seed, first_day, days, orders))
     except OSError as fault:
         hint = "name a folder you may write, with room for it"
         raise ConfigurationError("sample_unwritable", f"{dest}: {fault.strerror}", hint) from fault
     return SampleSummary(dest, first_day, last_day, files)
+
+
+def sample_sources() -> str:
+    """The `sources.yaml` with which orders of the fashion house are linked to Traede's customers (O5, T9)."""
+    fashion = build_shops(0)[1].tenant
+    return f"""\
+# Sources of the sample exports: one shop's orders belong to the customers that Traede's exports define.
+sources:
+  - partner: replenit
+    tenant: {fashion}
+    streams:
+      orders:
+        customer_identifier: customer_id
+        customers_of: {{partner: traede, tenant: {traede.TENANT}}}
+  - partner: replenit
+    tenant: "*"   # every other tenant that has a folder in the landing
+"""
+
+
+def _build_exports(seed: int, first_day: date, days: int, orders: int) -> Iterator[Export]:
+    """All partners' exports; the orders come first, because deletes of customers depend on who has ordered."""
+    order_feeds = replenit.build_feeds(seed)
+    yield from replenit.build_exports(order_feeds, seed, first_day, days, orders)
+    span = min(days, MASTER_DAYS)
+    feeds = (
+        traede.build_feed(seed, span, order_feeds[1].buyers),
+        reten.build_feed(seed, span),
+        nilo.build_feed(seed, span),
+        *pocketflows.build_feeds(seed, span),
+    )
+    for feed in feeds:
+        for left in reversed(range(span)):
+            yield from feed.day(first_day + timedelta(days=days - 1 - left), span - 1 - left, left)
 
 
 def _first_day(days: int, orders: int, last_day: date) -> date:

@@ -1,6 +1,6 @@
 """Records as the bytes of a file, in every format an export may have, the same bytes each time.
 
-Belongs here: formats, compression, flattening to one line an item. Does not belong here: what the records say.
+Belongs here: formats, compression, flattening of orders to one line an item. Does not belong here: what records say.
 Formats stamp the time of writing into their files (gzip, zip, Excel); here none does.
 """
 
@@ -40,12 +40,14 @@ class Layout:
         delimiter: of a CSV.
         bom: whether a CSV begins with a byte order mark.
         nested: whether a Parquet file keeps its items as a list in one column.
+        envelope: the field of a JSON document that holds the records; without one they are a bare array.
     """
 
     suffix: str
     delimiter: str = ","
     bom: bool = False
     nested: bool = False
+    envelope: str = ""
 
     @property
     def form(self) -> str:
@@ -74,6 +76,11 @@ def encode(records: list[Record], layout: Layout, torn: bool = False) -> bytes:
     return _compressed(plain, layout.suffix)
 
 
+def encode_document(value: Any, suffix: str) -> bytes:
+    """The bytes of a JSON file of one value, such as the body of a request."""
+    return _compressed(json.dumps(value, ensure_ascii=False, indent=1).encode() + b"\n", suffix)
+
+
 def flatten(records: list[Record]) -> Iterator[Record]:
     """One line an item, the order's fields repeated on each; an order without items is one line."""
     for record in records:
@@ -91,7 +98,9 @@ def _ndjson(records: list[Record], layout: Layout) -> bytes:
 
 
 def _json_array(records: list[Record], layout: Layout) -> bytes:
-    return json.dumps(records, ensure_ascii=False, indent=1).encode() + b"\n"
+    answered = {"code": 200} if layout.envelope == "data" else {}
+    value = {**answered, layout.envelope: records} if layout.envelope else records
+    return json.dumps(value, ensure_ascii=False, indent=1).encode() + b"\n"
 
 
 def _csv(records: list[Record], layout: Layout) -> bytes:
@@ -109,7 +118,7 @@ def _columns(records: list[Record]) -> list[str]:
         known = [*ORDER_COLUMNS, *ITEM_COLUMNS]
     else:
         known = [name for name in ORDER_COLUMNS if any(name in record for record in records)]
-    return known + sorted({name for row in flatten(records) for name in row} - set(known))
+    return list(dict.fromkeys([*known, *(name for row in flatten(records) for name in row)]))
 
 
 def _cell_text(value: Any) -> str:
@@ -118,7 +127,7 @@ def _cell_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return "NaN" if math.isnan(value) else f"{value:.2f}"
+        return "NaN" if math.isnan(value) else f"{value:.2f}" if round(value, 2) == value else str(value)
     return str(value)
 
 
@@ -126,7 +135,7 @@ def _xlsx(records: list[Record], layout: Layout) -> bytes:
     from openpyxl import Workbook
 
     book = Workbook(write_only=True)
-    sheet = book.create_sheet("orders")
+    sheet = book.create_sheet("export")
     columns = _columns(records)
     sheet.append(columns)
     for row in flatten(records):
@@ -155,8 +164,29 @@ def _unstamped(stamped: io.BytesIO) -> bytes:
 
 
 def _parquet(records: list[Record], layout: Layout) -> bytes:
-    import pyarrow as pa
     from pyarrow import parquet
+
+    is_of_orders = any("OrderId" in record for record in records)
+    sink = io.BytesIO()
+    parquet.write_table(
+        _order_table(records, layout) if is_of_orders else _plain_table(records), sink, compression="zstd"
+    )
+    return sink.getvalue()
+
+
+def _plain_table(records: list[Record]) -> Any:
+    """Records of plain values; a column of several types is text."""
+    import pyarrow as pa
+
+    columns = {name: [record.get(name) for record in records] for name in _columns(records)}
+    for name, values in columns.items():
+        if len({type(value) for value in values if value is not None}) > 1:
+            columns[name] = [None if value is None else _cell_text(value) for value in values]
+    return pa.table(columns)
+
+
+def _order_table(records: list[Record], layout: Layout) -> Any:
+    import pyarrow as pa
 
     text, whole, flag = pa.string(), pa.int64(), pa.bool_()
     money = pa.decimal128(18, 2) if layout.nested else pa.float64()
@@ -171,10 +201,7 @@ def _parquet(records: list[Record], layout: Layout) -> bytes:
     orders = [pa.field(name, types[name]) for name in ORDER_COLUMNS]
     nested = pa.field("OrderItems", pa.list_(pa.struct(items)))
     rows = [_typed(row, layout.nested) for row in (records if layout.nested else flatten(records))]
-    table = pa.Table.from_pylist(rows, pa.schema([*orders, nested] if layout.nested else [*orders, *items]))
-    sink = io.BytesIO()
-    parquet.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
+    return pa.Table.from_pylist(rows, pa.schema([*orders, nested] if layout.nested else [*orders, *items]))
 
 
 def _typed(row: Record, exact: bool) -> Record:

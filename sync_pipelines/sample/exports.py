@@ -7,13 +7,13 @@ modification time). Does not belong here: file formats (`encode`) and what the r
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 Record = dict[str, Any]
-Kind = Literal["daily", "status", "log", "late", "resent"]
+Kind = Literal["daily", "status", "batch", "log", "late", "resent"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,9 @@ class Export:
 
     Attributes:
         path: relative to the landing, with "/".
-        kind: `daily` the regular one; `status` changes of a few fields only; `log` a request log; `late` named after
-            a day that later exports have already spoken of; `resent` the same content as another path.
+        kind: `daily` the regular one; `status` changes of a few fields only; `batch` one body of several lists; `log` a
+            request log; `late` named after a day that later exports have already spoken of; `resent` the same content
+            as another path.
         data: the file's bytes.
         records: how many records or calls it holds, dirt included.
         arrived_at: when the partner put it there, UTC; becomes the modification time.
@@ -44,6 +45,18 @@ class SampleFile:
     kind: Kind
     records: int
     size: int
+
+
+def arrival(day: date, hour: int) -> datetime:
+    """Exports come in the night after their day."""
+    return datetime.combine(day + timedelta(days=1), time(hour, 15), UTC)
+
+
+def resent(export: Export, day: date) -> Export:
+    """The same content once more on another day, under another name."""
+    folder, _, name = export.path.rpartition("/")
+    stem, dot, suffix = name.partition(".")
+    return replace(export, kind="resent", path=f"{folder}/{stem}_resent{dot}{suffix}", arrived_at=arrival(day, 16))
 
 
 def write_export(dest: Path, export: Export) -> SampleFile:

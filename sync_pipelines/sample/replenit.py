@@ -10,16 +10,16 @@ Belongs here: which file tells what, and when. Does not belong here: what happen
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import quote
 
 from sync_pipelines.sample.dirt import Soiler
 from sync_pipelines.sample.encode import Layout, encode
-from sync_pipelines.sample.exports import Export, Kind, Record
+from sync_pipelines.sample.exports import Export, Kind, Record, arrival, resent
 from sync_pipelines.sample.orders import Order, OrderBook
+from sync_pipelines.sample.replenit_dirt import KINDS
 from sync_pipelines.sample.world import Shop, build_shops, random_for
 
 DOCUMENTS = (
@@ -45,13 +45,14 @@ LOGS = (Layout(".ndjson"), Layout(".ndjson.gz"), Layout(".jsonl.zst"))
 LATE_BY = 6  # days
 
 
-def build_exports(seed: int, first_day: date, days: int, orders: int) -> Iterator[Export]:
+def build_feeds(seed: int) -> tuple[OrderFeed, OrderFeed]:
+    """The exports of the grocer and of the fashion house, nothing told yet."""
+    grocer, fashion = build_shops(seed)
+    return OrderFeed(grocer, DOCUMENTS, seed, fashion.tenant), OrderFeed(fashion, FLAT_FILES, seed, grocer.tenant)
+
+
+def build_exports(feeds: Sequence[OrderFeed], seed: int, first_day: date, days: int, orders: int) -> Iterator[Export]:
     """All shops' exports, day by day in the order they arrived."""
-    shops = build_shops(seed)
-    feeds = [
-        OrderFeed(shops[0], DOCUMENTS, seed, shops[1].tenant),
-        OrderFeed(shops[1], FLAT_FILES, seed, shops[0].tenant),
-    ]
     shares = _shares(seed, days * len(feeds), orders)
     for index in range(days):
         for feed in feeds:
@@ -80,12 +81,19 @@ class OrderFeed:
         self._other_tenant = other_tenant
         self._layouts = layouts
         self._book = OrderBook(shop, self._rng)
-        self._soiler = Soiler(self._rng)
+        self._soiler = Soiler(self._rng, KINDS, needs="OrderItems")
         self._recent: list[Order] = []
         self._deleted: list[Order] = []
         self._forgotten: list[Order] = []
         self._refused: list[Order] = []
         self._sent: list[Export] = []
+        self._told_of: set[str] = set()
+        self._doubtful: set[str] = set()
+
+    @property
+    def buyers(self) -> set[str]:
+        """Numbers of customers who have an order that is loaded and stays theirs."""
+        return self._told_of - self._doubtful
 
     def day(self, day: date, index: int, left: int, count: int) -> Iterator[Export]:
         """What arrives on one day.
@@ -135,16 +143,24 @@ class OrderFeed:
         soiled = self._soiler.take(order.record, layout)
         if not soiled.is_refused:
             order.told_on.append(day)
+            self._told_of.add(order.record["CustomerId"])
         elif self._rng.random() < 0.6:
             self._refused.append(order)
         return soiled.record
 
     def _tell_change(self, order: Order, day: date, layout: Layout) -> Record:
         """What changed: in a document often the changed fields alone, in a flat file the whole order."""
-        patch = self._book.change(order)
+        patch = self._change(order)
         if layout.is_flat or self._rng.random() < 0.5:
             return self._tell(order, day, layout)
         return self._key(order) | patch
+
+    def _change(self, order: Order) -> Record:
+        before = order.record["CustomerId"]
+        patch = self._book.change(order)
+        if "CustomerId" in patch:
+            self._doubtful.add(before)
+        return patch
 
     def _status(self, day: date) -> Iterator[Export]:
         """Orders that were cancelled, told by a few fields only."""
@@ -171,10 +187,7 @@ class OrderFeed:
         """A file of two days ago (or the latest there is) under another name."""
         if not self._sent:
             return
-        again = self._sent[-3:][0]
-        stem, dot, suffix = again.path.rpartition("/")[2].partition(".")
-        path = f"{again.path.rpartition('/')[0]}/{stem}_resent{dot}{suffix}"
-        yield replace(again, kind="resent", path=path, arrived_at=_arrival(day, 16))
+        yield resent(self._sent[-3:][0], day)
 
     def _log(self, day: date, layout: Layout, count: int) -> Export:
         """Requests of the day, some queued for days before they were written down."""
@@ -185,7 +198,7 @@ class OrderFeed:
         orders = [self._book.place(day) for _ in range(count)]
         yield self._call(day, 13, "POST", "", [self._tell(order, day, DOCUMENTS[0]) for order in orders])
         for order in self._some([order for order in self._recent if order.placed_on < day], 0.004):
-            yield self._call(day, 15, "POST", "", [self._key(order) | self._book.change(order)])
+            yield self._call(day, 15, "POST", "", [self._key(order) | self._change(order)])
         self._recent += orders
 
     def _delayed(self, day: date) -> Iterator[Record]:
@@ -201,6 +214,7 @@ class OrderFeed:
             yield self._call(day, 17, "DELETE", order.order_id)
             self._recent.remove(order)
             self._deleted.append(order)
+            self._doubtful.add(order.record["CustomerId"])
         yield self._call(day, 18, "DELETE", f"0-{day:%m%d}")
 
     def _stray_calls(self, day: date) -> Iterator[Record]:
@@ -231,7 +245,7 @@ class OrderFeed:
         name = f"{stem}_{day}" if kind == "log" else stem
         path = f"replenit/{self._tenant}/orders/{day:%Y/%m}/{name}{layout.suffix}"
         data = encode(records, layout, torn=torn)
-        return Export(path, kind, data, len(records) + torn, _arrival(arrived or day, 3))
+        return Export(path, kind, data, len(records) + torn, arrival(arrived or day, 3))
 
     @property
     def _is_flat(self) -> bool:
@@ -245,8 +259,3 @@ class OrderFeed:
         count = min(len(orders), max(1, round(len(orders) * share)))
         chosen = sorted(self._rng.sample(range(len(orders)), count))
         return [orders[number] for number in chosen]
-
-
-def _arrival(day: date, hour: int) -> datetime:
-    """Exports come in the night after their day."""
-    return datetime.combine(day + timedelta(days=1), time(hour, 15), UTC)

@@ -19,6 +19,19 @@ class Country(NamedTuple):
     utc_offset: str
 
 
+class City(NamedTuple):
+    """A city: its country's code, and where it lies; `dial` begins its telephone numbers."""
+
+    country: str
+    name: str
+    region: str
+    commune: str
+    zip_code: str
+    latitude: float
+    longitude: float
+    dial: str
+
+
 class Good(NamedTuple):
     """A kind of product: its code in SKUs, price range in dollars, and what it varies in."""
 
@@ -92,3 +105,39 @@ FASHION_GOODS = (
 
 CHANNELS = ("app", "web", "tienda", "call center", "marketplace")
 COUPONS = ("INVIERNO10", "PRIMERACOMPRA", "ENVIOGRATIS", "DIA-SIN-IVA")
+
+CITIES = (
+    City("CL", "Santiago", "Metropolitana", "Ñuñoa", "7750000", -33.4569, -70.5975, "+562"),
+    City("CL", "Valparaíso", "Valparaíso", "Cerro Alegre", "2340000", -33.0472, -71.6127, "+5632"),
+    City("CL", "Concepción", "Biobío", "Hualpén", "4030000", -36.8270, -73.0503, "+5641"),
+    City("CL", "Antofagasta", "Antofagasta", "Antofagasta", "0240000", -23.6509, -70.3975, "+5655"),
+    City("AR", "Buenos Aires", "CABA", "Núñez", "C1428", -34.5453, -58.4497, "+5411"),
+    City("AR", "Córdoba", "Córdoba", "Güemes", "X5000", -31.4201, -64.1888, "+54351"),
+    City("AR", "Mendoza", "Mendoza", "Godoy Cruz", "M5501", -32.9263, -68.8448, "+54261"),
+    City("BR", "São Paulo", "SP", "Pinheiros", "05422-010", -23.5614, -46.6823, "+5511"),
+    City("BR", "Curitiba", "PR", "Batel", "80420-090", -25.4411, -49.2908, "+5541"),
+    City("MX", "Ciudad de México", "CDMX", "Coyoacán", "04100", 19.3467, -99.1617, "+5255"),
+    City("MX", "Guadalajara", "Jalisco", "Zapopan", "45100", 20.7214, -103.3918, "+5233"),
+    City("MX", "Mérida", "Yucatán", "Centro", "97000", 20.9674, -89.5926, "+52999"),
+    City("CO", "Bogotá", "Cundinamarca", "Chapinero", "110231", 4.6486, -74.0628, "+571"),
+    City("CO", "Medellín", "Antioquia", "El Poblado", "050021", 6.2088, -75.5679, "+574"),
+)
+STREETS = (
+    "Av. Los Leones", "25 de Mayo", "Calle 10", "Rua das Acácias", "Av. Insurgentes", "San Martín", "O'Higgins",
+    "Carrera 43A", "Av. Independencia", "Los Ñandúes", "Rua José Bonifácio", "Pasaje El Quillay", "Benito Juárez",
+    "Diagonal Norte", 'Camino "La Vega"', "Av. Arequipa",
+)  # fmt: skip
+
+TRADES = (
+    "Almacén", "Minimarket", "Botillería", "Panadería", "Ferretería", "Farmacia", "Mercearia", "Abarrotes", "Kiosco",
+    "Verdulería", "Carnicería", "Padaria",
+)  # fmt: skip
+TRADE_NAMES = (
+    "Don Tito", "La Estrella", "El Porvenir", "Santa Rosa", "Tres Hermanos", "San Cayetano", "La Ñusta", "Bom Preço",
+    "Los Aromos", "El Trébol", "Nueva Esperanza", "Pérez & Hijos", "La Unión", "O Cantinho", "Rincón Sureño",
+    '"El Güero"', "Punta Arenas", "La Fe", "Doña Meche", "Siete Esquinas",
+)  # fmt: skip
+BOUTIQUES = ("Boutique", "Tienda", "Casa", "Loja", "Modas", "Vestuario")
+PAYMENT_TERMS = ("contado", "7-dias", "30-dias", "60-dias", "boleto-28")
+ROLES = ("OWNER", "MANAGER", "BUYER", "CASHIER")
+PLANS = ("básico", "pro", "empresa")
