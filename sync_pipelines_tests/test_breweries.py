@@ -120,6 +120,7 @@ def test_the_mapping_on_nilos_page_is_read(tmp_path: Path) -> None:
     from sync_pipelines.sources import load_sources
 
     page = (Path(__file__).parents[1] / "docs/partners/nilo.md").read_text()
-    (tmp_path / "sources.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
+    (block,) = (part for part in page.split("```yaml\n")[1:] if "breweries" in part.split("```")[0])
+    (tmp_path / "sources.yaml").write_text(block.split("```")[0])
     columns = load_sources(tmp_path / "sources.yaml").for_stream("nilo", "breweries", "stores").columns
     assert columns == {name: column for name, column in COLUMNS.items() if name not in ("latitude", "longitude")}
