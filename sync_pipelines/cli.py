@@ -153,6 +153,15 @@ def check() -> int:
 
 
 @cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def housekeeping(as_json: bool) -> int:
+    """Remove old runs, ticks, logs and left-over files, as the nightly job does."""
+    from sync_pipelines.commands import housekeeping as command
+
+    return command.run(as_json=as_json)
+
+
+@cli.command()
 @click.argument("query")
 @click.option(
     "--format", "layout", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True,

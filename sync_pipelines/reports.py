@@ -68,11 +68,13 @@ class Accounting:
         files: loaded files.
         read: their records.
         unbalanced: files whose outcomes, or refused records, do not add up.
+        failed: files that failed, of which nothing is loaded; those that left the landing are not counted.
     """
 
     files: int
     read: int
     unbalanced: int
+    failed: int
 
 
 @dataclass(frozen=True)
@@ -203,11 +205,14 @@ def reject_summary(
 def accounting(connection: psycopg.Connection[Any], stream: Stream) -> Accounting:
     """Adds up the loaded files of a stream, in the ledger and against the refused records (X11)."""
     row = connection.execute(
-        "select count(*), coalesce(sum(read), 0)::bigint, count(*) filter (where read <> created + updated + unchanged"
-        " + stale + deleted + not_found + blocked + rejected or rejected > coalesce(r.records, 0))"
+        "select count(*) filter (where status = 'loaded'),"
+        " coalesce(sum(read) filter (where status = 'loaded'), 0)::bigint,"
+        " count(*) filter (where status = 'loaded' and (read <> created + updated + unchanged"
+        " + stale + deleted + not_found + blocked + rejected or rejected > coalesce(r.records, 0))),"
+        " count(*) filter (where status = 'failed' and coalesce(error, '') not like 'file_vanished:%%')"
         " from sync.export_files f left join (select export_file_id, count(*) as records"
         " from sync.rejected_records group by 1) r on r.export_file_id = f.id"
-        " where f.partner = %s and f.stream = %s and f.status = 'loaded'",
+        " where f.partner = %s and f.stream = %s",
         [stream.partner, stream.name],
     ).fetchone()
     assert row is not None

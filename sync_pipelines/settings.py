@@ -10,14 +10,16 @@ import re
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sync_pipelines.errors import ConfigurationError
 
 PREFIX: Final = "SYNC_"
 _CREDENTIALS: Final = re.compile(r"(?<=://)(?P<user>[^/@:\s]*):[^/\s]*@")
+_SECRETS: Final = frozenset({"SYNC_ALERT_WEBHOOK"})
 _SECRET_PARAMETER: Final = re.compile(r"(?i)\b(password|passwd|secret|token|key)=[^&\s]+")
 
 
@@ -35,6 +37,10 @@ class Settings(BaseSettings):
         landing: folder or fsspec URL the exports arrive in (`SYNC_LANDING`).
         sources: the `sources.yaml` (`SYNC_SOURCES`); it need not exist.
         first_date: the first partition (`SYNC_FIRST_DATE`); older exports fail with `date_out_of_range`.
+        keep_runs_days: days for which Dagster's runs, their logs and traces are kept whole (`SYNC_KEEP_RUNS_DAYS`).
+        keep_raw_days: days for which the bytes of loaded exports are kept (`SYNC_KEEP_RAW_DAYS`), or None for ever.
+        alert_webhook: where failed runs are told of (`SYNC_ALERT_WEBHOOK`), or None; the URL is a secret.
+        ui_url: where users find the Dagster UI (`SYNC_UI_URL`), for links in messages.
     """
 
     model_config = SettingsConfigDict(
@@ -46,6 +52,10 @@ class Settings(BaseSettings):
     landing: str = Field(default="", repr=False)
     sources: Path = Path("sources.yaml")
     first_date: date = date(2010, 1, 1)
+    keep_runs_days: int = Field(default=90, ge=1)
+    keep_raw_days: int | None = Field(default=None, ge=1)
+    alert_webhook: SecretStr | None = None
+    ui_url: str | None = None
 
     @field_validator("home", "sources")
     @classmethod
@@ -67,6 +77,22 @@ class Settings(BaseSettings):
         if value > datetime.now(UTC).date():
             raise ValueError("the first partition cannot be in the future")
         return value
+
+    @field_validator("alert_webhook", "ui_url")
+    @classmethod
+    def _is_url(cls, value: SecretStr | str | None) -> SecretStr | str | None:
+        if value is not None:
+            text = value if isinstance(value, str) else value.get_secret_value()
+            if not re.fullmatch(r"https?", urlsplit(text).scheme) or not urlsplit(text).hostname:
+                raise ValueError("it is no URL that begins with https:// or http://")
+        return value
+
+    @property
+    def webhook_shown(self) -> str:
+        """Whether there is a webhook, and at which host; the rest of the URL is a secret."""
+        if self.alert_webhook is None:
+            return "nobody is told of failed runs"
+        return f"a webhook at {urlsplit(self.alert_webhook.get_secret_value()).hostname}"
 
     @property
     def landing_shown(self) -> str:
@@ -104,4 +130,5 @@ def load_settings() -> Settings:
 def _fault(error: Any) -> str:
     variable = PREFIX + "_".join(str(part) for part in error["loc"]).upper()
     message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{variable}={redacted(str(error['input']))}: {message[:1].lower()}{message[1:]}"
+    given = "***" if variable in _SECRETS else redacted(str(error["input"]))
+    return f"{variable}={given}: {message[:1].lower()}{message[1:]}"

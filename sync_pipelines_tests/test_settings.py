@@ -85,3 +85,36 @@ def test_the_settings_never_show_a_password(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("SYNC_DATABASE_URL", "postgresql://ana:s3cret@host/db")
     monkeypatch.setenv("SYNC_LANDING", "sftp://ana:s3cret@host/dir")
     assert "s3cret" not in repr(load_settings())
+
+
+WEBHOOK = "https://hooks.example.com/services/T0/s3cret"
+
+
+def test_a_webhook_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNC_ALERT_WEBHOOK", WEBHOOK)
+    settings = load_settings()
+    assert settings.alert_webhook is not None
+    assert settings.alert_webhook.get_secret_value() == WEBHOOK
+    assert "s3cret" not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+    assert settings.webhook_shown == "a webhook at hooks.example.com"
+
+
+@pytest.mark.parametrize(
+    "wrong", ["hooks.example.com/s3cret", "ftp://host/s3cret", "https:///s3cret", "https://[s3cret"]
+)
+def test_a_wrong_webhook_is_told_without_its_text(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNC_ALERT_WEBHOOK", wrong)
+    with pytest.raises(ConfigurationError, match=r"SYNC_ALERT_WEBHOOK=\*\*\*: ") as caught:
+        load_settings()
+    assert "s3cret" not in str(caught.value)
+
+
+def test_the_retention_and_the_address_of_the_ui(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings()
+    assert (settings.keep_runs_days, settings.keep_raw_days, settings.ui_url) == (90, None, None)
+    assert settings.webhook_shown == "nobody is told of failed runs"
+    monkeypatch.setenv("SYNC_KEEP_RUNS_DAYS", "7")
+    monkeypatch.setenv("SYNC_KEEP_RAW_DAYS", "30")
+    monkeypatch.setenv("SYNC_UI_URL", "http://127.0.0.1:3000")
+    settings = load_settings()
+    assert (settings.keep_runs_days, settings.keep_raw_days, settings.ui_url) == (7, 30, "http://127.0.0.1:3000")

@@ -64,6 +64,10 @@ def _settings(settings: Settings) -> Iterator[str]:
         "SYNC_LANDING": settings.landing_shown,
         "SYNC_SOURCES": settings.sources,
         "SYNC_FIRST_DATE": settings.first_date,
+        "SYNC_KEEP_RUNS_DAYS": settings.keep_runs_days,
+        "SYNC_KEEP_RAW_DAYS": settings.keep_raw_days or "for ever",
+        "SYNC_ALERT_WEBHOOK": settings.webhook_shown,
+        "SYNC_UI_URL": settings.ui_url or "messages have no link",
     }
     for name, value in shown.items():
         yield f"{name} = {value}" + ("" if os.environ.get(name) else " (default)")

@@ -2,7 +2,8 @@
 
     <root>/raw/<first two digits of the sha256>/<sha256>[.zst]
 
-Belongs here: storing and opening raw bytes. Does not belong here: kept records (`normalize`), retention, the ledger.
+Belongs here: storing, opening and removing raw bytes. Does not belong here: kept records (`normalize`), which bytes
+retention removes (`housekeeping`), the ledger.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import tempfile
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
@@ -82,11 +84,46 @@ class Archive:
         """
         stored = self._find(sha256)
         if stored is None:
-            hint = "restore the archive from a backup, or put the export into the landing again"
-            raise ArchiveIncomplete("raw_export_gone", f"the archive has no export {sha256}", hint)
+            raise self._gone(sha256)
         if stored.suffix != ".zst":
             return stored.open("rb")
         return checked_reader(zstd.ZstdFile(stored), lambda fault: _damaged(stored, fault))
+
+    def remove(self, sha256: str, unless_since: float) -> int | None:
+        """Removes the bytes of an export and notes that it was done on purpose.
+
+        Args:
+            sha256: of the content.
+            unless_since: seconds since the epoch; content that came, again perhaps, since then stays.
+
+        Returns:
+            The bytes freed, or None where nothing was removed.
+        """
+        stored = self._find(sha256)
+        if stored is None or (found := stored.stat()).st_mtime >= unless_since:
+            return None
+        with self._removed.open("a") as removed:
+            removed.write(f"{sha256} {datetime.now(UTC):%Y-%m-%d}\n")
+        stored.unlink(missing_ok=True)
+        return found.st_size
+
+    @property
+    def _removed(self) -> Path:
+        return self._raw / "removed.txt"
+
+    def _gone(self, sha256: str) -> ArchiveIncomplete:
+        """Why the bytes are not there: removed on purpose, or lost."""
+        noted = self._removed.read_text().split() if self._removed.exists() else []
+        if sha256 in noted:
+            day = noted[noted.index(sha256) + 1]
+            hint = (
+                "what is loaded stays; to read it again, restore the bytes from a backup of the archive, or put the"
+                " export into the landing under another name with the same date in it"
+            )
+            message = f"retention (SYNC_KEEP_RAW_DAYS) removed the bytes of export {sha256} on {day}"
+            return ArchiveIncomplete("raw_export_gone", message, hint)
+        hint = "restore the archive from a backup, or put the export into the landing again"
+        return ArchiveIncomplete("raw_export_gone", f"the archive has no export {sha256}", hint)
 
     def _find(self, sha256: str) -> Path | None:
         plain = self._raw / sha256[:2] / sha256
@@ -100,6 +137,8 @@ class Archive:
     def _publish(self, written: Path, sha256: str, as_it_is: bool) -> Path:
         existing = self._find(sha256)
         if existing is not None:
+            # Retention counts from the day the content last came.
+            existing.touch()
             return existing
         stored = self._raw / sha256[:2] / (sha256 if as_it_is else f"{sha256}.zst")
         try:

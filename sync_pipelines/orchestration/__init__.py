@@ -5,6 +5,11 @@
     assets        exports -> normalized -> table, three a stream
     metadata      what a materialization tells
     jobs, schedules, sensors, checks    one each a stream
+    check_runs    runs of checks alone
+    alerts        failed runs told to a webhook
+    failed_runs   which streams a failed run was about
+    housekeeping  what is removed every night
+    tables        rows as metadata shows them
     due           which pending files a sensor may hand to a run
     resources     what runs and ticks are given
     storage       Dagster's own storage, in the project's database

@@ -126,17 +126,3 @@ def test_a_wrong_configuration_is_refused_before_the_run(
 ) -> None:
     with pytest.raises(dg.DagsterInvalidConfigError, match="tenant"):
         run(definitions, instance, days(1, 1), run_config(ORDERS, tenant=TENANT))
-
-
-def test_the_accounting_is_checked(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path, workspace: Workspace
-) -> None:
-    put(landing, "2010-12-01.json", [order("A")])
-    (passed,) = run(definitions, instance, days(1, 1)).get_asset_check_evaluations()
-    assert passed.passed
-    with workspace.connection() as connection:
-        connection.execute("alter table sync.export_files drop constraint export_files_accounting_check")
-        connection.execute("update sync.export_files set read = 5")
-    (failed,) = run(definitions, instance, days(1, 1)).get_asset_check_evaluations()
-    assert not failed.passed
-    assert failed.severity == dg.AssetCheckSeverity.ERROR

@@ -48,9 +48,11 @@ def test_names_that_users_rely_on(definitions: dg.Definitions) -> None:
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == staged | set(declared.values())
     repository = definitions.get_repository_def()
     names = {name.replace("/", "_") for name in declared}
-    assert {job.name for job in repository.get_all_jobs()} >= {f"sync_{name}" for name in names}
-    assert {s.name for s in repository.sensor_defs} == {f"{name}_arrivals" for name in names}
-    assert {s.name for s in repository.schedule_defs} == {f"sync_{name}_daily" for name in names}
+    jobs = {f"sync_{name}" for name in names} | {"check_tables", "housekeeping"}
+    assert {job.name for job in repository.get_all_jobs()} >= jobs
+    sensors = {f"{name}_arrivals" for name in names} | {"checks_after_failure", "failure_alerts"}
+    assert {s.name for s in repository.sensor_defs} == sensors
+    assert {s.name for s in repository.schedule_defs} == {f"{job}_daily" for job in jobs}
 
 
 def test_lineage_reads_exports_normalized_table(definitions: dg.Definitions) -> None:

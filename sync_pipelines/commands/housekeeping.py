@@ -1,0 +1,40 @@
+"""`sync-pipelines housekeeping`: what the nightly job does, at once.
+
+Belongs here: layout. Does not belong here: what goes (`housekeeping`, `orchestration.housekeeping`).
+"""
+
+from __future__ import annotations
+
+from sync_pipelines.commands.screen import json_of, print_table
+from sync_pipelines.partners import STREAMS
+from sync_pipelines.settings import load_settings
+from sync_pipelines.sync import open_workspace
+
+_MEANINGS = {
+    "runs": "old runs that materialized nothing",
+    "events": "events of steps of other old runs",
+    "ticks": "old ticks of sensors and schedules",
+    "unfinished": "left behind by processes that died",
+    "orphans_set_aside": "kept records that no ledger entry names, moved to archive/orphans",
+    "orphans": "such records that lay there for 30 days",
+    "raw": "raw bytes of loaded exports (SYNC_KEEP_RAW_DAYS)",
+    "logs": "old traces and log files",
+    "run_logs": "what old runs printed",
+}
+
+
+def run(*, as_json: bool) -> int:
+    """Removes what is old and prints how much of it; returns 0."""
+    from sync_pipelines.orchestration.housekeeping import tidy
+    from sync_pipelines.orchestration.instance import open_instance
+
+    settings = load_settings()
+    workspace = open_workspace(settings)
+    with open_instance(settings) as instance:
+        done = tidy(workspace, instance, STREAMS)
+    if as_json:
+        print(json_of(done.counts | done.bytes))
+        return 0
+    rows = [(name, number, done.bytes.get(f"{name}_bytes"), _MEANINGS[name]) for name, number in done.counts.items()]
+    print_table(("what", "removed", "bytes", "which is"), rows)
+    return 0

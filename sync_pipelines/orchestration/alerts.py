@@ -1,0 +1,117 @@
+"""One message to a webhook for each failed run: which stream and days, which files and why, what to do.
+
+Belongs here: when a message is sent and what it says. Does not belong here: sending (`webhook`).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import dagster as dg
+
+from sync_pipelines import ledger
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.orchestration.due import ATTEMPTS
+from sync_pipelines.orchestration.failed_runs import streams_of
+from sync_pipelines.orchestration.partitions import dates_of
+from sync_pipelines.settings import Settings
+from sync_pipelines.sync import Workspace
+
+SECONDS_BETWEEN_TICKS: Final = 15
+_FILES_SHOWN: Final = 10
+_LONGEST_FAULT: Final = 300
+
+Send = Callable[[str, str], None]
+
+
+def build_alert_sensor(streams: Iterable[Stream], other_jobs: Iterable[str], send: Send | None = None) -> Any:
+    """The sensor, on by default; it does nothing until `SYNC_ALERT_WEBHOOK` is set.
+
+    Args:
+        streams: whose runs are ours.
+        other_jobs: names of further jobs that are ours.
+        send: takes URL and text; by default `webhook.send`.
+    """
+    chosen, others = tuple(streams), frozenset(other_jobs)
+
+    @dg.run_failure_sensor(
+        name="failure_alerts",
+        # Runs of the command line belong to no code location.
+        monitor_all_code_locations=True,
+        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells a webhook (SYNC_ALERT_WEBHOOK) which run failed, which files and what to do.",
+    )
+    def failure_alerts(context: dg.RunFailureSensorContext, workspace: dg.ResourceParam[Any]) -> dg.SkipReason | None:
+        run = context.dagster_run
+        settings: Settings = workspace.settings
+        concerned = streams_of(run, chosen)
+        if settings.alert_webhook is None:
+            return dg.SkipReason(f"run {run.run_id} failed; SYNC_ALERT_WEBHOOK is not set, nobody is told")
+        if not concerned and run.job_name not in others:
+            return dg.SkipReason(f"run {run.run_id} is none of sync_pipelines")
+        files = failed_files(workspace, concerned, run.run_id)
+        if files and not any(is_news(file) for file in files):
+            return dg.SkipReason(f"run {run.run_id} tried files again that were told of before")
+        fault = _send(send, settings, message(run, context.failure_event.message, concerned, files, settings.ui_url))
+        return dg.SkipReason(f"run {run.run_id} failed and nobody was told: {fault}") if fault else None
+
+    return failure_alerts
+
+
+def failed_files(workspace: Workspace, streams: Iterable[Stream], run_id: str) -> list[LedgerFile]:
+    """The files that failed in a run and have not been loaded since."""
+    with workspace.connection() as connection:
+        entries = [e for s in streams for e in ledger.unloaded(connection, s.partner, s.name)]
+    return [entry for entry in entries if entry.status == "failed" and entry.run_id == run_id]
+
+
+def is_news(file: LedgerFile) -> bool:
+    """Whether a failure is worth a message: the first one, and the last before the file is set aside."""
+    return file.attempts <= 1 or file.attempts >= ATTEMPTS
+
+
+def message(
+    run: dg.DagsterRun, fault: str | None, streams: Sequence[Stream], files: Sequence[LedgerFile], ui_url: str | None
+) -> str:
+    """What is said of a failed run."""
+    days = dates_of(dict(run.tags))
+    what = ", ".join(stream.full_name for stream in streams) or run.job_name
+    parts = [f"sync_pipelines: {what} failed" + (f" for {days}" if days else "") + f" (job {run.job_name})"]
+    if files:
+        parts.append(f"{len(files)} of its files failed; the others are loaded:")
+        parts += [f"- {file.path}: {_short(file.error)}{_aside(file)}" for file in files[:_FILES_SHOWN]]
+        if len(files) > _FILES_SHOWN:
+            parts.append(f"- ... and {len(files) - _FILES_SHOWN} more: sync-pipelines status")
+        parts.append(
+            "What to do: correct the file or sources.yaml (docs/codes.md says how, code by code). "
+            "The sensor tries again by itself; sync-pipelines sync tries at once."
+        )
+    else:
+        parts.append(_short(fault) or "No file is to blame.")
+        parts.append("What to do: open the run; sync-pipelines check says what does not answer. Nothing is lost.")
+    if ui_url:
+        parts.append(f"{ui_url.rstrip('/')}/runs/{run.run_id}")
+    return "\n".join(parts)
+
+
+def _aside(file: LedgerFile) -> str:
+    return f" (set aside after {file.attempts} attempts)" if file.attempts >= ATTEMPTS else ""
+
+
+def _short(text: str | None) -> str:
+    one_line = " ".join((text or "").split())
+    return one_line if len(one_line) <= _LONGEST_FAULT else one_line[: _LONGEST_FAULT - 4] + " ..."
+
+
+def _send(send: Send | None, settings: Settings, text: str) -> str | None:
+    """Sends; returns why it could not be, without the URL."""
+    # httpx takes a fifth of a second to import, and most installations have no webhook.
+    from sync_pipelines import webhook
+
+    assert settings.alert_webhook is not None
+    try:
+        (send or webhook.send)(settings.alert_webhook.get_secret_value(), text)
+    except webhook.WebhookFailed as fault:
+        return str(fault)
+    return None

@@ -1,0 +1,59 @@
+"""Runs of checks alone: every night, and after a run whose checks were left out because its assets failed.
+
+Belongs here: when checks run by themselves. Does not belong here: what they ask (`checks`).
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import dagster as dg
+
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.orchestration.checks import check_keys
+from sync_pipelines.orchestration.failed_runs import streams_of
+
+CHECK_JOB: Final = "check_tables"
+SECONDS_BETWEEN_TICKS: Final = 15
+
+
+def build_check_job() -> Any:
+    """The job that runs every check."""
+    return dg.define_asset_job(
+        CHECK_JOB,
+        selection=dg.AssetSelection.all_asset_checks(),
+        description="Every check of every table, on all rows. Loads nothing.",
+    )
+
+
+def build_check_schedule() -> dg.ScheduleDefinition:
+    """Every morning, once yesterday's exports are due: a day on which nothing came is noticed too."""
+    return dg.ScheduleDefinition(
+        name=f"{CHECK_JOB}_daily",
+        job_name=CHECK_JOB,
+        cron_schedule="30 6 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Runs every check on all rows, every morning.",
+    )
+
+
+def build_check_sensor(streams: Iterable[Stream], job: Any) -> dg.SensorDefinition:
+    """Asks for a stream's checks after a run in which its assets failed."""
+    chosen = tuple(streams)
+
+    @dg.run_failure_sensor(
+        name="checks_after_failure",
+        monitor_all_code_locations=True,
+        request_job=job,
+        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Runs the checks that a failed run left out.",
+    )
+    def checks_after_failure(context: dg.RunFailureSensorContext) -> dg.RunRequest | dg.SkipReason:
+        run = context.dagster_run
+        keys = [key for stream in streams_of(run, chosen) for key in check_keys(stream)]
+        if not keys:
+            return dg.SkipReason(f"run {run.run_id} loaded no table")
+        return dg.RunRequest(run_key=run.run_id, asset_check_keys=keys)
+
+    return checks_after_failure

@@ -1,0 +1,387 @@
+"""Questions the asset checks ask of one stream: is what the tables hold sound, complete and on time?
+
+Each question is a few set-based statements that only read; what they cost is said in `docs/operations.md`.
+
+Belongs here: what is asked, and how far. Does not belong here: how bad an answer is (`orchestration.checks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from itertools import pairwise
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from sync_pipelines.contracts.streams import Children, Stream
+from sync_pipelines.tables.schema import SCHEMA, metadata
+
+EXAMPLES: Final = 20
+SMALL: Final = 1 << 26
+"""Bytes of a stream's tables up to which every row is looked at after each run: about 100,000 orders."""
+DUE: Final = timedelta(hours=6)
+"""How long after its end a day's export may still come before it is missed."""
+OLD: Final = timedelta(days=1)
+"""The age from which a placeholder should have been defined."""
+_TOLERANCE: Final = "0.01"
+_RHYTHM: Final = 10
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Which rows a question is about.
+
+    Attributes:
+        paths: rows last written by these exports; None is every row.
+    """
+
+    paths: tuple[str, ...] | None = None
+
+    @property
+    def words(self) -> str:
+        """For descriptions."""
+        return "of this run's days" if self.paths is not None else "in all"
+
+    def condition(self, alias: str) -> sql.Composable:
+        """The condition on a main table, which takes the placeholder `paths`."""
+        if self.paths is None:
+            return sql.SQL("true")
+        return sql.SQL("{}.source_file = any(%(paths)s)").format(sql.Identifier(alias))
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What the condition takes."""
+        return {} if self.paths is None else {"paths": list(self.paths)}
+
+
+EVERYTHING: Final = Extent()
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Orders whose total could be held against their items (O10).
+
+    Attributes:
+        orders: how many were compared.
+        differing: how many differ by more than 0.01.
+        examples: the largest differences.
+    """
+
+    orders: int
+    differing: int
+    examples: Sequence[Row]
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """When a tenant's exports came.
+
+    Attributes:
+        tenant: whose.
+        latest: date of the newest loaded export.
+        gap: the longest pause in days between its last ten export days; 1 where it sent fewer than three.
+        late: days by which the newest is older than the export expected now; 0 is in time.
+        waiting: exports dated later that are not loaded.
+    """
+
+    tenant: str
+    latest: date | None
+    gap: int
+    late: int
+    waiting: int
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way in which rows are not sound.
+
+    Attributes:
+        rule: its stable name.
+        rows: how many break it.
+        examples: some of them.
+    """
+
+    rule: str
+    rows: int
+    examples: Sequence[Row]
+
+
+@dataclass(frozen=True)
+class OpenRejects:
+    """The open refused records of one code."""
+
+    code: str
+    records: int
+    files: int
+    path: str
+
+
+def extent(connection: psycopg.Connection[Any], stream: Stream, days: tuple[date, date] | None) -> Extent:
+    """What to look at after a run of some days: every row while the tables are small, else what those days wrote."""
+    names = [f"{SCHEMA}.{name}" for name in (stream.table, *_tables(stream.children))]
+    row = connection.execute(
+        "select sum(pg_table_size(name::regclass)) from unnest(%s::text[]) name", [names]
+    ).fetchone()
+    if days is None or row is None or row[0] <= SMALL:
+        return EVERYTHING
+    paths = connection.execute(
+        "select distinct path from sync.export_files where partner = %s and stream = %s"
+        " and partition_date between %s and %s and status = 'loaded'",
+        [stream.partner, stream.name, *days],
+    ).fetchall()
+    return Extent(tuple(path for (path,) in paths))
+
+
+def has_totals(stream: Stream) -> bool:
+    """Whether the stream's records have a total that their items add up to (O10)."""
+    return stream.table == "orders"
+
+
+def totals(connection: psycopg.Connection[Any], stream: Stream, about: Extent = EVERYTHING) -> Totals:
+    """Holds TotalRevenue against the sum of Price x Quantity (O10).
+
+    Left out: orders without items (O7: a header alone says nothing of its lines), a defaulted total (O3: nobody sent
+    it), null totals, and cancelled orders (O9: no measure counts them). Totals computed from flat lines (O12) agree.
+    """
+    # All items are added up in one pass over their primary key; those of some orders are looked up there.
+    items = (
+        "select order_id, sum(price * quantity) as items_total from sync.order_items group by 1"
+        if about.paths is None
+        else "select o.id as order_id, (select sum(price * quantity) from sync.order_items where order_id = o.id)"
+        " as items_total from sync.orders o where o.source_file = any(%(paths)s)"
+    )
+    compared = sql.SQL(
+        "from sync.orders o join ({items}) i on i.order_id = o.id and i.items_total is not null"
+        " where o.partner = %(partner)s and o.deleted_at is null and o.is_cancelled is not true"
+        " and o.total_revenue is not null and (%(total)s = any(o.defaulted_fields)) is not true"
+    ).format(items=sql.SQL(items))
+    differs = sql.SQL("abs(i.items_total - o.total_revenue) > {}").format(sql.SQL(_TOLERANCE))
+    values = {"partner": stream.partner, "total": "TotalRevenue", **about.values}
+    counting = sql.SQL("select count(*) as orders, count(*) filter (where {}) as differing {}").format(
+        differs, compared
+    )
+    (counted,) = _rows(connection, counting, values)
+    if not counted["differing"]:
+        return Totals(counted["orders"], 0, ())
+    examples = sql.SQL(
+        "select o.tenant, o.external_id, o.total_revenue::text, i.items_total::text, o.source_file {} and {}"
+        " order by abs(i.items_total - o.total_revenue) desc, o.tenant, o.external_id limit {}"
+    ).format(compared, differs, sql.Literal(EXAMPLES))
+    return Totals(counted["orders"], counted["differing"], _rows(connection, examples, values))
+
+
+def arrivals(
+    connection: psycopg.Connection[Any], stream: Stream, known: Iterable[str] | None, now: datetime
+) -> list[Arrivals]:
+    """When each tenant that ever sent an export did so, the latest ones last.
+
+    An export counts by its own date, so loading old days makes nobody punctual.
+
+    Args:
+        connection: to read from.
+        stream: whose exports.
+        known: the tenants exports are expected of; None for all that sent some.
+        now: the moment that says which day is due.
+    """
+    expected = (now - DUE).date() - timedelta(days=1)
+    rows = connection.execute(
+        "select tenant, (array_agg(distinct partition_date order by partition_date desc)"
+        " filter (where status = 'loaded'))[1:%s], array_agg(partition_date) filter (where status <> 'loaded'"
+        " and coalesce(error, '') not like 'file_vanished:%%')"
+        " from sync.export_files where partner = %s and stream = %s and partition_date <= %s group by 1",
+        [_RHYTHM, stream.partner, stream.name, now.date() + timedelta(days=1)],
+    ).fetchall()
+    chosen = None if known is None else set(known)
+    found = [
+        _arrivals(tenant, loaded or [], waiting or [], expected)
+        for tenant, loaded, waiting in rows
+        if chosen is None or tenant in chosen
+    ]
+    return sorted(found, key=lambda a: (-a.late, a.tenant))
+
+
+def _arrivals(tenant: str, loaded: Sequence[date], waiting: Sequence[date], expected: date) -> Arrivals:
+    gaps = [(newer - older).days for newer, older in pairwise(loaded)]
+    latest = loaded[0] if loaded else None
+    since = latest or min(waiting, default=expected) - timedelta(days=1)
+    late = max(0, (expected - since).days)
+    return Arrivals(tenant, latest, max(gaps) if len(gaps) > 1 else 1, late, sum(day > since for day in waiting))
+
+
+def open_rejects(connection: psycopg.Connection[Any], stream: Stream) -> list[OpenRejects]:
+    """The open refused records of a stream by code, the most frequent first, each with one file."""
+    rows = connection.execute(
+        "select r.code, count(*), count(distinct f.id), max(f.path) from sync.rejected_records r"
+        " join sync.export_files f on f.id = r.export_file_id"
+        " where f.partner = %s and f.stream = %s and r.status = 'open' group by 1 order by 2 desc, 1",
+        [stream.partner, stream.name],
+    ).fetchall()
+    return [OpenRejects(*row) for row in rows]
+
+
+def may_be_placeholders(stream: Stream, streams: Iterable[Stream]) -> bool:
+    """Whether rows of the stream's table can be there before the stream's own export defines them (X7, N10)."""
+    touches = any("touch" in (route.operation, *route.lists.values()) for route in stream.routes)
+    return touches or any(r.table == stream.table for s in streams for r in s.references)
+
+
+def old_placeholders(connection: psycopg.Connection[Any], stream: Stream, now: datetime) -> tuple[int, Sequence[Row]]:
+    """Live placeholders of the stream's partner older than a day: how many, and the oldest."""
+    condition = sql.SQL(
+        "from sync.{} where partner = %(partner)s and is_placeholder and deleted_at is null and created_at < %(before)s"
+    ).format(sql.Identifier(stream.table))
+    values = {"partner": stream.partner, "before": now - OLD}
+    (counted,) = _rows(connection, sql.SQL("select count(*) as n ") + condition, values)
+    columns = sql.SQL(
+        "select tenant, external_id, partner_record_id, created_at::date::text as since, source_file as named_by "
+    )
+    last = sql.SQL(" order by created_at, id limit {}").format(sql.Literal(EXAMPLES))
+    return counted["n"], _rows(connection, columns + condition + last, values)
+
+
+def unsound(connection: psycopg.Connection[Any], stream: Stream, about: Extent = EVERYTHING) -> list[Fault]:
+    """Every way in which the stream's rows break their keys, references or children (decision 0006).
+
+    With an extent, keys and references of those rows alone are looked at; rows that lost their parent are looked for
+    only when everything is.
+    """
+    questions = [*_of_keys(stream, about), *_of_references(stream, about)]
+    if about.paths is None:
+        questions += _of_children(stream.children, stream.table)
+    values = {"partner": stream.partner, **about.values}
+    faults = [_fault(connection, rule, question, values) for rule, question in questions]
+    faults.append(_constraints_gone(connection, stream))
+    return [fault for fault in faults if fault.rows]
+
+
+_SHOWN: Final = "t.id, t.tenant, t.external_id, t.source_file"
+
+
+def _of_keys(stream: Stream, about: Extent) -> Iterator[tuple[str, sql.Composable]]:
+    table, scope = sql.Identifier(stream.table), [stream.scope] if stream.scope else []
+    rows = sql.SQL("from sync.{} t where t.partner = %(partner)s and {}").format(table, about.condition("t"))
+    unnamed = "nullif(t.external_id, '') is null" + (
+        " and nullif(t.partner_record_id, '') is null" if stream.has_record_ids else ""
+    )
+    yield "key_missing", sql.SQL("select {} {} and " + unnamed).format(sql.SQL(_SHOWN), rows)
+    for rule, column in (("key_twice", "external_id"), ("record_id_twice", "partner_record_id")):
+        if column == "external_id" or stream.has_record_ids:
+            names = sql.SQL(", ").join(sql.Identifier(c) for c in ("tenant", *scope, column))
+            same = sql.SQL(" and ").join(
+                sql.SQL("o.{0} is not distinct from t.{0}").format(sql.Identifier(c)) for c in scope
+            )
+            if about.paths is None:
+                yield (
+                    rule,
+                    sql.SQL(
+                        "select {0}, count(*) as rows {1} and {2} is not null group by {0} having count(*) > 1"
+                    ).format(names, rows, sql.Identifier(column)),
+                )
+            else:
+                other = sql.SQL(
+                    "exists (select from sync.{0} o where o.tenant = t.tenant and o.partner = t.partner"
+                    " and o.{1} = t.{1} and o.id <> t.id{2})"
+                ).format(table, sql.Identifier(column), sql.SQL(" and ") + same if scope else sql.SQL(""))
+                yield rule, sql.SQL("select {} {} and {}").format(sql.SQL(_SHOWN), rows, other)
+
+
+def _of_references(stream: Stream, about: Extent) -> Iterator[tuple[str, sql.Composable]]:
+    for reference in stream.references:
+        # Rows within a scope belong to a row of the same partner and tenant (P5).
+        owner = (
+            sql.SQL(" and o.partner = t.partner and o.tenant = t.tenant")
+            if reference.column == stream.scope
+            else sql.SQL("")
+        )
+        yield (
+            "reference_wrong",
+            sql.SQL(
+                "select {shown}, t.{column} from sync.{table} t where t.partner = %(partner)s and {about}"
+                " and t.{column} is not null and not exists"
+                " (select from sync.{target} o where o.id = t.{column}{owner})"
+            ).format(
+                shown=sql.SQL(_SHOWN),
+                column=sql.Identifier(reference.column),
+                table=sql.Identifier(stream.table),
+                about=about.condition("t"),
+                target=sql.Identifier(reference.table),
+                owner=owner,
+            ),
+        )
+
+
+def _of_children(children: Iterable[Children], parent: str) -> Iterator[tuple[str, sql.Composable]]:
+    for child in children:
+        names = {
+            "child": sql.Identifier(child.table),
+            "column": sql.Identifier(child.parent),
+            "parent": sql.Identifier(parent),
+            "name": sql.Literal(child.table),
+        }
+        yield (
+            "child_without_parent",
+            sql.SQL(
+                "select {name} as table, c.id, c.{column} as parent_id from sync.{child} c"
+                " where not exists (select from sync.{parent} t where t.id = c.{column})"
+            ).format(**names),
+        )
+        if "deleted_at" in metadata.tables[f"{SCHEMA}.{parent}"].c:
+            yield (
+                "child_of_tombstone",
+                sql.SQL(
+                    "select {name} as table, c.id, t.tenant, t.external_id from sync.{parent} t"
+                    " join sync.{child} c on c.{column} = t.id"
+                    " where t.partner = %(partner)s and t.deleted_at is not null"
+                ).format(**names),
+            )
+        yield from _of_children(child.nested, child.table)
+
+
+def _fault(
+    connection: psycopg.Connection[Any], rule: str, question: sql.Composable, values: Mapping[str, Any]
+) -> Fault:
+    (row,) = _rows(
+        connection,
+        sql.SQL(
+            "with broken as ({}) select count(*) as n, coalesce((select jsonb_agg(e) from (select * from broken"
+            " limit {}) e), '[]') as examples from broken"
+        ).format(question, sql.Literal(EXAMPLES)),
+        values,
+    )
+    return Fault(rule, row["n"], row["examples"])
+
+
+def _constraints_gone(connection: psycopg.Connection[Any], stream: Stream) -> Fault:
+    """Keys and foreign keys the schema declares that the database does not hold any more."""
+    tables = [metadata.tables[f"{SCHEMA}.{name}"] for name in (stream.table, *_tables(stream.children))]
+    expected = {str(c.name) for table in tables for c in table.constraints if c.name and _is_key(c)}
+    expected |= {str(index.name) for table in tables for index in table.indexes if index.unique}
+    held = connection.execute(
+        "select conname from pg_constraint where connamespace = %(schema)s::regnamespace and convalidated"
+        " union select relname from pg_index join pg_class on pg_class.oid = indexrelid"
+        " where relnamespace = %(schema)s::regnamespace and indisunique and indisvalid",
+        {"schema": SCHEMA},
+    ).fetchall()
+    gone = sorted(expected - {name for (name,) in held})
+    return Fault("constraint_gone", len(gone), [{"constraint": name} for name in gone])
+
+
+def _is_key(constraint: Any) -> bool:
+    return constraint.__visit_name__ in ("primary_key_constraint", "unique_constraint", "foreign_key_constraint")
+
+
+def _tables(children: Iterable[Children]) -> Iterator[str]:
+    for child in children:
+        yield child.table
+        yield from _tables(child.nested)
+
+
+def _rows(connection: psycopg.Connection[Any], statement: sql.Composable, values: Mapping[str, Any]) -> list[Row]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return list(cursor.execute(sql.Composed([statement]), dict(values)).fetchall())
