@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PORT ?= 3000
 
-.PHONY: sync up test check bench clean
+.PHONY: sync up test check bench screenshots clean
 
 sync: $(STAMP)
 	@$(BIN)/sync-pipelines sample --if-empty
@@ -27,6 +27,9 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python -m bench
+
+screenshots: $(STAMP)
+	@SCREENSHOTS=docs/images $(BIN)/python -m pytest -q sync_pipelines_tests/test_browser.py
 
 clean:
 	@rm -rf .venv .mypy_cache .ruff_cache .hypothesis
