@@ -42,8 +42,17 @@ def cli() -> None:
 @click.option("--tenant", help="Only this tenant.")
 @click.option("--from", "first", type=_DAY, help="Only exports of this day and later.")
 @click.option("--to", "last", type=_DAY, help="Only exports of this day and earlier.")
+@click.option("--preview", "is_preview", is_flag=True, help="Load nothing; tell what a sync would do.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def sync(partner: str | None, stream: str | None, tenant: str | None, first: Any, last: Any, as_json: bool) -> int:
+def sync(
+    partner: str | None,
+    stream: str | None,
+    tenant: str | None,
+    first: Any,
+    last: Any,
+    is_preview: bool,
+    as_json: bool,
+) -> int:
     """Pull and load what is pending, as Dagster runs the UI shows too."""
     from sync_pipelines.commands import sync as command
     from sync_pipelines.commands.names import check_names
@@ -52,7 +61,7 @@ def sync(partner: str | None, stream: str | None, tenant: str | None, first: Any
     selection = command.Selection(partner, stream, tenant, _date(first), _date(last))
     if selection.first and selection.last and selection.first > selection.last:
         raise click.UsageError(f"--from {selection.first} is later than --to {selection.last}")
-    return command.run(selection, as_json=as_json)
+    return command.run(selection, as_json=as_json, is_preview=is_preview)
 
 
 @cli.command()

@@ -51,24 +51,29 @@ def replay_rejects(workspace: Workspace, wanted: RejectFilter, run_id: str | Non
         yield read_again(workspace, entry, run_id)
 
 
-def read_again(workspace: Workspace, entry: LedgerFile, run_id: str | None = None) -> ReplayedExport:
-    """Reads a loaded export again and folds what changed at its original version (X5)."""
+def read_again(
+    workspace: Workspace, entry: LedgerFile, run_id: str | None = None, *, whole: bool = False
+) -> ReplayedExport:
+    """Reads a loaded export again and folds what changed at its original version (X5).
+
+    With `whole` its bytes are read whatever was refused of it, as a corrected contract wants it.
+    """
     try:
-        return ReplayedExport(entry, _replayed(workspace, entry, run_id))
+        return ReplayedExport(entry, _replayed(workspace, entry, run_id, whole=whole))
     except SyncError as error:
         return ReplayedExport(entry, None, error)
     except Exception as error:
         return ReplayedExport(entry, None, unforeseen(workspace, f"file-{entry.id}", error))
 
 
-def _replayed(workspace: Workspace, entry: LedgerFile, run_id: str | None) -> Replayed:
+def _replayed(workspace: Workspace, entry: LedgerFile, run_id: str | None, *, whole: bool) -> Replayed:
     stream = find_stream(entry.partner, entry.stream)
     assert stream is not None and entry.kept is not None
     archive = workspace.settings.archive
     kept = entry.kept
     with workspace.connection() as connection:
         # A refusal by the state of a key needs no other reading, so it can be decided when the raw bytes are gone.
-        if reports.has_rejects_of_content(connection, entry.id):
+        if whole or reports.has_rejects_of_content(connection, entry.id):
             kept = normalize_archived(workspace, entry)
         try:
             outcome = replay(connection, stream, entry.id, kept, archive, run_id)

@@ -138,6 +138,15 @@ def live_rows(connection: psycopg.Connection[Any], stream: Stream) -> int:
     return int(row[0]) if row else 0
 
 
+def tenants(connection: psycopg.Connection[Any], stream: Stream) -> set[str]:
+    """The tenants that have sent exports of a stream."""
+    rows = connection.execute(
+        "select distinct tenant from sync.export_files where partner = %s and stream = %s",
+        [stream.partner, stream.name],
+    )
+    return {tenant for (tenant,) in rows}
+
+
 def rejects(connection: psycopg.Connection[Any], wanted: RejectFilter, limit: int) -> list[Reject]:
     """Refused records, the latest first, without their content."""
     conditions, values = _conditions(wanted)

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from sync_pipelines.partners.replenit import ORDERS
+from sync_pipelines.preview import preview
 from sync_pipelines.reports import stream_status
 from sync_pipelines.sync import archive_export, discover, load_export, normalize_export
 from sync_pipelines_tests.loading import LONG_AGO, TENANT, Site, order, outcomes
@@ -159,6 +160,33 @@ def test_a_file_that_left_the_landing_after_it_was_archived_goes_on(site: Site) 
     assert quantity_in(site) == 3
 
 
+def test_a_look_beside_a_running_sync_leaves_it_the_file_it_has_archived(site: Site) -> None:
+    """The file changed within two seconds of being archived, so only its content tells that it is the same."""
+    path = site.put("2024-05-01.json", orders(3), mtime=datetime.now(UTC))
+    workspace = site.workspace()
+    (entry,) = discover(workspace).pending
+    archived = archive_export(workspace, entry.id)
+    kept = normalize_export(workspace, entry.id).kept
+    site.discover()
+    (beside,) = site.ledger()
+    assert (beside.sha256, beside.kept, beside.status) == (archived.sha256, kept, "pending")
+    assert beside.looked_at and archived.looked_at and beside.looked_at > archived.looked_at
+    disguised(site, path, 4)
+    site.discover()
+    assert [(e.sha256, e.kept) for e in site.ledger()] == [(None, None)], "other content is archived anew"
+    assert load_export(workspace, entry.id).status == "loaded"
+    assert quantity_in(site) == 4
+
+
+def test_a_file_that_failed_is_not_renewed_by_a_look_at_the_same_content(site: Site) -> None:
+    path = site.put("2024-05-01.json", "[", mtime=datetime.now(UTC))
+    site.sync()
+    site.discover()
+    site.touch(path, LONG_AGO)
+    site.discover()
+    assert [(e.status, e.attempts, e.modified_at) for e in site.ledger()] == [("failed", 1, LONG_AGO)]
+
+
 def test_names_that_are_no_exports_yet_wait_for_their_own_name(site: Site) -> None:
     path = site.put("2024-05-01.json.part", orders(1))
     for name in (".hidden.json", "_SUCCESS", "a.tmp", "b.PARTIAL", ".git/c.json", "_tmp/d.json"):
@@ -205,7 +233,8 @@ def test_a_preview_counts_and_writes_nothing(site: Site) -> None:
     site.put("2024-05-02.json", [*orders(2), order("B", Email="a@b.c"), {"OrderId": "C"}])
     workspace, before = site.workspace(), site.tables()
     (entry,) = discover(workspace).pending
-    shown = load_export(workspace, entry.id, preview=True)
+    with preview(workspace, [entry]) as previewed:
+        (shown,) = previewed.entries
     assert outcomes(shown) == {"created": 1, "updated": 1, "rejected": 1}
     assert (site.tables(), site.rejects()) == (before, [])
     assert [e.status for e in site.ledger()] == ["loaded", "pending"]

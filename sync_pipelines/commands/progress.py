@@ -23,7 +23,8 @@ _ADVANCE = {"exports": 1, "normalized": 2, "table": 3}
 class FileProgress:
     """Counts files through the stages and remembers which were handled, and which pulls failed."""
 
-    def __init__(self, files: int) -> None:
+    def __init__(self, files: int, *, is_preview: bool = False) -> None:
+        self._prefix = "preview: " if is_preview else ""
         self.handled: dict[int, None] = {}
         self.failed_pulls: list[Pull] = []
         self._furthest: dict[int, int] = {}
@@ -59,7 +60,7 @@ class FileProgress:
         self._furthest[entry.id] = now
         self._bar.update(self._task, advance=(now - before) / 3, description=f"{_VERBS[stage]} {entry.path}"[-70:])
         if ended and self._bar.disable:
-            tell(line_of(entry))
+            tell(self._prefix + line_of(entry))
 
     def pulled(self, pull: Pull) -> None:
         """Prints a line for a listing that was pulled, or was not."""

@@ -1,6 +1,7 @@
-"""`sync-pipelines sync`: pull and load what is pending, and say what happened.
+"""`sync-pipelines sync`: pull and load what is pending, and say what happened; or with `--preview` what would happen.
 
-Belongs here: the answer and the exit status. Does not belong here: loading (`sync`), runs (`orchestration.runs`).
+Belongs here: the answer and the exit status. Does not belong here: loading (`sync`), runs (`orchestration.runs`),
+previews (`preview`).
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import Any, Final
 
 from sync_pipelines import ledger, pulls, sync
 from sync_pipelines.commands.progress import FileProgress, working
-from sync_pipelines.commands.screen import json_of, print_table, say
+from sync_pipelines.commands.screen import json_of, print_table, say, tell
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import COUNTS, LedgerFile
+from sync_pipelines.preview import preview
 from sync_pipelines.pulls import Pull
 from sync_pipelines.settings import load_settings
 
@@ -39,13 +41,15 @@ class Selection:
         return None if self.first is None and self.last is None else (self.first or date.min, self.last or date.max)
 
 
-def run(selection: Selection, *, as_json: bool) -> int:
-    """Syncs, prints the answer and returns the exit status."""
+def run(selection: Selection, *, as_json: bool, is_preview: bool = False) -> int:
+    """Syncs or previews, prints the answer and returns the exit status."""
     wanted = (selection.partner, selection.stream, selection.tenant, selection.dates)
     with working("looking for exports ..."):
         workspace = sync.open_workspace(load_settings())
         found = sync.discover(workspace, *wanted)
     to_pull = pulls.streams_to_pull(workspace.sources, *wanted)
+    if is_preview:
+        return _preview(workspace, found, to_pull, selection, as_json=as_json)
     handled, failed_pulls = [entry.id for entry in found.failed], list[Pull]()
     if found.pending or to_pull:
         progress = _run(workspace, found.pending, selection.tenant, to_pull)
@@ -55,6 +59,30 @@ def run(selection: Selection, *, as_json: bool) -> int:
         entries = [e for e in ledger.of_ids(connection, handled) if e.status != "pending"]
     print(json_of(answer(entries, failed_pulls))) if as_json else _print(entries, failed_pulls, selection)
     return exit_status(entries, failed_pulls)
+
+
+def _preview(
+    workspace: sync.Workspace,
+    found: sync.Discovery,
+    to_pull: Sequence[Stream],
+    selection: Selection,
+    *,
+    as_json: bool,
+) -> int:
+    """Loads into a transaction that is rolled back; the answer is that of the sync that would follow."""
+    entries = list(found.failed)
+    if to_pull:
+        tell(f"A preview does not pull: {', '.join(stream.full_name for stream in to_pull)}.")
+    if found.pending:
+        progress = FileProgress(len(found.pending), is_preview=True)
+        with progress, preview(workspace, found.pending, progress.reached) as previewed:
+            entries += previewed.entries
+    if as_json:
+        print(json_of(answer(entries)))
+    else:
+        _print(entries, (), selection, is_preview=True)
+    (tell if as_json else say)("\nThis was a preview: nothing was loaded.")
+    return exit_status(entries)
 
 
 def _run(
@@ -111,7 +139,9 @@ def _totals(entries: Sequence[LedgerFile]) -> dict[str, int]:
     return {name: sum(entry.counts[name] for entry in entries) for name in COUNTS}
 
 
-def _print(entries: Sequence[LedgerFile], failed_pulls: Sequence[Pull], selection: Selection) -> None:
+def _print(
+    entries: Sequence[LedgerFile], failed_pulls: Sequence[Pull], selection: Selection, *, is_preview: bool = False
+) -> None:
     if not entries and not failed_pulls:
         what = "every export in the landing" if selection == Selection() else "whatever the landing has of these"
         say(f"Nothing to do: {what} is loaded.")
@@ -125,7 +155,7 @@ def _print(entries: Sequence[LedgerFile], failed_pulls: Sequence[Pull], selectio
     if failed:
         say("")
         print_table(("failed file", "why"), failed)
-    if any(entry.rejected for entry in entries):
+    if any(entry.rejected for entry in entries) and not is_preview:
         say("\nRefused records, with position and reason: sync-pipelines rejects list")
 
 

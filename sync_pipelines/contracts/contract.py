@@ -8,6 +8,7 @@ Belongs here: the base class, and what can be read off a contract. Does not belo
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ class Contract(BaseModel):
         also: alias -> other names the partner uses for the same field.
         not_columns: fields that say how to take the record and are no columns themselves.
         pairs: fields that mean something only together; one alone counts as absent (X9).
+        rules: column -> ids of the rules that govern it, where they are not those of the whole contract.
     """
 
     model_config = ConfigDict(
@@ -35,6 +37,7 @@ class Contract(BaseModel):
     also: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     not_columns: ClassVar[frozenset[str]] = frozenset()
     pairs: ClassVar[tuple[tuple[str, str], ...]] = ()
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
 
 def folded(name: str) -> str:
@@ -95,6 +98,23 @@ def shape_of(contract: type[Contract]) -> Shape:
         aliases=frozenset(f.alias for f in fields),
         by_folded={folded(name): f for f in fields for name in (f.alias, *contract.also.get(f.alias, ()))},
     )
+
+
+def rules_of(contract: type[Contract], column: str) -> tuple[str, ...]:
+    """The ids of the rules that govern a column: the contract's own or the column's, and those of its type."""
+    field = contract.derived[column][0] if column in contract.derived else column
+    shape = next((f for f in shape_of(contract).fields if f.column == field), None)
+    of_type = [rule for marker in (shape.metadata if shape else ()) for rule in getattr(marker, "rules", ())]
+    own = contract.rules.get(column) or rules_in(contract.__doc__)
+    return tuple(dict.fromkeys([*own, *of_type]))
+
+
+def rules_in(text: str | None) -> tuple[str, ...]:
+    """The rule ids a docstring names; `T2 to T6` names all between."""
+    found: list[str] = []
+    for letter, first, last in re.findall(r"\b([A-Z])(\d{1,2})\b(?: to [A-Z](\d{1,2})\b)?", text or ""):
+        found += [f"{letter}{number}" for number in range(int(first), int(last or first) + 1)]
+    return tuple(found)
 
 
 def _field_shape(name: str, info: Any) -> FieldShape:

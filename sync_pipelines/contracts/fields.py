@@ -40,8 +40,9 @@ Mend = Callable[[Any, Reading], Any]
 class Lenient:
     """Annotation: what to do with a value before the exact type sees it, in the lenient pass only."""
 
-    def __init__(self, mend: Mend) -> None:
+    def __init__(self, mend: Mend, *rules: str) -> None:
         self._mend = mend
+        self.rules = rules
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         exact = handler(source)
@@ -59,9 +60,10 @@ class Exact:
     For types whose exact form pydantic's core can't tell cheaply: money and instants.
     """
 
-    def __init__(self, read: Mend, json_schema: dict[str, Any]) -> None:
+    def __init__(self, read: Mend, json_schema: dict[str, Any], *rules: str) -> None:
         self._read = read
         self._json_schema = json_schema
+        self.rules = rules
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         def read(value: Any, info: core_schema.ValidationInfo) -> Any:
@@ -296,27 +298,27 @@ def read_currency(value: Any, reading: Reading) -> str:
 
 _NUMBER: Final = {"type": "number"}
 
-Text = Annotated[str, StringConstraints(strict=True, pattern=_NO_NUL), Lenient(read_text)]
+Text = Annotated[str, StringConstraints(strict=True, pattern=_NO_NUL), Lenient(read_text, "X2")]
 """Text of any length without NUL."""
-Text50 = Annotated[str, StringConstraints(strict=True, pattern=_NO_NUL, max_length=50), Lenient(read_text)]
+Text50 = Annotated[str, StringConstraints(strict=True, pattern=_NO_NUL, max_length=50), Lenient(read_text, "X2")]
 """Text of at most 50 characters."""
-Key = Annotated[str, StringConstraints(strict=True, pattern=_KEY, max_length=500), Lenient(read_key)]
+Key = Annotated[str, StringConstraints(strict=True, pattern=_KEY, max_length=500), Lenient(read_key, "X2")]
 """A key or reference: trimmed, never empty (X2); of at most 500 characters, what an index can hold."""
-Key100 = Annotated[str, StringConstraints(strict=True, pattern=_KEY, max_length=100), Lenient(read_key)]
+Key100 = Annotated[str, StringConstraints(strict=True, pattern=_KEY, max_length=100), Lenient(read_key, "X2")]
 """A key of at most 100 characters."""
 Count = Annotated[
     int,
     Field(strict=True, ge=-_INTEGER_LIMIT, lt=_INTEGER_LIMIT),
-    Lenient(lambda v, r: None if v is None else read_integer(v, r)),
+    Lenient(lambda v, r: None if v is None else read_integer(v, r), "X9"),
 ]
 """A 64-bit integer."""
-Money = Annotated[Decimal, Exact(read_money, _NUMBER)]
+Money = Annotated[Decimal, Exact(read_money, _NUMBER, "X9")]
 """An amount, NUMERIC(18,4)."""
-Flag = Annotated[bool, Field(strict=True), Lenient(read_flag)]
+Flag = Annotated[bool, Field(strict=True), Lenient(read_flag, "X10")]
 """A boolean."""
-Instant = Annotated[datetime, Exact(read_instant, {"type": "string", "format": "date-time"})]
+Instant = Annotated[datetime, Exact(read_instant, {"type": "string", "format": "date-time"}, "X10")]
 """A moment, UTC."""
-Currency = Annotated[str, Exact(read_currency, {"type": "string", "pattern": "^[A-Z]{3}$"})]
+Currency = Annotated[str, Exact(read_currency, {"type": "string", "pattern": "^[A-Z]{3}$"}, "O2")]
 """An ISO 4217 code."""
 
 
@@ -343,7 +345,7 @@ def coordinate(limit: int, read: Callable[[Any, Reading, int], Decimal | None] =
     def read_one(value: Any, reading: Reading) -> Decimal | None:
         return read(value, reading, limit)
 
-    return Exact(read_one, _NUMBER)
+    return Exact(read_one, _NUMBER, "X9")
 
 
 def choice(*options: str) -> Exact:
@@ -423,15 +425,15 @@ def read_filled(value: Any, reading: Reading) -> str:
     return cast(str, text)
 
 
-Texts = Annotated[list[str], Exact(read_texts, {"type": "array", "items": {"type": "string"}})]
+Texts = Annotated[list[str], Exact(read_texts, {"type": "array", "items": {"type": "string"}}, "X1")]
 """A list of texts, text[]."""
-JsonObject = Annotated[dict[str, Any] | None, Exact(read_object, {"type": "object"})]
+JsonObject = Annotated[dict[str, Any] | None, Exact(read_object, {"type": "object"}, "X1")]
 """An object, JSONB."""
-Country = Annotated[str, Exact(read_country, {"type": "string", "pattern": "^[A-Z]{2}$"})]
+Country = Annotated[str, Exact(read_country, {"type": "string", "pattern": "^[A-Z]{2}$"}, "T7")]
 """A country code of two letters."""
-Percentage = Annotated[Decimal | None, Exact(read_percentage, _NUMBER)]
+Percentage = Annotated[Decimal | None, Exact(read_percentage, _NUMBER, "T4")]
 """0 to 100."""
-Filled = Annotated[str, Exact(read_filled, {"type": "string", "minLength": 1})]
+Filled = Annotated[str, Exact(read_filled, {"type": "string", "minLength": 1}, "X2")]
 """Text that is not empty."""
 Latitude = Annotated[Decimal | None, coordinate(90)]
 """Degrees, -90 to 90."""

@@ -3,7 +3,11 @@
     names         what assets, jobs, schedules, sensors and pools are called
     partitions    the daily partitions every asset shares
     assets        exports -> normalized -> table, three a stream
+    days          which files of its days an asset's part of a run takes
+    configuration what the launchpad offers, and what is refused of it
     metadata      what a materialization tells
+    descriptions  what assets, jobs and schedules say of themselves
+    columns       the tables' columns, described by the contracts
     jobs, schedules, sensors, checks    one each a stream
     check_runs    runs of checks alone
     alerts        failed runs told to a webhook

@@ -1,38 +1,48 @@
 """Three assets a stream, for the days of a run: exports -> normalized -> table.
 
 A file that fails is written to the ledger and never stops the first two. The table's asset materializes the good
-days with their own metadata and then fails, naming the others, so that they re-execute alone.
+days with their own metadata and then fails, naming the others, so that they re-execute alone; what is known of those
+is logged as an observation.
+
+A preview archives and normalizes, which stays, and loads into a transaction that is rolled back: it observes the
+table's days and materializes none.
 
 Where today is among the days and a source says so, the exports' asset pulls first. A pull that fails fails that asset
 once everything else is archived; whoever runs next takes that on.
 
-Belongs here: which files a run takes and what becomes of its days. Does not belong here: a file's way (`sync`),
-words of metadata (`metadata`).
+Belongs here: what becomes of a run's days. Does not belong here: which files it takes (`days`), a file's way (`sync`),
+words of metadata (`metadata`, `descriptions`).
 """
 
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
+import psycopg
 
-from sync_pipelines import ledger, pulls, reports, sync
+from sync_pipelines import preview, reports, samples, sync
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.orchestration import metadata
-from sync_pipelines.orchestration.due import is_due
-from sync_pipelines.orchestration.names import Stage, asset_key, op_name, stream_name
+from sync_pipelines.orchestration import descriptions, metadata
+from sync_pipelines.orchestration.configuration import SyncConfig, config_of_run
+from sync_pipelines.orchestration.days import DaysRun, Move, Moved
+from sync_pipelines.orchestration.names import Stage, asset_key, stream_name
 from sync_pipelines.orchestration.partitions import PARTITIONS_PER_RUN
-from sync_pipelines.orchestration.resources import Observer
 from sync_pipelines.pulls import Pull
-from sync_pipelines.sync import Workspace
+from sync_pipelines.replay import ReplayedExport, read_again
 
-Move = Callable[[Workspace, int, str | None], LedgerFile]
-Tell = Callable[[Sequence[LedgerFile]], Mapping[str, Any]]
+ROWS_SHOWN = 5
+DIFFERENCES_SHOWN = 20
+
+# Dagster says it is a type, and its own annotations that it is none.
+_NOTHING: Any = dg.Nothing
+
+Told = dict[date, dict[str, Any]]
 
 
 class ExportsFailed(dg.Failure):
@@ -43,169 +53,153 @@ class PullsFailed(ExportsFailed):
     """Today's listing could not be pulled; what the landing has is archived."""
 
 
-class SyncConfig(dg.Config):
-    """What a run takes, of the pending exports of its days."""
-
-    tenants: list[str] = Field(default=[], description="Only these tenants; all when empty.")
-    only_due: bool = Field(
-        default=False,
-        description="Leave out files that are still being written, failed a moment ago, or are set aside.",
-    )
-    pull: bool = Field(
-        default=True,
-        description="Pull the partner's listing first, where today (UTC) is among the days and a source says so.",
-    )
-
-
 def build_assets(stream: Stream, partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
     """The three assets of a stream."""
     return [
-        _asset(
-            stream,
-            "exports",
-            partitions,
-            _pull_and_archive,
-            "Lists the landing and keeps a copy of what is new."
-            + (" Before that, on today's partition, pulls what a source names." if stream.pull else ""),
-        ),
-        _asset(stream, "normalized", partitions, _normalize, "Reads, validates and normalizes records to Parquet."),
-        _asset(
-            stream, "table", partitions, _load, f"Loads changes into `sync.{stream.table}`, one transaction a file."
-        ),
+        _asset(stream, "exports", partitions, _pull_and_archive),
+        _asset(stream, "normalized", partitions, _normalize),
+        _asset(stream, "table", partitions, _load),
     ]
 
 
-@dataclass(frozen=True)
-class DaysRun:
-    """One asset's part of a run.
-
-    Attributes:
-        context: Dagster's, with the days.
-        stream: whose exports.
-        config: which of them.
-        workspace, observer: the resources.
-    """
-
-    context: dg.AssetExecutionContext
-    stream: Stream
-    config: SyncConfig
-    workspace: Workspace
-    observer: Observer
-
-    @property
-    def days(self) -> list[date]:
-        """The days of the run, in order."""
-        return [date.fromisoformat(key) for key in self.context.partition_keys]
-
-    def pull(self, today: date) -> list[Pull]:
-        """Pulls the stream's listing where this run is to do so."""
-        if not self.config.pull or today not in self.days:
-            return []
-        found = pulls.pull(self.workspace, self.stream, self.config.tenants)
-        for pulled in found:
-            self.observer.pulled(pulled)
-        return found
-
-    def to_archive(self, pending: Iterable[LedgerFile], whole: Collection[str] = ()) -> list[LedgerFile]:
-        """The discovered files this run takes on, those known to be whole at once; failed ones become pending."""
-        return self._taken_on(self._chosen(pending, whole))
-
-    def archived(self) -> list[LedgerFile]:
-        """The archived files that are to go on, in version order.
-
-        Where this run archives too, a file marked as failed has failed in it or was not taken on. Otherwise (a failed
-        table re-executed alone) failed files are what it is about.
-        """
-        with self.workspace.connection() as connection:
-            entries = ledger.to_load(connection, self.stream.partner, self.stream.name, self.days)
-        archived = self._chosen(entry for entry in entries if entry.sha256)
-        return [e for e in archived if e.status == "pending"] if self._archives() else self._taken_on(archived)
-
-    def _archives(self) -> bool:
-        """Whether the exports' asset is part of this run."""
-        steps = self.context.run.step_keys_to_execute or [node.name for node in self.context.job_def.nodes]
-        return op_name("exports", self.stream) in steps
-
-    def _taken_on(self, entries: list[LedgerFile]) -> list[LedgerFile]:
-        with self.workspace.connection() as connection:
-            for entry in entries:
-                ledger.mark_pending(connection, entry.id)
-        return entries
-
-    def _chosen(self, entries: Iterable[LedgerFile], whole: Collection[str] = ()) -> list[LedgerFile]:
-        tenants = {self.stream.normalize_tenant(tenant) or tenant for tenant in self.config.tenants}
-        now = datetime.now(UTC)
-        return [
-            entry
-            for entry in entries
-            if (not tenants or entry.tenant in tenants)
-            and (not self.config.only_due or entry.path in whole or is_due(entry, now))
-        ]
-
-    def failed(self, entries: Iterable[LedgerFile]) -> list[LedgerFile]:
-        """The files that failed in this run, or wait to be tried again by one like it."""
-        mine = self.context.run.run_id
-        return [e for e in entries if e.status == "failed" and e.run_id and (e.run_id == mine or self.config.only_due)]
-
-    def by_day(self) -> dict[date, list[LedgerFile]]:
-        """Every file of those days, whatever its status."""
-        with self.workspace.connection() as connection:
-            entries = ledger.of_dates(connection, self.stream.partner, self.stream.name, self.days)
-        found: dict[date, list[LedgerFile]] = {day: [] for day in self.days}
-        for entry in entries:
-            found[entry.partition_date].append(entry)
-        return found
-
-    def move(self, stage: Stage, entries: Iterable[LedgerFile], step: Move) -> dict[date, float]:
-        """Takes files through a stage; returns the seconds each day took."""
-        seconds: dict[date, float] = {}
-        for entry in entries:
-            started = time.monotonic()
-            self.observer.reached(stage, step(self.workspace, entry.id, self.context.run.run_id))
-            spent = time.monotonic() - started
-            seconds[entry.partition_date] = seconds.get(entry.partition_date, 0.0) + spent
-        return seconds
-
-
-def _pull_and_archive(run: DaysRun) -> None:
+def _pull_and_archive(run: DaysRun) -> bool:
     today = datetime.now(UTC).date()
     pulled = run.pull(today)
-    dates = (run.days[0], run.days[-1])
-    found = sync.discover(run.workspace, run.stream.partner, run.stream.name, dates=dates)
-    run.move("exports", run.to_archive(found.pending, {p.path for p in pulled}), sync.archive_export)
-    told = {day: metadata.arrived(entries) for day, entries in run.by_day().items()}
+    entries = run.to_archive(run.discover().pending, {p.path for p in pulled})
+    moved = run.move("exports", entries, _step(run, sync.archive_export, normalizes=False))
+    told = {
+        day: metadata.arrived(entries, moved.seconds.get(day, 0.0)) for day, entries in _days_after(run, moved).items()
+    }
     if pulled:
         told[today]["pulled"] = metadata.pulled(pulled)
     if failed := [p for p in pulled if p.error]:
         _materialize_good_days(run.context, {day: told[day] for day in told if day != today})
         raise _pull_failure(failed, pulled)
-    for day, values in told.items():
-        run.context.add_asset_metadata(values, partition_key=day.isoformat())
+    return _materialize(run, told)
 
 
-def _normalize(run: DaysRun) -> None:
-    run.move("normalized", run.archived(), sync.normalize_export)
-    for day, entries in run.by_day().items():
-        run.context.add_asset_metadata(metadata.normalized(entries), partition_key=day.isoformat())
+def _normalize(run: DaysRun) -> bool:
+    moved = run.move("normalized", run.archived(), _step(run, sync.normalize_export, normalizes=True))
+    return _materialize(
+        run,
+        {
+            day: metadata.normalized(entries, moved.seconds.get(day, 0.0))
+            for day, entries in _days_after(run, moved).items()
+        },
+    )
 
 
-def _load(run: DaysRun) -> None:
-    seconds = run.move("table", run.archived(), sync.load_export)
-    by_day = run.by_day()
+def _step(run: DaysRun, step: Move, *, normalizes: bool) -> Move:
+    """A stage that notes faults in the ledger; of a preview one that does not."""
+    if not run.config.preview:
+        return step
+    return lambda workspace, file_id, _run_id: preview.prepare(workspace, file_id, normalizes=normalizes)
+
+
+def _days_after(run: DaysRun, moved: Moved) -> dict[date, list[LedgerFile]]:
+    return run.by_day(instead=moved.failed if run.config.preview else ())
+
+
+def _load(run: DaysRun) -> bool:
+    if run.config.preview:
+        return _preview(run)
+    loaded_before = run.loaded_before() if run.config.reread else []
+    moved = run.move("table", run.archived(), sync.load_export)
+    replayed = _read_again(run, loaded_before)
     with run.workspace.connection() as connection:
-        rejects = reports.reject_summary(connection, run.stream.partner, run.stream.name, run.days)
-        rows = reports.live_rows(connection, run.stream)
-    told = {
-        day: metadata.loaded(run.stream, entries, rejects.get(day, []), seconds.get(day, 0.0))
-        for day, entries in by_day.items()
-    }
-    told[run.days[-1]]["dagster/row_count"] = rows
-    failed = {day: bad for day, entries in by_day.items() if (bad := run.failed(entries))}
+        by_day = run.by_day(connection)
+        told = _stories(run, connection, by_day, moved.seconds)
+        told[run.days[-1]]["dagster/row_count"] = reports.live_rows(connection, run.stream)
+    for day, exports in replayed.items():
+        told[day] |= metadata.read_again(exports)
+    failed = {day: bad for day, entries in by_day.items() if (bad := run.failed(entries) + _faults(replayed, day))}
     if failed:
         _materialize_good_days(run.context, {day: told[day] for day in told if day not in failed})
+        _observe(run.context, {day: told[day] for day in failed})
         raise _failure(failed, len(by_day))
+    return _materialize(run, told)
+
+
+def _stories(
+    run: DaysRun,
+    connection: psycopg.Connection[Any],
+    by_day: Mapping[date, Sequence[LedgerFile]],
+    seconds: Mapping[date, float],
+) -> Told:
+    """What is told of each day, as a connection sees it."""
+    rejects = reports.reject_summary(connection, run.stream.partner, run.stream.name, run.days)
+    rows = partial(samples.last_written, run.workspace, connection, run.stream, limit=ROWS_SHOWN)
+    return {
+        day: metadata.loaded(run.stream, entries, rejects.get(day, []), seconds.get(day, 0.0), rows(entries))
+        for day, entries in by_day.items()
+    }
+
+
+def _preview(run: DaysRun) -> bool:
+    """Observes what loading would come to; the asset stays as it is materialized."""
+    moved, clock = Moved(), _Clock()
+
+    def reached(stage: str, entry: LedgerFile) -> None:
+        spent = clock.lap()
+        if stage == "table":
+            run.observer.reached(stage, entry)
+            moved.add(entry, spent)
+
+    with preview.preview(run.workspace, run.to_preview(), reached) as previewed:
+        told = _stories(
+            run, previewed.connection, run.by_day(previewed.connection, instead=moved.failed), moved.seconds
+        )
+        days = {entry.path: entry.partition_date for entry in moved.entries}
+        differences: dict[date, list[samples.Difference]] = {}
+        for difference in previewed.differences(run.stream, DIFFERENCES_SHOWN):
+            # A late file changes rows of which a file loaded before has the last word.
+            day = days.get(difference.path, max(days.values(), default=run.days[-1]))
+            differences.setdefault(day, []).append(difference)
+    _observe(
+        run.context,
+        {day: metadata.previewed(values, differences.get(day, [])[:DIFFERENCES_SHOWN]) for day, values in told.items()},
+    )
+    run.context.log.info(
+        f"Preview: nothing was loaded, and no day of {run.context.asset_key.to_user_string()} is materialized."
+        f" {len(moved.entries) - len(moved.failed)} files would be loaded, {len(moved.failed)} would fail."
+        " The observations of the days tell what would change."
+    )
+    return False
+
+
+class _Clock:
+    """Seconds since the last look."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+
+    def lap(self) -> float:
+        before, self._since = self._since, time.monotonic()
+        return self._since - before
+
+
+def _read_again(run: DaysRun, entries: Iterable[LedgerFile]) -> dict[date, list[ReplayedExport]]:
+    found: dict[date, list[ReplayedExport]] = {}
+    for entry in entries:
+        export = read_again(run.workspace, entry, run.context.run.run_id, whole=True)
+        found.setdefault(entry.partition_date, []).append(export)
+    return found
+
+
+def _faults(replayed: Mapping[date, Sequence[ReplayedExport]], day: date) -> list[LedgerFile]:
+    """The files of a day that could not be read again; they stay as they were."""
+    return [replace(export.entry, error=str(export.error)) for export in replayed.get(day, ()) if export.error]
+
+
+def _materialize(run: DaysRun, told: Mapping[date, Mapping[str, Any]]) -> bool:
     for day, values in told.items():
         run.context.add_asset_metadata(values, partition_key=day.isoformat())
+    return True
+
+
+def _observe(context: dg.AssetExecutionContext, told: Mapping[date, Mapping[str, Any]]) -> None:
+    for day, values in told.items():
+        context.log_event(dg.AssetObservation(context.asset_key, partition=day.isoformat(), metadata=values))
 
 
 def _materialize_good_days(context: dg.AssetExecutionContext, told: Mapping[date, Mapping[str, Any]]) -> None:
@@ -236,11 +230,7 @@ def _pull_failure(failed: Sequence[Pull], pulled: Sequence[Pull]) -> PullsFailed
 
 
 def _asset(
-    stream: Stream,
-    stage: Stage,
-    partitions: dg.PartitionsDefinition[str],
-    body: Callable[[DaysRun], None],
-    description: str,
+    stream: Stream, stage: Stage, partitions: dg.PartitionsDefinition[str], body: Callable[[DaysRun], bool]
 ) -> dg.AssetsDefinition:
     before: dict[Stage, list[dg.AssetKey]] = {
         "exports": [],
@@ -253,20 +243,29 @@ def _asset(
         config: SyncConfig,
         workspace: dg.ResourceParam[Any],
         observer: dg.ResourceParam[Any],
-    ) -> None:
-        body(DaysRun(context, stream, config, workspace, observer))
+    ) -> Iterator[dg.Output[None]]:
+        effective = config_of_run(context, stream, config, workspace)
+        if body(DaysRun(context, stream, effective, workspace, observer)):
+            yield dg.Output(None)
 
     with warnings.catch_warnings():
-        # Backfill policies are called beta since Dagster 1.8 and warn at every import.
+        # Backfill policies and code references are called beta and warn at every import.
         warnings.simplefilter("ignore", dg.BetaWarning)
         return dg.asset(
             key=asset_key(stage, stream),
             deps=before[stage],
             group_name=stream.partner,
+            owners=descriptions.OWNERS,
             partitions_def=partitions,
             backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=PARTITIONS_PER_RUN),
             pool=stream_name(stream),
-            description=f"{stream.description}\n\n{description}".strip(),
-            metadata=metadata.table_definition(stream) if stage == "table" else {},
-            kinds={"postgres"} if stage == "table" else {"parquet"} if stage == "normalized" else {"file"},
+            description=descriptions.asset_description(stage, stream),
+            metadata={
+                "dagster/code_references": descriptions.code_references(stream),
+                **(metadata.table_definition(stream) if stage == "table" else {}),
+            },
+            kinds=descriptions.KINDS[stage],
+            dagster_type=_NOTHING,
+            # A preview of the table materializes nothing.
+            output_required=stage != "table",
         )(compute)

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.orchestration.descriptions import job_description
 from sync_pipelines.orchestration.names import STAGES, Stage, asset_key, job_name, op_name
 
 
@@ -20,7 +21,7 @@ def build_job(stream: Stream) -> Any:
     return dg.define_asset_job(
         job_name(stream),
         selection=dg.AssetSelection.assets(*(asset_key(stage, stream) for stage in STAGES)),
-        description=f"Loads the pending exports of {stream.full_name} for the chosen days into `{stream.table}`.",
+        description=job_description(stream),
         tags={"sync/stream": stream.full_name},
     )
 

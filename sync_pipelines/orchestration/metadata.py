@@ -8,6 +8,7 @@ Belongs here: names and layout of metadata. Does not belong here: statements (`l
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -17,15 +18,29 @@ import dagster as dg
 from sync_pipelines.contracts.codes import LENIENCY_CODES, REJECT_CODES
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import COUNTS, LedgerFile
+from sync_pipelines.orchestration.columns import child_schemas, table_schema
+from sync_pipelines.orchestration.descriptions import replay_command
 from sync_pipelines.pulls import Pull
+from sync_pipelines.replay import ReplayedExport
 from sync_pipelines.reports import RejectSummary
+from sync_pipelines.samples import Difference
+from sync_pipelines.tables.schema import SCHEMA
 
 FILES_SHOWN: Final = 100
+_FAULTS_SHOWN: Final = 3
+_CELL: Final = 300
 
 
-def arrived(entries: Sequence[LedgerFile]) -> dict[str, Any]:
-    """Of a day's exports: how many, how large, which."""
-    return {"files": len(entries), "bytes": sum(e.size for e in entries), "exports": _files(entries)}
+def arrived(entries: Sequence[LedgerFile], seconds: float) -> dict[str, Any]:
+    """Of a day's exports: whether any came, how many, how large, which, and how they stand."""
+    return {
+        "summary": _summary(entries),
+        "files": len(entries),
+        "bytes": sum(e.size for e in entries),
+        "failed": _number(entries, "failed"),
+        "exports": _files(entries),
+        "seconds": round(seconds, 3),
+    }
 
 
 def pulled(pulls: Sequence[Pull]) -> dg.TableMetadataValue:
@@ -38,34 +53,83 @@ def pulled(pulls: Sequence[Pull]) -> dg.TableMetadataValue:
     )
 
 
-def normalized(entries: Sequence[LedgerFile]) -> dict[str, Any]:
-    """Of a day's normalized records: how many files have some."""
-    return {"files": len(entries), "normalized": sum(e.kept is not None for e in entries)}
+def normalized(entries: Sequence[LedgerFile], seconds: float) -> dict[str, Any]:
+    """Of a day's normalized records: how many files have some, and which could not be read."""
+    return {
+        "summary": _summary(entries),
+        "files": len(entries),
+        "bytes": sum(e.size for e in entries),
+        "normalized": sum(e.kept is not None for e in entries),
+        "failed": _number(entries, "failed"),
+        "exports": _files(entries),
+        "seconds": round(seconds, 3),
+    }
 
 
 def loaded(
-    stream: Stream, entries: Sequence[LedgerFile], rejects: Sequence[RejectSummary], seconds: float
+    stream: Stream,
+    entries: Sequence[LedgerFile],
+    rejects: Sequence[RejectSummary],
+    seconds: float,
+    sample: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Of a day's load: the nine counts, files, refusals by code, leniencies."""
+    """Of a day's load: the nine counts, files, refusals by code, leniencies, a few rows."""
     done = [entry for entry in entries if entry.status == "loaded"]
     lines = sum(entry.lines or 0 for entry in done)
     counts = {name: sum(entry.counts[name] for entry in done) for name in COUNTS}
     return {
+        "summary": _summary(entries),
         **counts,
         **({"response": stream.response(counts)} if stream.response else {}),
         "files": len(done),
+        "pending": _number(entries, "pending"),
+        "failed": _number(entries, "failed"),
+        "bytes": sum(entry.size for entry in done),
         **({"lines": lines} if lines else {}),
         "exports": _files(entries),
         "rejected_by_code": _rejects(stream, rejects),
         "leniencies": _codes(_summed(entry.leniencies for entry in done), LENIENCY_CODES),
         "unknown_fields": _codes(_summed(entry.unknown_fields for entry in done), {}),
+        "sample_rows": _table([{name: _cell(value) for name, value in row.items()} for row in sample]),
         "seconds": round(seconds, 3),
     }
 
 
+def previewed(told: Mapping[str, Any], differences: Sequence[Difference]) -> dict[str, Any]:
+    """Of a day's preview: what `loaded` would tell, with the rows that would differ."""
+    notice = "**Preview: nothing was loaded.** The tables, the ledger and the refused records are as before."
+    return {
+        **told,
+        "preview": True,
+        "summary": dg.MetadataValue.md(f"{notice} It would be: {told['summary'].value}"),
+        "differences": _differences(differences),
+    }
+
+
+def read_again(exports: Sequence[ReplayedExport]) -> dict[str, Any]:
+    """Of a day's loaded exports that were read again: what became of each."""
+    rows = [
+        {
+            "path": export.entry.path,
+            "keys folded again": export.outcome.keys if export.outcome else 0,
+            "resolved": export.outcome.resolved if export.outcome else 0,
+            "open": export.outcome.open if export.outcome else 0,
+            "superseded": export.outcome.superseded if export.outcome else 0,
+            "error": str(export.error or ""),
+        }
+        for export in exports[:FILES_SHOWN]
+    ]
+    return {"reread_files": len(exports), "reread": _table(rows)}
+
+
 def table_definition(stream: Stream) -> dict[str, Any]:
-    """Of the asset itself: which table it is."""
-    return {"dagster/table_name": f"sync.{stream.table}", "contract": stream.contract.__name__}
+    """Of the asset itself: which table it is, its columns, and those of the tables its lists fill."""
+    return {
+        "dagster/table_name": f"{SCHEMA}.{stream.table}",
+        "dagster/column_schema": table_schema(stream),
+        "contract": stream.contract.__name__,
+        **{f"columns of {SCHEMA}.{table}": schema for table, schema in child_schemas(stream).items()},
+    }
 
 
 def failed_files(entries: Sequence[LedgerFile]) -> dg.TableMetadataValue:
@@ -89,6 +153,56 @@ def _files(entries: Sequence[LedgerFile]) -> dg.TableMetadataValue:
     return _table(rows)
 
 
+def _summary(entries: Sequence[LedgerFile]) -> dg.MarkdownMetadataValue:
+    """Whether the day's files came and what they did, in a sentence or two."""
+    if not entries:
+        return dg.MetadataValue.md("No export of this day has come.")
+    stands = [f"{n} {status}" for status in ("loaded", "pending", "failed") if (n := _number(entries, status))]
+    parts = [f"{len(entries)} export{'' if len(entries) == 1 else 's'}: {', '.join(stands)}."]
+    counts = {name: sum(e.counts[name] for e in entries if e.status == "loaded") for name in COUNTS}
+    if _number(entries, "loaded"):
+        outcomes = [f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items() if n and name != "read"]
+        parts.append(f"{counts['read']:,} records read" + (f": {', '.join(outcomes)}." if outcomes else "."))
+    failed = [e for e in entries if e.status == "failed"]
+    parts += [f"Failed: `{e.path}`: {e.error}." for e in failed[:_FAULTS_SHOWN]]
+    return dg.MetadataValue.md(" ".join(parts))
+
+
+def _number(entries: Sequence[LedgerFile], status: str) -> int:
+    return sum(entry.status == status for entry in entries)
+
+
+def _differences(differences: Sequence[Difference]) -> dg.TableMetadataValue:
+    """A line a column that differs; new and deleted rows are one line."""
+    rows = []
+    for d in differences:
+        whole = d.change != "updated"
+        pairs = [("", d.before, d.after)] if whole else [(name, d.before[name], d.after[name]) for name in d.after]
+        rows += [
+            {
+                "tenant": d.tenant,
+                "key": d.key,
+                "change": d.change,
+                "column": column,
+                "stored": "" if d.change == "created" else _cell(before),
+                "would be": "" if d.change == "deleted" else _cell(after),
+                "export": d.path,
+            }
+            for column, before, after in pairs
+        ]
+    return _table(rows)
+
+
+def _cell(value: Any) -> str:
+    """A value in a cell: short, and JSON where it is no plain value."""
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        value = {name: below for name, below in value.items() if below not in (None, [])}
+    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else str(value)
+    return text if len(text) <= _CELL else text[: _CELL - 1] + "\u2026"
+
+
 def _rejects(stream: Stream, rejects: Sequence[RejectSummary]) -> dg.TableMetadataValue:
     return _table(
         [
@@ -97,7 +211,8 @@ def _rejects(stream: Stream, rejects: Sequence[RejectSummary]) -> dg.TableMetada
                 "records": r.records,
                 "meaning": REJECT_CODES.get(r.code, ""),
                 "for example": f"{r.path} at {r.position or '?'}: {r.field_path or ''} {r.message or ''}".strip(),
-                "list them": f"sync-pipelines rejects list --partner {stream.partner} --code {r.code}",
+                "list them": f"sync-pipelines rejects list --stream {stream.full_name} --code {r.code}",
+                "replay them": replay_command(stream, r.code),
             }
             for r in rejects
         ]

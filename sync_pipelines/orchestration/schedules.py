@@ -14,6 +14,7 @@ from sync_pipelines import pulls, sync
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.errors import LandingUnavailable
 from sync_pipelines.orchestration.activity import busy_dates, is_busy, unfinished_runs
+from sync_pipelines.orchestration.descriptions import schedule_description
 from sync_pipelines.orchestration.due import is_due
 from sync_pipelines.orchestration.jobs import run_config
 from sync_pipelines.orchestration.names import job_name, schedule_name
@@ -30,7 +31,7 @@ def build_schedule(stream: Stream) -> dg.ScheduleDefinition:
         cron_schedule="0 2 * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Syncs yesterday's exports of {stream.full_name}, and days with pending ones, every night.",
+        description=schedule_description(stream),
     )
     def daily(
         context: dg.ScheduleEvaluationContext, workspace: dg.ResourceParam[Any]

@@ -97,6 +97,7 @@ class Address(Contract):
 
     not_columns: ClassVar[frozenset[str]] = frozenset({"address_line"})
     pairs: ClassVar[tuple[tuple[str, str], ...]] = (("latitude", "longitude"),)
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"latitude": ("N5",), "longitude": ("N5",)}
 
     @model_validator(mode="before")
     @classmethod
@@ -148,6 +149,26 @@ class Store(Contract):
     derived: ClassVar[Mapping[str, tuple[str, Any]]] = {
         "has_own_coordinates": ("latitude", lambda latitude: latitude is not None or None)
     }
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "external_id": ("N1",),
+        "name": ("N3", "N4"),
+        "legal_name": ("N3", "N4"),
+        "legal_id": ("N3", "N4"),
+        "credit_limit": ("N6",),
+        "is_debtor": ("N6",),
+        "is_late_payer": ("N6",),
+        "latitude": ("N5",),
+        "longitude": ("N5",),
+        "has_own_coordinates": ("N5",),
+        "settings": ("N6",),
+        **dict.fromkeys(
+            (
+                "owner_name", "owner_identifier", "enabled", "promotion_grouper_codes", "stock_grouper_code",
+                "pricelist_code", "route_code", "address_format", "support_contact_email", "support_contact_phone",
+            ),
+            ("N3",),
+        ),
+    }  # fmt: skip
 
 
 _OUT_OF_SETTINGS: Final = {

@@ -23,6 +23,8 @@ class Business(Contract):
     name: Filled = Field(alias="name")
     metadata: JsonObject = Field(default=None, alias="metadata")
 
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"partner_record_id": ("P2",), "external_id": ("P2",)}
+
 
 class Customer(Contract):
     """A customer of a business (P4); `business_id` or `business_external_id` says of which (P1)."""
@@ -37,6 +39,7 @@ class Customer(Contract):
     metadata: JsonObject = Field(default=None, alias="metadata")
 
     not_columns: ClassVar[frozenset[str]] = frozenset({"business_id", "business_external_id"})
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"partner_record_id": ("P2",), "external_id": ("P2",)}
 
 
 def business_of(values: Mapping[str, Any], options: Any, tenant: str) -> LinkResult:

@@ -96,6 +96,14 @@ class OrderItem(Contract):
         "size_numeric": ("size", size_numeric),
         "size_metric": ("size", size_metric),
     }
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "product_id": ("O2", "O6"),
+        "sku": ("O2", "O6"),
+        "size": ("O2", "O8"),
+        "size_numeric": ("O8",),
+        "size_metric": ("O8",),
+        "color": ("O2",),
+    }
 
 
 class Order(Contract):
@@ -111,6 +119,18 @@ class Order(Contract):
     unique_quantity: Count | None = Field(default=None, alias="UniqueQuantity")
     is_cancelled: Flag | None = Field(default=None, alias="IsOrderCancelled")
     order_items: list[OrderItem] | None = Field(default=None, alias="OrderItems")
+
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "external_id": ("O2",),
+        "email": ("O5",),
+        "customer_external_id": ("O5",),
+        "total_quantity": ("O3", "O12"),
+        "total_revenue": ("O3", "O10", "O12"),
+        "ordered_at": ("O3", "O4"),
+        "currency": ("O2",),
+        "unique_quantity": ("O3", "O12"),
+        "is_cancelled": ("O3", "O9"),
+    }
 
 
 class CustomersOf(BaseModel):

@@ -24,6 +24,8 @@ class Contact(Contract):
     value: Filled = Field(alias="value")
     is_primary: Flag | None = Field(default=None, alias="is_primary")
 
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"is_primary": ("R7",)}
+
 
 class User(Contract):
     """A person of a commerce (R8)."""
@@ -52,6 +54,11 @@ class Address(Contract):
     source_ref: Text | None = Field(default=None, alias="source_ref")
 
     pairs: ClassVar[tuple[tuple[str, str], ...]] = (("latitude", "longitude"),)
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "alias": ("R5", "R6"),
+        "source_ref": ("R5", "R6"),
+        "is_primary": ("R5", "R7"),
+    }
 
 
 class Commerce(Contract):
@@ -64,6 +71,14 @@ class Commerce(Contract):
     metadata: JsonObject = Field(default=None, alias="metadata")
     addresses: list[Address] | None = Field(default=None, alias="addresses")
     users: list[User] | None = Field(default=None, alias="users")
+
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "external_id": ("R2",),
+        "name": ("R2",),
+        "global_external_id": ("R3",),
+        "tax_id": ("R3",),
+        "metadata": ("R3", "R4"),
+    }
 
 
 def sync_response(counts: Mapping[str, int]) -> dict[str, int]:

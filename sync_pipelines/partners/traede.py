@@ -45,6 +45,8 @@ class Address(Contract):
     country: Country = Field(alias="country")
     remote_erp_id: Key | None = Field(default=None, alias="remote_erp_id")
 
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"title": ("T7", "T8"), "remote_erp_id": ("T7", "T8")}
+
 
 class Customer(Contract):
     """A customer (T2 to T6); name and currency are required of a new one alone, so null is refused of any (X1)."""
@@ -66,6 +68,15 @@ class Customer(Contract):
     not_columns: ClassVar[frozenset[str]] = frozenset(
         {"payment_terms", "addresses_sync_mode", "addresses_sync_key", "delete"}
     )
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "external_id": ("T2",),
+        "name": ("T3",),
+        "currency": ("T3",),
+        "discount_percentage": ("T4",),
+        "is_active": ("T4",),
+        "payment_terms_id": ("T5",),
+        "payment_terms_code": ("T5",),
+    }
 
 
 def with_payment_term(record: dict[str, Any], options: Any, reading: Reading) -> dict[str, Any]:

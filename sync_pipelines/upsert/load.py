@@ -46,24 +46,21 @@ def load(
     file_id: int,
     archive: Path,
     run_id: str | None = None,
-    *,
-    preview: bool = False,
 ) -> Loaded:
     """Loads an export whose records are kept; one that is loaded already is left alone.
 
     Args:
-        connection: in autocommit, so that the transaction here is the only one.
+        connection: in autocommit, so that the transaction here is the only one; a preview has one around it.
         stream: the declaration.
         file_id: the ledger entry.
         archive: the archive's folder.
         run_id: named by the rows written.
-        preview: roll everything back after counting.
 
     Raises:
         ArchiveIncomplete: kept records that a fold needs are gone.
     """
     set_json_loads(from_json, connection)
-    with connection.transaction(force_rollback=preview):
+    with connection.transaction():
         entry = ledger.find(connection, file_id)
         assert entry is not None and entry.kept is not None
         lock(connection, stream, entry.tenant, [KeptRecords(archive, entry.kept)])
@@ -75,12 +72,21 @@ def load(
 
 
 def lock(connection: psycopg.Connection[Any], stream: Stream, tenant: str, kept: Iterable[KeptRecords]) -> None:
-    """Takes the locks of every (table, partner, tenant) that applying kept records may write, in one order."""
+    """Takes the locks of every (table, partner, tenant) that applying kept records may write."""
+    take_locks(connection, locks_of(stream, tenant, kept))
+
+
+def locks_of(stream: Stream, tenant: str, kept: Iterable[KeptRecords]) -> set[str]:
+    """The names of those locks."""
     tables = {reference.column: reference.table for reference in stream.references}
     referred = [target for records in kept for target in records.summary.referred]
     written = {f"{tables[link]}/{partner}/{tenant}" for link, partner, tenant in referred}
-    own = {f"{s.table}/{s.partner}/{tenant}" for s in (stream, *streams_within(stream))}
-    for name in sorted({*own, *written}):
+    return written | {f"{s.table}/{s.partner}/{tenant}" for s in (stream, *streams_within(stream))}
+
+
+def take_locks(connection: psycopg.Connection[Any], names: Iterable[str]) -> None:
+    """Takes locks until the transaction ends, in the one order that everybody takes them in."""
+    for name in sorted(set(names)):
         connection.execute("select pg_advisory_xact_lock(hashtextextended('sync:' || %s, 0))", [name])
 
 

@@ -1,0 +1,245 @@
+"""The first stage of a stream: the landing held against the ledger.
+
+Belongs here: what is new, changed, refused at first sight or gone. Does not belong here: listing (`exports.landing`),
+statements on the ledger (`ledger`), the later stages (`sync`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Any, BinaryIO, Final
+
+import psycopg
+
+from sync_pipelines import ledger
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.errors import ExportError
+from sync_pipelines.exports.landing import LandingFile
+from sync_pipelines.exports.naming import effective_time_in
+from sync_pipelines.ledger import LedgerFile, NewExport
+from sync_pipelines.partners import STREAMS
+from sync_pipelines.sources import StreamSettings
+from sync_pipelines.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+SETTLED: Final = timedelta(seconds=2)
+"""A file changed this shortly before it was read may have changed again unseen (law 5)."""
+
+_COPY_SIZE: Final = 1 << 20
+
+
+@dataclass
+class Discovery:
+    """What a look at the landing found.
+
+    Attributes:
+        pending: entries to load, in version order: new ones, and failed ones to be tried again.
+        failed: entries refused at first sight: wrong tenant, wrong date.
+    """
+
+    pending: list[LedgerFile] = field(default_factory=list)
+    failed: list[LedgerFile] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Which exports a sync is about; None is all."""
+
+    partner: str | None = None
+    stream: str | None = None
+    tenant: str | None = None
+    first: date | None = None
+    last: date | None = None
+
+    def streams(self) -> list[Stream]:
+        """The streams wanted."""
+        return [s for s in STREAMS if self.partner in (None, s.partner) and self.stream in (None, s.name, s.full_name)]
+
+    def holds(self, tenant: str, moment: datetime) -> bool:
+        """Whether an export of a tenant and time is wanted."""
+        if self.tenant is not None and tenant != self.tenant:
+            return False
+        day = moment.date()
+        return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
+
+
+def discover(
+    workspace: Workspace,
+    partner: str | None = None,
+    stream: str | None = None,
+    tenant: str | None = None,
+    dates: tuple[date, date] | None = None,
+) -> Discovery:
+    """Compares the landing with the ledger and enters what is new (law 5, X4).
+
+    Args:
+        workspace: what to work with.
+        partner: of one partner alone.
+        stream: of one stream alone, `orders` or `replenit/orders`.
+        tenant: of one tenant alone.
+        dates: first and last date of the exports wanted, both included.
+
+    Raises:
+        LandingUnavailable: the landing does not answer.
+        DatabaseUnavailable: the database does not answer.
+    """
+    found = Discovery()
+    wanted = _Wanted(partner, stream, tenant, *(dates or (None, None)))
+    with workspace.connection() as connection:
+        for declared in wanted.streams():
+            look = _Look(workspace, connection, declared, _normalized(wanted, declared))
+            found.pending += look.run()
+            found.failed += look.refused
+    return found
+
+
+def _normalized(wanted: _Wanted, stream: Stream) -> _Wanted:
+    if wanted.tenant is None:
+        return wanted
+    return replace(wanted, tenant=stream.normalize_tenant(wanted.tenant) or wanted.tenant)
+
+
+class _Look:
+    """One stream's landing held against its ledger."""
+
+    def __init__(
+        self, workspace: Workspace, connection: psycopg.Connection[Any], stream: Stream, wanted: _Wanted
+    ) -> None:
+        self._workspace = workspace
+        self._connection = connection
+        self._stream = stream
+        self._wanted = wanted
+        self._window = workspace.window()
+        self._new: list[NewExport] = []
+        self._to_try: list[int] = []
+        self._refusals: dict[str, ExportError] = {}
+        self.refused: list[LedgerFile] = []
+
+    def run(self) -> list[LedgerFile]:
+        known = ledger.latest_of_paths(self._connection, self._stream.partner, self._stream.name)
+        gone = dict(known)
+        for file in self._workspace.landing.list(self._stream.partner, self._stream.name):
+            self._take(file, known.get(file.path))
+            gone.pop(file.path, None)
+        with self._connection.transaction():
+            ledger.register(self._connection, self._new)
+        self._refuse()
+        self._let_go(gone.values())
+        return self._pending()
+
+    def _take(self, file: LandingFile, entry: LedgerFile | None) -> None:
+        tenant = self._stream.normalize_tenant(file.tenant_folder)
+        settings = self._settings(tenant)
+        if settings.path is not None and not fnmatchcase(file.below, settings.path):
+            return
+        effective_at = effective_time_in(file.below) or file.modified_at
+        if not self._wanted.holds(tenant or file.tenant_folder, effective_at):
+            return
+        refusal = self._refusal(file, tenant, effective_at)
+        if refusal is not None:
+            self._refusals[file.path] = refusal
+        tenant = tenant or file.tenant_folder
+        if entry is None:
+            self._new.append(NewExport(file, tenant, effective_at, 1))
+        elif entry.status == "loaded":
+            self._look_again(file, entry, tenant, effective_at)
+        else:
+            if _is_changed(file, entry):
+                self._renew(file, entry, effective_at)
+            self._to_try.append(entry.id)
+
+    def _settings(self, tenant: str | None) -> StreamSettings:
+        return self._workspace.sources.for_stream(self._stream.partner, tenant or "", self._stream.name)
+
+    def _refusal(self, file: LandingFile, tenant: str | None, effective_at: datetime) -> ExportError | None:
+        """Why an export can't be loaded whatever is in it (O1), or None."""
+        if tenant is None:
+            message = f"the folder {file.tenant_folder!r} is not how {self._stream.partner} names its tenants"
+            return ExportError("tenant_invalid", message, "rename the folder")
+        listed = self._workspace.sources.tenants(self._stream.partner)
+        if listed is not None and tenant not in listed:
+            message = f"{self._stream.partner} has no tenant {tenant} in sources.yaml"
+            return ExportError("tenant_unknown", message, "list the tenant there, or remove the folder")
+        if not self._window.holds(effective_at):
+            span = f"{self._window.first} to {self._window.last}"
+            message = f"the export's date {effective_at.date()} is not within {span}"
+            return ExportError("date_out_of_range", message, "rename the file, or set SYNC_FIRST_DATE")
+        return None
+
+    def _renew(self, file: LandingFile, entry: LedgerFile, effective_at: datetime) -> None:
+        """A path that waits and looks different starts anew, unless it is archived with the very content it has.
+
+        A run may have archived it a moment ago and be about to load it.
+        """
+        looked_at = datetime.now(UTC)
+        is_archived = entry.sha256 is not None and effective_at == entry.effective_at
+        is_same = self._has_content(file, entry) if is_archived else False
+        if is_same:
+            ledger.mark_unchanged(self._connection, entry.id, file, looked_at)
+        elif is_same is not None:
+            ledger.renew(self._connection, entry, file, effective_at)
+
+    def _look_again(self, file: LandingFile, entry: LedgerFile, tenant: str, effective_at: datetime) -> None:
+        """A loaded path that looks different is read again: the same content, or its next revision (X4)."""
+        if not _is_changed(file, entry):
+            return
+        looked_at = datetime.now(UTC)
+        is_same = self._has_content(file, entry)
+        if is_same:
+            ledger.mark_unchanged(self._connection, entry.id, file, looked_at)
+        elif is_same is not None:
+            self._new.append(NewExport(file, tenant, effective_at, entry.revision + 1))
+
+    def _has_content(self, file: LandingFile, entry: LedgerFile) -> bool | None:
+        """Whether a file has the content the ledger knows; None where it cannot be read."""
+        try:
+            with self._workspace.landing.open(file.path) as content:
+                return _sha256(content) == entry.sha256
+        except ExportError as error:
+            log.warning("%s: %s", file.path, error)
+            return None
+
+    def _refuse(self) -> None:
+        if not self._refusals:
+            return
+        latest = ledger.latest_of_paths(self._connection, self._stream.partner, self._stream.name)
+        for path, error in self._refusals.items():
+            entry = latest[path]
+            if entry.status != "loaded":
+                if entry.error != str(error):
+                    ledger.mark_failed(self._connection, entry.id, error, None)
+                self.refused += ledger.of_ids(self._connection, [entry.id])
+
+    def _let_go(self, gone: Iterable[LedgerFile]) -> None:
+        """What was never loaded and is no longer in the landing waits for nothing, unless it is archived already."""
+        waiting = [e for e in gone if e.status != "loaded" and self._wanted.holds(e.tenant, e.effective_at)]
+        self._to_try += [e.id for e in waiting if e.status == "pending" and e.sha256 is not None]
+        missed = [e.id for e in waiting]
+        if missed:
+            ledger.mark_vanished(self._connection, missed, "file_vanished: it is no longer in the landing")
+
+    def _pending(self) -> list[LedgerFile]:
+        latest = ledger.unloaded(self._connection, self._stream.partner, self._stream.name)
+        paths = {new.file.path for new in self._new}
+        to_try = set(self._to_try)
+        return [e for e in latest if (e.path in paths or e.id in to_try) and e.path not in self._refusals]
+
+
+def _is_changed(file: LandingFile, entry: LedgerFile) -> bool:
+    """Whether a path may have other content than the ledger knows: size, time and etag tell (law 5)."""
+    if (file.size, file.modified_at, file.etag) != (entry.size, entry.modified_at, entry.etag):
+        return True
+    return entry.looked_at is not None and file.modified_at >= entry.looked_at - SETTLED
+
+
+def _sha256(content: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := content.read(_COPY_SIZE):
+        digest.update(block)
+    return digest.hexdigest()

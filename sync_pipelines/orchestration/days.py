@@ -1,0 +1,176 @@
+"""One asset's part of a run: its days, and which files of them it takes.
+
+Belongs here: choosing files and taking them through a stage. Does not belong here: what becomes of the days
+(`assets`), a file's way (`sync`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import dagster as dg
+import psycopg
+
+from sync_pipelines import ledger, pulls, sync
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.orchestration.configuration import SyncConfig
+from sync_pipelines.orchestration.due import is_due
+from sync_pipelines.orchestration.names import Stage, op_name
+from sync_pipelines.orchestration.resources import Observer
+from sync_pipelines.pulls import Pull
+from sync_pipelines.sync import Workspace
+
+Move = Callable[[Workspace, int, str | None], LedgerFile]
+
+
+@dataclass
+class Moved:
+    """What came of taking files through a stage.
+
+    Attributes:
+        entries: the files, as they are afterwards.
+        seconds: what each day took.
+    """
+
+    entries: list[LedgerFile] = field(default_factory=list)
+    seconds: dict[date, float] = field(default_factory=dict)
+
+    def add(self, entry: LedgerFile, seconds: float) -> None:
+        """Notes a file that is through."""
+        self.entries.append(entry)
+        self.seconds[entry.partition_date] = self.seconds.get(entry.partition_date, 0.0) + seconds
+
+    @property
+    def failed(self) -> list[LedgerFile]:
+        """The files that failed; of a preview the ledger does not know them."""
+        return [entry for entry in self.entries if entry.status == "failed"]
+
+
+@dataclass(frozen=True)
+class DaysRun:
+    """One asset's part of a run.
+
+    Attributes:
+        context: Dagster's, with the days.
+        stream: whose exports.
+        config: which of them.
+        workspace, observer: the resources.
+    """
+
+    context: dg.AssetExecutionContext
+    stream: Stream
+    config: SyncConfig
+    workspace: Workspace
+    observer: Observer
+
+    @property
+    def days(self) -> list[date]:
+        """The days of the run, in order."""
+        return [date.fromisoformat(key) for key in self.context.partition_keys]
+
+    def pull(self, today: date) -> list[Pull]:
+        """Pulls the stream's listing where this run is to do so."""
+        if not self.config.pull or self.config.preview or today not in self.days:
+            return []
+        found = pulls.pull(self.workspace, self.stream, self.config.tenants)
+        for pulled in found:
+            self.observer.pulled(pulled)
+        return found
+
+    def to_archive(self, pending: Iterable[LedgerFile], whole: Collection[str] = ()) -> list[LedgerFile]:
+        """The discovered files this run takes on, those known to be whole at once; failed ones become pending."""
+        chosen = self._chosen(pending, whole)
+        return chosen if self.config.preview else self._taken_on(chosen)
+
+    def archived(self) -> list[LedgerFile]:
+        """The archived files that are to go on, in version order.
+
+        Where this run archives too, a file marked as failed has failed in it or was not taken on. Otherwise (a failed
+        table re-executed alone) failed files are what it is about.
+        """
+        with self.workspace.connection() as connection:
+            entries = ledger.to_load(connection, self.stream.partner, self.stream.name, self.days)
+        archived = self._chosen(entry for entry in entries if entry.sha256)
+        if self.config.preview:
+            return archived
+        return [e for e in archived if e.status == "pending"] if self._archives() else self._taken_on(archived)
+
+    def to_preview(self) -> list[LedgerFile]:
+        """The files that a run like this one, but no preview, would load now, in version order."""
+        found = {entry.id for entry in self.discover().pending} if self._archives() else None
+        with self.workspace.connection() as connection:
+            entries = ledger.to_load(connection, self.stream.partner, self.stream.name, self.days)
+        chosen = self._chosen(entries)
+        if found is None:
+            return [entry for entry in chosen if entry.sha256]
+        return [e for e in chosen if e.id in found or (e.status == "pending" and e.sha256)]
+
+    def loaded_before(self) -> list[LedgerFile]:
+        """The loaded files of those days, in version order."""
+        return [e for entries in self.by_day().values() for e in self._of_tenants(entries) if e.status == "loaded"]
+
+    def discover(self) -> sync.Discovery:
+        """Holds the landing against the ledger, for those days."""
+        dates = (self.days[0], self.days[-1])
+        return sync.discover(self.workspace, self.stream.partner, self.stream.name, dates=dates)
+
+    def _archives(self) -> bool:
+        """Whether the exports' asset is part of this run."""
+        steps = self.context.run.step_keys_to_execute or [node.name for node in self.context.job_def.nodes]
+        return op_name("exports", self.stream) in steps
+
+    def _taken_on(self, entries: list[LedgerFile]) -> list[LedgerFile]:
+        with self.workspace.connection() as connection:
+            for entry in entries:
+                ledger.mark_pending(connection, entry.id)
+        return entries
+
+    def _chosen(self, entries: Iterable[LedgerFile], whole: Collection[str] = ()) -> list[LedgerFile]:
+        now = datetime.now(UTC)
+        return [
+            entry
+            for entry in self._of_tenants(entries)
+            if not self.config.only_due or entry.path in whole or is_due(entry, now)
+        ]
+
+    def _of_tenants(self, entries: Iterable[LedgerFile]) -> list[LedgerFile]:
+        return [entry for entry in entries if not self.config.tenants or entry.tenant in self.config.tenants]
+
+    def failed(self, entries: Iterable[LedgerFile]) -> list[LedgerFile]:
+        """The files that failed in this run, or wait to be tried again by one like it."""
+        mine = self.context.run.run_id
+        return [e for e in entries if e.status == "failed" and e.run_id and (e.run_id == mine or self.config.only_due)]
+
+    def by_day(
+        self, connection: psycopg.Connection[Any] | None = None, instead: Iterable[LedgerFile] = ()
+    ) -> dict[date, list[LedgerFile]]:
+        """Every file of those days, whatever its status.
+
+        Args:
+            connection: whose view of the ledger; a new one by default.
+            instead: entries that stand for those of the ledger.
+        """
+        if connection is None:
+            with self.workspace.connection() as opened:
+                return self.by_day(opened, instead)
+        entries = ledger.of_dates(connection, self.stream.partner, self.stream.name, self.days)
+        others = {entry.id: entry for entry in instead}
+        found: dict[date, list[LedgerFile]] = {day: [] for day in self.days}
+        for entry in entries:
+            found[entry.partition_date].append(others.get(entry.id, entry))
+        return found
+
+    def move(self, stage: Stage, entries: Iterable[LedgerFile], step: Move) -> Moved:
+        """Takes files through a stage."""
+        moved = Moved()
+        for entry in entries:
+            started = time.monotonic()
+            through = step(self.workspace, entry.id, self.context.run.run_id)
+            self.observer.reached(stage, through)
+            moved.add(through, time.monotonic() - started)
+        return moved

@@ -1,0 +1,60 @@
+"""What a sync works with: settings, database, sources, landing and archive, opened once.
+
+Belongs here: opening them. Does not belong here: anything done with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+
+from sync_pipelines.database import Database, migrate, open_database, unavailable
+from sync_pipelines.exports.archive import Archive
+from sync_pipelines.exports.landing import Landing
+from sync_pipelines.normalize.envelope import DateWindow
+from sync_pipelines.settings import Settings
+from sync_pipelines.sources import Sources, load_sources
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Everything a sync works with."""
+
+    settings: Settings
+    database: Database
+    sources: Sources
+    landing: Landing
+    archive: Archive
+
+    def window(self) -> DateWindow:
+        """The dates an export may have, as of now."""
+        return DateWindow.at(self.settings.first_date, datetime.now(UTC))
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection in autocommit; a server that goes away is `DatabaseUnavailable`."""
+        with self.database.connect(autocommit=True) as connection:
+            try:
+                yield connection
+            except psycopg.OperationalError as error:
+                if connection.broken or connection.closed:
+                    raise unavailable(self.database, error) from error
+                raise
+
+
+def open_workspace(settings: Settings) -> Workspace:
+    """Opens what the settings name and brings the schema up to date.
+
+    Raises:
+        ConfigurationError: a setting or `sources.yaml` is wrong.
+        DatabaseUnavailable: the database does not answer.
+    """
+    sources = load_sources(settings.sources)
+    database = open_database(settings)
+    migrate(database)
+    return Workspace(settings, database, sources, Landing(settings.landing), Archive(settings.archive))
