@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterable
 from datetime import date
 from functools import cache
@@ -15,18 +16,25 @@ from typing import Final
 import dagster as dg
 import psutil
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG
 
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.orchestration.names import STAGES, asset_key, job_name
 from sync_pipelines.orchestration.partitions import Dates, dates_of
 
 PROCESS_TAG: Final = "sync/process"
+_DATABASE_BACK_SECONDS: Final = 60.0
 
 
 @cache
 def this_process() -> str:
     """Host, number and start of this process: what tells it from every other, a later one of its number included."""
     return f"{socket.gethostname()}/{os.getpid()}/{psutil.Process().create_time():.2f}"
+
+
+def process_tags(run_id: str) -> dict[str, str]:
+    """The tag that says in which process a run is at work; the run's id tells it from a copy in the run's retry."""
+    return {PROCESS_TAG: f"{this_process()}/{run_id}"}
 
 
 def unfinished_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
@@ -46,11 +54,34 @@ def is_busy(day: date, busy: Iterable[Dates]) -> bool:
 
 
 def bury_orphans(instance: dg.DagsterInstance) -> int:
-    """Fails runs of command lines that were killed; Dagster itself would wait hours for them. Returns how many."""
-    orphans = [run for run in unfinished_runs(instance) if _is_orphan(run.tags.get(PROCESS_TAG))]
+    """Fails runs whose process on this host is gone; Dagster itself would wait hours for them. Returns how many.
+
+    Their pools are free with that. Runs that a command line or a daemon made are treated alike.
+    """
+    orphans = [run for run in unfinished_runs(instance) if _is_orphan(run)]
     for run in orphans:
         instance.report_run_failed(run, "The process of this run is gone; the next sync completes its work.")
     return len(orphans)
+
+
+def ask_for_retry(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Has Dagster launch a run again that fails because the database or the landing went away.
+
+    Waits for the database, which the run's own failure is written to. A run of the command line is left alone: its
+    user sees the fault at once.
+    """
+    if run.tags.get(PROCESS_TAG) == process_tags(run.run_id)[PROCESS_TAG]:
+        return
+    deadline = time.monotonic() + _DATABASE_BACK_SECONDS
+    while True:
+        try:
+            instance.add_run_tags(run.run_id, {RETRY_ON_ASSET_OR_OP_FAILURE_TAG: "true"})
+            return
+        except Exception:
+            if time.monotonic() > deadline:
+                # Then the run cannot say that it failed either, and counts as crashed.
+                return
+            time.sleep(1)
 
 
 def _handles(run: dg.DagsterRun, stream: Stream) -> bool:
@@ -59,10 +90,10 @@ def _handles(run: dg.DagsterRun, stream: Stream) -> bool:
     return run.job_name == job_name(stream)
 
 
-def _is_orphan(process: str | None) -> bool:
-    if process is None or not process.startswith(f"{socket.gethostname()}/"):
+def _is_orphan(run: dg.DagsterRun) -> bool:
+    host, number, started, run_id = (run.tags.get(PROCESS_TAG, "").rsplit("/", 3) + [""] * 3)[:4]
+    if host != socket.gethostname() or run_id != run.run_id or not number.isdigit():
         return False
-    number, started = process.split("/")[1:]
     try:
         found = psutil.Process(int(number))
         return f"{found.create_time():.2f}" != started or found.status() == psutil.STATUS_ZOMBIE

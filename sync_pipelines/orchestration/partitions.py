@@ -6,7 +6,7 @@ Belongs here: the partitions and how dates become ranges of them. Does not belon
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
@@ -39,6 +39,9 @@ class Dates:
         if self.first == self.last:
             return {PARTITION: self.first.isoformat()}
         return {RANGE_START: self.first.isoformat(), RANGE_END: self.last.isoformat()}
+
+    def __iter__(self) -> Iterator[date]:
+        return (date.fromordinal(n) for n in range(self.first.toordinal(), self.last.toordinal() + 1))
 
     def __contains__(self, day: date) -> bool:
         return self.first <= day <= self.last

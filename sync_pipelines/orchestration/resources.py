@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import dagster as dg
 
 from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.orchestration.activity import process_tags
 from sync_pipelines.pulls import Pull
 from sync_pipelines.settings import load_settings
 from sync_pipelines.sync import Workspace, open_workspace
@@ -39,9 +40,15 @@ class Unobserved:
         """Does nothing."""
 
 
-def opened_workspace(_context: dg.InitResourceContext) -> Workspace:
-    """The workspace of this process's settings; the schema is brought up to date."""
-    return open_workspace(load_settings())
+def opened_workspace(context: dg.InitResourceContext) -> Workspace:
+    """The workspace of this process's settings; the schema is brought up to date.
+
+    A run notes its process, so that it is not waited for once that is gone.
+    """
+    workspace = open_workspace(load_settings())
+    if context.run is not None and context.instance is not None:
+        context.instance.add_run_tags(context.run.run_id, process_tags(context.run.run_id))
+    return workspace
 
 
 def build_resources(overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from datetime import UTC, date, datetime
 from typing import Any, Final
 
 import dagster as dg
+from dagster._core.utils import make_new_run_id
 
 from sync_pipelines import ledger
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.orchestration.activity import PROCESS_TAG, bury_orphans, this_process
+from sync_pipelines.orchestration.activity import bury_orphans, process_tags
 from sync_pipelines.orchestration.assets import ExportsFailed, PullsFailed
 from sync_pipelines.orchestration.instance import open_instance
 from sync_pipelines.orchestration.jobs import run_config
@@ -60,9 +61,8 @@ def run_pending(
 
 def _archived(workspace: Workspace, run: _Run) -> bool:
     """Whether something of the run's days is archived and waits to be loaded."""
-    days = [date.fromordinal(n) for n in range(run.days.first.toordinal(), run.days.last.toordinal() + 1)]
     with workspace.connection() as connection:
-        waiting = ledger.to_load(connection, run.stream.partner, run.stream.name, days)
+        waiting = ledger.to_load(connection, run.stream.partner, run.stream.name, list(run.days))
     return any(entry.status == "pending" and entry.sha256 for entry in waiting)
 
 
@@ -83,7 +83,8 @@ class _Run:
     def execute(self, stages: Sequence[Stage], *, pull: bool) -> bool:
         """Runs the assets of some stages; False if a pull failed and kept the later stages from running."""
         config: dict[str, Any] = run_config(self.stream, stages, tenants=list(self.tenants), pull=pull)
-        tags = {**self.days.tags, PROCESS_TAG: this_process()}
+        run_id = make_new_run_id()
+        tags = {**self.days.tags, **process_tags(run_id)}
         key = tags.pop(PARTITION, None)
         job = self.definitions.resolve_job_def(job_name(self.stream))
         try:
@@ -92,6 +93,7 @@ class _Run:
                 instance=self.instance,
                 partition_key=key,
                 tags=tags,
+                run_id=run_id,
                 asset_selection=None if stages == STAGES else [asset_key(stage, self.stream) for stage in stages],
             )
         except PullsFailed:

@@ -2,25 +2,26 @@
 
 The ledger is the truth. The cursor only remembers what a file that waits looked like at the last tick.
 
-Belongs here: what a tick asks for and says. Does not belong here: listing (`sync.discover`), waiting (`due`).
+Belongs here: what a tick asks for and says. Does not belong here: looking (`looks`), waiting (`due`).
 """
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final
 
 import dagster as dg
 
-from sync_pipelines import sync
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.errors import LandingUnavailable
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.orchestration.activity import bury_orphans, busy_dates, is_busy, unfinished_runs
 from sync_pipelines.orchestration.due import ATTEMPTS, BACK_OFF, due_at, is_due, is_set_aside
 from sync_pipelines.orchestration.jobs import run_config
+from sync_pipelines.orchestration.looks import pending_of
 from sync_pipelines.orchestration.names import job_name, sensor_name
 from sync_pipelines.orchestration.partitions import Dates, contiguous
 
@@ -43,10 +44,13 @@ def build_sensor(stream: Stream) -> dg.SensorDefinition:
     def arrivals(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Any]) -> dg.SensorResult:
         bury_orphans(context.instance)
         try:
-            discovery = sync.discover(workspace, stream.partner, stream.name)
+            pending = pending_of(workspace, stream)
         except LandingUnavailable as error:
             return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
-        tick = Tick(stream, context.instance, discovery.pending, _remembered(context.cursor), datetime.now(UTC))
+        if isinstance(pending, float):
+            says = f"still looking at the landing, for {pending:.0f} s; a later tick goes on from there"
+            return dg.SensorResult(skip_reason=says, cursor=context.cursor)
+        tick = Tick(stream, context.instance, pending, _remembered(context.cursor), datetime.now(UTC))
         requests = tick.requests()
         if requests:
             context.log.info(tick.says())
@@ -84,24 +88,30 @@ class Tick:
 
     def requests(self) -> list[dg.RunRequest]:
         """Contiguous days of due files as one run each, the earliest first, not more than fit a tick."""
+        by_day: dict[date, list[LedgerFile]] = defaultdict(list)
+        for entry in self.free:
+            by_day[entry.partition_date].append(entry)
         asked: list[dg.RunRequest] = []
-        for days in contiguous(entry.partition_date for entry in self.free):
-            entries = [entry for entry in self.free if entry.partition_date in days]
-            if len(asked) < REQUESTS_PER_TICK and (request := self._request(days, entries)):
+        for days in contiguous(by_day):
+            if len(asked) == REQUESTS_PER_TICK:
+                break
+            entries = [entry for day in days for entry in by_day[day]]
+            if request := self._request(days, entries):
                 asked.append(request)
                 self.asked += len(entries)
         return asked
 
     def says(self) -> str:
         """The backlog, for the tick's text."""
-        later = [moment for entry in self.pending if (moment := due_at(entry)) and moment > self.now]
-        aside = sum(is_set_aside(entry) for entry in self.pending)
+        alive = [entry for entry in self.pending if not is_set_aside(entry)]
+        later = [moment for entry in alive if (moment := due_at(entry)) and moment > self.now]
+        aside = len(self.pending) - len(alive)
         parts = [
             f"{len(self.pending)} pending",
             f"{self.asked} asked for now",
             f"{len(self.ready) - len(self.free)} on days a run is busy with",
             f"{len(self.free) - self.asked - self.crashed} for the next ticks",
-            f"{len(self.pending) - len(self.ready) - aside - len(later)} still being written",
+            f"{len(alive) - len(self.ready) - len(later)} still being written",
             f"{len(later)} failed and tried again from {min(later):%H:%M:%S} UTC" if later else "",
             f"{self.crashed} whose runs crashed, waiting" if self.crashed else "",
             f"{aside} set aside after {ATTEMPTS} attempts: sync-pipelines sync tries them" if aside else "",

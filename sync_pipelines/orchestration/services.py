@@ -28,6 +28,7 @@ _LOG_LIMIT: Final = 10_000_000
 _STEADY_SECONDS: Final = 60.0
 _LONGEST_PAUSE: Final = 60.0
 _STOP_SECONDS: Final = 20.0
+_GONE_SECONDS: Final = 10.0
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Service:
         command: what is run.
         environment: what it is given.
         log: where its output goes.
+        left: what an earlier process of it left at work when it ended by itself, such as runs it had launched.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Service:
     log: Path
     process: subprocess.Popen[bytes] | None = None
     pause: float = 1.0
+    left: list[psutil.Process] = field(default_factory=list)
     _started: float = 0.0
     _due: float = field(default=0.0)
 
@@ -75,6 +78,7 @@ class Service:
         if self.process is not None:
             status = self.process.returncode
             tell(f"the {self.name} ended ({status}); starting it again in {self.pause:.0f} s; see {self.log}")
+            self.left = [process for process in [*self.left, *_group(self.process.pid)] if _is_alive(process)]
             self.process = None
             self._due = now + self.pause
             self.pause = min(self.pause * 2, _LONGEST_PAUSE)
@@ -87,14 +91,23 @@ class Service:
             self.process.send_signal(signal.SIGTERM)
 
     def stop(self, deadline: float) -> None:
-        """Waits for the end until a moment, then ends the process and its children the hard way."""
-        if self.process is None:
-            return
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(max(0.0, deadline - time.monotonic()))
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        """Waits for the end until a moment, then ends the process and its children the hard way.
+
+        Returns when all are gone: the last that leaves the embedded database stops it.
+        """
+        everyone = list(self.left)
+        if self.process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(max(0.0, deadline - time.monotonic()))
+            everyone += _group(self.process.pid)
+        for process in everyone:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        if self.process is not None:
+            self.process.wait()
+        gone_by = time.monotonic() + _GONE_SECONDS
+        while any(map(_is_alive, everyone)) and time.monotonic() < gone_by:
+            time.sleep(0.05)
 
 
 def build_services(host: str, port: int, dagster_home: Path, logs: Path) -> list[Service]:
@@ -155,9 +168,13 @@ def check_port(host: str, port: int) -> None:
 
 def note_children(path: Path, services: Iterable[Service]) -> None:
     """Writes down who runs, for the next `up` in case this one is killed."""
-    alive = [s.process.pid for s in services if s.process is not None and s.process.poll() is None]
-    with contextlib.suppress(psutil.Error):
-        path.write_text(json.dumps([[pid, psutil.Process(pid).create_time()] for pid in alive]))
+    noted: list[tuple[int, float]] = []
+    for service in services:
+        alive = [service.process.pid] if service.process is not None and service.process.poll() is None else []
+        for pid in [*alive, *(process.pid for process in service.left)]:
+            with contextlib.suppress(psutil.Error):
+                noted.append((pid, psutil.Process(pid).create_time()))
+    path.write_text(json.dumps(noted))
 
 
 def end_leftovers(path: Path) -> int:
@@ -188,6 +205,23 @@ def _same_process(pid: int, started: float) -> psutil.Process | None:
     except psutil.Error:
         return None
     return process if same else None
+
+
+def _group(number: int) -> list[psutil.Process]:
+    """The processes that a child, itself the first of its session, has started and that are at work."""
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
+            if os.getpgid(process.pid) == number and _is_alive(process):
+                found.append(process)
+    return found
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:

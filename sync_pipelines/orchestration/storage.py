@@ -1,25 +1,80 @@
 """Dagster's own storage: in the project's database, schema `public`, and under the project's state folder.
 
 `dagster.yaml` names these classes instead of addresses, so that one file serves the embedded PostgreSQL and a given
-one, and no password gets into what Dagster hands from process to process.
+one, and no password gets into what Dagster hands from process to process. What makes runs of many days cheap is here
+too, because every process that opens the instance loads these classes: `up`, the command line, runs, a production
+daemon.
 
-Belongs here: where Dagster keeps things. Does not belong here: the tables of schema `sync`.
+Belongs here: where Dagster keeps things, and how it writes them. Does not belong here: the tables of schema `sync`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, Final
 
+import sqlalchemy as sa
+from dagster._core.events import DagsterEventType
+from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._serdes import ConfigurableClassData
-from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 
 from sync_pipelines.database import open_database
 from sync_pipelines.settings import load_settings
 
+BATCH_SIZE_VARIABLE: Final = "DAGSTER_EVENT_BATCH_SIZE"
+_BATCH_SIZE: Final = "500"
+_POOL: Final[dict[str, Any]] = {"pool_size": 1, "max_overflow": 30, "pool_pre_ping": True, "pool_recycle": 600}
+
+
+class SyncEventLog(PostgresEventLogStorage):
+    """Events in PostgreSQL; those that plan a run's days are written together, as Dagster does with those that end it.
+
+    A day keeps an event of its own, so a day that failed is shown as failed.
+    """
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Writes planned materializations in one statement an asset, everything else as Dagster does."""
+        planned: dict[Any, list[EventLogEntry]] = defaultdict(list)
+        others: list[EventLogEntry] = []
+        for event in events:
+            told = event.get_dagster_event()
+            is_planned = told.event_type == DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+            (planned[told.asset_key] if is_planned and told.asset_key else others).append(event)
+        for together in planned.values():
+            self._store_together(together)
+        if others:
+            super().store_event_batch(others)
+
+    def dispose(self) -> None:
+        """Closes the connections that are kept."""
+        super().dispose()
+        self._engine.dispose()
+
+    def _store_together(self, events: list[EventLogEntry]) -> None:
+        statement = self.prepare_insert_event_batch(events).returning(sa.column("id"))
+        with self._connect() as connection:
+            ids = [int(row[0]) for row in connection.execute(statement)]
+        with self.index_transaction() as connection:
+            # Dagster keeps the last event of an asset beside it.
+            self._store_asset_event(connection, events[-1], max(ids))
+
 
 class SyncStorage(DagsterPostgresStorage):
-    """Runs, events and schedules in the database of the settings."""
+    """Runs, events and schedules in the database of the settings.
+
+    Connections are kept for the next statement: Dagster would open one, or two, for every event.
+    """
+
+    def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(postgres_url, inst_data=inst_data)
+        self._event_log_storage = SyncEventLog(postgres_url, self.should_autocreate_tables)
+        engine = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT", **_POOL)
+        for part in (self._event_log_storage, self._run_storage, self._schedule_storage):
+            part._engine = engine
 
     @classmethod
     def config_type(cls) -> Any:
@@ -28,7 +83,8 @@ class SyncStorage(DagsterPostgresStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> SyncStorage:
-        """The storage of this process's settings."""
+        """The storage of this process's settings; events that belong together are written together from here on."""
+        os.environ.setdefault(BATCH_SIZE_VARIABLE, _BATCH_SIZE)
         return cls(open_database(load_settings()).dagster_url, inst_data=inst_data)
 
 

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from sync_pipelines.errors import LandingUnavailable
-from sync_pipelines.orchestration.activity import PROCESS_TAG, this_process
+from sync_pipelines.orchestration.activity import PROCESS_TAG, process_tags, this_process
 from sync_pipelines.orchestration.sensors import EXPORTS_TAG, REQUESTS_PER_TICK
 from sync_pipelines.sync import Workspace
 from sync_pipelines_tests.exports_in import order, put
@@ -135,9 +135,11 @@ def test_a_run_of_a_killed_command_line_is_not_waited_for(
     definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path, status: dg.DagsterRunStatus
 ) -> None:
     put(landing, "2010-12-02.json", [order("A")])
-    host = this_process().split("/")[0]
-    killed = active(instance, {"dagster/partition": "2010-12-02", PROCESS_TAG: f"{host}/999999999/1.00"}, status)
-    alive = active(instance, {"dagster/partition": "2010-12-09", PROCESS_TAG: this_process()})
+    host = this_process().rsplit("/", 2)[0]
+    killed = active(instance, {"dagster/partition": "2010-12-02"}, status)
+    instance.add_run_tags(killed.run_id, {PROCESS_TAG: f"{host}/999999999/1.00/{killed.run_id}"})
+    alive = active(instance, {"dagster/partition": "2010-12-09"})
+    instance.add_run_tags(alive.run_id, process_tags(alive.run_id))
     assert len(tick(definitions, instance).run_requests) == 1
     assert instance.get_run_by_id(killed.run_id).status == dg.DagsterRunStatus.FAILURE  # type: ignore[union-attr]
     assert instance.get_run_by_id(alive.run_id).status == dg.DagsterRunStatus.STARTED  # type: ignore[union-attr]

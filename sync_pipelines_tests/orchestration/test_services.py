@@ -75,6 +75,26 @@ def test_a_process_that_does_not_want_to_stop(tmp_path: Path, monkeypatch: pytes
     assert stubborn.process.returncode == -9
 
 
+def test_what_a_killed_child_left_at_work_ends_with_the_stop(tmp_path: Path) -> None:
+    leaving = service(
+        tmp_path,
+        "import subprocess, sys, time\n"
+        "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid, flush=True)\n"
+        "time.sleep(60)",
+    )
+    leaving.start()
+    until(lambda: (tmp_path / "thing.log").read_text().strip())
+    grandchild = psutil.Process(int((tmp_path / "thing.log").read_text().split()[0]))
+    assert leaving.process is not None
+    leaving.process.kill()
+    leaving.process.wait()
+    leaving.watch(lambda _: None)
+    assert [process.pid for process in leaving.left] == [grandchild.pid]
+    assert grandchild.is_running()
+    stop_all([leaving])
+    assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
+
+
 def test_children_of_a_killed_up_are_ended_by_the_next(tmp_path: Path) -> None:
     left = service(tmp_path, "import time; time.sleep(60)")
     left.start()
