@@ -186,7 +186,7 @@ def use_server(home: Path) -> EmbeddedServer:
             descriptor = os.open(home / "postgres.users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             _held[home] = (os.getpid(), descriptor)
-            atexit.register(_leave, home)
+            atexit.register(leave_server, home)
     except OSError as error:
         raise _failed(server, str(error)) from None
     if server.state() != "ready":
@@ -194,18 +194,30 @@ def use_server(home: Path) -> EmbeddedServer:
     return server
 
 
-def _leave(home: Path) -> None:
+def leave_server(home: Path, patience: float = 0.0) -> None:
+    """Ends this process's use of a state folder's server, which stops with its last user.
+
+    Args:
+        home: the state folder.
+        patience: seconds to wait for other users to end.
+    """
     owner, descriptor = _held.pop(home, (0, -1))
     if owner != os.getpid():
         return
+    deadline = time.monotonic() + patience
+    while not _is_last(descriptor) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    if _is_last(descriptor):
+        EmbeddedServer(home).stop()
+    os.close(descriptor)
+
+
+def _is_last(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        # Others still use the server.
-        os.close(descriptor)
-        return
-    EmbeddedServer(home).stop()
-    os.close(descriptor)
+        return False
+    return True
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from sync_pipelines.commands.progress import working
 from sync_pipelines.commands.screen import say, tell
-from sync_pipelines.embedded import EmbeddedServer
+from sync_pipelines.embedded import EmbeddedServer, leave_server
 from sync_pipelines.errors import ConfigurationError, DatabaseUnavailable, SyncError
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.settings import Settings, load_settings
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY: Final = 0.5
 _FIRST_ANSWER_SECONDS: Final = 120.0
+_LAST_SECONDS: Final = 20.0
 
 
 class _Stop:
@@ -70,6 +71,8 @@ def run(host: str, port: int) -> int:
             tell("stopping ...")
             services.stop_all(children)
             children_file.unlink(missing_ok=True)
+            # A child that is killed at its end stops no server: the last to leave is this process.
+            leave_server(settings.home, _LAST_SECONDS)
     return 0
 
 

@@ -95,7 +95,7 @@ def test_a_future_date_is_said_once_and_loads_when_its_day_comes(
         def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
             return datetime.now(UTC) + timedelta(days=2)
 
-    monkeypatch.setattr("sync_pipelines.sync.datetime", Later)
+    monkeypatch.setattr("sync_pipelines.workspace.datetime", Later)
     monkeypatch.setattr("sync_pipelines.orchestration.sensors.datetime", Later)
     assert len(sensor.tick().run_requests) == 1
 
