@@ -20,6 +20,7 @@ from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import COUNTS, LedgerFile
 from sync_pipelines.orchestration.columns import child_schemas, table_schema
 from sync_pipelines.orchestration.descriptions import replay_command
+from sync_pipelines.orchestration.tables import table_of
 from sync_pipelines.pulls import Pull
 from sync_pipelines.replay import ReplayedExport
 from sync_pipelines.reports import RejectSummary
@@ -45,7 +46,7 @@ def arrived(entries: Sequence[LedgerFile], seconds: float) -> dict[str, Any]:
 
 def pulled(pulls: Sequence[Pull]) -> dg.TableMetadataValue:
     """What was asked of the partner: which tenants, how many records came, or why none."""
-    return _table(
+    return table_of(
         [
             {"tenant": p.tenant, "path": p.path, "records": p.records, "error": p.error or ""}
             for p in pulls[:FILES_SHOWN]
@@ -90,7 +91,7 @@ def loaded(
         "rejected_by_code": _rejects(stream, rejects),
         "leniencies": _codes(_summed(entry.leniencies for entry in done), LENIENCY_CODES),
         "unknown_fields": _codes(_summed(entry.unknown_fields for entry in done), {}),
-        "sample_rows": _table([{name: _cell(value) for name, value in row.items()} for row in sample]),
+        "sample_rows": table_of([{name: _cell(value) for name, value in row.items()} for row in sample]),
         "seconds": round(seconds, 3),
     }
 
@@ -119,7 +120,7 @@ def read_again(exports: Sequence[ReplayedExport]) -> dict[str, Any]:
         }
         for export in exports[:FILES_SHOWN]
     ]
-    return {"reread_files": len(exports), "reread": _table(rows)}
+    return {"reread_files": len(exports), "reread": table_of(rows)}
 
 
 def table_definition(stream: Stream) -> dict[str, Any]:
@@ -134,7 +135,7 @@ def table_definition(stream: Stream) -> dict[str, Any]:
 
 def failed_files(entries: Sequence[LedgerFile]) -> dg.TableMetadataValue:
     """The files that failed, with why."""
-    return _table([{"path": e.path, "error": e.error or "", "attempts": e.attempts} for e in entries[:FILES_SHOWN]])
+    return table_of([{"path": e.path, "error": e.error or "", "attempts": e.attempts} for e in entries[:FILES_SHOWN]])
 
 
 def _files(entries: Sequence[LedgerFile]) -> dg.TableMetadataValue:
@@ -150,7 +151,7 @@ def _files(entries: Sequence[LedgerFile]) -> dg.TableMetadataValue:
     ]
     if len(entries) > FILES_SHOWN:
         rows.append({name: "" for name in rows[0]} | {"path": f"... and {len(entries) - FILES_SHOWN} more"})
-    return _table(rows)
+    return table_of(rows)
 
 
 def _summary(entries: Sequence[LedgerFile]) -> dg.MarkdownMetadataValue:
@@ -190,7 +191,7 @@ def _differences(differences: Sequence[Difference]) -> dg.TableMetadataValue:
             }
             for column, before, after in pairs
         ]
-    return _table(rows)
+    return table_of(rows)
 
 
 def _cell(value: Any) -> str:
@@ -204,7 +205,7 @@ def _cell(value: Any) -> str:
 
 
 def _rejects(stream: Stream, rejects: Sequence[RejectSummary]) -> dg.TableMetadataValue:
-    return _table(
+    return table_of(
         [
             {
                 "code": r.code,
@@ -221,7 +222,9 @@ def _rejects(stream: Stream, rejects: Sequence[RejectSummary]) -> dg.TableMetada
 
 def _codes(counts: Mapping[str, int], meanings: Mapping[str, str]) -> dg.TableMetadataValue:
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return _table([{"name": name, "times": n, "meaning": meanings.get(name, "")} for name, n in ordered[:FILES_SHOWN]])
+    return table_of(
+        [{"name": name, "times": n, "meaning": meanings.get(name, "")} for name, n in ordered[:FILES_SHOWN]]
+    )
 
 
 def _summed(parts: Any) -> Counter[str]:
@@ -229,12 +232,3 @@ def _summed(parts: Any) -> Counter[str]:
     for part in parts:
         total.update(part)
     return total
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
-    """A table in which one column has one type, as Dagster wants it."""
-    columns = list(rows[0]) if rows else []
-    numbers = {c for c in columns if all(isinstance(row[c], int) for row in rows)}
-    schema = dg.TableSchema([dg.TableColumn(c, "int" if c in numbers else "string") for c in columns])
-    records = [dg.TableRecord({c: row[c] if c in numbers else str(row[c]) for c in columns}) for row in rows]
-    return dg.MetadataValue.table(records=records, schema=schema)
