@@ -105,9 +105,10 @@ def _of_rejects(command: Callable[..., int]) -> Callable[..., int]:
 def rejects_list(limit: int, as_json: bool, **wanted: str | None) -> int:
     """List refused records, the latest first."""
     from sync_pipelines.commands import rejects as command
-    from sync_pipelines.commands.names import check_names
+    from sync_pipelines.commands.names import check_code, check_names
 
     check_names(wanted["partner"], wanted["stream"])
+    check_code(wanted["code"])
     return command.run_list(wanted, limit, as_json=as_json)
 
 
@@ -130,9 +131,10 @@ def rejects_replay(as_json: bool, **wanted: str | None) -> int:
     Each such export is read as a whole, under the settings in force, and applied at its original version.
     """
     from sync_pipelines.commands import rejects as command
-    from sync_pipelines.commands.names import check_names
+    from sync_pipelines.commands.names import check_code, check_names
 
     check_names(wanted["partner"], wanted["stream"])
+    check_code(wanted["code"])
     return command.run_replay(wanted, as_json=as_json)
 
 

@@ -7,11 +7,13 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
+import click
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sync_pipelines.commands import rejects as command
+from sync_pipelines.commands.names import check_code
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.replay import ReplayedExport, replay_rejects
 from sync_pipelines.reports import RejectFilter
@@ -200,6 +202,11 @@ def test_the_command_says_what_became_of_them(
     shutil.rmtree(site.settings.archive / "raw")
     assert command.run_replay(everything, as_json=False) == 4
     assert "raw_export_gone" in capsys.readouterr().err
+
+
+def test_an_unknown_code_is_refused_with_a_near_one() -> None:
+    with pytest.raises(click.UsageError, match="did you mean delete_blocked"):
+        check_code("delete_bloked")
 
 
 STREAMS: dict[str, tuple[Any, tuple[str, ...]]] = {

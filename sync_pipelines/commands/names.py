@@ -1,6 +1,6 @@
-"""Names users type: partners and streams.
+"""Names users type: partners, streams and reject codes.
 
-Belongs here: refusing unknown ones with a near word. Does not belong here: what they are (`partners`).
+Belongs here: refusing unknown ones with a near word. Does not belong here: what they are (`partners`, `contracts`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import click
 
+from sync_pipelines.contracts.codes import ALL_CODES
 from sync_pipelines.partners import STREAMS
 
 
@@ -32,3 +33,13 @@ def _nearest(word: str, names: Iterable[str]) -> str:
     known = list(names)
     near = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"
+
+
+def check_code(code: str | None) -> None:
+    """Refuses a code that no record can be refused with.
+
+    Raises:
+        click.UsageError: with a near one.
+    """
+    if code is not None and code not in ALL_CODES:
+        raise click.UsageError(f"there is no reject code {code!r}; {_nearest(code, ALL_CODES)}")
