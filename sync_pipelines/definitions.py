@@ -1,67 +1,12 @@
-"""Everything Dagster knows of the project.
+"""What Dagster loads.
 
-Belongs here: putting the parts of `orchestration` together for each stream of the registry. Does not belong here: any
-part itself.
+Belongs here: the one object it looks for. Does not belong here: how it is put together (`orchestration.build`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from sync_pipelines.orchestration.build import build_definitions
 
-import dagster as dg
-
-from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.orchestration.alerts import build_alert_sensor
-from sync_pipelines.orchestration.assets import build_assets
-from sync_pipelines.orchestration.check_runs import (
-    CHECK_JOB,
-    build_check_job,
-    build_check_schedule,
-    build_check_sensor,
-)
-from sync_pipelines.orchestration.checks import build_checks
-from sync_pipelines.orchestration.housekeeping import (
-    HOUSEKEEPING,
-    build_housekeeping_job,
-    build_housekeeping_schedule,
-)
-from sync_pipelines.orchestration.jobs import build_job
-from sync_pipelines.orchestration.partitions import daily_partitions
-from sync_pipelines.orchestration.resources import build_resources
-from sync_pipelines.orchestration.schedules import build_schedule
-from sync_pipelines.orchestration.sensors import build_sensor
-from sync_pipelines.partners import STREAMS
-from sync_pipelines.settings import Settings, load_settings
-
-
-def build_definitions(
-    settings: Settings | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    streams: Iterable[Stream] = STREAMS,
-) -> dg.Definitions:
-    """The definitions, with some resources replaced by `overrides` (tests and the command line do that)."""
-    partitions = daily_partitions((settings or load_settings()).first_date)
-    chosen = tuple(streams)
-    check_job = build_check_job()
-    return dg.Definitions(
-        assets=[asset for stream in chosen for asset in build_assets(stream, partitions)],
-        asset_checks=[check for stream in chosen for check in build_checks(stream)],
-        jobs=[*(build_job(stream) for stream in chosen), check_job, build_housekeeping_job(chosen)],
-        schedules=[
-            *(build_schedule(stream) for stream in chosen),
-            build_check_schedule(),
-            build_housekeeping_schedule(),
-        ],
-        sensors=[
-            *(build_sensor(stream) for stream in chosen),
-            build_check_sensor(chosen, check_job),
-            build_alert_sensor(chosen, (CHECK_JOB, HOUSEKEEPING)),
-        ],
-        resources=build_resources(overrides),
-        # A process for each step would cost seconds; the work is in one transaction a file anyway.
-        executor=dg.in_process_executor,
-    )
-
+__all__ = ["build_definitions", "defs"]
 
 defs = build_definitions()

@@ -19,8 +19,10 @@ from typing import Annotated, Any, Final, cast
 from pydantic import Field, GetCoreSchemaHandler, StringConstraints
 from pydantic_core import CoreSchema, core_schema
 
+from sync_pipelines.contracts import vectors
 from sync_pipelines.contracts.raw import Cell, NotFinite, Scientific
 from sync_pipelines.contracts.reading import Reading, refuse
+from sync_pipelines.contracts.vectors import Vector
 
 # pydantic's regex engine and str.strip() differ on what is white space, so both get this list.
 WHITE_SPACE: Final = (
@@ -57,13 +59,15 @@ class Lenient:
 class Exact:
     """Annotation: a function that takes a finished value as it is and mends any other, in both passes.
 
-    For types whose exact form pydantic's core can't tell cheaply: money and instants.
+    For types whose exact form pydantic's core can't tell cheaply: money and instants. `vector` is how a whole column is
+    read, if it can be.
     """
 
-    def __init__(self, read: Mend, json_schema: dict[str, Any], *rules: str) -> None:
+    def __init__(self, read: Mend, json_schema: dict[str, Any], *rules: str, vector: Vector | None = None) -> None:
         self._read = read
         self._json_schema = json_schema
         self.rules = rules
+        self.vector = vector
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         def read(value: Any, info: core_schema.ValidationInfo) -> Any:
@@ -312,13 +316,18 @@ Count = Annotated[
     Lenient(lambda v, r: None if v is None else read_integer(v, r), "X9"),
 ]
 """A 64-bit integer."""
-Money = Annotated[Decimal, Exact(read_money, _NUMBER, "X9")]
+Money = Annotated[Decimal, Exact(read_money, _NUMBER, "X9", vector=vectors.decimal(18, 4))]
 """An amount, NUMERIC(18,4)."""
 Flag = Annotated[bool, Field(strict=True), Lenient(read_flag, "X10")]
 """A boolean."""
-Instant = Annotated[datetime, Exact(read_instant, {"type": "string", "format": "date-time"}, "X10")]
+Instant = Annotated[
+    datetime, Exact(read_instant, {"type": "string", "format": "date-time"}, "X10", vector=vectors.instant())
+]
 """A moment, UTC."""
-Currency = Annotated[str, Exact(read_currency, {"type": "string", "pattern": "^[A-Z]{3}$"}, "O2")]
+Currency = Annotated[
+    str,
+    Exact(read_currency, {"type": "string", "pattern": "^[A-Z]{3}$"}, "O2", vector=vectors.one_of(known_currencies)),
+]
 """An ISO 4217 code."""
 
 
@@ -439,3 +448,15 @@ Latitude = Annotated[Decimal | None, coordinate(90)]
 """Degrees, -90 to 90."""
 Longitude = Annotated[Decimal | None, coordinate(180)]
 """Degrees, -180 to 180."""
+
+
+def vector_of(annotation: Any, metadata: tuple[Any, ...]) -> Vector | None:
+    """How a whole column of a field is read; None where its type can be read value by value alone."""
+    exact = next((part for part in metadata if isinstance(part, Exact)), None)
+    if exact is not None:
+        return exact.vector
+    if annotation is str:
+        found = next((part for part in metadata if isinstance(part, StringConstraints)), None)
+        if found is not None and found.pattern in (_NO_NUL, _KEY):
+            return vectors.text(found.max_length, white_space=WHITE_SPACE if found.pattern == _KEY else None)
+    return {int: vectors.INTEGER, bool: vectors.FLAG}.get(annotation)

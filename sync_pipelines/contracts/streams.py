@@ -6,8 +6,12 @@ declaration is carried out (`normalize`, `upsert`).
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
 from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -225,6 +229,10 @@ class Stream:
         options: the partner's own settings.
         prepare: a pure function (raw record, options, reading) -> raw record, run before the contract; what it adds
             that the contract does not know falls into `extra` (X3).
+        link_fields: reference column -> the contract's attributes its link is made of; records are read in blocks only
+            where that is told.
+        prepared: fields without which `prepare` changes nothing in a record that has all required ones; None: it may
+            change any record.
         listing: a pure function (values) -> child table -> how its list is to be taken, where the payload tells.
         delete_flag: the field that, if true, makes a record a delete (T9).
         record_id: the contract's attribute that is the partner's own id (P2).
@@ -257,7 +265,9 @@ class Stream:
     envelopes: frozenset[str] = frozenset()
     flat: FlatLines | None = None
     options: type[Options] = Options
+    link_fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     prepare: Callable[[dict[str, Any], Any, Reading], dict[str, Any]] | None = None
+    prepared: frozenset[str] | None = None
     listing: Callable[[Mapping[str, Any]], Mapping[str, tuple[ListMode, str | None]]] | None = None
     delete_flag: str | None = None
     record_id: str | None = None
@@ -274,6 +284,11 @@ class Stream:
     def shape(self) -> Shape:
         """The contract's fields."""
         return shape_of(self.contract)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the version and the contract: another one may read the same text otherwise."""
+        return _fingerprint(self.contract)
 
     @property
     def key_alias(self) -> str:
@@ -311,3 +326,9 @@ class Stream:
         derived = tuple(self.contract.derived)
         keys = (self.key, self.record_id)
         return tuple(f.column for f in self.shape.scalars if f.column not in keys) + derived
+
+
+@cache
+def _fingerprint(contract: type[Contract]) -> str:
+    schema = json.dumps(contract.model_json_schema(), sort_keys=True, default=str)
+    return hashlib.sha256(f"{version('sync_pipelines')} {schema}".encode()).hexdigest()

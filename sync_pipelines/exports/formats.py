@@ -19,7 +19,7 @@ from sync_pipelines.exports.compression import open_export, plain_name
 from sync_pipelines.exports.csv_cells import read_csv
 from sync_pipelines.exports.json_stream import read_document
 from sync_pipelines.exports.json_values import NestedTooDeep, decode_at
-from sync_pipelines.exports.lines import read_lines
+from sync_pipelines.exports.lines import LineBlock, line_blocks, read_numbered
 from sync_pipelines.exports.text import text_chunks
 
 FORMATS = {
@@ -63,15 +63,28 @@ def is_flat(name: str, settings: ReadSettings = ReadSettings()) -> bool:
     return _format_named(plain_name(name), settings) in _FLAT
 
 
-def read_export(
-    source: BinaryIO | Callable[[], AbstractContextManager[BinaryIO]],
-    name: str,
-    settings: ReadSettings = ReadSettings(),
-) -> Iterator[RawRecord]:
-    """Reads an export of any format, compressed or not, in bounded memory.
+Source = BinaryIO | Callable[[], AbstractContextManager[BinaryIO]]
+"""The bytes as they came, or a function that opens them; an open stream stays the caller's to close."""
+
+
+def read_export(source: Source, name: str, settings: ReadSettings = ReadSettings()) -> Iterator[RawRecord]:
+    """Reads an export of any format, compressed or not, record by record in bounded memory.
+
+    Raises:
+        ExportError: the file cannot be read as a whole (X13); it may come after records were yielded.
+    """
+    for part in read_blocks(source, name, settings):
+        if isinstance(part, LineBlock):
+            yield from read_numbered(map(part.line, range(len(part.texts))))
+        else:
+            yield part
+
+
+def read_blocks(source: Source, name: str, settings: ReadSettings = ReadSettings()) -> Iterator[RawRecord | LineBlock]:
+    """Reads an export of any format, compressed or not: JSON Lines in blocks of lines, all else record by record.
 
     Args:
-        source: the bytes as they came, or a function that opens them; an open stream stays the caller's to close.
+        source: what is read.
         name: its file name or path, which tells compression and format.
         settings: what the source's settings say.
 
@@ -93,7 +106,9 @@ def _format_named(name: str, settings: ReadSettings) -> str | None:
     return FORMATS.get(name.rsplit(".", 1)[-1].lower()) if "." in name else None
 
 
-def _read(plain: BinaryIO, kind: str | None, name: str, settings: ReadSettings) -> Iterator[RawRecord]:
+def _read(
+    plain: BinaryIO, kind: str | None, name: str, settings: ReadSettings
+) -> Iterator[RawRecord] | Iterator[LineBlock]:
     if kind == "parquet":
         from sync_pipelines.exports.columnar import read_parquet
 
@@ -116,7 +131,9 @@ def _format_unknown(name: str, settings: ReadSettings) -> ExportError:
     return ExportError("format_unknown", f"no format is known for {what}", f"known are {known}; or set `format`")
 
 
-def _read_json(chunks: Iterator[str], is_lines: bool, settings: ReadSettings) -> Iterator[RawRecord]:
+def _read_json(
+    chunks: Iterator[str], is_lines: bool, settings: ReadSettings
+) -> Iterator[RawRecord] | Iterator[LineBlock]:
     """The content decides: an array is an array whatever the name, and `.json` may hold lines."""
     head = _read_until(chunks, "", lambda text: bool(text.strip(_BLANK)))
     opening = head.lstrip(_BLANK)[:1]
@@ -126,7 +143,7 @@ def _read_json(chunks: Iterator[str], is_lines: bool, settings: ReadSettings) ->
     else:
         reads_lines = is_lines and opening != "<"
     text = chain([head], chunks)
-    return read_lines(text) if reads_lines else read_document(text, settings.envelopes)
+    return line_blocks(text) if reads_lines else read_document(text, settings.envelopes)
 
 
 def _read_until(chunks: Iterator[str], text: str, is_enough: Callable[[str], bool]) -> str:

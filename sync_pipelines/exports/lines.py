@@ -7,6 +7,7 @@ documents that span lines (`json_stream`), CSV.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from json import JSONDecodeError
 from typing import NamedTuple
 
@@ -21,6 +22,10 @@ from sync_pipelines.exports.json_values import (
 
 LINE_LIMIT = 64 << 20
 """Characters of the longest line that is read."""
+BLOCK_LINES = 8192
+BLOCK_TEXT = 8 << 20
+WHITE = " \t\r"
+"""What JSON allows at the ends of a line."""
 
 
 class Line(NamedTuple):
@@ -59,13 +64,71 @@ def numbered_lines(chunks: Iterable[str], newline: str = "\n") -> Iterator[Line]
         yield begun.end(number + 1)._replace(is_ended=False)
 
 
+@dataclass
+class LineBlock:
+    """Lines that follow one another, without an object for each.
+
+    Attributes:
+        first: the number of the first.
+        texts: their characters.
+        odd: index -> the line, where something is to be said of it.
+    """
+
+    first: int
+    texts: list[str] = field(default_factory=list)
+    odd: dict[int, Line] = field(default_factory=dict)
+
+    @property
+    def end(self) -> int:
+        """The number of the line after the last."""
+        return self.first + len(self.texts)
+
+    def line(self, index: int) -> Line:
+        """One of the lines."""
+        return self.odd.get(index) or Line(self.first + index, self.texts[index])
+
+    def add(self, line: Line) -> None:
+        """Takes the next line."""
+        if not (line.is_ended and line.is_whole):
+            self.odd[len(self.texts)] = line
+        self.texts.append(line.text)
+
+
+def line_blocks(chunks: Iterable[str]) -> Iterator[LineBlock]:
+    """Cuts text at newlines into blocks of about `BLOCK_LINES` lines, or of about `BLOCK_TEXT` characters."""
+    begun = _BegunLine()
+    block, length = LineBlock(1), 0
+    for chunk in chunks:
+        first, *others = chunk.split("\n")
+        begun.add(first)
+        length += len(chunk)
+        if not others:
+            continue
+        block.add(begun.end(block.end))
+        *whole, last = others
+        block.texts += whole
+        begun.add(last)
+        if len(block.texts) >= BLOCK_LINES or length >= BLOCK_TEXT:
+            yield block
+            block, length = LineBlock(block.end), 0
+    if not begun.is_empty:
+        block.add(begun.end(block.end)._replace(is_ended=False))
+    if block.texts:
+        yield block
+
+
 def read_lines(chunks: Iterable[str]) -> Iterator[RawRecord]:
-    """One record for every line that is not blank, at its line number (X14).
+    """One record for every line of a text that is not blank, at its line number (X14).
 
     A line that is not JSON, nested too deeply or too long is a damaged record; its neighbours are read.
     """
-    for line in numbered_lines(chunks):
-        text = line.text.strip(" \t\r")
+    return read_numbered(numbered_lines(chunks))
+
+
+def read_numbered(lines: Iterable[Line]) -> Iterator[RawRecord]:
+    """The same of lines that are cut already."""
+    for line in lines:
+        text = line.text.strip(WHITE)
         if not line.is_whole:
             yield damaged(str(line.number), "line_too_long", f"the line is longer than {LINE_LIMIT} characters", text)
         elif text:

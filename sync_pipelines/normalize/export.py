@@ -20,13 +20,15 @@ from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.exports.compression import open_export
-from sync_pipelines.exports.formats import ReadSettings, is_flat, read_export
+from sync_pipelines.exports.formats import ReadSettings, is_flat, read_blocks, read_export
+from sync_pipelines.normalize.blocks import BlockReader, OneByOne
 from sync_pipelines.normalize.change import Change, Findings, Reject
 from sync_pipelines.normalize.envelope import Call, DateWindow, Envelope
 from sync_pipelines.normalize.flat import LineFold
 from sync_pipelines.normalize.kept import KeptWriter, Summary
 from sync_pipelines.normalize.layout import layout_of
 from sync_pipelines.normalize.names import Names
+from sync_pipelines.normalize.plain import PlainReader
 from sync_pipelines.normalize.record import RecordReader
 from sync_pipelines.sources import StreamSettings
 
@@ -85,11 +87,7 @@ def _written(export: ExportText, writer: KeptWriter) -> str:
     started = time.monotonic()
     findings = Findings()
     pipeline = _Pipeline(export, findings)
-    for outcome in pipeline.outcomes():
-        if isinstance(outcome, Change):
-            writer.add(outcome)
-        else:
-            writer.refuse(outcome)
+    pipeline.write(writer)
     summary = Summary(
         read=writer.accepted + writer.rejected,
         rejected=writer.rejected,
@@ -97,6 +95,7 @@ def _written(export: ExportText, writer: KeptWriter) -> str:
         leniencies=dict(findings.leniencies),
         unknown_fields=dict(findings.unknown_fields),
         fingerprint=export.settings.fingerprint,
+        contract=export.stream.fingerprint,
         seconds=round(time.monotonic() - started, 3),
     )
     return writer.finish(summary)
@@ -124,7 +123,26 @@ class _Pipeline:
         """The lines read, where lines fold."""
         return self._fold.lines if self._fold else None
 
-    def outcomes(self) -> Iterator[Change | Reject]:
+    def write(self, writer: KeptWriter) -> None:
+        """Keeps every record's change or reject, in file order."""
+        plain = PlainReader(
+            self._export.stream,
+            layout_of(self._export.stream),
+            self._export.tenant,
+            self._export.settings.options,
+            self._reading,
+            self._names,
+            self._export.effective_at,
+        )
+        if self._flat or self._constants or self._own_times or not plain.is_able:
+            for outcome in self._outcomes():
+                writer.take(outcome)
+        else:
+            BlockReader(plain, self._one_by_one(), self._findings, writer).read(
+                read_blocks(self._export.content, self._export.name, _read_settings(self._export))
+            )
+
+    def _outcomes(self) -> Iterator[Change | Reject]:
         """Every record's change or reject, in file order."""
         records = read_export(self._export.content, self._export.name, _read_settings(self._export))
         if self._flat and self._export.stream.flat is not None:
@@ -168,6 +186,12 @@ class _Pipeline:
         return found
 
     def _read(self, records: Iterable[RawRecord], fold: LineFold | None) -> Iterator[Change | Reject]:
+        read = self._one_by_one(fold)
+        for raw in records:
+            yield from read(raw)
+
+    def _one_by_one(self, fold: LineFold | None = None) -> OneByOne:
+        """The record-by-record way: a raw record -> the changes and rejects it holds."""
         export = self._export
         envelope = Envelope(
             export.stream,
@@ -187,10 +211,13 @@ class _Pipeline:
             self._constants,
             self._findings,
         )
-        for raw in records:
+
+        def read(raw: RawRecord) -> Iterator[Change | Reject]:
             totals = fold.missing_totals if fold is not None else None
             for call in envelope.calls(raw):
                 yield _outcome(call, reader, totals)
+
+        return read
 
 
 def _outcome(call: Call | Reject, reader: RecordReader, totals: Totals | None) -> Change | Reject:

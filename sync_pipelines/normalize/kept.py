@@ -5,6 +5,8 @@ A folder per loaded export under the archive:
     records.parquet   one row a record: version, key, presence, columns, children as lists
     keys.npy          hashes of its keys, sorted: which keys the export knows, without reading it
     rows.npy          the row of each
+    digests.npy       a digest of each row's own text, where it has one: equal digests under one way of reading are
+                      equal records
     rejects.ndjson    what was refused, one object a line
     summary.json      counts, leniencies, unknown fields, and what it was read under
 
@@ -18,17 +20,18 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sync_pipelines.contracts.streams import Identity
@@ -36,8 +39,11 @@ from sync_pipelines.errors import ArchiveIncomplete
 from sync_pipelines.normalize.change import Change, Reject
 from sync_pipelines.normalize.keys import KeyList, hashes_of
 from sync_pipelines.normalize.layout import ChildLayout, Layout, child_type
+from sync_pipelines.normalize.plain import PlainBlock
 from sync_pipelines.normalize.values import displayable, from_json, to_json
 
+Hashes = npt.NDArray[np.uint64]
+_NONE: Final = np.empty(0, np.uint64)
 BLOCK: Final = 4096
 """Records a block: the unit of writing, reading and staging; memory is a multiple of it."""
 
@@ -51,7 +57,8 @@ class Summary:
         lines: lines of a flat file whose lines fold (O12), else None.
         leniencies, unknown_fields: code or name -> how often.
         effective_from, effective_to: the times of its accepted records, as ISO 8601.
-        fingerprint: of the contract and settings it was read under.
+        fingerprint: of the settings it was read under.
+        contract: of the stream's declaration it was read by.
         seconds: what it took.
         referred: foreign key, partner and tenant of the rows its records refer to.
     """
@@ -64,8 +71,14 @@ class Summary:
     effective_from: str | None = None
     effective_to: str | None = None
     fingerprint: str = ""
+    contract: str = ""
     seconds: float = 0.0
     referred: list[list[str]] = field(default_factory=list)
+
+    @property
+    def reading(self) -> tuple[str, str]:
+        """What two exports must have in common for equal texts to be equal records."""
+        return self.fingerprint, self.contract
 
     @property
     def window(self) -> tuple[datetime, datetime] | None:
@@ -88,18 +101,32 @@ class KeptWriter:
         self._final = root / "records" / uuid.uuid4().hex
         self._folder = root / "tmp" / self._final.name
         self._folder.mkdir(parents=True)
+        # Most columns have as many values as rows: a dictionary makes the file larger and slower.
         self._parquet = pq.ParquetWriter(
-            self._folder / "records.parquet", layout.arrow, compression="zstd", compression_level=1
+            self._folder / "records.parquet",
+            layout.arrow,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=False,
+            write_statistics=False,
         )
         self._rejects = (self._folder / "rejects.ndjson").open("w", encoding="utf-8")
         self._block: list[Change] = []
-        self._hashes: list[npt.NDArray[np.uint64]] = []
-        self._second: list[tuple[int, int]] = []
+        self._hashes: list[Hashes] = []
+        self._second: list[Hashes] = []
+        self._digests: list[Hashes] = []
         self._from: datetime | None = None
         self._to: datetime | None = None
         self._referred: set[tuple[str, str, str]] = set()
         self.accepted = 0
         self.rejected = 0
+
+    def take(self, outcome: Change | Reject) -> None:
+        """Keeps a record, accepted or refused."""
+        if isinstance(outcome, Change):
+            self.add(outcome)
+        else:
+            self.refuse(outcome)
 
     def add(self, change: Change) -> None:
         """Keeps an accepted record."""
@@ -107,6 +134,30 @@ class KeptWriter:
         self._block.append(change)
         if len(self._block) >= BLOCK:
             self._flush()
+
+    def add_block(self, block: PlainBlock, others: Sequence[tuple[int, Change]], digests: Hashes) -> None:
+        """Keeps the records of a block of lines, in the order of the lines.
+
+        Args:
+            block: the plain ones.
+            others: changes of the other lines, each with its line's index in the block.
+            digests: by line, see `KeptRecords.digests`; 0 for none.
+        """
+        self._flush()
+        changes = [change for _, change in others]
+        lines = np.concatenate([block.lines, np.array([line for line, _ in others], np.int64)])
+        order = np.argsort(lines, kind="stable")
+        known = _known_by(changes)
+        first = np.concatenate([block.hashes, known.first])[order]
+        second = np.concatenate([_or_none(block.second, len(block.lines)), known.second])[order]
+        batches = [block.batch] if block.batch is not None else []
+        batches += [to_batch(self._layout, changes, known.first)] if changes else []
+        if not batches:
+            return
+        table = pa.Table.from_batches(batches)
+        self.accepted += len(order)
+        self._referred |= block.referred | _referred(changes)
+        self._write(table.take(pa.array(order)) if changes else table, first, second, digests[lines[order]])
 
     def refuse(self, reject: Reject) -> None:
         """Keeps a refused record."""
@@ -116,8 +167,7 @@ class KeptWriter:
 
     def finish(self, summary: Summary) -> str:
         """Makes the folder visible under its final name and returns that name, relative to the archive."""
-        if self._block:
-            self._flush()
+        self._flush()
         self._parquet.close()
         self._rejects.close()
         self._write_key_list()
@@ -139,38 +189,66 @@ class KeptWriter:
 
     def _flush(self) -> None:
         block, self._block = self._block, []
-        known_by = [hashes_of(change) for change in block]
-        hashes = np.fromiter((names[0] for names in known_by), np.uint64, len(block))
-        first = self.accepted - len(block)
-        self._hashes.append(hashes)
-        self._second += [(names[1], first + row) for row, names in enumerate(known_by) if len(names) > 1]
-        times = [change.effective_at for change in block]
-        low, high = min(times), max(times)
-        self._from = low if self._from is None else min(self._from, low)
-        self._to = high if self._to is None else max(self._to, high)
-        self._referred.update(
-            (link, meant.partner, meant.tenant)
-            for change in block
-            for link, meant in change.links.items()
-            if meant is not None
-        )
-        batch = to_batch(self._layout, block, hashes)
-        self._parquet.write_table(pa.Table.from_batches([batch]))
+        if not block:
+            return
+        known = _known_by(block)
+        self._referred |= _referred(block)
+        table = pa.Table.from_batches([to_batch(self._layout, block, known.first)])
+        self._write(table, known.first, known.second, np.zeros(len(block), np.uint64))
+
+    def _write(self, table: pa.Table, first: Hashes, second: Hashes, digests: Hashes) -> None:
+        """Writes records that are counted already."""
+        span = pc.min_max(table.column("effective_at")).as_py()
+        self._from = span["min"] if self._from is None else min(self._from, span["min"])
+        self._to = span["max"] if self._to is None else max(self._to, span["max"])
+        self._hashes.append(first)
+        self._second.append(second)
+        self._digests.append(digests)
+        self._parquet.write_table(table)
 
     def _write_key_list(self) -> None:
-        second = np.array([names for names, _ in self._second], np.uint64)
-        hashes = np.concatenate([*self._hashes, second]) if self._hashes else second
-        rows = np.concatenate([np.arange(len(hashes) - len(second)), [row for _, row in self._second]])
-        self._hashes, self._second = [], []
+        first, second, digests = (np.concatenate([_NONE, *s]) for s in (self._hashes, self._second, self._digests))
+        self._hashes, self._second, self._digests = [], [], []
+        also = np.flatnonzero(second)
+        hashes = np.concatenate([first, second[also]])
+        rows = np.concatenate([np.arange(len(first)), also])
         order = np.argsort(hashes, kind="stable")
         self._write_array("keys.npy", hashes[order])
         self._write_array("rows.npy", rows.astype(np.uint32)[order])
+        if digests.any():
+            self._write_array("digests.npy", digests)
 
     def _write_array(self, name: str, array: npt.NDArray[Any]) -> None:
         # numpy's own writing names no reason where the disk is full.
         with (self._folder / name).open("wb") as file:
             np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
             file.write(array.data)
+
+
+class _KnownBy(NamedTuple):
+    """What records are known by: their first hash, and their second (0: none)."""
+
+    first: Hashes
+    second: Hashes
+
+
+def _known_by(changes: Sequence[Change]) -> _KnownBy:
+    named = [hashes_of(change) for change in changes]
+    second = [found[1] if len(found) > 1 else 0 for found in named]
+    return _KnownBy(np.array([found[0] for found in named], np.uint64), np.array(second, np.uint64))
+
+
+def _or_none(hashes: Hashes | None, count: int) -> Hashes:
+    return np.zeros(count, np.uint64) if hashes is None else hashes
+
+
+def _referred(changes: Iterable[Change]) -> set[tuple[str, str, str]]:
+    return {
+        (link, meant.partner, meant.tenant)
+        for change in changes
+        for link, meant in change.links.items()
+        if meant is not None
+    }
 
 
 def _flush_to_disk(path: Path) -> None:
@@ -271,6 +349,12 @@ class KeptRecords:
     def keys(self) -> KeyList:
         """The key list, mapped from disk."""
         return KeyList(_mapped(self._folder / "keys.npy"), _mapped(self._folder / "rows.npy"))
+
+    @cached_property
+    def digests(self) -> Hashes | None:
+        """By row, a digest of the record's text (0: none); None where no record has one."""
+        path = self._folder / "digests.npy"
+        return _mapped(path) if path.exists() else None
 
     @contextmanager
     def _open(self) -> Iterator[pq.ParquetFile]:

@@ -78,6 +78,15 @@ class Names:
         alias = self._by_folded.get(folded(name)) if name not in self._placed else None
         return (alias,) if alias is not None else ()
 
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the source says which name of the file stands for which field."""
+        return bool(self._by_name or self._placed)
+
+    def nested(self, alias: str) -> Names:
+        """The names in the elements of a list."""
+        return next(names for name, names in self._nested if name == alias)
+
     def supplied_by(self, names: Iterable[str]) -> frozenset[str]:
         """The contract fields that a file with these columns supplies."""
         return frozenset(alias for name in names for alias in self.aliases_of(name))

@@ -237,7 +237,7 @@ class RecordReader:
                 links[column] = result.identity
             if result.leniency is not None:
                 self._forgive(result.leniency, leniencies)
-            if result.identity is not None and _is_too_long(result.identity):
+            if result.identity is not None and is_too_long(result.identity):
                 path = self._alias_of(result.column) if result.column else None
                 raise Refused("too_long", path, f"a reference has at most {_LONGEST_REFERENCE} bytes")
         return links
@@ -401,9 +401,13 @@ def _sent(record: Contract) -> dict[str, Any]:
     return values
 
 
-def _is_too_long(meant: Identity) -> bool:
+def is_too_long(meant: Identity) -> bool:
     """Whether a row's key is too long for PostgreSQL's index."""
-    return any(part is not None and len(part.encode()) > _LONGEST_REFERENCE for part in meant)
+    for part in meant:
+        # A character has at most four bytes.
+        if part is not None and len(part) * 4 > _LONGEST_REFERENCE and len(part.encode()) > _LONGEST_REFERENCE:
+            return True
+    return False
 
 
 def _shown(value: Any) -> str:

@@ -20,6 +20,7 @@ from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.orchestration.activity import bury_orphans, process_tags
 from sync_pipelines.orchestration.assets import ExportsFailed, PullsFailed
+from sync_pipelines.orchestration.build import build_definitions
 from sync_pipelines.orchestration.instance import open_instance
 from sync_pipelines.orchestration.jobs import run_config
 from sync_pipelines.orchestration.names import STAGES, Stage, asset_key, job_name
@@ -43,15 +44,13 @@ def run_pending(
     Streams to pull are pulled in a run of today. A file that fails is in the ledger, a pull that fails is told to the
     observer; neither stops anything. Any other fault is raised.
     """
-    from sync_pipelines.definitions import build_definitions
-
     entries = list(pending)
-    overrides = {WORKSPACE: workspace, OBSERVER: observer}
-    definitions = build_definitions(workspace.settings, overrides)
+    concerned = [stream for stream in STREAMS if stream in to_pull or _days(entries, stream)]
+    definitions = build_definitions(workspace.settings, {WORKSPACE: workspace, OBSERVER: observer}, concerned)
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     with open_instance(workspace.settings) as instance:
         bury_orphans(instance)
-        for stream in STREAMS:
+        for stream in concerned:
             pulled = {datetime.now(UTC).date()} if stream in to_pull else set()
             for days in contiguous(_days(entries, stream) | pulled):
                 one = _Run(definitions, instance, stream, days, [tenant] if tenant else [])

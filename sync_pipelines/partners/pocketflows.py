@@ -83,6 +83,7 @@ CUSTOMERS: Final = Stream(
     scope_name="business",
     references=(Reference(column="commerce_id", table="commerces"),),
     links={"commerce_id": business_of},
+    link_fields={"commerce_id": ("business_id", "business_external_id")},
     replaces=True,
     unknown_code="record_unknown",
     routes=(

@@ -217,6 +217,7 @@ ORDERS: Final = Stream(
     ),
     references=(Reference(column="customer_id", table="customers"),),
     links={"customer_id": customer_of},
+    link_fields={"customer_id": ("email", "customer_external_id")},
     defaults=(
         Default("total_quantity", 1),
         Default("total_revenue", Decimal(1)),
@@ -240,5 +241,6 @@ ORDERS: Final = Stream(
     ),
     options=OrderOptions,
     prepare=with_currency_default,
+    prepared=frozenset(),
     description="Orders with their items; the customer they name is made as a placeholder until it is defined.",
 )

@@ -155,6 +155,7 @@ CUSTOMERS: Final = Stream(
     defaults=(Default("is_active", True),),
     blocked_by=BlockedBy("orders", "customer_id"),
     prepare=with_payment_term,
+    prepared=frozenset({"payment_terms", "addresses"}),
     listing=address_list,
     delete_flag="delete",
     routes=(

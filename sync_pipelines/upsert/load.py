@@ -24,12 +24,14 @@ from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.normalize.layout import Layout, layout_of
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.tables.schema import OUTCOMES
+from sync_pipelines.upsert.direct import DirectWay
 from sync_pipelines.upsert.folding import Folding
-from sync_pipelines.upsert.history import KnownExport, known_exports, late_keys
+from sync_pipelines.upsert.history import Hashes, KnownExport, known_exports, late_keys
 from sync_pipelines.upsert.rejects import Rejects
 from sync_pipelines.upsert.scoped import Absorbed, streams_within
-from sync_pipelines.upsert.stage import DirectRecords
+from sync_pipelines.upsert.stage import StagedRecords
 from sync_pipelines.upsert.statements import Statements
+from sync_pipelines.upsert.unchanged import unchanged_keys
 
 
 @dataclass(frozen=True)
@@ -133,9 +135,22 @@ class _Load:
         self._counts.update(folding.counts)
         self._leniencies.update(folding.leniencies)
         if self._stream.is_set_based:
-            self._write_set_based(DirectRecords(self._kept, np.union1d(late, newest)))
+            self._write_set_based(mine, others, np.union1d(late, newest))
 
-    def _write_set_based(self, direct: DirectRecords) -> None:
+    def _write_set_based(self, mine: KnownExport, others: list[KnownExport], folded: Hashes) -> None:
+        """Records equal to the newest known ones are done; those of new keys are copied, the others are staged."""
+        unchanged = unchanged_keys(mine, others, folded)
+        self._counts["unchanged"] += len(unchanged)
+        aside = np.union1d(folded, unchanged)
+        if len(aside) == len(np.unique(mine.kept.keys.hashes)):
+            return
+        way = DirectWay(self._connection, self._stream, self._layout, self._entry, self._run_id)
+        direct = way.write(self._kept, aside)
+        self._counts["created"] += direct.created
+        if len(direct.left):
+            self._write_staged(StagedRecords(self._kept, direct.left))
+
+    def _write_staged(self, direct: StagedRecords) -> None:
         statements = Statements(self._stream, self._layout, direct.presence(self._layout))
         self._execute(statements.create_stage())
         self._copy(statements.copy_stage(), direct.main_csv(statements.stage_columns))

@@ -22,8 +22,9 @@ from sync_pipelines.upsert.statements import Presence
 _CSV = pyarrow.csv.WriteOptions(include_header=False)
 
 
-def _csv(columns: Sequence[Any], names: Sequence[str]) -> bytes:
-    table = pa.table([_writable(column) for column in columns], names=list(names))
+def csv_of(columns: Sequence[Any]) -> bytes:
+    """Columns as CSV without a header, in the form COPY takes."""
+    table = pa.table([_writable(column) for column in columns], names=[str(n) for n in range(len(columns))])
     buffer = io.BytesIO()
     pyarrow.csv.write_csv(table, buffer, _CSV)
     return buffer.getvalue()
@@ -31,36 +32,35 @@ def _csv(columns: Sequence[Any], names: Sequence[str]) -> bytes:
 
 def _writable(column: Any) -> Any:
     if pa.types.is_list(column.type):
-        return pa.array([None if v is None else _array_literal(v) for v in column.to_pylist()], pa.string())
+        return pa.array([None if v is None else array_literal(v) for v in column.to_pylist()], pa.string())
     return column
 
 
-def _array_literal(texts: Sequence[str | None]) -> str:
+def array_literal(texts: Sequence[str | None]) -> str:
+    """Texts as PostgreSQL writes an array of them."""
     quoted = ("NULL" if t is None else '"' + t.replace("\\", "\\\\").replace('"', '\\"') + '"' for t in texts)
     return "{" + ",".join(quoted) + "}"
 
 
-class DirectRecords:
-    """The kept records of one export that are applied as they are, block by block.
+class StagedRecords:
+    """The kept records of one export that are applied as they are to rows that are there, block by block.
 
     Args:
         kept: the export's records.
-        excluded: hashes of keys that are folded instead (sorted).
+        keys: hashes of their keys (sorted).
     """
 
-    def __init__(self, kept: KeptRecords, excluded: npt.NDArray[np.uint64]) -> None:
+    def __init__(self, kept: KeptRecords, keys: npt.NDArray[np.uint64]) -> None:
         self._kept = kept
-        self._excluded = pa.array(excluded, pa.uint64())
+        self._keys = pa.array(keys, pa.uint64())
 
     def _blocks(self, columns: Sequence[str]) -> Iterator[tuple[npt.NDArray[np.int64], pa.RecordBatch]]:
         start = 0
-        names = list(columns) if not len(self._excluded) else [*columns, "key_hash"]
-        for block in self._kept.blocks(names):
+        for block in self._kept.blocks([*columns, "key_hash"]):
             rows = np.arange(start, start + block.num_rows, dtype=np.int64)
             start += block.num_rows
-            if len(self._excluded):
-                direct = pc.invert(pc.is_in(block.column("key_hash"), value_set=self._excluded))
-                rows, block = rows[direct.to_numpy(zero_copy_only=False)], block.filter(direct)
+            chosen = pc.is_in(block.column("key_hash"), value_set=self._keys)
+            rows, block = rows[chosen.to_numpy(zero_copy_only=False)], block.filter(chosen)
             if block.num_rows:
                 yield rows, block
 
@@ -77,19 +77,21 @@ class DirectRecords:
     def main_csv(self, columns: Sequence[str]) -> Iterator[bytes]:
         """The records' own rows as CSV in the order of `columns`, the first being `seq`."""
         for rows, block in self._blocks(columns[1:]):
-            yield _csv([pa.array(rows), *(block.column(name) for name in columns[1:])], columns)
+            yield csv_of([pa.array(rows), *(block.column(name) for name in columns[1:])])
 
     def child_csv(self, child: ChildLayout) -> Iterator[bytes]:
         """The rows of one child table as CSV: parent's seq, line number, columns, extra."""
         names = ["seq", "line_no", *child.columns, "extra"]
         for rows, block in self._blocks([child.table]):
-            lists = block.column(child.table)
-            parents = pc.list_parent_indices(lists).to_numpy()
-            if not len(parents):
-                continue
-            elements = lists.flatten()
-            first = np.concatenate(([True], parents[1:] != parents[:-1]))
-            starts = np.maximum.accumulate(np.where(first, np.arange(len(parents)), 0))
-            numbers = np.arange(len(parents)) - starts + 1
-            fields = [elements.field(name) for name in names[2:]]
-            yield _csv([pa.array(rows[parents]), pa.array(numbers), *fields], names)
+            parents, numbers, elements = numbered(block.column(child.table))
+            if len(parents):
+                fields = [elements.field(name) for name in names[2:]]
+                yield csv_of([pa.array(rows[parents]), pa.array(numbers), *fields])
+
+
+def numbered(lists: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Any]:
+    """The elements of lists: the index of each one's list, its number in there from 1, and the elements themselves."""
+    parents = pc.list_parent_indices(lists).to_numpy()
+    first = np.concatenate(([True], parents[1:] != parents[:-1])) if len(parents) else np.empty(0, bool)
+    starts = np.maximum.accumulate(np.where(first, np.arange(len(parents)), 0))
+    return parents, np.arange(len(parents)) - starts + 1, lists.flatten()

@@ -1,0 +1,101 @@
+"""Field types read a column at a time: what makes a whole column of JSON values plain, and its finished form.
+
+A value is plain where the exact pass of its field type takes it as it stands and forgives nothing; what is not plain is
+left to the field type itself (see `fields`). A property test holds the two together.
+
+Belongs here: the conditions, as Arrow computations. Does not belong here: which field type has which (`fields`),
+reading JSON (`normalize.plain`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_TIMESTAMP: Final = pa.timestamp("us", "UTC")
+_DATE: Final = r"[12]\d{3}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+_TIME: Final = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?"
+_INSTANT: Final = rf"^{_DATE}T{_TIME}Z$"
+
+
+@dataclass(frozen=True)
+class Vector:
+    """How a column of one field type is read at once.
+
+    Attributes:
+        decoded: what the JSON is decoded to; a value of another JSON type is not plain.
+        finish: the decoded column -> the finished one, and which of its values are plain (None: all of them). Nulls
+            stand for absent fields and are plain.
+    """
+
+    decoded: pa.DataType
+    finish: Callable[[Any], tuple[Any, Any | None]]
+
+
+def _as_it_is(column: Any) -> tuple[Any, Any | None]:
+    return column, None
+
+
+INTEGER: Final = Vector(pa.int64(), _as_it_is)
+"""64-bit integers, written without a point."""
+FLAG: Final = Vector(pa.bool_(), _as_it_is)
+"""true and false."""
+
+
+def text(max_length: int | None, *, white_space: str | None = None) -> Vector:
+    """Texts of at most `max_length` characters; with `white_space`, keys: not empty, none of it at either end."""
+
+    def finish(column: Any) -> tuple[Any, Any | None]:
+        plain = None
+        if max_length is not None:
+            plain = pc.less_equal(pc.utf8_length(column), max_length)
+        if white_space is not None:
+            trimmed = pc.equal(pc.utf8_trim(column, characters=white_space), column)
+            filled = pc.and_(trimmed, pc.not_equal(column, ""))
+            plain = filled if plain is None else pc.and_(plain, filled)
+        return column, plain
+
+    return Vector(pa.string(), finish)
+
+
+def decimal(precision: int, scale: int) -> Vector:
+    """Numbers with no further decimals than are kept, exact from their text (X9)."""
+    limit = Decimal(10) ** (precision - scale)
+    kind = pa.decimal128(precision, scale)
+    # A decoded number may have a digit more than its type says.
+    wide = pa.decimal128(precision + 4, scale)
+
+    def finish(column: Any) -> tuple[Any, Any | None]:
+        return column, pc.less(pc.abs(column.cast(wide)), pa.scalar(limit, wide))
+
+    return Vector(kind, finish)
+
+
+def instant() -> Vector:
+    """Moments as `2024-05-01T10:00:00Z`, with a fraction of up to six digits."""
+
+    def finish(column: Any) -> tuple[Any, Any | None]:
+        plain = pc.match_substring_regex(column, _INSTANT)
+        if not pc.all(plain, min_count=0).as_py():
+            column = pc.if_else(plain, column, None)
+        try:
+            return column.cast(_TIMESTAMP), plain
+        except pa.ArrowInvalid:
+            # A day its month does not have: the whole column is left to the field type.
+            return pa.nulls(len(column), _TIMESTAMP), pa.array([False] * len(column), pa.bool_())
+
+    return Vector(pa.string(), finish)
+
+
+def one_of(known: Callable[[], frozenset[str]]) -> Vector:
+    """Words of a closed set."""
+
+    def finish(column: Any) -> tuple[Any, Any | None]:
+        return column, pc.or_(pc.is_null(column), pc.is_in(column, value_set=pa.array(sorted(known()))))
+
+    return Vector(pa.string(), finish)

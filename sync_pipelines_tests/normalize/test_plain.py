@@ -1,0 +1,199 @@
+"""Blocks of plain lines come out as the record-by-record way makes them, whatever stands in them."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sync_pipelines.normalize import plain
+from sync_pipelines.normalize.envelope import DateWindow
+from sync_pipelines.normalize.export import ExportText, normalize
+from sync_pipelines.normalize.kept import KeptRecords
+from sync_pipelines.normalize.plain import PlainReader
+from sync_pipelines.partners import find_stream
+from sync_pipelines.sources import load_sources
+from sync_pipelines_tests.loading import TENANT
+from sync_pipelines_tests.normalize.test_anything import almost_calls, almost_orders
+
+ITEM = {"ProductId": "P1", "Sku": "S", "Quantity": 1, "Price": 2.5, "Size": "1.5 L", "IsGift": False}
+ORDER = {
+    "OrderId": "A", "Email": "Ana@x.cl", "CustomerId": "c1", "TotalQuantity": 3, "TotalRevenue": 12.34,
+    "OrderDate": "2024-05-06T10:11:12Z", "Currency": "USD", "IsOrderCancelled": False, "OrderItems": [ITEM, ITEM],
+}  # fmt: skip
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"strict": True},
+    {"customer_identifier": "customer_id", "currency_default": "EUR"},
+    {"timezone": "America/Santiago", "decimal": ","},
+    {"date_format": "%d/%m/%Y"},
+    {"constants": {"Currency": "CLP"}},
+    {"columns": {"OrderId": "Email"}},
+    {"effective_at": "OrderDate"},
+]
+
+
+@pytest.fixture
+def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Normalizes text either way: everything the kept records tell."""
+    monkeypatch.setattr(plain, "_FEWEST", 1)
+    able = PlainReader.is_able.fget  # type: ignore[attr-defined]
+
+    def read(text: str, by_block: bool, stream: str = "replenit/orders", **options: Any) -> Any:
+        partner, _, name = stream.partition("/")
+        declared = find_stream(partner, name)
+        assert declared is not None
+        tenant = TENANT if partner == "replenit" else "acme"
+        source = {"partner": partner, "tenant": tenant, "streams": {name: options}}
+        (tmp_path / "sources.yaml").write_text(json.dumps({"sources": [source]}))
+        monkeypatch.setattr(PlainReader, "is_able", property(lambda self: by_block and able(self)))
+        export = ExportText(
+            stream=declared,
+            settings=load_sources(tmp_path / "sources.yaml").for_stream(partner, tenant, name),
+            tenant=tenant,
+            name="x.ndjson",
+            content=lambda: io.BytesIO(text.encode("utf-8", "surrogatepass")),
+            effective_at=datetime(2024, 5, 6, tzinfo=UTC),
+            window=DateWindow(date(2010, 1, 1), date(2030, 1, 1)),
+        )
+        archive = tmp_path / "archive"
+        kept = KeptRecords(archive, normalize(export, archive))
+        summary = kept.summary
+        summary.seconds = 0
+        found = (
+            pq.read_table(archive / kept._folder / "records.parquet").to_pylist(),
+            list(kept.rejects()),
+            summary,
+            kept.keys.hashes.tolist(),
+            kept.keys.rows.tolist(),
+        )
+        shutil.rmtree(archive)
+        return found
+
+    return read
+
+
+def order(**fields: Any) -> str:
+    return json.dumps({**ORDER, **fields})
+
+
+def with_item(**fields: Any) -> str:
+    return order(OrderItems=[ITEM, {**ITEM, **fields}])
+
+
+TEXTS = st.sampled_from(
+    ["", " ", "x ", "\u2003x", "x" * 50, "x" * 51, "é" * 50, "x" * 100, "x" * 101, "x" * 501, 'a"b', "a\\b", "a\nb",
+     "null", "\0", "\ud800", "😀", "\x1f", "USD", "usd", "Usd ", "ZZZ", "1/2 kg", "1,500", "2XL", "12", "x" * 2001]
+)  # fmt: skip
+TIMES = st.sampled_from(
+    ["2024-05-06T10:11:12Z", "2024-05-06T10:11:12.5Z", "2024-05-06T10:11:12.1234567Z", "2024-02-30T00:00:00Z",
+     "2024-05-06", "2024-05-06 10:11:12", "2024-05-06T24:00:00Z", "2024-05-06T10:11:60Z", "0000-01-01T00:00:00Z",
+     "2024-05-06T10:11:12+02:00", "1024-05-06T10:11:12Z", "2024-13-06T10:11:12Z"]
+)  # fmt: skip
+NUMBERS = st.sampled_from(
+    ["0", "-0", "-0.0", "1.5", "1.50000", "1.00005", "5.0", "1e2", "1E-5", "1e400", "9" * 14, "9" * 15, "-" + "9" * 19,
+     "99999999999999.9999", "100000000000000", "9223372036854775807", "9223372036854775808", "NaN", '"1.5"', '"1,5"',
+     "true", "null", "01", "+1", "[]", "{}"]
+)  # fmt: skip
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> str:
+    """A line like those of a sound file, with a few values of its own and now and then another layout."""
+    texts = {n: draw(TEXTS) for n in draw(st.sets(st.sampled_from(["OrderId", "Email", "CustomerId", "Currency"])))}
+    texts |= {"OrderDate": draw(TIMES)} if draw(st.booleans()) else {}
+    record = {name: json.dumps(value, ensure_ascii=draw(st.booleans())) for name, value in {**ORDER, **texts}.items()}
+    for name in draw(st.sets(st.sampled_from(["TotalQuantity", "TotalRevenue", "UniqueQuantity"]))):
+        record[name] = draw(NUMBERS)
+    item = {name: json.dumps(value) for name, value in ITEM.items()}
+    for name in draw(st.sets(st.sampled_from(["Quantity", "Price", "OriginalPrice"]))):
+        item[name] = draw(NUMBERS)
+    for name in draw(st.sets(st.sampled_from(["ProductId", "Sku", "Size", "Color", "OrderId", "brand", "Extra"]))):
+        item[name] = json.dumps(draw(TEXTS))
+    items = [text(item, ": "), text({n: json.dumps(v) for n, v in ITEM.items()}, ":")]
+    record["OrderItems"] = "[" + ",".join(items[: draw(st.integers(0, 2))]) + "]"
+    for name in draw(st.sets(st.sampled_from(list(record)), max_size=2)):
+        del record[name]
+    renamed = draw(st.sampled_from([{}, {}, {}, {"OrderId": "order_id"}, {"Email": "EMAIL"}, {"Email": "\\u0045mail"}]))
+    whole = text(
+        {renamed.get(name, name): value for name, value in record.items()}, draw(st.sampled_from([":", " : "]))
+    )
+    return draw(
+        st.sampled_from(["{}", "{}", "{}", "{}", " {}\t", "{}{}", "{},", "[{}]", "{} x", "", "\ufeff{}"])
+    ).replace("{}", whole)
+
+
+def text(pairs: dict[str, str], colon: str) -> str:
+    return "{" + ",".join(f'"{name}"{colon}{value}' for name, value in pairs.items()) + "}"
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(
+    st.lists(st.one_of(lines(), lines(), lines(), almost_orders(), almost_calls()), min_size=1, max_size=8), st.data()
+)
+def test_both_ways_tell_the_same(read: Callable[..., Any], found: list[str], data: st.DataObject) -> None:
+    options = data.draw(st.sampled_from(SETTINGS))
+    ending = data.draw(st.sampled_from(["\n", "\r\n", ""]))
+    # The first line is sound, so that the file is taken for lines.
+    whole = "\n".join([order(), *found]) + ending
+    assert both(read, whole, **options)
+
+
+def both(read: Callable[..., Any], whole: str, **options: Any) -> bool:
+    """Whether both ways tell the same; a file neither can read counts as that."""
+    results = []
+    for by_block in (True, False):
+        try:
+            results.append(read(whole, by_block, **options))
+        except Exception as error:
+            results.append(repr(error))
+    assert results[0] == results[1]
+    return True
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        with_item(Price="2.5"), with_item(Quantity=1.0), order(OrderId="A "), order(TotalRevenue=1.00005),
+        order(OrderItems=[]), order(OrderItems=[{}]), order(Email=""), order(Extra=1), order(Currency="usd"),
+        with_item(OrderId="A"), with_item(OrderId="B"), order(OrderDate="2024-02-30T00:00:00Z"),
+    ],
+)  # fmt: skip
+def test_a_line_that_is_not_plain_is_read_by_itself(read: Callable[..., Any], line: str) -> None:
+    whole = "\n".join([order(OrderId="before"), line, order(OrderId="after")])
+    assert both(read, whole)
+    records, rejects, *_ = read(whole, True)
+    assert len(records) + len(rejects) == 3
+
+
+@pytest.mark.parametrize("stream", ["pocketflows/businesses", "pocketflows/customers", "traede/customers"])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(data=st.data())
+def test_both_ways_tell_the_same_of_other_streams(read: Callable[..., Any], stream: str, data: st.DataObject) -> None:
+    names = st.sampled_from(
+        ["id", "external_id", "business_id", "business_external_id", "name", "full_name", "metadata", "customer_number",
+         "currency", "discount_percentage", "active", "payment_terms", "delete", "addresses", "x"]
+    )  # fmt: skip
+    values = st.one_of(
+        TEXTS.map(json.dumps), NUMBERS, st.sampled_from(["{}", '{"a":1}', "[]", "[{}]", '"USD"', "true"])
+    )
+    record = st.dictionaries(names, values, max_size=5).map(
+        lambda found: text(
+            {"external_id": '"e"', "customer_number": '"7"', "name": '"K"', "business_id": '"b"'} | found, ":"
+        )
+    )
+    whole = "\n".join(data.draw(st.lists(record, min_size=2, max_size=6)))
+    assert both(read, whole, stream=stream)
