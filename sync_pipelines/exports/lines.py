@@ -22,7 +22,7 @@ from sync_pipelines.exports.json_values import (
 
 LINE_LIMIT = 64 << 20
 """Characters of the longest line that is read."""
-BLOCK_LINES = 8192
+BLOCK_LINES = 4096
 BLOCK_TEXT = 8 << 20
 WHITE = " \t\r"
 """What JSON allows at the ends of a line."""

@@ -24,7 +24,7 @@ from sync_pipelines.normalize.plain import PlainBlock, PlainReader
 
 OneByOne = Callable[[RawRecord], Iterator[Change | Reject]]
 _THREADS: Final = 2
-_AHEAD: Final = 3
+_AHEAD: Final = 2
 """Blocks that are read before the first of them is written; memory is a multiple of it."""
 
 

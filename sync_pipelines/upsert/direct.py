@@ -26,10 +26,10 @@ from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.fold import named_defaults, spoken_name
 from sync_pipelines.upsert.history import Hashes
-from sync_pipelines.upsert.stage import array_literal, csv_of, numbered
+from sync_pipelines.upsert.stage import ahead, array_literal, csv_of, numbered
 from sync_pipelines.upsert.statements import unscoped
 
-CHUNK: Final = 16_384
+CHUNK: Final = 8_192
 """Records that are looked up at once."""
 
 Ids = npt.NDArray[np.int64]
@@ -87,7 +87,7 @@ class DirectWay:
             "create temp table meant (number bigint, partner text, tenant text, key text) on commit drop"
         )
         created, left = 0, [np.empty(0, np.uint64)]
-        for chunk in _chunks(kept, pa.array(aside, pa.uint64())):
+        for chunk in ahead(_chunks(kept, pa.array(aside, pa.uint64()))):
             has_row = self._has_row(chunk)
             left.append(chunk.column("key_hash").to_numpy()[has_row])
             new = chunk if not has_row.any() else chunk.filter(pa.array(~has_row))
@@ -233,7 +233,7 @@ class DirectWay:
             table=Identifier(*table.split(".")), columns=SQL(", ").join(map(Identifier, columns))
         )
         with self._connection.cursor().copy(statement) as copy:
-            for block in blocks:
+            for block in ahead(blocks):
                 copy.write(block)
 
 

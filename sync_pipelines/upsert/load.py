@@ -29,7 +29,7 @@ from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import Hashes, KnownExport, known_exports, late_keys
 from sync_pipelines.upsert.rejects import Rejects
 from sync_pipelines.upsert.scoped import Absorbed, streams_within
-from sync_pipelines.upsert.stage import StagedRecords
+from sync_pipelines.upsert.stage import StagedRecords, ahead
 from sync_pipelines.upsert.statements import Statements
 from sync_pipelines.upsert.unchanged import unchanged_keys
 
@@ -183,7 +183,7 @@ class _Load:
 
     def _copy(self, statement: Composed, blocks: Iterable[bytes]) -> None:
         with self._connection.cursor().copy(statement) as copy:
-            for block in blocks:
+            for block in ahead(blocks):
                 copy.write(block)
 
     def _complete(self) -> Loaded:

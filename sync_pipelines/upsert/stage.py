@@ -6,8 +6,9 @@ Belongs here: the form PostgreSQL's COPY takes. Does not belong here: which reco
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,19 @@ from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.upsert.statements import Presence
 
+T = TypeVar("T")
+# Threads that come and go leave memory behind.
+_WORKERS = ThreadPoolExecutor(2, thread_name_prefix="ahead")
 _CSV = pyarrow.csv.WriteOptions(include_header=False)
+
+
+def ahead(parts: Iterable[T]) -> Iterator[T]:
+    """The same parts, each made while the one before it is used: the server works while the next is prepared."""
+    source = iter(parts)
+    begun = _WORKERS.submit(next, source, None)
+    while (part := begun.result()) is not None:
+        begun = _WORKERS.submit(next, source, None)
+        yield part
 
 
 def csv_of(columns: Sequence[Any]) -> bytes:
