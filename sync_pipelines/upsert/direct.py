@@ -3,6 +3,9 @@
 A chunk of records at a time: which keys have rows is asked, rows that records refer to are found or made, ids are
 drawn, and rows and children are copied with them. Records of keys that have a row are left to the staged way.
 
+Statistics know nothing of rows that this transaction made, so questions are put key by key (`offset 0` keeps the
+planner from turning them round).
+
 Belongs here: rows as the tables take them, made of kept records. Does not belong here: rows that exist (`statements`).
 """
 
@@ -106,8 +109,8 @@ class DirectWay:
         self._copy("wanted", ["number", "key"], [csv_of([pa.array(numbers), chunk.column("external_id")])])
         known = self._numbers(
             SQL(
-                "select w.number from wanted w join {main} t on t.tenant = {tenant} and t.partner = {partner}"
-                " and t.external_id = w.key"
+                "select w.number from wanted w cross join lateral (select from {main} t where t.tenant = {tenant}"
+                " and t.partner = {partner} and t.external_id = w.key offset 0) found"
             ).format(
                 main=Identifier(SCHEMA, self._stream.table), tenant=self._entry.tenant, partner=self._stream.partner
             )
@@ -130,8 +133,8 @@ class DirectWay:
         numbers = pa.array(np.arange(count))
         self._copy("meant", ["number", "partner", "tenant", "key"], [csv_of([numbers, *named])])
         statement = SQL(
-            "select m.number, t.id from meant m join {t} t on t.tenant = m.tenant and t.partner = m.partner"
-            " and t.external_id = m.key{unscoped}"
+            "select m.number, found.id from meant m cross join lateral (select t.id from {t} t"
+            " where t.tenant = m.tenant and t.partner = m.partner and t.external_id = m.key{unscoped} offset 0) found"
         ).format(t=Identifier(SCHEMA, reference.table), unscoped=unscoped(reference, Identifier("t")))
         ids = np.zeros(count, np.int64)
         known = self._numbers(statement).reshape(-1, 2)
