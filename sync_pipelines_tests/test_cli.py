@@ -49,20 +49,12 @@ def call(settings: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capt
 
     def run(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["sync-pipelines", *arguments])
-        for console in (cli_console("out"), cli_console("err")):
-            console.cache_clear()
         with pytest.raises(SystemExit) as left:
             cli.main()
         printed = capfd.readouterr()
         return Done(int(left.value.code or 0), printed.out, printed.err)
 
     return run
-
-
-def cli_console(name: str) -> Any:
-    from sync_pipelines.commands import screen
-
-    return getattr(screen, name)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from sync_pipelines.cli import cli
-from sync_pipelines.commands import screen
 from sync_pipelines.ledger import COUNTS
 from sync_pipelines.partners.replenit import ORDERS
 from sync_pipelines.preview import in_load_order, preview
@@ -135,8 +134,6 @@ def commanded(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.setenv("SYNC_SOURCES", str(site.settings.sources))
 
     def call(*options: str) -> tuple[int, str, str]:
-        screen.out.cache_clear()
-        screen.err.cache_clear()
         status = cli(["sync", *options], standalone_mode=False)
         printed = capsys.readouterr()
         return int(status), printed.out, printed.err

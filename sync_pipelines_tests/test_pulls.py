@@ -17,7 +17,6 @@ import fsspec
 import pytest
 
 from sync_pipelines import cli, pulls
-from sync_pipelines.commands import screen
 from sync_pipelines.exports.landing import Landing
 from sync_pipelines.ledger import COUNTS
 from sync_pipelines.partners.nilo import STORES
@@ -70,8 +69,6 @@ class Shell:
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
         self._monkeypatch.setattr(sys, "argv", ["sync-pipelines", *arguments])
-        screen.out.cache_clear()
-        screen.err.cache_clear()
         with pytest.raises(SystemExit) as left:
             cli.main()
         printed = self._capfd.readouterr()

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from functools import cache
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, TextIO
 from uuid import UUID
 
 from rich.console import Console
@@ -23,16 +23,19 @@ _WIDTH_OF_NO_TERMINAL: Final = 10_000
 """No cell is folded where a program may read it: a path stands in one piece."""
 
 
-@cache
 def out() -> Console:
-    """Standard output."""
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDTH_OF_NO_TERMINAL, highlight=False)
+    """Standard output as it is at present."""
+    return _console(sys.stdout)
 
 
-@cache
 def err() -> Console:
-    """Standard error."""
-    return Console(file=sys.stderr, width=None if sys.stderr.isatty() else _WIDTH_OF_NO_TERMINAL, highlight=False)
+    """Standard error as it is at present."""
+    return _console(sys.stderr)
+
+
+@lru_cache(maxsize=2)
+def _console(file: TextIO) -> Console:
+    return Console(file=file, width=None if file.isatty() else _WIDTH_OF_NO_TERMINAL, highlight=False)
 
 
 def say(sentence: str) -> None:
