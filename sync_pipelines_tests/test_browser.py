@@ -286,7 +286,15 @@ def see_a_run_that_failed(page: Page, up: Up) -> None:
     page.get_by_role("link", name=RUN).last.click()
     expect(page.get_by_text("Failure", exact=True)).to_be_visible()
     code = up.ask("select split_part(error, ':', 1) as code from sync.export_files where path = %s", up.broken)["code"]
-    expect(page.get_by_text(re.compile(re.escape(up.broken) + ".*" + code)).first).to_be_visible()
+    said = page.get_by_text(re.compile(re.escape(up.broken) + ".*" + code))
+    # The log opens at its end and has only the lines in view.
+    page.mouse.move(800, 800)
+    for _ in range(100):
+        if said.count():
+            break
+        page.mouse.wheel(0, -150)
+        page.wait_for_timeout(300)
+    expect(said.first).to_be_visible()
 
 
 def wanted() -> str | None:
