@@ -7,7 +7,7 @@ Belongs here: which lines go which way. Does not belong here: either way (`plain
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import blake2b
@@ -95,7 +95,7 @@ class BlockReader:
         for index, change in others:
             if change.operation != "upsert" or change.position != str(read.lines.first + index):
                 digests[index] = 0
-        self._findings.leniencies.update(Counter(read.plain.leniencies))
+        self._findings.leniencies.update(read.plain.leniencies)
         self._writer.add_block(read.plain, others, digests)
 
     def _outcomes(self, line: Line) -> Iterator[Change | Reject]:

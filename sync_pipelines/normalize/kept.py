@@ -340,7 +340,7 @@ class KeptRecords:
                 "restore the archive folder under SYNC_HOME from your backup, then sync again",
             )
 
-    @property
+    @cached_property
     def summary(self) -> Summary:
         """What normalizing came to."""
         return Summary(**json.loads((self._folder / "summary.json").read_text()))
