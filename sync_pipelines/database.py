@@ -151,6 +151,14 @@ def unavailable(database: Database, error: BaseException) -> DatabaseUnavailable
     return DatabaseUnavailable("database_unavailable", f"PostgreSQL at {database.place}: {why}", hint)
 
 
+def is_away(connection: psycopg.Connection[Any], error: psycopg.Error) -> bool:
+    """Whether a statement failed because the server went away, not because of what it was asked.
+
+    A server that ends says so first (class 57P), while the connection still looks sound.
+    """
+    return connection.broken or connection.closed or (error.sqlstate or "")[:3] in ("57P", "080")
+
+
 def migrate(database: Database) -> None:
     """Brings schema `sync` to the newest revision; returns at once where it is there already.
 

@@ -20,6 +20,7 @@ from psycopg.sql import SQL, Identifier
 
 from sync_pipelines import ledger, sync
 from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.database import is_away
 from sync_pipelines.errors import DatabaseUnavailable, SyncError
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.kept import KeptRecords
@@ -146,7 +147,7 @@ def _failed(
     workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, error: Exception
 ) -> LedgerFile:
     """The entry as a load would leave it; what stops everything is raised."""
-    if isinstance(error, DatabaseUnavailable) or connection.broken or connection.closed:
+    if isinstance(error, DatabaseUnavailable) or (isinstance(error, psycopg.Error) and is_away(connection, error)):
         raise error
     fault = error if isinstance(error, SyncError) else sync.unforeseen(workspace, f"file-{entry.id}", error)
     return replace(entry, status="failed", error=str(fault))

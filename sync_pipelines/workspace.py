@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from sync_pipelines.database import Database, migrate, open_database, unavailable
+from sync_pipelines.database import Database, is_away, migrate, open_database, unavailable
 from sync_pipelines.exports.archive import Archive
 from sync_pipelines.exports.landing import Landing
 from sync_pipelines.normalize.envelope import DateWindow
@@ -41,8 +41,8 @@ class Workspace:
         with self.database.connect(autocommit=True) as connection:
             try:
                 yield connection
-            except psycopg.OperationalError as error:
-                if connection.broken or connection.closed:
+            except psycopg.Error as error:
+                if is_away(connection, error):
                     raise unavailable(self.database, error) from error
                 raise
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import Iterable
 from datetime import date
 from functools import cache
@@ -16,14 +15,12 @@ from typing import Final
 import dagster as dg
 import psutil
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
-from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG
 
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.orchestration.names import STAGES, asset_key, job_name
 from sync_pipelines.orchestration.partitions import Dates, dates_of
 
 PROCESS_TAG: Final = "sync/process"
-_DATABASE_BACK_SECONDS: Final = 60.0
 
 
 @cache
@@ -64,24 +61,9 @@ def bury_orphans(instance: dg.DagsterInstance) -> int:
     return len(orphans)
 
 
-def ask_for_retry(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
-    """Has Dagster launch a run again that fails because the database or the landing went away.
-
-    Waits for the database, which the run's own failure is written to. A run of the command line is left alone: its
-    user sees the fault at once.
-    """
-    if run.tags.get(PROCESS_TAG) == process_tags(run.run_id)[PROCESS_TAG]:
-        return
-    deadline = time.monotonic() + _DATABASE_BACK_SECONDS
-    while True:
-        try:
-            instance.add_run_tags(run.run_id, {RETRY_ON_ASSET_OR_OP_FAILURE_TAG: "true"})
-            return
-        except Exception:
-            if time.monotonic() > deadline:
-                # Then the run cannot say that it failed either, and counts as crashed.
-                return
-            time.sleep(1)
+def is_of_command_line(run: dg.DagsterRun) -> bool:
+    """Whether a run, as it was made, is at work in the very process that made it."""
+    return run.tags.get(PROCESS_TAG) == process_tags(run.run_id)[PROCESS_TAG]
 
 
 def _handles(run: dg.DagsterRun, stream: Stream) -> bool:

@@ -27,13 +27,12 @@ import psycopg
 
 from sync_pipelines import preview, reports, samples, sync
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.errors import DatabaseUnavailable, LandingUnavailable
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.orchestration import descriptions, metadata
-from sync_pipelines.orchestration.activity import ask_for_retry
 from sync_pipelines.orchestration.configuration import SyncConfig, config_of_run
 from sync_pipelines.orchestration.days import DaysRun, Move, Moved
 from sync_pipelines.orchestration.names import Stage, asset_key, stream_name
+from sync_pipelines.orchestration.outages import through_outages
 from sync_pipelines.orchestration.partitions import PARTITIONS_PER_RUN
 from sync_pipelines.pulls import Pull
 from sync_pipelines.replay import ReplayedExport, read_again
@@ -246,13 +245,12 @@ def _asset(
         workspace: dg.ResourceParam[Any],
         observer: dg.ResourceParam[Any],
     ) -> Iterator[dg.Output[None]]:
-        try:
+        def work() -> bool:
             effective = config_of_run(context, stream, config, workspace)
-            if body(DaysRun(context, stream, effective, workspace, observer)):
-                yield dg.Output(None)
-        except (DatabaseUnavailable, LandingUnavailable):
-            ask_for_retry(context.instance, context.run)
-            raise
+            return body(DaysRun(context, stream, effective, workspace, observer))
+
+        if through_outages(context.instance, context.run, workspace.database, work):
+            yield dg.Output(None)
 
     with warnings.catch_warnings():
         # Backfill policies and code references are called beta and warn at every import.

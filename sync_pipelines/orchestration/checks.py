@@ -19,6 +19,7 @@ from sync_pipelines import quality, reports
 from sync_pipelines.contracts.codes import REJECT_CODES
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.orchestration.names import asset_key, stream_name
+from sync_pipelines.orchestration.outages import through_outages
 from sync_pipelines.orchestration.partitions import dates_of
 from sync_pipelines.orchestration.tables import table_of
 from sync_pipelines.partners import STREAMS
@@ -266,12 +267,16 @@ def build_checks(stream: Stream) -> list[dg.AssetChecksDefinition]:
         context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Any]
     ) -> Iterator[dg.AssetCheckResult]:
         selected = {key.name for key in context.op_execution_context.selected_asset_check_keys}
-        with workspace.connection() as connection:
-            about = quality.extent(connection, stream, _days(context.run))
-            asked = Asked(connection, stream, workspace, about, datetime.now(UTC))
-            for name, check in chosen.items():
-                if name in selected:
-                    yield _result(check, check.ask(asked), table)
+
+        def ask() -> list[dg.AssetCheckResult]:
+            with workspace.connection() as connection:
+                about = quality.extent(connection, stream, _days(context.run))
+                asked = Asked(connection, stream, workspace, about, datetime.now(UTC))
+                return [
+                    _result(check, check.ask(asked), table) for name, check in chosen.items() if name in selected
+                ]
+
+        yield from through_outages(context.instance, context.run, workspace.database, ask)
 
     return [checks]
 

@@ -15,6 +15,7 @@ from dagster._core.instance.ref import InstanceRef
 
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.orchestration.names import stream_name
+from sync_pipelines.orchestration.storage import SyncEventLog
 from sync_pipelines.settings import Settings
 
 CONFIGURATION: Final = Path(__file__).with_name("dagster.yaml")
@@ -40,10 +41,15 @@ def dagster_home(settings: Settings) -> Path:
 def open_instance(settings: Settings, overrides: dict[str, Any] | None = None) -> dg.DagsterInstance:
     """The instance, to be used in a `with` block.
 
-    What the command line prints goes to its terminal, not into Dagster's files.
+    What the command line prints goes to its terminal, not into Dagster's files, and a database that is away is said
+    there at once.
     """
     home = dagster_home(settings)
-    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=_NO_COMPUTE_LOGS | (overrides or {})))
+    ref = InstanceRef.from_dir(str(home), overrides=_NO_COMPUTE_LOGS | (overrides or {}))
+    instance = dg.DagsterInstance.from_ref(ref)
+    if isinstance(instance.event_log_storage, SyncEventLog):
+        instance.event_log_storage.hurry()
+    return instance
 
 
 def limit_pools(instance: dg.DagsterInstance, streams: Iterable[Stream]) -> None:

@@ -12,6 +12,7 @@ import dagster as dg
 
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.orchestration.activity import process_tags
+from sync_pipelines.orchestration.outages import patiently
 from sync_pipelines.pulls import Pull
 from sync_pipelines.settings import load_settings
 from sync_pipelines.sync import Workspace, open_workspace
@@ -45,9 +46,12 @@ def opened_workspace(context: dg.InitResourceContext) -> Workspace:
 
     A run notes its process, so that it is not waited for once that is gone.
     """
-    workspace = open_workspace(load_settings())
-    if context.run is not None and context.instance is not None:
-        context.instance.add_run_tags(context.run.run_id, process_tags(context.run.run_id))
+    settings = load_settings()
+    if context.run is None or context.instance is None:
+        # A tick that waits holds up the others.
+        return open_workspace(settings)
+    workspace = patiently(lambda: open_workspace(settings))
+    context.instance.add_run_tags(context.run.run_id, process_tags(context.run.run_id))
     return workspace
 
 

@@ -11,10 +11,12 @@ Belongs here: where Dagster keeps things, and how it writes them. Does not belon
 from __future__ import annotations
 
 import os
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
+import psycopg2
 import sqlalchemy as sa
 from dagster._core.events import DagsterEventType
 from dagster._core.events.log import EventLogEntry
@@ -27,6 +29,10 @@ from sync_pipelines.settings import load_settings
 
 BATCH_SIZE_VARIABLE: Final = "DAGSTER_EVENT_BATCH_SIZE"
 _BATCH_SIZE: Final = "500"
+_PATIENCE_SECONDS: Final = 10.0
+"""For one connection; Dagster itself tries six times before it gives up."""
+_PAUSE_SECONDS: Final = 0.5
+_STARTING: Final = "the database system is"
 _POOL: Final[dict[str, Any]] = {"pool_size": 1, "max_overflow": 30, "pool_pre_ping": True, "pool_recycle": 600}
 
 
@@ -49,6 +55,10 @@ class SyncEventLog(PostgresEventLogStorage):
         if others:
             super().store_event_batch(others)
 
+    def hurry(self) -> None:
+        """Waits for no server from here on, for somebody who is told at once; runs and schedules share the engine."""
+        sa.event.remove(self._engine, "do_connect", connect_patiently)
+
     def dispose(self) -> None:
         """Closes the connections that are kept."""
         super().dispose()
@@ -63,16 +73,31 @@ class SyncEventLog(PostgresEventLogStorage):
             self._store_asset_event(connection, events[-1], max(ids))
 
 
+def connect_patiently(dialect: Any, record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
+    """Connects, for some seconds again and again while the server is away or starts; as SQLAlchemy's `do_connect`."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return dialect.connect(*arguments, **options)
+        except psycopg2.OperationalError as error:
+            refused = "FATAL" in str(error) and _STARTING not in str(error)
+            if refused or time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE_SECONDS)
+
+
 class SyncStorage(DagsterPostgresStorage):
     """Runs, events and schedules in the database of the settings.
 
     Connections are kept for the next statement: Dagster would open one, or two, for every event.
+    A server that is away is waited for a while.
     """
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(postgres_url, inst_data=inst_data)
         self._event_log_storage = SyncEventLog(postgres_url, self.should_autocreate_tables)
         engine = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT", **_POOL)
+        sa.event.listen(engine, "do_connect", connect_patiently)
         for part in (self._event_log_storage, self._run_storage, self._schedule_storage):
             part._engine = engine
 

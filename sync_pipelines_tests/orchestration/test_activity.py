@@ -8,10 +8,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster._core.events.log import EventLogEntry
-from dagster._core.storage.tags import PARENT_RUN_ID_TAG, RETRY_ON_ASSET_OR_OP_FAILURE_TAG
+from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 
 from sync_pipelines.definitions import build_definitions
-from sync_pipelines.errors import DatabaseUnavailable, LandingUnavailable, SyncError
 from sync_pipelines.orchestration.activity import PROCESS_TAG, bury_orphans, process_tags, this_process
 from sync_pipelines.orchestration.storage import BATCH_SIZE_VARIABLE, SyncEventLog
 from sync_pipelines.sync import Workspace
@@ -107,33 +106,3 @@ def test_a_failed_day_among_many_written_together_is_shown_as_failed(
             " where dagster_event_type = 'ASSET_MATERIALIZATION_PLANNED' group by 1"
         ).fetchall()
     assert sorted(count for _, count in planned) == [5, 5, 5]
-
-
-@pytest.mark.parametrize("fault", [DatabaseUnavailable, LandingUnavailable])
-def test_a_run_that_lost_its_database_or_landing_is_launched_again(
-    definitions: dg.Definitions,
-    instance: dg.DagsterInstance,
-    landing: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    fault: type[SyncError],
-) -> None:
-    def away(*_: object, **__: object) -> None:
-        raise fault("away", "it went away", "wait")
-
-    put(landing, "2010-12-01.json", [order("A")])
-    monkeypatch.setattr("sync_pipelines.sync.discover", away)
-    done = run(definitions, instance, {"dagster/partition": "2010-12-01"})
-    assert not done.success
-    noted = instance.get_run_by_id(done.run_id)
-    assert noted is not None
-    assert noted.tags[RETRY_ON_ASSET_OR_OP_FAILURE_TAG] == "true"
-
-
-def test_a_file_that_failed_is_no_reason_to_launch_the_run_again(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path
-) -> None:
-    put(landing, "2010-12-01.json", "[{")
-    done = run(definitions, instance, {"dagster/partition": "2010-12-01"})
-    noted = instance.get_run_by_id(done.run_id)
-    assert noted is not None
-    assert RETRY_ON_ASSET_OR_OP_FAILURE_TAG not in noted.tags

@@ -1,0 +1,103 @@
+"""Steps of a run while the database, or the landing, is away.
+
+A step finds what is left to do in the ledger, so it can be begun again. It waits for the database and does so; a run
+that waits in vain, or whose landing is away, has Dagster launch it again. A run of the command line does neither: its
+user sees the fault at once.
+
+Belongs here: waiting and beginning again. Does not belong here: what a step does (`assets`, `checks`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Final, TypeVar
+
+import dagster as dg
+import sqlalchemy.exc
+from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG
+from dagster_postgres.utils import DagsterPostgresException
+
+from sync_pipelines.database import Database
+from sync_pipelines.errors import DatabaseUnavailable, LandingUnavailable
+from sync_pipelines.orchestration.activity import is_of_command_line
+
+ATTEMPTS: Final = 5
+BACK_SECONDS: Final = 120.0
+_PAUSE_SECONDS: Final = 1.0
+_AWAY: Final = (
+    DatabaseUnavailable,
+    DagsterPostgresException,
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.InterfaceError,
+)
+
+T = TypeVar("T")
+
+
+def through_outages(instance: dg.DagsterInstance, run: dg.DagsterRun, database: Database, work: Callable[[], T]) -> T:
+    """Does a step's work, from its start each time the database went away meanwhile.
+
+    Args:
+        instance: Dagster's, whose events are in the same database.
+        run: the step's run.
+        database: to wait for.
+        work: finds out by itself what is left to do.
+    """
+    attempt = 1
+    while True:
+        try:
+            return work()
+        except Exception as error:
+            if is_of_command_line(run):
+                raise
+            if is_database_away(error) and attempt < ATTEMPTS and _is_back(database):
+                attempt += 1
+                continue
+            if isinstance(error, LandingUnavailable) or is_database_away(error):
+                _ask_for_retry(instance, run)
+            raise
+
+
+def is_database_away(error: BaseException) -> bool:
+    """Whether the database is what failed, for the project's own statements or Dagster's."""
+    return any(isinstance(one, _AWAY) for one in _chain(error))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def patiently(opens: Callable[[], T], seconds: float = BACK_SECONDS) -> T:
+    """What opening something in the database gives, tried again while the database does not answer.
+
+    Raises:
+        DatabaseUnavailable: not in time.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return opens()
+        except DatabaseUnavailable:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _is_back(database: Database) -> bool:
+    time.sleep(_PAUSE_SECONDS)
+    try:
+        patiently(database.connect).close()
+    except DatabaseUnavailable:
+        return False
+    return True
+
+
+def _ask_for_retry(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    try:
+        instance.add_run_tags(run.run_id, {RETRY_ON_ASSET_OR_OP_FAILURE_TAG: "true"})
+    except Exception:
+        # Then the run cannot say that it failed either, and counts as crashed.
+        return
