@@ -21,8 +21,8 @@ from sync_pipelines.contracts.streams import Children, Stream
 from sync_pipelines.tables.schema import SCHEMA, metadata
 
 EXAMPLES: Final = 20
-SMALL: Final = 1 << 26
-"""Bytes of a stream's tables up to which every row is looked at after each run: about 100,000 orders."""
+SMALL: Final = 1 << 23
+"""Bytes of a stream's tables up to which every row is looked at after each run: about 10,000 orders."""
 DUE: Final = timedelta(hours=6)
 """How long after its end a day's export may still come before it is missed."""
 OLD: Final = timedelta(days=1)
@@ -38,26 +38,24 @@ class Extent:
     """Which rows a question is about.
 
     Attributes:
-        paths: rows last written by these exports; None is every row.
+        ids: of main rows; None is every row.
     """
 
-    paths: tuple[str, ...] | None = None
+    ids: tuple[int, ...] | None = None
 
     @property
     def words(self) -> str:
         """For descriptions."""
-        return "of this run's days" if self.paths is not None else "in all"
+        return "in all" if self.ids is None else f"among {len(self.ids):,} rows that this run's days wrote"
 
     def condition(self, alias: str) -> sql.Composable:
-        """The condition on a main table, which takes the placeholder `paths`."""
-        if self.paths is None:
-            return sql.SQL("true")
-        return sql.SQL("{}.source_file = any(%(paths)s)").format(sql.Identifier(alias))
+        """The condition on a main table, which takes the placeholder `ids`."""
+        return sql.SQL("true" if self.ids is None else "{}.id = any(%(ids)s)").format(sql.Identifier(alias))
 
     @property
     def values(self) -> dict[str, Any]:
         """What the condition takes."""
-        return {} if self.paths is None else {"paths": list(self.paths)}
+        return {} if self.ids is None else {"ids": list(self.ids)}
 
 
 EVERYTHING: Final = Extent()
@@ -122,20 +120,13 @@ class OpenRejects:
     path: str
 
 
-def extent(connection: psycopg.Connection[Any], stream: Stream, days: tuple[date, date] | None) -> Extent:
-    """What to look at after a run of some days: every row while the tables are small, else what those days wrote."""
+def is_small(connection: psycopg.Connection[Any], stream: Stream) -> bool:
+    """Whether every row of the stream's tables can be looked at after each run."""
     names = [f"{SCHEMA}.{name}" for name in (stream.table, *_tables(stream.children))]
     row = connection.execute(
         "select sum(pg_table_size(name::regclass)) from unnest(%s::text[]) name", [names]
     ).fetchone()
-    if days is None or row is None or row[0] <= SMALL:
-        return EVERYTHING
-    paths = connection.execute(
-        "select distinct path from sync.export_files where partner = %s and stream = %s"
-        " and partition_date between %s and %s and status = 'loaded'",
-        [stream.partner, stream.name, *days],
-    ).fetchall()
-    return Extent(tuple(path for (path,) in paths))
+    return row is None or row[0] <= SMALL
 
 
 def has_totals(stream: Stream) -> bool:
@@ -152,9 +143,9 @@ def totals(connection: psycopg.Connection[Any], stream: Stream, about: Extent = 
     # All items are added up in one pass over their primary key; those of some orders are looked up there.
     items = (
         "select order_id, sum(price * quantity) as items_total from sync.order_items group by 1"
-        if about.paths is None
-        else "select o.id as order_id, (select sum(price * quantity) from sync.order_items where order_id = o.id)"
-        " as items_total from sync.orders o where o.source_file = any(%(paths)s)"
+        if about.ids is None
+        else "select order_id, sum(price * quantity) as items_total from sync.order_items"
+        " where order_id = any(%(ids)s) group by 1"
     )
     compared = sql.SQL(
         "from sync.orders o join ({items}) i on i.order_id = o.id and i.items_total is not null"
@@ -252,7 +243,7 @@ def unsound(connection: psycopg.Connection[Any], stream: Stream, about: Extent =
     only when everything is.
     """
     questions = [*_of_keys(stream, about), *_of_references(stream, about)]
-    if about.paths is None:
+    if about.ids is None:
         questions += _of_children(stream.children, stream.table)
     values = {"partner": stream.partner, **about.values}
     faults = [_fault(connection, rule, question, values) for rule, question in questions]
@@ -276,7 +267,7 @@ def _of_keys(stream: Stream, about: Extent) -> Iterator[tuple[str, sql.Composabl
             same = sql.SQL(" and ").join(
                 sql.SQL("o.{0} is not distinct from t.{0}").format(sql.Identifier(c)) for c in scope
             )
-            if about.paths is None:
+            if about.ids is None:
                 yield (
                     rule,
                     sql.SQL(

@@ -150,42 +150,70 @@ def _children_as_json(children: Iterable[Children], parent: Identifier) -> Itera
 def last_written(
     workspace: Workspace, connection: psycopg.Connection[Any], stream: Stream, entries: Iterable[LedgerFile], limit: int
 ) -> list[dict[str, Any]]:
-    """A few live rows that the given files wrote last, found by the keys of their first records.
+    """A few live rows that the given files wrote last."""
+    ids = ids_written(workspace, connection, stream, entries, _KEYS_TRIED)[:limit]
+    if not ids:
+        return []
+    columns = ["tenant", "external_id", *(["partner_record_id"] if stream.has_record_ids else [])]
+    # What a partner puts into a JSON object may be anything, secrets included.
+    columns += [name for name in stream.written if not is_jsonb(stream.table, name)]
+    statement = SQL("select {} from {} where id = any(%s) order by array_position(%s, id)").format(
+        SQL(", ").join(map(Identifier, columns)), Identifier(SCHEMA, stream.table)
+    )
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return list(cursor.execute(statement, [ids, ids]))
+
+
+def ids_written(
+    workspace: Workspace, connection: psycopg.Connection[Any], stream: Stream, entries: Iterable[LedgerFile], limit: int
+) -> list[int]:
+    """Ids of live rows that the given files wrote last, found by the keys of their first records.
 
     Looks at the newest files alone and asks the key's index: it costs the same however large the table is.
+
+    Args:
+        workspace: whose archive has the records.
+        connection: whose view of the rows.
+        stream: of the files.
+        entries: the files; those that are not loaded wrote nothing.
+        limit: keys asked for, at most.
     """
-    found: list[dict[str, Any]] = []
+    found: list[int] = []
     loaded = [entry for entry in entries if entry.status == "loaded" and entry.kept is not None]
     for entry in sorted(loaded, key=lambda entry: entry.version, reverse=True)[:_FILES_TRIED]:
-        if len(found) >= limit:
+        if limit <= 0:
             break
-        keys, own = _first_keys(workspace, entry)
-        found += _by_keys(connection, stream, entry, keys, own)
-    return found[:limit]
+        external, own = _first_keys(workspace, entry, limit)
+        limit -= max(len(external), len(own))
+        found += _ids_by_keys(connection, stream, entry, external, own)
+    return found
 
 
-def _first_keys(workspace: Workspace, entry: LedgerFile) -> tuple[list[str], list[str]]:
+def _first_keys(workspace: Workspace, entry: LedgerFile, limit: int) -> tuple[list[str], list[str]]:
+    external: dict[str, None] = {}
+    own: dict[str, None] = {}
     try:
         kept = KeptRecords(workspace.settings.archive, entry.kept or "-")
         if not len(kept.keys.rows):
             return [], []
-        block = next(iter(kept.blocks(("external_id", "record_id"))))
-    except (ArchiveIncomplete, OSError, StopIteration):
+        for block in kept.blocks(("external_id", "record_id")):
+            for keys, name in ((external, "external_id"), (own, "record_id")):
+                keys.update(dict.fromkeys(key for key in block.column(name).slice(0, limit).to_pylist() if key))
+            if max(len(external), len(own)) >= limit:
+                break
+    except (ArchiveIncomplete, OSError):
         return [], []
-    names = (block.column(name).slice(0, _KEYS_TRIED).to_pylist() for name in ("external_id", "record_id"))
-    external, own = ([value for value in dict.fromkeys(values) if value is not None] for values in names)
-    return external, own
+    return [*external][:limit], [*own][:limit]
 
 
-def _by_keys(
+def _ids_by_keys(
     connection: psycopg.Connection[Any], stream: Stream, entry: LedgerFile, keys: list[str], own: list[str]
-) -> list[dict[str, Any]]:
+) -> list[int]:
     ways = [("external_id", keys), *([("partner_record_id", own)] if stream.has_record_ids else [])]
-    columns = ["tenant", "external_id", *(["partner_record_id"] if stream.has_record_ids else [])]
-    # What a partner puts into a JSON object may be anything, secrets included.
-    columns += [name for name in stream.written if not is_jsonb(stream.table, name)]
-    found: dict[int, dict[str, Any]] = {}
+    found: set[int] = set()
     for column, values in ways:
+        if not values:
+            continue
         # A key that is unique in its scope is found through the scope.
         scope = (
             SQL(" and t.{} in (select id from {} where tenant = %(tenant)s and partner = %(partner)s)").format(
@@ -195,20 +223,12 @@ def _by_keys(
             else SQL("").format()
         )
         statement = SQL(
-            "select t.id, {columns} from {table} t where t.tenant = %(tenant)s and t.partner = %(partner)s"
+            "select t.id from {table} t where t.tenant = %(tenant)s and t.partner = %(partner)s"
             " and t.{column} = any(%(keys)s) and t.source_file = %(path)s and t.deleted_at is null{scope}"
-            " order by t.id limit {limit}"
-        ).format(
-            columns=SQL(", ").join(Identifier("t", name) for name in columns),
-            table=Identifier(SCHEMA, stream.table),
-            column=Identifier(column),
-            scope=scope,
-            limit=Literal(_KEYS_TRIED),
-        )
+        ).format(table=Identifier(SCHEMA, stream.table), column=Identifier(column), scope=scope)
         names = {"tenant": entry.tenant, "partner": entry.partner, "keys": values, "path": entry.path}
-        with connection.cursor(row_factory=dict_row) as cursor:
-            found |= {row.pop("id"): row for row in cursor.execute(statement, names)} if values else {}
-    return list(found.values())
+        found |= {number for (number,) in connection.execute(statement, names)}
+    return sorted(found)
 
 
 def _scope_table(stream: Stream) -> str:

@@ -7,7 +7,7 @@ Belongs here: what a check is called and how bad its answer is. Does not belong 
 `reports`), guarding a load (`upsert` does, in the load's own transaction).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Final
@@ -15,7 +15,7 @@ from typing import Any, Final
 import dagster as dg
 import psycopg
 
-from sync_pipelines import quality, reports
+from sync_pipelines import ledger, quality, reports
 from sync_pipelines.contracts.codes import REJECT_CODES
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.orchestration.names import asset_key, stream_name
@@ -24,12 +24,15 @@ from sync_pipelines.orchestration.partitions import dates_of
 from sync_pipelines.orchestration.tables import table_of
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.quality import Arrivals, Extent
+from sync_pipelines.samples import ids_written
 from sync_pipelines.sync import Workspace
 
 ERROR: Final = dg.AssetCheckSeverity.ERROR
 WARN: Final = dg.AssetCheckSeverity.WARN
 MISSED: Final = 3
 """Days without a due export after which somebody has to act."""
+ROWS_CHECKED: Final = 10_000
+"""Rows of a large table that are looked at after a run; every night all are."""
 GIVEN_UP: Final = 30
 """Days after which a tenant counts as one that stopped sending: to be looked at, nothing to act on."""
 
@@ -270,20 +273,23 @@ def build_checks(stream: Stream) -> list[dg.AssetChecksDefinition]:
 
         def ask() -> list[dg.AssetCheckResult]:
             with workspace.connection() as connection:
-                about = quality.extent(connection, stream, _days(context.run))
+                about = extent(workspace, connection, stream, dates_of(dict(context.run.tags)))
                 asked = Asked(connection, stream, workspace, about, datetime.now(UTC))
-                return [
-                    _result(check, check.ask(asked), table) for name, check in chosen.items() if name in selected
-                ]
+                return [_result(check, check.ask(asked), table) for name, check in chosen.items() if name in selected]
 
         yield from through_outages(context.instance, context.run, workspace.database, ask)
 
     return [checks]
 
 
-def _days(run: dg.DagsterRun) -> tuple[date, date] | None:
-    days = dates_of(dict(run.tags))
-    return (days.first, days.last) if days else None
+def extent(
+    workspace: Workspace, connection: psycopg.Connection[Any], stream: Stream, days: Iterable[date] | None
+) -> Extent:
+    """What to look at after a run of some days: every row while the tables are small, else some that it wrote."""
+    if days is None or quality.is_small(connection, stream):
+        return quality.EVERYTHING
+    entries = ledger.of_dates(connection, stream.partner, stream.name, list(days))
+    return Extent(tuple(ids_written(workspace, connection, stream, entries, ROWS_CHECKED)))
 
 
 def _result(check: Check, answer: Answer, table: dg.AssetKey) -> dg.AssetCheckResult:

@@ -9,7 +9,7 @@ import pytest
 
 from sync_pipelines import quality
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.orchestration.checks import Asked, checks_of, is_missed
+from sync_pipelines.orchestration.checks import Asked, checks_of, extent, is_missed
 from sync_pipelines.partners import STREAMS, find_stream
 from sync_pipelines.partners.replenit import ORDERS
 from sync_pipelines.quality import EVERYTHING, Arrivals, Extent
@@ -106,13 +106,14 @@ def test_O10_a_late_total_is_compared_once_it_is_sent(site: Site) -> None:
 def test_large_tables_are_looked_at_by_the_days_of_the_run(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.load("2024-01-01.json", [order("A", TotalRevenue=9, OrderItems=[item()])])
     site.load("2024-01-02.json", [order("B", TotalRevenue=2, OrderItems=[item()])])
-    second = (date(2024, 1, 2), date(2024, 1, 2))
+    second = [date(2024, 1, 2)]
     with site.database.connect() as connection:
-        assert quality.extent(connection, ORDERS, second) == EVERYTHING
+        assert extent(site.workspace(), connection, ORDERS, second) == EVERYTHING
         monkeypatch.setattr(quality, "SMALL", 0)
-        assert quality.extent(connection, ORDERS, None) == EVERYTHING
-        about = quality.extent(connection, ORDERS, second)
-    assert about.paths == (f"replenit/{TENANT}/orders/2024-01-02.json",)
+        assert extent(site.workspace(), connection, ORDERS, None) == EVERYTHING
+        about = extent(site.workspace(), connection, ORDERS, second)
+        written = connection.execute("select id from sync.orders where external_id = 'B'").fetchall()
+    assert [about.ids] == written
     assert ask(site, "totals_match_items", about=about)[:2] == ("passed", {"orders": 1, "differing": 0})
     assert ask(site, "keys_and_references", about=about)[0] == "passed"
     assert ask(site, "totals_match_items")[1] == {"orders": 2, "differing": 1}
