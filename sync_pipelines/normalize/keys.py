@@ -34,14 +34,19 @@ class KeyList(NamedTuple):
 
     def knows(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
         """Those of the given hashes that are here, in the given order."""
-        places = np.searchsorted(self.hashes, hashes)
-        here = places < len(self.hashes)
-        here[here] = self.hashes[places[here]] == hashes[here]
-        return hashes[here]
+        return hashes[are_among(hashes, self.hashes)]
 
     def repeated(self) -> npt.NDArray[np.uint64]:
         """The hashes of keys that stand more than once, ascending."""
         return np.unique(self.hashes[1:][self.hashes[1:] == self.hashes[:-1]])
+
+
+def are_among(hashes: npt.NDArray[np.uint64], known: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    """Which of some hashes are among known ones, which are sorted."""
+    places = np.searchsorted(known, hashes)
+    here = places < len(known)
+    here[here] = known[places[here]] == hashes[here]
+    return here
 
 
 def key_hash(key: str) -> int:

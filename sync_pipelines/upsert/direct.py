@@ -25,6 +25,7 @@ from psycopg.sql import SQL, Composed, Identifier
 from sync_pipelines.contracts.streams import EFFECTIVE_TIME, Identity, Reference, Stream
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.kept import KeptRecords
+from sync_pipelines.normalize.keys import are_among
 from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.fold import named_defaults, spoken_name
@@ -90,7 +91,7 @@ class DirectWay:
             "create temp table meant (number bigint, partner text, tenant text, key text) on commit drop"
         )
         created, left = 0, [np.empty(0, np.uint64)]
-        for chunk in ahead(_chunks(kept, pa.array(aside, pa.uint64()))):
+        for chunk in ahead(_chunks(kept, aside)):
             has_row = self._has_row(chunk)
             left.append(chunk.column("key_hash").to_numpy()[has_row])
             new = chunk if not has_row.any() else chunk.filter(pa.array(~has_row))
@@ -244,13 +245,13 @@ def _one(column: Any) -> Any:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
-def _chunks(kept: KeptRecords, aside: Any) -> Iterator[pa.Table]:
+def _chunks(kept: KeptRecords, aside: Hashes) -> Iterator[pa.Table]:
     """The records that are not set aside, some blocks at a time."""
     waiting: list[pa.RecordBatch] = []
     count = 0
     for block in kept.blocks():
         if len(aside):
-            block = block.filter(pc.invert(pc.is_in(block.column("key_hash"), value_set=aside)))
+            block = block.filter(pa.array(~are_among(block.column("key_hash").to_numpy(), aside)))
         if block.num_rows:
             waiting.append(block)
             count += block.num_rows

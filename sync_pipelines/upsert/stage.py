@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from sync_pipelines.normalize.kept import KeptRecords
+from sync_pipelines.normalize.keys import are_among
 from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.upsert.statements import Presence
 
@@ -65,15 +66,15 @@ class StagedRecords:
 
     def __init__(self, kept: KeptRecords, keys: npt.NDArray[np.uint64]) -> None:
         self._kept = kept
-        self._keys = pa.array(keys, pa.uint64())
+        self._keys = keys
 
     def _blocks(self, columns: Sequence[str]) -> Iterator[tuple[npt.NDArray[np.int64], pa.RecordBatch]]:
         start = 0
         for block in self._kept.blocks([*columns, "key_hash"]):
             rows = np.arange(start, start + block.num_rows, dtype=np.int64)
             start += block.num_rows
-            chosen = pc.is_in(block.column("key_hash"), value_set=self._keys)
-            rows, block = rows[chosen.to_numpy(zero_copy_only=False)], block.filter(chosen)
+            chosen = are_among(block.column("key_hash").to_numpy(), self._keys)
+            rows, block = rows[chosen], block.filter(pa.array(chosen))
             if block.num_rows:
                 yield rows, block
 

@@ -1,0 +1,127 @@
+"""A year of daily exports, loaded newest first beside the order they were made in.
+
+    python -m bench.late                             365 days of 300 orders, 5% of them orders of other days too
+
+Every file but the first of the newest-first way is late (X5): each of its records has to find its place behind records
+that are loaded. Timed is everything from the landing to the tables, file by file in one process. Exit status 1 when
+the two ways end in different tables or the late one costs more than three times the other.
+
+Belongs here: the exports, the two ways and their comparison. Does not belong here: the server (`bench.server`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from bench.server import Server, run_server
+from sync_pipelines import sync
+from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.settings import Settings
+
+TENANT: Final = "3f0c9a52-6b1e-4d7a-9c35-8e2d41b7a6f0"
+FIRST: Final = date(2024, 1, 1)
+LIMIT: Final = 3.0
+_WAYS: Final = ("as they were made", "newest first")
+
+
+@dataclass(frozen=True)
+class _Way:
+    name: str
+    seconds: float
+    held: list[tuple[Any, ...]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the bench with the options of the command line and gives the exit status."""
+    options = _parser().parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="late-", ignore_cleanup_errors=True) as scratch:
+        folder = Path(scratch)
+        write_year(folder / "landing", options.days, options.orders, options.shared)
+        with run_server(folder / "postgres") as server:
+            ways = [_load(server, folder, name) for name in _WAYS]
+    forth, back = ways
+    ratio = back.seconds / forth.seconds
+    print(f"{options.days} files of {options.orders} orders, {options.shared:.0%} of them of other days too\n")
+    print("| order | s | times |\n|---|---|---|")
+    for way in ways:
+        print(f"| {way.name} | {way.seconds:.1f} | {way.seconds / forth.seconds:.1f} |")
+    same = forth.held == back.held
+    print("\nthe same tables" if same else "\nWRONG: the tables differ")
+    return int(not same or ratio > LIMIT)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("bench.late", description="Daily exports newest first and in their order.")
+    parser.add_argument("--days", type=int, default=365, help="files, one a day (365)")
+    parser.add_argument("--orders", type=int, default=300, help="orders a file (300)")
+    parser.add_argument("--shared", type=float, default=0.05, help="share of them that other files have too (0.05)")
+    return parser
+
+
+def write_year(landing: Path, days: int, orders: int, shared: float) -> None:
+    """Writes one export a day; a share of each day's orders stands in the export of some other day too."""
+    rng = random.Random("late")
+    folder = landing / "replenit" / TENANT / "orders"
+    folder.mkdir(parents=True)
+    for day in range(days):
+        others = (rng.choice([d for d in range(days) if d != day] or [day]) for _ in range(round(orders * shared)))
+        keys = {f"{day}-{n}" for n in range(orders)} | {f"{other}-{rng.randrange(orders)}" for other in others}
+        path = folder / f"{FIRST + timedelta(days=day)}.ndjson"
+        with path.open("w", encoding="utf-8") as lines:
+            lines.writelines(json.dumps(_order(rng, key)) + "\n" for key in sorted(keys))
+        os.utime(path, (time.time() - 60, time.time() - 60))
+
+
+def _order(rng: random.Random, key: str) -> dict[str, Any]:
+    prices = [rng.randint(100, 9_999) for _ in range(3)]
+    return {
+        "OrderId": key,
+        "Email": f"c{rng.randrange(5_000)}@example.com",
+        "Currency": "CLP",
+        "TotalQuantity": len(prices),
+        "TotalRevenue": sum(prices) / 100,
+        "OrderItems": [
+            {"ProductId": f"p{n}", "Sku": f"s{n}", "Quantity": 1, "Price": price / 100}
+            for n, price in enumerate(prices)
+        ],
+    }
+
+
+def _load(server: Server, folder: Path, name: str) -> _Way:
+    place = name.replace(" ", "_")
+    settings = Settings(
+        home=folder / place,
+        database_url=server.create_database(place),
+        landing=str(folder / "landing"),
+        sources=folder / "sources.yaml",
+    )
+    workspace = sync.open_workspace(settings)
+    entries: Iterable[LedgerFile] = sorted(sync.discover(workspace).pending, key=lambda entry: entry.version)
+    begun = time.monotonic()
+    for entry in entries if name == _WAYS[0] else reversed([*entries]):
+        loaded = sync.load_export(workspace, entry.id)
+        if loaded.status != "loaded":
+            raise SystemExit(f"{loaded.path}: {loaded.error}")
+    seconds = time.monotonic() - begun
+    print(f"{name}: {seconds:.1f} s", file=sys.stderr, flush=True)
+    with workspace.connection() as connection:
+        held = connection.execute(
+            "select o.external_id, o.email, o.total_revenue, o.effective_at, i.line_no, i.price from sync.live_orders o"
+            " join sync.order_items i on i.order_id = o.id order by 1, 5"
+        ).fetchall()
+    return _Way(name, seconds, held)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
