@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from hashlib import blake2b
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.exports.lines import WHITE, Line, LineBlock, read_numbered
 from sync_pipelines.normalize.change import Change, Findings, Reject
 from sync_pipelines.normalize.kept import KeptWriter
+from sync_pipelines.normalize.keys import hashes_of_bytes
 from sync_pipelines.normalize.plain import PlainBlock, PlainReader
 
 OneByOne = Callable[[RawRecord], Iterator[Change | Reject]]
@@ -77,8 +77,9 @@ class BlockReader:
         texts = [text.strip(WHITE) for text in lines.texts]
         for index, line in lines.odd.items():
             texts[index] = texts[index] if line.is_whole else ""
-        plain = self._plain.read(texts, lines.first)
-        return _Read(lines, plain, _digests(texts))
+        # One line at a time, encoding would take as long as hashing.
+        encoded = "\n".join(texts).encode("utf-8", "surrogatepass").split(b"\n")
+        return _Read(lines, self._plain.read(encoded, lines.first), digests_of(encoded))
 
     def _end(self, read: _Read) -> None:
         is_plain = np.zeros(len(read.lines.texts), bool)
@@ -103,8 +104,7 @@ class BlockReader:
             yield from self._one_by_one(raw)
 
 
-def _digests(texts: Sequence[str]) -> npt.NDArray[np.uint64]:
-    """64 bits of each line's text, never 0."""
-    joined = b"".join(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts)
-    digests: npt.NDArray[np.uint64] = np.maximum(np.frombuffer(joined, "<u8"), 1)
+def digests_of(lines: Sequence[bytes]) -> npt.NDArray[np.uint64]:
+    """64 bits of each line, never 0."""
+    digests: npt.NDArray[np.uint64] = np.maximum(hashes_of_bytes(lines), 1)
     return digests

@@ -5,7 +5,8 @@ Belongs here: hashing and searching. Does not belong here: where the lists are k
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterable
+from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
@@ -51,7 +52,12 @@ def are_among(hashes: npt.NDArray[np.uint64], known: npt.NDArray[np.uint64]) -> 
 
 def key_hash(key: str) -> int:
     """64 bits of a key's BLAKE2b; a collision costs a needless fold, never a wrong one."""
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
+    return int(hashes_of_bytes([key.encode()])[0])
+
+
+def hashes_of_bytes(texts: Iterable[bytes]) -> npt.NDArray[np.uint64]:
+    """64 bits of the BLAKE2b of each text."""
+    return np.frombuffer(b"".join([blake2b(text, digest_size=8).digest() for text in texts]), "<u8")
 
 
 def record_id_hash(record_id: str) -> int:

@@ -27,16 +27,16 @@ import pyarrow.json
 from sync_pipelines.contracts.contract import FieldShape, Shape
 from sync_pipelines.contracts.fields import vector_of
 from sync_pipelines.contracts.reading import Reading
-from sync_pipelines.contracts.streams import Children, Identity, LinkResult, Stream
+from sync_pipelines.contracts.streams import Children, Identity, Stream
 from sync_pipelines.contracts.vectors import Vector
-from sync_pipelines.normalize.keys import hashes_of_row, key_hash
+from sync_pipelines.normalize.keys import hashes_of_bytes, hashes_of_row
 from sync_pipelines.normalize.layout import ChildLayout, Layout, child_type
+from sync_pipelines.normalize.linked import Linked, linked
 from sync_pipelines.normalize.names import Names
-from sync_pipelines.normalize.record import is_too_long
 
 _FEWEST: Final = 64
 """Lines of a block that is not looked at any further: they are read one by one."""
-_ESCAPED_ASCII: Final = re.compile(r"\\u00[0-7]")
+_ESCAPED_ASCII: Final = re.compile(rb"\\u00[0-7]")
 """A NUL, or a name or word that does not look like what it is."""
 
 Rows = npt.NDArray[np.int64]
@@ -124,14 +124,14 @@ class PlainReader:
             and not self._names.is_mapped
         )
 
-    def read(self, texts: Sequence[str], first: int) -> PlainBlock:
+    def read(self, texts: Sequence[bytes], first: int) -> PlainBlock:
         """The plain records among lines.
 
         Args:
-            texts: the lines, without white space at their ends.
+            texts: the lines in UTF-8, without white space at their ends.
             first: the number of the first line (X14).
         """
-        candidates = np.flatnonzero(np.fromiter(map(_may_be_plain, texts), bool, len(texts)))
+        candidates = _candidates(texts)
         if self._columns is None and len(candidates):
             self._columns = self._settled(texts[candidates[0]])
         tables = list(self._decoded(texts, candidates))
@@ -140,7 +140,7 @@ class PlainReader:
         table = pa.concat_tables([found for found, _ in tables]).combine_chunks()
         return self._finished(table, np.concatenate([found for _, found in tables]), first)
 
-    def _settled(self, text: str) -> tuple[_Column, ...]:
+    def _settled(self, text: bytes) -> tuple[_Column, ...]:
         """The columns, named as in a first record; a later record with other names is not plain."""
         try:
             sample = json.loads(text)
@@ -152,7 +152,7 @@ class PlainReader:
 
     # -- decoding ----------------------------------------------------------------------------------------------
 
-    def _decoded(self, texts: Sequence[str], rows: Rows) -> Iterable[tuple[pa.Table, Rows]]:
+    def _decoded(self, texts: Sequence[bytes], rows: Rows) -> Iterable[tuple[pa.Table, Rows]]:
         """Decodes lines, leaving out those that are not of the expected types; halves a block to find them."""
         if not len(rows):
             return
@@ -164,9 +164,9 @@ class PlainReader:
             yield from self._decoded(texts, rows[:half])
             yield from self._decoded(texts, rows[half:])
 
-    def _decode(self, texts: Sequence[str]) -> pa.Table | None:
+    def _decode(self, texts: Sequence[bytes]) -> pa.Table | None:
         assert self._columns is not None
-        joined = "\n".join(texts).encode()
+        joined = b"\n".join(texts)
         try:
             table = pyarrow.json.read_json(
                 pa.BufferReader(joined),
@@ -197,15 +197,14 @@ class PlainReader:
             chosen = np.flatnonzero(rows.plain)
             batch, lines, hashes = batch.take(pa.array(chosen)), lines[chosen], hashes[chosen]
             second = second[chosen] if second is not None else None
-            links = {link: [found[row] for row in chosen.tolist()] for link, found in links.items()}
-        results = [(link, result) for link, found in links.items() for result in found]
+            links = {link: found.take(chosen) for link, found in links.items()}
         return PlainBlock(
             batch=batch,
             lines=lines,
             hashes=hashes,
             second=second,
-            leniencies=Counter(result.leniency for _, result in results if result.leniency is not None),
-            referred=frozenset((link, r.identity[0], r.identity[1]) for link, r in results if r.identity is not None),
+            leniencies=sum((found.leniencies for found in links.values()), Counter()),
+            referred=frozenset((link, *owner) for link, found in links.items() for owner in found.owners),
         )
 
     def _fields(self, table: pa.Table, rows: _Rows) -> dict[str, Any]:
@@ -252,40 +251,30 @@ class PlainReader:
             _offsets(values), structs, type=pa.list_(kind), mask=values.is_null() if values.null_count else None
         )
 
-    def _linked(self, link: str, columns: Mapping[str, Any], rows: _Rows) -> list[LinkResult]:
-        """What each record says of a reference; one whose link would be refused or forgiven is not plain."""
-        names = self._stream.link_fields[link]
-        texts = [columns[n].to_pylist() if n in columns else [None] * rows.count for n in names]
-        function, options, tenant = self._stream.links[link], self._options, self._tenant
-        results = [
-            function({n: v for n, v in zip(names, row, strict=True) if v is not None}, options, tenant)
-            for row in zip(*texts, strict=True)
-        ]
-        rows.refuse(
-            np.array(
-                [
-                    (link == self._stream.scope and not result.spoken)
-                    or (self._reading.strict and result.leniency is not None)
-                    or (result.identity is not None and is_too_long(result.identity))
-                    for result in results
-                ],
-                bool,
-            )
-        )
-        return results
+    def _linked(self, link: str, columns: Mapping[str, Any], rows: _Rows) -> Linked:
+        """What the records say of a reference; one whose link would be refused or forgiven is not plain."""
+        named = {name: columns[name] for name in self._stream.link_fields[link] if name in columns}
+        found = linked(self._stream.links[link], named, rows.count, self._options, self._tenant)
+        rows.refuse(found.is_too_long)
+        if link == self._stream.scope:
+            rows.refuse(~found.spoken)
+        if self._reading.strict:
+            rows.refuse(found.is_lenient)
+        return found
 
     def _hashes(self, columns: Mapping[str, Any], rows: _Rows) -> tuple[Hashes, Hashes | None]:
         """Hashes by which records are known, and by their partner's own ids where they have a key too (0: none)."""
         keys = columns[self._stream.key].to_pylist() if self._stream.key in columns else [None] * rows.count
         if self._stream.record_id is None:
-            return np.array([0 if key is None else key_hash(key) for key in keys], np.uint64), None
+            hashes = hashes_of_bytes([b"" if key is None else key.encode() for key in keys])
+            return np.where([key is not None for key in keys], hashes, np.uint64(0)), None
         ids = columns[self._stream.record_id].to_pylist()
         named = [hashes_of_row(key, record_id) for key, record_id in zip(keys, ids, strict=True)]
         first = np.array([found[0] if found else 0 for found in named], np.uint64)
         return first, np.array([found[1] if len(found) > 1 else 0 for found in named], np.uint64)
 
     def _batch(
-        self, columns: Mapping[str, Any], links: Mapping[str, list[LinkResult]], positions: Any, hashes: Hashes
+        self, columns: Mapping[str, Any], links: Mapping[str, Linked], positions: Any, hashes: Hashes
     ) -> pa.RecordBatch:
         count = len(positions)
         named = {name: columns[name] for name in self._layout.bits if name in columns}
@@ -298,11 +287,9 @@ class PlainReader:
             "key_hash": pa.array(hashes),
         }
         spoken = {name: ~_is_null(named.get(name), count) for name in self._layout.bits}
-        for link, results in links.items():
-            spoken[link] = np.array([result.spoken for result in results], bool)
-            for index, part in enumerate(Identity._fields):
-                texts = [None if result.identity is None else result.identity[index] for result in results]
-                named[f"{link}_{part}"] = pa.array(texts, pa.string())
+        for link, found in links.items():
+            spoken[link] = found.spoken
+            named |= {f"{link}_{part}": texts for part, texts in zip(Identity._fields, found.identity, strict=True)}
         bits = self._layout.bits
         named["present"] = pa.array(sum(mask.astype(np.int64) << bits[name] for name, mask in spoken.items()))
         arrays = [named.get(field.name) for field in self._layout.arrow]
@@ -391,7 +378,10 @@ def _offsets(values: Any) -> Any:
 
 def _quotes(text: bytes) -> int:
     """The quotes that begin or end a name or a text."""
-    return text.count(b'"') - (text.count(b'\\"') if b"\\" in text else 0)
+    letters = np.frombuffer(text, np.uint8)
+    quotes = letters == ord('"')
+    escaped = np.count_nonzero(quotes[1:] & (letters[:-1] == ord("\\"))) if b"\\" in text else 0
+    return int(np.count_nonzero(quotes) - escaped)
 
 
 def _expected_quotes(table: pa.Table) -> int:
@@ -409,8 +399,18 @@ def _names_and_texts(values: Any) -> int:
     return count
 
 
-def _may_be_plain(text: str) -> bool:
+def _candidates(texts: Sequence[bytes]) -> Rows:
+    """The lines that may be plain; lines like most others are told all at once."""
+    joined = b"\n".join(texts)
+    between = joined.count(b"}\n{")
+    if between == len(texts) - 1 and joined[:1] == b"{" and joined[-1:] == b"}" and b"null" not in joined:
+        unfit = [row for row, text in enumerate(texts) if b"\\" in text and not _may_be_plain(text)]
+        return np.delete(np.arange(len(texts)), unfit)
+    return np.flatnonzero(np.fromiter(map(_may_be_plain, texts), bool, len(texts)))
+
+
+def _may_be_plain(text: bytes) -> bool:
     r"""Whether a line is one object without null, and without escapes that hide what it says."""
-    if text[:1] != "{" or text[-1:] != "}" or "null" in text:
+    if text[:1] != b"{" or text[-1:] != b"}" or b"null" in text:
         return False
-    return "\\" not in text or not ("\\\\" in text or ("\\u" in text and _ESCAPED_ASCII.search(text)))
+    return b"\\" not in text or not (b"\\\\" in text or (b"\\u" in text and _ESCAPED_ASCII.search(text)))

@@ -44,7 +44,7 @@ _PYDANTIC_CODES: Final = {
     "less_than": "out_of_range",
 }
 
-_LONGEST_REFERENCE: Final = 2_000
+LONGEST_REFERENCE: Final = 2_000
 """Bytes of the longest key an index entry is sure to hold."""
 
 
@@ -239,7 +239,7 @@ class RecordReader:
                 self._forgive(result.leniency, leniencies)
             if result.identity is not None and is_too_long(result.identity):
                 path = self._alias_of(result.column) if result.column else None
-                raise Refused("too_long", path, f"a reference has at most {_LONGEST_REFERENCE} bytes")
+                raise Refused("too_long", path, f"a reference has at most {LONGEST_REFERENCE} bytes")
         return links
 
     def _forgive(self, code: str, leniencies: Counter[str]) -> None:
@@ -405,7 +405,7 @@ def is_too_long(meant: Identity) -> bool:
     """Whether a row's key is too long for PostgreSQL's index."""
     for part in meant:
         # A character has at most four bytes.
-        if part is not None and len(part) * 4 > _LONGEST_REFERENCE and len(part.encode()) > _LONGEST_REFERENCE:
+        if part is not None and len(part) * 4 > LONGEST_REFERENCE and len(part.encode()) > LONGEST_REFERENCE:
             return True
     return False
 

@@ -28,14 +28,13 @@ from sync_pipelines.contracts.fields import (
     Text50,
     known_currencies,
 )
+from sync_pipelines.contracts.links import ByText
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import (
     EFFECTIVE_TIME,
     Children,
     Default,
     FlatLines,
-    Identity,
-    LinkResult,
     Options,
     Reference,
     Route,
@@ -174,18 +173,26 @@ def with_currency_default(record: dict[str, Any], options: OrderOptions, reading
     return {**record, "Currency": options.currency_default}
 
 
-def customer_of(values: Mapping[str, Any], options: OrderOptions, tenant: str) -> LinkResult:
-    """The customer an order is linked to, by the identifier the source settles on (O5)."""
-    column = "email" if options.customer_identifier == "email" else "customer_external_id"
-    identifier = values.get(column)
-    if options.customer_identifier == "email" and identifier is not None:
-        identifier = identifier.strip().casefold()
-    if not identifier:
-        return LinkResult(column in values, None, "customer_identifier_absent")
+def _identifier(options: OrderOptions) -> str:
+    """The attribute by which the source names its customers (O5)."""
+    return "email" if options.customer_identifier == "email" else "customer_external_id"
+
+
+def _customer_key(text: str, options: OrderOptions) -> str:
+    """A customer's external id: an email is the same in any case (O5)."""
+    return text.strip().casefold() if options.customer_identifier == "email" else text
+
+
+def _customers_owner(options: OrderOptions, tenant: str) -> tuple[str, str]:
+    """Whose customers are meant: another partner's where the source says so, and ids do (O5)."""
     owner = options.customers_of
     if owner is not None and options.customer_identifier == "customer_id":
-        return LinkResult(True, Identity(owner.partner, owner.tenant, identifier), column=column)
-    return LinkResult(True, Identity("replenit", tenant, identifier), column=column)
+        return owner.partner, owner.tenant
+    return "replenit", tenant
+
+
+customer_of: Final = ByText(_identifier, _customer_key, _customers_owner, absent="customer_identifier_absent")
+"""The customer an order is linked to, by the identifier the source settles on (O5)."""
 
 
 def _sum_of_quantity(items: list[OrderItem]) -> int:
