@@ -373,6 +373,21 @@ class KeptRecords:
         with self._open() as parquet:
             yield from parquet.iter_batches(batch_size=BLOCK, columns=None if columns is None else list(columns))
 
+    def chosen(
+        self, rows: npt.NDArray[np.int64], columns: Sequence[str] | None = None
+    ) -> Iterator[tuple[npt.NDArray[np.int64], pa.RecordBatch]]:
+        """The records in the given rows (ascending), with them, by blocks; blocks without any are not read."""
+        with self._open() as parquet:
+            start = 0
+            for index in range(parquet.num_row_groups):
+                end = start + parquet.metadata.row_group(index).num_rows
+                here = rows[np.searchsorted(rows, start) : np.searchsorted(rows, end)]
+                if len(here):
+                    table = parquet.read_row_group(index, columns=None if columns is None else list(columns))
+                    whole = table.combine_chunks().to_batches()[0]
+                    yield here, whole if len(here) == len(whole) else whole.take(pa.array(here - start))
+                start = end
+
     def rows(self, wanted: npt.NDArray[Any]) -> tuple[pa.Table, dict[str, int]]:
         """The records in the given rows (ascending), and the file's own presence bits."""
         with self._open() as parquet:

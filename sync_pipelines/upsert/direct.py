@@ -25,7 +25,6 @@ from psycopg.sql import SQL, Composed, Identifier
 from sync_pipelines.contracts.streams import EFFECTIVE_TIME, Identity, Reference, Stream
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.kept import KeptRecords
-from sync_pipelines.normalize.keys import are_among
 from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.fold import named_defaults, spoken_name
@@ -91,8 +90,9 @@ class DirectWay:
             "create temp table meant (number bigint, partner text, tenant text, key text) on commit drop"
         )
         created, left = 0, [np.empty(0, np.uint64)]
+        has_rows = self._has_rows()
         for chunk in ahead(_chunks(kept, aside)):
-            has_row = self._has_row(chunk)
+            has_row = self._has_row(chunk, looks=has_rows)
             left.append(chunk.column("key_hash").to_numpy()[has_row])
             new = chunk if not has_row.any() else chunk.filter(pa.array(~has_row))
             if new.num_rows:
@@ -102,9 +102,21 @@ class DirectWay:
 
     # -- looking up --------------------------------------------------------------------------------------------
 
-    def _has_row(self, chunk: pa.Table) -> npt.NDArray[np.bool_]:
+    def _has_rows(self) -> bool:
+        """Whether the tenant has any row yet; nobody else makes one while the load holds its locks."""
+        row = self._connection.execute(
+            SQL("select exists (select from {} where tenant = %s and partner = %s)").format(
+                Identifier(SCHEMA, self._stream.table)
+            ),
+            [self._entry.tenant, self._stream.partner],
+        ).fetchone()
+        return row == (True,)
+
+    def _has_row(self, chunk: pa.Table, *, looks: bool) -> npt.NDArray[np.bool_]:
         """Which records have a row already; deletes count as such, since there is no row to make."""
         found = np.array(pc.not_equal(chunk.column("operation"), "upsert"), bool)
+        if not looks:
+            return found
         numbers = np.arange(chunk.num_rows)
         self._connection.execute("truncate wanted")
         self._copy("wanted", ["number", "key"], [csv_of([pa.array(numbers), chunk.column("external_id")])])
@@ -171,6 +183,8 @@ class DirectWay:
     def _insert(self, new: pa.Table) -> None:
         stream = self._stream
         ids = self._new_ids(stream.table, new.num_rows)
+        # Children are the most of the work: they are made ready while the server takes in the rows before them.
+        children = [ahead(self._children_of(child, new, ids)) for child in self._layout.children]
         columns: dict[str, Any] = {
             "id": pa.array(ids),
             "tenant": pa.repeat(self._entry.tenant, new.num_rows),
@@ -184,12 +198,12 @@ class DirectWay:
         if stream.lists_defaults:
             columns["defaulted_fields"] = self._defaulted(new)
         self._copy_columns(stream.table, columns)
-        for declared, child in zip(stream.children, self._layout.children, strict=True):
-            self._copy(
-                f"{SCHEMA}.{child.table}",
-                [declared.parent, "line_no", *child.columns, "extra"],
-                (_child_rows(block, ids[start : start + block.num_rows], child) for start, block in _blocks(new)),
-            )
+        for declared, child, rows in zip(stream.children, self._layout.children, children, strict=True):
+            self._copy(f"{SCHEMA}.{child.table}", [declared.parent, "line_no", *child.columns, "extra"], rows)
+
+    def _children_of(self, child: ChildLayout, new: pa.Table, ids: Ids) -> Iterator[bytes]:
+        for start, block in _blocks(new):
+            yield _child_rows(block, ids[start : start + block.num_rows], child)
 
     def _provenance(self, records: pa.Table) -> dict[str, Any]:
         values = (
@@ -230,14 +244,14 @@ class DirectWay:
 
     def _copy_columns(self, table: str, columns: Mapping[str, Any]) -> None:
         rows = pa.table({name: _one(column) for name, column in columns.items()})
-        self._copy(f"{SCHEMA}.{table}", rows.column_names, (csv_of(block.columns) for _, block in _blocks(rows)))
+        self._copy(f"{SCHEMA}.{table}", rows.column_names, ahead(csv_of(block.columns) for _, block in _blocks(rows)))
 
     def _copy(self, table: str, columns: Sequence[str], blocks: Iterable[bytes]) -> None:
         statement = SQL("copy {table} ({columns}) from stdin (format csv)").format(
             table=Identifier(*table.split(".")), columns=SQL(", ").join(map(Identifier, columns))
         )
         with self._connection.cursor().copy(statement) as copy:
-            for block in ahead(blocks):
+            for block in blocks:
                 copy.write(block)
 
 
@@ -249,12 +263,9 @@ def _chunks(kept: KeptRecords, aside: Hashes) -> Iterator[pa.Table]:
     """The records that are not set aside, some blocks at a time."""
     waiting: list[pa.RecordBatch] = []
     count = 0
-    for block in kept.blocks():
-        if len(aside):
-            block = block.filter(pa.array(~are_among(block.column("key_hash").to_numpy(), aside)))
-        if block.num_rows:
-            waiting.append(block)
-            count += block.num_rows
+    for rows, block in kept.chosen(kept.keys.rows_among(aside, but=True)):
+        waiting.append(block)
+        count += len(rows)
         if count >= CHUNK:
             yield pa.Table.from_batches(waiting).combine_chunks()
             waiting, count = [], 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,20 +17,25 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from sync_pipelines.normalize.kept import KeptRecords
-from sync_pipelines.normalize.keys import are_among
 from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.upsert.statements import Presence
 
 T = TypeVar("T")
 # Threads that come and go leave memory behind.
-_WORKERS = ThreadPoolExecutor(2, thread_name_prefix="ahead")
+_WORKERS = ThreadPoolExecutor(3, thread_name_prefix="ahead")
 _CSV = pyarrow.csv.WriteOptions(include_header=False)
 
 
 def ahead(parts: Iterable[T]) -> Iterator[T]:
-    """The same parts, each made while the one before it is used: the server works while the next is prepared."""
+    """The same parts, the first begun at once, each of the others while the one before it is used.
+
+    The server works while the next is prepared.
+    """
     source = iter(parts)
-    begun = _WORKERS.submit(next, source, None)
+    return _following(source, _WORKERS.submit(next, source, None))
+
+
+def _following(source: Iterator[T], begun: Future[T | None]) -> Iterator[T]:
     while (part := begun.result()) is not None:
         begun = _WORKERS.submit(next, source, None)
         yield part
@@ -66,17 +71,10 @@ class StagedRecords:
 
     def __init__(self, kept: KeptRecords, keys: npt.NDArray[np.uint64]) -> None:
         self._kept = kept
-        self._keys = keys
+        self._rows = kept.keys.rows_among(keys)
 
     def _blocks(self, columns: Sequence[str]) -> Iterator[tuple[npt.NDArray[np.int64], pa.RecordBatch]]:
-        start = 0
-        for block in self._kept.blocks([*columns, "key_hash"]):
-            rows = np.arange(start, start + block.num_rows, dtype=np.int64)
-            start += block.num_rows
-            chosen = are_among(block.column("key_hash").to_numpy(), self._keys)
-            rows, block = rows[chosen], block.filter(pa.array(chosen))
-            if block.num_rows:
-                yield rows, block
+        return self._kept.chosen(self._rows, columns)
 
     def presence(self, layout: Layout) -> Presence:
         """What the records speak of, all told; deletes speak of nothing and are left out."""
