@@ -143,7 +143,7 @@ class Statements:
     def create_plan(self) -> Composed:
         """The join that tells each staged row's id and what it comes to. Parameters: tenant, partner."""
         return SQL(
-            "create temp table plan on commit drop as select s.seq, t.id as old_id,"
+            "create temp table plan on commit drop as select s.seq, s.present, t.id as old_id,"
             " coalesce(t.id, nextval(pg_get_serial_sequence({name}, 'id'))) as id,"
             " t.id is not null and t.deleted_at is null as was_live,"
             " t.id is null or t.deleted_at is not null or t.is_placeholder as is_new,"
@@ -204,14 +204,14 @@ class Statements:
     def _ever(self, name: str) -> bool:
         return bool(self.presence.ever & self._bit(name))
 
-    def _spoken(self, name: str) -> Composed:
-        """Whether a staged row speaks of a column, link or child table (X1)."""
+    def _spoken(self, name: str, row: str = "s") -> Composed:
+        """Whether a staged row, or its line of the plan, speaks of a column, link or child table (X1)."""
         bit = self._bit(name)
         if self.presence.always & bit:
             return SQL("true").format()
         if not self.presence.ever & bit:
             return SQL("false").format()
-        return SQL("(s.present & {}) <> 0").format(Literal(bit))
+        return SQL("({}.present & {}) <> 0").format(Identifier(row), Literal(bit))
 
     def _new_extra(self) -> Composed:
         return SQL(
@@ -240,7 +240,7 @@ class Statements:
             "stage": _stage_of(child.table),
             "parent": Identifier(children.parent),
             "number": _NUMBER_NAME,
-            "spoken": self._spoken(child.table),
+            "spoken": self._spoken(child.table, "p"),
             "old": _list(SQL("t.{}").format(Identifier(c)) for c in (*child.columns, "extra")),
             "new": _list(SQL("c.{}").format(Identifier(c)) for c in (*child.columns, "extra")),
         }
@@ -249,7 +249,7 @@ class Statements:
             " select c.seq from {stage} c join plan p using (seq) left join {t} t on t.{parent} = p.id"
             " and t.{number} = c.{number} where p.was_live and not p.is_delete"
             " and (t.{parent} is null or ({new}) is distinct from ({old}))"
-            " union select p.seq from plan p join stage s using (seq) join {t} t on t.{parent} = p.id"
+            " union select p.seq from plan p join {t} t on t.{parent} = p.id"
             " left join {stage} c on c.seq = p.seq and c.{number} = t.{number}"
             " where p.was_live and not p.is_delete and {spoken} and c.seq is null"
         )
