@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PORT ?= 3000
 
-.PHONY: sync up test check bench bench-backfill screenshots clean
+.PHONY: sync up test check bench bench-late bench-backfill screenshots clean
 
 sync: $(STAMP)
 	@$(BIN)/sync-pipelines sample --if-empty
@@ -30,6 +30,9 @@ bench: $(STAMP)
 
 screenshots: $(STAMP)
 	@SCREENSHOTS=docs/images $(BIN)/python -m pytest -q sync_pipelines_tests/test_browser.py
+
+bench-late: $(STAMP)
+	@$(BIN)/python -m bench.late
 
 bench-backfill: $(STAMP)
 	@$(BIN)/python -m bench.backfill

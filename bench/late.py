@@ -117,8 +117,8 @@ def _load(server: Server, folder: Path, name: str) -> _Way:
     print(f"{name}: {seconds:.1f} s", file=sys.stderr, flush=True)
     with workspace.connection() as connection:
         held = connection.execute(
-            "select o.external_id, o.email, o.total_revenue, o.effective_at, i.line_no, i.price from sync.live_orders o"
-            " join sync.order_items i on i.order_id = o.id order by 1, 5"
+            "select o.external_id, o.email, o.total_revenue, i.line_no, i.price from sync.live_orders o"
+            " join sync.order_items i on i.order_id = o.id order by 1, 4"
         ).fetchall()
     return _Way(name, seconds, held)
 
