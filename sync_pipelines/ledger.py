@@ -104,6 +104,13 @@ def find(connection: psycopg.Connection[Any], file_id: int, *, lock: bool = Fals
     return found[0] if found else None
 
 
+def entry_of(connection: psycopg.Connection[Any], file_id: int) -> LedgerFile:
+    """The entry with an id that is known to be there."""
+    entry = find(connection, file_id)
+    assert entry is not None
+    return entry
+
+
 def latest_of_paths(connection: psycopg.Connection[Any], partner: str, stream: str) -> dict[str, LedgerFile]:
     """Path -> its latest revision, for a whole stream."""
     rows = _fetch(connection, "partner = %s and stream = %s order by path, revision", [partner, stream])

@@ -89,14 +89,14 @@ def prepare(
 ) -> LedgerFile:
     """Archives and normalizes a file that is not loaded; a fault is in the entry returned, not in the ledger."""
     with workspace.connection() as connection:
-        entry = _found(connection, file_id)
+        entry = ledger.entry_of(connection, file_id)
         try:
             sync.archive(workspace, connection, entry)
-            entry = _found(connection, file_id)
+            entry = ledger.entry_of(connection, file_id)
             tell("exports", _pending(entry))
             if normalizes:
                 sync.keep_records(workspace, connection, entry)
-                entry = _found(connection, file_id)
+                entry = ledger.entry_of(connection, file_id)
                 tell("normalized", _pending(entry))
         except Exception as error:
             return _failed(workspace, connection, entry, error)
@@ -119,7 +119,7 @@ def _load(workspace: Workspace, connection: psycopg.Connection[Any], entry: Ledg
             ledger.mark_pending(connection, entry.id)
             load(connection, sync.stream_of(entry), entry.id, workspace.settings.archive, run_id)
             _drop_temporary(connection)
-            return _found(connection, entry.id)
+            return ledger.entry_of(connection, entry.id)
     except Exception as error:
         return _failed(workspace, connection, entry, error)
 
@@ -131,12 +131,6 @@ def _drop_temporary(connection: psycopg.Connection[Any]) -> None:
     ).fetchall()
     for (name,) in tables:
         connection.execute(SQL("drop table {}").format(Identifier("pg_temp", name)))
-
-
-def _found(connection: psycopg.Connection[Any], file_id: int) -> LedgerFile:
-    entry = ledger.find(connection, file_id)
-    assert entry is not None
-    return entry
 
 
 def _pending(entry: LedgerFile) -> LedgerFile:

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -56,28 +55,30 @@ log = logging.getLogger(__name__)
 
 def archive_export(workspace: Workspace, file_id: int, run_id: str | None = None) -> LedgerFile:
     """Copies an export's bytes into the archive, once."""
-    with _stage(workspace, file_id, run_id) as (connection, entry):
-        archive(workspace, connection, entry)
-    return _entry(workspace, file_id)
+    return _stage(workspace, file_id, run_id, lambda connection, entry: archive(workspace, connection, entry))
 
 
 def normalize_export(workspace: Workspace, file_id: int, run_id: str | None = None) -> LedgerFile:
     """Makes an archived export's kept records and rejects, once for the settings in force."""
-    with _stage(workspace, file_id, run_id) as (connection, entry):
+
+    def normalize_if_archived(connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
         if entry.sha256 is not None:
             keep_records(workspace, connection, entry)
-    return _entry(workspace, file_id)
+
+    return _stage(workspace, file_id, run_id, normalize_if_archived)
 
 
 def load_export(workspace: Workspace, file_id: int, run_id: str | None = None) -> LedgerFile:
     """Loads an export, taking up the earlier stages where they were not completed."""
-    with _stage(workspace, file_id, run_id) as (connection, entry):
+
+    def load_whole(connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
         if entry.sha256 is None:
             entry = archive_export(workspace, file_id, run_id)
         if entry.status == "pending":
             keep_records(workspace, connection, entry)
             load(connection, stream_of(entry), file_id, workspace.settings.archive, run_id)
-    return _entry(workspace, file_id)
+
+    return _stage(workspace, file_id, run_id, load_whole)
 
 
 def archive(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
@@ -131,35 +132,30 @@ def stream_of(entry: LedgerFile) -> Stream:
     return stream
 
 
-def _entry(workspace: Workspace, file_id: int) -> LedgerFile:
-    with workspace.connection() as connection:
-        entry = ledger.find(connection, file_id)
-    assert entry is not None
-    return entry
-
-
-@contextmanager
 def _stage(
-    workspace: Workspace, file_id: int, run_id: str | None
-) -> Iterator[tuple[psycopg.Connection[Any], LedgerFile]]:
-    """A stage of one file: its own faults are written to its ledger entry and end here."""
+    workspace: Workspace,
+    file_id: int,
+    run_id: str | None,
+    work: Callable[[psycopg.Connection[Any], LedgerFile], None],
+) -> LedgerFile:
+    """A stage of one file, and the entry after it; the file's own faults are written to its entry and end here."""
     try:
         with workspace.connection() as connection:
-            entry = ledger.find(connection, file_id)
-            assert entry is not None
-            yield connection, entry
+            work(connection, ledger.entry_of(connection, file_id))
+            return ledger.entry_of(connection, file_id)
     except DatabaseUnavailable:
         raise
     except SyncError as error:
-        _fail(workspace, file_id, error, run_id)
+        return _failed(workspace, file_id, error, run_id)
     except Exception as error:
-        _fail(workspace, file_id, unforeseen(workspace, f"file-{file_id}", error), run_id)
+        return _failed(workspace, file_id, unforeseen(workspace, f"file-{file_id}", error), run_id)
 
 
-def _fail(workspace: Workspace, file_id: int, error: SyncError, run_id: str | None) -> None:
+def _failed(workspace: Workspace, file_id: int, error: SyncError, run_id: str | None) -> LedgerFile:
     log.info("file %s failed: %s", file_id, error)
     with workspace.connection() as connection:
         ledger.mark_failed(connection, file_id, error, run_id)
+        return ledger.entry_of(connection, file_id)
 
 
 def unforeseen(workspace: Workspace, name: str, error: Exception) -> SyncError:
