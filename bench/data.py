@@ -16,7 +16,7 @@ ScenarioName = Literal["first", "resent", "changed"]
 SCENARIOS: tuple[ScenarioName, ...] = ("first", "resent", "changed")
 TITLES: dict[ScenarioName, str] = {
     "first": "first load",
-    "resent": "re-sent, one order changed",
+    "resent": "re-sent, one changed",
     "changed": "10% changed, 5% new",
 }
 

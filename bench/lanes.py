@@ -64,7 +64,7 @@ class FloorLane:
         watch = Watch(self._url)
         ended = run_process([sys.executable, floor.__file__, "load", self._url, str(scenario.stem)], {}, self._folder)
         traces = watch.traces(TABLES)
-        faults = _exit_faults(ended, 0)
+        faults = exit_faults(ended, 0)
         faults += differences(ask_holdings(self._url, "orders", "order_items", None), scenario.totals)
         tidy(self._url)
         return Measure("floor", scenario.name, ended.seconds, ended.cpu, ended.peak_mb, traces.wal_bytes, traces.dead,
@@ -96,19 +96,19 @@ class SyncLane:
         watch = Watch(self._url)
         ended = self._sync()
         traces = watch.traces(TABLES)
-        faults = _exit_faults(ended, 0) + _report_faults(ended, files=0, counts={"read": 0})
+        faults = exit_faults(ended, 0) + report_faults(ended, files=0, counts={"read": 0})
         tidy(self._url)
         return Measure("sync", "start", ended.seconds, ended.cpu, ended.peak_mb, traces.wal_bytes, traces.dead, faults)
 
     def load(self, scenario: Scenario) -> Measure:
         """Puts one scenario's file into the landing, dated a day after the last one, and syncs."""
         day = SCENARIOS.index(scenario.name) + 1
-        _place(scenario.stem.with_suffix(".ndjson"), self._exports / f"orders_2026-01-{day:02d}.ndjson")
+        place(scenario.stem.with_suffix(".ndjson"), self._exports / f"orders_2026-01-{day:02d}.ndjson")
         watch = Watch(self._url)
         ended = self._sync()
         traces = watch.traces(TABLES)
         counts = {"created": scenario.created, "updated": scenario.updated, "unchanged": scenario.unchanged}
-        faults = _exit_faults(ended, 0) + _report_faults(ended, files=1, counts=counts)
+        faults = exit_faults(ended, 0) + report_faults(ended, files=1, counts=counts)
         holdings = ask_holdings(self._url, "sync.live_orders", "sync.order_items", "sync.live_customers")
         faults += differences(holdings, scenario.totals)
         tidy(self._url)
@@ -120,7 +120,7 @@ class SyncLane:
         return run_process(command, self._environment, self._folder)
 
 
-def _place(source: Path, target: Path) -> None:
+def place(source: Path, target: Path) -> None:
     """Gives a file a second name, or a copy where that cannot be."""
     try:
         os.link(source, target)
@@ -128,13 +128,14 @@ def _place(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _exit_faults(ended: Ended, wanted: int) -> list[str]:
+def exit_faults(ended: Ended, wanted: int) -> list[str]:
+    """What is wrong with how a process ended."""
     if ended.status == wanted:
         return []
     return [f"exit status {ended.status}: {ended.errors.strip()[-500:]}"]
 
 
-def _report_faults(ended: Ended, files: int, counts: dict[str, int]) -> list[str]:
+def report_faults(ended: Ended, files: int, counts: dict[str, int]) -> list[str]:
     """What the sync's own report says otherwise."""
     try:
         report: dict[str, Any] = json.loads(ended.output)

@@ -354,7 +354,7 @@ def coordinate(limit: int, read: Callable[[Any, Reading, int], Decimal | None] =
     def read_one(value: Any, reading: Reading) -> Decimal | None:
         return read(value, reading, limit)
 
-    return Exact(read_one, _NUMBER, "X9")
+    return Exact(read_one, _NUMBER, "X9", vector=vectors.decimal(9, 6, -limit, limit))
 
 
 def choice(*options: str) -> Exact:
@@ -372,7 +372,7 @@ def choice(*options: str) -> Exact:
             reading.forgive("folded_case" if plain != word else "trimmed_text")
         return word
 
-    return Exact(read, {"enum": list(options)})
+    return Exact(read, {"enum": list(options)}, vector=vectors.one_of(lambda: frozenset(options)))
 
 
 def read_texts(value: Any, reading: Reading) -> list[str]:
@@ -434,15 +434,21 @@ def read_filled(value: Any, reading: Reading) -> str:
     return cast(str, text)
 
 
-Texts = Annotated[list[str], Exact(read_texts, {"type": "array", "items": {"type": "string"}}, "X1")]
+Texts = Annotated[
+    list[str], Exact(read_texts, {"type": "array", "items": {"type": "string"}}, "X1", vector=vectors.TEXTS)
+]
 """A list of texts, text[]."""
-JsonObject = Annotated[dict[str, Any] | None, Exact(read_object, {"type": "object"}, "X1")]
+JsonObject = Annotated[dict[str, Any] | None, Exact(read_object, {"type": "object"}, "X1", vector=vectors.OBJECT)]
 """An object, JSONB."""
-Country = Annotated[str, Exact(read_country, {"type": "string", "pattern": "^[A-Z]{2}$"}, "T7")]
+Country = Annotated[
+    str, Exact(read_country, {"type": "string", "pattern": "^[A-Z]{2}$"}, "T7", vector=vectors.like("[A-Z]{2}"))
+]
 """A country code of two letters."""
-Percentage = Annotated[Decimal | None, Exact(read_percentage, _NUMBER, "T4")]
+Percentage = Annotated[Decimal | None, Exact(read_percentage, _NUMBER, "T4", vector=vectors.decimal(18, 4, 0, 100))]
 """0 to 100."""
-Filled = Annotated[str, Exact(read_filled, {"type": "string", "minLength": 1}, "X2")]
+Filled = Annotated[
+    str, Exact(read_filled, {"type": "string", "minLength": 1}, "X2", vector=vectors.filled(WHITE_SPACE))
+]
 """Text that is not empty."""
 Latitude = Annotated[Decimal | None, coordinate(90)]
 """Degrees, -90 to 90."""

@@ -22,12 +22,14 @@ class ByText:
         form: (text, options) -> the external id it means; empty for no link.
         owner: (options, tenant) -> partner and tenant of the row.
         absent: the leniency of a record that names no row.
+        rules: the ids of the rules it carries out.
     """
 
     column: Callable[[Any], str]
     form: Callable[[str, Any], str]
     owner: Callable[[Any, str], tuple[str, str]]
     absent: str
+    rules: tuple[str, ...]
 
     def __call__(self, values: Mapping[str, Any], options: Any, tenant: str) -> LinkResult:
         """What one record says of the reference."""

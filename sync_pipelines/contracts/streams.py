@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import version
 from typing import Any, Final, Literal, NamedTuple
 
@@ -221,7 +221,8 @@ class Stream:
         blocked_by: what keeps a row from being deleted (T9).
         settled: columns that `settle` alone writes.
         settle: a pure function (values, children) -> values, run on every row after a change: what is shown of
-            others' values.
+            others' values. Run on what it returned, with the same record applied again, it changes nothing.
+        settles: what `settle` looks at and writes: columns, and those of child tables as `table.column`.
         lists_defaults: the table's `defaulted_fields` names the fields that hold their default.
         routes: the partner's endpoints that write.
         envelopes: body fields that hold the records; empty where the body is a bare array (X12).
@@ -231,9 +232,13 @@ class Stream:
             that the contract does not know falls into `extra` (X3).
         link_fields: reference column -> the contract's attributes its link is made of; records are read in blocks only
             where that is told.
-        prepared: fields without which `prepare` changes nothing in a record that has all required ones; None: it may
-            change any record.
-        listing: a pure function (values) -> child table -> how its list is to be taken, where the payload tells.
+        prepared: fields without which `prepare` changes nothing in a record without null that has all required ones,
+            each with a value of its own type; None: it may change any record. What it makes of those that hold objects
+            depends on them alone.
+        listing: a pure function (values) -> child table -> how its list is to be taken, where the payload tells. Of
+            the lists themselves it may only ask that the chosen way tells their elements apart.
+        listing_fields: the contract's attributes it looks at beside the lists; lists are read in blocks only where
+            that is told.
         delete_flag: the field that, if true, makes a record a delete (T9).
         record_id: the contract's attribute that is the partner's own id (P2).
         pull: the endpoint that lists the records, where a source may pull them (N11).
@@ -259,6 +264,7 @@ class Stream:
     blocked_by: BlockedBy | None = None
     settled: tuple[str, ...] = ()
     settle: Callable[[dict[str, Any], Mapping[str, list[dict[str, Any]]]], dict[str, Any]] | None = None
+    settles: tuple[str, ...] = ()
     defaults: tuple[Default, ...] = ()
     lists_defaults: bool = False
     routes: tuple[Route, ...] = ()
@@ -269,6 +275,7 @@ class Stream:
     prepare: Callable[[dict[str, Any], Any, Reading], dict[str, Any]] | None = None
     prepared: frozenset[str] | None = None
     listing: Callable[[Mapping[str, Any]], Mapping[str, tuple[ListMode, str | None]]] | None = None
+    listing_fields: tuple[str, ...] = ()
     delete_flag: str | None = None
     record_id: str | None = None
     pull: Listing | None = None
@@ -316,11 +323,20 @@ class Stream:
         return all(c.mode == "replace" and not c.match for c in self.children)
 
     @property
+    def is_repeatable(self) -> bool:
+        """Whether a record, applied again to the row it made, changes nothing of it (its lists aside).
+
+        Not so where a row may be new twice or lose its defaults: both look at more than the record.
+        """
+        stays_new = bool(self.required_new) and not self.placeholder_is_new
+        return not (self.defaults and (self.replaces or stays_new))
+
+    @cached_property
     def written(self) -> tuple[str, ...]:
         """Every column a load may write: those records speak of, and those that settle from them."""
         return self.columns + self.settled
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """The columns of the main table a record may speak of, in contract order, the key left out."""
         derived = tuple(self.contract.derived)

@@ -45,6 +45,10 @@ INTEGER: Final = Vector(pa.int64(), _as_it_is)
 """64-bit integers, written without a point."""
 FLAG: Final = Vector(pa.bool_(), _as_it_is)
 """true and false."""
+TEXTS: Final = Vector(pa.list_(pa.string()), _as_it_is)
+"""Lists of texts."""
+OBJECT: Final = Vector(pa.bool_(), _as_it_is)
+"""Objects of any content, which are cut out of their lines beforehand: `true` where one was."""
 
 
 def text(max_length: int | None, *, white_space: str | None = None) -> Vector:
@@ -63,15 +67,39 @@ def text(max_length: int | None, *, white_space: str | None = None) -> Vector:
     return Vector(pa.string(), finish)
 
 
-def decimal(precision: int, scale: int) -> Vector:
-    """Numbers with no further decimals than are kept, exact from their text (X9)."""
+def filled(white_space: str) -> Vector:
+    """Texts that are more than white space."""
+
+    def finish(column: Any) -> tuple[Any, Any | None]:
+        return column, pc.not_equal(pc.utf8_trim(column, characters=white_space), "")
+
+    return Vector(pa.string(), finish)
+
+
+def like(pattern: str) -> Vector:
+    """Texts that a pattern matches as a whole."""
+
+    def finish(column: Any) -> tuple[Any, Any | None]:
+        return column, pc.match_substring_regex(column, f"^(?:{pattern})$")
+
+    return Vector(pa.string(), finish)
+
+
+def decimal(precision: int, scale: int, low: int | None = None, high: int | None = None) -> Vector:
+    """Numbers with no further decimals than are kept, exact from their text (X9); both limits are included."""
     limit = Decimal(10) ** (precision - scale)
     kind = pa.decimal128(precision, scale)
     # A decoded number may have a digit more than its type says.
     wide = pa.decimal128(precision + 4, scale)
 
     def finish(column: Any) -> tuple[Any, Any | None]:
-        return column, pc.less(pc.abs(column.cast(wide)), pa.scalar(limit, wide))
+        number = column.cast(wide)
+        plain = pc.less(pc.abs(number), pa.scalar(limit, wide))
+        if low is not None:
+            plain = pc.and_(plain, pc.greater_equal(number, pa.scalar(Decimal(low), wide)))
+        if high is not None:
+            plain = pc.and_(plain, pc.less_equal(number, pa.scalar(Decimal(high), wide)))
+        return column, plain
 
     return Vector(kind, finish)
 

@@ -37,7 +37,7 @@ import pyarrow.parquet as pq
 from sync_pipelines.contracts.streams import Identity
 from sync_pipelines.errors import ArchiveIncomplete
 from sync_pipelines.normalize.change import Change, Reject
-from sync_pipelines.normalize.keys import KeyList, hashes_of
+from sync_pipelines.normalize.keys import KeyList, are_among, hashes_of
 from sync_pipelines.normalize.layout import ChildLayout, Layout, child_type
 from sync_pipelines.normalize.plain import PlainBlock
 from sync_pipelines.normalize.values import displayable, from_json, to_json
@@ -349,6 +349,12 @@ class KeptRecords:
     def keys(self) -> KeyList:
         """The key list, mapped from disk."""
         return KeyList(_mapped(self._folder / "keys.npy"), _mapped(self._folder / "rows.npy"))
+
+    def rows_known_by(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
+        """By row, whether the record is known by one of the given hashes (sorted)."""
+        found = np.zeros(self.summary.read - self.summary.rejected, bool)
+        found[self.keys.rows[are_among(self.keys.hashes, hashes)]] = True
+        return found
 
     @cached_property
     def digests(self) -> Hashes | None:

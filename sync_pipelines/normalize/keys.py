@@ -26,10 +26,6 @@ class KeyList(NamedTuple):
     hashes: npt.NDArray[np.uint64]
     rows: npt.NDArray[np.uint32]
 
-    def rows_among(self, hashes: npt.NDArray[np.uint64], *, but: bool = False) -> npt.NDArray[np.int64]:
-        """The rows of records known by one of many hashes (sorted), ascending; with `but`, of all the others."""
-        return np.unique(self.rows[are_among(self.hashes, hashes) != but]).astype(np.int64)
-
     def rows_of(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """The rows of records known by one of the given hashes, ascending."""
         first = np.searchsorted(self.hashes, hashes, side="left")

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 
 import pyarrow as pa
-from sqlalchemy import ARRAY, BigInteger, Boolean, DateTime, Integer, Numeric, Table
+from sqlalchemy import ARRAY, BigInteger, Boolean, DateTime, Integer, Numeric
 from sqlalchemy.dialects.postgresql import JSONB
 
 from sync_pipelines.contracts.contract import Shape
@@ -80,7 +80,7 @@ def layout_of(stream: Stream) -> Layout:
         pa.field("record_id", pa.string()),
         pa.field("key_hash", pa.uint64()),
         pa.field("present", pa.int64()),
-        *[pa.field(column, _arrow_type(main, column)) for column in stream.columns],
+        *[pa.field(column, arrow_type(stream.table, column)) for column in stream.columns],
         *[pa.field(f"{link}_{part}", pa.string()) for link in links for part in Identity._fields],
         pa.field("extra", pa.string()),
         pa.field("modes", pa.string()),
@@ -102,15 +102,15 @@ def _child_layout(declared: Children, parent: Shape) -> ChildLayout:
 
 def child_type(child: ChildLayout) -> pa.DataType:
     """The struct that holds a row of a child table."""
-    table = metadata.tables[f"{SCHEMA}.{child.table}"]
-    fields = [pa.field(column, _arrow_type(table, column)) for column in child.columns]
+    fields = [pa.field(column, arrow_type(child.table, column)) for column in child.columns]
     fields += [pa.field(inner.table, pa.list_(child_type(inner))) for inner in child.nested]
     fields += [pa.field("present", pa.int64())] if child.is_patched else []
     return pa.struct([*fields, pa.field("extra", pa.string())])
 
 
-def _arrow_type(table: Table, column: str) -> pa.DataType:
-    match table.c[column].type:
+def arrow_type(table: str, column: str) -> pa.DataType:
+    """What a column of a table is in kept records."""
+    match metadata.tables[f"{SCHEMA}.{table}"].c[column].type:
         case Numeric() as numeric:
             return pa.decimal128(numeric.precision, numeric.scale)
         case BigInteger():

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from sync_pipelines.contracts.contract import Contract, rules_in, rules_of, shape_of
+from sync_pipelines.contracts.links import ByText
 from sync_pipelines.contracts.streams import Children, Stream
 from sync_pipelines.tables.schema import SCHEMA, metadata
 
@@ -78,7 +79,8 @@ def _of_stream(stream: Stream) -> dict[str, str]:
         stream.key: _ruled(f"The match key, `{stream.key_alias}`", ("X2", *rules_of(stream.contract, stream.key)))
     }
     for reference in stream.references:
-        rules = ("X7", *rules_in(stream.links[reference.column].__doc__))
+        link = stream.links[reference.column]
+        rules = ("X7", *(link.rules if isinstance(link, ByText) else rules_in(link.__doc__)))
         described[reference.column] = _ruled(f"The row of `{SCHEMA}.{reference.table}` it refers to", rules)
     for column in stream.settled:
         described[column] = _ruled("Computed from the other columns", rules_in(stream.settle.__doc__))

@@ -191,9 +191,12 @@ def end_leftovers(path: Path) -> int:
     for process in everyone:
         with contextlib.suppress(psutil.Error):
             process.terminate()
-    for process in psutil.wait_procs(everyone, timeout=_STOP_SECONDS)[1]:
+    # Children of a script's background job may ignore SIGTERM.
+    deaf = psutil.wait_procs(everyone, timeout=_STOP_SECONDS)[1]
+    for process in deaf:
         with contextlib.suppress(psutil.Error):
             process.kill()
+    psutil.wait_procs(deaf, timeout=_GONE_SECONDS)
     path.unlink(missing_ok=True)
     return len(found)
 

@@ -191,7 +191,9 @@ def _customers_owner(options: OrderOptions, tenant: str) -> tuple[str, str]:
     return "replenit", tenant
 
 
-customer_of: Final = ByText(_identifier, _customer_key, _customers_owner, absent="customer_identifier_absent")
+customer_of: Final = ByText(
+    _identifier, _customer_key, _customers_owner, absent="customer_identifier_absent", rules=("O5",)
+)
 """The customer an order is linked to, by the identifier the source settles on (O5)."""
 
 

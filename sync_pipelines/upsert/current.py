@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Composed, Identifier
 
 from sync_pipelines.contracts.streams import Children, Stream
 from sync_pipelines.tables.schema import SCHEMA, metadata
@@ -60,10 +60,14 @@ def _main_rows(
     own += [reference.column for reference in stream.references]
     statement = SQL(
         "select {columns} from {main} where id in (select id from {main}"
-        " where tenant = %(tenant)s and partner = %(partner)s and external_id = any(%(keys)s)"
+        " where tenant = %(tenant)s and partner = %(partner)s and external_id = any(%(keys)s){unscoped}"
         " union select id from {main}"
         " where tenant = %(tenant)s and partner = %(partner)s and partner_record_id = any(%(ids)s))"
-    ).format(columns=SQL(", ").join(map(Identifier, own)), main=Identifier(SCHEMA, stream.table))
+    ).format(
+        columns=SQL(", ").join(map(Identifier, own)),
+        main=Identifier(SCHEMA, stream.table),
+        unscoped=without_scope(stream, Identifier(stream.table)),
+    )
     names = {"tenant": tenant, "partner": stream.partner, "keys": list(keys), "ids": list(record_ids)}
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(statement, names).fetchall()
@@ -109,6 +113,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC)
     return Jsonb(value) if isinstance(value, dict) else value
+
+
+def without_scope(stream: Stream, row: Identifier) -> Composed:
+    """Where keys are unique in their tenant though other rows of the table have a scope; told, an index serves."""
+    scope = metadata.tables[f"{SCHEMA}.{stream.table}"].info.get("scope")
+    if scope is None or stream.scope is not None:
+        return SQL("").format()
+    return SQL(" and {}.{} is null").format(row, Identifier(scope))
 
 
 def is_jsonb(table: str, column: str) -> bool:

@@ -19,7 +19,6 @@ import psycopg
 
 from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.normalize.keys import hashes_of, hashes_of_row
 from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.upsert.current import Stored, current_rows
 from sync_pipelines.upsert.decisions import Decisions
@@ -297,37 +296,49 @@ def _families(
     """Records and rows by key, for the keys of wanted records; keys one record names together are one family (P2)."""
     groups = _Groups()
     for spoken in (*wanted, *applied):
-        groups.join(hashes_of(spoken.change))
+        groups.join(_names_of(spoken.change.key, spoken.change.record_id))
     for row in stored:
-        groups.join(hashes_of_row(row.row.external_id, row.row.record_id))
-    families = {groups.root(hashes_of(spoken.change)[0]): Family([], [], []) for spoken in wanted}
+        groups.join(_names_of(row.row.external_id, row.row.record_id))
+
+    def root(spoken: Spoken) -> _Name:
+        return groups.root(_names_of(spoken.change.key, spoken.change.record_id)[0])
+
+    families = {root(spoken): Family([], [], []) for spoken in wanted}
     for spoken in mine:
-        families[groups.root(hashes_of(spoken.change)[0])].mine.append(spoken)
+        families[root(spoken)].mine.append(spoken)
     for spoken in applied:
-        root = groups.root(hashes_of(spoken.change)[0])
-        if root in families:
-            families[root].applied.append(spoken)
+        if (family := families.get(root(spoken))) is not None:
+            family.applied.append(spoken)
     for row in stored:
-        root = groups.root(hashes_of_row(row.row.external_id, row.row.record_id)[0])
-        if root in families:
-            families[root].stored.append(row)
+        family = families.get(groups.root(_names_of(row.row.external_id, row.row.record_id)[0]))
+        if family is not None:
+            family.stored.append(row)
     return list(families.values())
 
 
+_Name = tuple[bool, str]
+
+
+def _names_of(key: str | None, record_id: str | None) -> list[_Name]:
+    """What a record or row is known by: its key, and marked the partner's own id (P2)."""
+    names = [] if key is None else [(False, key)]
+    return names if record_id is None else [*names, (True, record_id)]
+
+
 class _Groups:
-    """Which hashes belong together: union-find."""
+    """Which names belong together: union-find."""
 
     def __init__(self) -> None:
-        self._parent: dict[int, int] = {}
+        self._parent: dict[_Name, _Name] = {}
 
-    def root(self, member: int) -> int:
+    def root(self, member: _Name) -> _Name:
         parent = self._parent.setdefault(member, member)
         while parent != self._parent[parent]:
             self._parent[parent] = self._parent[self._parent[parent]]
             parent = self._parent[parent]
         return parent
 
-    def join(self, members: Sequence[int]) -> None:
+    def join(self, members: Sequence[_Name]) -> None:
         first = self.root(members[0])
         for member in members[1:]:
             self._parent[self.root(member)] = first

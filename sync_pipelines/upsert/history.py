@@ -51,9 +51,14 @@ class KnownExport:
     kept: KeptRecords
     window: tuple[datetime, datetime]
 
+    @property
+    def newest(self) -> tuple[datetime, bytes, int]:
+        """The place of its newest record in the total order, but for the row (X4)."""
+        return self._order(self.window[1])
+
     def may_follow(self, other: KnownExport) -> bool:
         """Whether some record of this export may be newer than some record of the other."""
-        return self._order(self.window[1]) > other._order(other.window[0])
+        return self.newest > other._order(other.window[0])
 
     def _order(self, moment: datetime) -> tuple[datetime, bytes, int]:
         return (moment, self.entry.path.encode(), self.entry.revision)

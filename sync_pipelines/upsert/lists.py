@@ -11,6 +11,7 @@ from typing import Any
 
 from sync_pipelines.contracts.streams import Children, Match
 from sync_pipelines.normalize.change import Listed
+from sync_pipelines.normalize.twins import folded_text
 from sync_pipelines.upsert.jsonb import Jsonb
 
 ChildRow = dict[str, Any]
@@ -90,7 +91,7 @@ def _key(match: Match, row: Mapping[str, Any]) -> tuple[Any, ...] | None:
     values = [row.get(column) for column in match.columns]
     if any(value is None for value in values):
         return None
-    return tuple(v.strip().casefold() if match.folds and isinstance(v, str) else v for v in values)
+    return tuple(folded_text(v) if match.folds else v for v in values)
 
 
 def without_nulls(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from sync_pipelines.upsert.rejects import Rejects
 from sync_pipelines.upsert.scoped import Absorbed, streams_within
 from sync_pipelines.upsert.stage import StagedRecords, ahead
 from sync_pipelines.upsert.statements import Statements
-from sync_pipelines.upsert.unchanged import unchanged_keys
+from sync_pipelines.upsert.unchanged import Unchanged
 
 
 @dataclass(frozen=True)
@@ -124,33 +124,37 @@ class _Load:
 
     def _write(self, mine: KnownExport, others: list[KnownExport]) -> None:
         late = late_keys(mine, others, self._stream, self._layout)
-        keys = mine.kept.keys
-        folded = keys.repeated() if self._stream.is_set_based else np.unique(keys.hashes)
-        newest = np.setdiff1d(folded, late, assume_unique=True)
         absorbed = Absorbed(self._connection, self._stream, self._entry, self._archive, self._run_id)
         folding = Folding(self._connection, self._stream, self._layout, self._entry, self._run_id, absorbed.note)
         folding.fold_late(mine, others, late)
-        folding.fold_newest(mine, newest)
+        several = np.setdiff1d(mine.kept.keys.repeated(), late, assume_unique=True)
+        left = self._write_plain(mine, others, np.union1d(late, several))
+        if self._stream.is_set_based:
+            folding.fold_newest(mine, several)
+            self._write_staged(left)
+        else:
+            folding.fold_newest(mine, np.union1d(several, left))
         absorbed.settle()
         self._counts.update(folding.counts)
         self._leniencies.update(folding.leniencies)
-        if self._stream.is_set_based:
-            self._write_set_based(mine, others, np.union1d(late, newest))
 
-    def _write_set_based(self, mine: KnownExport, others: list[KnownExport], folded: Hashes) -> None:
-        """Records equal to the newest known ones are done; those of new keys are copied, the others are staged."""
-        unchanged = unchanged_keys(mine, others, folded)
-        self._counts["unchanged"] += len(unchanged)
-        aside = np.union1d(folded, unchanged)
-        if len(aside) == len(np.unique(mine.kept.keys.hashes)):
-            return
+    def _write_plain(self, mine: KnownExport, others: list[KnownExport], folded: Hashes) -> Hashes:
+        """Records equal to the newest known ones are done, those of new keys are copied; returns the other keys."""
+        same = Unchanged(self._connection, self._stream, self._layout, self._entry)
+        unchanged = same.rows(mine, others, folded)
+        self._counts["unchanged"] += int(unchanged.sum())
+        aside = unchanged | mine.kept.rows_known_by(folded)
+        if aside.all():
+            return folded[:0]
         way = DirectWay(self._connection, self._stream, self._layout, self._entry, self._run_id)
         direct = way.write(self._kept, aside)
         self._counts["created"] += direct.created
-        if len(direct.left):
-            self._write_staged(StagedRecords(self._kept, direct.left))
+        return direct.left
 
-    def _write_staged(self, direct: StagedRecords) -> None:
+    def _write_staged(self, keys: Hashes) -> None:
+        if not len(keys):
+            return
+        direct = StagedRecords(self._kept, keys)
         statements = Statements(self._stream, self._layout, direct.presence(self._layout))
         self._execute(statements.create_stage())
         self._copy(statements.copy_stage(), direct.main_csv(statements.stage_columns))

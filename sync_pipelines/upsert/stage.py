@@ -71,7 +71,7 @@ class StagedRecords:
 
     def __init__(self, kept: KeptRecords, keys: npt.NDArray[np.uint64]) -> None:
         self._kept = kept
-        self._rows = kept.keys.rows_among(keys)
+        self._rows = np.flatnonzero(kept.rows_known_by(keys))
 
     def _blocks(self, columns: Sequence[str]) -> Iterator[tuple[npt.NDArray[np.int64], pa.RecordBatch]]:
         return self._kept.chosen(self._rows, columns)

@@ -1,7 +1,9 @@
 """Records that say what the newest record of their key said already, told by their text alone.
 
-Applied to a row that ends with an equal record, such a record changes nothing: patches and replaced lists are
-idempotent. So it needs neither staging nor a look at the row (law 5).
+Applied to a row that ends with an equal record, such a record changes nothing: patches, replaced rows and merged
+objects are idempotent, and so are lists of which that is certain (`apart`). It needs neither a fold nor a look at the
+row (law 5). Not so a record that was refused because of its key's state, and one whose row other records may have
+changed under another identity (P2): those are folded.
 
 Belongs here: comparing digests. Does not belong here: making them (`normalize.blocks`).
 """
@@ -9,61 +11,154 @@ Belongs here: comparing digests. Does not belong here: making them (`normalize.b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import psycopg
+import pyarrow as pa
 
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.normalize.keys import KeyList, are_among, key_hash, record_id_hash
+from sync_pipelines.normalize.layout import Layout
+from sync_pipelines.upsert.apart import are_steady, undecided
 from sync_pipelines.upsert.history import Hashes, KnownExport
 
 Mask = npt.NDArray[np.bool_]
 _LOOKED_AT: Final = 64
 """Exports that are compared at most; more would cost more than they spare."""
-_NONE: Final = np.empty(0, np.uint64)
 
 
-def unchanged_keys(mine: KnownExport, others: Sequence[KnownExport], folded: Hashes) -> Hashes:
-    """Keys of which an export says, in the same words, what the newest loaded record says (sorted).
+class Unchanged:
+    """Finds the records of one export that say nothing new.
 
     Args:
-        mine: the export being loaded.
-        others: every loaded export of its tenant's stream.
-        folded: keys that are folded whatever their text: the export is not the newest word on them, or has them more
-            than once.
+        connection: inside the load's transaction.
+        stream: the declaration.
+        layout: of its kept records.
+        entry: the export.
     """
-    digests = mine.kept.digests
-    if digests is None or not others:
-        return _NONE
-    keys, rows = np.asarray(mine.kept.keys.hashes), np.asarray(mine.kept.keys.rows)
-    open_keys = ~np.isin(keys, folded)
+
+    def __init__(self, connection: psycopg.Connection[Any], stream: Stream, layout: Layout, entry: LedgerFile) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._layout = layout
+        self._entry = entry
+
+    def rows(self, mine: KnownExport, others: Sequence[KnownExport], folded: Hashes) -> Mask:
+        """By row, which records say, in the same words, what the newest loaded record of their key says.
+
+        Args:
+            mine: the export being loaded.
+            others: every loaded export of its tenant's stream.
+            folded: keys that are folded whatever their text (sorted): the export is not the newest word on them, or
+                has them more than once.
+        """
+        same = ~mine.kept.rows_known_by(folded)
+        if not self._stream.is_repeatable or mine.kept.digests is None or not others:
+            return np.zeros(len(same), bool)
+        keys = mine.kept.keys
+        same[keys.rows[~_repeated_words(mine, others, same[keys.rows])]] = False
+        if self._stream.has_record_ids and same.any():
+            same &= _is_one_identity(mine, others)
+        if same.any():
+            same &= ~mine.kept.rows_known_by(self._decided(others))
+        return self._with_steady_lists(mine, same)
+
+    def _decided(self, others: Sequence[KnownExport]) -> Hashes:
+        """Keys of records that were ever refused because of their key's state."""
+        rows = self._connection.execute(
+            "select distinct external_id from sync.rejected_records where export_file_id = any(%s)"
+            " and depends_on_state and external_id is not null",
+            [[other.entry.id for other in others]],
+        ).fetchall()
+        found = [named(key) for (key,) in rows for named in (key_hash, record_id_hash)]
+        return np.unique(np.array(found, np.uint64))
+
+    def _with_steady_lists(self, mine: KnownExport, same: Mask) -> Mask:
+        """Of the given records those whose lists change nothing the second time."""
+        tables = undecided(self._stream)
+        start = 0
+        for block in mine.kept.blocks(["modes", *tables]) if tables and same.any() else ():
+            rows = start + np.flatnonzero(same[start : start + block.num_rows])
+            records = pa.Table.from_batches([block]).take(pa.array(rows - start))
+            same[rows] = are_steady(self._stream, self._layout, records)
+            start += block.num_rows
+        return same
+
+
+def _repeated_words(mine: KnownExport, others: Sequence[KnownExport], wanted: Mask) -> Mask:
+    """By place in the key list, of which wanted keys the newest loaded record has the same text."""
+    keys, rows, digests = mine.kept.keys.hashes, mine.kept.keys.rows, mine.kept.digests
+    assert digests is not None
+    found = np.zeros(len(keys), bool)
     # Records with times of their own may be newer than their export's place in the order says.
     uneven = [other for other in others if other.window[0] != other.window[1]]
     if len(uneven) > _LOOKED_AT or mine.window[0] != mine.window[1]:
-        return _NONE
+        return found
+    open_keys = wanted.copy()
     for other in uneven:
-        open_keys &= ~np.isin(keys, other.knows(keys))
-    found = []
+        open_keys &= ~are_among(keys, other.kept.keys.hashes)
     even = [other for other in others if other.window[0] == other.window[1]]
-    for other in sorted(even, key=lambda known: known.entry.version, reverse=True)[:_LOOKED_AT]:
-        wanted = np.flatnonzero(open_keys)
-        if not len(wanted):
+    # A log's records have their own time, which may be later than that of exports after it.
+    for other in sorted(even, key=lambda known: known.newest, reverse=True)[:_LOOKED_AT]:
+        places = np.flatnonzero(open_keys)
+        if not len(places):
             break
-        known, same = _compared(keys[wanted], np.asarray(digests)[rows[wanted]], mine, other)
-        found.append(keys[wanted[same]])
-        open_keys[wanted[known]] = False
-    return np.sort(np.concatenate([_NONE, *found]))
+        known, same = _compared(keys[places], digests[rows[places]], mine, other)
+        found[places[same]] = True
+        open_keys[places[known]] = False
+    return found
 
 
 def _compared(keys: Hashes, digests: Hashes, mine: KnownExport, other: KnownExport) -> tuple[Mask, Mask]:
     """Masks: which of the keys (sorted) another export knows, and of which it says the same, once."""
-    theirs, rows, told = other.kept.keys.hashes, other.kept.keys.rows, other.kept.digests
-    if not len(theirs):
-        return np.zeros(len(keys), bool), np.zeros(len(keys), bool)
-    first = np.searchsorted(theirs, keys, side="left")
-    count = np.searchsorted(theirs, keys, side="right") - first
-    known = count > 0
+    known, once, rows = _looked_up(other.kept.keys, keys)
+    told = other.kept.digests
     if told is None or other.kept.summary.reading != mine.kept.summary.reading:
         return known, np.zeros(len(keys), bool)
-    place = np.minimum(first, len(theirs) - 1)
-    same: Mask = (count == 1) & (digests != 0) & (np.asarray(told)[rows[place]] == digests)
+    same: Mask = once & (digests != 0)
+    same[same] = told[rows[same]] == digests[same]
     return known, same
+
+
+def _looked_up(theirs: KeyList, keys: Hashes) -> tuple[Mask, Mask, npt.NDArray[np.int64]]:
+    """Of which keys (sorted) a key list has records, of which just one, and its row there."""
+    first = np.searchsorted(theirs.hashes, keys, side="left")
+    count = np.searchsorted(theirs.hashes, keys, side="right") - first
+    rows = np.zeros(len(keys), np.int64)
+    known = count > 0
+    rows[known] = theirs.rows[first[known]]
+    return known, count == 1, rows
+
+
+def _is_one_identity(mine: KnownExport, others: Sequence[KnownExport]) -> Mask:
+    """By row, which records have an identity no part of which any loaded record names without the rest, or with more.
+
+    Only records that name just the same then ever found, or will find, their row (P2).
+    """
+    keys = mine.kept.keys
+    own = _identities(keys)
+    answer = np.ones(len(own), bool)
+    if len(others) > _LOOKED_AT:
+        return np.zeros(len(own), bool)
+    for other in others:
+        known, once, rows = _looked_up(other.kept.keys, keys.hashes)
+        fits = ~known | once
+        theirs = _identities(other.kept.keys)
+        compared = known & once
+        fits[compared] = (theirs[rows[compared]] == own[keys.rows[compared]]).all(axis=1)
+        answer[keys.rows[~fits]] = False
+    return answer
+
+
+def _identities(keys: KeyList) -> npt.NDArray[np.uint64]:
+    """By row, the lowest and the highest of the hashes its record is known by."""
+    order = np.argsort(keys.rows, kind="stable")
+    rows = keys.rows[order]
+    is_first = np.concatenate(([True], rows[1:] != rows[:-1])) if len(rows) else np.empty(0, bool)
+    is_last = np.concatenate((is_first[1:], [True])) if len(rows) else is_first
+    # The list is sorted by hash, so a row's hashes come in their order.
+    hashes = np.asarray(keys.hashes)[order]
+    return np.stack([hashes[is_first], hashes[is_last]], axis=1)

@@ -20,7 +20,9 @@ from sync_pipelines.normalize.envelope import DateWindow
 from sync_pipelines.normalize.export import ExportText, normalize
 from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.normalize.plain import PlainReader
+from sync_pipelines.normalize.record import RecordReader
 from sync_pipelines.partners import find_stream
+from sync_pipelines.sample.bulk_streams import BULK, bulk_records
 from sync_pipelines.sources import load_sources
 from sync_pipelines_tests.loading import TENANT
 from sync_pipelines_tests.normalize.test_anything import almost_calls, almost_orders
@@ -197,3 +199,117 @@ def test_both_ways_tell_the_same_of_other_streams(read: Callable[..., Any], stre
     )
     whole = "\n".join(data.draw(st.lists(record, min_size=2, max_size=6)))
     assert both(read, whole, stream=stream)
+
+
+# -- streams with objects, lists within lists, and lists that say how they are taken ----------------------------
+
+WORDS = st.sampled_from(["x", " x ", "", "X", "null", "é\u2003", 'a"b', "Casa", " casa", "true", "settings"]).map(
+    lambda word: json.dumps(word, ensure_ascii=False)
+)
+DEGREES = st.sampled_from(
+    ["0", "-0.0", "12.5", "-33.456789", "33.4567891", "90", "90.000001", "-181", "1e1", '"-34.5°"', "true", "null"]
+)
+FLAGS = st.sampled_from(["true", "false", '"yes"', "1", "null"])
+OBJECTS = st.sampled_from(
+    ["{}", '{"a":1}', '{"a":{"b":[1.50,true]},"é":"x"}', '{"a":1,"a":2}', '{"a":null}', "[]", '"x"', "{ }",
+     '{"metadata":{"x":1}}', '{"credit":5}', '{"isDebtor":true,"x":1}', '{"latePayer":"no"}', '{"x":1e400}',
+     '{"id":"1"}', '{"id":7}', '{"code":"n","x":2}', '{"id":"1","code":"n"}', '{"payment_term_id":" 1"}',
+     '{"a":"\\ud800"}']
+)  # fmt: skip
+
+
+def objects(
+    needed: dict[str, st.SearchStrategy[str]], other: dict[str, st.SearchStrategy[str]]
+) -> st.SearchStrategy[str]:
+    """The text of an object that nearly always has some fields, and some of the others."""
+    fields = {name: st.one_of(values, values, values, WORDS) for name, values in {**needed, **other}.items()}
+    pairs = st.fixed_dictionaries(
+        {name: fields[name] for name in needed}, optional={name: fields[name] for name in other}
+    )
+    return st.builds(
+        lambda found, gone: text({name: value for name, value in found.items() if name != gone}, ":"),
+        pairs,
+        st.sampled_from([*needed, *[""] * 9]),
+    )
+
+
+def listed(elements: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    some = st.lists(elements, max_size=2).map(lambda found: "[" + ",".join(found) + "]")
+    return st.one_of(some, some, some, st.sampled_from(["[{}]", "[]", "null", "{}"]))
+
+
+def one_of(*words: str) -> st.SearchStrategy[str]:
+    return st.sampled_from(words).map(json.dumps)
+
+
+CONTACT = objects({"contact_type": one_of("PHONE", "EMAIL", "fax")}, {"value": WORDS, "is_primary": FLAGS})
+USER = objects({"external_id": one_of("u", "v")}, {
+    "name": WORDS, "roles": st.sampled_from(["[]", '["A"]', '["A","B"]', '[1]', '"A"']), "contacts": listed(CONTACT),
+})  # fmt: skip
+PLACE = objects({}, {
+    "address_alias": WORDS, "is_primary": FLAGS, "latitude": DEGREES, "longitude": DEGREES, "source_ref": WORDS,
+    "x": WORDS,
+})  # fmt: skip
+STORE_PLACE = objects({"address": WORDS, "zipCode": WORDS}, {
+    "addressLine": WORDS, "latitude": DEGREES, "longitude": DEGREES,
+})  # fmt: skip
+TRAEDE_PLACE = objects(
+    {"title": one_of("Home", "home ", "Shop"), "name": WORDS, "address": WORDS, "zip": WORDS, "city": WORDS,
+     "country": one_of("DK", "DE", "dk", "D")},
+    {"region": WORDS, "remote_erp_id": one_of("1", "2", " 2")},
+)  # fmt: skip
+RECORDS = {
+    "reten/commerces": objects({"external_id": one_of("a", "b "), "name": WORDS}, {
+        "tax_id": WORDS, "metadata": OBJECTS, "addresses": listed(PLACE), "users": listed(USER), "x": OBJECTS,
+    }),
+    "nilo/stores": objects({"internalCode": one_of("a", "b")}, {
+        "name": WORDS, "ownerName": WORDS, "enabled": FLAGS, "creditLimit": NUMBERS, "debtor": FLAGS,
+        "promotionGrouperCode": st.sampled_from(['["p"]', "[]", '"p"', "[1]"]), "latitude": DEGREES,
+        "longitude": DEGREES, "settings": OBJECTS, "addresses": listed(STORE_PLACE),
+        "users": st.sampled_from(["[]", '["u"]', "[7]", '[{"user_ref":"u"}]']),
+    }),
+    "traede/customers": objects({"customer_number": one_of("1", "2")}, {
+        "name": WORDS, "currency": one_of("USD", "usd", "ZZZ"), "discount_percentage": NUMBERS, "active": FLAGS,
+        "payment_terms": OBJECTS, "payment_term": OBJECTS, "payment_terms_id": WORDS, "delete": FLAGS,
+        "addresses": listed(TRAEDE_PLACE), "addresses_sync_mode": one_of("replace", "append", "Append", "x"),
+        "addresses_sync_key": one_of("address_title", "remote_erp_id", "x"),
+    }),
+    "pocketflows/businesses": objects({"name": WORDS}, {"id": WORDS, "external_id": WORDS, "metadata": OBJECTS}),
+    "pocketflows/customers": objects({"external_id": one_of("a", "b"), "business_id": one_of("7", " 7")}, {
+        "id": WORDS, "business_external_id": WORDS, "full_name": WORDS, "metadata": OBJECTS,
+    }),
+}  # fmt: skip
+SOUND = {
+    "reten/commerces": {"external_id": "a", "name": "x"},
+    "nilo/stores": {"internalCode": "a", "name": "x"},
+    "traede/customers": {"customer_number": "1", "payment_terms": {"id": "1"}},
+    "pocketflows/businesses": {"id": "1", "name": "x", "metadata": {}},
+    "pocketflows/customers": {"id": "1", "external_id": "a", "business_id": "7"},
+}
+
+
+@pytest.mark.parametrize("stream", list(RECORDS))
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(data=st.data())
+def test_both_ways_tell_the_same_of_objects_and_lists(
+    read: Callable[..., Any], stream: str, data: st.DataObject
+) -> None:
+    found = data.draw(st.lists(RECORDS[stream], min_size=1, max_size=6))
+    options = data.draw(st.sampled_from([{}, {}, {"strict": True}]))
+    assert both(read, "\n".join([json.dumps(SOUND[stream]), *found]), stream=stream, **options)
+
+
+@pytest.mark.parametrize("stream", list(BULK))
+def test_clean_records_are_plain_in_every_stream(
+    read: Callable[..., Any], stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = "\n".join(json.dumps(record, ensure_ascii=False) for record in bulk_records(stream, 40, changed=0.5))
+    assert both(read, whole, stream=stream)
+
+    def refuse(self: Any, raw: Any, *others: Any) -> Any:
+        raise AssertionError(f"read by itself: {raw}")
+
+    monkeypatch.setattr(RecordReader, "read", refuse)
+    assert len(read(whole, True, stream=stream)[0]) == 40

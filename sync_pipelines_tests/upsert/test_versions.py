@@ -24,6 +24,16 @@ def test_X4_a_request_logs_own_time_beats_the_files_date(site: Site) -> None:
     assert of(site, "total_quantity") == 2
 
 
+def test_X4_the_newest_record_may_stand_in_an_older_export(site: Site) -> None:
+    said_twice = order("A", TotalQuantity=5, IsOrderCancelled=True)
+    site.load("2024-05-01_a.ndjson", lines(posted("2024-05-03T00:00:00Z", order("A", TotalQuantity=7))))
+    site.load("2024-05-01_b.ndjson", lines(said_twice))
+    assert of(site, "total_quantity") == 7
+    entry = site.load("2024-05-03_c.ndjson", lines(said_twice))
+    assert outcomes(entry) == {"updated": 1}
+    assert of(site, "total_quantity") == 5
+
+
 @pytest.mark.parametrize("name", ["UpdatedAt", "updated_at"])
 def test_X4_a_records_own_time_beats_the_files_date(site: Site, name: str) -> None:
     site.sources({"effective_at": name})

@@ -1,0 +1,185 @@
+"""Fields of a contract as columns of decoded JSON: which there are, their finished form, which rows are plain.
+
+Belongs here: one level of a record, and its lists. Does not belong here: what a record is beside its fields (`plain`),
+conditions of field types (`contracts.vectors`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sync_pipelines.contracts.contract import FieldShape, Shape
+from sync_pipelines.contracts.fields import vector_of
+from sync_pipelines.contracts.streams import Children
+from sync_pipelines.contracts.vectors import OBJECT, Vector
+from sync_pipelines.normalize.layout import ChildLayout, child_type
+from sync_pipelines.normalize.names import Names
+from sync_pipelines.normalize.twins import several_primaries
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A field as the file names it."""
+
+    name: str
+    field: FieldShape
+    vector: Vector | None
+    is_required: bool
+    children: tuple[Column, ...] = ()
+
+    @property
+    def arrow(self) -> pa.Field:
+        """What the JSON is decoded to."""
+        if self.vector is not None:
+            return pa.field(self.name, self.vector.decoded)
+        return pa.field(self.name, pa.list_(pa.struct([inner.arrow for inner in self.children])))
+
+
+class PlainRows:
+    """Which of some rows are plain so far, and which speak of a column though it is null there."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.spoken: dict[str, Mask] = {}
+        self.plain = np.ones(count, bool)
+
+    def refuse(self, unfit: Mask) -> None:
+        """Marks rows as not plain."""
+        self.plain &= ~unfit
+
+    def finish(self, column: Column, values: Any) -> Any:
+        """A decoded column in its finished form."""
+        assert column.vector is not None
+        if values.null_count == len(values):
+            finished, plain = column.vector.finish(values.slice(0, 0))[0], None
+            finished = pa.nulls(len(values), finished.type)
+        else:
+            finished, plain = column.vector.finish(values)
+        if plain is not None:
+            self.refuse(~pc.fill_null(plain, True).to_numpy(zero_copy_only=False))
+        if column.is_required and values.null_count:
+            self.refuse(is_null(values, self.count))
+        return finished
+
+
+def columns_of(
+    shape: Shape,
+    names: Names,
+    sample: Mapping[str, Any],
+    children: Iterable[Children],
+    prepared: frozenset[str] | None,
+    also: Iterable[str] = (),
+) -> tuple[Column, ...]:
+    """The fields that can be read a column at a time, each under the name the file gives it in a sample.
+
+    Args:
+        shape: the contract.
+        names: how the file names its fields.
+        sample: a record.
+        children: the lists that can be read.
+        prepared: fields that can be read where they hold objects alone; None where no object can be.
+        also: fields that can be read though they are no columns.
+    """
+    named = {alias: name for name in sample for alias in names.aliases_of(name)}
+    lists = {child.column: child for child in children}
+    nested = {field.alias for list_field in shape.nested if list_field.children for field in list_field.children.fields}
+    found = []
+    for field in shape.fields:
+        name = named.get(field.alias, field.alias)
+        vector = vector_of(field.annotation, field.metadata)
+        if vector is OBJECT:
+            if prepared is not None and name not in nested:
+                found.append(Column(name, field, vector, False))
+        elif field.column in (shape.contract.not_columns - {*also}) | (prepared or frozenset()):
+            continue
+        elif vector is not None:
+            found.append(Column(name, field, vector, shape.contract.model_fields[field.column].is_required()))
+        elif field.column in lists and field.children is not None:
+            elements = sample.get(name)
+            element = elements[0] if isinstance(elements, list) and elements and isinstance(elements[0], dict) else {}
+            of_list = lists[field.column].nested
+            inner = columns_of(field.children, names.nested(field.alias), element, of_list, None)
+            found.append(Column(name, field, None, False, inner))
+    return tuple(found)
+
+
+def half_pairs(shape: Shape, found: Mapping[str, Any], count: int) -> Mask:
+    """Which rows have one of a pair alone (X9)."""
+    halves = np.zeros(count, bool)
+    for one, other in shape.contract.pairs:
+        halves |= is_null(found.get(one), count) != is_null(found.get(other), count)
+    return halves
+
+
+def mask_of(rows: Any, count: int) -> Mask:
+    """Rows as a mask."""
+    mask = np.zeros(count, bool)
+    mask[rows] = True
+    return mask
+
+
+def derive(shape: Shape, found: dict[str, Any], types: Iterable[pa.Field]) -> None:
+    """Adds the columns that are made of others, once for each value there is."""
+    kinds = {field.name: field.type for field in types}
+    for name, (source, made_of) in shape.contract.derived.items():
+        if source in found:
+            encoded = found[source].dictionary_encode()
+            values = pa.array([made_of(value) for value in encoded.dictionary.to_pylist()], kinds[name])
+            found[name] = values.take(encoded.indices)
+
+
+def is_null(values: Any, count: int) -> Mask:
+    """Which values are null; all of a column that is not there."""
+    if values is None:
+        return np.ones(count, bool)
+    found: Mask = values.is_null().to_numpy(zero_copy_only=False)
+    return found
+
+
+def _offsets(values: Any) -> Any:
+    lengths = pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False)
+    return pa.array(np.concatenate(([0], np.cumsum(lengths))), pa.int32())
+
+
+def listed(column: Column, declared: Children, layout: ChildLayout, values: Any, parents: PlainRows) -> Any:
+    """A list of children as the kept records have it."""
+    elements = values.flatten()
+    rows = PlainRows(len(elements))
+    found = {c.field.column: rows.finish(c, elements.field(c.name)) for c in column.children if c.vector}
+    kind = child_type(layout)
+    shape = column.field.children
+    assert shape is not None
+    inner = {child.column: (child, of) for child, of in zip(declared.nested, layout.nested, strict=True)}
+    for c in column.children:
+        if c.vector is None:
+            child, of = inner[c.field.column]
+            found[of.table] = listed(c, child, of, elements.field(c.name), rows)
+    rows.refuse(half_pairs(shape, found, rows.count))
+    if declared.skips_empty:
+        rows.refuse(np.logical_and.reduce([is_null(v, rows.count) for v in found.values()]))
+    derive(shape, found, kind)
+    if layout.is_patched:
+        spoken = [~is_null(found.get(name), rows.count) for name in layout.names]
+        found["present"] = pa.array(sum(s.astype(np.int64) << bit for bit, s in enumerate(spoken)))
+    if not rows.plain.all():
+        parents.refuse(mask_of(pc.list_parent_indices(values).to_numpy()[~rows.plain], parents.count))
+    arrays = [found.get(field.name) for field in kind]
+    arrays = [pa.nulls(rows.count, f.type) if a is None else a for a, f in zip(arrays, kind, strict=True)]
+    structs = pa.StructArray.from_arrays(arrays, fields=list(kind))
+    if declared.primary is not None:
+        of_list = pc.list_parent_indices(values).to_numpy()
+        several = several_primaries(declared.primary, of_list, structs)
+        parents.refuse(mask_of(of_list[several], parents.count))
+    # Offsets of a list that is null must be told apart from those of an empty one.
+    return pa.ListArray.from_arrays(
+        _offsets(values), structs, type=pa.list_(kind), mask=values.is_null() if values.null_count else None
+    )

@@ -1,0 +1,234 @@
+"""The fast ways end as the fold does: rows told by their text, rows copied straight in (laws 1, 3, 5).
+
+Generated histories are loaded twice, once with every record folded. Tables, last writes, counts, leniencies and rejects
+must be the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sync_pipelines.sample.bulk_streams import BULK, bulk_records
+from sync_pipelines.upsert import direct, folding
+from sync_pipelines.upsert.direct import Direct, DirectWay
+from sync_pipelines.upsert.fold import Applied, apply
+from sync_pipelines.upsert.unchanged import Unchanged
+from sync_pipelines_tests.loading import Site, lines, outcomes
+from sync_pipelines_tests.test_laws import loading_plan
+from sync_pipelines_tests.test_laws_identity import business, merged, part_store, store_call, users, whole_store
+from sync_pipelines_tests.test_laws_identity import customer as member
+from sync_pipelines_tests.test_laws_partners import commerce, customer
+
+ASIDE = {"id", "run_id", "created_at", "updated_at"}
+MAIN = ("commerces", "stores", "customers")
+CHILDREN = (
+    ("commerce_addresses", "commerces", "commerce_id"),
+    ("commerce_users", "commerces", "commerce_id"),
+    ("commerce_user_contacts", "commerce_users", "commerce_user_id"),
+    ("store_addresses", "stores", "store_id"),
+    ("store_users", "stores", "store_id"),
+    ("customer_addresses", "customers", "customer_id"),
+)
+peopled_store = st.builds(merged, whole_store, users)
+STREAMS: list[dict[str, st.SearchStrategy[dict[str, Any]]]] = [
+    {"reten/acme/commerces": commerce},
+    {"nilo/acme/stores": st.one_of(whole_store, peopled_store, part_store, store_call())},
+    {"traede/acme/customers": customer},
+    {"pocketflows/acme/businesses": business},
+    {"pocketflows/acme/customers": member},
+    {"pocketflows/acme/businesses": business, "pocketflows/acme/customers": member},
+]
+
+
+@contextmanager
+def everything_folded() -> Any:
+    """As if no record could be told by its text and none copied."""
+
+    def none_same(self: Any, mine: Any, others: Any, folded: Any) -> Any:
+        return np.zeros_like(mine.kept.rows_known_by(folded))
+
+    def all_left(self: Any, kept: Any, aside: Any) -> Direct:
+        keys = np.concatenate([np.empty(0, np.uint64), *(b.column("key_hash").to_numpy() for b in kept.blocks())])
+        return Direct(0, np.sort(keys[~aside]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Unchanged, "rows", none_same)
+        patch.setattr(DirectWay, "write", all_left)
+        yield
+
+
+@st.composite
+def history(
+    draw: st.DrawFn, streams: dict[str, st.SearchStrategy[dict[str, Any]]]
+) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Exports by path; later ones often say again what earlier ones said."""
+    exports: list[tuple[str, list[dict[str, Any]]]] = []
+    said: dict[str, list[dict[str, Any]]] = {folder: [] for folder in streams}
+    for number in range(draw(st.integers(2, 5))):
+        folder = draw(st.sampled_from(list(streams)))
+        records = st.lists(streams[folder], min_size=1, max_size=3)
+        if said[folder]:
+            records = st.one_of(records, st.lists(st.sampled_from(said[folder]), min_size=1, max_size=3))
+        found = draw(records)
+        said[folder] += found
+        exports.append((f"{folder}/2024-03-{draw(st.integers(1, 4)):02}_{number}.ndjson", found))
+    return exports
+
+
+def loaded(site: Site, exports: list[tuple[str, list[dict[str, Any]]]], plan: list[list[int]]) -> Any:
+    """Everything there is to see after loading exports by a plan."""
+    counts = []
+    for batch in plan:
+        for index in batch:
+            path, records = exports[index]
+            site.put_at(path, lines(*records), datetime(2024, 6, 1, tzinfo=UTC))
+        counts += [(e.path, e.status, e.counts, e.leniencies) for e in site.sync()]
+    return sorted(counts, key=str), contents(site)
+
+
+def contents(site: Site) -> Any:
+    """Rows with the identity of what they refer to instead of ids, children by their parents' contents."""
+    rows = {table: site.query(f"select * from sync.{table}") for table in (*MAIN, *(c[0] for c in CHILDREN))}
+    named = {
+        row["id"]: (row["tenant"], row["partner"], row["external_id"], row["partner_record_id"])
+        for row in rows["commerces"]
+    }
+    found: dict[str, dict[int, Any]] = {table: {} for table in rows}
+    for table in MAIN:
+        for row in rows[table]:
+            shown = {name: value for name, value in row.items() if name not in ASIDE}
+            if row["is_placeholder"]:
+                shown |= dict.fromkeys(("effective_at", "source_file", "source_position"))
+            if row.get("commerce_id"):
+                shown["commerce_id"] = named[row["commerce_id"]]
+            found[table][row["id"]] = shown
+    for table, parent, column in CHILDREN:
+        for row in sorted(rows[table], key=lambda row: row["line_no"]):
+            content = {name: value for name, value in row.items() if name not in ("id", column)}
+            found[table][row["id"]] = content
+            found[parent][row[column]].setdefault(table, []).append(content)
+    rejects = [(r["path"], r["position"], r["external_id"], r["code"], r["status"]) for r in site.rejects()]
+    return {table: sorted(map(repr, found[table].values())) for table in MAIN}, rejects
+
+
+@pytest.mark.parametrize("streams", STREAMS, ids=lambda streams: "+".join(streams))
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(data=st.data())
+def test_fast_ways_end_as_the_fold_does(
+    fresh_site: Callable[[], Site], streams: dict[str, Any], data: st.DataObject
+) -> None:
+    exports = data.draw(history(streams))
+    plan = data.draw(st.one_of(st.just([[index] for index in range(len(exports))]), loading_plan(len(exports))))
+    with everything_folded():
+        expected = loaded(fresh_site(), exports, plan)
+    assert loaded(fresh_site(), exports, plan) == expected
+
+
+SHOP = {"title": "Shop", "name": "n", "address": "a", "zip": "z", "city": "c", "country": "DK"}
+APPENDED = {
+    "customer_number": "A", "name": "x", "currency": "USD", "addresses": [{**SHOP, "remote_erp_id": "1"}],
+    "addresses_sync_mode": "append", "addresses_sync_key": "remote_erp_id",
+}  # fmt: skip
+STORE = {"internalCode": "A", "name": "K", "legalName": "L", "legalId": "1"}
+PLACE = {"address": "Uno", "zipCode": "1"}
+CASES: dict[str, tuple[str, list[dict[str, Any]]]] = {
+    "the row was changed under its other identity": (
+        "pocketflows/acme/businesses",
+        [
+            {"id": "1", "external_id": "a", "name": "K"},
+            {"id": "1", "name": "K"},
+            {"external_id": "a", "name": "L"},
+            {"id": "1", "name": "K"},
+        ],
+    ),
+    "the record was refused, and is again": (
+        "traede/acme/customers",
+        [{"customer_number": "A", "discount_percentage": 5}, {"customer_number": "A", "discount_percentage": 5}],
+    ),
+    "an address takes the name by which another is told": (
+        "reten/acme/commerces",
+        [
+            {"external_id": "A", "name": "K", "addresses": [
+                {"source_ref": "1", "address_alias": "x"}, {"source_ref": "2", "address_alias": "y"},
+            ]},
+            *[{"external_id": "A", "name": "K", "addresses": [
+                {"address_alias": "y", "city": "Z"}, {"source_ref": "1", "address_alias": "y"},
+            ]}] * 2,
+        ],
+    ),
+    "an address stands twice, and two are primary": (
+        "reten/acme/commerces",
+        [{"external_id": "A", "name": "K", "addresses": [
+            {"source_ref": "1", "city": "X", "is_primary": True}, {"source_ref": "1", "city": "Y"},
+            {"address_alias": "x", "is_primary": True}, {"address_alias": " X", "city": "Z"},
+            {"city": "Q"}, {"city": "Q"},
+        ]}] * 2,
+    ),
+    "a contact stands twice in a user": (
+        "reten/acme/commerces",
+        [{"external_id": "A", "name": "K", "users": [{"external_id": "u", "contacts": [
+            {"contact_type": "PHONE", "value": "1", "is_primary": True}, {"contact_type": "PHONE", "value": "1"},
+        ]}]}] * 2,
+    ),
+    "a list is appended to": ("traede/acme/customers", [APPENDED, APPENDED]),
+    "a store without addresses is refused": (
+        "nilo/acme/stores", [STORE, {**STORE, "addresses": []}, {**STORE, "addresses": [PLACE]}, STORE],
+    ),
+    "a store is named by its owner": (
+        "nilo/acme/stores",
+        [{**STORE, "name": None, "ownerName": "Ana", "addresses": [{**PLACE, "latitude": 1, "longitude": 2}]}] * 2,
+    ),
+}  # fmt: skip
+CASES["a placeholder is defined"] = (
+    "nilo/acme/stores",
+    [
+        {"at": "2024-03-01T00:00:00Z", "method": "POST", "path": "/store/A/debtor"},
+        *[{**STORE, "addresses": [PLACE]}] * 2,
+    ],
+)
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_what_the_fold_alone_can_tell_is_left_to_it(fresh_site: Callable[[], Site], case: str) -> None:
+    folder, records = CASES[case]
+    exports = [(f"{folder}/2024-03-{day:02}.ndjson", [record]) for day, record in enumerate(records, 1)]
+    plan = [[index] for index in range(len(exports))]
+    with everything_folded():
+        expected = loaded(fresh_site(), exports, plan)
+    assert loaded(fresh_site(), exports, plan) == expected
+
+
+SCENARIOS: list[tuple[dict[str, float], dict[str, int], int]] = [
+    ({}, {"created": 100}, 0),
+    ({"changed": 0.02}, {"updated": 2, "unchanged": 98}, 2),
+    ({"changed": 0.1, "new": 0.05}, {"created": 5, "updated": 8, "unchanged": 92}, 8),
+]
+"""What a file says otherwise than the one before, what comes of it, and how many records are folded."""
+
+
+@pytest.mark.parametrize("name", list(BULK))
+def test_clean_files_need_no_fold_but_for_what_differs(site: Site, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folded: list[Any] = []
+
+    def noted(*given: Any) -> Applied:
+        folded.append(given)
+        return apply(*given)
+
+    monkeypatch.setattr(direct, "CHUNK", 16)
+    monkeypatch.setattr(folding, "apply", noted)
+    partner, stream = name.split("/")
+    for day, (shares, expected, by_fold) in enumerate(SCENARIOS, 1):
+        folded.clear()
+        records = bulk_records(name, 100, **shares)
+        entry = site.load_at(f"{partner}/acme/{stream}/2024-03-{day:02}.ndjson", lines(*records))
+        assert (outcomes(entry), len(folded)) == (expected, by_fold)
