@@ -5,40 +5,29 @@
 Runs the three scenarios, each in a process of its own that notes when it reaches what. Stages follow one another, so
 the pieces add up to the process.
 
-Belongs here: the marks, their sums, the picture. Does not belong here: the floor (`run`), who uses the processor
-within a stage.
+Belongs here: the table, the picture. Does not belong here: the marks (`noted`), the floor (`run`).
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
-
-import psutil
+from typing import Final
 
 from bench.data import TITLES, make_scenarios
 from bench.database import tidy
 from bench.lanes import TENANT
+from bench.noted import BORN, NOTES, STAGES
 from bench.process import run_process
 from bench.server import run_server
 
-NOTES: Final = "BENCH_NOTES"
-_COLORS: Final = {
-    "start, imports, database": "#9aa5b1",
-    "importing Dagster": "#c3cfd9",
-    "archive": "#f0b429",
-    "normalize": "#f7c948",
-    "load": "#2680c2",
-    "Dagster's run, events, checks": "#84c5f4",
-}
+_COLORS: Final = dict(zip(STAGES, ("#9aa5b1", "#c3cfd9", "#f0b429", "#f7c948", "#2680c2", "#84c5f4"), strict=True))
 _WIDTH, _LEFT, _BAR, _GAP = 900, 190, 34, 18
 
 
@@ -72,57 +61,16 @@ def _measure(folder: Path, orders: int) -> dict[str, dict[str, float]]:
             "SYNC_SOURCES": str(folder / "sources.yaml"),
             NOTES: str(folder / "notes.json"),
         }
-        command = [sys.executable, "-c", "from bench.stages import note_stages; note_stages()", "sync", "--json"]
-        run_process(command, environment, folder)  # makes the tables
+        command = [sys.executable, "-c", "from bench.noted import note_stages; note_stages()", "sync", "--json"]
+        run_process(command, environment | {BORN: str(time.time())}, folder)  # makes the tables
         for number, scenario in enumerate(make_scenarios(folder / "data", orders), 1):
             os.link(scenario.stem.with_suffix(".ndjson"), exports / f"orders_2026-01-{number:02d}.ndjson")
-            ended = run_process(command, environment, folder)
+            ended = run_process(command, environment | {BORN: str(time.time())}, folder)
             if ended.status:
                 raise SystemExit(ended.errors)
             told[TITLES[scenario.name]] = json.loads(Path(environment[NOTES]).read_text())
             tidy(url)
     return told
-
-
-def note_stages() -> None:
-    """The command line in this process, with the seconds of its stages written to `BENCH_NOTES`."""
-    from sync_pipelines import sync
-    from sync_pipelines.cli import main as run_command_line
-    from sync_pipelines.commands import sync as command
-
-    spent = dict.fromkeys(_COLORS, 0.0)
-    born = psutil.Process().create_time()
-
-    def timed(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            begun = time.time()
-            try:
-                return function(*arguments, **options)
-            finally:
-                spent[stage] += time.time() - begun
-
-        return call
-
-    def run(*arguments: Any) -> Any:
-        reached = time.time()
-        spent["start, imports, database"] = reached - born
-        importlib.import_module("sync_pipelines.orchestration.runs")
-        spent["importing Dagster"] = time.time() - reached
-        begun = time.time()
-        try:
-            return real_run(*arguments)
-        finally:
-            whole = time.time() - begun
-            spent["Dagster's run, events, checks"] = whole - sum(spent[s] for s in ("archive", "normalize", "load"))
-
-    real_run = command._run
-    command.__dict__["_run"] = run
-    for stage, name in (("archive", "archive_export"), ("normalize", "normalize_export"), ("load", "load_export")):
-        setattr(sync, name, timed(stage, getattr(sync, name)))
-    try:
-        run_command_line()
-    finally:
-        Path(os.environ[NOTES]).write_text(json.dumps(spent))
 
 
 def draw(told: dict[str, dict[str, float]]) -> str:
