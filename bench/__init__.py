@@ -8,6 +8,10 @@
     process     one measured process: time, peak memory
     database    what a database holds, wrote and left behind
     report      the table
+    stages      where the seconds of a sync go (noted: its marks)     python -m bench.stages
+    streams     the other five streams (flat, floor_streams: theirs)  python -m bench.streams
+    late        a year of files newest first                          python -m bench.late
+    backfill    five years beside live syncs (history, up: theirs)    python -m bench.backfill
 
 Belongs here: measuring whole processes on one server in turns. Does not belong here: tests, and any way of the data.
 """
