@@ -230,7 +230,7 @@ def test_clean_files_need_no_fold_but_for_what_differs(site: Site, name: str, mo
     partner, stream = name.split("/")
     for day, (shares, expected, by_fold) in enumerate(SCENARIOS, 1):
         folded.clear()
-        records = bulk_records(name, 100, **shares)
+        records = [*bulk_records(name, 100, **shares)]
         entry = site.load_at(f"{partner}/acme/{stream}/2024-03-{day:02}.ndjson", lines(*records))
         declared = find_stream(partner, stream)
         assert declared is not None
