@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import psycopg
 import pyarrow as pa
-from psycopg.sql import SQL, Composed, Identifier
+from psycopg.sql import SQL, Identifier
 
 from sync_pipelines.contracts.streams import Children, Stream
 from sync_pipelines.ledger import LedgerFile
@@ -60,7 +60,7 @@ class DirectWay:
 
     Args:
         connection: inside the load's transaction, with the export's locks.
-        stream: the declaration.
+        stream: the declaration, of a stream without a scope.
         layout: of its kept records.
         entry: the export.
         run_id: named by the rows written.
@@ -81,7 +81,7 @@ class DirectWay:
         self._run_id = run_id
         self._made = Made(stream, layout)
         self._referred = Referred(self._copying, self._provenance)
-        connection.execute("create temp table wanted (number bigint, key text, own text, scope bigint) on commit drop")
+        connection.execute("create temp table wanted (number bigint, key text, own text) on commit drop")
 
     def write(self, kept: KeptRecords, aside: Mask) -> Direct:
         """Writes records of keys without a row.
@@ -93,22 +93,21 @@ class DirectWay:
         created, left = 0, [np.empty(0, np.uint64)]
         looks = self._has_rows()
         for chunk in ahead(_chunks(kept, np.flatnonzero(~aside))):
-            columns = self._made.columns(chunk) | self._links(chunk, is_scope=True)
+            columns = self._made.columns(chunk)
             certain = self._made.is_certain(chunk, columns)
-            chosen = np.flatnonzero(certain & ~self._has_row(chunk, columns) if looks else certain)
+            chosen = np.flatnonzero(certain & ~self._has_row(chunk) if looks else certain)
             left.append(np.delete(chunk.column("key_hash").to_numpy(), chosen))
             if len(chosen):
                 rows = pa.array(chosen)
                 new = chunk.take(rows)
                 taken = {name: one(column).take(rows) for name, column in columns.items()}
-                self._insert(new, taken | self._links(new, is_scope=False))
+                self._insert(new, taken | self._links(new))
                 created += len(chosen)
         return Direct(created, np.sort(np.concatenate(left)))
 
-    def _links(self, records: pa.Table, *, is_scope: bool) -> dict[str, Any]:
-        """The ids of the rows that records refer to; of the scope, which tells their own rows, or of all others."""
-        chosen = (r for r in self._stream.references if (r.column == self._stream.scope) is is_scope)
-        return {reference.column: self._referred.ids(reference, records) for reference in chosen}
+    def _links(self, records: pa.Table) -> dict[str, Any]:
+        """The ids of the rows that records refer to."""
+        return {r.column: self._referred.ids(r, records) for r in self._stream.references}
 
     def _has_rows(self) -> bool:
         """Whether some record may have a row already; nobody else makes one while the load holds its locks."""
@@ -122,14 +121,13 @@ class DirectWay:
         ).fetchone()
         return row == (True,)
 
-    def _has_row(self, chunk: pa.Table, columns: Mapping[str, Any]) -> Mask:
+    def _has_row(self, chunk: pa.Table) -> Mask:
         """Which records have a row already, by key or by the partner's own id."""
         found = np.zeros(chunk.num_rows, bool)
-        scope = columns.get(self._stream.scope or "", pa.nulls(chunk.num_rows, pa.int64()))
         numbers = pa.array(np.arange(chunk.num_rows))
-        keys = {"key": chunk.column("external_id"), "own": chunk.column("record_id"), "scope": scope}
+        keys = {"key": chunk.column("external_id"), "own": chunk.column("record_id")}
         self._copying.fill("wanted", {"number": numbers, **keys})
-        ways = [SQL("t.external_id = w.key{}").format(self._inside())]
+        ways = [SQL("t.external_id = w.key{}").format(without_scope(self._stream, Identifier("t")))]
         ways += [SQL("t.partner_record_id = w.own").format()] if self._stream.has_record_ids else []
         for way in ways:
             statement = SQL(
@@ -143,12 +141,6 @@ class DirectWay:
             )
             found[self._copying.numbers(statement)] = True
         return found
-
-    def _inside(self) -> Composed:
-        """Where keys are unique; told, so that an index serves."""
-        if self._stream.scope is not None:
-            return SQL(" and t.{} = w.scope").format(Identifier(self._stream.scope))
-        return without_scope(self._stream, Identifier("t"))
 
     # -- writing -----------------------------------------------------------------------------------------------
 
