@@ -13,8 +13,9 @@ Belongs here: rows as the tables take them, made of kept records. Does not belon
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -34,9 +35,12 @@ from sync_pipelines.upsert.history import Hashes
 from sync_pipelines.upsert.made import Made
 from sync_pipelines.upsert.referred import Referred
 from sync_pipelines.upsert.stage import ahead, numbered
+from sync_pipelines.upsert.unindexed import without_indexes
 
 CHUNK: Final = 8_192
 """Records that are looked up at once."""
+MANY: Final = 20_000
+"""Records for which an empty table is worth making its indexes afterwards."""
 
 Mask = npt.NDArray[np.bool_]
 _PROVENANCE: Final = ("effective_at", "source_file", "source_position", "run_id")
@@ -90,19 +94,29 @@ class DirectWay:
             kept: the export's records.
             aside: by row, which records go another way.
         """
+        looks, wanted = self._has_rows(), np.flatnonzero(~aside)
+        if looks or len(wanted) < MANY:
+            return self._written(kept, wanted, looks)
+        tables = [self._stream.table, *_tables_of(self._layout.children)]
+        referred = {reference.table for reference in self._stream.references}
+        with without_indexes(self._copying.connection, tables, referred):
+            return self._written(kept, wanted, looks)
+
+    def _written(self, kept: KeptRecords, wanted: npt.NDArray[np.int64], looks: bool) -> Direct:
         created, left = 0, [np.empty(0, np.uint64)]
-        looks = self._has_rows()
-        for chunk in ahead(_chunks(kept, np.flatnonzero(~aside))):
+        begun: list[Begun] = []
+        for chunk in ahead(_chunks(kept, wanted)):
             columns = self._made.columns(chunk)
             certain = self._made.is_certain(chunk, columns)
             chosen = np.flatnonzero(certain & ~self._has_row(chunk) if looks else certain)
             left.append(np.delete(chunk.column("key_hash").to_numpy(), chosen))
-            if len(chosen):
-                rows = pa.array(chosen)
-                new = chunk.take(rows)
-                taken = {name: one(column).take(rows) for name, column in columns.items()}
-                self._insert(new, taken | self._links(new))
-                created += len(chosen)
+            new, taken = _taken(chunk, chosen), {name: _taken(one(c), chosen) for name, c in columns.items()}
+            created += len(chosen)
+            # The server takes in a chunk while the next one is made ready.
+            following = self._begin(new, taken | self._links(new)) if len(chosen) else []
+            self._finish(begun)
+            begun = following
+        self._finish(begun)
         return Direct(created, np.sort(np.concatenate(left)))
 
     def _links(self, records: pa.Table) -> dict[str, Any]:
@@ -139,38 +153,36 @@ class DirectWay:
                 partner=self._stream.partner,
                 way=way,
             )
-            found[self._copying.numbers(statement)] = True
+            found[self._copying.numbers(statement, "number")] = True
         return found
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def _insert(self, new: pa.Table, columns: Mapping[str, Any]) -> None:
+    def _begin(self, new: pa.Table, columns: Mapping[str, Any]) -> list[Begun]:
+        """Begins to make rows and their children ready."""
         stream = self._stream
         ids = self._copying.new_ids(stream.table, new.num_rows)
         own = {"partner_record_id": new.column("record_id")} if stream.has_record_ids else {}
-        children = [
-            begun
-            for declared, child in zip(stream.children, self._layout.children, strict=True)
-            for begun in self._children(declared, child, one(new.column(child.table)), ids)
-        ]
-        self._copying.insert(
-            stream.table,
-            {
-                "id": pa.array(ids),
-                "tenant": pa.repeat(self._entry.tenant, new.num_rows),
-                "partner": pa.repeat(stream.partner, new.num_rows),
-                "external_id": new.column("external_id"),
-                **own,
-                **self._provenance(new),
-                **columns,
-                "extra": new.column("extra"),
-            },
-        )
-        for begun in children:
-            self._copying.finish(begun)
+        rows = {
+            "id": pa.array(ids),
+            "tenant": pa.repeat(self._entry.tenant, new.num_rows),
+            "partner": pa.repeat(stream.partner, new.num_rows),
+            "external_id": new.column("external_id"),
+            **own,
+            **self._provenance(new),
+            **columns,
+            "extra": new.column("extra"),
+        }
+        lists = zip(stream.children, self._layout.children, strict=True)
+        children = (self._children(declared, child, one(new.column(child.table)), ids) for declared, child in lists)
+        return [self._copying.begin(stream.table, rows), *chain.from_iterable(children)]
+
+    def _finish(self, begun: Iterable[Begun]) -> None:
+        for rows in begun:
+            self._copying.finish(rows)
 
     def _children(self, declared: Children, child: ChildLayout, lists: Any, ids: Ids) -> Iterator[Begun]:
-        """The rows of lists, and those of the lists in their elements: made ready while the parents are taken in."""
+        """The rows of lists, and those of the lists in their elements."""
         parents, numbers, elements = numbered(lists)
         columns = {declared.parent: pa.array(ids[parents]), "line_no": pa.array(numbers)}
         columns |= {name: elements.field(name) for name in (*child.columns, "extra")}
@@ -186,6 +198,18 @@ class DirectWay:
         run = pa.nulls(count, pa.string()) if self._run_id is None else pa.repeat(self._run_id, count)
         values = (records.column("effective_at"), pa.repeat(self._entry.path, count), records.column("position"), run)
         return dict(zip(_PROVENANCE, values, strict=True))
+
+
+def _taken(values: Any, rows: npt.NDArray[np.int64]) -> Any:
+    """Some of many values."""
+    return values if len(rows) == len(values) else values.take(pa.array(rows))
+
+
+def _tables_of(children: Iterable[ChildLayout]) -> Iterator[str]:
+    """The child tables, those of nested lists included."""
+    for child in children:
+        yield child.table
+        yield from _tables_of(child.nested)
 
 
 def _chunks(kept: KeptRecords, wanted: npt.NDArray[np.int64]) -> Iterator[pa.Table]:

@@ -7,7 +7,7 @@ same for a few records (`write.refer`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,8 @@ from sync_pipelines.upsert.statements import unscoped
 Provenance = Callable[[pa.Table], Mapping[str, Any]]
 _WAYS = (("external_id", "external_id"), ("record_id", "partner_record_id"))
 """Part of an identity -> the column of the row it names."""
+_REMEMBERED: Final = 200_000
+"""Rows whose ids are not asked for again; memory is a multiple of it."""
 
 
 class Referred:
@@ -35,6 +37,7 @@ class Referred:
     def __init__(self, copying: Copying, provenance: Provenance) -> None:
         self._copying = copying
         self._provenance = provenance
+        self._remembered: dict[tuple[str, str], dict[str, int]] = {}
         copying.connection.execute(
             "create temp table meant (number bigint, partner text, tenant text, key text) on commit drop"
         )
@@ -51,14 +54,27 @@ class Referred:
         """The same by one part of the identities."""
         joined = pc.binary_join_element_wise(parts["partner"], parts["tenant"], parts[part], "\x1f")
         encoded = joined.dictionary_encode()
-        count = len(encoded.dictionary)
-        if not count:
+        if not len(encoded.dictionary):
             return pa.nulls(records.num_rows, pa.int64())
         places = np.flatnonzero(joined.is_valid().to_numpy(zero_copy_only=False))
         codes = encoded.indices.drop_null().to_numpy()
         first = pa.array(places[np.unique(codes, return_index=True)[1]])
-        named = {name: parts[name].take(first) for name in ("partner", "tenant")} | {"key": parts[part].take(first)}
-        ids = self._known(reference, column, named, count)
+        remembered = self._remembered.setdefault((reference.table, column), {})
+        names = encoded.dictionary.to_pylist()
+        ids = np.fromiter((remembered.get(name, 0) for name in names), np.int64, len(names))
+        new = np.flatnonzero(ids == 0)
+        if len(new):
+            rows = first.take(pa.array(new))
+            named = {name: parts[name].take(rows) for name in ("partner", "tenant")} | {"key": parts[part].take(rows)}
+            ids[new] = self._asked(reference, column, named, records.take(rows))
+            if len(remembered) + len(new) > _REMEMBERED:
+                remembered.clear()
+            remembered.update(zip([names[row] for row in new.tolist()], ids[new].tolist(), strict=True))
+        return pa.array(ids).take(encoded.indices)
+
+    def _asked(self, reference: Reference, column: str, named: Mapping[str, Any], records: pa.Table) -> Ids:
+        """Ids of rows named once each; rows that are not there are made, as records tell that name them first."""
+        ids = self._known(reference, column, named, records.num_rows)
         ordered = _in_key_order(named["key"])
         missing = ordered[ids[ordered] == 0]
         if len(missing):
@@ -71,10 +87,10 @@ class Referred:
                     "id": pa.array(ids[missing]),
                     **{name: values.take(rows) for name, values in made.items()},
                     "is_placeholder": pa.repeat(True, len(missing)),
-                    **self._provenance(records.take(first.take(rows))),
+                    **self._provenance(records.take(rows)),
                 },
             )
-        return pa.array(ids).take(encoded.indices)
+        return ids
 
     def _known(self, reference: Reference, column: str, named: Mapping[str, Any], count: int) -> Ids:
         """Ids of the rows that are there, 0 for the others."""
@@ -90,7 +106,7 @@ class Referred:
             unscoped=unscoped(reference, Identifier("t")),
         )
         ids = np.zeros(count, np.int64)
-        known = self._copying.numbers(statement).reshape(-1, 2)
+        known = self._copying.numbers(statement, "number", "id").reshape(-1, 2)
         ids[known[:, 0]] = known[:, 1]
         return ids
 
