@@ -16,6 +16,7 @@ import psycopg
 from sync_pipelines.database import Database, is_away, migrate, open_database, unavailable
 from sync_pipelines.exports.archive import Archive
 from sync_pipelines.exports.landing import Landing
+from sync_pipelines.lean_arrow import leave_pandas_out
 from sync_pipelines.normalize.envelope import DateWindow
 from sync_pipelines.settings import Settings
 from sync_pipelines.sources import Sources, load_sources
@@ -54,6 +55,7 @@ def open_workspace(settings: Settings) -> Workspace:
         ConfigurationError: a setting or `sources.yaml` is wrong.
         DatabaseUnavailable: the database does not answer.
     """
+    leave_pandas_out()
     sources = load_sources(settings.sources)
     database = open_database(settings)
     migrate(database)
