@@ -162,6 +162,18 @@ def loaded_of(connection: psycopg.Connection[Any], partner: str, stream: str, te
     )
 
 
+def newest_loaded(
+    connection: psycopg.Connection[Any], partner: str, stream: str, tenant: str, limit: int
+) -> list[LedgerFile]:
+    """The last of those entries, newest first."""
+    return _fetch(
+        connection,
+        "partner = %s and stream = %s and tenant = %s and status = 'loaded' and effective_to is not null "
+        'order by effective_at desc, path collate "C" desc, revision desc limit %s',
+        [partner, stream, tenant, limit],
+    )
+
+
 def register(connection: psycopg.Connection[Any], exports: Iterable[NewExport]) -> None:
     """Enters new revisions as pending; one that another worker entered meanwhile is left alone."""
     with connection.cursor() as cursor:

@@ -13,11 +13,12 @@ Belongs here: the order and the faults. Does not belong here: any stage's own wo
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 
@@ -51,6 +52,9 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
+
+_EARLIER: Final = 4
+"""Loaded exports whose lines a new one is held against."""
 
 
 def archive_export(workspace: Workspace, file_id: int, run_id: str | None = None) -> LedgerFile:
@@ -94,11 +98,28 @@ def keep_records(workspace: Workspace, connection: psycopg.Connection[Any], entr
     """Normalizes an archived export that is not loaded, once for the settings in force; a fault is raised."""
     settings = workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream)
     if entry.status != "loaded" and (entry.kept is None or not _is_current(workspace, entry.kept, settings)):
-        ledger.mark_kept(connection, entry.id, normalize_archived(workspace, entry))
+        ledger.mark_kept(
+            connection, entry.id, normalize_archived(workspace, entry, _earlier(workspace, connection, entry))
+        )
 
 
-def normalize_archived(workspace: Workspace, entry: LedgerFile) -> str:
+def _earlier(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> list[KeptRecords]:
+    """The kept records of the newest loaded exports of an export's stream and tenant, newest first."""
+    entries = ledger.newest_loaded(connection, entry.partner, entry.stream, entry.tenant, _EARLIER)
+    found = []
+    for loaded in entries:
+        with contextlib.suppress(ArchiveIncomplete):
+            found.append(KeptRecords(workspace.settings.archive, loaded.kept or "-"))
+    return found
+
+
+def normalize_archived(workspace: Workspace, entry: LedgerFile, earlier: Iterable[KeptRecords] = ()) -> str:
     """Reads an archived export under the settings in force; returns the folder of its kept records.
+
+    Args:
+        workspace: what a sync works with.
+        entry: the export.
+        earlier: kept records of loaded exports whose lines it may repeat.
 
     Raises:
         ExportError: the export can't be read as a whole (X13).
@@ -115,7 +136,7 @@ def normalize_archived(workspace: Workspace, entry: LedgerFile) -> str:
         effective_at=entry.effective_at,
         window=workspace.window(),
     )
-    return normalize(export, workspace.settings.archive)
+    return normalize(export, workspace.settings.archive, earlier)
 
 
 def _is_current(workspace: Workspace, kept: str, settings: StreamSettings) -> bool:

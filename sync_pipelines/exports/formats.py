@@ -19,8 +19,8 @@ from sync_pipelines.exports.compression import open_export, plain_name
 from sync_pipelines.exports.csv_cells import read_csv
 from sync_pipelines.exports.json_stream import read_document
 from sync_pipelines.exports.json_values import NestedTooDeep, decode_at
-from sync_pipelines.exports.lines import LineBlock, line_blocks, read_numbered
-from sync_pipelines.exports.text import text_chunks
+from sync_pipelines.exports.lines import LineBlock, line_blocks, read_lines
+from sync_pipelines.exports.text import text_chunks, utf8_chunks
 
 FORMATS = {
     "json": "json",
@@ -32,10 +32,10 @@ FORMATS = {
 }
 """Extensions that are read, and the format each stands for."""
 
-_BLANK = " \t\r\n"
+_BLANK = b" \t\r\n"
 _FLAT = {"csv", "parquet", "xlsx"}
 _FIRST_LINE = 4 << 20
-"""Characters of a `.json` file that are searched for the end of its first line."""
+"""Bytes of a `.json` file that are searched for the end of its first line."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def read_export(source: Source, name: str, settings: ReadSettings = ReadSettings
     """
     for part in read_blocks(source, name, settings):
         if isinstance(part, LineBlock):
-            yield from read_numbered(map(part.line, range(len(part.texts))))
+            yield from read_lines(part.lines)
         else:
             yield part
 
@@ -119,10 +119,9 @@ def _read(
         return read_sheet(plain, settings.empty_is)
     if kind is None:
         raise _format_unknown(name, settings)
-    chunks = text_chunks(plain, settings.encoding)
     if kind == "csv":
-        return read_csv(chunks, settings.empty_is)
-    return _read_json(chunks, kind == "ndjson", settings)
+        return read_csv(text_chunks(plain, settings.encoding), settings.empty_is)
+    return _read_json(utf8_chunks(plain, settings.encoding), kind == "ndjson", settings)
 
 
 def _format_unknown(name: str, settings: ReadSettings) -> ExportError:
@@ -132,21 +131,23 @@ def _format_unknown(name: str, settings: ReadSettings) -> ExportError:
 
 
 def _read_json(
-    chunks: Iterator[str], is_lines: bool, settings: ReadSettings
+    chunks: Iterator[bytes], is_lines: bool, settings: ReadSettings
 ) -> Iterator[RawRecord] | Iterator[LineBlock]:
     """The content decides: an array is an array whatever the name, and `.json` may hold lines."""
-    head = _read_until(chunks, "", lambda text: bool(text.strip(_BLANK)))
+    head = _read_until(chunks, b"", lambda text: bool(text.strip(_BLANK)))
     opening = head.lstrip(_BLANK)[:1]
-    if opening == "{" or (is_lines and opening == "["):
+    if opening == b"{" or (is_lines and opening == b"["):
         head = _read_until(chunks, head, lambda text: bool(_first_line(text)[1]))
-        reads_lines = (is_lines and opening == "{") or _begins_with_a_whole_line(head)
+        reads_lines = (is_lines and opening == b"{") or _begins_with_a_whole_line(head)
     else:
-        reads_lines = is_lines and opening != "<"
+        reads_lines = is_lines and opening != b"<"
     text = chain([head], chunks)
-    return line_blocks(text) if reads_lines else read_document(text, settings.envelopes)
+    if reads_lines:
+        return line_blocks(text)
+    return read_document((piece.decode("utf-8", "surrogatepass") for piece in text), settings.envelopes)
 
 
-def _read_until(chunks: Iterator[str], text: str, is_enough: Callable[[str], bool]) -> str:
+def _read_until(chunks: Iterator[bytes], text: bytes, is_enough: Callable[[bytes], bool]) -> bytes:
     while not is_enough(text) and len(text) < _FIRST_LINE:
         piece = next(chunks, None)
         if piece is None:
@@ -155,19 +156,20 @@ def _read_until(chunks: Iterator[str], text: str, is_enough: Callable[[str], boo
     return text
 
 
-def _first_line(text: str) -> tuple[str, str]:
+def _first_line(text: bytes) -> tuple[bytes, bytes]:
     """The first line that is not blank, and what stands below it."""
-    first, _, below = text.lstrip(_BLANK).partition("\n")
+    first, _, below = text.lstrip(_BLANK).partition(b"\n")
     return first.rstrip(_BLANK), below.strip(_BLANK)
 
 
-def _begins_with_a_whole_line(text: str) -> bool:
+def _begins_with_a_whole_line(text: bytes) -> bool:
     """Whether the first line is a whole value and something stands below it."""
     first, below = _first_line(text)
-    if not below or not first.endswith(("}", "]")):
+    if not below or not first.endswith((b"}", b"]")):
         return False
+    line = first.decode("utf-8", "surrogatepass")
     try:
-        return decode_at(first, 0)[1] == len(first)
+        return decode_at(line, 0)[1] == len(line)
     except NestedTooDeep:
         return True
     except JSONDecodeError:

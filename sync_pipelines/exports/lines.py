@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from json import JSONDecodeError
-from typing import NamedTuple
+from typing import AnyStr, Generic, NamedTuple
 
 from sync_pipelines.contracts.raw import DAMAGE_TEXT, RawRecord, damaged
 from sync_pipelines.exports.json_values import (
@@ -21,7 +21,7 @@ from sync_pipelines.exports.json_values import (
 )
 
 LINE_LIMIT = 64 << 20
-"""Characters of the longest line that is read."""
+"""Characters of the longest line that is read, or bytes where lines come as UTF-8."""
 BLOCK_LINES = 4096
 BLOCK_TEXT = 8 << 20
 WHITE = " \t\r"
@@ -34,19 +34,19 @@ class Line(NamedTuple):
     Attributes:
         number: counted from 1.
         text: its characters; only the first `DAMAGE_TEXT` of a line that is too long.
-        is_ended: whether a newline stood after it; False only for the last line.
         is_whole: False for a line longer than `LINE_LIMIT`.
+        is_ended: whether a newline stood after it; False only for the last line.
     """
 
     number: int
     text: str
-    is_ended: bool = True
     is_whole: bool = True
+    is_ended: bool = True
 
 
 def numbered_lines(chunks: Iterable[str], newline: str = "\n") -> Iterator[Line]:
     """Cuts text at `newline` and nowhere else; memory is bounded by `LINE_LIMIT`."""
-    begun = _BegunLine()
+    begun = _BegunLine[str]("")
     number = 0
     for chunk in chunks:
         first, *others = chunk.split(newline)
@@ -54,14 +54,14 @@ def numbered_lines(chunks: Iterable[str], newline: str = "\n") -> Iterator[Line]
         if not others:
             continue
         number += 1
-        yield begun.end(number)
+        yield Line(number, *begun.end())
         *whole, last = others
         for text in whole:
             number += 1
             yield Line(number, text)
         begun.add(last)
     if not begun.is_empty:
-        yield begun.end(number + 1)._replace(is_ended=False)
+        yield Line(number + 1, *begun.end())._replace(is_ended=False)
 
 
 @dataclass
@@ -70,12 +70,12 @@ class LineBlock:
 
     Attributes:
         first: the number of the first.
-        texts: their characters.
+        texts: their characters in UTF-8.
         odd: index -> the line, where something is to be said of it.
     """
 
     first: int
-    texts: list[str] = field(default_factory=list)
+    texts: list[bytes] = field(default_factory=list)
     odd: dict[int, Line] = field(default_factory=dict)
 
     @property
@@ -85,26 +85,33 @@ class LineBlock:
 
     def line(self, index: int) -> Line:
         """One of the lines."""
-        return self.odd.get(index) or Line(self.first + index, self.texts[index])
+        return self.odd.get(index) or Line(self.first + index, _decoded(self.texts[index]))
 
-    def add(self, line: Line) -> None:
+    @property
+    def lines(self) -> Iterator[Line]:
+        """All of them."""
+        return map(self.line, range(len(self.texts)))
+
+    def add(self, text: bytes, is_whole: bool, *, is_ended: bool = True) -> None:
         """Takes the next line."""
-        if not (line.is_ended and line.is_whole):
-            self.odd[len(self.texts)] = line
-        self.texts.append(line.text)
+        if not (is_ended and is_whole):
+            # A line that is too long is cut anywhere.
+            shown = _decoded(text) if is_whole else text.decode("utf-8", "ignore")
+            self.odd[len(self.texts)] = Line(self.end, shown, is_whole, is_ended)
+        self.texts.append(text if is_whole else b"")
 
 
-def line_blocks(chunks: Iterable[str]) -> Iterator[LineBlock]:
-    """Cuts text at newlines into blocks of about `BLOCK_LINES` lines, or of about `BLOCK_TEXT` characters."""
-    begun = _BegunLine()
+def line_blocks(chunks: Iterable[bytes]) -> Iterator[LineBlock]:
+    """Cuts UTF-8 at newlines into blocks of about `BLOCK_LINES` lines, or of about `BLOCK_TEXT` bytes."""
+    begun = _BegunLine[bytes](b"")
     block, length = LineBlock(1), 0
     for chunk in chunks:
-        first, *others = chunk.split("\n")
+        first, *others = chunk.split(b"\n")
         begun.add(first)
         length += len(chunk)
         if not others:
             continue
-        block.add(begun.end(block.end))
+        block.add(*begun.end())
         *whole, last = others
         block.texts += whole
         begun.add(last)
@@ -112,21 +119,20 @@ def line_blocks(chunks: Iterable[str]) -> Iterator[LineBlock]:
             yield block
             block, length = LineBlock(block.end), 0
     if not begun.is_empty:
-        block.add(begun.end(block.end)._replace(is_ended=False))
+        block.add(*begun.end(), is_ended=False)
     if block.texts:
         yield block
 
 
-def read_lines(chunks: Iterable[str]) -> Iterator[RawRecord]:
-    """One record for every line of a text that is not blank, at its line number (X14).
+def _decoded(text: bytes) -> str:
+    return text.decode("utf-8", "surrogatepass")
+
+
+def read_lines(lines: Iterable[Line]) -> Iterator[RawRecord]:
+    """One record for every line that is not blank, at its line number (X14).
 
     A line that is not JSON, nested too deeply or too long is a damaged record; its neighbours are read.
     """
-    return read_numbered(numbered_lines(chunks))
-
-
-def read_numbered(lines: Iterable[Line]) -> Iterator[RawRecord]:
-    """The same of lines that are cut already."""
     for line in lines:
         text = line.text.strip(WHITE)
         if not line.is_whole:
@@ -159,25 +165,27 @@ def _not_json(line: Line, text: str, fault: JSONDecodeError) -> RawRecord:
     return damaged(str(line.number), "not_json", f"not JSON: {explain(fault)} at column {fault.pos + 1}", text)
 
 
-class _BegunLine:
+class _BegunLine(Generic[AnyStr]):
     """The pieces of a line whose newline has not come yet."""
 
-    def __init__(self) -> None:
-        self._pieces: list[str] = []
+    def __init__(self, nothing: AnyStr) -> None:
+        self._nothing: AnyStr = nothing
+        self._pieces: list[AnyStr] = []
         self._length = 0
 
     @property
     def is_empty(self) -> bool:
         return not self._length
 
-    def add(self, piece: str) -> None:
+    def add(self, piece: AnyStr) -> None:
         self._length += len(piece)
         if self._length <= LINE_LIMIT:
             self._pieces.append(piece)
         elif len(self._pieces) != 1 or len(self._pieces[0]) != DAMAGE_TEXT:
-            self._pieces = [("".join(self._pieces) + piece)[:DAMAGE_TEXT]]
+            self._pieces = [(self._nothing.join(self._pieces) + piece)[:DAMAGE_TEXT]]
 
-    def end(self, number: int) -> Line:
-        line = Line(number, "".join(self._pieces), is_whole=self._length <= LINE_LIMIT)
+    def end(self) -> tuple[AnyStr, bool]:
+        """The line, or its beginning, and whether it is whole."""
+        text, is_whole = self._nothing.join(self._pieces), self._length <= LINE_LIMIT
         self._pieces, self._length = [], 0
-        return line
+        return text, is_whole

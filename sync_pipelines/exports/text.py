@@ -7,8 +7,11 @@ formats.
 from __future__ import annotations
 
 import codecs
+import struct
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import AnyStr, BinaryIO
+
+import pyarrow as pa
 
 from sync_pipelines.errors import ExportError, Position
 
@@ -36,13 +39,28 @@ def text_chunks(stream: BinaryIO, encoding: str | None = None) -> Iterator[str]:
         ExportError: `empty_file` for zero bytes or nothing but white space, `bad_encoding` with the offset (from 0)
             of the first byte that does not belong.
     """
-    chunks = _decoded(stream, _text_codec(encoding or "utf-8"))
-    mark = "\ufeff"
-    for chunk in chunks:
-        yield chunk.removeprefix(mark)
-        if chunk.removeprefix(mark).strip(_BLANK):
+    yield from _with_content(_decoded(stream, _text_codec(encoding or "utf-8")), "\ufeff", _BLANK)
+
+
+def utf8_chunks(stream: BinaryIO, encoding: str | None = None) -> Iterator[bytes]:
+    """The same as UTF-8, in whole characters; UTF-8 is checked and passed on as it came.
+
+    Raises:
+        ExportError: as `text_chunks` does.
+    """
+    if _text_codec(encoding or "utf-8") == "utf-8":
+        yield from _with_content(_checked(stream), codecs.BOM_UTF8, _BLANK.encode())
+    else:
+        yield from (text.encode("utf-8", "surrogatepass") for text in text_chunks(stream, encoding))
+
+
+def _with_content(chunks: Iterator[AnyStr], mark: AnyStr, blank: AnyStr) -> Iterator[AnyStr]:
+    """The same without a mark at the beginning; nothing but white space is refused."""
+    for number, chunk in enumerate(chunks):
+        text = chunk if number else chunk.removeprefix(mark)
+        yield text
+        if text.strip(blank):
             break
-        mark = ""
     else:
         raise ExportError("empty_file", "the file holds nothing but white space", "send an empty list for no records")
     yield from chunks
@@ -76,6 +94,49 @@ def _decoded(stream: BinaryIO, codec: str) -> Iterator[str]:
             yield text
         if not data:
             return
+
+
+def _checked(stream: BinaryIO) -> Iterator[bytes]:
+    offset, head, held = 0, b"", b""
+    while True:
+        data = stream.read(CHUNK)
+        if not offset:
+            head = data[:4]
+            _refuse_empty(data)
+            _refuse_wide_characters(head, "utf-8")
+        text = held + data
+        end = _end_of_characters(text) if data else len(text)
+        try:
+            _check(text[:end])
+        except UnicodeError as fault:
+            raise _bad_encoding(fault, "utf-8", offset - len(held), head) from fault
+        offset += len(data)
+        held = text[end:]
+        if end:
+            yield text[:end]
+        if not data:
+            return
+
+
+def _end_of_characters(text: bytes) -> int:
+    """Where the last whole character ends, if the text is cut within one."""
+    for back in range(1, min(4, len(text)) + 1):
+        if text[-back] >= 0xC0:
+            return len(text) - back
+        if text[-back] < 0x80:
+            break
+    return len(text)
+
+
+def _check(text: bytes) -> None:
+    """Raises UnicodeError where bytes are not UTF-8; decoding them would take eight times as long."""
+    if text.isascii():
+        return
+    array = pa.StringArray.from_buffers(1, pa.py_buffer(struct.pack("ii", 0, len(text))), pa.py_buffer(text))
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        text.decode()
 
 
 def _refuse_empty(data: bytes) -> None:

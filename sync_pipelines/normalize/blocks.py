@@ -1,26 +1,29 @@
-"""An export of JSON Lines by blocks: plain lines a column at a time, the others record by record, in one order.
+"""An export of JSON Lines by blocks, in one order: repeated lines, plain lines, and all others.
 
-While a block is written the next one is read.
+Lines that earlier exports had are told by their texts, plain ones are read a column at a time, the others record by
+record. While a block is written the next one is read.
 
-Belongs here: which lines go which way. Does not belong here: either way (`plain`, `envelope` and `record`).
+Belongs here: which lines go which way. Does not belong here: the ways (`earlier`, `plain`, `envelope` and `record`).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from sync_pipelines.contracts.raw import RawRecord
-from sync_pipelines.exports.lines import WHITE, Line, LineBlock, read_numbered
+from sync_pipelines.exports.lines import Line, LineBlock, read_lines
 from sync_pipelines.normalize.change import Change, Findings, Reject
-from sync_pipelines.normalize.kept import KeptWriter
-from sync_pipelines.normalize.keys import hashes_of_bytes
+from sync_pipelines.normalize.earlier import Earlier, Repeats
+from sync_pipelines.normalize.keeping import KeptWriter, Lines
+from sync_pipelines.normalize.keys import texts_of
 from sync_pipelines.normalize.plain import PlainBlock, PlainReader
+from sync_pipelines.normalize.plain_text import stripped
 
 OneByOne = Callable[[RawRecord], Iterator[Change | Reject]]
 _THREADS: Final = 2
@@ -29,11 +32,12 @@ _AHEAD: Final = 2
 
 
 class _Read(NamedTuple):
-    """A block with its plain records, and a digest of each line."""
+    """A block: its repeated lines, its plain records, and what is told of each line."""
 
     lines: LineBlock
+    repeats: Repeats | None
     plain: PlainBlock
-    digests: npt.NDArray[np.uint64]
+    told: Lines
 
 
 class BlockReader:
@@ -44,67 +48,74 @@ class BlockReader:
         one_by_one: for everything else.
         findings: where leniencies are counted.
         writer: what takes the records.
+        earlier: lines that need not be read again.
     """
 
-    def __init__(self, plain: PlainReader, one_by_one: OneByOne, findings: Findings, writer: KeptWriter) -> None:
+    def __init__(
+        self,
+        plain: PlainReader,
+        one_by_one: OneByOne,
+        findings: Findings,
+        writer: KeptWriter,
+        earlier: Earlier | None = None,
+    ) -> None:
         self._plain = plain
         self._one_by_one = one_by_one
         self._findings = findings
         self._writer = writer
+        self._earlier = earlier
 
     def read(self, parts: Iterable[RawRecord | LineBlock]) -> None:
         """Takes every part, in file order."""
         begun: deque[Future[_Read]] = deque()
-        is_first = True
         with ThreadPoolExecutor(_THREADS) as pool:
             for part in parts:
-                if isinstance(part, LineBlock):
-                    if is_first:
-                        # It settles how the file names its fields.
-                        self._end(self._begin(part))
-                        is_first = False
-                        continue
+                if not isinstance(part, LineBlock):
+                    for outcome in self._one_by_one(part):
+                        self._writer.take(outcome)
+                elif not self._plain.is_settled:
+                    # Its first plain line settles how the file names its fields.
+                    self._end(self._begin(part))
+                else:
                     begun.append(pool.submit(self._begin, part))
                     if len(begun) > _AHEAD:
                         self._end(begun.popleft().result())
-                else:
-                    for outcome in self._one_by_one(part):
-                        self._writer.take(outcome)
             while begun:
                 self._end(begun.popleft().result())
 
-    def _begin(self, lines: LineBlock) -> _Read:
-        texts = [text.strip(WHITE) for text in lines.texts]
-        for index, line in lines.odd.items():
-            texts[index] = texts[index] if line.is_whole else ""
-        # One line at a time, encoding would take as long as hashing.
-        encoded = "\n".join(texts).encode("utf-8", "surrogatepass").split(b"\n")
-        return _Read(lines, self._plain.read(encoded, lines.first), digests_of(encoded))
+    def _begin(self, block: LineBlock) -> _Read:
+        texts = stripped(block.texts)
+        told = Lines(block.first, texts_of(texts), np.zeros(len(texts), bool))
+        if self._earlier is None:
+            return _Read(block, None, self._plain.read(texts, np.arange(block.first, block.end)), told)
+        repeats = self._earlier.find(told.texts)
+        others = np.delete(np.arange(len(texts)), repeats.lines)
+        plain = self._plain.read([texts[index] for index in others.tolist()], others + block.first)
+        return _Read(block, repeats, replace(plain, lines=others[plain.lines]), told)
 
     def _end(self, read: _Read) -> None:
-        is_plain = np.zeros(len(read.lines.texts), bool)
-        is_plain[read.plain.lines] = True
+        block, repeats, plain, told = read
+        is_done = np.zeros(len(block.texts), bool)
+        is_done[plain.lines] = True
+        if repeats is not None:
+            is_done[repeats.lines] = True
+        told.noted[plain.lines] = plain.noted
         others: list[tuple[int, Change]] = []
-        digests = read.digests
-        for index in np.flatnonzero(~is_plain).tolist():
-            for outcome in self._outcomes(read.lines.line(index)):
+        for index in np.flatnonzero(~is_done).tolist():
+            before = self._findings.total
+            for outcome in self._outcomes(block.line(index)):
                 if isinstance(outcome, Change):
                     others.append((index, outcome))
                 else:
                     self._writer.refuse(outcome)
+            told.noted[index] = self._findings.total != before
         # Only a line that is one record tells by its text what that record says.
         for index, change in others:
-            if change.operation != "upsert" or change.position != str(read.lines.first + index):
-                digests[index] = 0
-        self._findings.leniencies.update(read.plain.leniencies)
-        self._writer.add_block(read.plain, others, digests)
+            if change.operation != "upsert" or change.position != str(block.first + index):
+                told.texts[index] = 0
+        self._findings.leniencies.update(plain.leniencies)
+        self._writer.add_block(plain, others, repeats, told)
 
     def _outcomes(self, line: Line) -> Iterator[Change | Reject]:
-        for raw in read_numbered([line]):
+        for raw in read_lines([line]):
             yield from self._one_by_one(raw)
-
-
-def digests_of(lines: Sequence[bytes]) -> npt.NDArray[np.uint64]:
-    """64 bits of each line, never 0."""
-    digests: npt.NDArray[np.uint64] = np.maximum(hashes_of_bytes(lines), 1)
-    return digests

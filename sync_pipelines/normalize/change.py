@@ -72,6 +72,11 @@ class Findings:
     leniencies: Counter[str] = field(default_factory=Counter)
     unknown_fields: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def total(self) -> int:
+        """How much has been counted."""
+        return self.leniencies.total() + self.unknown_fields.total()
+
 
 class Refused(Exception):
     """A record is refused at a path; turned into a `Reject` at the record's edge."""

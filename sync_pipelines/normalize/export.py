@@ -23,9 +23,11 @@ from sync_pipelines.exports.compression import open_export
 from sync_pipelines.exports.formats import ReadSettings, is_flat, read_blocks, read_export
 from sync_pipelines.normalize.blocks import BlockReader, OneByOne
 from sync_pipelines.normalize.change import Change, Findings, Reject
+from sync_pipelines.normalize.earlier import build_earlier
 from sync_pipelines.normalize.envelope import Call, DateWindow, Envelope
 from sync_pipelines.normalize.flat import LineFold
-from sync_pipelines.normalize.kept import KeptWriter, Summary
+from sync_pipelines.normalize.keeping import KeptWriter
+from sync_pipelines.normalize.kept import KeptRecords, Summary
 from sync_pipelines.normalize.layout import layout_of
 from sync_pipelines.normalize.names import Names
 from sync_pipelines.normalize.plain import PlainReader
@@ -57,16 +59,21 @@ class ExportText:
     window: DateWindow
 
 
-def normalize(export: ExportText, archive: Path) -> str:
+def normalize(export: ExportText, archive: Path, earlier: Iterable[KeptRecords] = ()) -> str:
     """Reads an export and keeps its records; returns the folder's name relative to the archive.
+
+    Args:
+        export: what is read.
+        archive: the archive's folder.
+        earlier: kept records of the stream's loaded exports whose lines it may repeat, the likeliest first.
 
     Raises:
         ExportError: the export can't be read as a whole (X13); nothing is kept.
     """
-    writer = KeptWriter(archive, layout_of(export.stream))
+    writer = KeptWriter(archive, layout_of(export.stream), export.effective_at)
     try:
         with _few_collections():
-            return _written(export, writer)
+            return _written(export, writer, earlier)
     except BaseException:
         writer.discard()
         raise
@@ -83,11 +90,11 @@ def _few_collections() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _written(export: ExportText, writer: KeptWriter) -> str:
+def _written(export: ExportText, writer: KeptWriter, earlier: Iterable[KeptRecords]) -> str:
     started = time.monotonic()
     findings = Findings()
     pipeline = _Pipeline(export, findings)
-    pipeline.write(writer)
+    pipeline.write(writer, earlier)
     summary = Summary(
         read=writer.accepted + writer.rejected,
         rejected=writer.rejected,
@@ -123,7 +130,7 @@ class _Pipeline:
         """The lines read, where lines fold."""
         return self._fold.lines if self._fold else None
 
-    def write(self, writer: KeptWriter) -> None:
+    def write(self, writer: KeptWriter, earlier: Iterable[KeptRecords]) -> None:
         """Keeps every record's change or reject, in file order."""
         plain = PlainReader(
             self._export.stream,
@@ -138,9 +145,16 @@ class _Pipeline:
             for outcome in self._outcomes():
                 writer.take(outcome)
         else:
-            BlockReader(plain, self._one_by_one(), self._findings, writer).read(
+            alike = [kept for kept in earlier if kept.summary.reading == self._read_under]
+            known = build_earlier(alike, writer.link)
+            BlockReader(plain, self._one_by_one(), self._findings, writer, known).read(
                 read_blocks(self._export.content, self._export.name, _read_settings(self._export))
             )
+
+    @property
+    def _read_under(self) -> tuple[str, str]:
+        """What an export must have been read under for equal texts to be equal records, see `Summary.reading`."""
+        return self._export.settings.fingerprint, self._export.stream.fingerprint
 
     def _outcomes(self) -> Iterator[Change | Reject]:
         """Every record's change or reject, in file order."""

@@ -50,6 +50,19 @@ def are_among(hashes: npt.NDArray[np.uint64], known: npt.NDArray[np.uint64]) -> 
     return here
 
 
+def by_row(keys: KeyList) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """By row, the lowest of the hashes its record is known by, and the highest where it has two (else 0)."""
+    order = np.argsort(keys.rows, kind="stable")
+    hashes, rows = np.asarray(keys.hashes)[order], np.asarray(keys.rows)[order]
+    if len(rows) < 2 or (rows[1:] != rows[:-1]).all():
+        return hashes, np.broadcast_to(np.uint64(0), len(hashes))
+    # The list is sorted by hash, so a row's hashes come in their order.
+    is_first = np.concatenate(([True], rows[1:] != rows[:-1]))
+    is_last = np.concatenate((is_first[1:], [True]))
+    first, last = hashes[is_first], hashes[is_last]
+    return first, np.where(first == last, np.uint64(0), last)
+
+
 def key_hash(key: str) -> int:
     """64 bits of a key's BLAKE2b; a collision costs a needless fold, never a wrong one."""
     return int(hashes_of_bytes([key.encode()])[0])
@@ -58,6 +71,14 @@ def key_hash(key: str) -> int:
 def hashes_of_bytes(texts: Iterable[bytes]) -> npt.NDArray[np.uint64]:
     """64 bits of the BLAKE2b of each text."""
     return np.frombuffer(b"".join([blake2b(text, digest_size=8).digest() for text in texts]), "<u8")
+
+
+def texts_of(lines: Iterable[bytes]) -> npt.NDArray[np.uint64]:
+    """128 bits of the BLAKE2b of each line, as two columns; the first is never 0."""
+    digests = b"".join([blake2b(line, digest_size=16).digest() for line in lines])
+    texts = np.frombuffer(digests, "<u8").reshape(-1, 2).copy()
+    np.maximum(texts[:, 0], 1, out=texts[:, 0])
+    return texts
 
 
 def record_id_hash(record_id: str) -> int:

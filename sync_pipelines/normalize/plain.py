@@ -58,6 +58,7 @@ class PlainBlock:
         lines: the index of each one's line in the block, ascending.
         hashes, second: of their keys, or else of the partner's own ids; and of own ids beside keys (0: none), None
             where the stream has no own ids.
+        noted: which of them are forgiven something.
         leniencies: code -> how often.
         referred: link, partner and tenant of what they refer to.
     """
@@ -66,6 +67,7 @@ class PlainBlock:
     lines: Rows
     hashes: Hashes
     second: Hashes | None
+    noted: npt.NDArray[np.bool_]
     leniencies: Counter[str]
     referred: frozenset[tuple[str, str, str]]
 
@@ -113,27 +115,35 @@ class PlainReader:
             and not self._names.is_mapped
         )
 
-    def read(self, texts: Sequence[bytes], first: int) -> PlainBlock:
+    @property
+    def is_settled(self) -> bool:
+        """Whether a line has shown how the file names its fields; before, one block is read at a time."""
+        return self._columns is not None
+
+    def read(self, texts: Sequence[bytes], numbers: Rows) -> PlainBlock:
         """The plain records among lines.
 
         Args:
             texts: the lines in UTF-8, without white space at their ends.
-            first: the number of the first line (X14).
+            numbers: of the lines (X14).
         """
-        chosen = candidates(texts)
+        joined = b"\n".join(texts)
+        chosen = candidates(texts, joined)
         if self._columns is None and len(chosen):
             self._columns = self._settled(texts[chosen[0]])
             self._cutter = self._object_cutter(self._columns)
         cut = self._cutter.cut(texts, chosen.tolist()) if self._cutter is not None else None
         if cut is not None:
             chosen = np.array(list(cut.lines), np.int64)
-        tables = list(self._decoded(texts if cut is None else cut.lines, chosen))
+        is_whole = cut is None and len(chosen) == len(texts)
+        tables = list(self._decoded(texts if cut is None else cut.lines, chosen, joined if is_whole else None))
         if not tables:
-            return PlainBlock(None, chosen[:0], np.empty(0, np.uint64), None, Counter(), frozenset())
+            nothing = np.empty(0, np.uint64)
+            return PlainBlock(None, chosen[:0], nothing, None, np.empty(0, bool), Counter(), frozenset())
         table = pa.concat_tables([found for found, _ in tables]).combine_chunks()
         lines = np.concatenate([found for _, found in tables])
         said = [cut.said[line] for line in lines.tolist()] if cut is not None else None
-        return self._finished(table, lines, first, said)
+        return self._finished(table, lines, numbers, said)
 
     def _settled(self, text: bytes) -> tuple[Column, ...]:
         """The columns, named as in a first record; a later record with other names is not plain."""
@@ -153,11 +163,19 @@ class PlainReader:
 
     # -- decoding ----------------------------------------------------------------------------------------------
 
-    def _decoded(self, texts: Sequence[bytes] | Mapping[int, bytes], rows: Rows) -> Iterable[tuple[pa.Table, Rows]]:
-        """Decodes lines, leaving out those that are not of the expected types; halves a block to find them."""
+    def _decoded(
+        self, texts: Sequence[bytes] | Mapping[int, bytes], rows: Rows, joined: bytes | None = None
+    ) -> Iterable[tuple[pa.Table, Rows]]:
+        """Decodes lines, leaving out those that are not of the expected types; halves a block to find them.
+
+        Args:
+            texts: the lines.
+            rows: those to decode.
+            joined: these as one text, where that is at hand.
+        """
         if not len(rows):
             return
-        table = self._decode([texts[row] for row in rows.tolist()])
+        table = self._decode(joined or b"\n".join([texts[row] for row in rows.tolist()]), len(rows))
         if table is not None:
             yield table, rows
         elif len(rows) > _FEWEST:
@@ -165,9 +183,8 @@ class PlainReader:
             yield from self._decoded(texts, rows[:half])
             yield from self._decoded(texts, rows[half:])
 
-    def _decode(self, texts: Sequence[bytes]) -> pa.Table | None:
+    def _decode(self, joined: bytes, count: int) -> pa.Table | None:
         assert self._columns is not None
-        joined = b"\n".join(texts)
         try:
             table = pyarrow.json.read_json(
                 pa.BufferReader(joined),
@@ -180,19 +197,19 @@ class PlainReader:
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             return None
         # Two values in a line, or a number given as text, which the decoder takes for a decimal.
-        if table.num_rows != len(texts) or quotes_in(joined) != expected_quotes(table):
+        if table.num_rows != count or quotes_in(joined) != expected_quotes(table):
             return None
         return table
 
     # -- columns -----------------------------------------------------------------------------------------------
 
-    def _finished(self, table: pa.Table, lines: Rows, first: int, said: Sequence[Said] | None) -> PlainBlock:
+    def _finished(self, table: pa.Table, lines: Rows, numbers: Rows, said: Sequence[Said] | None) -> PlainBlock:
         """The block's records; those with a value that is not plain are left out."""
         rows = PlainRows(table.num_rows)
         columns = self._fields(table, rows, said)
         links = {link: self._linked(link, columns, rows) for link in self._stream.links}
         hashes, second = self._hashes(columns, rows)
-        positions = pa.array(lines + first).cast(pa.string())
+        positions = pa.array(numbers[lines]).cast(pa.string())
         batch = self._batch(columns | modes_of(self._stream, columns, rows), links, positions, hashes, rows.spoken)
         if not rows.plain.all():
             chosen = np.flatnonzero(rows.plain)
@@ -204,6 +221,7 @@ class PlainReader:
             lines=lines,
             hashes=hashes,
             second=second,
+            noted=np.logical_or.reduce([np.zeros(len(lines), bool), *(found.is_lenient for found in links.values())]),
             leniencies=sum((found.leniencies for found in links.values()), Counter()),
             referred=frozenset((link, *owner) for link, found in links.items() for owner in found.owners),
         )

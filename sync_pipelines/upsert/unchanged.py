@@ -5,7 +5,7 @@ objects are idempotent, and so are lists of which that is certain (`apart`). It 
 row (law 5). Not so a record that was refused because of its key's state, and one whose row other records may have
 changed under another identity (P2): those are folded.
 
-Belongs here: comparing digests. Does not belong here: making them (`normalize.blocks`).
+Belongs here: comparing texts, by their digests. Does not belong here: making those (`normalize.blocks`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.normalize.keys import KeyList, are_among, key_hash, record_id_hash
+from sync_pipelines.normalize.keys import KeyList, are_among, by_row, key_hash, record_id_hash
 from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.upsert.apart import are_steady, undecided
 from sync_pipelines.upsert.history import Hashes, KnownExport
@@ -56,7 +56,7 @@ class Unchanged:
                 has them more than once.
         """
         same = ~mine.kept.rows_known_by(folded)
-        if not self._stream.is_repeatable or mine.kept.digests is None or not others:
+        if not self._stream.is_repeatable or mine.kept.texts is None or not others:
             return np.zeros(len(same), bool)
         keys = mine.kept.keys
         same[keys.rows[~_repeated_words(mine, others, same[keys.rows])]] = False
@@ -90,8 +90,8 @@ class Unchanged:
 
 def _repeated_words(mine: KnownExport, others: Sequence[KnownExport], wanted: Mask) -> Mask:
     """By place in the key list, of which wanted keys the newest loaded record has the same text."""
-    keys, rows, digests = mine.kept.keys.hashes, mine.kept.keys.rows, mine.kept.digests
-    assert digests is not None
+    keys, rows, texts = mine.kept.keys.hashes, mine.kept.keys.rows, mine.kept.texts
+    assert texts is not None
     found = np.zeros(len(keys), bool)
     # Records with times of their own may be newer than their export's place in the order says.
     uneven = [other for other in others if other.window[0] != other.window[1]]
@@ -106,20 +106,20 @@ def _repeated_words(mine: KnownExport, others: Sequence[KnownExport], wanted: Ma
         places = np.flatnonzero(open_keys)
         if not len(places):
             break
-        known, same = _compared(keys[places], digests[rows[places]], mine, other)
+        known, same = _compared(keys[places], texts[rows[places]], mine, other)
         found[places[same]] = True
         open_keys[places[known]] = False
     return found
 
 
-def _compared(keys: Hashes, digests: Hashes, mine: KnownExport, other: KnownExport) -> tuple[Mask, Mask]:
+def _compared(keys: Hashes, texts: Hashes, mine: KnownExport, other: KnownExport) -> tuple[Mask, Mask]:
     """Masks: which of the keys (sorted) another export knows, and of which it says the same, once."""
     known, once, rows = _looked_up(other.kept.keys, keys)
-    told = other.kept.digests
+    told = other.kept.texts
     if told is None or other.kept.summary.reading != mine.kept.summary.reading:
         return known, np.zeros(len(keys), bool)
-    same: Mask = once & (digests != 0)
-    same[same] = told[rows[same]] == digests[same]
+    same: Mask = once & (texts[:, 0] != 0)
+    same[same] = (told[rows[same]] == texts[same]).all(axis=1)
     return known, same
 
 
@@ -154,11 +154,5 @@ def _is_one_identity(mine: KnownExport, others: Sequence[KnownExport]) -> Mask:
 
 
 def _identities(keys: KeyList) -> npt.NDArray[np.uint64]:
-    """By row, the lowest and the highest of the hashes its record is known by."""
-    order = np.argsort(keys.rows, kind="stable")
-    rows = keys.rows[order]
-    is_first = np.concatenate(([True], rows[1:] != rows[:-1])) if len(rows) else np.empty(0, bool)
-    is_last = np.concatenate((is_first[1:], [True])) if len(rows) else is_first
-    # The list is sorted by hash, so a row's hashes come in their order.
-    hashes = np.asarray(keys.hashes)[order]
-    return np.stack([hashes[is_first], hashes[is_last]], axis=1)
+    """By row, the hashes its record is known by."""
+    return np.stack(by_row(keys), axis=1)

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_pipelines.contracts.raw import AmbiguousObject, NotFinite, Scientific
+from sync_pipelines.contracts.raw import AmbiguousObject, NotFinite, RawRecord, Scientific
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports import json_stream, json_window, lines
 from sync_pipelines.exports.json_stream import read_document
-from sync_pipelines.exports.lines import numbered_lines, read_lines
+from sync_pipelines.exports.lines import line_blocks, numbered_lines, read_lines
 from sync_pipelines_tests.exports.conftest import Read
 
 NAMES = st.text('ab_"\\é😀', max_size=4)
@@ -46,6 +46,12 @@ def text_of(value: Any) -> str:
 
 def cut(text: str, size: int) -> Iterator[str]:
     return (text[at : at + size] for at in range(0, len(text), size))
+
+
+def lines_of(text: str, size: int) -> Iterator[RawRecord]:
+    data = text.encode()
+    chunks = (data[at : at + size] for at in range(0, len(data), size))
+    return (record for block in line_blocks(chunks) for record in read_lines(block.lines))
 
 
 def expected(text: str) -> Any:
@@ -77,7 +83,7 @@ def test_the_members_of_an_object_are_all_there(members: dict[str, Any], size: i
 @given(st.lists(VALUES, max_size=6), SIZES, st.sampled_from(["\n", "\r\n", "\n\n", " \n"]))
 def test_lines_in_any_chunks_are_what_json_loads_reads(values: list[Any], size: int, newline: str) -> None:
     texts = [text_of(value).replace("\n", " ") for value in values]
-    records = list(read_lines(cut(newline.join(texts), size)))
+    records = list(lines_of(newline.join(texts), size))
     assert [record.value for record in records] == [expected(text) for text in texts]
     assert [int(record.position) for record in records] == [1 + n * newline.count("\n") for n in range(len(values))]
 
@@ -94,7 +100,7 @@ def test_x13_a_truncated_array_never_ends_well(values: list[Any], data: st.DataO
 
 @given(st.text('[]{}",:1eN\\ua\n \t\0', max_size=30), SIZES)
 def test_no_text_ends_in_another_error(text: str, size: int) -> None:
-    list(read_lines(cut(text, size)))
+    list(lines_of(text, size))
     try:
         list(read_document(cut(text, size), {"a"}))
     except ExportError as fault:
@@ -201,7 +207,7 @@ def test_a_line_that_is_too_long_is_passed_over(size: int, monkeypatch: pytest.M
     monkeypatch.setattr(lines, "LINE_LIMIT", 100)
     monkeypatch.setattr(lines, "DAMAGE_TEXT", 10)
     text = f'{{"a":1}}\n{{"b":"{"x" * 500}"}}\n{{"c":3}}'
-    first, long, last = read_lines(cut(text, size))
+    first, long, last = lines_of(text, size)
     assert (first.value, last.value, last.position) == ({"a": 1}, {"c": 3}, "3")
     assert long.damage
     assert (long.damage.code, long.damage.text) == ("line_too_long", '{"b":"xxxx')

@@ -1,0 +1,138 @@
+"""Lines that repeat lines of exports loaded before: their records are there already.
+
+Equal texts under one way of reading are equal records, but for their position and the time of their export. They need
+not be read again, nor written: the new export names the files of the earlier ones.
+
+Belongs here: finding such lines. Does not belong here: how they are kept (`keeping`, `kept`), whether an equal record
+changes anything (`upsert.unchanged`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sync_pipelines.normalize.kept import Hashes, KeptRecords, Rows
+from sync_pipelines.normalize.keys import by_row
+
+_ENOUGH: Final = 1_000_000
+"""Records after which no further export is looked at; memory is a multiple of it."""
+_FILES: Final = 16
+"""Files that repeated lines may come from; more make an export slow to read."""
+
+
+class Repeats(NamedTuple):
+    """Repeated lines of a block.
+
+    Attributes:
+        lines: the index of each in the block, ascending.
+        files, places: where its record is, see `kept.Places`.
+        first, second: hashes its record is known by (second 0: none).
+        referred: link, partner and tenant of rows that their records may refer to.
+    """
+
+    lines: Rows
+    files: npt.NDArray[np.uint8]
+    places: npt.NDArray[np.uint32]
+    first: Hashes
+    second: Hashes
+    referred: frozenset[tuple[str, str, str]]
+
+
+class Earlier:
+    """The lines of loaded exports by their texts.
+
+    Args:
+        exports: their kept records, all read one way, those first that are most likely repeated.
+        link: gives a file a number among those of the new export, None where it can't have one.
+    """
+
+    def __init__(self, exports: Iterable[KeptRecords], link: Callable[[Path], int | None]) -> None:
+        known = _enough(exports)
+        numbers = _numbered(known, link)
+        parts = [_lines_of(export, numbers) for export in known]
+        files, places, texts, first, second = (np.concatenate(column) for column in zip(*parts, strict=True))
+        self._files, self._places, self._first, self._second = files, places, first, second
+        self._texts = texts
+        self._order = np.argsort(texts[:, 0], kind="stable").astype(np.uint32)
+        self._sorted = texts[self._order, 0]
+        self._referred = frozenset(
+            (link, partner, tenant) for e in known for link, partner, tenant in e.summary.referred
+        )
+
+    def find(self, texts: Hashes) -> Repeats:
+        """The lines with the given texts that are known."""
+        at = np.minimum(np.searchsorted(self._sorted, texts[:, 0]), len(self._sorted) - 1)
+        rows = self._order[at]
+        lines = np.flatnonzero((self._texts[rows] == texts).all(axis=1))
+        rows = rows[lines]
+        return Repeats(
+            lines, self._files[rows], self._places[rows], self._first[rows], self._second[rows], self._referred
+        )
+
+
+def build_earlier(exports: Iterable[KeptRecords], link: Callable[[Path], int | None]) -> Earlier | None:
+    """The lines of exports that may be repeated, None where there are none."""
+    told = [export for export in exports if export.texts is not None]
+    if not told:
+        return None
+    earlier = Earlier(told, link)
+    return earlier if len(earlier._sorted) else None
+
+
+def _enough(exports: Iterable[KeptRecords]) -> list[KeptRecords]:
+    found: list[KeptRecords] = []
+    for export in exports:
+        if sum(known.count for known in found) >= _ENOUGH:
+            break
+        found.append(export)
+    return found
+
+
+def _numbered(exports: Iterable[KeptRecords], link: Callable[[Path], int | None]) -> dict[tuple[int, int], int]:
+    """Numbers for the files that hold most of the records, by what tells a file apart whatever it is called."""
+    sizes: Counter[tuple[int, int]] = Counter()
+    names: dict[tuple[int, int], Path] = {}
+    for export in exports:
+        for number, count in _counts(export):
+            found = export.file(number).stat()
+            sizes[found.st_dev, found.st_ino] += count
+            names[found.st_dev, found.st_ino] = export.file(number)
+    numbers = {file: link(names[file]) for file, _ in sizes.most_common(_FILES)}
+    return {file: number for file, number in numbers.items() if number is not None}
+
+
+def _counts(export: KeptRecords) -> list[tuple[int, int]]:
+    """The files of an export that hold records, and how many."""
+    if export.places is None:
+        return [(0, export.count)]
+    return [(number, count) for number, count in enumerate(np.bincount(export.places.files).tolist()) if count]
+
+
+def _lines_of(
+    export: KeptRecords, numbers: dict[tuple[int, int], int]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32], Hashes, Hashes, Hashes]:
+    """Of an export's rows that can be repeated: file, place, text, hashes."""
+    table = np.zeros(256, np.uint8)
+    for number, _ in _counts(export):
+        found = export.file(number).stat()
+        table[number] = numbers.get((found.st_dev, found.st_ino), 0)
+    places = export.places
+    if places is None:
+        files, at = np.full(export.count, table[0]), np.arange(export.count, dtype=np.uint32)
+    else:
+        files, at = table[places.files], np.asarray(places.places)
+    texts = export.texts
+    assert texts is not None
+    usable = (files > 0) & (texts[:, 0] != 0)
+    if export.noted is not None:
+        # What was counted for them is to be counted again.
+        usable &= ~export.noted
+    first, second = by_row(export.keys)
+    columns = (files, at, texts, first, second)
+    return columns if usable.all() else tuple(column[usable] for column in columns)
