@@ -160,6 +160,7 @@ def _stage(
     work: Callable[[psycopg.Connection[Any], LedgerFile], None],
 ) -> LedgerFile:
     """A stage of one file, and the entry after it; the file's own faults are written to its entry and end here."""
+    workspace.settled(file_id)
     try:
         with workspace.connection() as connection:
             work(connection, ledger.entry_of(connection, file_id))

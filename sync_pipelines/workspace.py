@@ -5,7 +5,7 @@ Belongs here: opening them. Does not belong here: anything done with them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,13 +24,18 @@ from sync_pipelines.sources import Sources, load_sources
 
 @dataclass(frozen=True)
 class Workspace:
-    """Everything a sync works with."""
+    """Everything a sync works with.
+
+    Attributes:
+        settled: returns when nobody else in this process is at work on the ledger entry with an id.
+    """
 
     settings: Settings
     database: Database
     sources: Sources
     landing: Landing
     archive: Archive
+    settled: Callable[[int], None] = lambda file_id: None
 
     def window(self) -> DateWindow:
         """The dates an export may have, as of now."""

@@ -15,6 +15,7 @@ from sync_pipelines import ledger, pulls, sync
 from sync_pipelines.commands.progress import FileProgress, working
 from sync_pipelines.commands.screen import json_of, print_table, say, tell
 from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.head_start import head_start
 from sync_pipelines.ledger import COUNTS, LedgerFile
 from sync_pipelines.preview import preview
 from sync_pipelines.pulls import Pull
@@ -88,10 +89,11 @@ def _preview(
 def _run(
     workspace: sync.Workspace, pending: Sequence[LedgerFile], tenant: str | None, to_pull: Sequence[Stream]
 ) -> FileProgress:
-    with FileProgress(len(pending)) as progress:
+    with FileProgress(len(pending)) as progress, head_start(workspace, pending) as (ready, begun):
         from sync_pipelines.orchestration.runs import run_pending
 
-        run_pending(workspace, pending, progress, tenant, to_pull)
+        begun.end()
+        run_pending(ready, pending, progress, tenant, to_pull)
     return progress
 
 

@@ -37,6 +37,11 @@ class KeyList(NamedTuple):
         """Those of the given hashes that are here, in the given order."""
         return hashes[are_among(hashes, self.hashes)]
 
+    def of_rows(self, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
+        """The hashes by which chosen rows (a mask) are known, ascending."""
+        found: npt.NDArray[np.uint64] = np.unique(np.asarray(self.hashes)[chosen[self.rows]])
+        return found
+
     def repeated(self) -> npt.NDArray[np.uint64]:
         """The hashes of keys that stand more than once, ascending."""
         return np.unique(self.hashes[1:][self.hashes[1:] == self.hashes[:-1]])

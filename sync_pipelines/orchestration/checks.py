@@ -31,7 +31,7 @@ ERROR: Final = dg.AssetCheckSeverity.ERROR
 WARN: Final = dg.AssetCheckSeverity.WARN
 MISSED: Final = 3
 """Days without a due export after which somebody has to act."""
-ROWS_CHECKED: Final = 10_000
+ROWS_CHECKED: Final = 2_000
 """Rows of a large table that are looked at after a run; every night all are."""
 GIVEN_UP: Final = 30
 """Days after which a tenant counts as one that stopped sending: to be looked at, nothing to act on."""

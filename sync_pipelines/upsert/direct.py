@@ -35,7 +35,7 @@ from sync_pipelines.upsert.history import Hashes
 from sync_pipelines.upsert.made import Made
 from sync_pipelines.upsert.referred import Referred
 from sync_pipelines.upsert.stage import ahead, numbered
-from sync_pipelines.upsert.unindexed import without_indexes
+from sync_pipelines.upsert.unindexed import Unindexed, without_indexes
 
 CHUNK: Final = 8_192
 """Records that are looked up at once."""
@@ -64,7 +64,8 @@ class DirectWay:
 
     Args:
         connection: inside the load's transaction, with the export's locks.
-        stream: the declaration, of a stream without a scope.
+        stream: the declaration. Where keys are unique in a scope, no record that is written is of a key that any loaded
+            export knows.
         layout: of its kept records.
         entry: the export.
         run_id: named by the rows written.
@@ -84,7 +85,6 @@ class DirectWay:
         self._entry = entry
         self._run_id = run_id
         self._made = Made(stream, layout)
-        self._referred = Referred(self._copying, self._provenance)
         connection.execute("create temp table wanted (number bigint, key text, own text) on commit drop")
 
     def write(self, kept: KeptRecords, aside: Mask) -> Direct:
@@ -96,13 +96,14 @@ class DirectWay:
         """
         looks, wanted = self._has_rows(), np.flatnonzero(~aside)
         if looks or len(wanted) < MANY:
-            return self._written(kept, wanted, looks)
+            return self._written(kept, wanted, looks, Unindexed(self._copying.connection))
         tables = [self._stream.table, *_tables_of(self._layout.children)]
         referred = {reference.table for reference in self._stream.references}
-        with without_indexes(self._copying.connection, tables, referred):
-            return self._written(kept, wanted, looks)
+        with without_indexes(self._copying.connection, tables, referred) as unindexed:
+            return self._written(kept, wanted, looks, unindexed)
 
-    def _written(self, kept: KeptRecords, wanted: npt.NDArray[np.int64], looks: bool) -> Direct:
+    def _written(self, kept: KeptRecords, wanted: npt.NDArray[np.int64], looks: bool, unindexed: Unindexed) -> Direct:
+        referred = Referred(self._copying, self._provenance, unindexed)
         created, left = 0, [np.empty(0, np.uint64)]
         begun: list[Begun] = []
         for chunk in ahead(_chunks(kept, wanted)):
@@ -113,18 +114,17 @@ class DirectWay:
             new, taken = _taken(chunk, chosen), {name: _taken(one(c), chosen) for name, c in columns.items()}
             created += len(chosen)
             # The server takes in a chunk while the next one is made ready.
-            following = self._begin(new, taken | self._links(new)) if len(chosen) else []
+            links = {r.column: referred.ids(r, new) for r in self._stream.references} if len(chosen) else {}
+            following = self._begin(new, taken | links) if len(chosen) else []
             self._finish(begun)
             begun = following
         self._finish(begun)
         return Direct(created, np.sort(np.concatenate(left)))
 
-    def _links(self, records: pa.Table) -> dict[str, Any]:
-        """The ids of the rows that records refer to."""
-        return {r.column: self._referred.ids(r, records) for r in self._stream.references}
-
     def _has_rows(self) -> bool:
         """Whether some record may have a row already; nobody else makes one while the load holds its locks."""
+        if self._stream.scope is not None:
+            return False
         if any(reference.table == self._stream.table for reference in self._stream.references):
             return True
         row = self._copying.connection.execute(

@@ -109,6 +109,12 @@ def late_keys(export: KnownExport, others: Sequence[KnownExport], stream: Stream
     return np.unique(np.concatenate([other.knows(mine) for other in later]))
 
 
+def known_of(export: KnownExport, others: Sequence[KnownExport]) -> Hashes:
+    """Keys of an export of which any other export speaks (sorted)."""
+    mine = np.unique(export.kept.keys.hashes)
+    return np.unique(np.concatenate([mine[:0], *(other.knows(mine) for other in others)]))
+
+
 def connected(hashes: Hashes, exports: Sequence[KnownExport], layout: Layout) -> Hashes:
     """The given keys and all that any kept record names together with one of them."""
     while True:

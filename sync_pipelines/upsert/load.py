@@ -26,7 +26,7 @@ from sync_pipelines.normalize.values import from_json
 from sync_pipelines.tables.schema import OUTCOMES
 from sync_pipelines.upsert.direct import DirectWay
 from sync_pipelines.upsert.folding import Folding
-from sync_pipelines.upsert.history import Hashes, KnownExport, known_exports, late_keys
+from sync_pipelines.upsert.history import Hashes, KnownExport, known_exports, known_of, late_keys
 from sync_pipelines.upsert.rejects import Rejects
 from sync_pipelines.upsert.scoped import Absorbed, streams_within
 from sync_pipelines.upsert.stage import StagedRecords, ahead
@@ -140,19 +140,23 @@ class _Load:
 
     def _write_plain(self, mine: KnownExport, others: list[KnownExport], folded: Hashes) -> Hashes:
         """Records equal to the newest known ones are done, those of new keys are copied; returns the other keys."""
-        if self._stream.scope is not None:
-            # A row of another scope may be the one a record means (P2): only the fold sees all rows of a key.
-            return np.setdiff1d(mine.kept.keys.hashes, folded)
         same = Unchanged(self._connection, self._stream, self._layout, self._entry)
         unchanged = same.rows(mine, others, folded)
         self._counts["unchanged"] += int(unchanged.sum())
         aside = unchanged | mine.kept.rows_known_by(folded)
+        known = folded[:0]
+        if self._stream.scope is not None:
+            # A row of another scope may be the one a record means (P2): only the fold sees all rows of a key.
+            known = np.setdiff1d(known_of(mine, others), folded)
+            rows = mine.kept.rows_known_by(known) & ~aside
+            known = mine.kept.keys.of_rows(rows)
+            aside |= rows
         if aside.all():
-            return folded[:0]
+            return known
         way = DirectWay(self._connection, self._stream, self._layout, self._entry, self._run_id)
         direct = way.write(self._kept, aside)
         self._counts["created"] += direct.created
-        return direct.left
+        return np.union1d(known, direct.left)
 
     def _write_staged(self, keys: Hashes) -> None:
         if not len(keys):

@@ -6,7 +6,8 @@ same for a few records (`write.refer`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from typing import Any, Final
 
 import numpy as np
@@ -18,11 +19,12 @@ from sync_pipelines.contracts.streams import Identity, Reference
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.copying import Copying, Ids, one
 from sync_pipelines.upsert.statements import unscoped
+from sync_pipelines.upsert.unindexed import Unindexed
 
 Provenance = Callable[[pa.Table], Mapping[str, Any]]
 _WAYS = (("external_id", "external_id"), ("record_id", "partner_record_id"))
 """Part of an identity -> the column of the row it names."""
-_REMEMBERED: Final = 200_000
+_REMEMBERED: Final = 250_000
 """Rows whose ids are not asked for again; memory is a multiple of it."""
 
 
@@ -32,12 +34,14 @@ class Referred:
     Args:
         copying: inside the load's transaction.
         provenance: records -> the columns that name them as the last write, for placeholders.
+        unindexed: tables that were empty and can't be searched.
     """
 
-    def __init__(self, copying: Copying, provenance: Provenance) -> None:
+    def __init__(self, copying: Copying, provenance: Provenance, unindexed: Unindexed) -> None:
         self._copying = copying
         self._provenance = provenance
-        self._remembered: dict[tuple[str, str], dict[str, int]] = {}
+        self._unindexed = unindexed
+        self._remembered: dict[tuple[str, str, str, str], dict[str, int]] = {}
         copying.connection.execute(
             "create temp table meant (number bigint, partner text, tenant text, key text) on commit drop"
         )
@@ -52,29 +56,39 @@ class Referred:
         self, reference: Reference, parts: Mapping[str, Any], part: str, column: str, records: pa.Table
     ) -> pa.Array:
         """The same by one part of the identities."""
-        joined = pc.binary_join_element_wise(parts["partner"], parts["tenant"], parts[part], "\x1f")
-        encoded = joined.dictionary_encode()
+        named = _named(parts, part)
+        encoded = named.dictionary_encode()
         if not len(encoded.dictionary):
             return pa.nulls(records.num_rows, pa.int64())
-        places = np.flatnonzero(joined.is_valid().to_numpy(zero_copy_only=False))
+        places = np.flatnonzero(named.is_valid().to_numpy(zero_copy_only=False))
         codes = encoded.indices.drop_null().to_numpy()
-        first = pa.array(places[np.unique(codes, return_index=True)[1]])
-        remembered = self._remembered.setdefault((reference.table, column), {})
+        first = places[np.unique(codes, return_index=True)[1]]
+        owner = (parts["partner"][first[0]].as_py(), parts["tenant"][first[0]].as_py())
+        remembered = self._remembered.setdefault((reference.table, column, *owner), {})
         names = encoded.dictionary.to_pylist()
-        ids = np.fromiter((remembered.get(name, 0) for name in names), np.int64, len(names))
+        ids = np.fromiter(map(remembered.get, names, repeat(0)), np.int64, len(names))
         new = np.flatnonzero(ids == 0)
         if len(new):
-            rows = first.take(pa.array(new))
-            named = {name: parts[name].take(rows) for name in ("partner", "tenant")} | {"key": parts[part].take(rows)}
-            ids[new] = self._asked(reference, column, named, records.take(rows))
-            if len(remembered) + len(new) > _REMEMBERED:
-                remembered.clear()
-            remembered.update(zip([names[row] for row in new.tolist()], ids[new].tolist(), strict=True))
+            rows = pa.array(first[new])
+            meant = {name: parts[name].take(rows) for name in ("partner", "tenant")} | {"key": parts[part].take(rows)}
+            ids[new] = self._asked(reference, column, meant, records.take(rows))
+            self._remember(reference.table, remembered, [names[row] for row in new.tolist()], ids[new])
         return pa.array(ids).take(encoded.indices)
+
+    def _remember(self, table: str, remembered: dict[str, int], names: Sequence[str], ids: Ids) -> None:
+        if sum(map(len, self._remembered.values())) + len(names) > _REMEMBERED:
+            # From here on rows that were made may have to be searched for.
+            if table in self._unindexed.tables:
+                self._unindexed.put_back(table)
+            for known in self._remembered.values():
+                known.clear()
+        remembered.update(zip(names, ids.tolist(), strict=True))
 
     def _asked(self, reference: Reference, column: str, named: Mapping[str, Any], records: pa.Table) -> Ids:
         """Ids of rows named once each; rows that are not there are made, as records tell that name them first."""
-        ids = self._known(reference, column, named, records.num_rows)
+        count = records.num_rows
+        is_new = reference.table in self._unindexed.tables
+        ids = np.zeros(count, np.int64) if is_new else self._known(reference, column, named, count)
         ordered = _in_key_order(named["key"])
         missing = ordered[ids[ordered] == 0]
         if len(missing):
@@ -109,6 +123,13 @@ class Referred:
         known = self._copying.numbers(statement, "number", "id").reshape(-1, 2)
         ids[known[:, 0]] = known[:, 1]
         return ids
+
+
+def _named(parts: Mapping[str, Any], part: str) -> Any:
+    """Names of the rows meant: one part of their identities, with the owner where there are several."""
+    if all(len(parts[name].drop_null().unique()) <= 1 for name in ("partner", "tenant")):
+        return parts[part]
+    return pc.binary_join_element_wise(parts["partner"], parts["tenant"], parts[part], "\x1f")
 
 
 def _in_key_order(keys: Any) -> Ids:

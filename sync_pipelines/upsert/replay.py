@@ -17,7 +17,7 @@ from sync_pipelines import ledger
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.kept import KeptRecords
-from sync_pipelines.normalize.keys import KeyList, key_hash, record_id_hash
+from sync_pipelines.normalize.keys import key_hash, record_id_hash
 from sync_pipelines.normalize.layout import Layout, layout_of
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.upsert.folding import Folding
@@ -145,8 +145,8 @@ def _changed(former: KeptRecords, mine: KeptRecords) -> Hashes:
     """Hashes of the keys whose records differ between two readings of an export."""
     before, after = _digests(former), _digests(mine)
     return np.union1d(
-        _names(former.keys, ~np.isin(before, after, kind="sort")),
-        _names(mine.keys, ~np.isin(after, before, kind="sort")),
+        former.keys.of_rows(~np.isin(before, after, kind="sort")),
+        mine.keys.of_rows(~np.isin(after, before, kind="sort")),
     )
 
 
@@ -155,8 +155,3 @@ def _digests(kept: KeptRecords) -> Hashes:
     bits = sorted(kept.bits.items())
     records = (record for block in kept.blocks() for record in block.to_pylist())
     return np.array([key_hash(f"{bits}{record}") for record in records], np.uint64)
-
-
-def _names(keys: KeyList, chosen: Any) -> Hashes:
-    """The hashes by which chosen rows are known."""
-    return np.unique(np.asarray(keys.hashes)[chosen[keys.rows]]) if len(keys.hashes) else np.empty(0, np.uint64)

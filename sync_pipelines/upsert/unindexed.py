@@ -28,34 +28,69 @@ _LEFT_AS_IT_IS: Final = (
 
 
 class _Part(NamedTuple):
-    """An index or a constraint: how to take it off and how to put it back."""
+    """An index or a constraint of a table: how to take it off and how to put it back."""
 
+    table: str
+    is_reference: bool
     off: Composed
     on: Composed
+
+
+class Unindexed:
+    """Tables that have no indexes for now.
+
+    Args:
+        connection: inside a transaction.
+        parts: what was taken off.
+        tables: of which; they were empty when it was.
+    """
+
+    def __init__(
+        self, connection: psycopg.Connection[Any], parts: Sequence[_Part] = (), tables: Collection[str] = ()
+    ) -> None:
+        self._connection = connection
+        self._parts = list(parts)
+        self.tables = set(tables)
+
+    def put_back(self, table: str) -> None:
+        """Makes the indexes and keys of a table."""
+        self._make([part for part in self._parts if part.table == table and not part.is_reference])
+        self.tables.discard(table)
+
+    def put_all_back(self) -> None:
+        """Makes everything there was."""
+        self._make(list(self._parts))
+        self.tables.clear()
+
+    def _make(self, parts: Sequence[_Part]) -> None:
+        for part in parts:
+            self._connection.execute(part.on)
+            self._parts.remove(part)
 
 
 @contextmanager
 def without_indexes(
     connection: psycopg.Connection[Any], tables: Sequence[str], referred: Collection[str]
-) -> Iterator[None]:
-    """Within the block, tables have no indexes, and no foreign keys to tables that are empty too, if all are empty.
+) -> Iterator[Unindexed]:
+    """Within the block, tables that are all empty have no indexes, nor have those they refer to that are empty too.
+
+    Foreign keys between them are taken off as well.
 
     Args:
         connection: inside a transaction. Where the block raises, nothing is put back: the transaction is lost.
         tables: to be filled.
         referred: tables they refer to.
     """
-    parts = _taken_off(connection, tables, referred)
-    yield
-    for part in parts:
-        connection.execute(part.on)
+    unindexed = _taken_off(connection, tables, referred)
+    yield unindexed
+    unindexed.put_all_back()
 
 
-def _taken_off(connection: psycopg.Connection[Any], tables: Sequence[str], referred: Collection[str]) -> list[_Part]:
+def _taken_off(connection: psycopg.Connection[Any], tables: Sequence[str], referred: Collection[str]) -> Unindexed:
     if not _are_empty(connection, tables):
-        return []
+        return Unindexed(connection)
     empty = [*tables, *(table for table in referred if _are_empty(connection, [table]))]
-    parts: list[_Part] = []
+    found: list[_Part] = []
     try:
         with connection.transaction() as savepoint:
             connection.execute(
@@ -65,14 +100,14 @@ def _taken_off(connection: psycopg.Connection[Any], tables: Sequence[str], refer
             )
             if not _are_empty(connection, empty):
                 raise psycopg.Rollback(savepoint)
-            found = [*_constraints(connection, tables, empty), *_plain_indexes(connection, tables)]
+            parts = [*_keys(connection, empty), *_plain_indexes(connection, empty), *_references(connection, empty)]
             # What refers to a key goes before the key.
-            for part in reversed(found):
+            for part in reversed(parts):
                 connection.execute(part.off)
-            parts = found
+            found = parts
     except _LEFT_AS_IT_IS:
-        return []
-    return parts
+        return Unindexed(connection)
+    return Unindexed(connection, found, empty if found else ())
 
 
 def _are_empty(connection: psycopg.Connection[Any], tables: Sequence[str]) -> bool:
@@ -80,34 +115,48 @@ def _are_empty(connection: psycopg.Connection[Any], tables: Sequence[str]) -> bo
     return connection.execute(looks).fetchone() is None
 
 
-def _constraints(connection: psycopg.Connection[Any], tables: Sequence[str], empty: Sequence[str]) -> Iterator[_Part]:
-    """Keys, then foreign keys to the given empty tables."""
+def _keys(connection: psycopg.Connection[Any], tables: Sequence[str]) -> Iterator[_Part]:
     rows = connection.execute(
-        "select t.relname, c.conname, pg_get_constraintdef(c.oid)"
-        " from pg_constraint c join pg_class t on t.oid = c.conrelid left join pg_class r on r.oid = c.confrelid"
-        " where t.relnamespace = %(schema)s::regnamespace and t.relname = any(%(tables)s)"
-        " and (c.contype in ('p', 'u') or c.contype = 'f' and r.relname = any(%(empty)s)"
-        " and r.relnamespace = t.relnamespace)"
-        " order by array_position('{p,u,f}', c.contype::text), c.oid",
-        {"schema": SCHEMA, "tables": list(tables), "empty": list(empty)},
+        "select t.relname, c.conname, pg_get_constraintdef(c.oid) from pg_constraint c"
+        " join pg_class t on t.oid = c.conrelid where t.relnamespace = %s::regnamespace and t.relname = any(%s)"
+        " and c.contype in ('p', 'u') order by c.contype, c.oid",
+        [SCHEMA, list(tables)],
     ).fetchall()
-    for table, name, definition in rows:
-        alter = SQL("alter table {} ").format(Identifier(SCHEMA, table))
-        yield _Part(
-            alter + SQL("drop constraint {}").format(Identifier(name)),
-            alter + SQL("add constraint {} ").format(Identifier(name)) + SQL(definition).format(),
-        )
+    return (_constraint(*row, is_reference=False) for row in rows)
+
+
+def _references(connection: psycopg.Connection[Any], tables: Sequence[str]) -> Iterator[_Part]:
+    """Foreign keys from one of the tables to another."""
+    rows = connection.execute(
+        "select t.relname, c.conname, pg_get_constraintdef(c.oid) from pg_constraint c"
+        " join pg_class t on t.oid = c.conrelid join pg_class r on r.oid = c.confrelid"
+        " where t.relnamespace = %(schema)s::regnamespace and r.relnamespace = t.relnamespace"
+        " and t.relname = any(%(tables)s) and r.relname = any(%(tables)s) and c.contype = 'f' order by c.oid",
+        {"schema": SCHEMA, "tables": list(tables)},
+    ).fetchall()
+    return (_constraint(*row, is_reference=True) for row in rows)
+
+
+def _constraint(table: str, name: str, definition: str, *, is_reference: bool) -> _Part:
+    alter = SQL("alter table {} ").format(Identifier(SCHEMA, table))
+    return _Part(
+        table,
+        is_reference,
+        alter + SQL("drop constraint {}").format(Identifier(name)),
+        alter + SQL("add constraint {} ").format(Identifier(name)) + SQL(definition).format(),
+    )
 
 
 def _plain_indexes(connection: psycopg.Connection[Any], tables: Sequence[str]) -> Iterator[_Part]:
     """Indexes that stand for no constraint."""
     rows = connection.execute(
-        "select i.relname, pg_get_indexdef(i.oid) from pg_index x join pg_class i on i.oid = x.indexrelid"
-        " join pg_class t on t.oid = x.indrelid where t.relnamespace = %(schema)s::regnamespace"
-        " and t.relname = any(%(tables)s) and x.indisvalid"
+        "select t.relname, i.relname, pg_get_indexdef(i.oid) from pg_index x join pg_class i on i.oid = x.indexrelid"
+        " join pg_class t on t.oid = x.indrelid where t.relnamespace = %s::regnamespace"
+        " and t.relname = any(%s) and x.indisvalid"
         " and not exists (select from pg_constraint c where c.conindid = i.oid and c.contype in ('p', 'u', 'x'))"
         " order by i.oid",
-        {"schema": SCHEMA, "tables": list(tables)},
+        [SCHEMA, list(tables)],
     ).fetchall()
-    for name, definition in rows:
-        yield _Part(SQL("drop index {}").format(Identifier(SCHEMA, name)), SQL(definition).format())
+    for table, name, definition in rows:
+        off = SQL("drop index {}").format(Identifier(SCHEMA, name))
+        yield _Part(table, False, off, SQL(definition).format())
