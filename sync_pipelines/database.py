@@ -159,8 +159,11 @@ def is_away(connection: psycopg.Connection[Any], error: psycopg.Error) -> bool:
     return connection.broken or connection.closed or (error.sqlstate or "")[:3] in ("57P", "080")
 
 
-def migrate(database: Database) -> None:
+def migrate(database: Database) -> bool:
     """Brings schema `sync` to the newest revision; returns at once where it is there already.
+
+    Returns:
+        Whether the schema was not there at all.
 
     Raises:
         ConfigurationError: the server is older than PostgreSQL 15, or the schema newer than this program.
@@ -169,7 +172,7 @@ def migrate(database: Database) -> None:
     with database.connect(autocommit=True) as connection:
         _check_version(connection)
         if _revision(connection) == (newest := _newest_revision()):
-            return
+            return False
         connection.execute("select pg_advisory_lock(%s)", (_MIGRATION_LOCK,))
         found = _revision(connection)
         if found is not None and found > newest:
@@ -177,6 +180,7 @@ def migrate(database: Database) -> None:
             raise ConfigurationError("schema_too_new", message, "upgrade sync_pipelines")
         if found != newest:
             _upgrade(database)
+        return found is None
 
 
 def _check_version(connection: psycopg.Connection[Any]) -> None:

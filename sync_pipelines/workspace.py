@@ -27,6 +27,7 @@ class Workspace:
     """Everything a sync works with.
 
     Attributes:
+        is_new: whether the schema has just been made.
         settled: returns when nobody else in this process is at work on the ledger entry with an id.
     """
 
@@ -35,6 +36,7 @@ class Workspace:
     sources: Sources
     landing: Landing
     archive: Archive
+    is_new: bool = False
     settled: Callable[[int], None] = lambda file_id: None
 
     def window(self) -> DateWindow:
@@ -63,5 +65,5 @@ def open_workspace(settings: Settings) -> Workspace:
     leave_pandas_out()
     sources = load_sources(settings.sources)
     database = open_database(settings)
-    migrate(database)
-    return Workspace(settings, database, sources, Landing(settings.landing), Archive(settings.archive))
+    is_new = migrate(database)
+    return Workspace(settings, database, sources, Landing(settings.landing), Archive(settings.archive), is_new)

@@ -56,6 +56,8 @@ def run(selection: Selection, *, as_json: bool, is_preview: bool = False) -> int
         progress = _run(workspace, found.pending, selection.tenant, to_pull)
         handled += dict.fromkeys([*(entry.id for entry in found.pending), *progress.handled])
         failed_pulls = progress.failed_pulls
+    elif workspace.is_new:
+        _make_dagsters_tables(workspace)
     with workspace.database.connect() as connection:
         entries = [e for e in ledger.of_ids(connection, handled) if e.status != "pending"]
     print(json_of(answer(entries, failed_pulls))) if as_json else _print(entries, failed_pulls, selection)
@@ -84,6 +86,14 @@ def _preview(
         _print(entries, (), selection, is_preview=True)
     (tell if as_json else say)("\nThis was a preview: nothing was loaded.")
     return exit_status(entries)
+
+
+def _make_dagsters_tables(workspace: sync.Workspace) -> None:
+    """So that the first export does not wait for them."""
+    from sync_pipelines.orchestration.instance import open_instance
+
+    with working("making Dagster's tables ..."), open_instance(workspace.settings):
+        pass
 
 
 def _run(

@@ -56,9 +56,11 @@ class Earlier:
         known = _enough(exports)
         numbers = _numbered(known, link)
         parts = [_lines_of(export, numbers) for export in known]
-        files, places, texts, first, second = (np.concatenate(column) for column in zip(*parts, strict=True))
-        self._files, self._places, self._first, self._second = files, places, first, second
-        self._texts = texts
+        # A copy of what is mapped from disk is memory.
+        files, places, texts, first, second = (
+            column[0] if len(column) == 1 else np.concatenate(column) for column in zip(*parts, strict=True)
+        )
+        self._files, self._places, self._first, self._second, self._texts = files, places, first, second, texts
         self._order = np.argsort(texts[:, 0], kind="stable").astype(np.uint32)
         self._sorted = texts[self._order, 0]
         self._referred = frozenset(

@@ -70,7 +70,8 @@ def normalize(export: ExportText, archive: Path, earlier: Iterable[KeptRecords] 
     Raises:
         ExportError: the export can't be read as a whole (X13); nothing is kept.
     """
-    writer = KeptWriter(archive, layout_of(export.stream), export.effective_at)
+    stream = export.stream
+    writer = KeptWriter(archive, layout_of(stream), export.effective_at, has_own_ids=stream.has_record_ids)
     try:
         with _few_collections():
             return _written(export, writer, earlier)

@@ -96,11 +96,13 @@ class KeptWriter:
         root: the archive's folder.
         layout: of the stream.
         at: the export's own time.
+        has_own_ids: whether records may have an id of the partner's own beside their key.
     """
 
-    def __init__(self, root: Path, layout: Layout, at: datetime) -> None:
+    def __init__(self, root: Path, layout: Layout, at: datetime, *, has_own_ids: bool) -> None:
         self._layout = layout
         self._at = at
+        self._has_own_ids = has_own_ids
         self._final = root / "records" / uuid.uuid4().hex
         self._folder = root / "tmp" / self._final.name
         self._folder.mkdir(parents=True)
@@ -271,19 +273,22 @@ class KeptWriter:
     ) -> None:
         """Notes what is kept beside the records of some rows, which are counted already."""
         self._first.append(first)
-        self._second.append(second)
+        if self._has_own_ids:
+            self._second.append(second)
         for column, piece in zip(self._columns, (texts, noted, files, places, lines), strict=True):
             column.add(piece)
 
     def _write_key_list(self) -> None:
-        first, second = (np.concatenate([_NONE, *pieces]) for pieces in (self._first, self._second))
-        self._first, self._second = [], []
-        also = np.flatnonzero(second)
-        hashes = np.concatenate([first, second[also]])
-        rows = np.concatenate([np.arange(len(first)), also])
+        hashes = np.concatenate([_NONE, *self._first])
+        self._first = []
+        rows: npt.NDArray[Any] = np.arange(len(hashes), dtype=np.uint32)
+        if self._second:
+            second = np.concatenate(self._second)
+            also = np.flatnonzero(second)
+            hashes, rows = np.concatenate([hashes, second[also]]), np.concatenate([rows, also.astype(np.uint32)])
         order = np.argsort(hashes, kind="stable")
+        self._write_array("rows.npy", rows[order])
         self._write_array("keys.npy", hashes[order])
-        self._write_array("rows.npy", rows.astype(np.uint32)[order])
 
     def _write_array(self, name: str, array: npt.NDArray[Any]) -> None:
         # numpy's own writing names no reason where the disk is full.

@@ -49,6 +49,8 @@ class KeyList(NamedTuple):
 
 def are_among(hashes: npt.NDArray[np.uint64], known: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
     """Which of some hashes are among known ones, which are sorted."""
+    if not len(known):
+        return np.zeros(len(hashes), bool)
     places = np.searchsorted(known, hashes)
     here = places < len(known)
     here[here] = known[places[here]] == hashes[here]

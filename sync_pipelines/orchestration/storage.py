@@ -32,6 +32,8 @@ _BATCH_SIZE: Final = "500"
 _PATIENCE_SECONDS: Final = 10.0
 """For one connection; Dagster itself tries six times before it gives up."""
 _PAUSE_SECONDS: Final = 0.5
+_TABLES: Final = {"runs", "instance_info", "event_logs", "jobs"}
+"""Of Dagster's tables those that it looks for."""
 _STARTING: Final = "the database system is"
 _POOL: Final[dict[str, Any]] = {"pool_size": 1, "max_overflow": 30, "pool_pre_ping": True, "pool_recycle": 600}
 
@@ -94,10 +96,12 @@ class SyncStorage(DagsterPostgresStorage):
     """
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
-        super().__init__(postgres_url, inst_data=inst_data)
-        self._event_log_storage = SyncEventLog(postgres_url, self.should_autocreate_tables)
         engine = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT", **_POOL)
         sa.event.listen(engine, "do_connect", connect_patiently)
+        # Each part would look for its tables, over a connection of its own.
+        is_set_up = set(sa.inspect(engine).get_table_names()) >= _TABLES
+        super().__init__(postgres_url, should_autocreate_tables=not is_set_up, inst_data=inst_data)
+        self._event_log_storage = SyncEventLog(postgres_url, self.should_autocreate_tables)
         for part in (self._event_log_storage, self._run_storage, self._schedule_storage):
             part._engine = engine
 

@@ -113,9 +113,10 @@ class Statements:
         return _copy(_stage_of(child.table), ["seq", *self.child_columns(children, child)])
 
     def analyze(self) -> list[Composed]:
-        """Statistics, without which the joins are planned for empty tables."""
+        """Statistics, without which the joins are planned for empty tables; of rows like these few samples tell all."""
         tables = [Identifier("stage"), *(_stage_of(child.table) for child in self.layout.children)]
-        return [SQL("analyze {}").format(table) for table in tables]
+        few = SQL("set local default_statistics_target = 10").format()
+        return [few, *(SQL("analyze {}").format(table) for table in tables)]
 
     # -- references --------------------------------------------------------------------------------------------
 
@@ -241,17 +242,18 @@ class Statements:
             "parent": Identifier(children.parent),
             "number": _NUMBER_NAME,
             "spoken": self._spoken(child.table, "p"),
+            "stored": _list(SQL("t.{}").format(Identifier(c)) for c in (*child.columns, "extra")),
             "old": _list(SQL("t.{}").format(Identifier(c)) for c in (*child.columns, "extra")),
             "new": _list(SQL("c.{}").format(Identifier(c)) for c in (*child.columns, "extra")),
         }
         find = SQL(
             "create temp table {changed} on commit drop as"
-            " select c.seq from {stage} c join plan p using (seq) left join {t} t on t.{parent} = p.id"
-            " and t.{number} = c.{number} where p.was_live and not p.is_delete"
-            " and (t.{parent} is null or ({new}) is distinct from ({old}))"
-            " union select p.seq from plan p join {t} t on t.{parent} = p.id"
-            " left join {stage} c on c.seq = p.seq and c.{number} = t.{number}"
-            " where p.was_live and not p.is_delete and {spoken} and c.seq is null"
+            " with old as materialized (select p.seq, t.{number}, {stored} from plan p join {t} t on t.{parent} = p.id"
+            " where p.was_live and not p.is_delete and {spoken}),"
+            " sent as (select c.* from {stage} c join plan p using (seq) where p.was_live and not p.is_delete)"
+            " select coalesce(c.seq, t.seq) as seq, bool_or(c.seq is null) as is_shorter"
+            " from sent c full join old t on t.seq = c.seq and t.{number} = c.{number}"
+            " where c.seq is null or t.seq is null or ({new}) is distinct from ({old}) group by 1"
         )
         mark = SQL("update plan p set differs = true from {changed} c where c.seq = p.seq and not p.differs")
         return [find.format(**fields), SQL("analyze {changed}").format(**fields), mark.format(**fields)]
@@ -363,7 +365,8 @@ class Statements:
             "set": _list(SQL("{c} = excluded.{c}").format(c=Identifier(c)) for c in columns),
         }
         surplus = SQL(
-            "delete from {t} t using plan p where p.seq in (select seq from {changed}) and t.{parent} = p.id"
+            "delete from {t} t using plan p where p.seq in (select seq from {changed} where is_shorter)"
+            " and t.{parent} = p.id"
             " and not exists (select from {stage} c where c.seq = p.seq and c.{number} = t.{number})"
         )
         new = SQL(

@@ -28,6 +28,8 @@ from sync_pipelines.upsert.history import Hashes, KnownExport
 Mask = npt.NDArray[np.bool_]
 _LOOKED_AT: Final = 64
 """Exports that are compared at most; more would cost more than they spare."""
+_AT_ONCE: Final = 65_536
+"""Keys that are compared at once; memory is a multiple of it."""
 
 
 class Unchanged:
@@ -90,19 +92,30 @@ class Unchanged:
 
 def _repeated_words(mine: KnownExport, others: Sequence[KnownExport], wanted: Mask) -> Mask:
     """By place in the key list, of which wanted keys the newest loaded record has the same text."""
-    keys, rows, texts = mine.kept.keys.hashes, mine.kept.keys.rows, mine.kept.texts
-    assert texts is not None
-    found = np.zeros(len(keys), bool)
+    found = np.zeros(len(wanted), bool)
     # Records with times of their own may be newer than their export's place in the order says.
     uneven = [other for other in others if other.window[0] != other.window[1]]
     if len(uneven) > _LOOKED_AT or mine.window[0] != mine.window[1]:
         return found
-    open_keys = wanted.copy()
-    for other in uneven:
-        open_keys &= ~are_among(keys, other.kept.keys.hashes)
     even = [other for other in others if other.window[0] == other.window[1]]
     # A log's records have their own time, which may be later than that of exports after it.
-    for other in sorted(even, key=lambda known: known.newest, reverse=True)[:_LOOKED_AT]:
+    newest = sorted(even, key=lambda known: known.newest, reverse=True)[:_LOOKED_AT]
+    for start in range(0, len(wanted), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        found[some] = _repeated_among(mine, some, wanted[some], uneven, newest)
+    return found
+
+
+def _repeated_among(
+    mine: KnownExport, some: slice, wanted: Mask, uneven: Sequence[KnownExport], newest: Sequence[KnownExport]
+) -> Mask:
+    """The same of a part of the key list, among exports with and without times of their own, newest first."""
+    keys, rows, texts = mine.kept.keys.hashes[some], mine.kept.keys.rows[some], mine.kept.texts
+    assert texts is not None
+    found, open_keys = np.zeros(len(keys), bool), wanted.copy()
+    for other in uneven:
+        open_keys &= ~are_among(keys, other.kept.keys.hashes)
+    for other in newest:
         places = np.flatnonzero(open_keys)
         if not len(places):
             break
