@@ -85,12 +85,12 @@ class BlockReader:
 
     def _begin(self, block: LineBlock) -> _Read:
         texts = stripped(block.texts)
-        told = Lines(block.first, texts_of(texts), np.zeros(len(texts), bool))
+        told = Lines(block.first, texts_of(texts.lines), np.zeros(len(texts), bool))
         if self._earlier is None:
             return _Read(block, None, self._plain.read(texts, np.arange(block.first, block.end)), told)
         repeats = self._earlier.find(told.texts)
         others = np.delete(np.arange(len(texts)), repeats.lines)
-        plain = self._plain.read([texts[index] for index in others.tolist()], others + block.first)
+        plain = self._plain.read(texts.some(others), others + block.first)
         return _Read(block, repeats, replace(plain, lines=others[plain.lines]), told)
 
     def _end(self, read: _Read) -> None:

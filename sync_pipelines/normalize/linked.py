@@ -58,11 +58,10 @@ class Linked:
         """Partner and tenant of the rows meant."""
         partners, tenants, *_ = (part.dictionary_encode() for part in self.identity)
         known = partners.indices.is_valid()
-        pairs = np.unique(
-            np.stack([codes.indices.filter(known).to_numpy() for codes in (partners, tenants)], axis=1), axis=0
-        )
+        codes = [part.indices.filter(known).to_numpy().astype(np.int64) for part in (partners, tenants)]
+        pairs = np.unique(codes[0] * len(tenants.dictionary) + codes[1]).tolist()
         names, owners = partners.dictionary.to_pylist(), tenants.dictionary.to_pylist()
-        return {(names[partner], owners[tenant]) for partner, tenant in pairs.tolist()}
+        return {(names[pair // len(owners)], owners[pair % len(owners)]) for pair in pairs}
 
     @property
     def leniencies(self) -> Counter[str]:

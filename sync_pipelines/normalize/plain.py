@@ -42,7 +42,7 @@ from sync_pipelines.normalize.plain_columns import (
     is_null,
     listed,
 )
-from sync_pipelines.normalize.plain_text import Rows, candidates, expected_quotes, quotes_in, whole
+from sync_pipelines.normalize.plain_text import Rows, Texts, candidates, expected_quotes, quotes_in, whole
 
 _FEWEST: Final = 64
 """Lines of a block that is not looked at any further: they are read one by one."""
@@ -120,23 +120,22 @@ class PlainReader:
         """Whether a line has shown how the file names its fields; before, one block is read at a time."""
         return self._columns is not None
 
-    def read(self, texts: Sequence[bytes], numbers: Rows) -> PlainBlock:
+    def read(self, texts: Texts, numbers: Rows) -> PlainBlock:
         """The plain records among lines.
 
         Args:
-            texts: the lines in UTF-8, without white space at their ends.
+            texts: the lines.
             numbers: of the lines (X14).
         """
-        joined = b"\n".join(texts)
-        chosen = candidates(texts, joined)
+        chosen = candidates(texts)
         if self._columns is None and len(chosen):
-            self._columns = self._settled(texts[chosen[0]])
+            self._columns = self._settled(texts.lines[chosen[0]])
             self._cutter = self._object_cutter(self._columns)
-        cut = self._cutter.cut(texts, chosen.tolist()) if self._cutter is not None else None
+        cut = self._cutter.cut(texts.lines, chosen.tolist()) if self._cutter is not None else None
         if cut is not None:
             chosen = np.array(list(cut.lines), np.int64)
-        is_whole = cut is None and len(chosen) == len(texts)
-        tables = list(self._decoded(texts if cut is None else cut.lines, chosen, joined if is_whole else None))
+        joined = texts.joined if cut is None and len(chosen) == len(texts) else None
+        tables = list(self._decoded(texts.lines if cut is None else cut.lines, chosen, joined))
         if not tables:
             nothing = np.empty(0, np.uint64)
             return PlainBlock(None, chosen[:0], nothing, None, np.empty(0, bool), Counter(), frozenset())

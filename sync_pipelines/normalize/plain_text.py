@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -60,33 +61,52 @@ def _names_and_texts(values: Any) -> int:
     return count
 
 
-def stripped(texts: Sequence[bytes]) -> Sequence[bytes]:
-    """Lines without white space at their ends."""
-    return texts if are_objects(b"\n".join(texts), len(texts)) else [text.strip(_WHITE) for text in texts]
-
-
-def are_objects(joined: bytes, count: int) -> bool:
-    """Whether each line of a text, and there are so many, begins and ends with a brace."""
-    letters = np.frombuffer(joined, np.uint8)
-    ends = np.flatnonzero(letters == _NEWLINE)
-    if len(ends) != count - 1 or joined[:1] != b"{" or joined[-1:] != b"}":
-        return False
-    return bool((letters[ends - 1] == _CLOSING).all() and (letters[ends + 1] == _OPENING).all())
-
-
-def candidates(texts: Sequence[bytes], joined: bytes) -> Rows:
-    """The lines that may be plain; lines like most others are told all at once.
+class Texts:
+    """Lines in UTF-8, without white space at their ends.
 
     Args:
-        texts: the lines, without white space at their ends.
-        joined: the same as one text, a newline between them.
+        lines: each by itself.
     """
-    if not are_objects(joined, len(texts)) or b"null" in joined:
-        return np.flatnonzero(np.fromiter(map(_may_be_plain, texts), bool, len(texts)))
-    escaped = _after_backslashes(np.frombuffer(joined, np.uint8))
+
+    def __init__(self, lines: Sequence[bytes]) -> None:
+        self.lines = lines
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @cached_property
+    def joined(self) -> bytes:
+        """The same as one text, a newline between them."""
+        return b"\n".join(self.lines)
+
+    @cached_property
+    def are_objects(self) -> bool:
+        """Whether each begins and ends with a brace."""
+        letters = np.frombuffer(self.joined, np.uint8)
+        ends = np.flatnonzero(letters == _NEWLINE)
+        if len(ends) != len(self) - 1 or self.joined[:1] != b"{" or self.joined[-1:] != b"}":
+            return False
+        return bool((letters[ends - 1] == _CLOSING).all() and (letters[ends + 1] == _OPENING).all())
+
+    def some(self, indexes: Rows) -> Texts:
+        """Some of the lines."""
+        return self if len(indexes) == len(self) else Texts([self.lines[index] for index in indexes.tolist()])
+
+
+def stripped(lines: Sequence[bytes]) -> Texts:
+    """Lines without white space at their ends."""
+    texts = Texts(lines)
+    return texts if texts.are_objects else Texts([line.strip(_WHITE) for line in lines])
+
+
+def candidates(texts: Texts) -> Rows:
+    """The lines that may be plain; lines like most others are told all at once."""
+    if not texts.are_objects or b"null" in texts.joined:
+        return np.flatnonzero(np.fromiter(map(_may_be_plain, texts.lines), bool, len(texts)))
+    escaped = _after_backslashes(np.frombuffer(texts.joined, np.uint8))
     if not ((escaped == _BACKSLASH) | (escaped == _CODE)).any():
         return np.arange(len(texts))
-    unfit = [row for row, text in enumerate(texts) if b"\\" in text and not _may_be_plain(text)]
+    unfit = [row for row, text in enumerate(texts.lines) if b"\\" in text and not _may_be_plain(text)]
     return np.delete(np.arange(len(texts)), unfit)
 
 
