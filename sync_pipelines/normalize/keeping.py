@@ -176,7 +176,7 @@ class KeptWriter:
         known = _known_by(changes)
         first = np.concatenate([block.hashes, known.first])[order]
         second = np.concatenate([_or_none(block.second, len(block.lines)), known.second])[order]
-        batches = [block.batch] if block.batch is not None else []
+        batches = [block.batch] if block.batch is not None and len(block.lines) else []
         batches += [to_batch(self._layout, changes, known.first)] if changes else []
         if batches:
             table = pa.Table.from_batches(batches)

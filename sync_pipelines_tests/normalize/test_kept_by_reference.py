@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from sync_pipelines.exports import lines as physical
+from sync_pipelines.exports import text as decoding
 from sync_pipelines.normalize import earlier, keeping, plain
 from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.normalize.record import RecordReader
@@ -157,6 +159,21 @@ def test_an_array_is_read_whole_and_its_records_cannot_be_repeated(orders: Keepi
     assert kept_in(orders.keep(file_of(A, B), [array])) == {0: 2}
     lines = orders.keep(file_of(A, B), [array])
     assert kept_in(orders.keep(f"[{A},{B}]", [lines], name="x.json")) == {0: 2}
+
+
+def in_blocks_of_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "CHUNK", 20)
+    monkeypatch.setattr(physical, "BLOCK_LINES", 1)
+
+
+@pytest.mark.parametrize("by_line", [True, False])
+def test_a_block_of_which_nothing_is_accepted(orders: Keeping, monkeypatch: pytest.MonkeyPatch, by_line: bool) -> None:
+    monkeypatch.setattr(plain, "_FEWEST", 1)
+    if by_line:
+        in_blocks_of_one_line(monkeypatch)
+    for known in ([], [orders.keep(file_of(A, B))]):
+        kept = orders.keep(file_of(A, REFUSED, B, REFUSED), known)
+        assert (kept.count, kept.summary.rejected, kept.summary.window) == (2, 2, (DAY, DAY))
 
 
 @pytest.mark.parametrize("stream", list(BULK))
