@@ -78,13 +78,23 @@ class Earlier:
         )
 
 
-def build_earlier(exports: Iterable[KeptRecords], link: Callable[[Path], int | None]) -> Earlier | None:
-    """The lines of exports that may be repeated, None where there are none."""
-    told = [export for export in exports if export.texts is not None]
-    if not told:
+def build_earlier(
+    exports: Iterable[KeptRecords], read_under: tuple[str, str], link: Callable[[Path], int | None]
+) -> Earlier | None:
+    """The lines of exports that may be repeated, None where there are none.
+
+    Args:
+        exports: kept records, however they were read.
+        read_under: see `Summary.reading`; those read otherwise are left out.
+        link: as `Earlier` has it.
+    """
+    try:
+        told = [e for e in exports if e.summary.reading == read_under and e.texts is not None]
+        earlier = Earlier(told, link) if told else None
+    except FileNotFoundError:
+        # A replay that ended meanwhile has put others in the place of some; all lines are read then.
         return None
-    earlier = Earlier(told, link)
-    return earlier if len(earlier._sorted) else None
+    return earlier if earlier is not None and len(earlier._sorted) else None
 
 
 def _enough(exports: Iterable[KeptRecords]) -> list[KeptRecords]:

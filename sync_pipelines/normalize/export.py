@@ -146,8 +146,7 @@ class _Pipeline:
             for outcome in self._outcomes():
                 writer.take(outcome)
         else:
-            alike = [kept for kept in earlier if kept.summary.reading == self._read_under]
-            known = build_earlier(alike, writer.link)
+            known = build_earlier(earlier, self._read_under, writer.link)
             BlockReader(plain, self._one_by_one(), self._findings, writer, known).read(
                 read_blocks(self._export.content, self._export.name, _read_settings(self._export))
             )

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -207,3 +208,17 @@ def test_repeated_lines_are_not_read(orders: Keeping, monkeypatch: pytest.Monkey
     monkeypatch.setattr(RecordReader, "read", refuse)
     monkeypatch.setattr(plain.PlainReader, "_decode", refuse)
     assert kept_in(orders.keep(file_of(B, A), [first])) == {1: 2}
+
+
+def vanished(orders: Keeping, texts: Iterable[str]) -> KeptRecords:
+    """Kept records that another process replaced after they were found in the ledger."""
+    kept = orders.keep(file_of(*texts))
+    shutil.rmtree(kept.file(0).parent)
+    return kept
+
+
+def test_an_export_whose_records_are_replaced_meanwhile_is_not_repeated(orders: Keeping) -> None:
+    second = orders.keep(file_of(A, B), [vanished(orders, [A])])
+    assert kept_in(second) == {0: 2}
+    third = orders.keep(file_of(A, B), [vanished(orders, [A]), second])
+    assert_same(third, orders.keep(file_of(A, B)))
