@@ -25,7 +25,7 @@ from sync_pipelines_tests.normalize.keeping_in import DAY, Keeping, everything, 
 A, B, C, D = (json.dumps(order(key, Email=f"{key}@x.cl")) for key in "ABCD")
 LENIENT = json.dumps(order("L", TotalRevenue="7.5", Extra=1))
 REFUSED = json.dumps({"Currency": "USD"})
-LOGGED = json.dumps(posted("2024-05-03T10:00:00Z", order("P"), order("Q")))
+LOGGED = json.dumps(posted("2024-05-03T10:00:00Z", order("P", Email="p@x.cl"), order("Q", Email="q@x.cl")))
 
 
 @pytest.fixture
