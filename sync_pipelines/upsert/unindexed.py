@@ -143,7 +143,7 @@ def _constraint(table: str, name: str, definition: str, *, is_reference: bool) -
         table,
         is_reference,
         alter + SQL("drop constraint {}").format(Identifier(name)),
-        alter + SQL("add constraint {} ").format(Identifier(name)) + SQL(definition).format(),
+        alter + SQL("add constraint {} ").format(Identifier(name)) + SQL(definition),
     )
 
 
@@ -159,4 +159,4 @@ def _plain_indexes(connection: psycopg.Connection[Any], tables: Sequence[str]) -
     ).fetchall()
     for table, name, definition in rows:
         off = SQL("drop index {}").format(Identifier(SCHEMA, name))
-        yield _Part(table, False, off, SQL(definition).format())
+        yield _Part(table, False, off, Composed([SQL(definition)]))

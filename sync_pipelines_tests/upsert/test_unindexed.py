@@ -201,7 +201,7 @@ def test_a_load_that_fails_midway_leaves_everything_as_it_was(site: Site, fresh_
 @pytest.mark.parametrize(
     "index",
     [
-        """create index "Mine, ""50%"" {0}" on sync.orders (lower(email)) where extra is distinct from '7'::jsonb""",
+        """create index "Mine, ""50%"" {0}" on sync.orders (lower(email)) where extra is distinct from '{}'::jsonb""",
         "create unique index mine on sync.orders (tenant, external_id) include (email) with (fillfactor = 70)",
         "create index mine on sync.orders using gin (extra jsonb_path_ops) where email like '%x%'",
         "alter table sync.orders add constraint mine unique (tenant, partner, external_id) deferrable",
