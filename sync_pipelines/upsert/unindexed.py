@@ -87,7 +87,7 @@ def without_indexes(
 
 
 def _taken_off(connection: psycopg.Connection[Any], tables: Sequence[str], referred: Collection[str]) -> Unindexed:
-    if not _are_empty(connection, tables):
+    if not _are_empty(connection, tables) or _are_checked_later(connection, [*tables, *referred]):
         return Unindexed(connection)
     empty = [*tables, *(table for table in referred if _are_empty(connection, [table]))]
     found: list[_Part] = []
@@ -113,6 +113,15 @@ def _taken_off(connection: psycopg.Connection[Any], tables: Sequence[str], refer
 def _are_empty(connection: psycopg.Connection[Any], tables: Sequence[str]) -> bool:
     looks = SQL(" union all ").join(SQL("(select from {} limit 1)").format(Identifier(SCHEMA, t)) for t in tables)
     return connection.execute(looks).fetchone() is None
+
+
+def _are_checked_later(connection: psycopg.Connection[Any], tables: Sequence[str]) -> bool:
+    """Whether something of the user's waits for the end of the transaction; what it waits for can't be altered."""
+    statement = (
+        "select from pg_trigger g join pg_class t on t.oid = g.tgrelid"
+        " where t.relnamespace = %s::regnamespace and t.relname = any(%s) and g.tginitdeferred limit 1"
+    )
+    return connection.execute(statement, [SCHEMA, list(tables)]).fetchone() is not None
 
 
 def _keys(connection: psycopg.Connection[Any], tables: Sequence[str]) -> Iterator[_Part]:

@@ -217,6 +217,21 @@ def test_what_a_user_added_is_put_back_as_it_was(site: Site, fresh_site: Callabl
     assert_loaded(site, fresh_site)
 
 
+def test_checks_that_a_user_defers_are_made(site: Site, fresh_site: Callable[[], Site]) -> None:
+    execute(
+        site,
+        "create table public.currencies (code text primary key)",
+        "insert into public.currencies values ('USD')",
+        "alter table sync.orders add constraint known foreign key (currency) references public.currencies"
+        " deferrable initially deferred",
+    )
+    before = catalog(site)
+    assert site.load("2024-05-02.json", ORDERS).error is None
+    assert catalog(site) == before
+    assert site.load("2024-05-03.json", [order("Z", Currency="EUR")]).status == "failed"
+    execute(site, "alter table sync.orders drop constraint known", "drop table public.currencies")
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_first_loads_of_two_tenants_at_once(site: Site, seed: int) -> None:
     rng = random.Random(seed)
