@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,7 @@ from sync_pipelines.upsert.copying import Begun, Copying, Ids, one
 from sync_pipelines.upsert.current import without_scope
 from sync_pipelines.upsert.history import Hashes
 from sync_pipelines.upsert.made import Made
-from sync_pipelines.upsert.referred import Referred
+from sync_pipelines.upsert.referred import Meant, Referred, meant_by
 from sync_pipelines.upsert.stage import ahead, numbered
 from sync_pipelines.upsert.unindexed import Unindexed, without_indexes
 
@@ -57,6 +57,29 @@ class Direct:
 
     created: int
     left: Hashes
+
+
+class _Ready(NamedTuple):
+    """Records, and what can be told of them without asking the server.
+
+    Attributes:
+        columns: of the rows they make.
+        certain: which of them make just these.
+        meant: reference -> the rows they refer to.
+    """
+
+    records: pa.Table
+    columns: Mapping[str, Any]
+    certain: Mask
+    meant: Mapping[str, list[Meant]]
+
+    def some(self, rows: npt.NDArray[np.int64], stream: Stream) -> _Ready:
+        """The same of some of the records."""
+        if len(rows) == self.records.num_rows:
+            return self
+        records, chosen = self.records.take(pa.array(rows)), pa.array(rows)
+        columns = {name: one(column).take(chosen) for name, column in self.columns.items()}
+        return _Ready(records, columns, self.certain[rows], _meant_by(stream, records))
 
 
 class DirectWay:
@@ -106,20 +129,21 @@ class DirectWay:
         referred = Referred(self._copying, self._provenance, unindexed)
         created, left = 0, [np.empty(0, np.uint64)]
         begun: list[Begun] = []
-        for chunk in ahead(_chunks(kept, wanted)):
-            columns = self._made.columns(chunk)
-            certain = self._made.is_certain(chunk, columns)
-            chosen = np.flatnonzero(certain & ~self._has_row(chunk) if looks else certain)
-            left.append(np.delete(chunk.column("key_hash").to_numpy(), chosen))
-            new, taken = _taken(chunk, chosen), {name: _taken(one(c), chosen) for name, c in columns.items()}
+        for ready in ahead(map(self._ready, _chunks(kept, wanted))):
+            chosen = np.flatnonzero(ready.certain & ~self._has_row(ready.records) if looks else ready.certain)
+            left.append(np.delete(ready.records.column("key_hash").to_numpy(), chosen))
             created += len(chosen)
             # The server takes in a chunk while the next one is made ready.
-            links = {r.column: referred.ids(r, new) for r in self._stream.references} if len(chosen) else {}
-            following = self._begin(new, taken | links) if len(chosen) else []
+            following = self._begin(ready.some(chosen, self._stream), referred) if len(chosen) else []
             self._finish(begun)
             begun = following
         self._finish(begun)
         return Direct(created, np.sort(np.concatenate(left)))
+
+    def _ready(self, records: pa.Table) -> _Ready:
+        columns = self._made.columns(records)
+        certain = self._made.is_certain(records, columns)
+        return _Ready(records, columns, certain, _meant_by(self._stream, records))
 
     def _has_rows(self) -> bool:
         """Whether some record may have a row already; nobody else makes one while the load holds its locks."""
@@ -158,9 +182,10 @@ class DirectWay:
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def _begin(self, new: pa.Table, columns: Mapping[str, Any]) -> list[Begun]:
+    def _begin(self, ready: _Ready, referred: Referred) -> list[Begun]:
         """Begins to make rows and their children ready."""
-        stream = self._stream
+        stream, new = self._stream, ready.records
+        links = {r.column: referred.ids(r, ready.meant[r.column], new) for r in stream.references}
         ids = self._copying.new_ids(stream.table, new.num_rows)
         own = {"partner_record_id": new.column("record_id")} if stream.has_record_ids else {}
         rows = {
@@ -170,7 +195,8 @@ class DirectWay:
             "external_id": new.column("external_id"),
             **own,
             **self._provenance(new),
-            **columns,
+            **ready.columns,
+            **links,
             "extra": new.column("extra"),
         }
         lists = zip(stream.children, self._layout.children, strict=True)
@@ -200,9 +226,8 @@ class DirectWay:
         return dict(zip(_PROVENANCE, values, strict=True))
 
 
-def _taken(values: Any, rows: npt.NDArray[np.int64]) -> Any:
-    """Some of many values."""
-    return values if len(rows) == len(values) else values.take(pa.array(rows))
+def _meant_by(stream: Stream, records: pa.Table) -> dict[str, list[Meant]]:
+    return {reference.column: meant_by(reference, records) for reference in stream.references}
 
 
 def _tables_of(children: Iterable[ChildLayout]) -> Iterator[str]:

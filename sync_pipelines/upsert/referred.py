@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,11 +21,34 @@ from sync_pipelines.upsert.copying import Copying, Ids, one
 from sync_pipelines.upsert.statements import unscoped
 from sync_pipelines.upsert.unindexed import Unindexed
 
+Owner = tuple[str, str]
 Provenance = Callable[[pa.Table], Mapping[str, Any]]
 _WAYS = (("external_id", "external_id"), ("record_id", "partner_record_id"))
 """Part of an identity -> the column of the row it names."""
+_TOLD: Final = ["effective_at", "position"]
+"""Columns of records that placeholders name as their last write."""
 _REMEMBERED: Final = 250_000
 """Rows whose ids are not asked for again; memory is a multiple of it."""
+
+
+class Meant(NamedTuple):
+    """The rows that records refer to, by one part of their identities.
+
+    Attributes:
+        column: of the rows, that has this part.
+        owner: partner and tenant of all of them, None where there are several.
+        names: of the rows, once each; with several owners these are part of it.
+        places: by record, the place of its row's name, null where it names none.
+        first: the first record that names each.
+        parts: by record, partner, tenant and key.
+    """
+
+    column: str
+    owner: Owner | None
+    names: list[str]
+    places: Any
+    first: Ids
+    parts: dict[str, Any]
 
 
 class Referred:
@@ -41,39 +64,34 @@ class Referred:
         self._copying = copying
         self._provenance = provenance
         self._unindexed = unindexed
-        self._remembered: dict[tuple[str, str, str, str], dict[str, int]] = {}
+        self._remembered: dict[tuple[str, str, Owner | None], dict[str, int]] = {}
         copying.connection.execute(
             "create temp table meant (number bigint, partner text, tenant text, key text) on commit drop"
         )
 
-    def ids(self, reference: Reference, records: pa.Table) -> pa.Array:
-        """The id of the row each record refers to, null where it refers to none."""
-        parts = {part: one(records.column(f"{reference.column}_{part}")) for part in Identity._fields}
-        found = [self._found(reference, parts, part, column, records) for part, column in _WAYS]
-        return pc.coalesce(*found)
+    def ids(self, reference: Reference, meant: Sequence[Meant], records: pa.Table) -> pa.Array:
+        """The id of the row each record refers to, null where it refers to none.
 
-    def _found(
-        self, reference: Reference, parts: Mapping[str, Any], part: str, column: str, records: pa.Table
-    ) -> pa.Array:
+        Args:
+            reference: which.
+            meant: what the records say of it.
+            records: the same that said it.
+        """
+        return pc.coalesce(*(self._found(reference, part, records) for part in meant))
+
+    def _found(self, reference: Reference, meant: Meant, records: pa.Table) -> pa.Array:
         """The same by one part of the identities."""
-        named = _named(parts, part)
-        encoded = named.dictionary_encode()
-        if not len(encoded.dictionary):
+        if not meant.names:
             return pa.nulls(records.num_rows, pa.int64())
-        places = np.flatnonzero(named.is_valid().to_numpy(zero_copy_only=False))
-        codes = encoded.indices.drop_null().to_numpy()
-        first = places[np.unique(codes, return_index=True)[1]]
-        owner = (parts["partner"][first[0]].as_py(), parts["tenant"][first[0]].as_py())
-        remembered = self._remembered.setdefault((reference.table, column, *owner), {})
-        names = encoded.dictionary.to_pylist()
-        ids = np.fromiter(map(remembered.get, names, repeat(0)), np.int64, len(names))
+        remembered = self._remembered.setdefault((reference.table, meant.column, meant.owner), {})
+        ids = np.fromiter(map(remembered.get, meant.names, repeat(0)), np.int64, len(meant.names))
         new = np.flatnonzero(ids == 0)
         if len(new):
-            rows = pa.array(first[new])
-            meant = {name: parts[name].take(rows) for name in ("partner", "tenant")} | {"key": parts[part].take(rows)}
-            ids[new] = self._asked(reference, column, meant, records.take(rows))
-            self._remember(reference.table, remembered, [names[row] for row in new.tolist()], ids[new])
-        return pa.array(ids).take(encoded.indices)
+            rows = pa.array(meant.first[new])
+            named = {name: values.take(rows) for name, values in meant.parts.items()}
+            ids[new] = self._asked(reference, meant.column, named, records.select(_TOLD).take(rows))
+            self._remember(reference.table, remembered, [meant.names[row] for row in new.tolist()], ids[new])
+        return pa.array(ids).take(meant.places)
 
     def _remember(self, table: str, remembered: dict[str, int], names: Sequence[str], ids: Ids) -> None:
         if sum(map(len, self._remembered.values())) + len(names) > _REMEMBERED:
@@ -125,11 +143,23 @@ class Referred:
         return ids
 
 
-def _named(parts: Mapping[str, Any], part: str) -> Any:
-    """Names of the rows meant: one part of their identities, with the owner where there are several."""
-    if all(len(parts[name].drop_null().unique()) <= 1 for name in ("partner", "tenant")):
-        return parts[part]
-    return pc.binary_join_element_wise(parts["partner"], parts["tenant"], parts[part], "\x1f")
+def meant_by(reference: Reference, records: pa.Table) -> list[Meant]:
+    """What records say of a reference, by each part of an identity that names a row."""
+    parts = {part: one(records.column(f"{reference.column}_{part}")) for part in Identity._fields}
+    return [_meant(parts, part, column) for part, column in _WAYS]
+
+
+def _meant(parts: Mapping[str, Any], part: str, column: str) -> Meant:
+    owners = [parts[name].drop_null().unique() for name in ("partner", "tenant")]
+    if all(len(owner) == 1 for owner in owners):
+        named, owner = parts[part], (owners[0][0].as_py(), owners[1][0].as_py())
+    else:
+        named, owner = pc.binary_join_element_wise(parts["partner"], parts["tenant"], parts[part], "\x1f"), None
+    encoded = named.dictionary_encode()
+    spoken = np.flatnonzero(named.is_valid().to_numpy(zero_copy_only=False))
+    first = spoken[np.unique(encoded.indices.drop_null().to_numpy(), return_index=True)[1]]
+    known = {"partner": parts["partner"], "tenant": parts["tenant"], "key": parts[part]}
+    return Meant(column, owner, encoded.dictionary.to_pylist(), encoded.indices, first, known)
 
 
 def _in_key_order(keys: Any) -> Ids:
