@@ -28,6 +28,7 @@ def _plain(value: Any) -> Any:
     raise NotImplementedError(type(value).__name__)
 
 
+_decoder: Final = msgspec.json.Decoder(float_hook=Decimal)
 _encoder: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=_plain)
 
 
@@ -38,7 +39,11 @@ def to_json(value: Any) -> str:
 
 def from_json(text: str | bytes) -> Any:
     """What `to_json` or JSONB wrote; numbers keep their digits, however many."""
-    return json.loads(text, parse_float=Decimal, parse_int=_exact_integer)
+    try:
+        return _decoder.decode(text)
+    except msgspec.DecodeError:
+        # It takes no integers of thousands of digits.
+        return json.loads(text, parse_float=Decimal, parse_int=_exact_integer)
 
 
 def _exact_integer(text: str) -> int | Decimal:
