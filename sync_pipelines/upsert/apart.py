@@ -66,14 +66,14 @@ def _asked(
         if not (has_modes or is_open(declared)):
             continue
         lists = _one(records.column(child.table))
-        for chosen, (mode, name) in _kinds(records, declared):
+        for chosen, (mode, name) in kinds_of(records, declared):
             ways = [match for match in declared.match if name is None or match.name == name]
             answer = _answered(declared, mode, ways, child, lists.take(pa.array(chosen)), question)
             found[chosen] &= answer
     return found
 
 
-def _kinds(records: pa.Table, declared: Children) -> Iterator[tuple[Codes, tuple[str, str | None]]]:
+def kinds_of(records: pa.Table, declared: Children) -> Iterator[tuple[Codes, tuple[str, str | None]]]:
     """Rows that take a list in one way, and that way: its mode, and the name of the match they chose."""
     encoded = _one(records.column("modes")).dictionary_encode()
     kinds = pc.fill_null(encoded.indices, -1).to_numpy()

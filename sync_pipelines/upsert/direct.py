@@ -129,7 +129,7 @@ class DirectWay:
         referred = Referred(self._copying, self._provenance, unindexed)
         created, left = 0, [np.empty(0, np.uint64)]
         begun: list[Begun] = []
-        for ready in ahead(map(self._ready, _chunks(kept, wanted))):
+        for ready in ahead(map(self._ready, chunks_of(kept, wanted))):
             chosen = np.flatnonzero(ready.certain & ~self._has_row(ready.records) if looks else ready.certain)
             left.append(np.delete(ready.records.column("key_hash").to_numpy(), chosen))
             created += len(chosen)
@@ -237,7 +237,7 @@ def _tables_of(children: Iterable[ChildLayout]) -> Iterator[str]:
         yield from _tables_of(child.nested)
 
 
-def _chunks(kept: KeptRecords, wanted: npt.NDArray[np.int64]) -> Iterator[pa.Table]:
+def chunks_of(kept: KeptRecords, wanted: npt.NDArray[np.int64]) -> Iterator[pa.Table]:
     """The records in the given rows, some blocks at a time."""
     waiting: list[pa.RecordBatch] = []
     count = 0

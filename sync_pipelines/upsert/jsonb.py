@@ -21,6 +21,12 @@ class Jsonb(dict[str, Any]):
     __hash__ = None
 
 
+def are_unequal(before: Any, after: Any) -> bool:
+    """Whether two values differ for JSONB whose numbers are exact, as `from_json` reads them."""
+    # What is equal in Python may still be 1 beside true.
+    return bool(before != after or comparable(before) != comparable(after))
+
+
 def comparable(value: Any) -> Any:
     """A value such that Python's equality is JSONB's."""
     match value:

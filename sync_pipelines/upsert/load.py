@@ -28,6 +28,7 @@ from sync_pipelines.upsert.direct import DirectWay
 from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import Hashes, KnownExport, known_exports, known_of, late_keys
 from sync_pipelines.upsert.rejects import Rejects
+from sync_pipelines.upsert.revision import RevisionWay
 from sync_pipelines.upsert.scoped import Absorbed, streams_within
 from sync_pipelines.upsert.stage import StagedRecords, ahead
 from sync_pipelines.upsert.statements import Statements
@@ -133,7 +134,7 @@ class _Load:
             folding.fold_newest(mine, several)
             self._write_staged(left)
         else:
-            folding.fold_newest(mine, np.union1d(several, left))
+            folding.fold_newest(mine, np.union1d(several, self._revise(left, several)))
         absorbed.settle()
         self._counts.update(folding.counts)
         self._leniencies.update(folding.leniencies)
@@ -157,6 +158,19 @@ class _Load:
         direct = way.write(self._kept, aside)
         self._counts["created"] += direct.created
         return np.union1d(known, direct.left)
+
+    def _revise(self, keys: Hashes, several: Hashes) -> Hashes:
+        """Records known by some keys, but by none of several records, revise their rows; returns the others' keys."""
+        if self._stream.lists_defaults:
+            # Which fields hold their default depends on what was ever sent: the fold tells.
+            return keys
+        chosen = self._kept.rows_known_by(keys) & ~self._kept.rows_known_by(several)
+        if not chosen.any():
+            return keys[:0]
+        way = RevisionWay(self._connection, self._stream, self._layout, self._entry, self._run_id)
+        came = way.write(self._kept, chosen)
+        self._counts.update(updated=came.updated, unchanged=came.unchanged)
+        return came.left
 
     def _write_staged(self, keys: Hashes) -> None:
         if not len(keys):

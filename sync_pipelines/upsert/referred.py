@@ -66,7 +66,7 @@ class Referred:
         self._unindexed = unindexed
         self._remembered: dict[tuple[str, str, Owner | None], dict[str, int]] = {}
         copying.connection.execute(
-            "create temp table meant (number bigint, partner text, tenant text, key text) on commit drop"
+            "create temp table if not exists meant (number bigint, partner text, tenant text, key text) on commit drop"
         )
 
     def ids(self, reference: Reference, meant: Sequence[Meant], records: pa.Table) -> pa.Array:

@@ -7,7 +7,7 @@ set-based way (`statements`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -140,17 +140,40 @@ def _update(
     *,
     touches: bool,
 ) -> None:
-    if not rows:
-        return
+    if rows:
+        update_rows(
+            connection, table, columns, keys, lambda staged: _copy(connection, staged, columns, rows), touches=touches
+        )
+
+
+def update_rows(
+    connection: psycopg.Connection[Any],
+    table: str,
+    columns: Sequence[str],
+    keys: Sequence[str],
+    fill: Callable[[Identifier], None],
+    *,
+    touches: bool,
+) -> None:
+    """Updates rows of a table to what a temporary one holds of them.
+
+    Args:
+        connection: inside the load's transaction.
+        table: of the rows.
+        columns: those the temporary table is filled with.
+        keys: which of them tell the rows.
+        fill: fills the temporary table, whose name it is given.
+        touches: whether `updated_at` becomes now.
+    """
     staged = Identifier(f"update_{table}")
-    fields = {"staged": staged, "t": Identifier(SCHEMA, table), "columns": _names(columns)}
+    fields = {"staged": staged, "t": Identifier(SCHEMA, table)}
     connection.execute(
-        SQL("create temp table if not exists {staged} on commit drop as select {columns} from {t} with no data").format(
+        SQL("create temp table if not exists {staged} on commit drop as select * from {t} with no data").format(
             **fields
         )
     )
     connection.execute(SQL("truncate {staged}").format(**fields))
-    _copy(connection, staged, columns, rows)
+    fill(staged)
     assignments = [SQL("{c} = s.{c}").format(c=Identifier(c)) for c in columns if c not in keys]
     assignments += [SQL("updated_at = now()").format()] if touches else []
     same = SQL(" and ").join(SQL("t.{c} = s.{c}").format(c=Identifier(key)) for key in keys)

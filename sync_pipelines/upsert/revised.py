@@ -1,0 +1,145 @@
+"""What records make of rows that are there, a column at a time.
+
+The same as the fold makes of them, for those records of which that is certain: the row they mean is defined and named
+just as they name it, and so are their lists (`revised_lists`).
+
+Belongs here: which records are certain, and the columns that come to differ. Does not belong here: reading the rows
+(`standing`), writing what differs (`revision`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.normalize.layout import Layout
+from sync_pipelines.normalize.twins import Mask
+from sync_pipelines.upsert.apart import kinds_of
+from sync_pipelines.upsert.columns import (
+    RevisedRows,
+    Revision,
+    are_distinct,
+    are_spoken,
+    mask_of,
+    revised_json,
+    revised_value,
+    unrevised,
+)
+from sync_pipelines.upsert.copying import one
+from sync_pipelines.upsert.revised_lists import ListReviser, Lists, ReadLists, Shown, Taken
+from sync_pipelines.upsert.settled import settled
+
+
+@dataclass(frozen=True)
+class Revised:
+    """What records make of rows, the n-th of the n-th.
+
+    Attributes:
+        certain: which records make just this.
+        main: the rows.
+        children: rows of their lists.
+    """
+
+    certain: Mask
+    main: RevisedRows
+    children: Sequence[RevisedRows]
+
+    @property
+    def differs(self) -> Mask:
+        """Which rows come to differ, be it in their lists alone."""
+        found = self.main.differs.copy()
+        for rows in self.children:
+            found[rows.tops[rows.differs]] = True
+        return found & self.certain
+
+
+class Reviser:
+    """Makes columns of records and the rows they mean.
+
+    Args:
+        stream: the declaration.
+        layout: of its kept records.
+        read: gives stored lists.
+    """
+
+    def __init__(self, stream: Stream, layout: Layout, read: ReadLists) -> None:
+        self._stream = stream
+        self._layout = layout
+        self._read = read
+        self._settles_lists = {name.partition(".")[0] for name in stream.settles if "." in name}
+
+    def revise(self, records: pa.Table, rows: pa.Table, links: Mapping[str, Any]) -> Revised:
+        """Records and the rows they mean, one each.
+
+        Args:
+            records: kept records, each the only one of its export that means its row.
+            rows: their rows, as `Standing` reads them.
+            links: reference column -> the ids of the rows that records refer to.
+        """
+        certain = self._are_defined(records, rows) & self._are_in_scope(rows, links)
+        lists = ListReviser(self._read, certain)
+        ids = one(rows.column("id")).to_numpy()
+        tops = np.arange(len(ids))
+        shown: list[Shown] = []
+        for declared, child in zip(self._stream.children, self._layout.children, strict=True):
+            spoken = self._spoken(child.table, records)
+            sent = Lists(declared, child, one(records.column(child.table)), spoken, ids, tops)
+            shown += self._listed(lists, sent, records, certain)
+        revisions = self._values(records, rows, links)
+        revisions |= settled(self._stream, revisions, [s for s in shown if s.table in self._settles_lists], rows)
+        keys = {"id": rows.column("id")}
+        return Revised(certain, RevisedRows.build(self._stream.table, keys, tops, revisions), lists.found)
+
+    def _are_defined(self, records: pa.Table, rows: pa.Table) -> Mask:
+        """Which rows are live, defined, and named just as the record that writes them names itself (P2)."""
+        certain: Mask = mask_of(pc.equal(records.column("operation"), "upsert"))
+        certain &= mask_of(rows.column("deleted_at").is_null()) & ~mask_of(rows.column("is_placeholder"))
+        certain &= ~are_distinct(records.column("external_id"), rows.column("external_id"))
+        return certain & ~are_distinct(records.column("record_id"), rows.column("partner_record_id"))
+
+    def _are_in_scope(self, rows: pa.Table, links: Mapping[str, Any]) -> Mask:
+        """Which rows are in the scope that their record names (P5)."""
+        scope = self._stream.scope
+        if scope is None:
+            return np.ones(rows.num_rows, bool)
+        return mask_of(pc.fill_null(pc.equal(links[scope], one(rows.column(scope))), False))
+
+    def _spoken(self, name: str, records: pa.Table) -> Mask:
+        return are_spoken(records.column("present"), self._layout.bits[name])
+
+    def _listed(self, lists: ListReviser, sent: Lists, records: pa.Table, certain: Mask) -> Iterator[Shown]:
+        """Compares the lists of one table with the stored ones, by how they are taken."""
+        declared = sent.declared
+        is_shown = declared.table in self._settles_lists
+        for chosen, (mode, name) in kinds_of(records, declared):
+            of_kind = np.zeros(len(certain), bool)
+            of_kind[chosen] = True
+            spoken = of_kind & certain & sent.spoken
+            wanted = of_kind & certain if is_shown else spoken
+            if wanted.any():
+                ways = [match for match in declared.match if name is None or match.name == name]
+                yield lists.revise(sent._replace(spoken=spoken), Taken(mode, ways), wanted)
+
+    def _values(self, records: pa.Table, rows: pa.Table, links: Mapping[str, Any]) -> dict[str, Revision]:
+        """The rows' own columns."""
+        replaces = self._stream.replaces
+        found = {name: unrevised(rows.column(name)) for name in self._stream.settled}
+        every = np.ones(records.num_rows, bool)
+        for name in self._layout.columns:
+            spoken = every if replaces else self._spoken(name, records)
+            sent, stored = one(records.column(name)), one(rows.column(name))
+            if name in self._layout.json:
+                found[name] = revised_json(sent, stored, spoken, merges=name in self._stream.merges)
+            else:
+                found[name] = revised_value(sent, stored, spoken)
+        for name, ids in links.items():
+            found[name] = revised_value(ids, one(rows.column(name)), self._spoken(name, records))
+        extra = one(records.column("extra"))
+        spoken = every if replaces else mask_of(extra.is_valid())
+        return found | {"extra": revised_json(extra, one(rows.column("extra")), spoken, merges=not replaces)}
