@@ -98,7 +98,7 @@ def _taken_off(connection: psycopg.Connection[Any], tables: Sequence[str], refer
                     SQL(", ").join(Identifier(SCHEMA, table) for table in empty)
                 )
             )
-            if not _are_empty(connection, empty):
+            if not _are_empty(connection, empty) or _hold_more(connection, empty):
                 raise psycopg.Rollback(savepoint)
             parts = [*_keys(connection, empty), *_plain_indexes(connection, empty), *_references(connection, empty)]
             # What refers to a key goes before the key.
@@ -120,6 +120,18 @@ def _are_checked_later(connection: psycopg.Connection[Any], tables: Sequence[str
     statement = (
         "select from pg_trigger g join pg_class t on t.oid = g.tgrelid"
         " where t.relnamespace = %s::regnamespace and t.relname = any(%s) and g.tginitdeferred limit 1"
+    )
+    return connection.execute(statement, [SCHEMA, list(tables)]).fetchone() is not None
+
+
+def _hold_more(connection: psycopg.Connection[Any], tables: Sequence[str]) -> bool:
+    """Whether an index or a constraint has what its definition does not tell: a comment, a part in replication."""
+    statement = (
+        "select from pg_class t where t.relnamespace = %s::regnamespace and t.relname = any(%s) and (exists (select"
+        " from pg_index x join pg_class i on i.oid = x.indexrelid where x.indrelid = t.oid and (x.indisreplident"
+        " or x.indisclustered or i.reltablespace <> 0 or obj_description(i.oid, 'pg_class') is not null))"
+        " or exists (select from pg_constraint c where c.conrelid = t.oid"
+        " and obj_description(c.oid, 'pg_constraint') is not null)) limit 1"
     )
     return connection.execute(statement, [SCHEMA, list(tables)]).fetchone() is not None
 

@@ -232,6 +232,22 @@ def test_checks_that_a_user_defers_are_made(site: Site, fresh_site: Callable[[],
     execute(site, "alter table sync.orders drop constraint known", "drop table public.currencies")
 
 
+MORE_THAN_A_DEFINITION = {
+    "what replication tells rows by": "alter table sync.orders replica identity using index orders_pkey",
+    "the order of rows": "alter table sync.order_items cluster on order_items_pkey",
+    "what is said of an index": "comment on index sync.orders_record_id_idx is 'ours'",
+    "what is said of a key": "comment on constraint orders_customer_id_fkey on sync.orders is 'ours'",
+}
+
+
+@pytest.mark.parametrize("what", list(MORE_THAN_A_DEFINITION))
+def test_what_a_definition_does_not_tell_stays(site: Site, fresh_site: Callable[[], Site], what: str) -> None:
+    execute(site, MORE_THAN_A_DEFINITION[what])
+    with indexes_stay(site):
+        site.load("2024-05-02.json", ORDERS)
+    assert_loaded(site, fresh_site)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_first_loads_of_two_tenants_at_once(site: Site, seed: int) -> None:
     rng = random.Random(seed)
