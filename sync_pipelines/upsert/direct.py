@@ -185,7 +185,7 @@ class DirectWay:
     def _begin(self, ready: _Ready, referred: Referred) -> list[Begun]:
         """Begins to make rows and their children ready."""
         stream, new = self._stream, ready.records
-        links = {r.column: referred.ids(r, ready.meant[r.column], new) for r in stream.references}
+        links = {r.column: referred.ids(r, new, ready.meant[r.column]) for r in stream.references}
         ids = self._copying.new_ids(stream.table, new.num_rows)
         own = {"partner_record_id": new.column("record_id")} if stream.has_record_ids else {}
         rows = {

@@ -69,15 +69,16 @@ class Referred:
             "create temp table if not exists meant (number bigint, partner text, tenant text, key text) on commit drop"
         )
 
-    def ids(self, reference: Reference, meant: Sequence[Meant], records: pa.Table) -> pa.Array:
+    def ids(self, reference: Reference, records: pa.Table, meant: Sequence[Meant] | None = None) -> pa.Array:
         """The id of the row each record refers to, null where it refers to none.
 
         Args:
             reference: which.
-            meant: what the records say of it.
-            records: the same that said it.
+            records: that refer to rows.
+            meant: what they say of it, where that is at hand.
         """
-        return pc.coalesce(*(self._found(reference, part, records) for part in meant))
+        parts = meant_by(reference, records) if meant is None else meant
+        return pc.coalesce(*(self._found(reference, part, records) for part in parts))
 
     def _found(self, reference: Reference, meant: Meant, records: pa.Table) -> pa.Array:
         """The same by one part of the identities."""
