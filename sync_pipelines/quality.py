@@ -267,9 +267,6 @@ def _of_keys(stream: Stream, about: Extent) -> Iterator[tuple[str, sql.Composabl
     for rule, column in (("key_twice", "external_id"), ("record_id_twice", "partner_record_id")):
         if column == "external_id" or stream.has_record_ids:
             names = sql.SQL(", ").join(sql.Identifier(c) for c in ("tenant", *scope, column))
-            same = sql.SQL(" and ").join(
-                sql.SQL("o.{0} is not distinct from t.{0}").format(sql.Identifier(c)) for c in scope
-            )
             if about.ids is None:
                 yield (
                     rule,
@@ -281,8 +278,17 @@ def _of_keys(stream: Stream, about: Extent) -> Iterator[tuple[str, sql.Composabl
                 other = sql.SQL(
                     "exists (select from sync.{0} o where o.tenant = t.tenant and o.partner = t.partner"
                     " and o.{1} = t.{1} and o.id <> t.id{2})"
-                ).format(table, sql.Identifier(column), sql.SQL(" and ") + same if scope else sql.SQL(""))
+                ).format(table, sql.Identifier(column), _same_scope(stream))
                 yield rule, sql.SQL("select {} {} and {}").format(sql.SQL(_SHOWN), rows, other)
+
+
+def _same_scope(stream: Stream) -> sql.Composed:
+    """Where keys are unique in a scope: that two rows have the same, told so that an index serves."""
+    scope = metadata.tables[f"{SCHEMA}.{stream.table}"].info.get("scope")
+    if scope is None:
+        return sql.SQL("").format()
+    same = sql.SQL(" and o.{0} = t.{0}") if stream.scope else sql.SQL(" and o.{0} is null and t.{0} is null")
+    return same.format(sql.Identifier(scope))
 
 
 def _of_references(stream: Stream, about: Extent) -> Iterator[tuple[str, sql.Composable]]:

@@ -13,7 +13,7 @@ Belongs here: rows as the tables take them, made of kept records. Does not belon
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final, NamedTuple
@@ -43,6 +43,8 @@ MANY: Final = 20_000
 """Records for which an empty table is worth making its indexes afterwards."""
 
 Mask = npt.NDArray[np.bool_]
+_NAMES: Final = ("external_id", "record_id", "key_hash")
+"""Columns of kept records that tell which row is meant."""
 _PROVENANCE: Final = ("effective_at", "source_file", "source_position", "run_id")
 
 
@@ -117,26 +119,42 @@ class DirectWay:
             kept: the export's records.
             aside: by row, which records go another way.
         """
-        looks, wanted = self._has_rows(), np.flatnonzero(~aside)
-        if looks or len(wanted) < MANY:
-            return self._written(kept, wanted, looks, Unindexed(self._copying.connection))
+        wanted = np.flatnonzero(~aside)
+        if any(reference.table == self._stream.table for reference in self._stream.references):
+            # A row may be made, as a placeholder, while the record that defines it is on its way.
+            return Direct(0, kept.keys.of_rows(~aside))
+        if self._has_rows():
+            return self._written(self._searched(kept, wanted), Unindexed(self._copying.connection))
+        records = ahead(map(self._ready, chunks_of(kept, wanted)))
+        if len(wanted) < MANY:
+            return self._written(records, Unindexed(self._copying.connection))
         tables = [self._stream.table, *_tables_of(self._layout.children)]
         referred = {reference.table for reference in self._stream.references}
         with without_indexes(self._copying.connection, tables, referred) as unindexed:
-            return self._written(kept, wanted, looks, unindexed)
+            return self._written(records, unindexed)
 
-    def _written(self, kept: KeptRecords, wanted: npt.NDArray[np.int64], looks: bool, unindexed: Unindexed) -> Direct:
+    def _searched(self, kept: KeptRecords, wanted: npt.NDArray[np.int64]) -> Iterator[_Ready]:
+        """Records some of which may have rows: nothing is made ready of those that have."""
+        for chunk in ahead(chunks_of(kept, wanted, _NAMES)):
+            rows, wanted = np.split(wanted, [chunk.num_rows])
+            has_row = self._has_row(chunk)
+            if has_row.any():
+                yield _Ready(chunk.filter(pa.array(has_row)), {}, np.zeros(int(has_row.sum()), bool), {})
+            yield from map(self._ready, chunks_of(kept, rows[~has_row]))
+
+    def _written(self, records: Iterable[_Ready], unindexed: Unindexed) -> Direct:
         referred = Referred(self._copying, self._provenance, unindexed)
         created, left = 0, [np.empty(0, np.uint64)]
         begun: list[Begun] = []
-        for ready in ahead(map(self._ready, chunks_of(kept, wanted))):
-            chosen = np.flatnonzero(ready.certain & ~self._has_row(ready.records) if looks else ready.certain)
+        for ready in records:
+            chosen = np.flatnonzero(ready.certain)
             left.append(np.delete(ready.records.column("key_hash").to_numpy(), chosen))
-            created += len(chosen)
-            # The server takes in a chunk while the next one is made ready.
-            following = self._begin(ready.some(chosen, self._stream), referred) if len(chosen) else []
-            self._finish(begun)
-            begun = following
+            if len(chosen):
+                created += len(chosen)
+                # The server takes in a chunk while the next one is made ready.
+                following = self._begin(ready.some(chosen, self._stream), referred)
+                self._finish(begun)
+                begun = following
         self._finish(begun)
         return Direct(created, np.sort(np.concatenate(left)))
 
@@ -149,8 +167,6 @@ class DirectWay:
         """Whether some record may have a row already; nobody else makes one while the load holds its locks."""
         if self._stream.scope is not None:
             return False
-        if any(reference.table == self._stream.table for reference in self._stream.references):
-            return True
         row = self._copying.connection.execute(
             SQL("select exists (select from {} where tenant = %s and partner = %s)").format(
                 Identifier(SCHEMA, self._stream.table)
@@ -237,11 +253,13 @@ def _tables_of(children: Iterable[ChildLayout]) -> Iterator[str]:
         yield from _tables_of(child.nested)
 
 
-def chunks_of(kept: KeptRecords, wanted: npt.NDArray[np.int64]) -> Iterator[pa.Table]:
-    """The records in the given rows, some blocks at a time."""
+def chunks_of(
+    kept: KeptRecords, wanted: npt.NDArray[np.int64], columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """The records in the given rows, some blocks at a time, the given columns alone (None: all)."""
     waiting: list[pa.RecordBatch] = []
     count = 0
-    for rows, block in kept.chosen(wanted):
+    for rows, block in kept.chosen(wanted, columns):
         waiting.append(block)
         count += len(rows)
         if count >= CHUNK:

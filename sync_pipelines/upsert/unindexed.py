@@ -50,6 +50,7 @@ class Unindexed:
     ) -> None:
         self._connection = connection
         self._parts = list(parts)
+        self._filled = tuple(tables)
         self.tables = set(tables)
 
     def put_back(self, table: str) -> None:
@@ -58,9 +59,13 @@ class Unindexed:
         self.tables.discard(table)
 
     def put_all_back(self) -> None:
-        """Makes everything there was."""
+        """Makes everything there was, and statistics: without them the next queries are planned for empty tables."""
         self._make(list(self._parts))
         self.tables.clear()
+        if self._filled:
+            self._connection.execute("set local default_statistics_target = 30")
+            tables = SQL(", ").join(Identifier(SCHEMA, table) for table in self._filled)
+            self._connection.execute(SQL("analyze {}").format(tables))
 
     def _make(self, parts: Sequence[_Part]) -> None:
         for part in parts:
