@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.sample.bulk_streams import BULK, bulk_records
 from sync_pipelines.upsert import direct, folding
 from sync_pipelines.upsert.direct import Direct, DirectWay
@@ -74,14 +75,19 @@ def everything_folded() -> Any:
 def history(
     draw: st.DrawFn, streams: dict[str, st.SearchStrategy[dict[str, Any]]]
 ) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Exports by path; later ones often say again what earlier ones said."""
+    """Exports by path; later ones often say again what earlier ones said, alone or beside other things."""
     exports: list[tuple[str, list[dict[str, Any]]]] = []
     said: dict[str, list[dict[str, Any]]] = {folder: [] for folder in streams}
     for number in range(draw(st.integers(2, 5))):
         folder = draw(st.sampled_from(list(streams)))
         records = st.lists(streams[folder], min_size=1, max_size=3)
         if said[folder]:
-            records = st.one_of(records, st.lists(st.sampled_from(said[folder]), min_size=1, max_size=3))
+            again = st.sampled_from(said[folder])
+            records = st.one_of(
+                records,
+                st.lists(again, min_size=1, max_size=3),
+                st.lists(st.one_of(again, again, streams[folder]), min_size=2, max_size=5),
+            )
         found = draw(records)
         said[folder] += found
         exports.append((f"{folder}/2024-03-{draw(st.integers(1, 4)):02}_{number}.ndjson", found))
@@ -137,6 +143,27 @@ def test_fast_ways_end_as_the_fold_does(
     with everything_folded():
         expected = loaded(fresh_site(), exports, plan)
     assert loaded(fresh_site(), exports, plan) == expected
+
+
+@pytest.mark.parametrize("streams", STREAMS, ids=lambda streams: "+".join(streams))
+def test_histories_have_lines_that_are_kept_by_reference(
+    fresh_site: Callable[[], Site], streams: dict[str, Any]
+) -> None:
+    files: list[int] = []
+
+    @settings(
+        max_examples=6, deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    )
+    @given(history(streams))
+    def look(exports: list[tuple[str, list[dict[str, Any]]]]) -> None:
+        site = fresh_site()
+        loaded(site, exports, [[index] for index in range(len(exports))])
+        kept = [KeptRecords(site.settings.archive, entry.kept or "-") for entry in site.ledger()]
+        files.extend(number for export in kept if export.places for number in export.places.files.tolist())
+
+    look()
+    assert any(files), "some records are in the files of other exports"
+    assert not all(files), "and some beside them are not"
 
 
 SHOP = {"title": "Shop", "name": "n", "address": "a", "zip": "z", "city": "c", "country": "DK"}
