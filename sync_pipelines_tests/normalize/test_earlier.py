@@ -88,7 +88,7 @@ def kept_or_why(keep: Callable[..., KeptRecords], *given: Any, **options: Any) -
 
 @pytest.mark.parametrize("stream", list(FIRST))
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(data=st.data())
 def test_what_is_kept_by_reference_reads_as_if_it_were_written(

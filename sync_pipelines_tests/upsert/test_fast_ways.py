@@ -152,7 +152,7 @@ def test_histories_have_lines_that_are_kept_by_reference(
     files: list[int] = []
 
     @settings(
-        max_examples=6, deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+        max_examples=4, deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
     )
     @given(history(streams))
     def look(exports: list[tuple[str, list[dict[str, Any]]]]) -> None:
