@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
+
 from sync_pipelines.contracts.contract import folded
 from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.contracts.reading import Reading
@@ -78,6 +80,9 @@ def normalize(export: ExportText, archive: Path, earlier: Iterable[KeptRecords] 
     except BaseException:
         writer.discard()
         raise
+    finally:
+        # What is free goes back: the load that follows needs other sizes.
+        pa.default_memory_pool().release_unused()
 
 
 @contextmanager

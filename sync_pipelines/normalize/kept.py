@@ -41,7 +41,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sync_pipelines.errors import ArchiveIncomplete
-from sync_pipelines.normalize.keys import KeyList, are_among
+from sync_pipelines.normalize.keys import KeyList
 from sync_pipelines.normalize.values import from_json
 
 Hashes = npt.NDArray[np.uint64]
@@ -144,7 +144,7 @@ class KeptRecords:
     def rows_known_by(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
         """By row, whether the record is known by one of the given hashes (sorted)."""
         found = np.zeros(self.count, bool)
-        found[self.keys.rows[are_among(self.keys.hashes, hashes)]] = True
+        found[self.keys.rows_of(hashes)] = True
         return found
 
     @cached_property
@@ -199,11 +199,11 @@ class KeptRecords:
             return
         with self._open() as parquet:
             groups = _Groups(parquet, names)
-            for group in np.unique(groups.of(rows)).tolist():
-                start, end = groups.edges[group : group + 2]
-                here = rows[np.searchsorted(rows, start) : np.searchsorted(rows, end)]
+            bounds = np.searchsorted(rows, groups.edges)
+            for group in np.flatnonzero(np.diff(bounds)).tolist():
+                here = rows[bounds[group] : bounds[group + 1]]
                 whole = groups.read(group)
-                yield here, whole if len(here) == len(whole) else whole.take(pa.array(here - start))
+                yield here, whole if len(here) == len(whole) else whole.take(pa.array(here - groups.edges[group]))
 
     def _gathered(self, places: Places, rows: Rows, names: list[str] | None) -> Iterator[tuple[Rows, pa.RecordBatch]]:
         """The same from several files, each record with the position and time it has in this export."""

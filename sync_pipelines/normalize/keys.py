@@ -29,9 +29,10 @@ class KeyList(NamedTuple):
     def rows_of(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """The rows of records known by one of the given hashes, ascending."""
         first = np.searchsorted(self.hashes, hashes, side="left")
-        last = np.searchsorted(self.hashes, hashes, side="right")
-        found = [self.rows[a:b] for a, b in zip(first.tolist(), last.tolist(), strict=True) if a < b]
-        return np.unique(np.concatenate(found)).astype(np.int64) if found else np.empty(0, np.int64)
+        counts = np.searchsorted(self.hashes, hashes, side="right") - first
+        # The places of each hash follow one another: its first, and as many as it has.
+        starts = np.repeat(first - np.concatenate(([0], np.cumsum(counts)[:-1])), counts) if len(counts) else first
+        return np.unique(self.rows[starts + np.arange(len(starts))]).astype(np.int64)
 
     def knows(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
         """Those of the given hashes that are here, in the given order."""

@@ -45,7 +45,7 @@ class Meant(NamedTuple):
 
     column: str
     owner: Owner | None
-    names: list[str]
+    names: list[bytes]
     places: Any
     first: Ids
     parts: dict[str, Any]
@@ -64,7 +64,7 @@ class Referred:
         self._copying = copying
         self._provenance = provenance
         self._unindexed = unindexed
-        self._remembered: dict[tuple[str, str, Owner | None], dict[str, int]] = {}
+        self._remembered: dict[tuple[str, str, Owner | None], dict[bytes, int]] = {}
         copying.connection.execute(
             "create temp table if not exists meant (number bigint, partner text, tenant text, key text) on commit drop"
         )
@@ -94,7 +94,7 @@ class Referred:
             self._remember(reference.table, remembered, [meant.names[row] for row in new.tolist()], ids[new])
         return pa.array(ids).take(meant.places)
 
-    def _remember(self, table: str, remembered: dict[str, int], names: Sequence[str], ids: Ids) -> None:
+    def _remember(self, table: str, remembered: dict[bytes, int], names: Sequence[bytes], ids: Ids) -> None:
         if sum(map(len, self._remembered.values())) + len(names) > _REMEMBERED:
             # From here on rows that were made may have to be searched for.
             if table in self._unindexed.tables:
@@ -160,7 +160,7 @@ def _meant(parts: Mapping[str, Any], part: str, column: str) -> Meant:
     spoken = np.flatnonzero(named.is_valid().to_numpy(zero_copy_only=False))
     first = spoken[np.unique(encoded.indices.drop_null().to_numpy(), return_index=True)[1]]
     known = {"partner": parts["partner"], "tenant": parts["tenant"], "key": parts[part]}
-    return Meant(column, owner, encoded.dictionary.to_pylist(), encoded.indices, first, known)
+    return Meant(column, owner, encoded.dictionary.cast(pa.binary()).to_pylist(), encoded.indices, first, known)
 
 
 def _in_key_order(keys: Any) -> Ids:
