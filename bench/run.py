@@ -1,6 +1,6 @@
 """The bench: the three scenarios through the floor and through the sync, in turns, on one server.
 
-    python -m bench                          100,000 orders, three repetitions
+    python -m bench                          100,000 orders, five repetitions
     python -m bench --orders 1000000 --reps 5 --only first
     python -m bench --memory                 peak memory of 100,000 beside 1,000,000 orders
 
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("bench", description="Measures sync-pipelines sync beside the floor.")
     parser.add_argument("--orders", type=int, default=100_000, help="orders of the first file (100000)")
-    parser.add_argument("--reps", type=int, default=3, help="repetitions (3)")
+    parser.add_argument("--reps", type=int, default=5, help="repetitions (5)")
     parser.add_argument("--only", choices=SCENARIOS, action="append", help="report this scenario; may be given again")
     parser.add_argument("--memory", action="store_true", help="peak memory for 100,000 and 1,000,000 orders instead")
     parser.add_argument("--scratch", type=Path, help="work in this folder and keep it (default: a temporary one)")

@@ -224,9 +224,11 @@ def mark_pending(connection: psycopg.Connection[Any], file_id: int) -> None:
     )
 
 
-def mark_kept(connection: psycopg.Connection[Any], file_id: int, kept: str) -> None:
-    """Notes the folder of an entry's kept records."""
-    connection.execute("update sync.export_files set kept = %s where id = %s", [kept, file_id])
+def mark_kept(connection: psycopg.Connection[Any], entry: LedgerFile, kept: str) -> None:
+    """Notes the folder of an entry's kept records, unless its path got other content meanwhile."""
+    connection.execute(
+        "update sync.export_files set kept = %s where id = %s and sha256 = %s", [kept, entry.id, entry.sha256]
+    )
 
 
 def mark_failed(connection: psycopg.Connection[Any], file_id: int, error: SyncError, run_id: str | None) -> None:

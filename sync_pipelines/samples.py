@@ -197,8 +197,10 @@ def _first_keys(workspace: Workspace, entry: LedgerFile, limit: int) -> tuple[li
         if not len(kept.keys.rows):
             return [], []
         for block in kept.blocks(("external_id", "record_id")):
-            for keys, name in ((external, "external_id"), (own, "record_id")):
-                keys.update(dict.fromkeys(key for key in block.column(name).slice(0, limit).to_pylist() if key))
+            names = [block.column(name).slice(0, limit).to_pylist() for name in ("external_id", "record_id")]
+            # The partner's own id finds a row without its scope.
+            own.update((record_id, None) for record_id in names[1] if record_id)
+            external.update((key, None) for key, record_id in zip(*names, strict=True) if key and not record_id)
             if max(len(external), len(own)) >= limit:
                 break
     except (ArchiveIncomplete, OSError):

@@ -80,7 +80,9 @@ def load_export(workspace: Workspace, file_id: int, run_id: str | None = None) -
             entry = archive_export(workspace, file_id, run_id)
         if entry.status == "pending":
             keep_records(workspace, connection, entry)
-            load(connection, stream_of(entry), file_id, workspace.settings.archive, run_id)
+            # A path that got other content meanwhile waits for the next look.
+            if ledger.entry_of(connection, file_id).kept is not None:
+                load(connection, stream_of(entry), file_id, workspace.settings.archive, run_id)
 
     return _stage(workspace, file_id, run_id, load_whole)
 
@@ -98,9 +100,8 @@ def keep_records(workspace: Workspace, connection: psycopg.Connection[Any], entr
     """Normalizes an archived export that is not loaded, once for the settings in force; a fault is raised."""
     settings = workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream)
     if entry.status != "loaded" and (entry.kept is None or not _is_current(workspace, entry.kept, settings)):
-        ledger.mark_kept(
-            connection, entry.id, normalize_archived(workspace, entry, _earlier(workspace, connection, entry))
-        )
+        kept = normalize_archived(workspace, entry, _earlier(workspace, connection, entry))
+        ledger.mark_kept(connection, entry, kept)
 
 
 def _earlier(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> list[KeptRecords]:

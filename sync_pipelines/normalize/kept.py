@@ -166,6 +166,11 @@ class KeptRecords:
             return None
         return Places(*(_mapped(self._folder / f"{name}.npy") for name in Places._fields))
 
+    def let_go(self) -> None:
+        """Unmaps what is mapped from disk and counts as memory; it is mapped again when it is asked for."""
+        for name in ("keys", "texts", "noted", "places"):
+            self.__dict__.pop(name, None)
+
     def file(self, number: int) -> Path:
         """One of the files that hold records."""
         return self._folder / (f"earlier-{number}.parquet" if number else "records.parquet")

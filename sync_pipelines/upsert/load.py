@@ -143,6 +143,8 @@ class _Load:
         """Records equal to the newest known ones are done, those of new keys are copied; returns the other keys."""
         same = Unchanged(self._connection, self._stream, self._layout, self._entry)
         unchanged = same.rows(mine, others, folded)
+        for export in (mine, *others):
+            export.kept.let_go()
         self._counts["unchanged"] += int(unchanged.sum())
         aside = unchanged | mine.kept.rows_known_by(folded)
         known = folded[:0]
