@@ -12,7 +12,7 @@ import re
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict
@@ -40,6 +40,7 @@ class Contract(BaseModel):
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
 
+@lru_cache(maxsize=4096)
 def folded(name: str) -> str:
     """A field name as it is matched: without case and underscores (X3)."""
     return name.replace("_", "").lower()

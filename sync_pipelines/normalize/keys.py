@@ -90,8 +90,13 @@ def texts_of(lines: Iterable[bytes]) -> npt.NDArray[np.uint64]:
 
 
 def record_id_hash(record_id: str) -> int:
-    """The same of a partner's own id, which no key can collide with by its text."""
-    return key_hash(f"\x00{record_id}")
+    """The same of a partner's own id."""
+    return int(hashes_of_bytes([record_id_bytes(record_id)])[0])
+
+
+def record_id_bytes(record_id: str) -> bytes:
+    """What is hashed of a partner's own id; no key can be the same, for a NUL is refused in them."""
+    return b"\x00" + record_id.encode()
 
 
 def hashes_of(change: Change) -> list[int]:

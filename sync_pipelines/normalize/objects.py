@@ -26,6 +26,10 @@ Said = Mapping[str, Any]
 """Alias -> what the objects of one record come to: JSON as text, any other value as it is, None for null."""
 _NOTHING: Final[Said] = {}
 _JSON_WHITE: Final = " \t"
+_SHORT: Final = 200
+"""Characters up to which what an object says is remembered."""
+_REMEMBERED: Final = 1_000
+"""Texts of objects that are remembered at once; threads may add a few more."""
 _Unfit = (json.JSONDecodeError, NestedTooDeep, UnicodeDecodeError, PydanticCustomError, RecordRefused, Refused)
 
 
@@ -62,6 +66,7 @@ class ObjectCutter:
         self._names = {json.dumps(name, ensure_ascii=False): alias for name, alias in names.items()}
         self._bytes = [name.encode() for name in self._names]
         self._kept = kept
+        self._known: dict[tuple[str, ...], Said] = {}
 
     def cut(self, texts: Sequence[bytes], rows: Sequence[int]) -> Cut:
         """The given lines without objects; lines whose objects need care are left out."""
@@ -80,6 +85,7 @@ class ObjectCutter:
     def _one(self, text: str) -> tuple[bytes, Said]:
         objects: dict[str, Any] = {}
         pieces, done = [], 0
+        cut: list[str] = []
         # From left to right, so that a name within an object goes with it.
         while places := [(at, name) for name in self._names if (at := text.find(name, done)) >= 0]:
             at, name = min(places)
@@ -88,8 +94,20 @@ class ObjectCutter:
                 raise Refused("not_an_object", None, "")
             objects[self._names[name]], end = decode_at(text, begin)
             pieces += [text[done:begin], "true"]
+            cut += [self._names[name], text[begin:end]]
             done = end
-        return "".join([*pieces, text[done:]]).encode(), self._said(objects)
+        return "".join([*pieces, text[done:]]).encode(), self._remembered(tuple(cut), objects)
+
+    def _remembered(self, texts: tuple[str, ...], objects: dict[str, Any]) -> Said:
+        """What objects say, once for each text: partners have few payment terms, and many customers."""
+        said = self._known.get(texts)
+        if said is None:
+            said = self._said(objects)
+            if sum(map(len, texts)) <= _SHORT:
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
+                self._known[texts] = said
+        return said
 
     def _said(self, objects: dict[str, Any]) -> Said:
         if self._prepare is not None:

@@ -27,7 +27,7 @@ from sync_pipelines.contracts.fields import vector_of
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Children, Identity, Stream
 from sync_pipelines.contracts.vectors import OBJECT
-from sync_pipelines.normalize.keys import hashes_of_bytes, hashes_of_row
+from sync_pipelines.normalize.keys import hashes_of_bytes, record_id_bytes
 from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.normalize.linked import Linked, linked
 from sync_pipelines.normalize.modes import modes_of
@@ -290,9 +290,12 @@ class PlainReader:
             hashes = hashes_of_bytes([b"" if key is None else key.encode() for key in keys])
             return np.where([key is not None for key in keys], hashes, np.uint64(0)), None
         ids = columns[self._stream.record_id].to_pylist()
-        named = [hashes_of_row(key, record_id) for key, record_id in zip(keys, ids, strict=True)]
-        first = np.array([found[0] if found else 0 for found in named], np.uint64)
-        return first, np.array([found[1] if len(found) > 1 else 0 for found in named], np.uint64)
+        has_key, has_id = (np.array([name is not None for name in names], bool) for names in (keys, ids))
+        by_key = hashes_of_bytes([b"" if key is None else key.encode() for key in keys])
+        by_id = hashes_of_bytes([b"" if own is None else record_id_bytes(own) for own in ids])
+        none = np.uint64(0)
+        first = np.where(has_key, by_key, np.where(has_id, by_id, none))
+        return first, np.where(has_key & has_id, by_id, none)
 
     def _batch(
         self,
