@@ -25,6 +25,8 @@ _ENOUGH: Final = 1_000_000
 _FILES: Final = 16
 """Files that repeated lines may come from; more make an export slow to read."""
 
+_File = tuple[int, int]
+
 
 class Repeats(NamedTuple):
     """Repeated lines of a block.
@@ -106,15 +108,21 @@ def _enough(exports: Iterable[KeptRecords]) -> list[KeptRecords]:
     return found
 
 
-def _numbered(exports: Iterable[KeptRecords], link: Callable[[Path], int | None]) -> dict[tuple[int, int], int]:
-    """Numbers for the files that hold most of the records, by what tells a file apart whatever it is called."""
-    sizes: Counter[tuple[int, int]] = Counter()
-    names: dict[tuple[int, int], Path] = {}
+def _identity(export: KeptRecords, number: int) -> _File:
+    """What tells a file of an export apart, whatever it is called."""
+    found = export.file(number).stat()
+    return found.st_dev, found.st_ino
+
+
+def _numbered(exports: Iterable[KeptRecords], link: Callable[[Path], int | None]) -> dict[_File, int]:
+    """Numbers for the files that hold most of the records."""
+    sizes: Counter[_File] = Counter()
+    names: dict[_File, Path] = {}
     for export in exports:
         for number, count in _counts(export):
-            found = export.file(number).stat()
-            sizes[found.st_dev, found.st_ino] += count
-            names[found.st_dev, found.st_ino] = export.file(number)
+            file = _identity(export, number)
+            sizes[file] += count
+            names[file] = export.file(number)
     numbers = {file: link(names[file]) for file, _ in sizes.most_common(_FILES)}
     return {file: number for file, number in numbers.items() if number is not None}
 
@@ -127,13 +135,12 @@ def _counts(export: KeptRecords) -> list[tuple[int, int]]:
 
 
 def _lines_of(
-    export: KeptRecords, numbers: dict[tuple[int, int], int]
+    export: KeptRecords, numbers: dict[_File, int]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32], Hashes, Hashes, Hashes]:
     """Of an export's rows that can be repeated: file, place, text, hashes."""
     table = np.zeros(256, np.uint8)
     for number, _ in _counts(export):
-        found = export.file(number).stat()
-        table[number] = numbers.get((found.st_dev, found.st_ino), 0)
+        table[number] = numbers.get(_identity(export, number), 0)
     places = export.places
     if places is None:
         files, at = np.full(export.count, table[0]), np.arange(export.count, dtype=np.uint32)

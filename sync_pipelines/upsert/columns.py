@@ -6,7 +6,7 @@ column has which rule (`revised`, `revised_lists`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from sync_pipelines.normalize.twins import Mask
 from sync_pipelines.normalize.values import from_json, to_json
 from sync_pipelines.upsert.copying import Ids, one
 from sync_pipelines.upsert.jsonb import are_unequal
+from sync_pipelines.upsert.lists import without_nulls
 
 
 class Revision(NamedTuple):
@@ -103,6 +104,14 @@ def are_distinct(column: Any, other: Any) -> Mask:
 def are_spoken(present: Any, bit: int) -> Mask:
     """Which rows' presence masks have a bit."""
     return np.asarray(one(present).fill_null(0).to_numpy() >> bit & 1 == 1)
+
+
+def dicts_of(columns: Mapping[str, Any], count: int) -> Iterator[dict[str, Any]]:
+    """Rows as dictionaries without nulls; there are as many of no columns at all."""
+    if not columns:
+        return iter([{} for _ in range(count)])
+    parts = [column.to_pylist() for column in columns.values()]
+    return (without_nulls(dict(zip(columns, row, strict=True))) for row in zip(*parts, strict=True))
 
 
 def mask_of(column: Any) -> Mask:

@@ -102,15 +102,14 @@ def late_keys(export: KnownExport, others: Sequence[KnownExport], stream: Stream
     later = [other for other in others if other.may_follow(export)]
     if not later:
         return np.empty(0, np.uint64)
-    mine = np.unique(export.kept.keys.hashes)
-    if stream.has_record_ids:
-        mine = connected(mine, [export, *others], layout)
-        return mine if any(len(other.knows(mine)) for other in later) else np.empty(0, np.uint64)
-    return np.unique(np.concatenate([other.knows(mine) for other in later]))
+    if not stream.has_record_ids:
+        return known_of(export, later)
+    mine = connected(np.unique(export.kept.keys.hashes), [export, *others], layout)
+    return mine if any(len(other.knows(mine)) for other in later) else np.empty(0, np.uint64)
 
 
 def known_of(export: KnownExport, others: Sequence[KnownExport]) -> Hashes:
-    """Keys of an export of which any other export speaks (sorted)."""
+    """Keys of an export of which one of the others speaks (sorted)."""
     mine = np.unique(export.kept.keys.hashes)
     return np.unique(np.concatenate([mine[:0], *(other.knows(mine) for other in others)]))
 

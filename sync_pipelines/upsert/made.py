@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 from sync_pipelines.contracts.streams import EFFECTIVE_TIME, Stream
 from sync_pipelines.normalize.layout import Layout, arrow_type
 from sync_pipelines.upsert.apart import are_fresh
+from sync_pipelines.upsert.columns import are_spoken, dicts_of
 from sync_pipelines.upsert.copying import one
 from sync_pipelines.upsert.fold import named_defaults, spoken_name
-from sync_pipelines.upsert.lists import without_nulls
 from sync_pipelines.upsert.stage import array_literal
 
 Mask = npt.NDArray[np.bool_]
@@ -62,8 +62,7 @@ class Made:
         return certain
 
     def _spoken(self, name: str, records: pa.Table) -> Mask:
-        spoken: Mask = records.column("present").to_numpy() >> self._layout.bits[name] & 1 == 1
-        return spoken
+        return are_spoken(records.column("present"), self._layout.bits[name])
 
     def _value(self, name: str, records: pa.Table) -> Any:
         """A column as sent, else its default (O3)."""
@@ -94,7 +93,7 @@ class Made:
         settle = self._stream.settle
         assert settle is not None
         names = [name for name in self._stream.settles if "." not in name]
-        values = self._dicts([name for name in names if name in columns], columns, records.num_rows)
+        values = dicts_of({name: one(columns[name]) for name in names if name in columns}, records.num_rows)
         settled = [settle(row, lists) for row, lists in zip(values, self._lists(records), strict=True)]
         kinds = {name: arrow_type(self._stream.table, name) for name in names}
         return {name: pa.array([row.get(name) for row in settled], kinds[name]) for name in names}
@@ -109,15 +108,7 @@ class Made:
         for table, names in wanted.items():
             lists = one(records.column(table))
             elements = lists.flatten()
-            rows = self._dicts(names, {name: elements.field(name) for name in names}, len(elements))
+            rows = dicts_of({name: elements.field(name) for name in names}, len(elements))
             for parent, row in zip(pc.list_parent_indices(lists).to_pylist(), rows, strict=True):
                 found[parent].setdefault(table, []).append(row)
         return iter(found)
-
-    @staticmethod
-    def _dicts(names: list[str], columns: Mapping[str, Any], count: int) -> Iterator[dict[str, Any]]:
-        """Rows as dictionaries without nulls."""
-        if not names:
-            return iter([{} for _ in range(count)])
-        parts = [one(columns[name]).to_pylist() for name in names]
-        return (without_nulls(dict(zip(names, row, strict=True))) for row in zip(*parts, strict=True))

@@ -15,9 +15,8 @@ import pyarrow.compute as pc
 
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.normalize.layout import arrow_type
-from sync_pipelines.upsert.columns import Revision, are_distinct
+from sync_pipelines.upsert.columns import Revision, are_distinct, dicts_of
 from sync_pipelines.upsert.copying import Ids, one
-from sync_pipelines.upsert.lists import without_nulls
 from sync_pipelines.upsert.revised_lists import Shown
 
 _Lists = dict[str, list[dict[str, Any]]]
@@ -39,7 +38,7 @@ def settled(
     if stream.settle is None or not len(chosen):
         return {}
     places = pa.array(chosen)
-    values = _dicts({name: one(revisions[name].after).take(places) for name in names})
+    values = dicts_of({name: one(revisions[name].after).take(places) for name in names}, len(chosen))
     pairs = zip(values, _lists(stream, chosen, shown), strict=True)
     after = [stream.settle(row, lists) for row, lists in pairs]
     return {
@@ -75,7 +74,9 @@ def _lists(stream: Stream, chosen: Ids, shown: Sequence[Shown]) -> Iterator[_Lis
     for part in shown:
         places = np.flatnonzero(np.isin(part.parents, chosen))
         names = _columns_of(stream, part.table)
-        elements = _dicts({name: one(part.revisions[name].after).take(pa.array(places)) for name in names})
+        elements = dicts_of(
+            {name: one(part.revisions[name].after).take(pa.array(places)) for name in names}, len(places)
+        )
         for parent, element in zip(part.parents[places].tolist(), elements, strict=True):
             found[parent].setdefault(part.table, []).append(element)
     return iter(found.values())
@@ -84,9 +85,3 @@ def _lists(stream: Stream, chosen: Ids, shown: Sequence[Shown]) -> Iterator[_Lis
 def _columns_of(stream: Stream, table: str) -> list[str]:
     """The columns of a child table that `settle` looks at."""
     return [column for name, _, column in (looked_at.partition(".") for looked_at in stream.settles) if name == table]
-
-
-def _dicts(columns: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Rows as dictionaries without nulls."""
-    parts = [column.to_pylist() for column in columns.values()]
-    return (without_nulls(dict(zip(columns, row, strict=True))) for row in zip(*parts, strict=True))
