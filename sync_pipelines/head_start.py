@@ -1,6 +1,6 @@
 """The first stages of pending exports, begun before the run that asks for them.
 
-Importing Dagster keeps one processor busy for half a second; archiving and reading an export keep the other.
+Importing Dagster keeps one processor busy for half a second; archiving, reading and loading an export keep the other.
 
 Belongs here: what is begun, and who waits for it. Does not belong here: the stages (`sync`), faults: what fails here is
 left to the stage of the run, which tries again and tells.
@@ -15,6 +15,8 @@ from dataclasses import replace
 
 from sync_pipelines import ledger, sync
 from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.normalize.keeping import Beside
+from sync_pipelines.upsert.begun import BegunLoad
 from sync_pipelines.workspace import Workspace
 
 
@@ -23,10 +25,13 @@ class HeadStart:
 
     Args:
         workspace: what a sync works with.
-        entries: pending exports.
+        entries: pending exports, as runs will load them.
+        run_id: of the run that will load the first.
     """
 
-    def __init__(self, workspace: Workspace, entries: Sequence[LedgerFile]) -> None:
+    def __init__(self, workspace: Workspace, entries: Sequence[LedgerFile], run_id: str | None = None) -> None:
+        self._run_id = run_id
+        self._load: tuple[int, BegunLoad] | None = None
         self._workspace = workspace
         self._entries = entries
         self._at_work: int | None = None
@@ -45,6 +50,19 @@ class HeadStart:
         with self._change:
             self._change.wait_for(lambda: self._at_work != file_id)
 
+    def begun(self, file_id: int) -> BegunLoad | None:
+        """The load of an export that was begun, once; one begun of another export ends, for its tables can't be had."""
+        with self._change:
+            taken, self._load = self._load, None
+        if taken is None or taken[0] == file_id:
+            return taken and taken[1]
+        taken[1].discard()
+        return None
+
+    def let_go(self) -> None:
+        """Ends a load that nobody took over."""
+        self.begun(0)
+
     def _work(self) -> None:
         for entry in self._entries:
             with self._change:
@@ -62,14 +80,39 @@ class HeadStart:
     def _begin(self, entry: LedgerFile) -> None:
         with self._workspace.connection() as connection:
             sync.archive(self._workspace, connection, entry)
-            sync.keep_records(self._workspace, connection, ledger.entry_of(connection, entry.id))
+            archived = ledger.entry_of(connection, entry.id)
+            with self._beside(archived) as beside:
+                sync.keep_records(self._workspace, connection, archived, beside)
+
+    @contextlib.contextmanager
+    def _beside(self, entry: LedgerFile) -> Iterator[Beside | None]:
+        """Loads the records of the first export while they are kept, where it is the only one that its run will load."""
+        stream = (entry.partner, entry.stream)
+        of_run = [e.id for e in self._entries if (e.partner, e.stream) == stream]
+        if self._run_id is None or self._entries[0].id != entry.id or of_run != [entry.id]:
+            yield None
+            return
+        archive = self._workspace.settings.archive
+        load = BegunLoad(self._workspace.connection, archive, sync.stream_of(entry), entry, self._run_id)
+        with self._change:
+            self._load = entry.id, load
+        kept = None
+        try:
+            yield load.take
+            with self._workspace.connection() as connection:
+                kept = ledger.entry_of(connection, entry.id).kept
+        finally:
+            load.end(kept)
 
 
 @contextlib.contextmanager
-def head_start(workspace: Workspace, entries: Sequence[LedgerFile]) -> Iterator[tuple[Workspace, HeadStart]]:
+def head_start(
+    workspace: Workspace, entries: Sequence[LedgerFile], run_id: str | None = None
+) -> Iterator[tuple[Workspace, HeadStart]]:
     """Begins; gives a workspace whose stages wait for what is begun."""
-    begun = HeadStart(workspace, entries)
+    begun = HeadStart(workspace, entries, run_id)
     try:
-        yield replace(workspace, settled=begun.settled), begun
+        yield replace(workspace, settled=begun.settled, begun=begun.begun), begun
     finally:
         begun.end()
+        begun.let_go()

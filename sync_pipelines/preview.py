@@ -26,7 +26,8 @@ from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.samples import Difference, differences
-from sync_pipelines.upsert.load import load, locks_of, take_locks
+from sync_pipelines.upsert.load import load
+from sync_pipelines.upsert.locks import locks_of, take_locks
 from sync_pipelines.workspace import Workspace
 
 Tell = Callable[[str, LedgerFile], object]

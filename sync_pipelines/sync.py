@@ -29,6 +29,7 @@ from sync_pipelines.errors import ArchiveIncomplete, DatabaseUnavailable, SyncEr
 from sync_pipelines.exports.disk import storage_fault
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.export import ExportText, normalize
+from sync_pipelines.normalize.keeping import Beside
 from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.partners import find_stream
 from sync_pipelines.sources import StreamSettings
@@ -81,10 +82,25 @@ def load_export(workspace: Workspace, file_id: int, run_id: str | None = None) -
         if entry.status == "pending":
             keep_records(workspace, connection, entry)
             # A path that got other content meanwhile waits for the next look.
-            if ledger.entry_of(connection, file_id).kept is not None:
+            entry = ledger.entry_of(connection, file_id)
+            if entry.kept is not None and not _complete_begun(workspace, entry, run_id):
                 load(connection, stream_of(entry), file_id, workspace.settings.archive, run_id)
 
     return _stage(workspace, file_id, run_id, load_whole)
+
+
+def _complete_begun(workspace: Workspace, entry: LedgerFile, run_id: str | None) -> bool:
+    """Completes a load that was begun while its export was read; False where there is none."""
+    begun = workspace.begun(entry.id)
+    if begun is None:
+        return False
+    assert entry.kept is not None
+    with begun.taken_over(entry.kept, run_id) as taken:
+        if taken is None:
+            return False
+        load(taken.connection, stream_of(entry), entry.id, workspace.settings.archive, run_id, taken.direct)
+        taken.connection.commit()
+        return True
 
 
 def archive(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
@@ -96,11 +112,13 @@ def archive(workspace: Workspace, connection: psycopg.Connection[Any], entry: Le
         ledger.mark_archived(connection, entry.id, stored.sha256, looked_at)
 
 
-def keep_records(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
+def keep_records(
+    workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, beside: Beside | None = None
+) -> None:
     """Normalizes an archived export that is not loaded, once for the settings in force; a fault is raised."""
     settings = workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream)
     if entry.status != "loaded" and (entry.kept is None or not _is_current(workspace, entry.kept, settings)):
-        kept = normalize_archived(workspace, entry, _earlier(workspace, connection, entry))
+        kept = normalize_archived(workspace, entry, _earlier(workspace, connection, entry), beside)
         ledger.mark_kept(connection, entry, kept)
 
 
@@ -114,13 +132,16 @@ def _earlier(workspace: Workspace, connection: psycopg.Connection[Any], entry: L
     return found
 
 
-def normalize_archived(workspace: Workspace, entry: LedgerFile, earlier: Iterable[KeptRecords] = ()) -> str:
+def normalize_archived(
+    workspace: Workspace, entry: LedgerFile, earlier: Iterable[KeptRecords] = (), beside: Beside | None = None
+) -> str:
     """Reads an archived export under the settings in force; returns the folder of its kept records.
 
     Args:
         workspace: what a sync works with.
         entry: the export.
         earlier: kept records of loaded exports whose lines it may repeat.
+        beside: takes the other records while they are read.
 
     Raises:
         ExportError: the export can't be read as a whole (X13).
@@ -137,7 +158,7 @@ def normalize_archived(workspace: Workspace, entry: LedgerFile, earlier: Iterabl
         effective_at=entry.effective_at,
         window=workspace.window(),
     )
-    return normalize(export, workspace.settings.archive, earlier)
+    return normalize(export, workspace.settings.archive, earlier, beside)
 
 
 def _is_current(workspace: Workspace, kept: str, settings: StreamSettings) -> bool:

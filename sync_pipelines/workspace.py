@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
@@ -17,9 +17,13 @@ from sync_pipelines.database import Database, is_away, migrate, open_database, u
 from sync_pipelines.exports.archive import Archive
 from sync_pipelines.exports.landing import Landing
 from sync_pipelines.lean_arrow import leave_pandas_out
+from sync_pipelines.lean_memory import share_memory
 from sync_pipelines.normalize.envelope import DateWindow
 from sync_pipelines.settings import Settings
 from sync_pipelines.sources import Sources, load_sources
+
+if TYPE_CHECKING:
+    from sync_pipelines.upsert.begun import BegunLoad
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Workspace:
     Attributes:
         is_new: whether the schema has just been made.
         settled: returns when nobody else in this process is at work on the ledger entry with an id.
+        begun: takes over the load of such an entry, where it was begun before; any other that was begun ends.
     """
 
     settings: Settings
@@ -38,6 +43,7 @@ class Workspace:
     archive: Archive
     is_new: bool = False
     settled: Callable[[int], None] = lambda file_id: None
+    begun: Callable[[int], BegunLoad | None] = lambda file_id: None
 
     def window(self) -> DateWindow:
         """The dates an export may have, as of now."""
@@ -62,6 +68,7 @@ def open_workspace(settings: Settings) -> Workspace:
         ConfigurationError: a setting or `sources.yaml` is wrong.
         DatabaseUnavailable: the database does not answer.
     """
+    share_memory()
     leave_pandas_out()
     sources = load_sources(settings.sources)
     database = open_database(settings)

@@ -6,6 +6,7 @@ previews (`preview`).
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date
@@ -99,11 +100,13 @@ def _make_dagsters_tables(workspace: sync.Workspace) -> None:
 def _run(
     workspace: sync.Workspace, pending: Sequence[LedgerFile], tenant: str | None, to_pull: Sequence[Stream]
 ) -> FileProgress:
-    with FileProgress(len(pending)) as progress, head_start(workspace, pending) as (ready, begun):
+    # What is pulled is loaded by the same run, perhaps before what is there.
+    first_run = None if to_pull else str(uuid.uuid4())
+    with FileProgress(len(pending)) as progress, head_start(workspace, pending, first_run) as (ready, begun):
         from sync_pipelines.orchestration.runs import run_pending
 
         begun.end()
-        run_pending(ready, pending, progress, tenant, to_pull)
+        run_pending(ready, pending, progress, tenant, to_pull, first_run)
     return progress
 
 

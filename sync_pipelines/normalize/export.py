@@ -28,7 +28,7 @@ from sync_pipelines.normalize.change import Change, Findings, Reject
 from sync_pipelines.normalize.earlier import build_earlier
 from sync_pipelines.normalize.envelope import Call, DateWindow, Envelope
 from sync_pipelines.normalize.flat import LineFold
-from sync_pipelines.normalize.keeping import KeptWriter
+from sync_pipelines.normalize.keeping import Beside, KeptWriter
 from sync_pipelines.normalize.kept import KeptRecords, Summary
 from sync_pipelines.normalize.layout import layout_of
 from sync_pipelines.normalize.names import Names
@@ -61,19 +61,24 @@ class ExportText:
     window: DateWindow
 
 
-def normalize(export: ExportText, archive: Path, earlier: Iterable[KeptRecords] = ()) -> str:
+def normalize(
+    export: ExportText, archive: Path, earlier: Iterable[KeptRecords] = (), beside: Beside | None = None
+) -> str:
     """Reads an export and keeps its records; returns the folder's name relative to the archive.
 
     Args:
         export: what is read.
         archive: the archive's folder.
         earlier: kept records of the stream's loaded exports whose lines it may repeat, the likeliest first.
+        beside: takes the records that it does not repeat, in file order, while the next ones are read.
 
     Raises:
         ExportError: the export can't be read as a whole (X13); nothing is kept.
     """
     stream = export.stream
-    writer = KeptWriter(archive, layout_of(stream), export.effective_at, has_own_ids=stream.has_record_ids)
+    writer = KeptWriter(
+        archive, layout_of(stream), export.effective_at, has_own_ids=stream.has_record_ids, beside=beside
+    )
     try:
         with _few_collections():
             return _written(export, writer, earlier)

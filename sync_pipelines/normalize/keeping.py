@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from datetime import datetime
@@ -32,6 +32,7 @@ from sync_pipelines.normalize.layout import ChildLayout, Layout, child_type
 from sync_pipelines.normalize.plain import PlainBlock
 from sync_pipelines.normalize.values import displayable, to_json
 
+Beside = Callable[[pa.Table], None]
 _NONE: Final = np.empty(0, np.uint64)
 _FILES: Final = 200
 """Files of other exports at most; their numbers are bytes."""
@@ -97,9 +98,13 @@ class KeptWriter:
         layout: of the stream.
         at: the export's own time.
         has_own_ids: whether records may have an id of the partner's own beside their key.
+        beside: takes the records that are written, in their order.
     """
 
-    def __init__(self, root: Path, layout: Layout, at: datetime, *, has_own_ids: bool) -> None:
+    def __init__(
+        self, root: Path, layout: Layout, at: datetime, *, has_own_ids: bool, beside: Beside | None = None
+    ) -> None:
+        self._beside = beside
         self._layout = layout
         self._at = at
         self._has_own_ids = has_own_ids
@@ -263,6 +268,8 @@ class KeptWriter:
         self._spans(span["min"], span["max"])
         self._parquet.write_table(table)
         self._own += table.num_rows
+        if self._beside is not None:
+            self._beside(table)
 
     def _spans(self, first: datetime, last: datetime) -> None:
         self._from = first if self._from is None else min(self._from, first)

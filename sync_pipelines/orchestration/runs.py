@@ -10,6 +10,7 @@ import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import chain
 from typing import Any, Final
 
 import dagster as dg
@@ -38,12 +39,14 @@ def run_pending(
     observer: Observer,
     tenant: str | None = None,
     to_pull: Collection[Stream] = (),
+    first_run: str | None = None,
 ) -> None:
     """Syncs the days of the given exports, contiguous days of a stream in one run, streams in registry order.
 
     Streams to pull are pulled in a run of today. A file that fails is in the ledger, a pull that fails is told to the
-    observer; neither stops anything. Any other fault is raised.
+    observer; neither stops anything. Any other fault is raised. The first run may be given its id.
     """
+    run_ids = chain([first_run] if first_run else [], iter(make_new_run_id, None))
     entries = list(pending)
     concerned = [stream for stream in STREAMS if stream in to_pull or _days(entries, stream)]
     definitions = build_definitions(workspace.settings, {WORKSPACE: workspace, OBSERVER: observer}, concerned)
@@ -54,8 +57,9 @@ def run_pending(
             pulled = {datetime.now(UTC).date()} if stream in to_pull else set()
             for days in contiguous(_days(entries, stream) | pulled):
                 one = _Run(definitions, instance, stream, days, [tenant] if tenant else [])
-                if not one.execute(STAGES, pull=any(day in days for day in pulled)) and _archived(workspace, one):
-                    one.execute(("normalized", "table"), pull=False)
+                is_pulled = one.execute(next(run_ids), STAGES, pull=any(day in days for day in pulled))
+                if not is_pulled and _archived(workspace, one):
+                    one.execute(next(run_ids), ("normalized", "table"), pull=False)
 
 
 def _archived(workspace: Workspace, run: _Run) -> bool:
@@ -79,10 +83,9 @@ class _Run:
     days: Dates
     tenants: Sequence[str]
 
-    def execute(self, stages: Sequence[Stage], *, pull: bool) -> bool:
+    def execute(self, run_id: str, stages: Sequence[Stage], *, pull: bool) -> bool:
         """Runs the assets of some stages; False if a pull failed and kept the later stages from running."""
         config: dict[str, Any] = run_config(self.stream, stages, tenants=list(self.tenants), pull=pull)
-        run_id = make_new_run_id()
         tags = {**self.days.tags, **process_tags(run_id)}
         key = tags.pop(PARTITION, None)
         job = self.definitions.resolve_job_def(job_name(self.stream))

@@ -5,6 +5,7 @@
     current.py     rows as stored, in the fold's words
     statements.py  SQL for staging, classifying and writing, made by pure functions
     load.py        the transaction: stage, classify, write differences, count, ledger
+    begun.py       the same of a first export, begun while it is read
 
 The everyday export is the newest word on all its keys and is applied set-based; the other keys are folded and their
 final rows take the same way into the tables. Does not belong here: any partner, reading, Dagster.

@@ -13,7 +13,8 @@ Belongs here: rows as the tables take them, made of kept records. Does not belon
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final, NamedTuple
@@ -37,7 +38,7 @@ from sync_pipelines.upsert.referred import Meant, Referred, meant_by
 from sync_pipelines.upsert.stage import ahead, numbered
 from sync_pipelines.upsert.unindexed import Unindexed, without_indexes
 
-CHUNK: Final = 8_192
+CHUNK: Final = 4_096
 """Records that are looked up at once."""
 MANY: Final = 20_000
 """Records for which an empty table is worth making its indexes afterwards."""
@@ -120,7 +121,7 @@ class DirectWay:
             aside: by row, which records go another way.
         """
         wanted = np.flatnonzero(~aside)
-        if any(reference.table == self._stream.table for reference in self._stream.references):
+        if self._is_self_referring:
             # A row may be made, as a placeholder, while the record that defines it is on its way.
             return Direct(0, kept.keys.of_rows(~aside))
         if self._has_rows():
@@ -128,10 +129,45 @@ class DirectWay:
         records = ahead(map(self._ready, chunks_of(kept, wanted)))
         if len(wanted) < MANY:
             return self._written(records, Unindexed(self._copying.connection))
-        tables = [self._stream.table, *_tables_of(self._layout.children)]
-        referred = {reference.table for reference in self._stream.references}
-        with without_indexes(self._copying.connection, tables, referred) as unindexed:
+        with self._without_indexes() as unindexed:
             return self._written(records, unindexed)
+
+    def write_first(self, records: Iterable[pa.Table], before: Callable[[pa.Table], None]) -> Direct | None:
+        """Writes the first records of a tenant as they come, waiting for no table; None where there are rows.
+
+        Args:
+            records: of different keys.
+            before: called with the records that are written next.
+
+        Raises:
+            psycopg.errors.LockNotAvailable: somebody has a table to themselves.
+        """
+        if self._is_self_referring:
+            return None
+        self._copying.connection.execute(
+            SQL("lock table {} in row exclusive mode nowait").format(
+                SQL(", ").join(Identifier(SCHEMA, table) for table in (*self._tables, *self._referred))
+            )
+        )
+        if self._has_rows():
+            return None
+        with self._without_indexes() as unindexed:
+            return self._written(_told(ahead(map(self._ready, _chunked(records))), before), unindexed)
+
+    @property
+    def _is_self_referring(self) -> bool:
+        return any(reference.table == self._stream.table for reference in self._stream.references)
+
+    @property
+    def _tables(self) -> list[str]:
+        return [self._stream.table, *_tables_of(self._layout.children)]
+
+    @property
+    def _referred(self) -> set[str]:
+        return {reference.table for reference in self._stream.references}
+
+    def _without_indexes(self) -> AbstractContextManager[Unindexed]:
+        return without_indexes(self._copying.connection, self._tables, self._referred)
 
     def _searched(self, kept: KeptRecords, wanted: npt.NDArray[np.int64]) -> Iterator[_Ready]:
         """Records some of which may have rows: nothing is made ready of those that have."""
@@ -257,13 +293,22 @@ def chunks_of(
     kept: KeptRecords, wanted: npt.NDArray[np.int64], columns: Sequence[str] | None = None
 ) -> Iterator[pa.Table]:
     """The records in the given rows, some blocks at a time, the given columns alone (None: all)."""
-    waiting: list[pa.RecordBatch] = []
-    count = 0
-    for rows, block in kept.chosen(wanted, columns):
+    return _chunked(pa.Table.from_batches([block]) for _, block in kept.chosen(wanted, columns))
+
+
+def _chunked(blocks: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Blocks of records, some at a time."""
+    waiting: list[pa.Table] = []
+    for block in blocks:
         waiting.append(block)
-        count += len(rows)
-        if count >= CHUNK:
-            yield pa.Table.from_batches(waiting).combine_chunks()
-            waiting, count = [], 0
+        if sum(map(len, waiting)) >= CHUNK:
+            yield pa.concat_tables(waiting).combine_chunks()
+            waiting = []
     if waiting:
-        yield pa.Table.from_batches(waiting).combine_chunks()
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def _told(records: Iterable[_Ready], before: Callable[[pa.Table], None]) -> Iterator[_Ready]:
+    for ready in records:
+        before(ready.records)
+        yield ready

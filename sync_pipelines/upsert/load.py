@@ -24,12 +24,13 @@ from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.normalize.layout import Layout, layout_of
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.tables.schema import OUTCOMES
-from sync_pipelines.upsert.direct import DirectWay
+from sync_pipelines.upsert.direct import Direct, DirectWay
 from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import Hashes, KnownExport, known_exports, known_of, late_keys
+from sync_pipelines.upsert.locks import lock
 from sync_pipelines.upsert.rejects import Rejects
 from sync_pipelines.upsert.revision import RevisionWay
-from sync_pipelines.upsert.scoped import Absorbed, streams_within
+from sync_pipelines.upsert.scoped import Absorbed
 from sync_pipelines.upsert.stage import StagedRecords, ahead
 from sync_pipelines.upsert.statements import Statements
 from sync_pipelines.upsert.unchanged import Unchanged
@@ -49,15 +50,18 @@ def load(
     file_id: int,
     archive: Path,
     run_id: str | None = None,
+    begun: Direct | None = None,
 ) -> Loaded:
     """Loads an export whose records are kept; one that is loaded already is left alone.
 
     Args:
-        connection: in autocommit, so that the transaction here is the only one; a preview has one around it.
+        connection: in autocommit, so that the transaction here is the only one; a preview and a load that was begun
+            have one around it.
         stream: the declaration.
         file_id: the ledger entry.
         archive: the archive's folder.
         run_id: named by the rows written.
+        begun: what was written of it already in this transaction, as the direct way of a first export.
 
     Raises:
         ArchiveIncomplete: kept records that a fold needs are gone.
@@ -71,37 +75,25 @@ def load(
         assert entry is not None and entry.kept is not None
         if entry.status == "loaded":
             return Loaded(entry.counts, is_new=False)
-        return _Load(connection, stream, entry, archive, run_id).run()
-
-
-def lock(connection: psycopg.Connection[Any], stream: Stream, tenant: str, kept: Iterable[KeptRecords]) -> None:
-    """Takes the locks of every (table, partner, tenant) that applying kept records may write."""
-    take_locks(connection, locks_of(stream, tenant, kept))
-
-
-def locks_of(stream: Stream, tenant: str, kept: Iterable[KeptRecords]) -> set[str]:
-    """The names of those locks."""
-    tables = {reference.column: reference.table for reference in stream.references}
-    referred = [target for records in kept for target in records.summary.referred]
-    written = {f"{tables[link]}/{partner}/{tenant}" for link, partner, tenant in referred}
-    return written | {f"{s.table}/{s.partner}/{tenant}" for s in (stream, *streams_within(stream))}
-
-
-def take_locks(connection: psycopg.Connection[Any], names: Iterable[str]) -> None:
-    """Takes locks until the transaction ends, in the one order that everybody takes them in."""
-    for name in sorted(set(names)):
-        connection.execute("select pg_advisory_xact_lock(hashtextextended('sync:' || %s, 0))", [name])
+        return _Load(connection, stream, entry, archive, run_id, begun).run()
 
 
 class _Load:
     def __init__(
-        self, connection: psycopg.Connection[Any], stream: Stream, entry: LedgerFile, archive: Path, run_id: str | None
+        self,
+        connection: psycopg.Connection[Any],
+        stream: Stream,
+        entry: LedgerFile,
+        archive: Path,
+        run_id: str | None,
+        begun: Direct | None,
     ) -> None:
         self._connection = connection
         self._stream = stream
         self._entry = entry
         self._archive = archive
         self._run_id = run_id
+        self._begun = begun
         self._layout: Layout = layout_of(stream)
         self._kept = KeptRecords(archive, entry.kept or "-")
         self._summary = self._kept.summary
@@ -141,6 +133,9 @@ class _Load:
 
     def _write_plain(self, mine: KnownExport, others: list[KnownExport], folded: Hashes) -> Hashes:
         """Records equal to the newest known ones are done, those of new keys are copied; returns the other keys."""
+        if self._begun is not None:
+            self._counts["created"] += self._begun.created
+            return self._begun.left
         same = Unchanged(self._connection, self._stream, self._layout, self._entry)
         unchanged = same.rows(mine, others, folded)
         for export in (mine, *others):

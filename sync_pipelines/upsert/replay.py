@@ -22,7 +22,7 @@ from sync_pipelines.normalize.layout import Layout, layout_of
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import Hashes, KnownExport, connected, known_exports
-from sync_pipelines.upsert.load import lock
+from sync_pipelines.upsert.locks import lock
 from sync_pipelines.upsert.rejects import Rejects
 from sync_pipelines.upsert.scoped import Absorbed
 

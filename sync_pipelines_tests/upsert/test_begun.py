@@ -1,0 +1,324 @@
+"""Loads that are begun while their export is read end as loads that are not, or leave no trace (laws 1, 2)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sync_pipelines import sync
+from sync_pipelines.errors import DatabaseUnavailable
+from sync_pipelines.head_start import HeadStart, head_start
+from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.sample.bulk_streams import BULK, bulk_records
+from sync_pipelines.upsert import begun, direct
+from sync_pipelines.upsert import load as upsert_load
+from sync_pipelines.upsert.locks import own_locks, take_locks
+from sync_pipelines_tests.loading import OTHER_TENANT, TENANT, Site, item, lines, order
+from sync_pipelines_tests.upsert.test_fast_ways import STREAMS, contents
+from sync_pipelines_tests.upsert.test_unindexed import catalog
+
+RUN = "run-1"
+NAME = "2024-05-01.ndjson"
+PATH = f"replenit/{TENANT}/orders/{NAME}"
+ORDERS = [order(f"K{n}", Email=f"c{n % 7}@x.cl", OrderItems=[item("p"), item("q")]) for n in range(60)]
+
+
+@pytest.fixture(autouse=True)
+def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct, "MANY", 20)
+    monkeypatch.setattr(direct, "CHUNK", 16)
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """By load, whether it was begun before."""
+    found: list[bool] = []
+    load = upsert_load.load
+
+    def told(*given: Any) -> Any:
+        found.append(len(given) > 5 and given[5] is not None)
+        return load(*given)
+
+    monkeypatch.setattr(sync, "load", told)
+    return found
+
+
+@contextmanager
+def started(site: Site, run_id: str | None = RUN) -> Iterator[tuple[sync.Workspace, HeadStart, list[LedgerFile]]]:
+    """What is pending, read and perhaps loaded already."""
+    pending = site.discover().pending
+    with head_start(site.workspace(), pending, run_id) as (ready, ahead):
+        for _ in range(500):
+            if ahead._load is not None or any(entry.kept for entry in site.ledger()):
+                break
+            threading.Event().wait(0.01)
+        for entry in pending:
+            ready.settled(entry.id)
+        if ahead._load is not None:
+            assert ahead._load[1].at_rest.wait(20)
+        yield ready, ahead, pending
+
+
+def loaded(site: Site, run_id: str = RUN) -> list[LedgerFile]:
+    """Loads what is pending as a run does."""
+    with started(site) as (ready, _, pending):
+        return [sync.load_export(ready, entry.id, run_id) for entry in pending]
+
+
+def everything(site: Site) -> Any:
+    """Rows, counts and refused records, and what holds the tables together."""
+    entries = [(e.path, e.status, e.counts, e.leniencies, e.run_id) for e in site.ledger()]
+    orders = site.tables() if site.query("select from sync.orders limit 1") else {}
+    return orders, contents(site), entries, site.rejects(), catalog(site)
+
+
+def assert_as_if_never_begun(site: Site, fresh_site: Callable[[], Site], *puts: tuple[str, str]) -> None:
+    other = fresh_site()
+    for path, content in puts:
+        other.put_at(path, content)
+        other.sync(RUN)
+    assert everything(site) == everything(other)
+
+
+@pytest.mark.parametrize("name", sorted(BULK))
+def test_a_begun_load_ends_like_any_other(
+    site: Site, fresh_site: Callable[[], Site], taken: list[bool], name: str
+) -> None:
+    path = f"{name.replace('/', '/acme/')}/{NAME}"
+    content = lines(*(bulk_records(name, 60)))
+    site.put_at(path, content)
+    (entry,) = loaded(site)
+    assert (entry.status, entry.counts["created"], taken) == ("loaded", 60, [True])
+    assert_as_if_never_begun(site, fresh_site, (path, content))
+
+
+@pytest.mark.parametrize("form", ["null", "refused", "delete", "blank"])
+def test_records_that_are_not_plain_go_the_same_way(
+    site: Site, fresh_site: Callable[[], Site], taken: list[bool], form: str
+) -> None:
+    odd = {
+        "null": order("odd", Email=None),
+        "refused": order("odd", TotalQuantity="many"),
+        "delete": {**order("odd"), "Currency": "CLP", "unheard_of": 1},
+        "blank": "",
+    }[form]
+    content = lines(*ORDERS[:30], odd, *ORDERS[30:])
+    site.put(NAME, content)
+    loaded(site)
+    assert taken == [True]
+    assert_as_if_never_begun(site, fresh_site, (PATH, content))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_whatever_the_records_are(fresh_site: Callable[[], Site], data: st.DataObject) -> None:
+    """Law 1: a first export of any records, begun or not."""
+    kinds = [*STREAMS[:-1], {f"replenit/{TENANT}/orders": st.sampled_from(ORDERS)}]
+    ((folder, records),) = data.draw(st.sampled_from(kinds)).items()
+    content = lines(*data.draw(st.lists(records, min_size=2, max_size=8)))
+    site = fresh_site()
+    site.put_at(f"{folder}/{NAME}", content, datetime(2024, 6, 1, tzinfo=UTC))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(direct, "MANY", 1)
+        loaded(site)
+    assert_as_if_never_begun(site, fresh_site, (f"{folder}/{NAME}", content))
+
+
+@pytest.mark.parametrize("place", [1, 59])
+def test_a_key_with_several_records_is_left_to_the_run(
+    site: Site, fresh_site: Callable[[], Site], taken: list[bool], place: int
+) -> None:
+    content = lines(*ORDERS[:place], order("K0", TotalQuantity=7), *ORDERS[place:])
+    site.put(NAME, content)
+    loaded(site)
+    assert taken == [False]
+    assert_as_if_never_begun(site, fresh_site, (PATH, content))
+
+
+def test_few_records_are_left_to_the_run(site: Site, taken: list[bool]) -> None:
+    site.put(NAME, lines(*ORDERS[:10]))
+    (entry,) = loaded(site)
+    assert (entry.counts["created"], taken) == (10, [False])
+
+
+def test_rows_of_another_tenant_are_in_nobodys_way(site: Site, taken: list[bool]) -> None:
+    site.load(NAME, lines(order("K0", Email="c1@x.cl")), tenant=OTHER_TENANT)
+    site.put(NAME, lines(*ORDERS))
+    (entry,) = loaded(site)
+    assert (entry.counts["created"], taken) == (60, [False, True])
+    assert site.tables()["orders"].keys() >= {(OTHER_TENANT, "replenit", "K0"), (TENANT, "replenit", "K59")}
+    assert len(site.customers()) == 8
+
+
+def test_a_later_export_is_left_to_the_run(site: Site, fresh_site: Callable[[], Site], taken: list[bool]) -> None:
+    puts = [(f"replenit/{TENANT}/orders/2024-04-01.ndjson", lines(order("K0"))), (PATH, lines(*ORDERS))]
+    site.put_at(*puts[0])
+    site.sync(RUN)
+    site.put_at(*puts[1])
+    loaded(site)
+    assert taken == [False, False]
+    assert_as_if_never_begun(site, fresh_site, *puts)
+
+
+def test_a_table_that_somebody_has_to_themselves_is_left_to_the_run(site: Site, taken: list[bool]) -> None:
+    site.put(NAME, lines(*ORDERS))
+    with site.database.connect() as other:
+        other.execute("lock table sync.customers in access exclusive mode")
+        with started(site) as (ready, _, pending):
+            other.rollback()
+            entry = sync.load_export(ready, pending[0].id, RUN)
+    assert (entry.counts["created"], taken) == (60, [False])
+
+
+def test_a_stream_that_somebody_else_loads_is_left_to_the_run(site: Site, taken: list[bool]) -> None:
+    site.put(NAME, lines(*ORDERS))
+    pending = site.discover().pending
+    stream = sync.stream_of(pending[0])
+    with site.database.connect() as other:
+        take_locks(other, own_locks(stream, TENANT))
+        with started(site) as (ready, _, _):
+            other.rollback()
+            entry = sync.load_export(ready, pending[0].id, RUN)
+    assert (entry.counts["created"], taken) == (60, [False])
+
+
+def test_a_customer_that_somebody_else_makes_leaves_it_to_the_run(site: Site, taken: list[bool]) -> None:
+    site.put(NAME, lines(*ORDERS))
+    pending = site.discover().pending
+    with site.database.connect() as other:
+        take_locks(other, [f"customers/replenit/{TENANT}"])
+        with started(site) as (ready, _, _):
+            other.rollback()
+            entry = sync.load_export(ready, pending[0].id, RUN)
+    assert (entry.counts["created"], taken) == (60, [False])
+
+
+def test_a_file_that_breaks_off_leaves_nothing(site: Site, taken: list[bool]) -> None:
+    before = catalog(site)
+    site.put(NAME, lines(*ORDERS).encode() + b"\xff\xfe{}\n")
+    with started(site) as (ready, _, pending):
+        entry = sync.load_export(ready, pending[0].id, RUN)
+        assert entry.status == "failed"
+        assert site.tables()["orders"] == {}
+        assert catalog(site) == before
+    assert taken == []
+
+
+def test_a_load_that_nobody_takes_over_leaves_nothing(site: Site, fresh_site: Callable[[], Site]) -> None:
+    before = catalog(site)
+    site.put(NAME, lines(*ORDERS))
+    with started(site):
+        pass
+    assert site.tables()["orders"] == {}
+    assert catalog(site) == before
+    site.sync(RUN)
+    assert_as_if_never_begun(site, fresh_site, (PATH, lines(*ORDERS)))
+
+
+def test_nobody_waits_for_long_for_tables_of_a_load_that_is_not_taken_over(
+    site: Site, taken: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(begun, "_UNWANTED", 0.1)
+    site.put(NAME, lines(*ORDERS))
+    with started(site) as (ready, _, pending):
+        assert site.query("select count(*) as n from sync.orders") == [{"n": 0}]
+        entry = sync.load_export(ready, pending[0].id, RUN)
+    assert (entry.counts["created"], taken) == (60, [False])
+
+
+def test_an_export_that_comes_before_ends_it(site: Site, fresh_site: Callable[[], Site], taken: list[bool]) -> None:
+    site.put(NAME, lines(*ORDERS))
+    with started(site) as (ready, _, pending):
+        site.put("2024-04-01.ndjson", lines(order("K0"), order("K99")))
+        (first,) = site.discover().pending[:1]
+        assert first.path != pending[0].path
+        for entry in (first, *pending):
+            sync.load_export(ready, entry.id, RUN)
+    assert taken == [False, False]
+    other = fresh_site()
+    other.put("2024-04-01.ndjson", lines(order("K0"), order("K99")))
+    other.put(NAME, lines(*ORDERS))
+    other.sync(RUN)
+    assert everything(site) == everything(other)
+
+
+def test_rows_name_no_run_but_their_own(site: Site, taken: list[bool]) -> None:
+    site.put(NAME, lines(*ORDERS))
+    loaded(site, "another-run")
+    assert taken == [False]
+    assert site.query("select distinct run_id from sync.orders") == [{"run_id": "another-run"}]
+
+
+def test_records_read_again_meanwhile_are_loaded_as_they_were_read_last(site: Site, taken: list[bool]) -> None:
+    site.put(NAME, lines(*ORDERS))
+    with started(site) as (ready, _, pending):
+        again = sync.normalize_archived(ready, site.ledger()[0])
+        with site.database.connect() as connection:
+            connection.execute("update sync.export_files set kept = %s", [again])
+        entry = sync.load_export(ready, pending[0].id, RUN)
+    assert (entry.counts["created"], taken, entry.kept) == (60, [False], again)
+
+
+def test_two_exports_of_a_run_are_left_to_it(site: Site, taken: list[bool]) -> None:
+    """The tables would be out of reach while the second one is read."""
+    for day in (1, 2):
+        site.put(f"2024-05-0{day}.ndjson", lines(*ORDERS))
+    loaded(site)
+    assert taken == [False, False]
+
+
+def test_only_the_first_run_is_begun(site: Site, taken: list[bool]) -> None:
+    site.put(NAME, lines(*ORDERS))
+    site.put_at(f"nilo/acme/stores/{NAME}", lines(*bulk_records("nilo/stores", 60)))
+    with started(site) as (ready, ahead, pending):
+        for _ in range(500):
+            if all(entry.kept for entry in site.ledger()):
+                break
+            threading.Event().wait(0.01)
+        assert ahead._load is not None
+        assert ahead._load[0] == pending[0].id
+        entries = [sync.load_export(ready, entry.id, RUN) for entry in pending]
+    assert [entry.counts["created"] for entry in entries] == [60, 60]
+    assert taken == [True, False]
+
+
+def test_a_server_that_goes_away_leaves_it_to_the_next_try(site: Site, taken: list[bool]) -> None:
+    site.put(NAME, lines(*ORDERS))
+    with started(site) as (ready, _, pending):
+        ended = site.query(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and state = 'idle in transaction'"
+        )
+        assert len(ended) == 1
+        with pytest.raises(DatabaseUnavailable):
+            sync.load_export(ready, pending[0].id, RUN)
+        entry = sync.load_export(ready, pending[0].id, RUN)
+    assert (entry.counts["created"], taken) == (60, [True, False])
+
+
+def test_it_ends_while_it_is_at_work(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither side waits for the other for ever."""
+    go_on = threading.Event()
+    normalize = sync.normalize_archived
+
+    def stopping(workspace: Any, entry: Any, earlier: Any, beside: Any) -> str:
+        def slow(records: Any) -> None:
+            beside(records)
+            go_on.wait(10)
+
+        return normalize(workspace, entry, earlier, slow)
+
+    monkeypatch.setattr(sync, "normalize_archived", stopping)
+    site.put(NAME, lines(*ORDERS))
+    pending = site.discover().pending
+    with head_start(site.workspace(), pending, RUN) as (_, ahead):
+        threading.Timer(0.3, go_on.set).start()
+        ahead.let_go()
+    assert site.tables()["orders"] == {}
