@@ -86,7 +86,7 @@ class HeadStart:
 
     @contextlib.contextmanager
     def _beside(self, entry: LedgerFile) -> Iterator[Beside | None]:
-        """Loads the records of the first export while they are kept, where it is the only one that its run will load."""
+        """Loads the records of the first export while they are kept, where it is the only one of its run."""
         stream = (entry.partner, entry.stream)
         of_run = [e.id for e in self._entries if (e.partner, e.stream) == stream]
         if self._run_id is None or self._entries[0].id != entry.id or of_run != [entry.id]:

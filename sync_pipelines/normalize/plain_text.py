@@ -20,7 +20,8 @@ _ESCAPED_ASCII: Final = re.compile(rb"\\u00[0-7]")
 """A NUL, or a name or word that does not look like what it is."""
 
 _WHITE: Final = WHITE.encode()
-_QUOTE, _BACKSLASH, _CODE, _NEWLINE, _OPENING, _CLOSING = b'"\\u\n{}'
+_QUOTE, _BACKSLASH, _CODE, _OPENING, _CLOSING = b'"\\u{}'
+_NULL: Final = int.from_bytes(b"null", "little")
 
 Letters = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.int64]
@@ -82,11 +83,18 @@ class Texts:
     @cached_property
     def are_objects(self) -> bool:
         """Whether each begins and ends with a brace."""
-        letters = np.frombuffer(self.joined, np.uint8)
-        ends = np.flatnonzero(letters == _NEWLINE)
-        if len(ends) != len(self) - 1 or self.joined[:1] != b"{" or self.joined[-1:] != b"}":
+        lengths = np.fromiter(map(len, self.lines), np.int64, len(self))
+        if lengths.min(initial=2) < 2:
             return False
-        return bool((letters[ends - 1] == _CLOSING).all() and (letters[ends + 1] == _OPENING).all())
+        letters, ends = np.frombuffer(self.joined, np.uint8), np.cumsum(lengths + 1) - 1
+        return bool((letters[ends - lengths] == _OPENING).all() and (letters[ends - 1] == _CLOSING).all())
+
+    @cached_property
+    def hold_null(self) -> bool:
+        """Whether one of them has the word null in it; a search letter by letter would take four times as long."""
+        text = self.joined
+        starts = range(min(4, len(text) - 3))
+        return any((np.frombuffer(text, "<u4", (len(text) - start) // 4, start) == _NULL).any() for start in starts)
 
     def some(self, indexes: Rows) -> Texts:
         """Some of the lines."""
@@ -101,7 +109,7 @@ def stripped(lines: Sequence[bytes]) -> Texts:
 
 def candidates(texts: Texts) -> Rows:
     """The lines that may be plain; lines like most others are told all at once."""
-    if not texts.are_objects or b"null" in texts.joined:
+    if not texts.are_objects or texts.hold_null:
         return np.flatnonzero(np.fromiter(map(_may_be_plain, texts.lines), bool, len(texts)))
     escaped = _after_backslashes(np.frombuffer(texts.joined, np.uint8))
     if not ((escaped == _BACKSLASH) | (escaped == _CODE)).any():
