@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -133,7 +133,7 @@ def _earlier(workspace: Workspace, connection: psycopg.Connection[Any], entry: L
 
 
 def normalize_archived(
-    workspace: Workspace, entry: LedgerFile, earlier: Iterable[KeptRecords] = (), beside: Beside | None = None
+    workspace: Workspace, entry: LedgerFile, earlier: Sequence[KeptRecords] = (), beside: Beside | None = None
 ) -> str:
     """Reads an archived export under the settings in force; returns the folder of its kept records.
 

@@ -27,7 +27,7 @@ from sync_pipelines.normalize.plain_text import stripped
 
 OneByOne = Callable[[RawRecord], Iterator[Change | Reject]]
 _THREADS: Final = 2
-_AHEAD: Final = 2
+_AHEAD: Final = 1
 """Blocks that are read before the first of them is written; memory is a multiple of it."""
 
 

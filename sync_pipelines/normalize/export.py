@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -62,7 +62,7 @@ class ExportText:
 
 
 def normalize(
-    export: ExportText, archive: Path, earlier: Iterable[KeptRecords] = (), beside: Beside | None = None
+    export: ExportText, archive: Path, earlier: Sequence[KeptRecords] = (), beside: Beside | None = None
 ) -> str:
     """Reads an export and keeps its records; returns the folder's name relative to the archive.
 
@@ -101,11 +101,13 @@ def _few_collections() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _written(export: ExportText, writer: KeptWriter, earlier: Iterable[KeptRecords]) -> str:
+def _written(export: ExportText, writer: KeptWriter, earlier: Sequence[KeptRecords]) -> str:
     started = time.monotonic()
     findings = Findings()
     pipeline = _Pipeline(export, findings)
     pipeline.write(writer, earlier)
+    for kept in earlier:
+        kept.let_go()
     summary = Summary(
         read=writer.accepted + writer.rejected,
         rejected=writer.rejected,

@@ -25,9 +25,10 @@ from sync_pipelines.normalize.values import keepable, to_json
 Said = Mapping[str, Any]
 """Alias -> what the objects of one record come to: JSON as text, any other value as it is, None for null."""
 _NOTHING: Final[Said] = {}
-_JSON_WHITE: Final = " \t"
+_AGAIN: Final = object()
+_JSON_WHITE: Final = b" \t"
 _SHORT: Final = 200
-"""Characters up to which what an object says is remembered."""
+"""Bytes up to which an object, and what it says, is remembered."""
 _REMEMBERED: Final = 1_000
 """Texts of objects that are remembered at once; threads may add a few more."""
 _Unfit = (json.JSONDecodeError, NestedTooDeep, UnicodeDecodeError, PydanticCustomError, RecordRefused, Refused)
@@ -63,45 +64,65 @@ class ObjectCutter:
         self._prepare = stream.prepare
         self._options = options
         self._reading = reading
-        self._names = {json.dumps(name, ensure_ascii=False): alias for name, alias in names.items()}
-        self._bytes = [name.encode() for name in self._names]
+        self._names = {json.dumps(name, ensure_ascii=False).encode(): alias for name, alias in names.items()}
         self._kept = kept
-        self._known: dict[tuple[str, ...], Said] = {}
+        self._whole: set[bytes] = set()
+        self._known: dict[tuple[str | bytes, ...], Said] = {}
 
     def cut(self, texts: Sequence[bytes], rows: Sequence[int]) -> Cut:
         """The given lines without objects; lines whose objects need care are left out."""
         found = Cut()
         for row in rows:
-            line = texts[row]
-            if any(name in line for name in self._bytes):
-                try:
-                    found.lines[row], found.said[row] = self._one(line.decode())
-                except _Unfit:
-                    continue
-            else:
-                found.lines[row], found.said[row] = line, _NOTHING
+            try:
+                found.lines[row], found.said[row] = self._one(texts[row])
+            except _Unfit:
+                continue
         return found
 
-    def _one(self, text: str) -> tuple[bytes, Said]:
+    def _one(self, line: bytes) -> tuple[bytes, Said]:
         objects: dict[str, Any] = {}
-        pieces, done = [], 0
-        cut: list[str] = []
+        pieces: list[bytes] = []
+        texts: list[str | bytes] = []
+        done = 0
         # From left to right, so that a name within an object goes with it.
-        while places := [(at, name) for name in self._names if (at := text.find(name, done)) >= 0]:
+        while places := [(at, name) for name in self._names if (at := line.find(name, done)) >= 0]:
             at, name = min(places)
-            begin = text.find("{", at)
-            if begin < 0 or text[at + len(name) : begin].strip(_JSON_WHITE) != ":" or self._names[name] in objects:
+            begin, alias = line.find(b"{", at), self._names[name]
+            if begin < 0 or line[at + len(name) : begin].strip(_JSON_WHITE) != b":" or alias in objects:
                 raise Refused("not_an_object", None, "")
-            objects[self._names[name]], end = decode_at(text, begin)
-            pieces += [text[done:begin], "true"]
-            cut += [self._names[name], text[begin:end]]
+            end, objects[alias] = self._object(line, begin)
+            pieces += [line[done:begin], b"true"]
+            texts += [alias, line[begin:end]]
             done = end
-        return "".join([*pieces, text[done:]]).encode(), self._remembered(tuple(cut), objects)
+        if not texts:
+            return line, _NOTHING
+        return b"".join([*pieces, line[done:]]), self._remembered(tuple(texts), objects)
 
-    def _remembered(self, texts: tuple[str, ...], objects: dict[str, Any]) -> Said:
+    def _object(self, line: bytes, begin: int) -> tuple[int, Any]:
+        """Where the object that begins somewhere ends, and the object; `_AGAIN` for a text that was one before."""
+        end = line.find(b"}", begin) + 1
+        while end and line.count(b"{", begin, end) > line.count(b"}", begin, end):
+            end = line.find(b"}", end) + 1
+        # Braces within texts lead astray, but what has been a whole object is one here too.
+        if line[begin:end] in self._whole:
+            return end, _AGAIN
+        text = line[begin:].decode()
+        value, length = decode_at(text, 0)
+        end = begin + len(text[:length].encode())
+        if end - begin <= _SHORT:
+            if len(self._whole) >= _REMEMBERED:
+                self._whole.clear()
+            self._whole.add(line[begin:end])
+        return end, value
+
+    def _remembered(self, texts: tuple[str | bytes, ...], objects: dict[str, Any]) -> Said:
         """What objects say, once for each text: partners have few payment terms, and many customers."""
         said = self._known.get(texts)
         if said is None:
+            for alias, text in zip(texts[::2], texts[1::2], strict=True):
+                assert isinstance(alias, str) and isinstance(text, bytes)
+                if objects[alias] is _AGAIN:
+                    objects[alias] = decode_at(text.decode(), 0)[0]
             said = self._said(objects)
             if sum(map(len, texts)) <= _SHORT:
                 if len(self._known) >= _REMEMBERED:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -43,7 +43,7 @@ class Keeping:
         self._stream = declared
 
     def keep(
-        self, text: str, earlier: Iterable[KeptRecords] = (), at: datetime = DAY, name: str = "x.ndjson", **options: Any
+        self, text: str, earlier: Sequence[KeptRecords] = (), at: datetime = DAY, name: str = "x.ndjson", **options: Any
     ) -> KeptRecords:
         """Normalizes a text under some settings."""
         tenant = TENANT if self._partner == "replenit" else "acme"
