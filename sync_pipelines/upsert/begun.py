@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from queue import Empty, Full, Queue
@@ -31,6 +31,7 @@ from sync_pipelines.normalize.layout import layout_of
 from sync_pipelines.upsert import direct as ways
 from sync_pipelines.upsert.direct import Direct, DirectWay
 from sync_pipelines.upsert.locks import own_locks, referred_locks, try_locks
+from sync_pipelines.upsert.referred import Meant
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class BegunLoad:
         self._parts: Queue[pa.Table | _End] = Queue(_WAITING)
         self.at_rest = threading.Event()
         self._is_over, self._is_wanted = threading.Event(), threading.Event()
-        self._locked: set[tuple[str, ...]] = set()
+        self._locked: set[tuple[str, str, str]] = set()
         self._connection: psycopg.Connection[Any] | None = None
         self._stack = ExitStack()
         self._kept: str | None = None
@@ -182,20 +183,16 @@ class BegunLoad:
             raise _GivenUp("there are rows")
         return direct
 
-    def _lock(self, records: pa.Table) -> None:
-        """Locks the rows that records refer to; their keys have to be different."""
+    def _lock(self, records: pa.Table, meant: Mapping[str, list[Meant]]) -> None:
+        """Locks the rows that records refer to; the records' keys have to be different."""
         if len(pc.unique(records.column("key_hash"))) < len(records):
             raise _GivenUp("a key has several records")
-        for reference in self._stream.references:
-            owner = [f"{reference.column}_{part}" for part in ("partner", "tenant")]
-            named = records.select(owner).group_by(owner).aggregate([]).to_pylist()
-            referred = {
-                (reference.column, *(one[name] for name in owner)) for one in named if one[owner[0]] is not None
-            }
+        referred = {(link, *owner) for link, parts in meant.items() for part in parts for owner in part.owners}
+        if more := referred - self._locked:
             assert self._connection is not None
-            if not try_locks(self._connection, referred_locks(self._stream, referred - self._locked)):
+            if not try_locks(self._connection, referred_locks(self._stream, more)):
                 raise _GivenUp("somebody else makes rows that are referred to")
-            self._locked |= referred
+            self._locked |= more
 
     def _many(self) -> Iterator[pa.Table]:
         """The records, once there are enough of them."""

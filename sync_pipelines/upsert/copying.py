@@ -85,7 +85,10 @@ class Copying:
 
 def one(column: Any) -> Any:
     """A column in one piece."""
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    # Arrow would copy a single piece.
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _blocks_of(rows: pa.Table) -> Iterator[pa.Table]:

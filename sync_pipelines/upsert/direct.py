@@ -44,6 +44,7 @@ MANY: Final = 20_000
 """Records for which an empty table is worth making its indexes afterwards."""
 
 Mask = npt.NDArray[np.bool_]
+Before = Callable[[pa.Table, Mapping[str, list[Meant]]], None]
 _NAMES: Final = ("external_id", "record_id", "key_hash")
 """Columns of kept records that tell which row is meant."""
 _PROVENANCE: Final = ("effective_at", "source_file", "source_position", "run_id")
@@ -132,12 +133,12 @@ class DirectWay:
         with self._without_indexes() as unindexed:
             return self._written(records, unindexed)
 
-    def write_first(self, records: Iterable[pa.Table], before: Callable[[pa.Table], None]) -> Direct | None:
+    def write_first(self, records: Iterable[pa.Table], before: Before) -> Direct | None:
         """Writes the first records of a tenant as they come, waiting for no table; None where there are rows.
 
         Args:
             records: of different keys.
-            before: called with the records that are written next.
+            before: called with the records that are written next, and what they refer to.
 
         Raises:
             psycopg.errors.LockNotAvailable: somebody has a table to themselves.
@@ -308,7 +309,7 @@ def _chunked(blocks: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(waiting).combine_chunks()
 
 
-def _told(records: Iterable[_Ready], before: Callable[[pa.Table], None]) -> Iterator[_Ready]:
+def _told(records: Iterable[_Ready], before: Before) -> Iterator[_Ready]:
     for ready in records:
-        before(ready.records)
+        before(ready.records, ready.meant)
         yield ready

@@ -50,6 +50,14 @@ class Meant(NamedTuple):
     first: Ids
     parts: dict[str, Any]
 
+    @property
+    def owners(self) -> set[Owner]:
+        """Partner and tenant of the rows."""
+        if self.owner is not None:
+            return {self.owner} if self.names else set()
+        first = pa.array(self.first)
+        return set(zip(*(self.parts[name].take(first).to_pylist() for name in ("partner", "tenant")), strict=True))
+
 
 class Referred:
     """Finds and makes the rows that records refer to.
