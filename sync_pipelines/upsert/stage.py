@@ -23,7 +23,7 @@ from sync_pipelines.upsert.statements import Presence
 T = TypeVar("T")
 # Threads that come and go leave memory behind.
 _WORKERS = ThreadPoolExecutor(3, thread_name_prefix="ahead")
-_CSV = pyarrow.csv.WriteOptions(include_header=False)
+_CSV = pyarrow.csv.WriteOptions(include_header=False, batch_size=8_192)
 _MOMENT = pa.timestamp("us")
 
 
