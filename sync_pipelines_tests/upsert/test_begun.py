@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sync_pipelines import sync
+from sync_pipelines import cli, sync
 from sync_pipelines.errors import DatabaseUnavailable
 from sync_pipelines.head_start import HeadStart, head_start
 from sync_pipelines.ledger import LedgerFile
@@ -301,6 +302,25 @@ def test_a_server_that_goes_away_leaves_it_to_the_next_try(site: Site, taken: li
             sync.load_export(ready, pending[0].id, RUN)
         entry = sync.load_export(ready, pending[0].id, RUN)
     assert (entry.counts["created"], taken) == (60, [True, False])
+
+
+def test_the_run_of_the_command_line_takes_it_over(
+    site: Site, taken: list[bool], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = site.settings
+    monkeypatch.setenv("SYNC_HOME", str(settings.home))
+    monkeypatch.setenv("SYNC_DATABASE_URL", str(settings.database_url))
+    monkeypatch.setenv("SYNC_LANDING", settings.landing)
+    monkeypatch.setenv("SYNC_SOURCES", str(settings.sources))
+    monkeypatch.setattr("sys.argv", ["sync-pipelines", "sync", "--json"])
+    site.put(NAME, lines(*ORDERS))
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert (left.value.code, taken) == (0, [True])
+    assert json.loads(capfd.readouterr().out)["totals"]["created"] == 60
+    (run,) = site.query("select run_id, status from runs")
+    assert run["status"] == "SUCCESS"
+    assert site.query("select distinct run_id from sync.orders") == [{"run_id": run["run_id"]}]
 
 
 def test_it_ends_while_it_is_at_work(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
