@@ -53,10 +53,13 @@ class HeadStart:
     def begun(self, file_id: int) -> BegunLoad | None:
         """The load of an export that was begun, once; one begun of another export ends, for its tables can't be had."""
         with self._change:
-            taken, self._load = self._load, None
-        if taken is None or taken[0] == file_id:
-            return taken and taken[1]
-        taken[1].discard()
+            begun, self._load = self._load, None
+        if begun is None:
+            return None
+        of_file, load = begun
+        if of_file == file_id:
+            return load
+        load.discard()
         return None
 
     def let_go(self) -> None:

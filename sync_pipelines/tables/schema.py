@@ -120,8 +120,8 @@ def _child_table(name: str, parent: str, *columns: Column[Any], key: bool = Fals
     `id` a plain column, drawn by the thousand: one index less to write.
     """
     parent_column, parent_table = parent.split("=")
-    many = Column("id", BigInteger, Identity(cache=1000), nullable=False)
-    keys: list[Any] = [many if key else _id(), Column(parent_column, BigInteger, nullable=False)]
+    number = Column("id", BigInteger, Identity(cache=1000), nullable=False) if key else _id()
+    keys: list[Any] = [number, Column(parent_column, BigInteger, nullable=False)]
     keys.append(Column("line_no", Integer, nullable=False))
     keys.append(PrimaryKeyConstraint(parent_column, "line_no") if key else Index(None, parent_column))
     return Table(name, metadata, *keys, *columns, Column("extra", JSONB), info={"parent": parent_table})

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from sync_pipelines import cli, sync
 from sync_pipelines.errors import DatabaseUnavailable
 from sync_pipelines.head_start import HeadStart, head_start
 from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.partners import replenit
 from sync_pipelines.sample.bulk_streams import BULK, bulk_records
 from sync_pipelines.upsert import begun, direct
 from sync_pipelines.upsert import load as upsert_load
@@ -168,34 +170,19 @@ def test_a_later_export_is_left_to_the_run(site: Site, fresh_site: Callable[[], 
     assert_as_if_never_begun(site, fresh_site, *puts)
 
 
-def test_a_table_that_somebody_has_to_themselves_is_left_to_the_run(site: Site, taken: list[bool]) -> None:
+HELD: dict[str, Callable[[psycopg.Connection[Any]], object]] = {
+    "a table": lambda other: other.execute("lock table sync.customers in access exclusive mode"),
+    "the stream": lambda other: take_locks(other, own_locks(replenit.ORDERS, TENANT)),
+    "customers": lambda other: take_locks(other, [f"customers/replenit/{TENANT}"]),
+}
+
+
+@pytest.mark.parametrize("what", HELD)
+def test_what_somebody_else_holds_is_not_waited_for(site: Site, taken: list[bool], what: str) -> None:
     site.put(NAME, lines(*ORDERS))
     with site.database.connect() as other:
-        other.execute("lock table sync.customers in access exclusive mode")
+        HELD[what](other)
         with started(site) as (ready, _, pending):
-            other.rollback()
-            entry = sync.load_export(ready, pending[0].id, RUN)
-    assert (entry.counts["created"], taken) == (60, [False])
-
-
-def test_a_stream_that_somebody_else_loads_is_left_to_the_run(site: Site, taken: list[bool]) -> None:
-    site.put(NAME, lines(*ORDERS))
-    pending = site.discover().pending
-    stream = sync.stream_of(pending[0])
-    with site.database.connect() as other:
-        take_locks(other, own_locks(stream, TENANT))
-        with started(site) as (ready, _, _):
-            other.rollback()
-            entry = sync.load_export(ready, pending[0].id, RUN)
-    assert (entry.counts["created"], taken) == (60, [False])
-
-
-def test_a_customer_that_somebody_else_makes_leaves_it_to_the_run(site: Site, taken: list[bool]) -> None:
-    site.put(NAME, lines(*ORDERS))
-    pending = site.discover().pending
-    with site.database.connect() as other:
-        take_locks(other, [f"customers/replenit/{TENANT}"])
-        with started(site) as (ready, _, _):
             other.rollback()
             entry = sync.load_export(ready, pending[0].id, RUN)
     assert (entry.counts["created"], taken) == (60, [False])
