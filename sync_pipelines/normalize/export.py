@@ -94,7 +94,7 @@ def normalize(
 def _few_collections() -> Iterator[None]:
     """Records are many and hold no cycles: looking for some every few hundred records is a quarter of the time."""
     before = gc.get_threshold()
-    gc.set_threshold(100_000, 50, 100)
+    gc.set_threshold(max(before[0], 100_000), 50, 100)
     try:
         yield
     finally:

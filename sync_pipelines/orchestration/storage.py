@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 import psycopg2
@@ -22,7 +23,7 @@ from dagster._core.events import DagsterEventType
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._serdes import ConfigurableClassData
-from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
+from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresRunStorage
 
 from sync_pipelines.database import open_database
 from sync_pipelines.settings import load_settings
@@ -35,7 +36,20 @@ _PAUSE_SECONDS: Final = 0.5
 _TABLES: Final = {"runs", "instance_info", "event_logs", "jobs"}
 """Of Dagster's tables those that it looks for."""
 _STARTING: Final = "the database system is"
-_POOL: Final[dict[str, Any]] = {"pool_size": 1, "max_overflow": 30, "pool_pre_ping": True, "pool_recycle": 600}
+_POOL: Final[dict[str, Any]] = {"pool_size": 2, "max_overflow": 30, "pool_recycle": 600}
+"""Writing a materialization takes two connections at once."""
+_FRESH_SECONDS: Final = 0.05
+"""After which a kept connection is asked whether its server is still there: events come in bursts."""
+
+
+class _Known(set[str]):
+    """What Dagster's tables have. It asks before nearly every statement, and nothing is ever taken away."""
+
+    def has(self, name: str, ask: Callable[[], bool]) -> bool:
+        """Whether it is there; asked until it is."""
+        if name not in self and ask():
+            self.add(name)
+        return name in self
 
 
 class SyncEventLog(PostgresEventLogStorage):
@@ -57,6 +71,18 @@ class SyncEventLog(PostgresEventLogStorage):
         if others:
             super().store_event_batch(others)
 
+    @cached_property
+    def _known(self) -> _Known:
+        return _Known()
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether a table is there."""
+        return self._known.has(table_name, lambda: super(SyncEventLog, self).has_table(table_name))
+
+    def _has_asset_key_col_on_connection(self, conn: Any, column_name: str) -> bool:
+        ask = super()._has_asset_key_col_on_connection
+        return self._known.has(f"asset_keys.{column_name}", lambda: ask(conn, column_name))
+
     def hurry(self) -> None:
         """Waits for no server from here on, for somebody who is told at once; runs and schedules share the engine."""
         sa.event.remove(self._engine, "do_connect", connect_patiently)
@@ -75,6 +101,22 @@ class SyncEventLog(PostgresEventLogStorage):
             self._store_asset_event(connection, events[-1], max(ids))
 
 
+class SyncRuns(PostgresRunStorage):
+    """Runs in PostgreSQL."""
+
+    @cached_property
+    def _known(self) -> _Known:
+        return _Known()
+
+    def has_run_stats_index_cols(self) -> bool:
+        """Whether the columns of a run's times are there."""
+        return self._known.has("times", super().has_run_stats_index_cols)
+
+    def has_backfill_id_column(self) -> bool:
+        """Whether the column of a run's backfill is there."""
+        return self._known.has("backfill", super().has_backfill_id_column)
+
+
 def connect_patiently(dialect: Any, record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
     """Connects, for some seconds again and again while the server is away or starts; as SQLAlchemy's `do_connect`."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
@@ -88,6 +130,23 @@ def connect_patiently(dialect: Any, record: Any, arguments: list[Any], options: 
         time.sleep(_PAUSE_SECONDS)
 
 
+def _look_after_pauses(engine: sa.Engine) -> None:
+    """Has connections that were kept a while tried before they are used."""
+
+    def note(connection: Any, record: Any) -> None:
+        record.info["kept_since"] = time.monotonic()
+
+    def look(connection: Any, record: Any, proxy: Any) -> None:
+        if time.monotonic() - record.info.get("kept_since", time.monotonic()) > _FRESH_SECONDS:
+            try:
+                engine.dialect.do_ping(connection)
+            except psycopg2.Error as fault:
+                raise sa.exc.InvalidatePoolError from fault
+
+    sa.event.listen(engine, "checkin", note)
+    sa.event.listen(engine, "checkout", look)
+
+
 class SyncStorage(DagsterPostgresStorage):
     """Runs, events and schedules in the database of the settings.
 
@@ -98,9 +157,11 @@ class SyncStorage(DagsterPostgresStorage):
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
         engine = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT", **_POOL)
         sa.event.listen(engine, "do_connect", connect_patiently)
+        _look_after_pauses(engine)
         # Each part would look for its tables, over a connection of its own.
         is_set_up = set(sa.inspect(engine).get_table_names()) >= _TABLES
         super().__init__(postgres_url, should_autocreate_tables=not is_set_up, inst_data=inst_data)
+        self._run_storage = SyncRuns(postgres_url, self.should_autocreate_tables)
         self._event_log_storage = SyncEventLog(postgres_url, self.should_autocreate_tables)
         for part in (self._event_log_storage, self._run_storage, self._schedule_storage):
             part._engine = engine

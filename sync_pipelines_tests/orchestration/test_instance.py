@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -11,7 +12,7 @@ from dagster._serdes import serialize_value
 from sync_pipelines import sync
 from sync_pipelines.orchestration.instance import dagster_home, limit_pools
 from sync_pipelines.orchestration.runs import run_pending
-from sync_pipelines.orchestration.storage import SyncStorage
+from sync_pipelines.orchestration.storage import SyncEventLog, SyncStorage
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.settings import Settings
 from sync_pipelines.sync import Workspace
@@ -71,3 +72,37 @@ def test_runs_of_the_command_line_are_recorded(
     printed = capfd.readouterr()
     assert printed.out == ""
     assert printed.err == ""
+
+
+def storage_of(instance: dg.DagsterInstance) -> SyncStorage:
+    storage = instance.get_ref().storage
+    assert isinstance(storage, SyncStorage)
+    return storage
+
+
+def test_a_table_that_is_there_is_looked_for_once(
+    postgres_instance: dg.DagsterInstance, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = storage_of(postgres_instance).event_log_storage
+    assert isinstance(log, SyncEventLog)
+    assert not log.has_table("later")
+    with workspace.connection() as connection:
+        connection.execute("create table public.later ()")
+    assert log.has_table("later")
+    monkeypatch.setattr(log._engine.dialect, "has_table", lambda *_: pytest.fail("it was asked again"))
+    assert log.has_table("later")
+
+
+def test_a_connection_that_was_cut_while_it_was_kept_is_made_anew(
+    postgres_instance: dg.DagsterInstance, workspace: Workspace
+) -> None:
+    storage = storage_of(postgres_instance)
+    assert storage.run_storage.get_runs_count() == 0
+    with workspace.connection() as connection:
+        (cut,) = connection.execute(
+            "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        ).fetchone() or (0,)
+    assert cut > 0
+    time.sleep(0.1)
+    assert storage.run_storage.get_runs_count() == 0
