@@ -168,7 +168,11 @@ class DirectWay:
         return {reference.table for reference in self._stream.references}
 
     def _without_indexes(self) -> AbstractContextManager[Unindexed]:
-        return without_indexes(self._copying.connection, self._tables, self._referred)
+        run = {} if self._run_id is None else {"run_id": self._run_id}
+        written = {"source_file": self._entry.path, **run}
+        common = {table: written for table in self._referred}
+        common[self._stream.table] = {"tenant": self._entry.tenant, "partner": self._stream.partner, **written}
+        return without_indexes(self._copying.connection, self._tables, self._referred, common)
 
     def _searched(self, kept: KeptRecords, wanted: npt.NDArray[np.int64]) -> Iterator[_Ready]:
         """Records some of which may have rows: nothing is made ready of those that have."""
@@ -189,7 +193,7 @@ class DirectWay:
             if len(chosen):
                 created += len(chosen)
                 # The server takes in a chunk while the next one is made ready.
-                following = self._begin(ready.some(chosen, self._stream), referred)
+                following = self._begin(ready.some(chosen, self._stream), referred, unindexed)
                 self._finish(begun)
                 begun = following
         self._finish(begun)
@@ -235,7 +239,7 @@ class DirectWay:
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def _begin(self, ready: _Ready, referred: Referred) -> list[Begun]:
+    def _begin(self, ready: _Ready, referred: Referred, unindexed: Unindexed) -> list[Begun]:
         """Begins to make rows and their children ready."""
         stream, new = self._stream, ready.records
         links = {r.column: referred.ids(r, new, ready.meant[r.column]) for r in stream.references}
@@ -254,7 +258,8 @@ class DirectWay:
         }
         lists = zip(stream.children, self._layout.children, strict=True)
         children = (self._children(declared, child, one(new.column(child.table)), ids) for declared, child in lists)
-        return [self._copying.begin(stream.table, rows), *chain.from_iterable(children)]
+        told = unindexed.told(stream.table, rows)
+        return [self._copying.begin(stream.table, told), *chain.from_iterable(children)]
 
     def _finish(self, begun: Iterable[Begun]) -> None:
         for rows in begun:

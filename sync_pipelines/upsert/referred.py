@@ -122,15 +122,13 @@ class Referred:
             ids[missing] = self._copying.new_ids(reference.table, len(missing))
             rows = pa.array(missing)
             made = {"partner": named["partner"], "tenant": named["tenant"], column: named["key"]}
-            self._copying.insert(
-                reference.table,
-                {
-                    "id": pa.array(ids[missing]),
-                    **{name: values.take(rows) for name, values in made.items()},
-                    "is_placeholder": pa.repeat(True, len(missing)),
-                    **self._provenance(records.take(rows)),
-                },
-            )
+            placeholders = {
+                "id": pa.array(ids[missing]),
+                **{name: values.take(rows) for name, values in made.items()},
+                "is_placeholder": pa.repeat(True, len(missing)),
+                **self._provenance(records.take(rows)),
+            }
+            self._copying.insert(reference.table, self._unindexed.told(reference.table, placeholders))
         return ids
 
     def _known(self, reference: Reference, column: str, named: Mapping[str, Any], count: int) -> Ids:

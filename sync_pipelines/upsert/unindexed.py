@@ -1,8 +1,9 @@
 """Empty tables that take in many rows at once: their indexes and foreign keys are made afterwards.
 
 An index made of rows that are there costs a third of one that grows row by row, a foreign key held once over all rows a
-tenth of one that is held for each. Nobody reads anything from an empty table, so it may be locked meanwhile; where it
-can't be had at once, or is not ours to alter, it is filled as it is.
+tenth of one that is held for each. What all rows have in common (tenant, file, run) is half of their text: it is the
+columns' default meanwhile. Nobody reads anything from an empty table, so it may be locked; where it can't be had at
+once, or is not ours to alter, it is filled as it is.
 
 Belongs here: taking indexes and foreign keys off and putting them back as they were. Does not belong here: filling
 tables (`direct`).
@@ -10,7 +11,7 @@ tables (`direct`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
@@ -27,11 +28,19 @@ _LEFT_AS_IT_IS: Final = (
 )
 
 
+Common = Mapping[str, Mapping[str, str]]
+"""Table -> column -> what all of its new rows have there."""
+
+
 class _Part(NamedTuple):
-    """An index or a constraint of a table: how to take it off and how to put it back."""
+    """An index or a constraint of a table: how to take it off and how to put it back.
+
+    Attributes:
+        waits: whether it is put back when all tables are filled, and not with its table's other parts.
+    """
 
     table: str
-    is_reference: bool
+    waits: bool
     off: Composed
     on: Composed
 
@@ -43,19 +52,30 @@ class Unindexed:
         connection: inside a transaction.
         parts: what was taken off.
         tables: of which; they were empty when it was.
+        common: what their new rows have without being told.
     """
 
     def __init__(
-        self, connection: psycopg.Connection[Any], parts: Sequence[_Part] = (), tables: Collection[str] = ()
+        self,
+        connection: psycopg.Connection[Any],
+        parts: Sequence[_Part] = (),
+        tables: Collection[str] = (),
+        common: Common | None = None,
     ) -> None:
         self._connection = connection
         self._parts = list(parts)
         self._filled = tuple(tables)
+        self._common = common or {}
         self.tables = set(tables)
+
+    def told(self, table: str, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """Of the columns of new rows those that they don't have without being told."""
+        common = self._common.get(table, ())
+        return {name: values for name, values in columns.items() if name not in common}
 
     def put_back(self, table: str) -> None:
         """Makes the indexes and keys of a table."""
-        self._make([part for part in self._parts if part.table == table and not part.is_reference])
+        self._make([part for part in self._parts if part.table == table and not part.waits])
         self.tables.discard(table)
 
     def put_all_back(self) -> None:
@@ -75,7 +95,7 @@ class Unindexed:
 
 @contextmanager
 def without_indexes(
-    connection: psycopg.Connection[Any], tables: Sequence[str], referred: Collection[str]
+    connection: psycopg.Connection[Any], tables: Sequence[str], referred: Collection[str], common: Common
 ) -> Iterator[Unindexed]:
     """Within the block, tables that are all empty have no indexes, nor have those they refer to that are empty too.
 
@@ -85,13 +105,16 @@ def without_indexes(
         connection: inside a transaction. Where the block raises, nothing is put back: the transaction is lost.
         tables: to be filled.
         referred: tables they refer to.
+        common: what all rows that are made within the block have, in columns without a default of their own.
     """
-    unindexed = _taken_off(connection, tables, referred)
+    unindexed = _taken_off(connection, tables, referred, common)
     yield unindexed
     unindexed.put_all_back()
 
 
-def _taken_off(connection: psycopg.Connection[Any], tables: Sequence[str], referred: Collection[str]) -> Unindexed:
+def _taken_off(
+    connection: psycopg.Connection[Any], tables: Sequence[str], referred: Collection[str], common: Common
+) -> Unindexed:
     if not _are_empty(connection, tables) or _are_checked_later(connection, [*tables, *referred]):
         return Unindexed(connection)
     empty = [*tables, *(table for table in referred if _are_empty(connection, [table]))]
@@ -106,13 +129,15 @@ def _taken_off(connection: psycopg.Connection[Any], tables: Sequence[str], refer
             if not _are_empty(connection, empty) or _hold_more(connection, empty):
                 raise psycopg.Rollback(savepoint)
             parts = [*_keys(connection, empty), *_plain_indexes(connection, empty), *_references(connection, empty)]
+            common = _without_default(connection, {table: common.get(table, {}) for table in empty})
+            parts += _defaults(common)
             # What refers to a key goes before the key.
             for part in reversed(parts):
                 connection.execute(part.off)
             found = parts
     except _LEFT_AS_IT_IS:
         return Unindexed(connection)
-    return Unindexed(connection, found, empty if found else ())
+    return Unindexed(connection, found, empty, common) if found else Unindexed(connection)
 
 
 def _are_empty(connection: psycopg.Connection[Any], tables: Sequence[str]) -> bool:
@@ -148,7 +173,7 @@ def _keys(connection: psycopg.Connection[Any], tables: Sequence[str]) -> Iterato
         " and c.contype in ('p', 'u') order by c.contype, c.oid",
         [SCHEMA, list(tables)],
     ).fetchall()
-    return (_constraint(*row, is_reference=False) for row in rows)
+    return (_constraint(*row, waits=False) for row in rows)
 
 
 def _references(connection: psycopg.Connection[Any], tables: Sequence[str]) -> Iterator[_Part]:
@@ -160,14 +185,14 @@ def _references(connection: psycopg.Connection[Any], tables: Sequence[str]) -> I
         " and t.relname = any(%(tables)s) and r.relname = any(%(tables)s) and c.contype = 'f' order by c.oid",
         {"schema": SCHEMA, "tables": list(tables)},
     ).fetchall()
-    return (_constraint(*row, is_reference=True) for row in rows)
+    return (_constraint(*row, waits=True) for row in rows)
 
 
-def _constraint(table: str, name: str, definition: str, *, is_reference: bool) -> _Part:
+def _constraint(table: str, name: str, definition: str, *, waits: bool) -> _Part:
     alter = SQL("alter table {} ").format(Identifier(SCHEMA, table))
     return _Part(
         table,
-        is_reference,
+        waits,
         alter + SQL("drop constraint {}").format(Identifier(name)),
         alter + SQL("add constraint {} ").format(Identifier(name)) + SQL(definition),
     )
@@ -186,3 +211,25 @@ def _plain_indexes(connection: psycopg.Connection[Any], tables: Sequence[str]) -
     for table, name, definition in rows:
         off = SQL("drop index {}").format(Identifier(SCHEMA, name))
         yield _Part(table, False, off, Composed([SQL(definition)]))
+
+
+def _without_default(connection: psycopg.Connection[Any], common: Common) -> Common:
+    """The same without columns that have a default of the user's."""
+    rows = connection.execute(
+        "select t.relname, a.attname from pg_attrdef d join pg_class t on t.oid = d.adrelid"
+        " join pg_attribute a on a.attrelid = t.oid and a.attnum = d.adnum"
+        " where t.relnamespace = %s::regnamespace and t.relname = any(%s)",
+        [SCHEMA, list(common)],
+    ).fetchall()
+    return {
+        table: {column: value for column, value in columns.items() if (table, column) not in rows}
+        for table, columns in common.items()
+    }
+
+
+def _defaults(common: Common) -> Iterator[_Part]:
+    """Defaults of columns, which are there only while nobody else can make a row."""
+    for table, columns in common.items():
+        for column, value in columns.items():
+            alter = SQL("alter table {} alter column {} ").format(Identifier(SCHEMA, table), Identifier(column))
+            yield _Part(table, True, alter + SQL("set default {}").format(value), alter + SQL("drop default"))

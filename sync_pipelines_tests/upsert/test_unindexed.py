@@ -42,7 +42,7 @@ def execute(site: Site, *statements: str) -> None:
 
 
 def catalog(site: Site) -> list[Any]:
-    """Every constraint and index by name, and what it is."""
+    """Every constraint, index and default by name, and what it is."""
     constraints = site.query(
         "select conrelid::regclass::text as of, conname as name, pg_get_constraintdef(oid) as is, convalidated as good"
         " from pg_constraint where connamespace = 'sync'::regnamespace order by 1, 2"
@@ -52,7 +52,12 @@ def catalog(site: Site) -> list[Any]:
         " join pg_index on indexrelid = (quote_ident(schemaname) || '.' || quote_ident(indexname))::regclass"
         " where schemaname = 'sync' order by 1, 2"
     )
-    return constraints + indexes
+    defaults = site.query(
+        "select adrelid::regclass::text as of, attname as name, pg_get_expr(adbin, adrelid) as is, true as good"
+        " from pg_attrdef join pg_attribute on attrelid = adrelid and attnum = adnum"
+        " join pg_class c on c.oid = adrelid where relnamespace = 'sync'::regnamespace order by 1, 2"
+    )
+    return constraints + indexes + defaults
 
 
 def numbers(site: Site, tables: tuple[str, ...] = FILLED) -> dict[str, int]:
@@ -114,6 +119,26 @@ def test_the_catalog_is_the_same_after_a_first_load_of_other_streams(site: Site,
     now = numbers(site, everywhere)
     anew = {name for name in was if now[name] != was[name]}
     assert anew == numbers(site, filled).keys()
+
+
+@pytest.mark.parametrize("default", [None, "orders", "customers"])
+@pytest.mark.parametrize("are_there", [False, True])
+def test_rows_name_their_tenant_file_and_run(site: Site, default: str | None, are_there: bool) -> None:
+    if are_there:
+        site.load_at("traede/acme/customers/2024-05-01.json", {"customers": [{"customer_number": "1", "name": "K"}]})
+    if default:
+        execute(site, f"alter table sync.{default} alter column run_id set default 'by hand'")
+    site.put("2024-05-02.json", ORDERS)
+    workspace = site.workspace()
+    (entry,) = discover(workspace).pending
+    assert load_export(workspace, entry.id, "run-1").status == "loaded"
+    for table, count in (("orders", 60), ("customers", 7)):
+        rows = site.query(
+            f"select tenant, partner, source_file, run_id, count(*) as rows from sync.{table}"
+            " where partner = 'replenit' group by 1, 2, 3, 4"
+        )
+        told = {"tenant": TENANT, "partner": "replenit", "source_file": entry.path, "run_id": "run-1", "rows": count}
+        assert rows == [told]
 
 
 def test_fewer_records_keep_the_indexes(site: Site) -> None:
@@ -206,6 +231,8 @@ def test_a_load_that_fails_midway_leaves_everything_as_it_was(site: Site, fresh_
         "create index mine on sync.orders using gin (extra jsonb_path_ops) where email like '%x%'",
         "alter table sync.orders add constraint mine unique (tenant, partner, external_id) deferrable",
         "alter table sync.orders add constraint mine foreign key (customer_id) references sync.customers not valid",
+        "alter table sync.orders alter column run_id set default 'by hand'",
+        "alter table sync.customers alter column source_file set default 'by hand'",
     ],
 )
 def test_what_a_user_added_is_put_back_as_it_was(site: Site, fresh_site: Callable[[], Site], index: str) -> None:
