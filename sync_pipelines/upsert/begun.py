@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import Any, Final, NamedTuple
@@ -178,19 +179,18 @@ class BegunLoad:
         if ledger.newest_loaded(connection, entry.partner, entry.stream, entry.tenant, 1):
             raise _GivenUp("there are other exports")
         way = DirectWay(connection, stream, self._layout, entry, self._run_id)
-        direct = way.write_first(records, self._lock)
+        direct = way.write_first(records, partial(self._lock, way))
         if direct is None:
             raise _GivenUp("there are rows")
         return direct
 
-    def _lock(self, records: pa.Table, meant: Mapping[str, list[Meant]]) -> None:
+    def _lock(self, way: DirectWay, records: pa.Table, meant: Mapping[str, list[Meant]]) -> None:
         """Locks the rows that records refer to; the records' keys have to be different."""
         if len(pc.unique(records.column("key_hash"))) < len(records):
             raise _GivenUp("a key has several records")
         referred = {(link, *owner) for link, parts in meant.items() for part in parts for owner in part.owners}
         if more := referred - self._locked:
-            assert self._connection is not None
-            if not try_locks(self._connection, referred_locks(self._stream, more)):
+            if not try_locks(way.connection, referred_locks(self._stream, more)):
                 raise _GivenUp("somebody else makes rows that are referred to")
             self._locked |= more
 

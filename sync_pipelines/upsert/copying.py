@@ -5,8 +5,10 @@ Belongs here: the wire. Does not belong here: what is copied (`direct`, `referre
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from contextlib import contextmanager
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,18 +17,13 @@ import pyarrow as pa
 from psycopg.sql import SQL, Composed, Identifier
 
 from sync_pipelines.tables.schema import SCHEMA
+from sync_pipelines.upsert.behind import Behind
 from sync_pipelines.upsert.stage import ahead, csv_of
 
 Ids = npt.NDArray[np.int64]
-_BLOCK = 8_192
-
-
-class Begun(NamedTuple):
-    """Rows of a table on their way into CSV."""
-
-    table: str
-    names: list[str]
-    blocks: Iterator[bytes]
+_BLOCK: Final = 8_192
+_DRAWN: Final = 32_768
+"""Ids that are drawn at once, at most, by whoever needed as many before."""
 
 
 class Copying:
@@ -37,7 +34,32 @@ class Copying:
     """
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self.connection = connection
+        self._connection = connection
+        self._behind: Behind | None = None
+        self._ids: dict[str, Ids] = {}
+        self._used: Counter[str] = Counter()
+
+    @property
+    def connection(self) -> psycopg.Connection[Any]:
+        """The connection, when every new row is written."""
+        self.wait()
+        return self._connection
+
+    def wait(self) -> None:
+        """Returns when every new row is written."""
+        if self._behind is not None:
+            self._behind.drain()
+
+    @contextmanager
+    def behind(self) -> Iterator[None]:
+        """Within the block new rows are written while the next ones are made ready; at its end all are."""
+        behind = self._behind = Behind()
+        try:
+            yield
+            behind.drain()
+        finally:
+            behind.settle()
+            self._behind = None
 
     def numbers(self, query: Composed, *columns: str) -> Ids:
         """The integers of an answer, row by row, as one value: thousands of rows would cost more than the query."""
@@ -49,10 +71,25 @@ class Copying:
         return np.fromstring(row[0] or "", np.int64, sep=" ")
 
     def new_ids(self, table: str, count: int) -> Ids:
-        """Ids drawn from a table's own sequence."""
+        """Ids drawn from a table's own sequence, ascending."""
+        ids = self._ids.get(table, np.empty(0, np.int64))
+        if (missing := count - len(ids)) > 0:
+            # Whoever needed many needs as many again.
+            drawn = self._draw(table, max(missing, min(self._used[table], _DRAWN)))
+            ids = np.concatenate([ids, drawn])
+        self._used[table] += count
+        self._ids[table] = ids[count:]
+        return ids[:count]
+
+    def _draw(self, table: str, count: int) -> Ids:
         # The sequence is looked up once, not for every number.
         sequence = SQL("select pg_get_serial_sequence({}, 'id')::regclass as name offset 0").format(f"{SCHEMA}.{table}")
         drawn = SQL("select nextval(s.name) as id from ({}) s, generate_series(1, {})").format(sequence, count)
+        ends = SQL("select min(id) as first, max(id) as last from ({}) d").format(drawn)
+        first, last = self.numbers(ends, "first", "last").tolist()
+        if last - first + 1 == count:
+            return np.arange(first, last + 1)
+        # Others draw too. Those that came are not used.
         return self.numbers(drawn, "id")
 
     def fill(self, table: str, columns: Mapping[str, Any]) -> None:
@@ -62,23 +99,29 @@ class Copying:
 
     def insert(self, table: str, columns: Mapping[str, Any]) -> None:
         """New rows of a table, a column each."""
-        self.finish(self.begin(table, columns))
-
-    def begin(self, table: str, columns: Mapping[str, Any]) -> Begun:
-        """Begins to make new rows ready, while the server has other work."""
         rows = pa.table({name: one(column) for name, column in columns.items()})
-        return Begun(table, rows.column_names, ahead(csv_of(block.columns) for block in _blocks_of(rows)))
+        blocks = ahead(csv_of(block.columns) for block in _blocks_of(rows))
 
-    def finish(self, begun: Begun) -> None:
-        """Writes rows that were begun."""
-        self.write(Identifier(SCHEMA, begun.table), begun.names, begun.blocks)
+        def write() -> None:
+            self._copy(self._connection, Identifier(SCHEMA, table), rows.column_names, blocks)
+
+        if self._behind is None:
+            write()
+        else:
+            self._behind.add(rows.num_rows, write)
 
     def write(self, table: Identifier, columns: Sequence[str], blocks: Iterable[bytes]) -> None:
         """CSV into a table."""
+        self._copy(self.connection, table, columns, blocks)
+
+    @staticmethod
+    def _copy(
+        connection: psycopg.Connection[Any], table: Identifier, columns: Sequence[str], blocks: Iterable[bytes]
+    ) -> None:
         statement = SQL("copy {table} ({columns}) from stdin (format csv)").format(
             table=table, columns=SQL(", ").join(map(Identifier, columns))
         )
-        with self.connection.cursor().copy(statement) as copy:
+        with connection.cursor().copy(statement) as copy:
             for block in blocks:
                 copy.write(block)
 

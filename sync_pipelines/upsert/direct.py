@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -30,7 +29,7 @@ from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.tables.schema import SCHEMA
-from sync_pipelines.upsert.copying import Begun, Copying, Ids, one
+from sync_pipelines.upsert.copying import Copying, Ids, one
 from sync_pipelines.upsert.current import without_scope
 from sync_pipelines.upsert.history import Hashes
 from sync_pipelines.upsert.made import Made
@@ -126,10 +125,10 @@ class DirectWay:
             # A row may be made, as a placeholder, while the record that defines it is on its way.
             return Direct(0, kept.keys.of_rows(~aside))
         if self._has_rows():
-            return self._written(self._searched(kept, wanted), Unindexed(self._copying.connection))
+            return self._written(self._searched(kept, wanted), Unindexed(self.connection))
         records = ahead(map(self._ready, chunks_of(kept, wanted)))
         if len(wanted) < MANY:
-            return self._written(records, Unindexed(self._copying.connection))
+            return self._written(records, Unindexed(self.connection))
         with self._without_indexes() as unindexed:
             return self._written(records, unindexed)
 
@@ -145,7 +144,7 @@ class DirectWay:
         """
         if self._is_self_referring:
             return None
-        self._copying.connection.execute(
+        self.connection.execute(
             SQL("lock table {} in row exclusive mode nowait").format(
                 SQL(", ").join(Identifier(SCHEMA, table) for table in (*self._tables, *self._referred))
             )
@@ -154,6 +153,11 @@ class DirectWay:
             return None
         with self._without_indexes() as unindexed:
             return self._written(_told(ahead(map(self._ready, _chunked(records))), before), unindexed)
+
+    @property
+    def connection(self) -> psycopg.Connection[Any]:
+        """The connection, when every new row is written."""
+        return self._copying.connection
 
     @property
     def _is_self_referring(self) -> bool:
@@ -172,7 +176,7 @@ class DirectWay:
         written = {"source_file": self._entry.path, **run}
         common = {table: written for table in self._referred}
         common[self._stream.table] = {"tenant": self._entry.tenant, "partner": self._stream.partner, **written}
-        return without_indexes(self._copying.connection, self._tables, self._referred, common)
+        return without_indexes(self.connection, self._tables, self._referred, common)
 
     def _searched(self, kept: KeptRecords, wanted: npt.NDArray[np.int64]) -> Iterator[_Ready]:
         """Records some of which may have rows: nothing is made ready of those that have."""
@@ -186,17 +190,13 @@ class DirectWay:
     def _written(self, records: Iterable[_Ready], unindexed: Unindexed) -> Direct:
         referred = Referred(self._copying, self._provenance, unindexed)
         created, left = 0, [np.empty(0, np.uint64)]
-        begun: list[Begun] = []
-        for ready in records:
-            chosen = np.flatnonzero(ready.certain)
-            left.append(np.delete(ready.records.column("key_hash").to_numpy(), chosen))
-            if len(chosen):
-                created += len(chosen)
-                # The server takes in a chunk while the next one is made ready.
-                following = self._begin(ready.some(chosen, self._stream), referred, unindexed)
-                self._finish(begun)
-                begun = following
-        self._finish(begun)
+        with self._copying.behind():
+            for ready in records:
+                chosen = np.flatnonzero(ready.certain)
+                left.append(np.delete(ready.records.column("key_hash").to_numpy(), chosen))
+                if len(chosen):
+                    created += len(chosen)
+                    self._insert(ready.some(chosen, self._stream), referred, unindexed)
         return Direct(created, np.sort(np.concatenate(left)))
 
     def _ready(self, records: pa.Table) -> _Ready:
@@ -208,7 +208,7 @@ class DirectWay:
         """Whether some record may have a row already; nobody else makes one while the load holds its locks."""
         if self._stream.scope is not None:
             return False
-        row = self._copying.connection.execute(
+        row = self.connection.execute(
             SQL("select exists (select from {} where tenant = %s and partner = %s)").format(
                 Identifier(SCHEMA, self._stream.table)
             ),
@@ -239,8 +239,8 @@ class DirectWay:
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def _begin(self, ready: _Ready, referred: Referred, unindexed: Unindexed) -> list[Begun]:
-        """Begins to make rows and their children ready."""
+    def _insert(self, ready: _Ready, referred: Referred, unindexed: Unindexed) -> None:
+        """Writes rows and their children."""
         stream, new = self._stream, ready.records
         links = {r.column: referred.ids(r, new, ready.meant[r.column]) for r in stream.references}
         ids = self._copying.new_ids(stream.table, new.num_rows)
@@ -256,26 +256,21 @@ class DirectWay:
             **links,
             "extra": new.column("extra"),
         }
-        lists = zip(stream.children, self._layout.children, strict=True)
-        children = (self._children(declared, child, one(new.column(child.table)), ids) for declared, child in lists)
-        told = unindexed.told(stream.table, rows)
-        return [self._copying.begin(stream.table, told), *chain.from_iterable(children)]
+        self._copying.insert(stream.table, unindexed.told(stream.table, rows))
+        for declared, child in zip(stream.children, self._layout.children, strict=True):
+            self._insert_children(declared, child, one(new.column(child.table)), ids)
 
-    def _finish(self, begun: Iterable[Begun]) -> None:
-        for rows in begun:
-            self._copying.finish(rows)
-
-    def _children(self, declared: Children, child: ChildLayout, lists: Any, ids: Ids) -> Iterator[Begun]:
-        """The rows of lists, and those of the lists in their elements."""
+    def _insert_children(self, declared: Children, child: ChildLayout, lists: Any, ids: Ids) -> None:
+        """Writes the rows of lists, and those of the lists in their elements."""
         parents, numbers, elements = numbered(lists)
         columns = {declared.parent: pa.array(ids[parents]), "line_no": pa.array(numbers)}
         columns |= {name: elements.field(name) for name in (*child.columns, "extra")}
         if declared.nested:
             own = self._copying.new_ids(child.table, len(parents))
             columns["id"] = pa.array(own)
-        yield self._copying.begin(child.table, columns)
+        self._copying.insert(child.table, columns)
         for inner, layout in zip(declared.nested, child.nested, strict=True):
-            yield from self._children(inner, layout, elements.field(layout.table), own)
+            self._insert_children(inner, layout, elements.field(layout.table), own)
 
     def _provenance(self, records: pa.Table) -> dict[str, Any]:
         count = records.num_rows

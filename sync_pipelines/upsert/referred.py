@@ -106,6 +106,7 @@ class Referred:
         if sum(map(len, self._remembered.values())) + len(names) > _REMEMBERED:
             # From here on rows that were made may have to be searched for.
             if table in self._unindexed.tables:
+                self._copying.wait()
                 self._unindexed.put_back(table)
             for known in self._remembered.values():
                 known.clear()
