@@ -17,6 +17,7 @@ from sync_pipelines import ledger, sync
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.keeping import Beside
 from sync_pipelines.upsert.begun import BegunLoad
+from sync_pipelines.upsert.load import load
 from sync_pipelines.workspace import Workspace
 
 
@@ -50,8 +51,29 @@ class HeadStart:
         with self._change:
             self._change.wait_for(lambda: self._at_work != file_id)
 
-    def begun(self, file_id: int) -> BegunLoad | None:
-        """The load of an export that was begun, once; one begun of another export ends, for its tables can't be had."""
+    def complete(self, file_id: int, run_id: str | None) -> bool:
+        """Completes the load of an export that was begun, once; one begun of another ends, for its tables can't be had.
+
+        False where the load has to be done as a whole.
+        """
+        begun = self._taken(file_id)
+        if begun is None:
+            return False
+        with self._workspace.connection() as connection:
+            entry = ledger.entry_of(connection, file_id)
+        with begun.taken_over(entry.kept or "-", run_id) as taken:
+            if taken is None:
+                return False
+            archive = self._workspace.settings.archive
+            load(taken.connection, sync.stream_of(entry), entry.id, archive, run_id, taken.direct)
+            taken.connection.commit()
+            return True
+
+    def let_go(self) -> None:
+        """Ends a load that nobody took over."""
+        self._taken(0)
+
+    def _taken(self, file_id: int) -> BegunLoad | None:
         with self._change:
             begun, self._load = self._load, None
         if begun is None:
@@ -61,10 +83,6 @@ class HeadStart:
             return load
         load.discard()
         return None
-
-    def let_go(self) -> None:
-        """Ends a load that nobody took over."""
-        self.begun(0)
 
     def _work(self) -> None:
         for entry in self._entries:
@@ -115,7 +133,7 @@ def head_start(
     """Begins; gives a workspace whose stages wait for what is begun."""
     begun = HeadStart(workspace, entries, run_id)
     try:
-        yield replace(workspace, settled=begun.settled, begun=begun.begun), begun
+        yield replace(workspace, settled=begun.settled, complete=begun.complete), begun
     finally:
         begun.end()
         begun.let_go()

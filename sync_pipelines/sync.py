@@ -83,24 +83,10 @@ def load_export(workspace: Workspace, file_id: int, run_id: str | None = None) -
             keep_records(workspace, connection, entry)
             # A path that got other content meanwhile waits for the next look.
             entry = ledger.entry_of(connection, file_id)
-            if entry.kept is not None and not _complete_begun(workspace, entry, run_id):
+            if entry.kept is not None and not workspace.complete(file_id, run_id):
                 load(connection, stream_of(entry), file_id, workspace.settings.archive, run_id)
 
     return _stage(workspace, file_id, run_id, load_whole)
-
-
-def _complete_begun(workspace: Workspace, entry: LedgerFile, run_id: str | None) -> bool:
-    """Completes a load that was begun while its export was read; False where there is none."""
-    begun = workspace.begun(entry.id)
-    if begun is None:
-        return False
-    assert entry.kept is not None
-    with begun.taken_over(entry.kept, run_id) as taken:
-        if taken is None:
-            return False
-        load(taken.connection, stream_of(entry), entry.id, workspace.settings.archive, run_id, taken.direct)
-        taken.connection.commit()
-        return True
 
 
 def archive(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 
@@ -22,9 +22,6 @@ from sync_pipelines.normalize.envelope import DateWindow
 from sync_pipelines.settings import Settings
 from sync_pipelines.sources import Sources, load_sources
 
-if TYPE_CHECKING:
-    from sync_pipelines.upsert.begun import BegunLoad
-
 
 @dataclass(frozen=True)
 class Workspace:
@@ -32,8 +29,9 @@ class Workspace:
 
     Attributes:
         is_new: whether the schema has just been made.
-        settled: returns when nobody else in this process is at work on the ledger entry with an id.
-        begun: takes over the load of such an entry, where it was begun before; any other that was begun ends.
+        settled: returns when no head start is at work on the ledger entry with an id.
+        complete: completes the load of such an entry for a run, where a head start began it; False where none did, or
+            where it came to nothing. Any other load that was begun ends.
     """
 
     settings: Settings
@@ -43,7 +41,7 @@ class Workspace:
     archive: Archive
     is_new: bool = False
     settled: Callable[[int], None] = lambda file_id: None
-    begun: Callable[[int], BegunLoad | None] = lambda file_id: None
+    complete: Callable[[int, str | None], bool] = lambda file_id, run_id: False
 
     def window(self) -> DateWindow:
         """The dates an export may have, as of now."""

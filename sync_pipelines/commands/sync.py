@@ -16,6 +16,7 @@ from sync_pipelines import ledger, pulls, sync
 from sync_pipelines.commands.progress import FileProgress, working
 from sync_pipelines.commands.screen import json_of, print_table, say, tell
 from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.forked import CAN_FORK, forked_head_start
 from sync_pipelines.head_start import head_start
 from sync_pipelines.ledger import COUNTS, LedgerFile
 from sync_pipelines.preview import preview
@@ -102,7 +103,8 @@ def _run(
 ) -> FileProgress:
     # What is pulled is loaded by the same run, perhaps before what is there.
     first_run = None if to_pull else str(uuid.uuid4())
-    with FileProgress(len(pending)) as progress, head_start(workspace, pending, first_run) as (ready, begun):
+    begin = forked_head_start if CAN_FORK else head_start
+    with begin(workspace, pending, first_run) as (ready, begun), FileProgress(len(pending)) as progress:
         from sync_pipelines.orchestration.runs import run_pending
 
         begun.end()

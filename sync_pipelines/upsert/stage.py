@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,10 +19,10 @@ import pyarrow.csv
 from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.upsert.statements import Presence
+from sync_pipelines.upsert.workers import Workers
 
 T = TypeVar("T")
-# Threads that come and go leave memory behind.
-_WORKERS = ThreadPoolExecutor(3, thread_name_prefix="ahead")
+_WORKERS = Workers(3, "ahead")
 _CSV = pyarrow.csv.WriteOptions(include_header=False, batch_size=8_192)
 _MOMENT = pa.timestamp("us")
 
