@@ -13,7 +13,7 @@ from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg
 
@@ -48,6 +48,13 @@ class Family:
     def newest(self) -> Spoken | None:
         """The record that has the last word."""
         return max((*self.applied, *self.mine), key=lambda spoken: spoken.version, default=None)
+
+
+class _Came(NamedTuple):
+    """A record that was applied, and the row as it left it; None where it left none."""
+
+    spoken: Spoken
+    row: Row | None
 
 
 class Folding:
@@ -123,8 +130,8 @@ class Folding:
         self._decisions.look_up(everything)
         mine, known = _linked(mine, ids), _linked(applied or [], ids)
         for family in _families([*mine, *former], mine, known, stored):
-            rows = self._folded(family) if applied is not None else self._applied(family)
-            self._take(differences, family, rows)
+            rows, came = self._folded(family) if applied is not None else self._applied(family)
+            self._take(differences, family, rows, came)
         absorbed = [row.id for row in differences.writes.retired if row.heir is not None]
         if absorbed:
             self._note_absorbed(absorbed)
@@ -152,7 +159,7 @@ class Folding:
 
     # -- late: from an empty row -------------------------------------------------------------------------------
 
-    def _folded(self, family: Family) -> Rows:
+    def _folded(self, family: Family) -> tuple[Rows, list[_Came]]:
         """Each record inserted in its place, told by what the fold is with and without it (X11)."""
         records = [s for s in family.applied if not self._decisions.is_blocked(s)]
         for spoken in family.mine:
@@ -172,7 +179,7 @@ class Folding:
         rows, trail = self._trail(records)
         for spoken, applied in zip(records, trail, strict=True):
             self._decisions.decide(spoken, applied.refusal)
-        return rows
+        return rows, [_Came(spoken, applied.after) for spoken, applied in zip(records, trail, strict=True)]
 
     def _row_of(self, rows: Rows, applied: Applied) -> Row | None:
         """The row a record is told by, in other rows of the same family."""
@@ -190,8 +197,8 @@ class Folding:
 
     # -- newest: on the stored row -----------------------------------------------------------------------------
 
-    def _applied(self, family: Family) -> Rows:
-        rows = tuple(stored.row for stored in family.stored)
+    def _applied(self, family: Family) -> tuple[Rows, list[_Came]]:
+        rows, came = tuple(stored.row for stored in family.stored), list[_Came]()
         for spoken in family.mine:
             applied = apply(self._stream, rows, spoken.change)
             self._decisions.decide(spoken, applied.refusal)
@@ -202,7 +209,8 @@ class Folding:
             else:
                 self._tell(applied.before, applied.after, spoken, is_older=False)
                 rows = applied.rows
-        return rows
+                came.append(_Came(spoken, applied.after))
+        return rows, came
 
     def _tell(self, before: Row | None, after: Row | None, spoken: Spoken, *, is_older: bool) -> None:
         self.counts[outcome(before, after, spoken.change, is_older=is_older)] += 1
@@ -217,24 +225,26 @@ class Folding:
         stored_ids = [s.id for s in family.stored if s.row.external_id == spoken.change.key]
         return self._decisions.block(spoken, stored_ids)
 
-    def _take(self, differences: Differences, family: Family, rows: Rows) -> None:
-        provenance = self._provenance(family)
+    def _take(self, differences: Differences, family: Family, rows: Rows, came: Sequence[_Came]) -> None:
         pairs = _paired(self._stream, rows, family.stored)
         kept = {stored.id for stored in pairs if stored is not None}
-        ids = [differences.take(s, row, provenance, _ways(family)) for s, row in zip(pairs, rows, strict=True)]
+        ids = [
+            differences.take(s, row, self._provenance(family, row, came), _ways(family))
+            for s, row in zip(pairs, rows, strict=True)
+        ]
         for stored in family.stored:
             if stored.id not in kept:
                 self._retire(differences, stored, [*zip(rows, ids, strict=True)])
 
-    def _provenance(self, family: Family) -> Provenance:
-        """The record of this export that was applied last, or where it has none (any more) the newest of all."""
-        if family.mine:
-            last = family.mine[-1].change
-            return Provenance(last.effective_at, self._entry.path, last.position, self._run_id)
-        newest = family.newest
-        if newest is None:
+    def _provenance(self, family: Family, row: Row, came: Sequence[_Came]) -> Provenance:
+        """The last record of this export that made the row, or where it has none (any more) the last of all."""
+        records = [c for c in came if c.spoken.file_id == self._entry.id] if family.mine else came
+        made = (c.spoken for c in reversed(records) if c.row is not None and _is_same(self._stream, row, c.row))
+        last = next(made, None) or (family.mine[-1] if family.mine else family.newest)
+        if last is None:
             return Provenance(self._entry.effective_at, self._entry.path, None, self._run_id)
-        return Provenance(newest.change.effective_at, newest.path, newest.change.position, self._run_id)
+        path = self._entry.path if family.mine else last.path
+        return Provenance(last.change.effective_at, path, last.change.position, self._run_id)
 
     def _retire(self, differences: Differences, stored: Stored, rows: Sequence[tuple[Row, int]]) -> None:
         """A stored row that no record makes any more; a placeholder others refer to stays as it is."""

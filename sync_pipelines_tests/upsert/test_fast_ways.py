@@ -7,7 +7,7 @@ must be the same.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -143,6 +143,24 @@ def test_fast_ways_end_as_the_fold_does(
     with everything_folded():
         expected = loaded(fresh_site(), exports, plan)
     assert loaded(fresh_site(), exports, plan) == expected
+
+
+@pytest.mark.parametrize("is_folded", [False, True])
+def test_rows_of_one_key_name_the_record_that_made_each(site: Site, is_folded: bool) -> None:
+    """P5: customers of two businesses share an external id; an export that says both names each one's own line."""
+    folder = "pocketflows/acme/customers"
+    both = [{"business_external_id": "e", "external_id": "a"}, {"business_id": "7", "id": "2", "external_id": "a"}]
+    exports = [
+        (f"{folder}/2024-03-01.ndjson", both),
+        (f"{folder}/2024-03-02.ndjson", [{**both[0], "full_name": "Ana"}, {"business_id": "7", "id": "2"}]),
+    ]
+    with everything_folded() if is_folded else nullcontext():
+        loaded(site, exports, [[0], [1]])
+    rows = site.query("select name, source_file, source_position from sync.customers order by partner_record_id")
+    assert rows == [
+        {"name": None, "source_file": exports[0][0], "source_position": "2"},
+        {"name": "Ana", "source_file": exports[1][0], "source_position": "1"},
+    ]
 
 
 @pytest.mark.parametrize("streams", STREAMS, ids=lambda streams: "+".join(streams))
