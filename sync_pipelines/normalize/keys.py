@@ -92,12 +92,12 @@ def texts_of(lines: Iterable[bytes]) -> npt.NDArray[np.uint64]:
 
 def record_id_hash(record_id: str) -> int:
     """The same of a partner's own id."""
-    return int(hashes_of_bytes([record_id_bytes(record_id)])[0])
+    return int(hashes_of_bytes([record_id_bytes(record_id.encode())])[0])
 
 
-def record_id_bytes(record_id: str) -> bytes:
+def record_id_bytes(record_id: bytes) -> bytes:
     """What is hashed of a partner's own id; no key can be the same, for a NUL is refused in them."""
-    return b"\x00" + record_id.encode()
+    return b"\x00" + record_id
 
 
 def hashes_of(change: Change) -> list[int]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sync_pipelines.contracts.links import ByText
-from sync_pipelines.contracts.streams import Identity, Link
+from sync_pipelines.contracts.streams import Identity, Link, LinkResult
 from sync_pipelines.normalize.record import LONGEST_REFERENCE
 
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
+_REMEMBERED: Final = 10_000
+"""Results of a partner's function that are remembered."""
 
 
 @dataclass(frozen=True)
@@ -78,33 +81,51 @@ class Linked:
         )
 
 
-def linked(link: Link, columns: Mapping[str, Any], count: int, options: Any, tenant: str) -> Linked:
-    """What records say of a reference.
+class LinkReader:
+    """Reads a reference of one source's stream.
 
     Args:
         link: the declaration.
-        columns: the contract's attributes a link may be made of, as arrays; null for absent.
-        count: how many records there are.
         options: the partner's settings.
         tenant: as stored.
     """
-    if isinstance(link, ByText):
-        return _by_text(link, columns.get(link.column(options)), count, options, tenant)
-    texts = {name: column.to_pylist() for name, column in columns.items()}
-    results = [
-        link({name: values[row] for name, values in texts.items() if values[row] is not None}, options, tenant)
-        for row in range(count)
-    ]
-    parts: list[list[str | None]] = [
-        [None if result.identity is None else result.identity[index] for result in results]
-        for index in range(len(Identity._fields))
-    ]
-    codes = {result.leniency for result in results if result.leniency is not None}
-    return Linked(
-        np.array([result.spoken for result in results], bool),
-        tuple(pa.array(part, pa.string()) for part in parts),
-        {code: np.array([result.leniency == code for result in results], bool) for code in codes},
-    )
+
+    def __init__(self, link: Link, options: Any, tenant: str) -> None:
+        self._link = link
+        self._options = options
+        self._tenant = tenant
+        # Many records say the same.
+        self._asked = lru_cache(_REMEMBERED)(self._ask)
+
+    def read(self, columns: Mapping[str, Any], count: int) -> Linked:
+        """What records say of it.
+
+        Args:
+            columns: the contract's attributes a link may be made of, as arrays; null for absent.
+            count: how many records there are.
+        """
+        if isinstance(self._link, ByText):
+            column = columns.get(self._link.column(self._options))
+            return _by_text(self._link, column, count, self._options, self._tenant)
+        names = tuple(columns)
+        rows = list(zip(*(column.to_pylist() for column in columns.values()), strict=True)) if names else [()] * count
+        places = {row: place for place, row in enumerate(dict.fromkeys(rows))}
+        results = [self._asked(names, row) for row in places]
+        parts: list[list[str | None]] = [
+            [None if result.identity is None else result.identity[index] for result in results]
+            for index in range(len(Identity._fields))
+        ]
+        codes = {result.leniency for result in results if result.leniency is not None}
+        found = Linked(
+            np.array([result.spoken for result in results], bool),
+            tuple(pa.array(part, pa.string()) for part in parts),
+            {code: np.array([result.leniency == code for result in results], bool) for code in codes},
+        )
+        return found.take(np.fromiter(map(places.__getitem__, rows), np.int64, count))
+
+    def _ask(self, names: tuple[str, ...], row: tuple[Any, ...]) -> LinkResult:
+        values = {name: value for name, value in zip(names, row, strict=True) if value is not None}
+        return self._link(values, self._options, self._tenant)
 
 
 def _by_text(link: ByText, column: Any, count: int, options: Any, tenant: str) -> Linked:

@@ -68,16 +68,31 @@ class ObjectCutter:
         self._kept = kept
         self._whole: set[bytes] = set()
         self._known: dict[tuple[str | bytes, ...], Said] = {}
+        # By name, colon and object, where a line holds no other.
+        self._alone: dict[bytes, Said] = {}
 
     def cut(self, texts: Sequence[bytes], rows: Sequence[int]) -> Cut:
         """The given lines without objects; lines whose objects need care are left out."""
         found = Cut()
         for row in rows:
             try:
-                found.lines[row], found.said[row] = self._one(texts[row])
+                found.lines[row], found.said[row] = self._at_once(texts[row]) or self._one(texts[row])
             except _Unfit:
                 continue
         return found
+
+    def _at_once(self, line: bytes) -> tuple[bytes, Said] | None:
+        """The same as `_one` of a line whose only object stood alone in a line before; None for any other."""
+        if len(self._names) != 1:
+            return None
+        (name,) = self._names
+        if (at := line.find(name)) < 0:
+            return line, _NOTHING
+        end = line.find(b"}", at) + 1
+        said = self._alone.get(line[at:end])
+        if said is None or line.find(name, end) >= 0:
+            return None
+        return b"%btrue%b" % (line[: at + len(name) + 1], line[end:]), said
 
     def _one(self, line: bytes) -> tuple[bytes, Said]:
         objects: dict[str, Any] = {}
@@ -96,7 +111,17 @@ class ObjectCutter:
             done = end
         if not texts:
             return line, _NOTHING
-        return b"".join([*pieces, line[done:]]), self._remembered(tuple(texts), objects)
+        said = self._remembered(tuple(texts), objects)
+        if len(self._names) == len(objects) == 1 and len(self._alone) < _REMEMBERED:
+            self._note_alone(line, done - len(texts[1]), done, said)
+        return b"".join([*pieces, line[done:]]), said
+
+    def _note_alone(self, line: bytes, begin: int, end: int, said: Said) -> None:
+        """Remembers what a line's only object says, where nothing but a colon stands between it and its name."""
+        (name,) = self._names
+        text = line[begin - len(name) - 1 : end]
+        if end - begin <= _SHORT and text.startswith(name + b":{") and text.find(b"}") == len(text) - 1:
+            self._alone[text] = said
 
     def _object(self, line: bytes, begin: int) -> tuple[int, Any]:
         """Where the object that begins somewhere ends, and the object; `_AGAIN` for a text that was one before."""

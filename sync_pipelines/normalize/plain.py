@@ -29,7 +29,7 @@ from sync_pipelines.contracts.streams import Children, Identity, Stream
 from sync_pipelines.contracts.vectors import OBJECT
 from sync_pipelines.normalize.keys import hashes_of_bytes, record_id_bytes
 from sync_pipelines.normalize.layout import ChildLayout, Layout
-from sync_pipelines.normalize.linked import Linked, linked
+from sync_pipelines.normalize.linked import Linked, LinkReader
 from sync_pipelines.normalize.modes import modes_of
 from sync_pipelines.normalize.names import Names
 from sync_pipelines.normalize.objects import ObjectCutter, Said
@@ -102,6 +102,7 @@ class PlainReader:
         self._reading = reading
         self._names = names
         self._effective_at = effective_at
+        self._links = {name: LinkReader(link, options, tenant) for name, link in stream.links.items()}
         self._columns: tuple[Column, ...] | None = None
         self._cutter: ObjectCutter | None = None
 
@@ -275,7 +276,7 @@ class PlainReader:
     def _linked(self, link: str, columns: Mapping[str, Any], rows: PlainRows) -> Linked:
         """What the records say of a reference; one whose link would be refused or forgiven is not plain."""
         named = {name: columns[name] for name in self._stream.link_fields[link] if name in columns}
-        found = linked(self._stream.links[link], named, rows.count, self._options, self._tenant)
+        found = self._links[link].read(named, rows.count)
         rows.refuse(found.is_too_long)
         if link == self._stream.scope:
             rows.refuse(~found.spoken)
@@ -285,17 +286,15 @@ class PlainReader:
 
     def _hashes(self, columns: Mapping[str, Any], rows: PlainRows) -> tuple[Hashes, Hashes | None]:
         """Hashes by which records are known, and by their partner's own ids where they have a key too (0: none)."""
-        keys = columns[self._stream.key].to_pylist() if self._stream.key in columns else [None] * rows.count
+        key = columns.get(self._stream.key)
+        none, has_key = np.uint64(0), ~is_null(key, rows.count)
+        by_key = hashes_of_bytes(_bytes_of(key)) if key is not None else none
         if self._stream.record_id is None:
-            hashes = hashes_of_bytes([b"" if key is None else key.encode() for key in keys])
-            return np.where([key is not None for key in keys], hashes, np.uint64(0)), None
-        ids = columns[self._stream.record_id].to_pylist()
-        has_key, has_id = (np.array([name is not None for name in names], bool) for names in (keys, ids))
-        by_key = hashes_of_bytes([b"" if key is None else key.encode() for key in keys])
-        by_id = hashes_of_bytes([b"" if own is None else record_id_bytes(own) for own in ids])
-        none = np.uint64(0)
-        first = np.where(has_key, by_key, np.where(has_id, by_id, none))
-        return first, np.where(has_key & has_id, by_id, none)
+            return np.where(has_key, by_key, none), None
+        own = columns[self._stream.record_id]
+        has_own = ~is_null(own, rows.count)
+        by_own = hashes_of_bytes(map(record_id_bytes, _bytes_of(own)))
+        return np.where(has_key, by_key, np.where(has_own, by_own, none)), np.where(has_key & has_own, by_own, none)
 
     def _batch(
         self,
@@ -326,3 +325,9 @@ class PlainReader:
         arrays = [named.get(field.name) for field in self._layout.arrow]
         arrays = [pa.nulls(count, f.type) if a is None else a for a, f in zip(arrays, self._layout.arrow, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, schema=self._layout.arrow)
+
+
+def _bytes_of(texts: Any) -> list[bytes]:
+    """Texts as UTF-8, null as nothing."""
+    found: list[bytes] = pc.fill_null(texts.cast(pa.binary()), b"").to_pylist()
+    return found
