@@ -65,7 +65,7 @@ class HeadStart:
             if taken is None:
                 return False
             archive = self._workspace.settings.archive
-            load(taken.connection, sync.stream_of(entry), entry.id, archive, run_id, taken.direct)
+            load(taken.connection, sync.stream_of(entry), entry.id, archive, run_id, taken.begun)
             taken.connection.commit()
             return True
 

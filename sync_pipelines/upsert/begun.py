@@ -1,9 +1,9 @@
-"""A load begun while its export is being read: the first export of a tenant's stream.
+"""A load begun before the run that asks for it, in a transaction that the run takes over.
 
-No row that is there is meant by any of its records, so rows are made block by block as records are kept, in a
-transaction that the run's load takes over. Whatever is not as expected (rows or locks of others, a key with several
-records, a fault of the export) ends it and leaves no trace: the run then loads as if nothing had been begun. No lock is
-waited for, so that nobody waits in a circle.
+Of a tenant's first export of a stream no row is there, so rows are made block by block while it is being read. Where
+that can't be (other exports, few records, a key with several), its rows are written when it is read. Whatever else is
+not as expected (locks of others, a fault) ends it and leaves no trace: the run then loads as if nothing had been begun.
+No lock is waited for, so that nobody waits in a circle.
 
 Belongs here: the life of such a load. Does not belong here: making rows (`direct`), what else a load does (`load`).
 """
@@ -31,7 +31,8 @@ from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.normalize.layout import layout_of
 from sync_pipelines.upsert import direct as ways
 from sync_pipelines.upsert.direct import Direct, DirectWay
-from sync_pipelines.upsert.locks import own_locks, referred_locks, try_locks
+from sync_pipelines.upsert.load import Loading
+from sync_pipelines.upsert.locks import locks_of, own_locks, referred_locks, try_locks
 from sync_pipelines.upsert.referred import Meant
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,10 @@ class _GivenUp(Exception):
     """The load is left to the run."""
 
 
+class _NotByBlocks(Exception):
+    """Rows can't be made before the whole export is read."""
+
+
 class _End(NamedTuple):
     """The end of an export: the folder of its kept records, None where it has none."""
 
@@ -60,15 +65,15 @@ class Taken(NamedTuple):
 
     Attributes:
         connection: in its transaction.
-        direct: what was written.
+        begun: what was written, as `load` takes it.
     """
 
     connection: psycopg.Connection[Any]
-    direct: Direct
+    begun: Direct | Loading
 
 
 class BegunLoad:
-    """Loads an export while it is read.
+    """Loads an export while it is read, or at once afterwards.
 
     Args:
         connect: a connection of its own.
@@ -91,11 +96,12 @@ class BegunLoad:
         self._parts: Queue[pa.Table | _End] = Queue(_WAITING)
         self.at_rest = threading.Event()
         self._is_over, self._is_wanted = threading.Event(), threading.Event()
+        self._takes_records = True
         self._locked: set[tuple[str, str, str]] = set()
         self._connection: psycopg.Connection[Any] | None = None
         self._stack = ExitStack()
         self._kept: str | None = None
-        self._direct: Direct | None = None
+        self._begun: Direct | Loading | None = None
         self._thread = threading.Thread(target=self._work, name="begun-load", daemon=True)
         self._thread.start()
 
@@ -103,14 +109,14 @@ class BegunLoad:
 
     def take(self, records: pa.Table) -> None:
         """Takes kept records, in file order; waits while enough are waiting."""
-        self._put(records)
+        self._put(records, lambda: self._takes_records)
 
     def end(self, kept: str | None) -> None:
         """Every record was taken and is kept in a folder of the archive; or the export could not be read (None)."""
         self._put(_End(kept))
 
-    def _put(self, part: pa.Table | _End) -> None:
-        while not self._is_over.is_set():
+    def _put(self, part: pa.Table | _End, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        while is_wanted() and not self._is_over.is_set():
             try:
                 return self._parts.put(part, timeout=_PATIENCE)
             except Full:
@@ -133,12 +139,12 @@ class BegunLoad:
             self._thread.join()
         if (run_id, kept) != (self._run_id, self._kept):
             self.discard()
-        connection, direct = self._connection, self._direct
+        connection, begun = self._connection, self._begun
         with self._stack:
-            if connection is None or direct is None or connection.closed:
+            if connection is None or begun is None or connection.closed:
                 yield None
             else:
-                yield Taken(connection, direct)
+                yield Taken(connection, begun)
 
     def discard(self) -> None:
         """Rolls back what was written."""
@@ -149,45 +155,81 @@ class BegunLoad:
                 connection.cancel()
             self._thread.join(_PATIENCE)
         self._stack.close()
-        self._direct = None
+        self._begun = None
 
     # -- the thread --------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
         with ExitStack() as stack:
             try:
-                direct = self._written(stack)
+                begun = self._written(stack)
                 self.at_rest.set()
                 if self._is_wanted.wait(_UNWANTED):
-                    self._direct, self._stack = direct, stack.pop_all()
+                    self._begun, self._stack = begun, stack.pop_all()
             except _GivenUp as reason:
-                log.debug("%s is not loaded while it is read: %s", self._entry.path, reason)
+                log.debug("%s is not loaded before its run: %s", self._entry.path, reason)
             except Exception:
-                log.debug("%s is not loaded while it is read", self._entry.path, exc_info=True)
+                log.debug("%s is not loaded before its run", self._entry.path, exc_info=True)
             finally:
                 self._is_over.set()
                 self.at_rest.set()
 
-    def _written(self, stack: ExitStack) -> Direct:
+    def _written(self, stack: ExitStack) -> Direct | Loading:
+        try:
+            with ExitStack() as by_blocks:
+                direct = self._written_by_blocks(by_blocks)
+                stack.push(by_blocks.pop_all())
+                return direct
+        except _NotByBlocks as reason:
+            log.debug("%s is not loaded while it is read: %s", self._entry.path, reason)
+        self._takes_records = False
+        while self._kept is None:
+            deque(self._coming(), maxlen=0)
+        return self._written_whole(stack)
+
+    def _written_by_blocks(self, stack: ExitStack) -> Direct:
         records = self._many()
-        connection = self._connection = stack.enter_context(self._connect())
-        connection.autocommit = False
-        stack.callback(_roll_back, connection)
+        connection = self._begin(stack)
         entry, stream = self._entry, self._stream
-        if not try_locks(connection, own_locks(stream, entry.tenant)):
-            raise _GivenUp("somebody else loads the stream")
+        self._take(own_locks(stream, entry.tenant))
         if ledger.newest_loaded(connection, entry.partner, entry.stream, entry.tenant, 1):
-            raise _GivenUp("there are other exports")
+            raise _NotByBlocks("there are other exports")
         way = DirectWay(connection, stream, self._layout, entry, self._run_id)
         direct = way.write_first(records, partial(self._lock, way))
         if direct is None:
-            raise _GivenUp("there are rows")
+            raise _NotByBlocks("there are rows")
         return direct
+
+    def _written_whole(self, stack: ExitStack) -> Loading:
+        connection = self._begin(stack)
+        self._take(locks_of(self._stream, self._entry.tenant, [self._records]))
+        entry = ledger.entry_of(connection, self._entry.id)
+        if (entry.status, entry.kept) != ("pending", self._kept):
+            raise _GivenUp("it is loaded, or has other content")
+        loading = Loading(connection, self._stream, entry, self._archive, self._run_id)
+        loading.write()
+        return loading
+
+    @property
+    def _records(self) -> KeptRecords:
+        assert self._kept is not None
+        return KeptRecords(self._archive, self._kept)
+
+    def _begin(self, stack: ExitStack) -> psycopg.Connection[Any]:
+        connection = self._connection = stack.enter_context(self._connect())
+        connection.autocommit = False
+        stack.callback(_roll_back, connection)
+        return connection
+
+    def _take(self, locks: set[str]) -> None:
+        assert self._connection is not None
+        if not try_locks(self._connection, locks):
+            raise _GivenUp("somebody else loads the stream")
 
     def _lock(self, way: DirectWay, records: pa.Table, meant: Mapping[str, list[Meant]]) -> None:
         """Locks the rows that records refer to; the records' keys have to be different."""
         if len(pc.unique(records.column("key_hash"))) < len(records):
-            raise _GivenUp("a key has several records")
+            raise _NotByBlocks("a key has several records")
         referred = {(link, *owner) for link, parts in meant.items() for part in parts for owner in part.owners}
         if more := referred - self._locked:
             if not try_locks(way.connection, referred_locks(self._stream, more)):
@@ -200,13 +242,15 @@ class BegunLoad:
         first = deque[pa.Table]()
         while sum(map(len, first)) < ways.MANY:
             if (records := next(coming, None)) is None:
-                raise _GivenUp("there are few records")
+                raise _NotByBlocks("there are few records")
             first.append(records)
 
         def given() -> Iterator[pa.Table]:
             while first:
                 yield first.popleft()
             yield from coming
+            if len(self._records.keys.repeated()):
+                raise _NotByBlocks("a key has several records")
 
         return given()
 
@@ -215,14 +259,16 @@ class BegunLoad:
             yield part
         if part.kept is None:
             raise _GivenUp("it could not be read")
-        if len(KeptRecords(self._archive, part.kept).keys.repeated()):
-            raise _GivenUp("a key has several records")
         self._kept = part.kept
 
     def _next(self) -> pa.Table | _End:
         while not self._is_over.is_set():
             with suppress(Empty):
-                return self._parts.get(timeout=_PATIENCE)
+                part = self._parts.get(timeout=_PATIENCE)
+                if isinstance(part, _End):
+                    # A thread that made records ready may still wait beside us.
+                    self._parts.put_nowait(part)
+                return part
         raise _GivenUp("nobody wants it")
 
 

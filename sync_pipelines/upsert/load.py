@@ -50,7 +50,7 @@ def load(
     file_id: int,
     archive: Path,
     run_id: str | None = None,
-    begun: Direct | None = None,
+    begun: Direct | Loading | None = None,
 ) -> Loaded:
     """Loads an export whose records are kept; one that is loaded already is left alone.
 
@@ -61,12 +61,11 @@ def load(
         file_id: the ledger entry.
         archive: the archive's folder.
         run_id: named by the rows written.
-        begun: what was written of it already in this transaction, as the direct way of a first export.
+        begun: what was written of it already in this transaction: the direct way of a first export, or every row.
 
     Raises:
         ArchiveIncomplete: kept records that a fold needs are gone.
     """
-    set_json_loads(from_json, connection)
     with connection.transaction():
         entry = ledger.find(connection, file_id)
         assert entry is not None and entry.kept is not None
@@ -75,10 +74,21 @@ def load(
         assert entry is not None and entry.kept is not None
         if entry.status == "loaded":
             return Loaded(entry.counts, is_new=False)
-        return _Load(connection, stream, entry, archive, run_id, begun).run()
+        if isinstance(begun, Loading):
+            return begun.complete()
+        loading = Loading(connection, stream, entry, archive, run_id, begun)
+        loading.write()
+        return loading.complete()
 
 
-class _Load:
+class Loading:
+    """The load of one export, in a transaction that has its locks.
+
+    Args:
+        connection: inside the transaction.
+        stream, entry, archive, run_id, begun: as `load` has them.
+    """
+
     def __init__(
         self,
         connection: psycopg.Connection[Any],
@@ -86,8 +96,9 @@ class _Load:
         entry: LedgerFile,
         archive: Path,
         run_id: str | None,
-        begun: Direct | None,
+        begun: Direct | None = None,
     ) -> None:
+        set_json_loads(from_json, connection)
         self._connection = connection
         self._stream = stream
         self._entry = entry
@@ -100,18 +111,22 @@ class _Load:
         self._counts: Counter[str] = Counter()
         self._leniencies: Counter[str] = Counter(self._summary.leniencies)
 
-    def run(self) -> Loaded:
-        """The whole load, inside the caller's transaction."""
-        entries = ledger.loaded_of(self._connection, self._entry.partner, self._entry.stream, self._entry.tenant)
-        others = known_exports(self._archive, entries)
+        entries = ledger.loaded_of(connection, entry.partner, entry.stream, entry.tenant)
+        self._others = known_exports(archive, entries)
+
+    def write(self) -> None:
+        """Writes the rows."""
         if self._summary.window is not None:
-            self._write(KnownExport(self._entry, self._kept, self._summary.window), others)
-        later = [other for other in others if other.entry.version > self._entry.version]
+            self._write(KnownExport(self._entry, self._kept, self._summary.window), self._others)
+
+    def complete(self) -> Loaded:
+        """Keeps refused records, and tells the ledger."""
+        later = [other for other in self._others if other.entry.version > self._entry.version]
         rejects = Rejects(self._connection, self._entry, later, self._run_id)
         rejects.supersede_older(self._kept.keys.hashes)
         if self._summary.rejected:
             rejects.keep(self._kept.rejects())
-        return self._complete()
+        return self._mark_loaded()
 
     # -- rows --------------------------------------------------------------------------------------------------
 
@@ -208,7 +223,7 @@ class _Load:
             for block in ahead(blocks):
                 copy.write(block)
 
-    def _complete(self) -> Loaded:
+    def _mark_loaded(self) -> Loaded:
         counts = {name: self._counts.get(name, 0) for name in OUTCOMES}
         counts["rejected"] += self._summary.rejected
         counts = {"read": self._summary.read, **counts}
