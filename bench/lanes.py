@@ -34,7 +34,7 @@ class Measure:
         scenario: what it loaded; "start" for a sync with nothing pending.
         seconds: the whole process.
         cpu: its own processor time.
-        peak_mb: its largest resident memory.
+        peak_mb: its largest memory, its children's included.
         wal_bytes: write-ahead log written meanwhile.
         dead: dead rows left, by table.
         faults: what was wrong with the result.

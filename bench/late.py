@@ -24,6 +24,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from bench.process import compile_program
 from bench.server import Server, run_server
 from sync_pipelines import sync
 from sync_pipelines.ledger import LedgerFile
@@ -45,6 +46,7 @@ class _Way:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the bench with the options of the command line and gives the exit status."""
     options = _parser().parse_args(arguments)
+    compile_program()
     with tempfile.TemporaryDirectory(prefix="late-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)
         write_year(folder / "landing", options.days, options.orders, options.shared)

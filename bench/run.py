@@ -26,6 +26,7 @@ from pathlib import Path
 
 from bench.data import SCENARIOS, Scenario, make_first, make_scenarios
 from bench.lanes import FloorLane, Measure, SyncLane
+from bench.process import compile_program
 from bench.report import build_memory_table, build_spread, build_table
 from bench.server import Server, run_server
 
@@ -36,6 +37,7 @@ MEMORY_LIMIT = 1.2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the bench with the options of the command line and gives the exit status."""
     options = _parser().parse_args(arguments)
+    compile_program()
     with _scratch(options.scratch) as folder, run_server(folder / "postgres") as server:
         if options.memory:
             return _measure_memory(server, folder)

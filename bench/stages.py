@@ -24,7 +24,7 @@ from bench.data import TITLES, make_scenarios
 from bench.database import tidy
 from bench.lanes import TENANT
 from bench.noted import BORN, NOTES, STAGES
-from bench.process import run_process
+from bench.process import compile_program, run_process
 from bench.server import run_server
 
 _COLORS: Final = dict(zip(STAGES, ("#9aa5b1", "#c3cfd9", "#f0b429", "#f7c948", "#2680c2", "#84c5f4"), strict=True))
@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--orders", type=int, default=100_000, help="orders of the first file (100000)")
     parser.add_argument("--picture", type=Path, help="write the picture (SVG) to this file too")
     options = parser.parse_args(arguments)
+    compile_program()
     with tempfile.TemporaryDirectory(prefix="stages-", ignore_cleanup_errors=True) as scratch:
         told = _measure(Path(scratch), options.orders)
     print("| stage, s | " + " | ".join(told) + " |\n|---|" + "---|" * len(told))

@@ -29,7 +29,7 @@ from bench.data import SCENARIOS, TITLES, ScenarioName
 from bench.database import Watch, tidy
 from bench.flat import shapes_of, write_rows
 from bench.lanes import exit_faults, place, report_faults
-from bench.process import Ended, run_process
+from bench.process import Ended, compile_program, run_process
 from bench.server import Server, run_server
 from sync_pipelines.sample.bulk_streams import BULK, bulk_records
 
@@ -60,6 +60,7 @@ class Turn:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the bench with the options of the command line and gives the exit status."""
     options = _parser().parse_args(arguments)
+    compile_program()
     turns: list[Turn] = []
     with tempfile.TemporaryDirectory(prefix="streams-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)

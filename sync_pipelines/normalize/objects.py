@@ -112,7 +112,7 @@ class ObjectCutter:
         if not texts:
             return line, _NOTHING
         said = self._remembered(tuple(texts), objects)
-        if len(self._names) == len(objects) == 1 and len(self._alone) < _REMEMBERED:
+        if len(self._names) == len(objects) == 1:
             self._note_alone(line, done - len(texts[1]), done, said)
         return b"".join([*pieces, line[done:]]), said
 
@@ -121,6 +121,8 @@ class ObjectCutter:
         (name,) = self._names
         text = line[begin - len(name) - 1 : end]
         if end - begin <= _SHORT and text.startswith(name + b":{") and text.find(b"}") == len(text) - 1:
+            if len(self._alone) >= _REMEMBERED:
+                self._alone.clear()
             self._alone[text] = said
 
     def _object(self, line: bytes, begin: int) -> tuple[int, Any]:
