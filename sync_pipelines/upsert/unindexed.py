@@ -99,7 +99,7 @@ def without_indexes(
 ) -> Iterator[Unindexed]:
     """Within the block, tables that are all empty have no indexes, nor have those they refer to that are empty too.
 
-    Foreign keys between them are taken off as well.
+    Foreign keys between them are taken off as well, and those of other empty tables that refer to them.
 
     Args:
         connection: inside a transaction. Where the block raises, nothing is put back: the transaction is lost.
@@ -118,17 +118,19 @@ def _taken_off(
     if not _are_empty(connection, tables) or _are_checked_later(connection, [*tables, *referred]):
         return Unindexed(connection)
     empty = [*tables, *(table for table in referred if _are_empty(connection, [table]))]
+    # What refers to them and is empty has nothing that a foreign key would have to be held for.
+    around = [*empty, *(table for table in _referring(connection, empty) if _are_empty(connection, [table]))]
     found: list[_Part] = []
     try:
         with connection.transaction() as savepoint:
             connection.execute(
                 SQL("lock table {} in access exclusive mode nowait").format(
-                    SQL(", ").join(Identifier(SCHEMA, table) for table in empty)
+                    SQL(", ").join(Identifier(SCHEMA, table) for table in around)
                 )
             )
-            if not _are_empty(connection, empty) or _hold_more(connection, empty):
+            if not _are_empty(connection, around) or _hold_more(connection, around):
                 raise psycopg.Rollback(savepoint)
-            parts = [*_keys(connection, empty), *_plain_indexes(connection, empty), *_references(connection, empty)]
+            parts = [*_keys(connection, empty), *_plain_indexes(connection, empty), *_references(connection, around)]
             common = _without_default(connection, {table: common.get(table, {}) for table in empty})
             parts += _defaults(common)
             # What refers to a key goes before the key.
@@ -164,6 +166,18 @@ def _hold_more(connection: psycopg.Connection[Any], tables: Sequence[str]) -> bo
         " and obj_description(c.oid, 'pg_constraint') is not null)) limit 1"
     )
     return connection.execute(statement, [SCHEMA, list(tables)]).fetchone() is not None
+
+
+def _referring(connection: psycopg.Connection[Any], tables: Sequence[str]) -> list[str]:
+    """Other tables that refer to some."""
+    rows = connection.execute(
+        "select distinct t.relname from pg_constraint c join pg_class t on t.oid = c.conrelid"
+        " join pg_class r on r.oid = c.confrelid where c.contype = 'f'"
+        " and t.relnamespace = %(schema)s::regnamespace and r.relnamespace = t.relnamespace"
+        " and r.relname = any(%(tables)s) and t.relname <> all(%(tables)s)",
+        {"schema": SCHEMA, "tables": list(tables)},
+    ).fetchall()
+    return [name for (name,) in rows]
 
 
 def _keys(connection: psycopg.Connection[Any], tables: Sequence[str]) -> Iterator[_Part]:

@@ -19,14 +19,16 @@ from sync_pipelines_tests.loading import OTHER_TENANT, TENANT, Site, item, lines
 
 MANY = 20
 ORDERS = [order(f"K{n}", Email=f"c{n % 7}@x.cl", OrderItems=[item("p"), item("q")]) for n in range(60)]
+TRAEDE = {"customer_number": "1", "name": "K", "currency": "DKK"}
 FILLED = ("orders", "order_items")
 STREAMS = {
     "nilo/stores": ("stores", "store_addresses", "store_users"),
-    "reten/commerces": (),
-    "traede/customers": (),
-    "pocketflows/businesses": (),
+    "reten/commerces": ("commerces", "commerce_addresses", "commerce_users", "commerce_user_contacts"),
+    "traede/customers": ("customers", "customer_addresses"),
+    "pocketflows/businesses": ("commerces",),
+    "pocketflows/customers": ("customers", "commerces"),
 }
-"""Which tables of a stream are filled without indexes: orders and customers refer to the others, which keeps theirs."""
+"""Which tables of a stream are filled without indexes."""
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +127,7 @@ def test_the_catalog_is_the_same_after_a_first_load_of_other_streams(site: Site,
 @pytest.mark.parametrize("are_there", [False, True])
 def test_rows_name_their_tenant_file_and_run(site: Site, default: str | None, are_there: bool) -> None:
     if are_there:
-        site.load_at("traede/acme/customers/2024-05-01.json", {"customers": [{"customer_number": "1", "name": "K"}]})
+        site.load_at("traede/acme/customers/2024-05-01.json", {"customers": [TRAEDE]})
     if default:
         execute(site, f"alter table sync.{default} alter column run_id set default 'by hand'")
     site.put("2024-05-02.json", ORDERS)
@@ -139,6 +141,26 @@ def test_rows_name_their_tenant_file_and_run(site: Site, default: str | None, ar
         )
         told = {"tenant": TENANT, "partner": "replenit", "source_file": entry.path, "run_id": "run-1", "rows": count}
         assert rows == [told]
+
+
+COMMERCES = ("commerces", "commerce_addresses", "commerce_users", "commerce_user_contacts")
+
+
+@pytest.mark.parametrize("what", ["rows", "a reader", "nothing"])
+def test_what_is_in_a_table_that_refers_to_them(site: Site, what: str) -> None:
+    """Customers refer to commerces: with any there, their foreign key would have to be held against all of them."""
+    if what == "rows":
+        site.load_at("traede/acme/customers/2024-05-01.json", {"customers": [TRAEDE]})
+    before, was = catalog(site), numbers(site, COMMERCES)
+    with site.database.connect() as reader:
+        if what == "a reader":
+            reader.execute("select count(*) from sync.customers")
+        entry = site.load_at("reten/acme/commerces/2024-05-01.ndjson", lines(*bulk_records("reten/commerces", 40)))
+    assert outcomes(entry) == {"created": 40}
+    assert catalog(site) == before
+    assert (numbers(site, COMMERCES) == was) == (what != "nothing")
+    with site.database.connect(autocommit=True) as connection, pytest.raises(errors.ForeignKeyViolation):
+        connection.execute("insert into sync.customers (tenant, partner, commerce_id) values ('acme', 'traede', -1)")
 
 
 def test_fewer_records_keep_the_indexes(site: Site) -> None:
