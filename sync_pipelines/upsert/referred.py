@@ -7,7 +7,6 @@ same for a few records (`write.refer`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -16,8 +15,10 @@ import pyarrow.compute as pc
 from psycopg.sql import SQL, Identifier
 
 from sync_pipelines.contracts.streams import Identity, Reference
+from sync_pipelines.normalize.keys import texts_of
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.copying import Copying, Ids, one
+from sync_pipelines.upsert.remembered import Digests, Remembered
 from sync_pipelines.upsert.statements import unscoped
 from sync_pipelines.upsert.unindexed import Unindexed
 
@@ -27,7 +28,7 @@ _WAYS = (("external_id", "external_id"), ("record_id", "partner_record_id"))
 """Part of an identity -> the column of the row it names."""
 _TOLD: Final = ["effective_at", "position"]
 """Columns of records that placeholders name as their last write."""
-_REMEMBERED: Final = 250_000
+_REMEMBERED: Final = 600_000
 """Rows whose ids are not asked for again; memory is a multiple of it."""
 
 
@@ -72,7 +73,7 @@ class Referred:
         self._copying = copying
         self._provenance = provenance
         self._unindexed = unindexed
-        self._remembered: dict[tuple[str, str, Owner | None], dict[bytes, int]] = {}
+        self._remembered: dict[tuple[str, str, Owner | None], Remembered] = {}
         copying.connection.execute(
             "create temp table if not exists meant (number bigint, partner text, tenant text, key text) on commit drop"
         )
@@ -92,25 +93,26 @@ class Referred:
         """The same by one part of the identities."""
         if not meant.names:
             return pa.nulls(records.num_rows, pa.int64())
-        remembered = self._remembered.setdefault((reference.table, meant.column, meant.owner), {})
-        ids = np.fromiter(map(remembered.get, meant.names, repeat(0)), np.int64, len(meant.names))
+        remembered = self._remembered.setdefault((reference.table, meant.column, meant.owner), Remembered())
+        digests = texts_of(meant.names)
+        ids = remembered.find(digests)
         new = np.flatnonzero(ids == 0)
         if len(new):
             rows = pa.array(meant.first[new])
             named = {name: values.take(rows) for name, values in meant.parts.items()}
             ids[new] = self._asked(reference, meant.column, named, records.select(_TOLD).take(rows))
-            self._remember(reference.table, remembered, [meant.names[row] for row in new.tolist()], ids[new])
+            self._remember(reference.table, remembered, digests[new], ids[new])
         return pa.array(ids).take(meant.places)
 
-    def _remember(self, table: str, remembered: dict[bytes, int], names: Sequence[bytes], ids: Ids) -> None:
-        if sum(map(len, self._remembered.values())) + len(names) > _REMEMBERED:
+    def _remember(self, table: str, remembered: Remembered, digests: Digests, ids: Ids) -> None:
+        if sum(map(len, self._remembered.values())) + len(ids) > _REMEMBERED:
             # From here on rows that were made may have to be searched for.
             if table in self._unindexed.tables:
                 self._copying.wait()
                 self._unindexed.put_back(table)
             for known in self._remembered.values():
                 known.clear()
-        remembered.update(zip(names, ids.tolist(), strict=True))
+        remembered.add(digests, ids)
 
     def _asked(self, reference: Reference, column: str, named: Mapping[str, Any], records: pa.Table) -> Ids:
         """Ids of rows named once each; rows that are not there are made, as records tell that name them first."""
