@@ -21,7 +21,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any, Final, NamedTuple
 
-from sync_pipelines.head_start import HeadStart
+from sync_pipelines.head_start import HeadStart, head_start
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.workspace import Workspace
 
@@ -108,9 +108,14 @@ def _answer(begun: HeadStart, asked: _Asked) -> Any:
 @contextmanager
 def forked_head_start(
     workspace: Workspace, entries: Sequence[LedgerFile], run_id: str | None = None
-) -> Iterator[tuple[Workspace, ForkedHeadStart]]:
-    """Begins; gives a workspace whose stages wait for what is begun."""
-    begun = ForkedHeadStart(workspace, entries, run_id)
+) -> Iterator[tuple[Workspace, ForkedHeadStart | HeadStart]]:
+    """Begins; gives a workspace whose stages wait for what is begun. Where no process is to be had, threads serve."""
+    try:
+        begun = ForkedHeadStart(workspace, entries, run_id)
+    except OSError:
+        with head_start(workspace, entries, run_id) as in_threads:
+            yield in_threads
+        return
     try:
         yield replace(workspace, settled=begun.settled, complete=begun.complete), begun
     finally:

@@ -12,7 +12,8 @@ from subprocess import PIPE, Popen
 import pytest
 
 from sync_pipelines import sync
-from sync_pipelines.forked import CAN_FORK, forked_head_start
+from sync_pipelines.forked import CAN_FORK, ForkedHeadStart, forked_head_start
+from sync_pipelines.head_start import HeadStart
 from sync_pipelines.upsert import direct
 from sync_pipelines_tests.loading import Site, item, lines, order, outcomes
 
@@ -50,10 +51,22 @@ def test_it_archives_reads_and_loads(site: Site) -> None:
     with forked_head_start(site.workspace(), pending, RUN) as (ready, begun):
         ready.settled(pending[0].id)
         assert site.ledger()[0].kept
-        assert begun.process.pid != os.getpid()
+        assert isinstance(begun, ForkedHeadStart) and begun.process.pid != os.getpid()
         loaded = sync.load_export(ready, pending[0].id, RUN)
     assert (loaded.status, outcomes(loaded), loaded.run_id) == ("loaded", {"created": 60}, RUN)
     assert not begun.process.is_alive()
+
+
+def test_where_no_process_is_to_be_had_threads_serve(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    site.put(NAME, lines(*ORDERS))
+    pending = site.discover().pending
+    monkeypatch.setattr(os, "fork", refuse)
+    with forked_head_start(site.workspace(), pending, RUN) as (ready, begun):
+        assert isinstance(begun, HeadStart)
+        assert outcomes(sync.load_export(ready, pending[0].id, RUN)) == {"created": 60}
 
 
 def test_a_load_of_another_run_is_done_as_a_whole(site: Site) -> None:
@@ -69,6 +82,7 @@ def test_a_process_that_is_gone_began_nothing(site: Site) -> None:
     pending = site.discover().pending
     with forked_head_start(site.workspace(), pending, RUN) as (ready, begun):
         assert until(lambda: is_begun(site))
+        assert isinstance(begun, ForkedHeadStart)
         begun.process.kill()
         ready.settled(pending[0].id)
         assert not ready.complete(pending[0].id, RUN)
