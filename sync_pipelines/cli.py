@@ -219,6 +219,16 @@ def _run() -> int:
         raise
     except Exception as error:
         return _unexpected(error)
+    except BaseException as error:
+        if not _is_interruption(error):
+            raise
+        click.echo("interrupted; the next sync goes on from here", err=True)
+        return INTERRUPTED
+
+
+def _is_interruption(error: BaseException) -> bool:
+    """Whether it is Dagster's word for Ctrl-C or SIGTERM, which is no `Exception`; Dagster may not be imported."""
+    return type(error).__name__ == "DagsterExecutionInterruptedError"
 
 
 def _say(error: SyncError) -> int:
@@ -235,7 +245,7 @@ def _unexpected(error: Exception) -> int:
     for cause in _causes(error):
         if isinstance(cause, SyncError):
             return _say(cause)
-        if type(cause).__name__ == "DagsterExecutionInterruptedError":
+        if _is_interruption(cause):
             click.echo("interrupted; the next sync goes on from here", err=True)
             return INTERRUPTED
         if type(cause).__name__ == "OperationalError":

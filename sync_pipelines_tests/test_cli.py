@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -241,9 +242,13 @@ def test_up_with_a_home_that_is_no_folder_is_status_2(
     assert f"SYNC_HOME={tmp_path / 'file'} cannot be used: Not a directory" in done.err
 
 
-def test_an_interrupt_is_no_trace(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+DAGSTERS_INTERRUPT = import_module("dagster._core.errors").DagsterExecutionInterruptedError
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, DAGSTERS_INTERRUPT])
+def test_an_interrupt_is_no_trace(call: Call, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -> None:
     def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
+        raise error
 
     monkeypatch.setattr("sync_pipelines.sync.discover", interrupted)
     done = call("sync")
