@@ -211,8 +211,7 @@ def _run() -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; the next sync goes on from here", err=True)
-        return INTERRUPTED
+        return _interrupted()
     except SyncError as error:
         return _say(error)
     except BrokenPipeError:
@@ -222,8 +221,12 @@ def _run() -> int:
     except BaseException as error:
         if not _is_interruption(error):
             raise
-        click.echo("interrupted; the next sync goes on from here", err=True)
-        return INTERRUPTED
+        return _interrupted()
+
+
+def _interrupted() -> int:
+    click.echo("interrupted; the next sync goes on from here", err=True)
+    return INTERRUPTED
 
 
 def _is_interruption(error: BaseException) -> bool:
@@ -246,8 +249,7 @@ def _unexpected(error: Exception) -> int:
         if isinstance(cause, SyncError):
             return _say(cause)
         if _is_interruption(cause):
-            click.echo("interrupted; the next sync goes on from here", err=True)
-            return INTERRUPTED
+            return _interrupted()
         if type(cause).__name__ == "OperationalError":
             hint = "the next sync goes on from here"
             return _say(

@@ -105,14 +105,19 @@ def _answer(begun: HeadStart, asked: _Asked) -> Any:
     return None
 
 
+def _forked(workspace: Workspace, entries: Sequence[LedgerFile], run_id: str | None) -> ForkedHeadStart | None:
+    with suppress(OSError):
+        return ForkedHeadStart(workspace, entries, run_id) if CAN_FORK else None
+    return None
+
+
 @contextmanager
 def forked_head_start(
     workspace: Workspace, entries: Sequence[LedgerFile], run_id: str | None = None
 ) -> Iterator[tuple[Workspace, ForkedHeadStart | HeadStart]]:
     """Begins; gives a workspace whose stages wait for what is begun. Where no process is to be had, threads serve."""
-    try:
-        begun = ForkedHeadStart(workspace, entries, run_id)
-    except OSError:
+    begun = _forked(workspace, entries, run_id)
+    if begun is None:
         with head_start(workspace, entries, run_id) as in_threads:
             yield in_threads
         return

@@ -16,8 +16,7 @@ from sync_pipelines import ledger, pulls, sync
 from sync_pipelines.commands.progress import FileProgress, working
 from sync_pipelines.commands.screen import json_of, print_table, say, tell
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.forked import CAN_FORK, forked_head_start
-from sync_pipelines.head_start import head_start
+from sync_pipelines.forked import forked_head_start
 from sync_pipelines.ledger import COUNTS, LedgerFile
 from sync_pipelines.preview import preview
 from sync_pipelines.pulls import Pull
@@ -103,8 +102,8 @@ def _run(
 ) -> FileProgress:
     # What is pulled is loaded by the same run, perhaps before what is there.
     first_run = None if to_pull else str(uuid.uuid4())
-    begin = forked_head_start if CAN_FORK else head_start
-    with begin(workspace, pending, first_run) as (ready, begun), FileProgress(len(pending)) as progress:
+    head_start = forked_head_start(workspace, pending, first_run)
+    with head_start as (ready, begun), FileProgress(len(pending)) as progress:
         from sync_pipelines.orchestration.runs import run_pending
 
         begun.end()

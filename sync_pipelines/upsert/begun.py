@@ -183,7 +183,7 @@ class BegunLoad:
         except _NotByBlocks as reason:
             log.debug("%s is not loaded while it is read: %s", self._entry.path, reason)
         self._takes_records = False
-        while self._kept is None:
+        if self._kept is None:
             deque(self._coming(), maxlen=0)
         return self._written_whole(stack)
 

@@ -168,16 +168,20 @@ def _hold_more(connection: psycopg.Connection[Any], tables: Sequence[str]) -> bo
     return connection.execute(statement, [SCHEMA, list(tables)]).fetchone() is not None
 
 
-def _referring(connection: psycopg.Connection[Any], tables: Sequence[str]) -> list[str]:
-    """Other tables that refer to some."""
-    rows = connection.execute(
-        "select distinct t.relname from pg_constraint c join pg_class t on t.oid = c.conrelid"
-        " join pg_class r on r.oid = c.confrelid where c.contype = 'f'"
+def _foreign_keys(connection: psycopg.Connection[Any], tables: Sequence[str]) -> list[tuple[str, str, str]]:
+    """The foreign keys that refer to some tables: whose, name and definition."""
+    return connection.execute(
+        "select t.relname, c.conname, pg_get_constraintdef(c.oid) from pg_constraint c"
+        " join pg_class t on t.oid = c.conrelid join pg_class r on r.oid = c.confrelid where c.contype = 'f'"
         " and t.relnamespace = %(schema)s::regnamespace and r.relnamespace = t.relnamespace"
-        " and r.relname = any(%(tables)s) and t.relname <> all(%(tables)s)",
+        " and r.relname = any(%(tables)s) order by c.oid",
         {"schema": SCHEMA, "tables": list(tables)},
     ).fetchall()
-    return [name for (name,) in rows]
+
+
+def _referring(connection: psycopg.Connection[Any], tables: Sequence[str]) -> list[str]:
+    """Other tables that refer to some."""
+    return sorted({table for table, *_ in _foreign_keys(connection, tables)} - {*tables})
 
 
 def _keys(connection: psycopg.Connection[Any], tables: Sequence[str]) -> Iterator[_Part]:
@@ -192,14 +196,7 @@ def _keys(connection: psycopg.Connection[Any], tables: Sequence[str]) -> Iterato
 
 def _references(connection: psycopg.Connection[Any], tables: Sequence[str]) -> Iterator[_Part]:
     """Foreign keys from one of the tables to another."""
-    rows = connection.execute(
-        "select t.relname, c.conname, pg_get_constraintdef(c.oid) from pg_constraint c"
-        " join pg_class t on t.oid = c.conrelid join pg_class r on r.oid = c.confrelid"
-        " where t.relnamespace = %(schema)s::regnamespace and r.relnamespace = t.relnamespace"
-        " and t.relname = any(%(tables)s) and r.relname = any(%(tables)s) and c.contype = 'f' order by c.oid",
-        {"schema": SCHEMA, "tables": list(tables)},
-    ).fetchall()
-    return (_constraint(*row, waits=True) for row in rows)
+    return (_constraint(*key, waits=True) for key in _foreign_keys(connection, tables) if key[0] in tables)
 
 
 def _constraint(table: str, name: str, definition: str, *, waits: bool) -> _Part:
