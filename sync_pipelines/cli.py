@@ -191,6 +191,8 @@ def main() -> None:
     # Modules are hundreds of thousands of objects that stay: each look through them for garbage, and one more on the
     # way out, takes a tenth of the time of importing them.
     gc.set_threshold(1_000_000, 50, 100)
+    # numpy would start threads that wait for matrices, busily: a tenth of a second of a second processor.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         status = _run()
         sys.stdout.flush()

@@ -83,7 +83,7 @@ class ForkedHeadStart:
 
 
 def _serve(pipe: Connection, theirs: Connection, given: tuple[Any, ...]) -> None:
-    """The other process: answers until nobody can ask any more."""
+    """The other process: answers until nobody can ask any more, or nothing is left to ask for."""
     theirs.close()
     # Whoever presses Ctrl-C means the command, which then ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -91,7 +91,7 @@ def _serve(pipe: Connection, theirs: Connection, given: tuple[Any, ...]) -> None
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     begun = HeadStart(*given)
     with suppress(*_GONE):
-        while True:
+        while not begun.is_over:
             asked: _Asked = pipe.recv()
             pipe.send(_answer(begun, asked))
     # Nothing that was open before the fork is ours to close.

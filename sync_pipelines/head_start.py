@@ -69,6 +69,12 @@ class HeadStart:
             taken.connection.commit()
             return True
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is begun any more, and nothing waits to be completed."""
+        with self._change:
+            return self._is_ended and self._at_work is None and self._load is None
+
     def let_go(self) -> None:
         """Ends a load that nobody took over."""
         self._taken(0)

@@ -8,24 +8,12 @@ Belongs here: keeping it from that. Does not belong here: anything made with Arr
 
 from __future__ import annotations
 
-import sys
-from importlib.abc import MetaPathFinder
-from typing import Any
-
-
-class _WithoutPandas(MetaPathFinder):
-    def find_spec(self, name: str, path: Any, target: Any = None) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError(name=name)
+from sync_pipelines.lean_imports import without
 
 
 def leave_pandas_out() -> None:
     """Has pyarrow take pandas for not installed; whoever asks it for a frame later gets one all the same."""
     import pyarrow
 
-    finder = _WithoutPandas()
-    sys.meta_path.insert(0, finder)
-    try:
+    with without("pandas"):
         pyarrow.array(())
-    finally:
-        sys.meta_path.remove(finder)

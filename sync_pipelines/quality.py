@@ -232,6 +232,8 @@ def old_placeholders(connection: psycopg.Connection[Any], stream: Stream, now: d
     ).format(sql.Identifier(stream.table))
     values = {"partner": stream.partner, "before": now - OLD}
     (counted,) = _rows(connection, sql.SQL("select count(*) as n ") + condition, values)
+    if not counted["n"]:
+        return 0, ()
     columns = sql.SQL(
         "select tenant, external_id, partner_record_id, created_at::date::text as since, source_file as named_by "
     )

@@ -69,6 +69,20 @@ def test_where_no_process_is_to_be_had_threads_serve(site: Site, monkeypatch: py
         assert outcomes(sync.load_export(ready, pending[0].id, RUN)) == {"created": 60}
 
 
+def test_it_ends_when_nothing_is_left_to_ask_for(site: Site) -> None:
+    site.put(NAME, lines(*ORDERS))
+    pending = site.discover().pending
+    with forked_head_start(site.workspace(), pending, RUN) as (ready, begun):
+        assert isinstance(begun, ForkedHeadStart)
+        ready.settled(pending[0].id)
+        assert ready.complete(pending[0].id, RUN)
+        assert begun.process.is_alive(), "it may have to begin another"
+        begun.end()
+        assert until(lambda: not begun.process.is_alive())
+        ready.settled(pending[0].id)
+        assert not ready.complete(pending[0].id, RUN)
+
+
 def test_a_load_of_another_run_is_done_as_a_whole(site: Site) -> None:
     site.put(NAME, lines(*ORDERS))
     pending = site.discover().pending

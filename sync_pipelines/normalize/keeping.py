@@ -27,7 +27,7 @@ from sync_pipelines.contracts.streams import Identity
 from sync_pipelines.normalize.change import Change, Reject
 from sync_pipelines.normalize.earlier import Repeats
 from sync_pipelines.normalize.kept import BLOCK, Hashes, Summary
-from sync_pipelines.normalize.keys import hashes_of
+from sync_pipelines.normalize.keys import distinct, hashes_of
 from sync_pipelines.normalize.layout import ChildLayout, Layout, child_type
 from sync_pipelines.normalize.plain import PlainBlock
 from sync_pipelines.normalize.values import displayable, to_json
@@ -242,7 +242,7 @@ class KeptWriter:
     def _remove_unused(self) -> None:
         """Removes what says nothing: columns of zeros, files that no line repeats."""
         files = self._places[0]
-        used = set(np.unique(np.load(files.path)).tolist()) if files.holds_any else set()
+        used = set(distinct(np.load(files.path)).tolist()) if files.holds_any else set()
         for number in range(1, self._links + 1):
             if number not in used:
                 (self._folder / f"earlier-{number}.parquet").unlink()

@@ -41,7 +41,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sync_pipelines.errors import ArchiveIncomplete
-from sync_pipelines.normalize.keys import KeyList
+from sync_pipelines.normalize.keys import KeyList, distinct
 from sync_pipelines.normalize.values import from_json
 
 Hashes = npt.NDArray[np.uint64]
@@ -219,7 +219,7 @@ class KeptRecords:
                 here = rows[start : start + BLOCK]
                 wanted = places.of(here)
                 pieces, order = [], []
-                for number in np.unique(wanted.files).tolist():
+                for number in distinct(wanted.files).tolist():
                     if number not in files:
                         files[number] = _Groups(stack.enter_context(self._open(number)), names)
                     mine = np.flatnonzero(wanted.files == number)
@@ -271,7 +271,7 @@ class _Groups:
         """The records in some places, in their order."""
         groups = self.of(places)
         pieces, order = [], []
-        for group in np.unique(groups).tolist():
+        for group in distinct(groups).tolist():
             mine = np.flatnonzero(groups == group)
             pieces.append(self.read(group).take(pa.array(places[mine] - self.edges[group])))
             order.append(mine)

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from xxhash import xxh3_128_digest
 
 from sync_pipelines.normalize.change import Change
+
+Number = TypeVar("Number", bound=np.generic)
 
 
 class KeyList(NamedTuple):
@@ -33,7 +35,7 @@ class KeyList(NamedTuple):
         counts = np.searchsorted(self.hashes, hashes, side="right") - first
         # The places of each hash follow one another: its first, and as many as it has.
         starts = np.repeat(first - np.concatenate(([0], np.cumsum(counts)[:-1])), counts) if len(counts) else first
-        return np.unique(self.rows[starts + np.arange(len(starts))]).astype(np.int64)
+        return distinct(self.rows[starts + np.arange(len(starts))]).astype(np.int64)
 
     def knows(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
         """Those of the given hashes that are here, in the given order."""
@@ -41,12 +43,20 @@ class KeyList(NamedTuple):
 
     def of_rows(self, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
         """The hashes by which chosen rows (a mask) are known, ascending."""
-        found: npt.NDArray[np.uint64] = np.unique(np.asarray(self.hashes)[chosen[self.rows]])
-        return found
+        return distinct(np.asarray(self.hashes)[chosen[self.rows]])
 
     def repeated(self) -> npt.NDArray[np.uint64]:
         """The hashes of keys that stand more than once, ascending."""
-        return np.unique(self.hashes[1:][self.hashes[1:] == self.hashes[:-1]])
+        return distinct(self.hashes[1:][self.hashes[1:] == self.hashes[:-1]])
+
+
+def distinct(values: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    """The different ones of some values, ascending."""
+    # `np.unique` does the same once it has imported masked arrays, which takes as long as the rest of a small export.
+    ordered = np.sort(values)
+    is_first = np.ones(len(ordered), bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
+    return ordered[is_first]
 
 
 def are_among(hashes: npt.NDArray[np.uint64], known: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
@@ -61,15 +71,14 @@ def are_among(hashes: npt.NDArray[np.uint64], known: npt.NDArray[np.uint64]) -> 
 
 def by_row(keys: KeyList) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     """By row, the lowest of the hashes its record is known by, and the highest where it has two (else 0)."""
-    order = np.argsort(keys.rows, kind="stable")
-    hashes, rows = np.asarray(keys.hashes)[order], np.asarray(keys.rows)[order]
-    if len(rows) < 2 or (rows[1:] != rows[:-1]).all():
-        return hashes, np.broadcast_to(np.uint64(0), len(hashes))
-    # The list is sorted by hash, so a row's hashes come in their order.
-    is_first = np.concatenate(([True], rows[1:] != rows[:-1]))
-    is_last = np.concatenate((is_first[1:], [True]))
-    first, last = hashes[is_first], hashes[is_last]
-    return first, np.where(first == last, np.uint64(0), last)
+    hashes, rows = np.asarray(keys.hashes), np.asarray(keys.rows)
+    count = int(rows.max()) + 1 if len(rows) else 0
+    first, last, is_there = np.zeros(count, np.uint64), np.zeros(count, np.uint64), np.zeros(count, bool)
+    # The list is sorted by hash, and of what is written to one place the last stays.
+    last[rows], first[rows[::-1]], is_there[rows] = hashes, hashes[::-1], True
+    if len(rows) == count and is_there.all():
+        return first, np.broadcast_to(np.uint64(0), len(first))
+    return first[is_there], np.where(first == last, np.uint64(0), last)[is_there]
 
 
 def key_hash(key: str) -> int:

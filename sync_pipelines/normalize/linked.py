@@ -6,10 +6,10 @@ partner's own function), which records are plain (`plain`).
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from sync_pipelines.contracts.links import ByText
 from sync_pipelines.contracts.streams import Identity, Link, LinkResult
+from sync_pipelines.normalize.keys import distinct
 from sync_pipelines.normalize.record import LONGEST_REFERENCE
 
 Mask = npt.NDArray[np.bool_]
@@ -62,7 +63,7 @@ class Linked:
         partners, tenants, *_ = (part.dictionary_encode() for part in self.identity)
         known = partners.indices.is_valid()
         codes = [part.indices.filter(known).to_numpy().astype(np.int64) for part in (partners, tenants)]
-        pairs = np.unique(codes[0] * len(tenants.dictionary) + codes[1]).tolist()
+        pairs = distinct(codes[0] * len(tenants.dictionary) + codes[1]).tolist()
         names, owners = partners.dictionary.to_pylist(), tenants.dictionary.to_pylist()
         return {(names[pair // len(owners)], owners[pair % len(owners)]) for pair in pairs}
 
@@ -70,6 +71,18 @@ class Linked:
     def leniencies(self) -> Counter[str]:
         """Code -> how often."""
         return Counter({code: int(mask.sum()) for code, mask in self.lenient.items() if mask.any()})
+
+    def __add__(self, other: Linked) -> Linked:
+        """The same of both's records."""
+        codes = {*self.lenient, *other.lenient}
+        return Linked(
+            np.concatenate([self.spoken, other.spoken]),
+            tuple(pa.concat_arrays(parts) for parts in zip(self.identity, other.identity, strict=True)),
+            {code: np.concatenate([self._lenient(code), other._lenient(code)]) for code in codes},
+        )
+
+    def _lenient(self, code: str) -> Mask:
+        return self.lenient.get(code, np.zeros(len(self.spoken), bool))
 
     def take(self, rows: Rows) -> Linked:
         """The same of some of the records."""
@@ -94,8 +107,10 @@ class LinkReader:
         self._link = link
         self._options = options
         self._tenant = tenant
-        # Many records say the same.
-        self._asked = lru_cache(_REMEMBERED)(self._ask)
+        # Many records say the same. Blocks are read by several threads.
+        self._is_asking = threading.Lock()
+        self._places: dict[tuple[Any, ...], int] = {}
+        self._known = _linked([])
 
     def read(self, columns: Mapping[str, Any], count: int) -> Linked:
         """What records say of it.
@@ -107,25 +122,50 @@ class LinkReader:
         if isinstance(self._link, ByText):
             column = columns.get(self._link.column(self._options))
             return _by_text(self._link, column, count, self._options, self._tenant)
-        names = tuple(columns)
-        rows = list(zip(*(column.to_pylist() for column in columns.values()), strict=True)) if names else [()] * count
-        places = {row: place for place, row in enumerate(dict.fromkeys(rows))}
-        results = [self._asked(names, row) for row in places]
-        parts: list[list[str | None]] = [
-            [None if result.identity is None else result.identity[index] for result in results]
-            for index in range(len(Identity._fields))
-        ]
-        codes = {result.leniency for result in results if result.leniency is not None}
-        found = Linked(
-            np.array([result.spoken for result in results], bool),
-            tuple(pa.array(part, pa.string()) for part in parts),
-            {code: np.array([result.leniency == code for result in results], bool) for code in codes},
-        )
-        return found.take(np.fromiter(map(places.__getitem__, rows), np.int64, count))
+        first, kinds = _kinds(columns.values(), count)
+        parts = [column.take(pa.array(first)).to_pylist() for column in columns.values()]
+        rows = list(zip(*parts, strict=True)) if parts else [()] * len(first)
+        known, places = self._asked(tuple(columns), rows)
+        return known.take(places[kinds])
+
+    def _asked(self, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> tuple[Linked, Rows]:
+        """What is known by now, and where in it the given rows are."""
+        with self._is_asking:
+            new = [row for row in rows if (names, *row) not in self._places]
+            if len(self._places) + len(new) > max(_REMEMBERED, len(rows)):
+                self._places, self._known, new = {}, _linked([]), list(rows)
+            if new:
+                self._known += _linked([self._ask(names, row) for row in new])
+                self._places |= {(names, *row): place for place, row in enumerate(new, len(self._places))}
+            return self._known, np.array([self._places[names, *row] for row in rows], np.int64)
 
     def _ask(self, names: tuple[str, ...], row: tuple[Any, ...]) -> LinkResult:
         values = {name: value for name, value in zip(names, row, strict=True) if value is not None}
         return self._link(values, self._options, self._tenant)
+
+
+def _linked(results: Sequence[LinkResult]) -> Linked:
+    identities: list[list[str | None]] = [
+        [None if result.identity is None else result.identity[index] for result in results]
+        for index in range(len(Identity._fields))
+    ]
+    codes = {result.leniency for result in results if result.leniency is not None}
+    return Linked(
+        np.array([result.spoken for result in results], bool),
+        tuple(pa.array(part, pa.string()) for part in identities),
+        {code: np.array([result.leniency == code for result in results], bool) for code in codes},
+    )
+
+
+def _kinds(columns: Iterable[Any], count: int) -> tuple[Rows, Rows]:
+    """The first row of each kind of rows, and the kind of each row: rows that have the same are of one kind."""
+    kinds = np.zeros(count, np.int64)
+    for column in columns:
+        encoded = column.dictionary_encode()
+        values = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()
+        kinds = np.unique(kinds * (len(encoded.dictionary) + 1) + values, return_inverse=True)[1]
+    _, first, kinds = np.unique(kinds, return_index=True, return_inverse=True)
+    return first, kinds
 
 
 def _by_text(link: ByText, column: Any, count: int, options: Any, tenant: str) -> Linked:

@@ -9,17 +9,21 @@ Belongs here: finding, reading and preparing those objects. Does not belong here
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final, NamedTuple, cast
 
+import numpy as np
 from pydantic_core import PydanticCustomError
 
 from sync_pipelines.contracts.reading import Reading, RecordRefused
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.exports.json_values import NestedTooDeep, decode_at
 from sync_pipelines.normalize.change import Refused
+from sync_pipelines.normalize.plain_text import JoinedTexts, Rows, Texts
 from sync_pipelines.normalize.values import keepable, to_json
 
 Said = Mapping[str, Any]
@@ -34,17 +38,18 @@ _REMEMBERED: Final = 1_000
 _Unfit = (json.JSONDecodeError, NestedTooDeep, UnicodeDecodeError, PydanticCustomError, RecordRefused, Refused)
 
 
-@dataclass
-class Cut:
-    """Lines without their objects.
+class Cut(NamedTuple):
+    """Plain lines without their objects.
 
     Attributes:
-        lines: index -> the line; those that are not plain are left out.
-        said: index -> what its objects say.
+        places: of each line among those given, ascending.
+        texts: the lines.
+        said: what the objects of each one say.
     """
 
-    lines: dict[int, bytes] = field(default_factory=dict)
-    said: dict[int, Said] = field(default_factory=dict)
+    places: Rows
+    texts: Texts
+    said: Sequence[Said]
 
 
 class ObjectCutter:
@@ -68,31 +73,47 @@ class ObjectCutter:
         self._kept = kept
         self._whole: set[bytes] = set()
         self._known: dict[tuple[str | bytes, ...], Said] = {}
-        # By name, colon and object, where a line holds no other.
+        self._name = next(iter(self._names)) if len(self._names) == 1 else None
+        # What an object that was a line's only one says, by its text; none of these holds another.
         self._alone: dict[bytes, Said] = {}
+        self._alone_in_text = re.compile(re.escape(self._name or b"") + rb":(\{[^{}]*\})")
 
-    def cut(self, texts: Sequence[bytes], rows: Sequence[int]) -> Cut:
-        """The given lines without objects; lines whose objects need care are left out."""
-        found = Cut()
-        for row in rows:
-            try:
-                found.lines[row], found.said[row] = self._at_once(texts[row]) or self._one(texts[row])
-            except _Unfit:
-                continue
-        return found
+    def cut(self, texts: Texts) -> Cut:
+        """Lines without objects; those whose objects need care are left out."""
+        return self._together(texts) or self._one_by_one(texts)
+
+    def _together(self, texts: Texts) -> Cut | None:
+        """The same of lines whose only object stood alone in a line before, each of them; None for any other."""
+        if self._name is None or texts.joined.count(self._name) != len(texts):
+            return None
+        pieces = self._alone_in_text.split(texts.joined)
+        rest, said = pieces[::2], list(map(self._alone.get, pieces[1::2]))
+        if len(said) != len(texts) or None in said or not all(b"\n" in between for between in rest[1:-1]):
+            return None
+        joined = (self._name + b":true").join(rest)
+        return Cut(np.arange(len(texts)), JoinedTexts(joined, len(texts)), cast(list[Said], said))
+
+    def _one_by_one(self, texts: Texts) -> Cut:
+        places, lines, said = [], [], []
+        for place, text in enumerate(texts.lines):
+            with suppress(*_Unfit):
+                line, what = self._at_once(text) or self._one(text)
+                places.append(place)
+                lines.append(line)
+                said.append(what)
+        return Cut(np.array(places, np.int64), Texts(lines), said)
 
     def _at_once(self, line: bytes) -> tuple[bytes, Said] | None:
-        """The same as `_one` of a line whose only object stood alone in a line before; None for any other."""
-        if len(self._names) != 1:
+        """The same as `_one` of one such line; None for any other."""
+        if self._name is None:
             return None
-        (name,) = self._names
-        if (at := line.find(name)) < 0:
+        if (at := line.find(self._name)) < 0:
             return line, _NOTHING
-        end = line.find(b"}", at) + 1
-        said = self._alone.get(line[at:end])
-        if said is None or line.find(name, end) >= 0:
+        begin, end = at + len(self._name) + 1, line.find(b"}", at) + 1
+        said = self._alone.get(line[begin:end])
+        if said is None or line[begin - 1 : begin] != b":" or line.find(self._name, end) >= 0:
             return None
-        return b"%btrue%b" % (line[: at + len(name) + 1], line[end:]), said
+        return b"%btrue%b" % (line[:begin], line[end:]), said
 
     def _one(self, line: bytes) -> tuple[bytes, Said]:
         objects: dict[str, Any] = {}
@@ -112,15 +133,13 @@ class ObjectCutter:
         if not texts:
             return line, _NOTHING
         said = self._remembered(tuple(texts), objects)
-        if len(self._names) == len(objects) == 1:
-            self._note_alone(line, done - len(texts[1]), done, said)
+        if self._name is not None and len(objects) == 1:
+            self._note_alone(line[done - len(texts[1]) : done], said)
         return b"".join([*pieces, line[done:]]), said
 
-    def _note_alone(self, line: bytes, begin: int, end: int, said: Said) -> None:
-        """Remembers what a line's only object says, where nothing but a colon stands between it and its name."""
-        (name,) = self._names
-        text = line[begin - len(name) - 1 : end]
-        if end - begin <= _SHORT and text.startswith(name + b":{") and text.find(b"}") == len(text) - 1:
+    def _note_alone(self, text: bytes, said: Said) -> None:
+        """Remembers what a line's only object says."""
+        if len(text) <= _SHORT and text.find(b"}") == len(text) - 1:
             if len(self._alone) >= _REMEMBERED:
                 self._alone.clear()
             self._alone[text] = said

@@ -132,18 +132,19 @@ class PlainReader:
         if self._columns is None and len(chosen):
             self._columns = self._settled(texts.lines[chosen[0]])
             self._cutter = self._object_cutter(self._columns)
-        cut = self._cutter.cut(texts.lines, chosen.tolist()) if self._cutter is not None else None
-        if cut is not None:
-            chosen = np.array(list(cut.lines), np.int64)
-        joined = texts.joined if cut is None and len(chosen) == len(texts) else None
-        tables = list(self._decoded(texts.lines if cut is None else cut.lines, chosen, joined))
+        texts, said = texts.some(chosen), None
+        if self._cutter is not None:
+            places, texts, said = self._cutter.cut(texts)
+            chosen = chosen[places]
+        tables = list(self._decoded(texts, np.arange(len(texts))))
         if not tables:
             nothing = np.empty(0, np.uint64)
             return PlainBlock(None, chosen[:0], nothing, None, np.empty(0, bool), Counter(), frozenset())
         table = pa.concat_tables([found for found, _ in tables]).combine_chunks()
-        lines = np.concatenate([found for _, found in tables])
-        said = [cut.said[line] for line in lines.tolist()] if cut is not None else None
-        return self._finished(table, lines, numbers, said)
+        places = np.concatenate([found for _, found in tables])
+        if said is not None and len(places) < len(texts):
+            said = [said[place] for place in places.tolist()]
+        return self._finished(table, chosen[places], numbers, said)
 
     def _settled(self, text: bytes) -> tuple[Column, ...]:
         """The columns, named as in a first record; a later record with other names is not plain."""
@@ -163,25 +164,21 @@ class PlainReader:
 
     # -- decoding ----------------------------------------------------------------------------------------------
 
-    def _decoded(
-        self, texts: Sequence[bytes] | Mapping[int, bytes], rows: Rows, joined: bytes | None = None
-    ) -> Iterable[tuple[pa.Table, Rows]]:
+    def _decoded(self, texts: Texts, places: Rows) -> Iterable[tuple[pa.Table, Rows]]:
         """Decodes lines, leaving out those that are not of the expected types; halves a block to find them.
 
         Args:
             texts: the lines.
-            rows: those to decode.
-            joined: these as one text, where that is at hand.
+            places: what each is called.
         """
-        if not len(rows):
+        if not len(texts):
             return
-        table = self._decode(joined or b"\n".join([texts[row] for row in rows.tolist()]), len(rows))
+        table = self._decode(texts.joined, len(texts))
         if table is not None:
-            yield table, rows
-        elif len(rows) > _FEWEST:
-            half = len(rows) // 2
-            yield from self._decoded(texts, rows[:half])
-            yield from self._decoded(texts, rows[half:])
+            yield table, places
+        elif len(texts) > _FEWEST:
+            for half in np.split(np.arange(len(texts)), [len(texts) // 2]):
+                yield from self._decoded(texts.some(half), places[half])
 
     def _decode(self, joined: bytes, count: int) -> pa.Table | None:
         assert self._columns is not None

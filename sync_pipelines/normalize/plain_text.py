@@ -70,10 +70,15 @@ class Texts:
     """
 
     def __init__(self, lines: Sequence[bytes]) -> None:
-        self.lines = lines
+        self._lines = lines
+
+    @property
+    def lines(self) -> Sequence[bytes]:
+        """Each by itself."""
+        return self._lines
 
     def __len__(self) -> int:
-        return len(self.lines)
+        return len(self._lines)
 
     @cached_property
     def joined(self) -> bytes:
@@ -99,6 +104,27 @@ class Texts:
     def some(self, indexes: Rows) -> Texts:
         """Some of the lines."""
         return self if len(indexes) == len(self) else Texts([self.lines[index] for index in indexes.tolist()])
+
+
+class JoinedTexts(Texts):
+    """Lines of which only the text that they are together is at hand.
+
+    Args:
+        joined: that text.
+        count: of the lines.
+    """
+
+    def __init__(self, joined: bytes, count: int) -> None:
+        self.joined = joined
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @cached_property
+    def lines(self) -> Sequence[bytes]:
+        """Each by itself."""
+        return self.joined.split(b"\n")
 
 
 def stripped(lines: Sequence[bytes]) -> Texts:

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Final
 
@@ -35,6 +34,11 @@ _PATIENCE_SECONDS: Final = 10.0
 _PAUSE_SECONDS: Final = 0.5
 _TABLES: Final = {"runs", "instance_info", "event_logs", "jobs"}
 """Of Dagster's tables those that it looks for."""
+_PLANNED: Final = {DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED}
+_COLUMNS: Final = sa.text(
+    "select c.relname::text, array_agg(a.attname::text) from pg_class c join pg_attribute a on a.attrelid = c.oid"
+    " where c.relnamespace = current_schema()::regnamespace and c.relkind in ('r', 'p') and a.attnum > 0 group by 1"
+)
 _STARTING: Final = "the database system is"
 _POOL: Final[dict[str, Any]] = {"pool_size": 2, "max_overflow": 30, "pool_recycle": 600}
 """Writing a materialization takes two connections at once."""
@@ -42,46 +46,55 @@ _FRESH_SECONDS: Final = 0.05
 """After which a kept connection is asked whether its server is still there: events come in bursts."""
 
 
-class _Known(set[str]):
-    """What Dagster's tables have. It asks before nearly every statement, and nothing is ever taken away."""
+class _Tables:
+    """The tables that are there, with their columns. Dagster asks before nearly every statement; nothing ever goes.
 
-    def has(self, name: str, ask: Callable[[], bool]) -> bool:
-        """Whether it is there; asked until it is."""
-        if name not in self and ask():
-            self.add(name)
-        return name in self
+    Args:
+        engine: of the database.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._columns: dict[str, list[str]] = {}
+
+    def have(self, table: str, *columns: str) -> bool:
+        """Whether a table is there with some columns; asked until it is."""
+        if not self._known(table, columns):
+            with self._engine.connect() as connection:
+                self._columns = {name: found for name, found in connection.execute(_COLUMNS)}
+        return self._known(table, columns)
+
+    def _known(self, table: str, columns: Sequence[str]) -> bool:
+        return table in self._columns and set(columns) <= {*self._columns[table]}
 
 
 class SyncEventLog(PostgresEventLogStorage):
-    """Events in PostgreSQL; those that plan a run's days are written together, as Dagster does with those that end it.
+    """Events in PostgreSQL; those that plan a run are written together, as Dagster does with those that end its days.
 
     A day keeps an event of its own, so a day that failed is shown as failed.
     """
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
-        """Writes planned materializations in one statement an asset, everything else as Dagster does."""
-        planned: dict[Any, list[EventLogEntry]] = defaultdict(list)
-        others: list[EventLogEntry] = []
+        """Writes what is planned in one statement, everything else as Dagster does."""
+        planned, others = list[EventLogEntry](), list[EventLogEntry]()
         for event in events:
-            told = event.get_dagster_event()
-            is_planned = told.event_type == DagsterEventType.ASSET_MATERIALIZATION_PLANNED
-            (planned[told.asset_key] if is_planned and told.asset_key else others).append(event)
-        for together in planned.values():
-            self._store_together(together)
+            (planned if event.get_dagster_event().event_type in _PLANNED else others).append(event)
+        if planned:
+            self._store_together(planned)
         if others:
             super().store_event_batch(others)
 
     @cached_property
-    def _known(self) -> _Known:
-        return _Known()
+    def tables(self) -> _Tables:
+        """Those of the database."""
+        return _Tables(self._engine)
 
     def has_table(self, table_name: str) -> bool:
         """Whether a table is there."""
-        return self._known.has(table_name, lambda: super(SyncEventLog, self).has_table(table_name))
+        return self.tables.have(table_name)
 
     def _has_asset_key_col_on_connection(self, conn: Any, column_name: str) -> bool:
-        ask = super()._has_asset_key_col_on_connection
-        return self._known.has(f"asset_keys.{column_name}", lambda: ask(conn, column_name))
+        return self.tables.have("asset_keys", column_name)
 
     def hurry(self) -> None:
         """Waits for no server from here on, for somebody who is told at once; runs and schedules share the engine."""
@@ -95,26 +108,34 @@ class SyncEventLog(PostgresEventLogStorage):
     def _store_together(self, events: list[EventLogEntry]) -> None:
         statement = self.prepare_insert_event_batch(events).returning(sa.column("id"))
         with self._connect() as connection:
-            ids = [int(row[0]) for row in connection.execute(statement)]
+            ids = sorted(int(row[0]) for row in connection.execute(statement))
+        last: dict[Any, tuple[EventLogEntry, int]] = {}
+        for event, number in zip(events, ids, strict=True):
+            if event.dagster_event_type == DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
+                self.store_asset_check_event(event, number)
+            elif asset_key := event.get_dagster_event().asset_key:
+                last[asset_key] = event, number
         with self.index_transaction() as connection:
             # Dagster keeps the last event of an asset beside it.
-            self._store_asset_event(connection, events[-1], max(ids))
+            for event, number in last.values():
+                self._store_asset_event(connection, event, number)
 
 
 class SyncRuns(PostgresRunStorage):
     """Runs in PostgreSQL."""
 
     @cached_property
-    def _known(self) -> _Known:
-        return _Known()
+    def tables(self) -> _Tables:
+        """Those of the database."""
+        return _Tables(self._engine)
 
     def has_run_stats_index_cols(self) -> bool:
         """Whether the columns of a run's times are there."""
-        return self._known.has("times", super().has_run_stats_index_cols)
+        return self.tables.have("runs", "start_time", "end_time")
 
     def has_backfill_id_column(self) -> bool:
         """Whether the column of a run's backfill is there."""
-        return self._known.has("backfill", super().has_backfill_id_column)
+        return self.tables.have("runs", "backfill_id")
 
 
 def connect_patiently(dialect: Any, record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
@@ -159,12 +180,14 @@ class SyncStorage(DagsterPostgresStorage):
         sa.event.listen(engine, "do_connect", connect_patiently)
         _look_after_pauses(engine)
         # Each part would look for its tables, over a connection of its own.
-        is_set_up = set(sa.inspect(engine).get_table_names()) >= _TABLES
+        tables = _Tables(engine)
+        is_set_up = all(map(tables.have, _TABLES))
         super().__init__(postgres_url, should_autocreate_tables=not is_set_up, inst_data=inst_data)
         self._run_storage = SyncRuns(postgres_url, self.should_autocreate_tables)
         self._event_log_storage = SyncEventLog(postgres_url, self.should_autocreate_tables)
         for part in (self._event_log_storage, self._run_storage, self._schedule_storage):
             part._engine = engine
+        self._event_log_storage.tables = self._run_storage.tables = tables
 
     @classmethod
     def config_type(cls) -> Any:

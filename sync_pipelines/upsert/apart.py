@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 
 from sync_pipelines.contracts.contract import Shape
 from sync_pipelines.contracts.streams import Children, Match, Stream
+from sync_pipelines.normalize.keys import distinct
 from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.normalize.twins import Codes, Mask, codes_of, has_twin, several_primaries
 
@@ -77,7 +78,7 @@ def kinds_of(records: pa.Table, declared: Children) -> Iterator[tuple[Codes, tup
     """Rows that take a list in one way, and that way: its mode, and the name of the match they chose."""
     encoded = _one(records.column("modes")).dictionary_encode()
     kinds = pc.fill_null(encoded.indices, -1).to_numpy()
-    for kind in np.unique(kinds).tolist():
+    for kind in distinct(kinds).tolist():
         told = json.loads(encoded.dictionary[kind].as_py()) if kind >= 0 else {}
         mode, name = told.get(declared.table, (None, None))
         yield np.flatnonzero(kinds == kind), (mode or declared.mode, name)

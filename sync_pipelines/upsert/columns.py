@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import lru_cache, partial
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,9 @@ from sync_pipelines.normalize.values import from_json, to_json
 from sync_pipelines.upsert.copying import Ids, one
 from sync_pipelines.upsert.jsonb import are_unequal
 from sync_pipelines.upsert.lists import without_nulls
+
+_REMEMBERED: Final = 1_000
+"""Pairs of objects of which is remembered what they come to."""
 
 
 class Revision(NamedTuple):
@@ -76,19 +80,23 @@ def revised_json(sent: Any, stored: Any, spoken: Mask, *, merges: bool) -> Revis
     differs = spoken & (mask_of(sent.is_valid()) != mask_of(stored.is_valid()))
     both = np.flatnonzero(spoken & mask_of(sent.is_valid()) & mask_of(stored.is_valid()))
     places = pa.array(both)
-    changed: dict[int, str] = {}
-    texts = zip(both.tolist(), sent.take(places).to_pylist(), stored.take(places).to_pylist(), strict=True)
-    for index, mine, theirs in texts:
-        before = from_json(theirs)
-        after = {**before, **from_json(mine)} if merges else from_json(mine)
-        if are_unequal(before, after):
-            changed[index] = to_json(after)
+    # Many rows have the same.
+    revised = lru_cache(_REMEMBERED)(partial(_revised_object, merges=merges))
+    texts = map(revised, sent.take(places).to_pylist(), stored.take(places).to_pylist())
+    changed = {index: text for index, text in zip(both.tolist(), texts, strict=True) if text is not None}
     column = _chosen(differs, sent, stored)
     mask = np.zeros(len(differs), bool)
     mask[np.array([*changed], np.int64)] = True
     return Revision(
         pc.replace_with_mask(column, pa.array(mask), pa.array([*changed.values()], column.type)), differs | mask
     )
+
+
+def _revised_object(sent: str, stored: str, *, merges: bool) -> str | None:
+    """What becomes of an object; None if nothing."""
+    before, mine = from_json(stored), from_json(sent)
+    after = {**before, **mine} if merges else mine
+    return to_json(after) if are_unequal(before, after) else None
 
 
 def are_distinct(column: Any, other: Any) -> Mask:

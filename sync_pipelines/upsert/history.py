@@ -19,7 +19,7 @@ from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.change import Change, Listed
 from sync_pipelines.normalize.kept import KeptRecords
-from sync_pipelines.normalize.keys import hashes_of
+from sync_pipelines.normalize.keys import distinct, hashes_of
 from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.upsert.jsonb import Jsonb
@@ -104,14 +104,14 @@ def late_keys(export: KnownExport, others: Sequence[KnownExport], stream: Stream
         return np.empty(0, np.uint64)
     if not stream.has_record_ids:
         return known_of(export, later)
-    mine = connected(np.unique(export.kept.keys.hashes), [export, *others], layout)
+    mine = connected(distinct(export.kept.keys.hashes), [export, *others], layout)
     return mine if any(len(other.knows(mine)) for other in later) else np.empty(0, np.uint64)
 
 
 def known_of(export: KnownExport, others: Sequence[KnownExport]) -> Hashes:
     """Keys of an export of which one of the others speaks (sorted)."""
-    mine = np.unique(export.kept.keys.hashes)
-    return np.unique(np.concatenate([mine[:0], *(other.knows(mine) for other in others)]))
+    mine = distinct(export.kept.keys.hashes)
+    return distinct(np.concatenate([mine[:0], *(other.knows(mine) for other in others)]))
 
 
 def connected(hashes: Hashes, exports: Sequence[KnownExport], layout: Layout) -> Hashes:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.normalize.keys import distinct
 from sync_pipelines.normalize.layout import arrow_type
 from sync_pipelines.upsert.columns import Revision, are_distinct, dicts_of
 from sync_pipelines.upsert.copying import Ids, one
@@ -65,7 +66,7 @@ def _differing(stream: Stream, revisions: Sequence[Revision], shown: Sequence[Sh
     found = [np.flatnonzero(revision.differs) for revision in revisions]
     for part in shown:
         found += [part.parents[part.revisions[name].differs] for name in _columns_of(stream, part.table)]
-    return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+    return distinct(np.concatenate(found)) if found else np.empty(0, np.int64)
 
 
 def _lists(stream: Stream, chosen: Ids, shown: Sequence[Shown]) -> Iterator[_Lists]:

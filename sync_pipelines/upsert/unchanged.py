@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.normalize.keys import KeyList, are_among, by_row, key_hash, record_id_hash
+from sync_pipelines.normalize.keys import KeyList, are_among, by_row, distinct, key_hash, record_id_hash
 from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.upsert.apart import are_steady, undecided
 from sync_pipelines.upsert.history import Hashes, KnownExport
@@ -76,7 +76,7 @@ class Unchanged:
             [[other.entry.id for other in others]],
         ).fetchall()
         found = [named(key) for (key,) in rows for named in (key_hash, record_id_hash)]
-        return np.unique(np.array(found, np.uint64))
+        return distinct(np.array(found, np.uint64))
 
     def _with_steady_lists(self, mine: KnownExport, same: Mask) -> Mask:
         """Of the given records those whose lists change nothing the second time."""

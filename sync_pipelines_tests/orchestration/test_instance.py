@@ -87,10 +87,12 @@ def test_a_table_that_is_there_is_looked_for_once(
     assert isinstance(log, SyncEventLog)
     assert not log.has_table("later")
     with workspace.connection() as connection:
-        connection.execute("create table public.later ()")
-    assert log.has_table("later")
-    monkeypatch.setattr(log._engine.dialect, "has_table", lambda *_: pytest.fail("it was asked again"))
-    assert log.has_table("later")
+        connection.execute("create table public.later (one int)")
+        assert log.has_table("later") and not log.tables.have("later", "one", "two")
+        connection.execute("alter table public.later add two int")
+    assert log.tables.have("later", "one", "two")
+    monkeypatch.setattr(log.tables, "_engine", None)
+    assert log.has_table("later") and log.tables.have("later", "two")
 
 
 def test_a_connection_that_was_cut_while_it_was_kept_is_made_anew(

@@ -1,4 +1,4 @@
-"""A sync runs without pandas, and whoever wants a frame has it all the same."""
+"""A sync runs without what it has no use for, and whoever wants that has it all the same."""
 
 from __future__ import annotations
 
@@ -58,3 +58,17 @@ def test_a_sync_runs_without_pandas(site: Site) -> None:
     run(SYNC, str(site.folder), site.database.url)
     assert len(site.tables()["orders"]) == 200
     assert {entry.path.split("/")[1] for entry in site.ledger()} == {TENANT}
+
+
+DAGSTER = """
+import sys
+from sync_pipelines.lean_imports import without
+with without("pygments", "rich.traceback"):
+    import sync_pipelines.orchestration.runs
+assert "pygments" not in sys.modules
+import rich.traceback, pygments
+"""
+
+
+def test_dagster_is_imported_without_what_colours_traces() -> None:
+    run(DAGSTER)
