@@ -26,7 +26,7 @@ from sync_pipelines.normalize.plain import PlainBlock, PlainReader
 from sync_pipelines.normalize.plain_text import stripped
 
 OneByOne = Callable[[RawRecord], Iterator[Change | Reject]]
-_THREADS: Final = 2
+_THREADS: Final = 1
 _AHEAD: Final = 1
 """Blocks that are read before the first of them is written; memory is a multiple of it."""
 

@@ -17,15 +17,13 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sync_pipelines.normalize.kept import Hashes, KeptRecords, Rows
+from sync_pipelines.normalize.kept import FileIdentity, Hashes, KeptRecords, Rows
 from sync_pipelines.normalize.keys import by_row
 
 _ENOUGH: Final = 1_000_000
 """Records after which no further export is looked at; memory is a multiple of it."""
 _FILES: Final = 16
 """Files that repeated lines may come from; more make an export slow to read."""
-
-_File = tuple[int, int]
 
 
 class Repeats(NamedTuple):
@@ -65,6 +63,9 @@ class Earlier:
         self._files, self._places, self._first, self._second, self._texts = files, places, first, second, texts
         self._order = np.argsort(texts[:, 0], kind="stable").astype(np.uint32)
         self._sorted = texts[self._order, 0]
+        for export in known:
+            # All but the texts has been copied.
+            export.let_go()
         self._referred = frozenset(
             (link, partner, tenant) for e in known for link, partner, tenant in e.summary.referred
         )
@@ -108,19 +109,13 @@ def _enough(exports: Iterable[KeptRecords]) -> list[KeptRecords]:
     return found
 
 
-def _identity(export: KeptRecords, number: int) -> _File:
-    """What tells a file of an export apart, whatever it is called."""
-    found = export.file(number).stat()
-    return found.st_dev, found.st_ino
-
-
-def _numbered(exports: Iterable[KeptRecords], link: Callable[[Path], int | None]) -> dict[_File, int]:
+def _numbered(exports: Iterable[KeptRecords], link: Callable[[Path], int | None]) -> dict[FileIdentity, int]:
     """Numbers for the files that hold most of the records."""
-    sizes: Counter[_File] = Counter()
-    names: dict[_File, Path] = {}
+    sizes: Counter[FileIdentity] = Counter()
+    names: dict[FileIdentity, Path] = {}
     for export in exports:
         for number, count in _counts(export):
-            file = _identity(export, number)
+            file = export.identity(number)
             sizes[file] += count
             names[file] = export.file(number)
     numbers = {file: link(names[file]) for file, _ in sizes.most_common(_FILES)}
@@ -135,12 +130,12 @@ def _counts(export: KeptRecords) -> list[tuple[int, int]]:
 
 
 def _lines_of(
-    export: KeptRecords, numbers: dict[_File, int]
+    export: KeptRecords, numbers: dict[FileIdentity, int]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32], Hashes, Hashes, Hashes]:
     """Of an export's rows that can be repeated: file, place, text, hashes."""
     table = np.zeros(256, np.uint8)
     for number, _ in _counts(export):
-        table[number] = numbers.get(_identity(export, number), 0)
+        table[number] = numbers.get(export.identity(number), 0)
     places = export.places
     if places is None:
         files, at = np.full(export.count, table[0]), np.arange(export.count, dtype=np.uint32)

@@ -11,7 +11,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -33,7 +33,8 @@ from sync_pipelines.normalize.plain import PlainBlock
 from sync_pipelines.normalize.values import displayable, to_json
 
 Beside = Callable[[pa.Table], None]
-_NONE: Final = np.empty(0, np.uint64)
+_AT_ONCE: Final = 65_536
+"""Keys that are written at once."""
 _FILES: Final = 200
 """Files of other exports at most; their numbers are bytes."""
 
@@ -79,9 +80,17 @@ class _Column:
     def close(self) -> None:
         """Completes the file; once is enough."""
         if not self._file.closed:
-            self._file.seek(0)
-            self._write_head()
-            self._file.close()
+            try:
+                self._file.seek(0)
+                self._write_head()
+            finally:
+                self._file.close()
+
+    def taken(self) -> npt.NDArray[Any]:
+        """All of it, once it is closed; the file is gone then."""
+        array: npt.NDArray[Any] = np.load(self.path)
+        self.path.unlink()
+        return array
 
     def _write_head(self) -> None:
         # numpy leaves room in it for any number of rows.
@@ -122,8 +131,8 @@ class KeptWriter:
         )
         self._rejects = (self._folder / "rejects.ndjson").open("w", encoding="utf-8")
         self._block: list[Change] = []
-        self._first: list[Hashes] = []
-        self._second: list[Hashes] = []
+        self._first = _Column(self._folder / "first.npy", np.uint64)
+        self._second = _Column(self._folder / "second.npy", np.uint64)
         self._texts = _Column(self._folder / "texts.npy", np.uint64, 2)
         self._noted = _Column(self._folder / "noted.npy", np.bool_)
         self._places = [
@@ -236,7 +245,7 @@ class KeptWriter:
 
     def _close(self) -> None:
         with ExitStack() as stack:
-            for part in (self._parquet, self._rejects, *self._columns):
+            for part in (self._parquet, self._rejects, self._first, self._second, *self._columns):
                 stack.callback(part.close)
 
     def _remove_unused(self) -> None:
@@ -279,29 +288,26 @@ class KeptWriter:
         self, first: Hashes, second: Hashes, texts: Hashes, noted: Any, files: Any, places: Any, lines: Any
     ) -> None:
         """Notes what is kept beside the records of some rows, which are counted already."""
-        self._first.append(first)
+        self._first.add(first)
         if self._has_own_ids:
-            self._second.append(second)
+            self._second.add(second)
         for column, piece in zip(self._columns, (texts, noted, files, places, lines), strict=True):
             column.add(piece)
 
     def _write_key_list(self) -> None:
-        hashes = np.concatenate([_NONE, *self._first])
-        self._first = []
-        rows: npt.NDArray[Any] = np.arange(len(hashes), dtype=np.uint32)
-        if self._second:
-            second = np.concatenate(self._second)
-            also = np.flatnonzero(second)
-            hashes, rows = np.concatenate([hashes, second[also]]), np.concatenate([rows, also.astype(np.uint32)])
+        hashes, second, rows = self._first.taken(), self._second.taken(), None
+        if len(also := np.flatnonzero(second)):
+            rows = np.concatenate([np.arange(len(hashes)), also]).astype(np.uint32)
+            hashes = np.concatenate([hashes, second[also]])
         order = np.argsort(hashes, kind="stable")
-        self._write_array("rows.npy", rows[order])
-        self._write_array("keys.npy", hashes[order])
-
-    def _write_array(self, name: str, array: npt.NDArray[Any]) -> None:
-        # numpy's own writing names no reason where the disk is full.
-        with (self._folder / name).open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-            file.write(array.data)
+        with (
+            closing(_Column(self._folder / "keys.npy", np.uint64)) as key_column,
+            closing(_Column(self._folder / "rows.npy", np.uint32)) as row_column,
+        ):
+            for start in range(0, len(order), _AT_ONCE):
+                some = order[start : start + _AT_ONCE]
+                key_column.add(hashes[some])
+                row_column.add(some if rows is None else rows[some])
 
 
 class _KnownBy(NamedTuple):

@@ -45,6 +45,7 @@ from sync_pipelines.normalize.keys import KeyList, distinct
 from sync_pipelines.normalize.values import from_json
 
 Hashes = npt.NDArray[np.uint64]
+FileIdentity = tuple[int, int]
 Rows = npt.NDArray[np.int64]
 BLOCK: Final = 4096
 """Records a block: the unit of writing, reading and staging; memory is a multiple of it."""
@@ -166,14 +167,38 @@ class KeptRecords:
             return None
         return Places(*(_mapped(self._folder / f"{name}.npy") for name in Places._fields))
 
-    def let_go(self) -> None:
-        """Unmaps what is mapped from disk and counts as memory; it is mapped again when it is asked for."""
-        for name in ("keys", "texts", "noted", "places"):
+    def let_go(self, *names: str) -> None:
+        """Unmaps what is mapped from disk (by default all) and counts as memory; it is mapped again when asked for."""
+        for name in names or ("keys", "texts", "noted", "places"):
             self.__dict__.pop(name, None)
 
     def file(self, number: int) -> Path:
         """One of the files that hold records."""
         return self._folder / (f"earlier-{number}.parquet" if number else "records.parquet")
+
+    def identity(self, number: int) -> FileIdentity:
+        """What tells such a file apart, whatever it is called."""
+        found = self.file(number).stat()
+        return found.st_dev, found.st_ino
+
+    @cached_property
+    def _identities(self) -> dict[FileIdentity, int]:
+        """The files that hold records, by what tells them apart: file -> number."""
+        linked = (int(file.stem.split("-")[1]) for file in self._folder.glob("earlier-*.parquet"))
+        return {self.identity(number): number for number in (0, *linked)}
+
+    def are_shared(self, rows: Rows, other: KeptRecords, theirs: Rows) -> npt.NDArray[np.bool_]:
+        """Which records of some rows are those of another export's rows, in the same place of the same file."""
+        if self.places is None:
+            return np.zeros(len(rows), bool)
+        same_file = np.full(256, -1, np.int64)
+        for file, number in self._identities.items():
+            same_file[number] = other._identities.get(file, -1)
+        mine = self.places.of(rows)
+        their = theirs if other.places is None else other.places.places[theirs]
+        files = 0 if other.places is None else other.places.files[theirs]
+        shared: npt.NDArray[np.bool_] = (same_file[mine.files] == files) & (mine.places == their)
+        return shared
 
     @contextmanager
     def _open(self, number: int = 0) -> Iterator[pq.ParquetFile]:

@@ -26,6 +26,7 @@ from sync_pipelines.upsert.apart import are_steady, undecided
 from sync_pipelines.upsert.history import Hashes, KnownExport
 
 Mask = npt.NDArray[np.bool_]
+Rows = npt.NDArray[Any]
 _LOOKED_AT: Final = 64
 """Exports that are compared at most; more would cost more than they spare."""
 _AT_ONCE: Final = 65_536
@@ -60,8 +61,8 @@ class Unchanged:
         same = ~mine.kept.rows_known_by(folded)
         if not self._stream.is_repeatable or mine.kept.texts is None or not others:
             return np.zeros(len(same), bool)
-        keys = mine.kept.keys
-        same[keys.rows[~_repeated_words(mine, others, same[keys.rows])]] = False
+        repeated = _repeated_words(mine, others, same[mine.kept.keys.rows])
+        same[mine.kept.keys.rows[~repeated]] = False
         if self._stream.has_record_ids and same.any():
             same &= _is_one_identity(mine, others)
         if same.any():
@@ -103,6 +104,9 @@ def _repeated_words(mine: KnownExport, others: Sequence[KnownExport], wanted: Ma
     for start in range(0, len(wanted), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
         found[some] = _repeated_among(mine, some, wanted[some], uneven, newest)
+        for known in (mine, *uneven, *newest):
+            # The next keys are elsewhere in the lists, which are sorted.
+            known.kept.let_go("keys")
     return found
 
 
@@ -110,8 +114,7 @@ def _repeated_among(
     mine: KnownExport, some: slice, wanted: Mask, uneven: Sequence[KnownExport], newest: Sequence[KnownExport]
 ) -> Mask:
     """The same of a part of the key list, among exports with and without times of their own, newest first."""
-    keys, rows, texts = mine.kept.keys.hashes[some], mine.kept.keys.rows[some], mine.kept.texts
-    assert texts is not None
+    keys, rows = mine.kept.keys.hashes[some], mine.kept.keys.rows[some]
     found, open_keys = np.zeros(len(keys), bool), wanted.copy()
     for other in uneven:
         open_keys &= ~are_among(keys, other.kept.keys.hashes)
@@ -119,20 +122,23 @@ def _repeated_among(
         places = np.flatnonzero(open_keys)
         if not len(places):
             break
-        known, same = _compared(keys[places], texts[rows[places]], mine, other)
+        known, same = _compared(keys[places], rows[places], mine, other)
         found[places[same]] = True
         open_keys[places[known]] = False
     return found
 
 
-def _compared(keys: Hashes, texts: Hashes, mine: KnownExport, other: KnownExport) -> tuple[Mask, Mask]:
+def _compared(keys: Hashes, rows: Rows, mine: KnownExport, other: KnownExport) -> tuple[Mask, Mask]:
     """Masks: which of the keys (sorted) another export knows, and of which it says the same, once."""
-    known, once, rows = _looked_up(other.kept.keys, keys)
-    told = other.kept.texts
-    if told is None or other.kept.summary.reading != mine.kept.summary.reading:
+    known, once, theirs = _looked_up(other.kept.keys, keys)
+    texts, told = mine.kept.texts, other.kept.texts
+    if texts is None or told is None or other.kept.summary.reading != mine.kept.summary.reading:
         return known, np.zeros(len(keys), bool)
-    same: Mask = once & (texts[:, 0] != 0)
-    same[same] = (told[rows[same]] == texts[same]).all(axis=1)
+    # One record is one text, which need not be looked at.
+    same: Mask = once & mine.kept.are_shared(rows, other.kept, theirs)
+    others = np.flatnonzero(once & ~same)
+    said = texts[rows[others]]
+    same[others] = (said[:, 0] != 0) & (told[theirs[others]] == said).all(axis=1)
     return known, same
 
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sync_pipelines.exports import lines as physical
@@ -81,6 +82,23 @@ def test_a_chain_names_the_file_that_has_the_record(orders: Keeping) -> None:
     for kept in (first, second):
         shutil.rmtree(kept.file(0).parent)
     assert_same(third, orders.keep(file_of(A, C, D, B)))
+
+
+def test_a_record_that_two_exports_have_in_one_file_is_told_by_its_place(orders: Keeping) -> None:
+    first = orders.keep(file_of(A, B))
+    second = orders.keep(file_of(A, B, C), [first])
+    third = orders.keep(file_of(A, C, D, B), [second])
+    written = orders.keep(file_of(A, C, D, B))
+
+    def shared(one: KeptRecords, other: KeptRecords) -> set[tuple[int, int]]:
+        rows, theirs = (np.ravel(some) for some in np.indices((one.count, other.count)))
+        are_shared = one.are_shared(rows, other, theirs)
+        return {*zip(rows[are_shared].tolist(), theirs[are_shared].tolist(), strict=True)}
+
+    assert shared(third, second) == {(0, 0), (1, 2), (3, 1)}
+    assert shared(second, third) == {(0, 0), (2, 1), (1, 3)}
+    assert shared(third, first) == {(0, 0), (3, 1)}
+    assert shared(written, third) == shared(third, written) == shared(first, second) == set()
 
 
 def test_a_file_that_two_exports_name_is_named_once(orders: Keeping) -> None:
