@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -124,16 +125,17 @@ def run_turns(server: Server, folder: Path, stream: str, files: Sequence[Sent]) 
         "SYNC_LANDING": str(folder / "landing"),
         "SYNC_SOURCES": str(folder / "sources.yaml"),
     }
+    run = partial(run_process, looks_at_memory=False)
     command = [str(Path(sys.executable).with_name("sync-pipelines")), "sync", "--json"]
-    run_process(command, environment, folder)  # makes the tables
+    run(command, environment, folder)  # makes the tables
     for day, sent in enumerate(files, 1):
-        start = run_process(command, environment, folder)
+        start = run(command, environment, folder)
         place(sent.folder / "records.ndjson", landing / f"2026-01-{day:02}.ndjson")
         Watch(floor_url)
-        floor = run_process([sys.executable, floor_streams.__file__, floor_url, str(sent.folder)], {}, folder)
+        floor = run([sys.executable, floor_streams.__file__, floor_url, str(sent.folder)], {}, folder)
         tidy(floor_url)
         Watch(sync_url)
-        sync = run_process(command, environment, folder)
+        sync = run(command, environment, folder)
         tidy(sync_url)
         faults = exit_faults(floor, 0) + exit_faults(sync, 0) + report_faults(sync, files=1, counts=sent.counts)
         turn = Turn(stream, sent.scenario, floor, sync, start, faults)

@@ -6,12 +6,13 @@ Belongs here: opening them. Does not belong here: anything done with them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from sync_pipelines.database import Database, is_away, migrate, open_database, unavailable
 from sync_pipelines.exports.archive import Archive
@@ -32,6 +33,7 @@ class Workspace:
         settled: returns when no head start is at work on the ledger entry with an id.
         complete: completes the load of such an entry for a run, where a head start began it; False where none did, or
             where it came to nothing. Any other load that was begun ends.
+        idle: connections that wait for their next use; None where each is closed after its first.
     """
 
     settings: Settings
@@ -42,6 +44,7 @@ class Workspace:
     is_new: bool = False
     settled: Callable[[int], None] = lambda file_id: None
     complete: Callable[[int, str | None], bool] = lambda file_id, run_id: False
+    idle: list[psycopg.Connection[Any]] | None = None
 
     def window(self) -> DateWindow:
         """The dates an export may have, as of now."""
@@ -50,13 +53,47 @@ class Workspace:
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Any]]:
         """A connection in autocommit; a server that goes away is `DatabaseUnavailable`."""
-        with self.database.connect(autocommit=True) as connection:
+        with self._opened() as connection:
             try:
                 yield connection
             except psycopg.Error as error:
                 if is_away(connection, error):
                     raise unavailable(self.database, error) from error
                 raise
+
+    @contextmanager
+    def keeping_connections(self) -> Iterator[Workspace]:
+        """The same, whose connections are kept until the block ends: opening one takes longer than most questions."""
+        keeping = replace(self, idle=[])
+        try:
+            yield keeping
+        finally:
+            while keeping.idle:
+                keeping.idle.pop().close()
+
+    @contextmanager
+    def _opened(self) -> Iterator[psycopg.Connection[Any]]:
+        with ExitStack() as stack:
+            connection = stack.enter_context(self._waiting() or self.database.connect(autocommit=True))
+            yield connection
+            # Nothing that we do outlasts a transaction.
+            if self.idle is not None and connection.autocommit and _rests(connection):
+                stack.pop_all()
+                self.idle.append(connection)
+
+    def _waiting(self) -> psycopg.Connection[Any] | None:
+        """A connection that was kept, if it still is one."""
+        while self.idle:
+            connection = self.idle.pop()
+            with suppress(psycopg.Error):
+                connection.execute("select")
+                return connection
+            connection.close()
+        return None
+
+
+def _rests(connection: psycopg.Connection[Any]) -> bool:
+    return not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE
 
 
 def open_workspace(settings: Settings) -> Workspace:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
@@ -309,3 +310,11 @@ def deleted(at: Any, key: str, tenant: str = TENANT) -> dict[str, Any]:
 def outcomes(entry: LedgerFile) -> dict[str, int]:
     """The counts of an entry that are not zero, `read` aside."""
     return {name: number for name, number in entry.counts.items() if number and name != "read"}
+
+
+def until(true: Callable[[], bool]) -> bool:
+    """Whether something becomes true in time."""
+    ending = time.monotonic() + 20.0
+    while not (is_true := true()) and time.monotonic() < ending:
+        time.sleep(0.02)
+    return is_true

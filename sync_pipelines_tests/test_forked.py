@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable
 from subprocess import PIPE, Popen
 
 import pytest
@@ -15,27 +13,18 @@ from sync_pipelines import sync
 from sync_pipelines.forked import CAN_FORK, ForkedHeadStart, forked_head_start
 from sync_pipelines.head_start import HeadStart
 from sync_pipelines.upsert import direct
-from sync_pipelines_tests.loading import Site, item, lines, order, outcomes
+from sync_pipelines_tests.loading import Site, item, lines, order, outcomes, until
 
 pytestmark = pytest.mark.skipif(not CAN_FORK, reason="this system's libraries do not bear a fork")
 RUN = "run-1"
 NAME = "2024-05-01.ndjson"
 ORDERS = [order(f"K{n}", Email=f"c{n % 7}@x.cl", OrderItems=[item("p"), item("q")]) for n in range(60)]
-WAIT = 20.0
 
 
 @pytest.fixture(autouse=True)
 def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(direct, "MANY", 20)
     monkeypatch.setattr(direct, "CHUNK", 16)
-
-
-def until(true: Callable[[], bool]) -> bool:
-    """Whether something becomes true in time."""
-    ending = time.monotonic() + WAIT
-    while not (is_true := true()) and time.monotonic() < ending:
-        time.sleep(0.02)
-    return is_true
 
 
 def is_begun(site: Site) -> bool:
@@ -145,7 +134,7 @@ def test_it_ends_with_the_process_that_asked(site: Site, sent: signal.Signals) -
         other = int(asking.stdout.readline())
         assert until(lambda: is_begun(site))
         asking.send_signal(sent)
-        asking.communicate(timeout=WAIT)
+        asking.communicate(timeout=20)
     assert until(lambda: not os.path.exists(f"/proc/{other}"))
     assert until(lambda: not is_begun(site))
     assert site.query("select from sync.orders") == []

@@ -110,7 +110,8 @@ def _run(
             from sync_pipelines.orchestration.runs import run_pending
 
         begun.end()
-        run_pending(ready, pending, progress, tenant, to_pull, first_run)
+        with ready.keeping_connections() as keeping:
+            run_pending(keeping, pending, progress, tenant, to_pull, first_run)
     return progress
 
 

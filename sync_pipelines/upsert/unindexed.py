@@ -84,8 +84,10 @@ class Unindexed:
         self.tables.clear()
         if self._filled:
             self._connection.execute("set local default_statistics_target = 30")
-            tables = SQL(", ").join(Identifier(SCHEMA, table) for table in self._filled)
-            self._connection.execute(SQL("analyze {}").format(tables))
+            # By the other columns nothing is looked up; for autovacuum the tables are not analyzed yet.
+            indexed = _indexed_columns(self._connection, self._filled)
+            tables = [Identifier(SCHEMA, table) + SQL(indexed.get(table, "")) for table in self._filled]
+            self._connection.execute(SQL("analyze {}").format(SQL(", ").join(tables)))
 
     def _make(self, parts: Sequence[_Part]) -> None:
         for part in parts:
@@ -222,6 +224,18 @@ def _plain_indexes(connection: psycopg.Connection[Any], tables: Sequence[str]) -
     for table, name, definition in rows:
         off = SQL("drop index {}").format(Identifier(SCHEMA, name))
         yield _Part(table, False, off, Composed([SQL(definition)]))
+
+
+def _indexed_columns(connection: psycopg.Connection[Any], tables: Sequence[str]) -> dict[str, str]:
+    """Table -> the columns of its indexes, in parentheses."""
+    rows = connection.execute(
+        "select t.relname, format('(%%s)', string_agg(distinct quote_ident(a.attname), ', '))"
+        " from pg_index x join pg_class t on t.oid = x.indrelid"
+        " join pg_attribute a on a.attrelid = t.oid and a.attnum = any(x.indkey)"
+        " where t.relnamespace = %s::regnamespace and t.relname = any(%s) group by 1",
+        [SCHEMA, list(tables)],
+    ).fetchall()
+    return dict(rows)
 
 
 def _without_default(connection: psycopg.Connection[Any], common: Common) -> Common:

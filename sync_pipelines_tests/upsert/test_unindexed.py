@@ -322,3 +322,18 @@ def test_first_loads_of_two_tenants_at_once(site: Site, seed: int) -> None:
     (met,) = site.query("select deadlocks from pg_stat_database where datname = current_database()")
     assert met["deadlocks"] == 0
     assert len(site.tables()["orders"]) == 100
+
+
+@pytest.mark.parametrize("without_keys", [False, True])
+def test_what_was_filled_is_known_to_the_planner(site: Site, without_keys: bool) -> None:
+    if without_keys:
+        execute(site, "alter table sync.order_items drop constraint order_items_pkey")
+    assert outcomes(site.load("2024-05-01.json", lines(*ORDERS))) == {"created": len(ORDERS)}
+    counted = site.query("select relname, reltuples from pg_class where oid = any(%s::regclass[])", [
+        [f"sync.{table}" for table in FILLED]
+    ])  # fmt: skip
+    assert {row["relname"]: row["reltuples"] for row in counted} == {"orders": 60, "order_items": 120}
+    found = site.query("select tablename, attname from pg_stats where schemaname = 'sync'")
+    looked_at = {(row["tablename"], row["attname"]) for row in found}
+    assert {("orders", "tenant"), ("orders", "external_id"), ("order_items", "order_id")} <= looked_at
+    assert ("orders", "currency") not in looked_at
