@@ -105,11 +105,8 @@ class HeadStart:
                     self._change.notify_all()
 
     def _begin(self, entry: LedgerFile) -> None:
-        with self._workspace.connection() as connection:
-            sync.archive(self._workspace, connection, entry)
-            archived = ledger.entry_of(connection, entry.id)
-            with self._beside(archived) as beside:
-                sync.keep_records(self._workspace, connection, archived, beside)
+        with self._workspace.connection() as connection, self._beside(entry) as beside:
+            sync.archive_and_keep(self._workspace, connection, ledger.entry_of(connection, entry.id), beside)
 
     @contextlib.contextmanager
     def _beside(self, entry: LedgerFile) -> Iterator[Beside | None]:

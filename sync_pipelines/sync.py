@@ -17,8 +17,12 @@ import contextlib
 import logging
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from functools import partial
+from typing import Any, BinaryIO, Final, cast
 
 import psycopg
 
@@ -27,6 +31,7 @@ from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.discovery import Discovery, discover
 from sync_pipelines.errors import ArchiveIncomplete, DatabaseUnavailable, SyncError
 from sync_pipelines.exports.disk import storage_fault
+from sync_pipelines.exports.passing import PassedOn
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.export import ExportText, normalize
 from sync_pipelines.normalize.keeping import Beside
@@ -40,6 +45,7 @@ __all__ = [
     "Discovery",
     "Workspace",
     "archive",
+    "archive_and_keep",
     "archive_export",
     "discover",
     "keep_records",
@@ -98,6 +104,42 @@ def archive(workspace: Workspace, connection: psycopg.Connection[Any], entry: Le
         ledger.mark_archived(connection, entry.id, stored.sha256, looked_at)
 
 
+def archive_and_keep(
+    workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, beside: Beside | None = None
+) -> None:
+    """Archives and normalizes a pending export, both at once where that can be; a fault is raised.
+
+    Args:
+        workspace: what a sync works with.
+        connection: in autocommit.
+        entry: the export.
+        beside: takes the records while they are read.
+    """
+    # What is in a zip is looked at twice.
+    if entry.sha256 is not None or entry.path.lower().endswith(".zip"):
+        archive(workspace, connection, entry)
+        keep_records(workspace, connection, ledger.entry_of(connection, entry.id), beside)
+        return
+    with workspace.landing.open(entry.path) as content, ThreadPoolExecutor(1) as archiving:
+        passed = PassedOn(content)
+        archived = archiving.submit(_archived, workspace, entry, passed)
+        try:
+            kept = normalize_archived(workspace, entry, _earlier(workspace, connection, entry), beside, passed.reader)
+        finally:
+            passed.let_go()
+            sha256 = archived.result()
+    ledger.mark_kept(connection, replace(entry, sha256=sha256), kept)
+
+
+def _archived(workspace: Workspace, entry: LedgerFile, content: PassedOn) -> str:
+    """Copies the bytes of an export while they are passed on; returns their hash."""
+    looked_at = datetime.now(UTC)
+    with content, workspace.connection() as connection:
+        sha256 = workspace.archive.store(cast(BinaryIO, content), entry.path).sha256
+        ledger.mark_archived(connection, entry.id, sha256, looked_at)
+        return sha256
+
+
 def keep_records(
     workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, beside: Beside | None = None
 ) -> None:
@@ -119,7 +161,11 @@ def _earlier(workspace: Workspace, connection: psycopg.Connection[Any], entry: L
 
 
 def normalize_archived(
-    workspace: Workspace, entry: LedgerFile, earlier: Sequence[KeptRecords] = (), beside: Beside | None = None
+    workspace: Workspace,
+    entry: LedgerFile,
+    earlier: Sequence[KeptRecords] = (),
+    beside: Beside | None = None,
+    content: Callable[[], AbstractContextManager[BinaryIO]] | None = None,
 ) -> str:
     """Reads an archived export under the settings in force; returns the folder of its kept records.
 
@@ -128,19 +174,21 @@ def normalize_archived(
         entry: the export.
         earlier: kept records of loaded exports whose lines it may repeat.
         beside: takes the other records while they are read.
+        content: opens its bytes, where they are not archived yet.
 
     Raises:
         ExportError: the export can't be read as a whole (X13).
         ArchiveIncomplete: its bytes are no longer in the archive.
     """
-    sha256 = entry.sha256
-    assert sha256 is not None
+    if content is None:
+        assert entry.sha256 is not None
+        content = partial(workspace.archive.open, entry.sha256)
     export = ExportText(
         stream=stream_of(entry),
         settings=workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream),
         tenant=entry.tenant,
         name=entry.path.rsplit("/", 1)[-1],
-        content=lambda: workspace.archive.open(sha256),
+        content=content,
         effective_at=entry.effective_at,
         window=workspace.window(),
     )

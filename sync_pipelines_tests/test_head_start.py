@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import threading
-from typing import Any
+import zipfile
+from typing import Any, BinaryIO
 
 import pytest
 
 from sync_pipelines import sync
+from sync_pipelines.errors import ExportError
+from sync_pipelines.exports.archive import Archive, ArchivedExport
 from sync_pipelines.head_start import head_start
 from sync_pipelines.ledger import LedgerFile
-from sync_pipelines_tests.loading import Site, order, outcomes
+from sync_pipelines_tests.loading import Site, lines, order, outcomes, until
 
 CHANGED = [order("A", TotalQuantity=2)]
 
@@ -45,9 +50,64 @@ def test_a_fault_is_told_by_the_run_once(site: Site) -> None:
     assert str(entry.error).startswith("not_json")
 
 
+@pytest.mark.parametrize("suffix", ["json", "ndjson", "json.gz", "json.zip", "csv"])
+def test_what_is_archived_while_it_is_read_is_what_is_kept(site: Site, suffix: str) -> None:
+    text = lines(*(order(f"A{n}", TotalQuantity=n + 1) for n in range(300)))
+    if suffix == "csv":
+        text = "OrderId,Currency,TotalQuantity\n" + "".join(f"A{n},USD,{n + 1}\n" for n in range(300))
+    site.put(f"2024-05-01.{suffix}", packed(text.encode(), suffix))
+    with head_start(site.workspace(), site.discover().pending) as (ready, _):
+        assert until(lambda: bool(waited(site, ready)[0].kept))
+    (entry,) = site.ledger()
+    assert entry.sha256
+    with site.workspace().archive.open(entry.sha256) as archived:
+        assert archived.read() == packed(text.encode(), suffix)
+    assert outcomes(sync.load_export(site.workspace(), entry.id)) == {"created": 300}
+
+
+def packed(content: bytes, suffix: str) -> bytes:
+    """The bytes of a file with a suffix, the same each time."""
+    if suffix.endswith(".gz"):
+        return gzip.compress(content, mtime=0)
+    if suffix.endswith(".zip"):
+        whole = io.BytesIO()
+        with zipfile.ZipFile(whole, "w") as archive:
+            archive.writestr(zipfile.ZipInfo("orders.json"), content)
+        return whole.getvalue()
+    return content
+
+
+def test_an_export_that_cannot_be_read_is_archived_all_the_same(site: Site) -> None:
+    site.put("2024-05-01.json", "[" + " " * 5_000_000 + "}")
+    with head_start(site.workspace(), site.discover().pending) as (ready, _):
+        assert until(lambda: bool(site.ledger()[0].sha256))
+        (entry,) = waited(site, ready)
+    assert not entry.kept
+
+
+def test_an_export_that_cannot_be_archived_is_not_kept(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.put("2024-05-01.ndjson", lines(*(order(f"A{n}") for n in range(9))))
+
+    tried = threading.Event()
+
+    def broken(archive: Archive, stream: BinaryIO, name: str = "") -> ArchivedExport:
+        stream.read(100)
+        tried.set()
+        raise ExportError("storage_full", "no space is left", "make some")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Archive, "store", broken)
+        with head_start(site.workspace(), site.discover().pending) as (ready, _):
+            assert tried.wait(10)
+            (entry,) = waited(site, ready)
+    assert (entry.status, entry.sha256, entry.kept) == ("pending", None, None)
+    assert not list((site.settings.archive / "records").glob("*"))
+    assert [outcomes(loaded) for loaded in site.sync()] == [{"created": 9}]
+
+
 def test_nothing_more_is_begun_after_the_end(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, go_on = threading.Event(), threading.Event()
-    archive = sync.archive
+    archive = sync.archive_and_keep
 
     def slow(*given: Any) -> None:
         begun.set()
@@ -56,7 +116,7 @@ def test_nothing_more_is_begun_after_the_end(site: Site, monkeypatch: pytest.Mon
 
     for day in (1, 2):
         site.put(f"2024-05-0{day}.json", [order("A", TotalQuantity=day)])
-    monkeypatch.setattr(sync, "archive", slow)
+    monkeypatch.setattr(sync, "archive_and_keep", slow)
     with head_start(site.workspace(), site.discover().pending) as (ready, ahead):
         assert begun.wait(10)
         ahead.end()

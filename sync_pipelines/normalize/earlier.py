@@ -60,11 +60,12 @@ class Earlier:
         files, places, texts, first, second = (
             column[0] if len(column) == 1 else np.concatenate(column) for column in zip(*parts, strict=True)
         )
-        self._files, self._places, self._first, self._second, self._texts = files, places, first, second, texts
+        self._files, self._places, self._first, self._second = files, places, first, second
         self._order = np.argsort(texts[:, 0], kind="stable").astype(np.uint32)
-        self._sorted = texts[self._order, 0]
+        # Both halves of the texts, in the order of the first.
+        self._sorted, self._rest = texts[self._order, 0], texts[self._order, 1]
         for export in known:
-            # All but the texts has been copied.
+            # All but the places has been copied.
             export.let_go()
         self._referred = frozenset(
             (link, partner, tenant) for e in known for link, partner, tenant in e.summary.referred
@@ -73,9 +74,8 @@ class Earlier:
     def find(self, texts: Hashes) -> Repeats:
         """The lines with the given texts that are known."""
         at = np.minimum(np.searchsorted(self._sorted, texts[:, 0]), len(self._sorted) - 1)
-        rows = self._order[at]
-        lines = np.flatnonzero((self._texts[rows] == texts).all(axis=1))
-        rows = rows[lines]
+        lines = np.flatnonzero((self._sorted[at] == texts[:, 0]) & (self._rest[at] == texts[:, 1]))
+        rows = self._order[at[lines]]
         return Repeats(
             lines, self._files[rows], self._places[rows], self._first[rows], self._second[rows], self._referred
         )
