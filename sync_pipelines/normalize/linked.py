@@ -6,7 +6,6 @@ partner's own function), which records are plain (`plain`).
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -107,8 +106,7 @@ class LinkReader:
         self._link = link
         self._options = options
         self._tenant = tenant
-        # Many records say the same. Blocks are read by several threads.
-        self._is_asking = threading.Lock()
+        # Many records say the same.
         self._places: dict[tuple[Any, ...], int] = {}
         self._known = _linked([])
 
@@ -130,14 +128,13 @@ class LinkReader:
 
     def _asked(self, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> tuple[Linked, Rows]:
         """What is known by now, and where in it the given rows are."""
-        with self._is_asking:
-            new = [row for row in rows if (names, *row) not in self._places]
-            if len(self._places) + len(new) > max(_REMEMBERED, len(rows)):
-                self._places, self._known, new = {}, _linked([]), list(rows)
-            if new:
-                self._known += _linked([self._ask(names, row) for row in new])
-                self._places |= {(names, *row): place for place, row in enumerate(new, len(self._places))}
-            return self._known, np.array([self._places[names, *row] for row in rows], np.int64)
+        new = [row for row in rows if (names, *row) not in self._places]
+        if len(self._places) + len(new) > max(_REMEMBERED, len(rows)):
+            self._places, self._known, new = {}, _linked([]), list(rows)
+        if new:
+            self._known += _linked([self._ask(names, row) for row in new])
+            self._places |= {(names, *row): place for place, row in enumerate(new, len(self._places))}
+        return self._known, np.array([self._places[names, *row] for row in rows], np.int64)
 
     def _ask(self, names: tuple[str, ...], row: tuple[Any, ...]) -> LinkResult:
         values = {name: value for name, value in zip(names, row, strict=True) if value is not None}

@@ -34,7 +34,7 @@ _JSON_WHITE: Final = b" \t"
 _SHORT: Final = 200
 """Bytes up to which an object, and what it says, is remembered."""
 _REMEMBERED: Final = 1_000
-"""Texts of objects that are remembered at once; threads may add a few more."""
+"""Texts of objects that are remembered at once."""
 _Unfit = (json.JSONDecodeError, NestedTooDeep, UnicodeDecodeError, PydanticCustomError, RecordRefused, Refused)
 
 
