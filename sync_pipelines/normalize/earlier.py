@@ -60,12 +60,13 @@ class Earlier:
         files, places, texts, first, second = (
             column[0] if len(column) == 1 else np.concatenate(column) for column in zip(*parts, strict=True)
         )
-        self._files, self._places, self._first, self._second = files, places, first, second
-        self._order = np.argsort(texts[:, 0], kind="stable").astype(np.uint32)
-        # Both halves of the texts, in the order of the first.
-        self._sorted, self._rest = texts[self._order, 0], texts[self._order, 1]
+        # Everything in the order of the first half of the texts.
+        order = np.argsort(texts[:, 0], kind="stable")
+        self._sorted, self._rest = texts[order, 0], texts[order, 1]
+        self._files, self._places, self._first = files[order], places[order], first[order]
+        # Zeros that take no memory, where no record is known by two.
+        self._second = second if second.strides == (0,) else second[order]
         for export in known:
-            # All but the places has been copied.
             export.let_go()
         self._referred = frozenset(
             (link, partner, tenant) for e in known for link, partner, tenant in e.summary.referred
@@ -75,9 +76,9 @@ class Earlier:
         """The lines with the given texts that are known."""
         at = np.minimum(np.searchsorted(self._sorted, texts[:, 0]), len(self._sorted) - 1)
         lines = np.flatnonzero((self._sorted[at] == texts[:, 0]) & (self._rest[at] == texts[:, 1]))
-        rows = self._order[at[lines]]
+        here = at[lines]
         return Repeats(
-            lines, self._files[rows], self._places[rows], self._first[rows], self._second[rows], self._referred
+            lines, self._files[here], self._places[here], self._first[here], self._second[here], self._referred
         )
 
 

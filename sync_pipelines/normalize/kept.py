@@ -146,6 +146,8 @@ class KeptRecords:
         """By row, whether the record is known by one of the given hashes (sorted)."""
         found = np.zeros(self.count, bool)
         found[self.keys.rows_of(hashes)] = True
+        # Whoever asks goes on with the rows.
+        self.let_go("keys")
         return found
 
     @cached_property
