@@ -74,6 +74,16 @@ class SyncEventLog(PostgresEventLogStorage):
     A day keeps an event of its own, so a day that failed is shown as failed.
     """
 
+    def store_event(self, event: EventLogEntry) -> None:
+        """Writes an event as Dagster does, once more where the server went away over it.
+
+        What a step did is done, and its run would fail for want of a line that says so. It may stand there twice.
+        """
+        try:
+            super().store_event(event)
+        except sa.exc.OperationalError:
+            super().store_event(event)
+
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Writes what is planned in one statement, everything else as Dagster does."""
         planned, others = list[EventLogEntry](), list[EventLogEntry]()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster._serdes import serialize_value
 
 from sync_pipelines import sync
@@ -108,3 +110,21 @@ def test_a_connection_that_was_cut_while_it_was_kept_is_made_anew(
     assert cut > 0
     time.sleep(0.1)
     assert storage.run_storage.get_runs_count() == 0
+
+
+def test_an_event_is_written_though_the_server_goes_away_over_it(
+    postgres_instance: dg.DagsterInstance, workspace: Workspace
+) -> None:
+    cut: list[str] = []
+
+    def cut_once(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("NOTIFY") and not cut:
+            cut.append(statement)
+            with workspace.connection() as other:
+                other.execute("select pg_terminate_backend(%s)", [cursor.connection.info.backend_pid])
+
+    log = postgres_instance.event_log_storage
+    assert isinstance(log, SyncEventLog)
+    sa.event.listen(log._engine, "before_cursor_execute", cut_once)
+    postgres_instance.report_engine_event("said", job_name="one", run_id="run-1")
+    assert cut and {event.message for event in postgres_instance.all_logs("run-1")} == {"said"}

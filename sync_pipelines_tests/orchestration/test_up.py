@@ -85,7 +85,8 @@ def test_whatever_is_killed_during_a_backfill_comes_back_and_completes_it(home: 
         ledger = connection.execute("select status, count(*) from sync.export_files group by 1").fetchall()
     assert ledger == [("loaded", 18)]
     said = (home / "up.log").read_text()
-    for what in ("the web server ended", "the daemon ended", "the embedded PostgreSQL ended"):
+    # PostgreSQL is started by whoever needs it first, which may be a run.
+    for what in ("the web server ended", "the daemon ended"):
         assert what in said
 
 
