@@ -32,7 +32,8 @@ class PassedOn(io.RawIOBase):
         data = self._stream.read(size)
         with self._change:
             self._change.wait_for(lambda: len(self._pieces) < _AHEAD or not self._is_wanted)
-            self._pieces.append(data)
+            if self._is_wanted:
+                self._pieces.append(data)
             self._change.notify_all()
         return data
 
@@ -63,6 +64,7 @@ class PassedOn(io.RawIOBase):
         """Nobody wants the rest."""
         with self._change:
             self._is_wanted = False
+            self._pieces.clear()
             self._change.notify_all()
 
 

@@ -56,7 +56,7 @@ class Earlier:
         known = _enough(exports)
         numbers = _numbered(known, link)
         parts = [_lines_of(export, numbers) for export in known]
-        # A copy of what is mapped from disk is memory.
+        # What one export has is ordered as it is mapped, without a copy of it before.
         files, places, texts, first, second = (
             column[0] if len(column) == 1 else np.concatenate(column) for column in zip(*parts, strict=True)
         )

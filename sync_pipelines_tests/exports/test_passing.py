@@ -40,6 +40,7 @@ def test_who_stops_reading_holds_nobody_up() -> None:
         assert reader.read(1) == b"\0" and not reading.done()
         reader.close()
         assert len(reading.result(10)) == 1000
+    assert not passed._pieces, "what nobody reads takes no memory"
 
 
 def test_memory_is_bounded() -> None:
