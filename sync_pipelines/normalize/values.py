@@ -15,6 +15,7 @@ import msgspec
 from sync_pipelines.contracts.codes import REJECT_CODES
 from sync_pipelines.contracts.raw import NamedRecord, NotFinite, Scientific
 from sync_pipelines.normalize.change import Refused, path_of
+from sync_pipelines.untrusted_text import storable
 
 DEEPEST: Final = 200
 # PostgreSQL's numeric takes 131,072 digits before the point and 16,383 after it.
@@ -110,7 +111,7 @@ def displayable(value: Any, depth: int = 0) -> Any:
         case bool() | None:
             return value
         case str():
-            return _displayable_text(value)
+            return storable(value)
         case Scientific() | NotFinite():
             return value.text
         case Decimal():
@@ -122,12 +123,8 @@ def displayable(value: Any, depth: int = 0) -> Any:
         case NamedRecord():
             return displayable({**value.unknown, **value}, depth)
         case dict():
-            return {_displayable_text(str(name)): displayable(part, depth + 1) for name, part in value.items()}
+            return {storable(str(name)): displayable(part, depth + 1) for name, part in value.items()}
         case date():
             return value.isoformat()
         case _:
             return str(value)
-
-
-def _displayable_text(text: str) -> str:
-    return text.replace("\x00", "\\u0000").encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,54 @@
+r"""Text from exports, file names and error messages, made safe for the place where it is written.
+
+| place | function | what it changes |
+|---|---|---|
+| PostgreSQL (`text`, `jsonb`), Dagster's storage | `storable` | NUL and lone surrogates become visible escapes |
+| terminal, log line, plain-text metadata | `on_one_line` | line breaks, control and invisible characters, too |
+| Markdown | `markdown_escaped` | every Markdown and HTML character, too |
+| Slack | `slack_escaped` | what Slack reads as a link, a mention or a format |
+
+Belongs here: escaping. Does not belong here: masking personal data, hiding passwords, layout.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+_MARKDOWN: Final = re.compile(r"([!-/:-@\[-`{-~])")
+"""ASCII punctuation: CommonMark takes a backslash before any of it, and automatic links need it."""
+_SLACK: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_SLACK_FORMAT: Final = re.compile(r"([*_~`])")
+_ZERO_WIDTH_SPACE: Final = "\u200b"
+_INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def storable(text: str) -> str:
+    r"""Returns the text with NUL and lone surrogates written as `\u0000` and `\udfaa`: PostgreSQL can store it."""
+    if text.isascii() and "\x00" not in text:
+        return str(text)  # a reader's cell is a subclass
+    return text.replace("\x00", "\\u0000").encode("utf-8", "backslashreplace").decode()
+
+
+def on_one_line(text: str) -> str:
+    r"""Returns the text with control, format and line-separating characters as escapes (`\n`, `\x1b`, `\u202e`)."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_visible, text))
+
+
+def markdown_escaped(text: str) -> str:
+    """Returns Markdown that renders as the text itself: no link, image, HTML or formatting."""
+    return _MARKDOWN.sub(r"\\\1", on_one_line(text))
+
+
+def slack_escaped(text: str) -> str:
+    """Returns Slack's markup for the text itself: no link, mention or formatting."""
+    return _SLACK_FORMAT.sub(rf"{_ZERO_WIDTH_SPACE}\1", on_one_line(text).translate(_SLACK))
+
+
+def _visible(character: str) -> str:
+    if unicodedata.category(character) not in _INVISIBLE:
+        return character
+    return "\\u0000" if character == "\x00" else character.encode("unicode_escape").decode()
