@@ -15,6 +15,12 @@ Belongs here: exceptions that cross rooms. Does not belong here: rejects, lenien
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+from sync_pipelines.untrusted_text import storable
+
+_LONGEST: Final = 2_000
+"""Characters of a message; an export may put a megabyte of its own text into one."""
 
 
 class SyncError(Exception):
@@ -22,20 +28,25 @@ class SyncError(Exception):
 
     Attributes:
         code: snake_case word from a closed list (`sync_pipelines.contracts.codes`).
-        message: one sentence that names the thing at fault.
+        message: one sentence that names the thing at fault; any database, terminal or log can take its characters.
         hint: what the reader can do, or an empty string.
     """
 
     exit_status = 1
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
-        super().__init__(f"{code}: {message}")
         self.code = code
-        self.message = message
-        self.hint = hint
+        self.message = _fit_for_notes(message)
+        self.hint = _fit_for_notes(hint)
+        super().__init__(f"{code}: {self.message}")
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}" + (f" ({self.hint})" if self.hint else "")
+
+
+def _fit_for_notes(text: str) -> str:
+    shown = storable(text)
+    return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
 
 
 class ConfigurationError(SyncError):

@@ -7,7 +7,8 @@ counts, which `upsert` makes in the load's own transaction. Does not belong here
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final, LiteralString
@@ -19,8 +20,11 @@ from psycopg.rows import class_row
 from sync_pipelines.errors import SyncError
 from sync_pipelines.exports.landing import LandingFile
 from sync_pipelines.tables.schema import OUTCOMES
+from sync_pipelines.untrusted_text import storable
 
 COUNTS: Final = ("read", *OUTCOMES)
+_LONGEST_NAME: Final = 200
+_MOST_NAMES: Final = 1_000
 _COLUMNS: Final = (
     "id", "partner", "tenant", "stream", "path", "revision", "size", "modified_at", "etag", "sha256", "looked_at",
     "effective_at", "partition_date", "status", *COUNTS, "lines", "leniencies", "unknown_fields", "error", "attempts",
@@ -236,7 +240,7 @@ def mark_failed(connection: psycopg.Connection[Any], file_id: int, error: SyncEr
     connection.execute(
         "update sync.export_files set status = 'failed', error = %s, attempts = attempts + 1, attempted_at = now(),"
         " run_id = %s where id = %s and status <> 'loaded'",
-        [str(error), run_id, file_id],
+        [storable(str(error)), run_id, file_id],
     )
 
 
@@ -250,7 +254,7 @@ def mark_vanished(connection: psycopg.Connection[Any], ids: Iterable[int], fault
         " error = %s || coalesce(' - before: ' || error, '')"
         " where id = any(%s) and (status = 'failed' or (status = 'pending' and sha256 is null))"
         " and (error is null or error not like 'file_vanished:%%' or run_id is not null)",
-        [fault, list(ids)],
+        [storable(fault), list(ids)],
     )
 
 
@@ -274,8 +278,16 @@ def mark_loaded(
     ).format(assignments=assignments)
     first, last = window or (None, None)
     values = [counts[name] for name in COUNTS]
-    values += [lines, json.dumps(leniencies), json.dumps(unknown_fields), first, last, run_id, file_id]  # type: ignore[list-item]
+    values += [lines, _counts_json(leniencies), _counts_json(unknown_fields), first, last, run_id, file_id]  # type: ignore[list-item]
     connection.execute(statement, values)
+
+
+def _counts_json(counts: Mapping[str, int]) -> str:
+    """Counts by name as JSON for JSONB: names come from exports, and only the most frequent of very many stand."""
+    stored: Counter[str] = Counter()
+    for name, number in counts.items():
+        stored[storable(name)[:_LONGEST_NAME]] += number
+    return json.dumps(stored if len(stored) <= _MOST_NAMES else dict(stored.most_common(_MOST_NAMES)))
 
 
 def mark_replayed(

@@ -38,6 +38,7 @@ from sync_pipelines.normalize.keeping import Beside
 from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.partners import find_stream
 from sync_pipelines.sources import StreamSettings
+from sync_pipelines.untrusted_text import storable
 from sync_pipelines.upsert.load import load
 from sync_pipelines.workspace import Workspace, open_workspace
 
@@ -230,7 +231,19 @@ def _stage(
 
 
 def _failed(workspace: Workspace, file_id: int, error: SyncError, run_id: str | None) -> LedgerFile:
+    """Notes a failure; one that cannot be noted is noted as such, so that it never stops the files beside it."""
     log.info("file %s failed: %s", file_id, error)
+    try:
+        return _noted(workspace, file_id, error, run_id)
+    except DatabaseUnavailable:
+        raise
+    except Exception as fault:
+        log.info("file %s: its failure cannot be noted", file_id, exc_info=fault)
+        message = f"{error.code}, and {type(fault).__name__} when that was noted"
+        return _noted(workspace, file_id, SyncError("unforeseen", message, "the log has the rest"), run_id)
+
+
+def _noted(workspace: Workspace, file_id: int, error: SyncError, run_id: str | None) -> LedgerFile:
     with workspace.connection() as connection:
         ledger.mark_failed(connection, file_id, error, run_id)
         return ledger.entry_of(connection, file_id)
@@ -240,11 +253,15 @@ def unforeseen(workspace: Workspace, name: str, error: Exception) -> SyncError:
     """A fault nobody foresaw fails its file or pull alone; the trace goes to a log file, not to the user."""
     if isinstance(error, OSError):
         return storage_fault(error, error.filename or workspace.settings.archive)
-    workspace.settings.logs.mkdir(parents=True, exist_ok=True)
     trace = workspace.settings.logs / f"{name}.txt"
-    trace.write_text("".join(traceback.format_exception(error)))
-    first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return SyncError("unforeseen", f"{type(error).__name__}: {first_line}", f"the full trace is in {trace}")
+    hint = f"the full trace is in {trace}"
+    try:
+        trace.parent.mkdir(parents=True, exist_ok=True)
+        trace.write_text(storable("".join(traceback.format_exception(error))), encoding="utf-8")
+    except OSError as fault:
+        hint = f"the full trace can't be written to {trace}: {fault.strerror}"
+    first_line = next(iter(str(error).splitlines()), type(error).__name__)
+    return SyncError("unforeseen", f"{type(error).__name__}: {first_line}", hint)
 
 
 def load_all(workspace: Workspace, entries: Sequence[LedgerFile], run_id: str | None = None) -> list[LedgerFile]:

@@ -213,7 +213,11 @@ class KeptWriter:
     def refuse(self, reject: Reject) -> None:
         """Keeps a refused record."""
         self.rejected += 1
-        shown = reject._replace(message=displayable(reject.message), field_path=displayable(reject.field_path))
+        shown = reject._replace(
+            external_id=displayable(reject.external_id),
+            message=displayable(reject.message),
+            field_path=displayable(reject.field_path),
+        )
         self._rejects.write(to_json(shown._asdict()) + "\n")
 
     def finish(self, summary: Summary) -> str:
