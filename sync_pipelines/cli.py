@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from sync_pipelines.untrusted_text import on_one_line
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -210,6 +212,7 @@ def _run() -> int:
     try:
         return int(cli(standalone_mode=False) or 0)
     except click.ClickException as error:
+        error.message = on_one_line(error.message)
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
@@ -237,9 +240,9 @@ def _is_interruption(error: BaseException) -> bool:
 
 
 def _say(error: SyncError) -> int:
-    click.echo(f"error: {error.message}", err=True)
+    click.echo(on_one_line(f"error: {error.message}"), err=True)
     if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+        click.echo(on_one_line(f"hint: {error.hint}"), err=True)
     return error.exit_status
 
 
@@ -258,7 +261,9 @@ def _unexpected(error: Exception) -> int:
                 DatabaseUnavailable("database_unavailable", f"the database went away: {_first_line(cause)}", hint)
             )
     where = _write_trace(error)
-    click.echo(f"error: {type(error).__name__}: {_first_line(error)}; the full trace is in {where}", err=True)
+    click.echo(
+        on_one_line(f"error: {type(error).__name__}: {_first_line(error)}; the full trace is in {where}"), err=True
+    )
     return 1
 
 

@@ -24,6 +24,7 @@ from sync_pipelines.exports.naming import effective_time_in
 from sync_pipelines.ledger import LedgerFile, NewExport
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.sources import StreamSettings
+from sync_pipelines.untrusted_text import on_one_line
 from sync_pipelines.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -202,7 +203,7 @@ class _Look:
             with self._workspace.landing.open(file.path) as content:
                 return _sha256(content) == entry.sha256
         except ExportError as error:
-            log.warning("%s: %s", file.path, error)
+            log.warning("%s", on_one_line(f"{file.path}: {error}"))
             return None
 
     def _refuse(self) -> None:

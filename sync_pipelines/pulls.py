@@ -22,6 +22,7 @@ from sync_pipelines.errors import SyncError
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.sources import Sources, pulled_name
 from sync_pipelines.sync import Workspace, unforeseen
+from sync_pipelines.untrusted_text import on_one_line
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ def _pull(workspace: Workspace, stream: Stream, tenant: str) -> Pull:
         fault = error
     except Exception as error:
         fault = unforeseen(workspace, f"pull-{stream.partner}-{stream.name}", error)
-    log.info("the pull of %s/%s failed: %s", stream.full_name, tenant, fault)
+    log.info("the pull of %s/%s failed: %s", stream.full_name, tenant, on_one_line(str(fault)))
     return replace(begun, error=str(fault))
 
 

@@ -38,7 +38,7 @@ from sync_pipelines.normalize.keeping import Beside
 from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.partners import find_stream
 from sync_pipelines.sources import StreamSettings
-from sync_pipelines.untrusted_text import storable
+from sync_pipelines.untrusted_text import on_one_line, storable
 from sync_pipelines.upsert.load import load
 from sync_pipelines.workspace import Workspace, open_workspace
 
@@ -232,7 +232,7 @@ def _stage(
 
 def _failed(workspace: Workspace, file_id: int, error: SyncError, run_id: str | None) -> LedgerFile:
     """Notes a failure; one that cannot be noted is noted as such, so that it never stops the files beside it."""
-    log.info("file %s failed: %s", file_id, error)
+    log.info("file %s failed: %s", file_id, on_one_line(str(error)))
     try:
         return _noted(workspace, file_id, error, run_id)
     except DatabaseUnavailable:

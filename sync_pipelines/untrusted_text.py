@@ -19,7 +19,8 @@ from typing import Final
 _MARKDOWN: Final = re.compile(r"([!-/:-@\[-`{-~])")
 """ASCII punctuation: CommonMark takes a backslash before any of it, and automatic links need it."""
 _SLACK: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-_SLACK_FORMAT: Final = re.compile(r"([*_~`])")
+_SLACK_FORMAT: Final = re.compile(r"([*~`]|(?<!\w)_|_(?!\w))")
+"""An underscore within a word is no format in Slack: paths and codes stay fit to copy."""
 _ZERO_WIDTH_SPACE: Final = "\u200b"
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 

@@ -47,3 +47,4 @@ def test_slack_sees_no_link_and_no_mention() -> None:
     assert slack_escaped("<!channel> <http://a|b> *x* & y") == (
         "&lt;!channel&gt; &lt;http://a|b&gt; \u200b*x\u200b* &amp; y"
     )
+    assert slack_escaped("_a_ b_c not_json") == "\u200b_a\u200b_ b_c not_json"

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from sync_pipelines.commands.screen import err, shown, tell
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.pulls import Pull
+from sync_pipelines.untrusted_text import on_one_line
 
 _VERBS = {"exports": "archived", "normalized": "read", "table": "loaded"}
 _ADVANCE = {"exports": 1, "normalized": 2, "table": 3}
@@ -31,7 +32,7 @@ class FileProgress:
         self._files = files
         self._bar = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("files"),
@@ -58,7 +59,9 @@ class FileProgress:
         before = self._furthest.get(entry.id, 0)
         now = 3 if ended else max(_ADVANCE[stage], before)
         self._furthest[entry.id] = now
-        self._bar.update(self._task, advance=(now - before) / 3, description=f"{_VERBS[stage]} {entry.path}"[-70:])
+        self._bar.update(
+            self._task, advance=(now - before) / 3, description=on_one_line(f"{_VERBS[stage]} {entry.path}")[-70:]
+        )
         if ended and self._bar.disable:
             tell(self._prefix + line_of(entry))
 

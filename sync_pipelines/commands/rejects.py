@@ -46,7 +46,7 @@ def run_list(wanted: Mapping[str, str | None], limit: int, *, as_json: bool) -> 
     )
     more = f" of {total:,}; --limit shows more" if total > len(found) else ""
     counted = f"{len(found):,} refused record{'' if len(found) == 1 else 's'}{more}"
-    say(f"\n{counted}. One with its content: sync-pipelines rejects show ID")
+    say("", f"{counted}. One with its content: sync-pipelines rejects show ID")
     return 0
 
 
@@ -64,7 +64,7 @@ def run_show(reject_id: int, *, as_json: bool) -> int:
     for name, value in _listed(found).items():
         say(f"{name.replace('_', ' '):<12} {'' if value is None else value}")
     say(f"{'means':<12} {REJECT_CODES.get(found.code, '')}")
-    say(f"record\n{_indented(found.record)}")
+    say("record", *_indented(found.record).split("\n"))
     return 0
 
 

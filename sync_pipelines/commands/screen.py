@@ -19,6 +19,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sync_pipelines.untrusted_text import on_one_line
+
 _WIDTH_OF_NO_TERMINAL: Final = 10_000
 """No cell is folded where a program may read it: a path stands in one piece."""
 
@@ -38,25 +40,26 @@ def _console(file: TextIO) -> Console:
     return Console(file=file, width=None if file.isatty() else _WIDTH_OF_NO_TERMINAL, highlight=False)
 
 
-def say(sentence: str) -> None:
-    """One line of an answer, as it is."""
-    out().print(Text(sentence), soft_wrap=True)
+def say(*lines: str) -> None:
+    """Lines of an answer; characters that move a cursor or hide text are shown as escapes."""
+    for line in lines:
+        out().print(Text(on_one_line(line)), soft_wrap=True)
 
 
 def tell(sentence: str, style: str = "") -> None:
-    """One line of progress or of a fault, as it is."""
-    err().print(Text(sentence, style=style), soft_wrap=True)
+    """One line of progress or of a fault; characters that move a cursor or hide text are shown as escapes."""
+    err().print(Text(on_one_line(sentence), style=style), soft_wrap=True)
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
-    """A table on standard output; numbers stand right, texts keep every character."""
-    cells = [[shown(value) for value in row] for row in rows]
+    """A table on standard output; numbers stand right, no text is cut."""
+    cells = [[on_one_line(shown(value)) for value in row] for row in rows]
     numeric = [all(_is_number(row[i]) for row in cells) and bool(cells) for i in range(len(headers))]
     table = Table(
         title=Text(title) if title else None, title_justify="left", box=None, pad_edge=False, header_style="bold"
     )
     for header, right in zip(headers, numeric, strict=True):
-        table.add_column(Text(header), justify="right" if right else "left", overflow="fold")
+        table.add_column(Text(on_one_line(header)), justify="right" if right else "left", overflow="fold")
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
     out().print(table)
@@ -80,14 +83,27 @@ def shown(value: Any) -> str:
 
 
 def json_of(value: Any) -> str:
-    """JSON in which decimals keep their digits and times are ISO 8601 (dates, UTC times)."""
+    """JSON in which decimals keep their digits and times are ISO 8601 (dates, UTC times).
+
+    Characters that move a cursor or hide text are JSON's escapes.
+    """
     return "".join(_pieces(value))
+
+
+def quoted(text: str) -> str:
+    """A JSON string; characters that move a cursor or hide text are its escapes."""
+    written = json.dumps(text, ensure_ascii=False)
+    if written.isprintable():
+        return written
+    return "".join(c if on_one_line(c) == c else json.dumps(c)[1:-1] for c in written)
 
 
 def _pieces(value: Any) -> Iterator[str]:
     match value:
-        case None | bool() | int() | str():
-            yield json.dumps(value, ensure_ascii=False)
+        case str():
+            yield quoted(value)
+        case None | bool() | int():
+            yield json.dumps(value)
         case Decimal() | float():
             # NaN and infinities have no number in JSON.
             yield str(value) if math.isfinite(value) else json.dumps(str(value))
@@ -96,7 +112,7 @@ def _pieces(value: Any) -> Iterator[str]:
         case Mapping():
             yield "{"
             for index, (name, below) in enumerate(value.items()):
-                yield f"{', ' if index else ''}{json.dumps(str(name), ensure_ascii=False)}: "
+                yield f"{', ' if index else ''}{quoted(str(name))}: "
                 yield from _pieces(below)
             yield "}"
         case list() | tuple():
@@ -108,7 +124,7 @@ def _pieces(value: Any) -> Iterator[str]:
         case bytes() | memoryview():
             yield json.dumps("\\x" + bytes(value).hex())
         case UUID() | _:
-            yield json.dumps(str(value), ensure_ascii=False)
+            yield quoted(str(value))
 
 
 def _is_number(text: str) -> bool:

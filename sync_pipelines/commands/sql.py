@@ -18,6 +18,7 @@ from sync_pipelines.commands.screen import json_of, print_table, say
 from sync_pipelines.database import migrate, open_database
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.settings import load_settings
+from sync_pipelines.untrusted_text import on_one_line
 
 ROWS_ON_SCREEN: Final = 1_000
 
@@ -77,8 +78,11 @@ def _print_json(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 def _print_csv(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(names)
+    is_seen = sys.stdout.isatty()
     for row in rows:
-        writer.writerow([_csv_cell(value) for value in row])
+        cells = [_csv_cell(value) for value in row]
+        # A file keeps every character; a terminal would obey some.
+        writer.writerow([on_one_line(c) if is_seen and isinstance(c, str) else c for c in cells])
 
 
 def _csv_cell(value: Any) -> Any:

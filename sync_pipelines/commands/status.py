@@ -45,7 +45,7 @@ def run(*, as_json: bool) -> int:
             for s in found
         ],
     )  # fmt: skip
-    say(f"\nlanding {settings.landing_shown}, database {database.shown}")
+    say("", f"landing {settings.landing_shown}, database {database.shown}")
     return 0
 
 

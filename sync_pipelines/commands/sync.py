@@ -86,7 +86,9 @@ def _preview(
         print(json_of(answer(entries)))
     else:
         _print(entries, (), selection, is_preview=True)
-    (tell if as_json else say)("\nThis was a preview: nothing was loaded.")
+    if not as_json:
+        say("")
+    (tell if as_json else say)("This was a preview: nothing was loaded.")
     return exit_status(entries)
 
 
@@ -176,7 +178,7 @@ def _print(
         say("")
         print_table(("failed file", "why"), failed)
     if any(entry.rejected for entry in entries) and not is_preview:
-        say("\nRefused records, with position and reason: sync-pipelines rejects list")
+        say("", "Refused records, with position and reason: sync-pipelines rejects list")
 
 
 def _rows(entries: Sequence[LedgerFile], failed_pulls: Sequence[Pull]) -> Iterator[tuple[Any, ...]]:

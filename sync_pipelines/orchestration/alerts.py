@@ -16,6 +16,7 @@ from sync_pipelines.orchestration.failed_runs import streams_of
 from sync_pipelines.orchestration.partitions import dates_of
 from sync_pipelines.settings import Settings
 from sync_pipelines.sync import Workspace
+from sync_pipelines.untrusted_text import slack_escaped
 
 SECONDS_BETWEEN_TICKS: Final = 15
 _FILES_SHOWN: Final = 10
@@ -80,7 +81,7 @@ def message(
     parts = [f"sync_pipelines: {what} failed" + (f" for {days}" if days else "") + f" (job {run.job_name})"]
     if files:
         parts.append(f"{len(files)} of its files failed; the others are loaded:")
-        parts += [f"- {file.path}: {_short(file.error)}{_aside(file)}" for file in files[:_FILES_SHOWN]]
+        parts += [f"- {slack_escaped(file.path)}: {_short(file.error)}{_aside(file)}" for file in files[:_FILES_SHOWN]]
         if len(files) > _FILES_SHOWN:
             parts.append(f"- ... and {len(files) - _FILES_SHOWN} more: sync-pipelines status")
         parts.append(
@@ -101,7 +102,7 @@ def _aside(file: LedgerFile) -> str:
 
 def _short(text: str | None) -> str:
     one_line = " ".join((text or "").split())
-    return one_line if len(one_line) <= _LONGEST_FAULT else one_line[: _LONGEST_FAULT - 4] + " ..."
+    return slack_escaped(one_line if len(one_line) <= _LONGEST_FAULT else one_line[: _LONGEST_FAULT - 4] + " ...")
 
 
 def _send(send: Send | None, settings: Settings, text: str) -> str | None:

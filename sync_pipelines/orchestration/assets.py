@@ -37,6 +37,7 @@ from sync_pipelines.orchestration.outages import through_outages
 from sync_pipelines.orchestration.partitions import PARTITIONS_PER_RUN
 from sync_pipelines.pulls import Pull
 from sync_pipelines.replay import ReplayedExport, read_again
+from sync_pipelines.untrusted_text import on_one_line
 
 ROWS_SHOWN = 5
 DIFFERENCES_SHOWN = 20
@@ -220,7 +221,7 @@ def _materialize_good_days(context: dg.AssetExecutionContext, told: Mapping[date
 def _failure(failed: Mapping[date, Sequence[LedgerFile]], days: int) -> ExportsFailed:
     entries = [entry for day in sorted(failed) for entry in failed[day]]
     names = ", ".join(day.isoformat() for day in sorted(failed)[:10]) + (", ..." if len(failed) > 10 else "")
-    first = f"{entries[0].path}: {entries[0].error}"
+    first = on_one_line(f"{entries[0].path}: {entries[0].error}")
     return ExportsFailed(
         f"{len(failed)} of {days} days have exports that failed ({names}); the first: {first}",
         metadata={"failed_files": metadata.failed_files(entries)},
@@ -229,7 +230,7 @@ def _failure(failed: Mapping[date, Sequence[LedgerFile]], days: int) -> ExportsF
 
 
 def _pull_failure(failed: Sequence[Pull], pulled: Sequence[Pull]) -> PullsFailed:
-    first = f"{failed[0].tenant}: {failed[0].error}"
+    first = on_one_line(f"{failed[0].tenant}: {failed[0].error}")
     return PullsFailed(
         f"{len(failed)} of {len(pulled)} pulls failed; the first: {first}. "
         "Materialize this partition again today to pull again; what the landing has is loaded by the next run.",

@@ -62,7 +62,7 @@ class Answer:
 
     Attributes:
         passed: whether there is nothing to look at.
-        says: one sentence with the numbers.
+        says: one sentence with the numbers; the UI renders it as Markdown, so no text of an export may stand in it.
         numbers: under stable names.
         todo: one sentence; empty where there is nothing to do.
         examples: rows.

@@ -26,6 +26,7 @@ from sync_pipelines.replay import ReplayedExport
 from sync_pipelines.reports import RejectSummary
 from sync_pipelines.samples import Difference
 from sync_pipelines.tables.schema import SCHEMA
+from sync_pipelines.untrusted_text import on_one_line
 
 FILES_SHOWN: Final = 100
 _FAULTS_SHOWN: Final = 3
@@ -98,11 +99,11 @@ def loaded(
 
 def previewed(told: Mapping[str, Any], differences: Sequence[Difference]) -> dict[str, Any]:
     """Of a day's preview: what `loaded` would tell, with the rows that would differ."""
-    notice = "**Preview: nothing was loaded.** The tables, the ledger and the refused records are as before."
+    notice = "Preview: nothing was loaded. The tables, the ledger and the refused records are as before."
     return {
         **told,
         "preview": True,
-        "summary": dg.MetadataValue.md(f"{notice} It would be: {told['summary'].value}"),
+        "summary": dg.MetadataValue.text(f"{notice} It would be: {told['summary'].value}"),
         "differences": _differences(differences),
     }
 
@@ -154,10 +155,13 @@ def _files(entries: Sequence[LedgerFile]) -> dg.TableMetadataValue:
     return table_of(rows)
 
 
-def _summary(entries: Sequence[LedgerFile]) -> dg.MarkdownMetadataValue:
-    """Whether the day's files came and what they did, in a sentence or two."""
+def _summary(entries: Sequence[LedgerFile]) -> dg.TextMetadataValue:
+    """Whether the day's files came and what they did, in a sentence or two.
+
+    Plain text: the browser of whoever opens the day fetches the images and links of Markdown.
+    """
     if not entries:
-        return dg.MetadataValue.md("No export of this day has come.")
+        return dg.MetadataValue.text("No export of this day has come.")
     stands = [f"{n} {status}" for status in ("loaded", "pending", "failed") if (n := _number(entries, status))]
     parts = [f"{len(entries)} export{'' if len(entries) == 1 else 's'}: {', '.join(stands)}."]
     counts = {name: sum(e.counts[name] for e in entries if e.status == "loaded") for name in COUNTS}
@@ -165,8 +169,8 @@ def _summary(entries: Sequence[LedgerFile]) -> dg.MarkdownMetadataValue:
         outcomes = [f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items() if n and name != "read"]
         parts.append(f"{counts['read']:,} records read" + (f": {', '.join(outcomes)}." if outcomes else "."))
     failed = [e for e in entries if e.status == "failed"]
-    parts += [f"Failed: `{e.path}`: {e.error}." for e in failed[:_FAULTS_SHOWN]]
-    return dg.MetadataValue.md(" ".join(parts))
+    parts += [f"Failed: {on_one_line(f'{e.path}: {e.error}')}." for e in failed[:_FAULTS_SHOWN]]
+    return dg.MetadataValue.text(" ".join(parts))
 
 
 def _number(entries: Sequence[LedgerFile], status: str) -> int:

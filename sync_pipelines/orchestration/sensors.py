@@ -24,6 +24,7 @@ from sync_pipelines.orchestration.jobs import run_config
 from sync_pipelines.orchestration.looks import pending_of
 from sync_pipelines.orchestration.names import job_name, sensor_name
 from sync_pipelines.orchestration.partitions import Dates, contiguous
+from sync_pipelines.untrusted_text import on_one_line
 
 REQUESTS_PER_TICK: Final = 20
 SECONDS_BETWEEN_TICKS: Final = 15
@@ -46,7 +47,7 @@ def build_sensor(stream: Stream) -> dg.SensorDefinition:
         try:
             pending = pending_of(workspace, stream)
         except LandingUnavailable as error:
-            return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
+            return dg.SensorResult(skip_reason=on_one_line(str(error)), cursor=context.cursor)
         if isinstance(pending, float):
             says = f"still looking at the landing, for {pending:.0f} s; a later tick goes on from there"
             return dg.SensorResult(skip_reason=says, cursor=context.cursor)

@@ -1,5 +1,7 @@
 """Tables as Dagster's metadata shows them.
 
+A cell is text, not Markdown, in the UI; it stands on one line.
+
 Belongs here: rows to a table value. Does not belong here: which rows (`checks`, `housekeeping`).
 """
 
@@ -9,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+
+from sync_pipelines.untrusted_text import on_one_line
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
@@ -21,4 +25,4 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
 
 
 def _shown(value: Any) -> str:
-    return "" if value is None else str(value)
+    return "" if value is None else on_one_line(str(value))

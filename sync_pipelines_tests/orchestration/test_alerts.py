@@ -180,3 +180,15 @@ def test_many_files_are_told_as_their_number(
     ticks.tick()
     assert "12 of its files failed" in hook.texts[0]
     assert "... and 2 more" in hook.texts[0]
+
+
+def test_text_of_an_export_is_no_markup_in_a_message(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path, ticks: Ticks, hook: Webhook
+) -> None:
+    ticks.configure(alert_webhook=SecretStr(hook.url))
+    put(landing, "2010-12-02_<!channel>.csv", '"<https://a.cl|x>","<https://a.cl|x>"\n1,2\n')
+    assert not run(definitions, instance, days(2, 2)).success
+    ticks.tick()
+    (text,) = hook.texts
+    assert "2010-12-02_&lt;!channel&gt;.csv" in text and "&lt;https://a.cl|x&gt;" in text
+    assert "<" not in text
