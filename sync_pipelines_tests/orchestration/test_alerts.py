@@ -190,5 +190,6 @@ def test_text_of_an_export_is_no_markup_in_a_message(
     assert not run(definitions, instance, days(2, 2)).success
     ticks.tick()
     (text,) = hook.texts
-    assert "2010-12-02_&lt;!channel&gt;.csv" in text and "&lt;https://a.cl|x&gt;" in text
+    assert "&lt;!channel&gt;.csv" in text, text
+    assert "&lt;https://a.cl|x&gt;" in text, text
     assert "<" not in text
