@@ -192,7 +192,7 @@ def _kind(command: list[str]) -> str | None:
     if "postgres" in words:
         return None
     for sign, kind in (
-        ("dagster_webserver", "web server"),
+        ("orchestration.web_server", "web server"),
         ("dagster._daemon", "daemon"),
         ("multiprocessing.spawn", "run"),
         ("api grpc", "code server"),

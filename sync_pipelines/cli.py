@@ -70,11 +70,12 @@ def sync(
 @cli.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the UI.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address the UI listens on.")
-def up(port: int, host: str) -> int:
+@click.option("--allow-remote", is_flag=True, help="Allow a --host other than loopback; Dagster's UI has no login.")
+def up(port: int, host: str, allow_remote: bool) -> int:
     """Run database, web server and daemon, with sensors and schedules on, until Ctrl-C."""
     from sync_pipelines.commands import up as command
 
-    return command.run(host, port)
+    return command.run(host, port, allow_remote=allow_remote)
 
 
 @cli.command()

@@ -20,7 +20,7 @@ from sync_pipelines.sources import StreamSettings, load_sources
 from sync_pipelines_tests.loading import TENANT, Site
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 README = PAGES[0].read_text()
 CODES = (ROOT / "docs/codes.md").read_text()
 ORDERS_PAGE = (ROOT / "docs/orders.md").read_text()

@@ -43,11 +43,13 @@ class _Stop:
         self.asked = True
 
 
-def run(host: str, port: int) -> int:
+def run(host: str, port: int, *, allow_remote: bool = False) -> int:
     """Runs until it is told to stop; returns the exit status."""
     from sync_pipelines.orchestration import services
+    from sync_pipelines.orchestration.listening import check_listening
 
     settings = load_settings()
+    check_listening(host, allow_remote=allow_remote)
     _make_home(settings)
     stop = _Stop()
     with _alone(settings.home / "up.lock"):
@@ -57,14 +59,14 @@ def run(host: str, port: int) -> int:
         services.check_port(host, port)
         with working("starting database, web server and daemon ..."):
             home = _prepare(settings)
-            children = services.build_services(host, port, home, settings.logs)
+            children = services.build_services(host, port, home, settings.logs, allow_remote=allow_remote)
             for child in children:
                 child.start()
             services.note_children(children_file, children)
             _wait_for_answer(stop, children, lambda: services.is_answering(host, port))
         try:
             if not stop.asked:
-                say(f"The UI is at http://{services.reachable(host)}:{port} - Ctrl-C stops it.")
+                say(f"The UI is at {_ui_url(settings, host, port)} - Ctrl-C stops it.")
                 say(f"Exports put into {settings.landing_shown} are loaded by themselves.")
             _keep_running(settings, stop, children, lambda: services.note_children(children_file, children))
         finally:
@@ -74,6 +76,19 @@ def run(host: str, port: int) -> int:
             # A child that is killed at its end stops no server: the last to leave is this process.
             leave_server(settings.home, _LAST_SECONDS)
     return 0
+
+
+def _ui_url(settings: Settings, host: str, port: int) -> str:
+    """Where the UI can be opened; one that listens for other machines answers them under `SYNC_UI_URL` alone."""
+    from sync_pipelines.orchestration.listening import is_loopback
+    from sync_pipelines.orchestration.services import reachable
+
+    if is_loopback(host):
+        return f"http://{reachable(host)}:{port}"
+    tell(f"--allow-remote: Dagster's UI has no login; whoever reaches port {port} can launch runs and read the data")
+    if settings.ui_url is None:
+        tell("browsers on other machines need SYNC_UI_URL: set it to the URL they open the UI with, and start up again")
+    return settings.ui_url or f"http://localhost:{port}"
 
 
 def _make_home(settings: Settings) -> None:

@@ -20,6 +20,9 @@
     instance      the Dagster instance of the command line
     runs          runs of the command line, in its own process
     services      the web server and daemon that `up` keeps running
+    web_server    Dagster's web server behind its door
+    web_door      which requests reach it
+    listening     addresses that only this machine reaches
 
 Belongs here: telling Dagster what there is and when to do it. Does not belong here: how it is done (`sync`).
 """

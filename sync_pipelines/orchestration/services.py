@@ -24,6 +24,7 @@ import psutil
 from sync_pipelines.errors import SyncError
 
 _WORKSPACE: Final = ("--workspace", str(Path(__file__).with_name("workspace.yaml")))
+_WEB_SERVER: Final = "sync_pipelines.orchestration.web_server"
 _LOG_LIMIT: Final = 10_000_000
 _STEADY_SECONDS: Final = 60.0
 _LONGEST_PAUSE: Final = 60.0
@@ -110,11 +111,14 @@ class Service:
             time.sleep(0.05)
 
 
-def build_services(host: str, port: int, dagster_home: Path, logs: Path) -> list[Service]:
-    """The web server and the daemon, with one Dagster home."""
+def build_services(
+    host: str, port: int, dagster_home: Path, logs: Path, *, allow_remote: bool = False
+) -> list[Service]:
+    """The web server behind its door, and the daemon, with one Dagster home."""
     logs.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "DAGSTER_HOME": str(dagster_home), "PYTHONUNBUFFERED": "1"}
-    web = [sys.executable, "-m", "dagster_webserver", "-h", host, "-p", str(port), *_WORKSPACE]
+    web = [sys.executable, "-m", _WEB_SERVER, "-h", host, "-p", str(port), *_WORKSPACE]
+    web += ["--allow-remote"] if allow_remote else []
     daemon = [sys.executable, "-m", "dagster._daemon", "run", *_WORKSPACE]
     return [
         Service("web server", web, environment, logs / "webserver.log"),
@@ -137,14 +141,18 @@ def is_answering(host: str, port: int) -> bool:
     import httpx
 
     try:
-        return httpx.get(f"http://{reachable(host)}:{port}/server_info", timeout=2.0).is_success
+        # The door asks for a host that it knows, whatever address is listened on.
+        url, headers = f"http://{reachable(host)}:{port}/server_info", {"Host": "localhost"}
+        return httpx.get(url, headers=headers, timeout=2.0).is_success
     except httpx.HTTPError:
         return False
 
 
 def reachable(host: str) -> str:
     """The address by which a listening address is reached from here."""
-    return "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
+    if host in ("0.0.0.0", "::", ""):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
 
 
 def check_port(host: str, port: int) -> None:

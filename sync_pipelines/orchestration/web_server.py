@@ -1,0 +1,91 @@
+"""Dagster's web server behind its door: `python -m sync_pipelines.orchestration.web_server`.
+
+`sync-pipelines up` runs it, and so do production units. It does what `dagster-webserver` does.
+
+Belongs here: its options, building and serving the app. Does not belong here: what is refused (`web_door`), restarts
+(`services`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import uvicorn
+from dagster._cli.utils import get_instance_for_cli
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._utils.interrupts import setup_interrupt_handlers
+from dagster._utils.log import configure_loggers
+from dagster_webserver.app import create_app_from_workspace_process_context
+from dagster_webserver.version import __version__
+
+from sync_pipelines.errors import ConfigurationError
+from sync_pipelines.orchestration.listening import check_listening
+from sync_pipelines.orchestration.web_door import WebDoor
+from sync_pipelines.settings import load_settings
+
+WORKSPACE: Final = Path(__file__).with_name("workspace.yaml")
+_LOGGER: Final = "dagster-webserver"
+# As dagster-webserver has them: a slow query must not hold a page, nor idle connections the database.
+_STATEMENT_MILLISECONDS: Final = 15_000
+_RECYCLE_SECONDS: Final = 3600
+_MORE_CONNECTIONS: Final = 20
+_POLL_MILLISECONDS: Final = 2000
+
+
+@click.command(context_settings={"help_option_names": ["--help"]})
+@click.option("--host", "-h", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", "-p", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port to listen on.")
+@click.option(
+    "--workspace", "-w", type=click.Path(exists=True, dir_okay=False), default=str(WORKSPACE), help="Workspace file."
+)
+@click.option("--read-only", is_flag=True, help="Refuse every mutation: nobody can launch or change anything.")
+@click.option("--allow-remote", is_flag=True, help="Allow a --host other than loopback; Dagster's UI has no login.")
+def serve(host: str, port: int, workspace: str, read_only: bool, allow_remote: bool) -> None:
+    """Serve Dagster's UI, to localhost and the host of SYNC_UI_URL only."""
+    try:
+        settings = load_settings()
+        check_listening(host, allow_remote=allow_remote)
+    except ConfigurationError as error:
+        raise _Fault(error) from None
+    if not os.environ.get("DAGSTER_HOME"):
+        raise click.UsageError("DAGSTER_HOME is not set; name the folder with dagster.yaml")
+    configure_loggers(log_level="INFO")
+    setup_interrupt_handlers()
+    with get_instance_for_cli(logger=logging.getLogger(_LOGGER)) as instance:
+        instance.optimize_for_webserver(_STATEMENT_MILLISECONDS, _RECYCLE_SECONDS, _MORE_CONNECTIONS)
+        with WorkspaceProcessContext(
+            instance,
+            version=__version__,
+            read_only=read_only,
+            workspace_load_target=WorkspaceFileTarget(paths=[workspace]),
+        ) as context:
+            app = create_app_from_workspace_process_context(context, "", _POLL_MILLISECONDS, lifespan=_lifespan)
+            logging.getLogger(_LOGGER).info(f"Serving the UI on http://{host}:{port} in process {os.getpid()}")
+            uvicorn.run(WebDoor(app, settings.ui_url), host=host, port=port, log_level="warning")
+
+
+class _Fault(click.ClickException):
+    exit_code = ConfigurationError.exit_status
+
+    def __init__(self, error: ConfigurationError) -> None:
+        super().__init__(f"{error.message}; {error.hint}" if error.hint else error.message)
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: Any) -> AsyncIterator[None]:
+    # Uvicorn cancels it when it is told to stop, which is no fault.
+    with contextlib.suppress(asyncio.CancelledError):
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(serve())
