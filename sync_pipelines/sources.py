@@ -30,6 +30,10 @@ from sync_pipelines.partners import STREAMS
 from sync_pipelines.pull_settings import PullSettings, pull_model
 
 M = TypeVar("M", bound=BaseModel)
+_NO_TEXT_ENCODINGS: Final = frozenset(
+    {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "unicode-escape", "raw-unicode-escape"}
+)
+"""Python lists them among its encodings of text; no file is written in one."""
 Format = Literal["json", "ndjson", "csv", "parquet", "xlsx"]
 
 
@@ -80,10 +84,16 @@ class StreamSettings(BaseModel):
     @field_validator("encoding")
     @classmethod
     def _encoding_exists(cls, value: str | None) -> str | None:
+        if not value:
+            return None
         try:
-            return value and codecs.lookup(value).name
-        except LookupError:
-            raise ValueError(f"{value!r} is no known encoding") from None
+            found = codecs.lookup(value)
+            is_of_text = found.name not in _NO_TEXT_ENCODINGS and "a" in b"a\x00\x00\x00".decode(value, "ignore")
+        except (LookupError, ValueError):
+            is_of_text = False
+        if not is_of_text:
+            raise ValueError(f"{value!r} is no known encoding of text")
+        return found.name
 
     @field_validator("timezone")
     @classmethod
@@ -100,10 +110,13 @@ class StreamSettings(BaseModel):
         if value is not None:
             try:
                 sound = datetime.strptime(example.strftime(value), value).date() == example.date()
-            except ValueError:
+            except (ValueError, LookupError, ArithmeticError, re.error):
+                # re.error: a directive that stands twice.
                 sound = False
             if not sound:
-                raise ValueError(f"{value!r} does not tell year, month and day; write it as in %d/%m/%Y %H:%M")
+                raise ValueError(
+                    f"{value!r} does not tell year, month and day, each once; write it as in %d/%m/%Y %H:%M"
+                )
         return value
 
     @cached_property
@@ -211,6 +224,8 @@ class _Reader:
             raise self.document.fault(
                 (*where, "tenant"), "the tenant is missing: the name of its folder in the landing"
             )
+        if not str(value).isprintable() or "/" in str(value):
+            raise self.document.fault((*where, "tenant"), f"{str(value)!r} is no name of a folder in the landing")
         if value == ANY_TENANT:
             return ANY_TENANT
         stream = next(s for s in self.known if s.partner == partner)
