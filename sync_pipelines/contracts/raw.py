@@ -19,8 +19,8 @@ class Damage(NamedTuple):
     """A piece of an export that cannot be read as a record, while its neighbours can.
 
     Attributes:
-        code: `not_json`, `nul_character`, `nesting_too_deep`, `line_too_long`, `too_many_cells`, `bad_quotes` or
-            `truncated_line`.
+        code: `not_json`, `nul_character`, `nesting_too_deep`, `line_too_long`, `too_many_cells`, `bad_quotes`,
+            `truncated_line`, `invalid_text` or `out_of_range`.
         message: one sentence for people.
         text: what could be read of it, at most `DAMAGE_TEXT` characters.
     """

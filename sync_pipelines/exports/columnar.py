@@ -13,9 +13,10 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sync_pipelines.contracts.raw import RawRecord, number_from_float
+from sync_pipelines.contracts.raw import RawRecord, damaged, number_from_float
 from sync_pipelines.errors import ExportError, Position
 from sync_pipelines.exports.cells import EmptyIs, Header
+from sync_pipelines.exports.compression import is_of_data
 from sync_pipelines.exports.disk import on_disk
 
 _BATCH = 2_000
@@ -36,13 +37,35 @@ def read_parquet(stream: BinaryIO, empty_is: EmptyIs = "absent") -> Iterator[Raw
     """
     number = 0
     with on_disk(stream) as file:
-        for header, rows in _batches(file, empty_is):
-            for row in rows:
+        for header, rows, refused in _batches(file, empty_is):
+            for index, row in enumerate(rows):
                 number += 1
-                yield RawRecord(str(number), header.record(row))
+                if index in refused:
+                    yield damaged(str(number), refused[index].code, refused[index].message, repr(row))
+                else:
+                    yield RawRecord(str(number), header.record(row))
 
 
-def _batches(file: BinaryIO, empty_is: EmptyIs) -> Iterator[tuple[Header, Iterator[tuple[Any, ...]]]]:
+class _Unreadable(Exception):
+    """A value that Python cannot hold; its row is refused.
+
+    Attributes:
+        code: a reject code.
+        message: what is wrong with which column.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+_Refused = dict[int, _Unreadable]
+"""Row of a batch -> why it is refused."""
+_Batch = tuple[Header, Iterator[tuple[Any, ...]], _Refused]
+
+
+def _batches(file: BinaryIO, empty_is: EmptyIs) -> Iterator[_Batch]:
     read = 0
     try:
         with pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False) as parquet:
@@ -50,29 +73,56 @@ def _batches(file: BinaryIO, empty_is: EmptyIs) -> Iterator[tuple[Header, Iterat
             header = Header(schema.names, empty_is, Position("row", 0))
             converts = [_converter(field.type, empty_is == "null") for field in schema]
             for batch in parquet.iter_batches(_BATCH):
-                columns = [_values(column, convert) for column, convert in zip(batch.columns, converts, strict=True)]
+                refused: _Refused = {}
+                columns = [
+                    _values(name, column, convert, refused)
+                    for name, column, convert in zip(header.names, batch.columns, converts, strict=True)
+                ]
                 read += batch.num_rows
-                yield header, zip(*columns, strict=True)
-    except (pa.ArrowException, OSError) as fault:
-        if isinstance(fault, OSError) and fault.errno is not None:
+                yield header, zip(*columns, strict=True), refused
+    except Exception as fault:
+        # Damaged files make Arrow raise whatever Python has.
+        if not is_of_data(fault):
             raise
         message = f"the Parquet file is damaged: {fault}"
         raise ExportError("bad_sheet", message, "send it again", Position("row", read + 1)) from fault
 
 
-def _values(column: pa.Array, convert: Convert) -> list[Any]:
+def _values(name: str, column: pa.Array, convert: Convert, refused: _Refused) -> list[Any]:
+    if (kind := _in_microseconds(column.type)) != column.type:
+        column = column.cast(kind, safe=False)
     try:
         values = column.to_pylist()
-    except (ValueError, OverflowError):  # a time no calendar of Python holds
-        values = [_python_value(scalar) for scalar in column]
+    except (ValueError, OverflowError):  # a time no calendar of Python holds, or text that is no text
+        values = [_value_or_refusal(name, index, scalar, refused) for index, scalar in enumerate(column)]
     return [None if value is None else convert(value) for value in values]
 
 
-def _python_value(scalar: pa.Scalar) -> Any:
+def _in_microseconds(kind: pa.DataType) -> pa.DataType:
+    """The type with microseconds for nanoseconds, which no time of Python has."""
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        return pa.timestamp("us", kind.tz)
+    if pa.types.is_time64(kind):
+        return pa.time64("us")
+    if pa.types.is_duration(kind) and kind.unit == "ns":
+        return pa.duration("us")
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_in_microseconds(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(kind.key_type, kind.item_field.with_type(_in_microseconds(kind.item_type)), kind.keys_sorted)
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_in_microseconds(kind.value_type)))
+    return kind
+
+
+def _value_or_refusal(name: str, index: int, scalar: pa.Scalar, refused: _Refused) -> Any:
     try:
         return scalar.as_py()
+    except UnicodeError:
+        refused[index] = _Unreadable("invalid_text", f"{name!r} holds text that is not UTF-8")
     except (ValueError, OverflowError):
-        return str(getattr(scalar, "value", scalar))
+        refused[index] = _Unreadable("out_of_range", f"{name!r} holds a time that no calendar has")
+    return None
 
 
 def _converter(kind: pa.DataType, keeps_nulls: bool) -> Convert:

@@ -6,17 +6,17 @@ Belongs here: plain bytes out of compressed ones, and what their damage means. D
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import zipfile
-import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, BinaryIO, Protocol, cast
 
 from backports import zstd
 
-from sync_pipelines.errors import ExportError, Position
+from sync_pipelines.errors import ExportError, Position, SyncError
 from sync_pipelines.exports.disk import COPY_SIZE, on_disk
 
 COMPRESSED_SUFFIXES = (".gz", ".zst", ".bz2", ".zip")
@@ -26,7 +26,6 @@ _OPEN: dict[str, Callable[[Any], Any]] = {
     ".zst": zstd.ZstdFile,
     ".bz2": bz2.BZ2File,
 }
-_DAMAGE = (EOFError, zlib.error, zstd.ZstdError, zipfile.BadZipFile, gzip.BadGzipFile, RuntimeError)
 
 
 class Readable(Protocol):
@@ -37,6 +36,16 @@ class Readable(Protocol):
 
     def close(self) -> None:
         """Releases it."""
+
+
+def is_of_data(fault: Exception) -> bool:
+    """Whether damaged data makes a library raise this: anything but our own errors, no memory, and what the disk says.
+
+    Wrong offsets in damaged data make a library seek to where no file has a place (EINVAL).
+    """
+    if isinstance(fault, OSError):
+        return fault.errno in (None, errno.EINVAL)
+    return not isinstance(fault, SyncError | MemoryError)
 
 
 def compression_of(name: str) -> str | None:
@@ -85,7 +94,9 @@ def _open_zip(source: _Counted, name: str) -> tuple[BinaryIO, str]:
             archive = owned.enter_context(zipfile.ZipFile(file))
             member = _only_member(archive)
             plain = archive.open(member)
-        except _DAMAGE as fault:
+        except Exception as fault:
+            if not is_of_data(fault):
+                raise
             raise _bad_compression(fault, ".zip", source) from fault
         reader = checked_reader(plain, lambda fault: _bad_compression(fault, ".zip", None), owned.pop_all())
         return reader, member.filename.rsplit("/", 1)[-1]
@@ -140,10 +151,8 @@ class _Checked(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         try:
             data = self._plain.read(len(buffer))
-        except _DAMAGE as fault:
-            raise self._refuse(fault) from fault
-        except OSError as fault:
-            if fault.errno is not None:  # the disk's fault, not the data's
+        except Exception as fault:
+            if not is_of_data(fault):
                 raise
             raise self._refuse(fault) from fault
         buffer[: len(data)] = data

@@ -37,9 +37,16 @@ def on_disk(stream: BinaryIO) -> Iterator[BinaryIO]:
         return
     with tempfile.TemporaryFile() as copy:
         while data := stream.read(COPY_SIZE):
-            try:
+            with _written_to(tempfile.gettempdir()):
                 copy.write(data)
-            except OSError as fault:
-                raise storage_fault(fault, tempfile.gettempdir()) from fault
-        copy.seek(0)
+        with _written_to(tempfile.gettempdir()):
+            copy.seek(0)
         yield cast(BinaryIO, copy)
+
+
+@contextmanager
+def _written_to(where: object) -> Iterator[None]:
+    try:
+        yield
+    except OSError as fault:
+        raise storage_fault(fault, where) from fault

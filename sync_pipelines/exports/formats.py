@@ -91,13 +91,18 @@ def read_blocks(source: Source, name: str, settings: ReadSettings = ReadSettings
     Raises:
         ExportError: the file cannot be read as a whole (X13); it may come after records were yielded.
     """
-    with ExitStack() as stack:
-        stream = stack.enter_context(source()) if callable(source) else source
-        plain, inner = open_export(stream, name)
-        if plain is not stream:
-            stack.enter_context(closing(plain))
-        kind = _format_named(inner, settings) or _format_named(plain_name(name), settings)
-        yield from _read(plain, kind, inner, settings)
+    try:
+        with ExitStack() as stack:
+            stream = stack.enter_context(source()) if callable(source) else source
+            plain, inner = open_export(stream, name)
+            if plain is not stream:
+                stack.enter_context(closing(plain))
+            kind = _format_named(inner, settings) or _format_named(plain_name(name), settings)
+            yield from _read(plain, kind, inner, settings)
+    except OSError as fault:
+        # What reads never writes but temporary copies, whose faults are told apart.
+        message = f"reading the export failed: {fault.strerror or fault}"
+        raise ExportError("file_unreadable", message, "it is tried again") from fault
 
 
 def _format_named(name: str, settings: ReadSettings) -> str | None:

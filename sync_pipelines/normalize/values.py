@@ -92,13 +92,17 @@ def _keepable_text(text: str, path: tuple[str | int, ...]) -> str:
     return text
 
 
-def _keepable_number(number: Decimal, path: tuple[str | int, ...]) -> Decimal:
+def _fits(number: Decimal) -> bool:
+    """Whether PostgreSQL's numeric can hold a number."""
+    # The cheap question first: as_tuple takes seconds for millions of digits.
+    if not number.is_finite() or abs(number.adjusted()) > _LARGEST_EXPONENT:
+        return False
     exponent = number.as_tuple().exponent
-    if (
-        not number.is_finite()
-        or abs(number.adjusted()) > _LARGEST_EXPONENT
-        or (isinstance(exponent, int) and exponent < -_LARGEST_EXPONENT)
-    ):
+    return not isinstance(exponent, int) or exponent >= -_LARGEST_EXPONENT
+
+
+def _keepable_number(number: Decimal, path: tuple[str | int, ...]) -> Decimal:
+    if not _fits(number):
         raise Refused("out_of_range", path_of(path), f"{getattr(number, 'text', str(number))[:40]} does not fit")
     return number
 
@@ -115,7 +119,7 @@ def displayable(value: Any, depth: int = 0) -> Any:
         case Scientific() | NotFinite():
             return value.text
         case Decimal():
-            return value if abs(value.adjusted()) < _LARGEST_EXPONENT else str(value)
+            return value if _fits(value) else str(value)
         case int():
             return value if -(2**63) <= value < 2**63 else str(value)
         case list():
