@@ -277,19 +277,20 @@ def _causes(error: BaseException | None) -> list[BaseException]:
 
 
 def _first_line(error: BaseException) -> str:
-    from sync_pipelines.settings import redacted
+    from sync_pipelines.redaction import redacted
 
     return redacted(next(iter(str(error).splitlines()), ""))
 
 
 def _write_trace(error: Exception) -> Path | str:
+    from sync_pipelines.redaction import redacted
     from sync_pipelines.settings import load_settings
 
     try:
         logs = load_settings().logs
         logs.mkdir(parents=True, exist_ok=True)
         where = logs / f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.txt"
-        where.write_text("".join(traceback.format_exception(error)))
+        where.write_text(redacted("".join(traceback.format_exception(error))))
     except OSError:
         return "nowhere, since SYNC_HOME cannot be written"
     return where

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sync_pipelines.errors import ConfigurationError, DatabaseUnavailable
-from sync_pipelines.settings import Settings, redacted
+from sync_pipelines.redaction import redacted, without_statements
+from sync_pipelines.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import psycopg
     from sqlalchemy import URL, Engine
 
@@ -86,7 +89,7 @@ class Database:
     def _engine(self) -> Engine:
         from sqlalchemy import create_engine
 
-        return create_engine(self.sqlalchemy_url("psycopg"))
+        return without_statements(create_engine(self.sqlalchemy_url("psycopg"), hide_parameters=True))
 
 
 def open_database(settings: Settings) -> Database:
@@ -113,10 +116,20 @@ def normalized_url(given: str) -> str:
     if "://" in url and not url.startswith("postgresql://"):
         raise _bad_address(f"{url.split('://')[0]}:// is not PostgreSQL")
     try:
-        _parsed(url)
+        given = _parsed(url)
     except ValueError as error:
         raise _bad_address(str(error)) from None
+    if not _is_escaped(url, given):
+        raise _bad_address("user and password hold characters that have to be escaped (%40 for @, %2F for /)")
     return url
+
+
+def _is_escaped(url: str, given: Mapping[str, str]) -> bool:
+    """Whether a URL splits as it was meant: else pieces of the password are taken for host, port or database."""
+    if "://" not in url:
+        return True
+    ports = given.get("port", "").split(",")
+    return "@" not in given.get("host", "") + given.get("dbname", "") and all(not p or p.isdecimal() for p in ports)
 
 
 def _bad_address(why: str) -> ConfigurationError:
@@ -209,7 +222,8 @@ def _upgrade(database: Database) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    engine = create_engine(database.sqlalchemy_url("psycopg"), poolclass=NullPool)
+    url = database.sqlalchemy_url("psycopg")
+    engine = without_statements(create_engine(url, poolclass=NullPool, hide_parameters=True))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

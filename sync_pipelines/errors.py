@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from sync_pipelines.redaction import redacted
 from sync_pipelines.untrusted_text import storable
 
 _LONGEST: Final = 2_000
@@ -28,7 +29,7 @@ class SyncError(Exception):
 
     Attributes:
         code: snake_case word from a closed list (`sync_pipelines.contracts.codes`).
-        message: one sentence that names the thing at fault; any database, terminal or log can take its characters.
+        message: one sentence that names the thing at fault, without secrets; a database or a log can take it.
         hint: what the reader can do, or an empty string.
     """
 
@@ -45,7 +46,7 @@ class SyncError(Exception):
 
 
 def _fit_for_notes(text: str) -> str:
-    shown = storable(text)
+    shown = redacted(storable(text))
     return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
 
 

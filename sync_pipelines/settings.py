@@ -16,16 +16,10 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sync_pipelines.errors import ConfigurationError
+from sync_pipelines.redaction import redacted
 
 PREFIX: Final = "SYNC_"
-_CREDENTIALS: Final = re.compile(r"(?<=://)(?P<user>[^/@:\s]*):[^/\s]*@")
 _SECRETS: Final = frozenset({"SYNC_ALERT_WEBHOOK"})
-_SECRET_PARAMETER: Final = re.compile(r"(?i)\b(password|passwd|secret|token|key)=[^&\s]+")
-
-
-def redacted(url: str) -> str:
-    """The URL or conninfo string without its password, fit for a screen or a log."""
-    return _SECRET_PARAMETER.sub(r"\1=***", _CREDENTIALS.sub(r"\g<user>:***@", url))
 
 
 class Settings(BaseSettings):
@@ -70,6 +64,16 @@ class Settings(BaseSettings):
         if "://" not in landing:
             landing = str(Path(landing).expanduser().absolute())
         return {**values, "landing": landing}
+
+    @field_validator("landing")
+    @classmethod
+    def _is_escaped(cls, value: str) -> str:
+        place, _, rest = value.partition("://")[2].partition("/")
+        port = place.partition(":")[2]
+        # Else the first part of the password is taken for a port and stands in messages.
+        if "@" in rest and "@" not in place and port and not port.isdecimal():
+            raise ValueError("user and password hold characters that have to be escaped (%40 for @, %2F for /)")
+        return value
 
     @field_validator("first_date")
     @classmethod

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import DBAPIError
 
 from sync_pipelines.database import Database, migrate, normalized_url, open_database
 from sync_pipelines.embedded import EmbeddedServer
@@ -202,3 +203,17 @@ def test_a_broken_cluster_says_so(tmp_path: Path) -> None:
 
 def postmaster(home: Path) -> psutil.Process:
     return psutil.Process(int((home / "postgres" / "postmaster.pid").read_text().splitlines()[0]))
+
+
+@pytest.mark.parametrize("password", ["s3cr@s3cr", "s3cr/s3cr", "s3cr:s3cr/s3cr@s3cr", "s3cr#s3cr@x", "s3cr?s3cr@x"])
+def test_an_address_whose_password_is_not_escaped_is_refused_without_it(password: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        normalized_url(f"postgresql://ana:{password}@host/db")
+    assert "s3cr" not in f"{caught.value}{caught.value.__cause__}"
+
+
+def test_errors_of_statements_name_neither_statement_nor_parameters(database: Database) -> None:
+    with pytest.raises(DBAPIError) as caught, database.engine().connect() as connection:
+        connection.execute(text("select 1 / :zero, 's3cr', :email"), {"zero": 0, "email": "ana@x.cl"})
+    assert "division by zero" in str(caught.value)
+    assert not any(part in f"{caught.value} {caught.value!r}" for part in ("select", "s3cr", "ana@x.cl"))

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sync_pipelines.errors import ConfigurationError
-from sync_pipelines.settings import load_settings, redacted
+from sync_pipelines.redaction import redacted
+from sync_pipelines.settings import load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -73,12 +74,44 @@ def test_a_wrong_value_names_its_variable(wrong: str, monkeypatch: pytest.Monkey
         "postgresql://host/db?user=ana&password=s3cret",
         "host=host password=s3cret user=ana",
         "sftp://ana:s3cret@host/dir",
+        "postgresql://ana:s3cr/s3cr@host/db",
+        "postgresql://ana:s3cr@:/s3cr?s3cr#s3cr@host/db",
+        "sftp://ana:s3cr s3cr@host/dir cannot be read",
+        "host=host user=ana password='s3cr s3cr\\' s3cr'",
+        'host=host user=ana password = "s3cr s3cr"',
+        "host=host user=ana password=s3cr;s3cr&s3cr",
+        "https://host/ana?token=s3cret&page=2",
+        "https://host/ana?sv=1&sig=s3cr%2Bs3cr%3D",
+        "https://host/ana?X-Amz-Credential=s3cret%2F1&X-Amz-Signature=s3cret",
+        "host ana DefaultEndpointsProtocol=https;AccountKey=s3cr+s3cr==;EndpointSuffix=core",
+        "host ana SharedAccessSignature=sv=1&sig=s3cret",
+        "host ana Authorization: Bearer s3cret",
+        """host ana {'api_key': 's3cr s3cr', "access_token": "s3cret"}""",
     ],
 )
 def test_a_password_is_never_shown(url: str) -> None:
     assert "s3cr" not in redacted(url)
     assert "ana" in redacted(url)
     assert "host" in redacted(url)
+
+
+def test_a_landing_whose_password_is_not_escaped_is_refused_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNC_LANDING", "sftp://ana:s3cr/s3cr@host/dir")
+    with pytest.raises(ConfigurationError, match="have to be escaped") as caught:
+        load_settings()
+    assert "s3cr" not in str(caught.value)
+
+
+def test_what_is_no_secret_stays() -> None:
+    text = "page 2 of https://host:8443/store?page=2 was answered with 500: order 12 of ana@x.cl"
+    assert redacted("the header names 'a' twice (at line 1)") == "the header names 'a' twice (at line 1)"
+    assert "12 of" not in redacted(text) and "500" not in redacted(text), "to the last @ of the line"
+    assert redacted("sftp://ana@host/dir") == "sftp://ana@host/dir"
+
+
+def test_every_error_of_ours_hides_secrets() -> None:
+    error = ConfigurationError("setting_invalid", "https://host/?sig=s3cret cannot be asked")
+    assert "s3cret" not in f"{error} {error!r} {error.message}"
 
 
 def test_the_settings_never_show_a_password(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.spec import AbstractFileSystem
 
 from sync_pipelines.errors import ConfigurationError, ExportError, LandingUnavailable
+from sync_pipelines.redaction import redacted
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "modify", "created")
@@ -179,7 +180,7 @@ class RemoteStorage:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._shown_url = re.sub(r"//[^/@]*@", "//***@", url)
+        self._shown_url = redacted(url)
 
     def folders(self, path: str) -> list[str]:
         """See `Storage`."""

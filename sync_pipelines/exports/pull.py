@@ -25,6 +25,8 @@ from sync_pipelines.contracts.listing import Listing
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.pages import Element, read_page
 from sync_pipelines.pull_settings import PullSettings
+from sync_pipelines.redaction import redacted
+from sync_pipelines.untrusted_text import on_one_line
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +147,7 @@ class _Pull:
         else:
             answer = isinstance(fault, _NotNow | httpx.TransportError | httpx.DecodingError)
         if answer is not False:
-            log.info("%s: %s", self._url, self._shown(fault) or type(fault).__name__)
+            log.info("%s", on_one_line(redacted(f"{self._url}: {self._shown(fault) or type(fault).__name__}")))
         return answer
 
     def _body(self, response: httpx.Response, number: int) -> bytes:

@@ -25,6 +25,7 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresRunStorage
 
 from sync_pipelines.database import open_database
+from sync_pipelines.redaction import without_statements
 from sync_pipelines.settings import load_settings
 
 BATCH_SIZE_VARIABLE: Final = "DAGSTER_EVENT_BATCH_SIZE"
@@ -186,7 +187,8 @@ class SyncStorage(DagsterPostgresStorage):
     """
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
-        engine = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT", **_POOL)
+        engine = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT", hide_parameters=True, **_POOL)
+        without_statements(engine)
         sa.event.listen(engine, "do_connect", connect_patiently)
         _look_after_pauses(engine)
         # Each part would look for its tables, over a connection of its own.
