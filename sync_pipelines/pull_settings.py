@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, create_model, field_validator, model_validator
 
 from sync_pipelines.contracts.listing import Listing
 from sync_pipelines.errors import ConfigurationError
@@ -61,6 +61,8 @@ class PullSettings(BaseModel):
         attempts: how often a page is asked for in all.
         wait: seconds before the second attempt; they double with each further one, plus up to as many at random.
         longest_wait: seconds no pause exceeds, whatever `Retry-After` asks for.
+        seconds: that the whole pull may take.
+        page_bytes: of one answer, once it is decompressed.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -71,6 +73,8 @@ class PullSettings(BaseModel):
     attempts: int = Field(5, ge=1, le=100)
     wait: float = Field(1, ge=0, le=3600)
     longest_wait: float = Field(60, ge=0, le=3600)
+    seconds: float = Field(3600, gt=0)
+    page_bytes: ByteSize = Field(ByteSize(256 * 1000**2), gt=0)
 
     @property
     def secrets(self) -> list[Secret]:

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError, fie
 from sync_pipelines.contracts.contract import folded
 from sync_pipelines.contracts.streams import Options, Stream
 from sync_pipelines.errors import ConfigurationError
+from sync_pipelines.exports.limits import Limits
 from sync_pipelines.marked_yaml import MarkedYaml, Where, read_yaml
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.pull_settings import PullSettings, pull_model
@@ -56,6 +57,7 @@ class StreamSettings(BaseModel):
         decimal: decimal separator of numbers written as text.
         strict: each leniency is a reject (X8).
         effective_at: the field that carries a record's own time (X4).
+        limits: how much an export may have.
         pull: where and how the partner's listing is pulled (N11).
         options: the partner's own settings.
     """
@@ -73,6 +75,7 @@ class StreamSettings(BaseModel):
     decimal: Literal[".", ","] = "."
     strict: bool = False
     effective_at: str | None = None
+    limits: Limits = Limits()
     pull: SerializeAsAny[PullSettings] | None = None
     options: SerializeAsAny[Options] = Options()
 
@@ -121,8 +124,9 @@ class StreamSettings(BaseModel):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of everything above but `pull`; two settings with one fingerprint read a file alike."""
-        canonical = json.dumps(self.model_dump(mode="json", exclude={"pull"}), sort_keys=True, separators=(",", ":"))
+        """SHA-256 of everything above but `pull` and `limits`; two settings with one fingerprint read a file alike."""
+        told = self.model_dump(mode="json", exclude={"pull", "limits"})
+        canonical = json.dumps(told, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 

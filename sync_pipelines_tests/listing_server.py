@@ -30,6 +30,8 @@ class Answer:
         headers: beside the usual ones.
         cut: only so many bytes of the body, then the connection is dropped.
         delay: seconds before anything is sent.
+        drip: seconds between bytes of the body.
+        drips_head: whether a header is sent byte by byte too, without end.
     """
 
     body: Any
@@ -37,6 +39,8 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: int | None = None
     delay: float = 0
+    drip: float = 0
+    drips_head: bool = False
 
     @property
     def content(self) -> bytes:
@@ -101,13 +105,24 @@ def served() -> Iterator[Partner]:
             time.sleep(answer.delay)
             try:
                 self.send_response(answer.status)
+                if answer.drips_head:
+                    self.flush_headers()
+                    self._drip(b"X-Endless: " + b"x" * 10_000, answer.drip)
                 for name, value in {"Content-Length": str(len(answer.content)), **answer.headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
+                if answer.drip:
+                    self._drip(answer.content, answer.drip)
                 self.wfile.write(answer.content[: answer.cut])
             except ConnectionError:
                 pass
             self.close_connection = True
+
+        def _drip(self, content: bytes, seconds: float) -> None:
+            for byte in content:
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+                time.sleep(seconds)
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -11,6 +11,7 @@ from typing import Final
 FILE_CODES: Final[dict[str, str]] = {
     "empty_file": "The file holds nothing at all; an export without records is `[]` or a header line.",
     "bad_compression": "The compressed file is cut off or damaged.",
+    "too_large": "The export is above a limit: bytes, ratio of compression, columns or seconds; `limits` changes them.",
     "bad_encoding": "The bytes are not the promised encoding (UTF-8 unless `encoding` says otherwise).",
     "not_json": "The file is not JSON where JSON was expected.",
     "wrong_envelope": "The JSON is neither records, nor a documented body, nor a request log of this stream.",
@@ -99,6 +100,7 @@ LENIENCY_CODES: Final[dict[str, str]] = {
     "several_primaries": "Several elements of one list were primary; the last won.",
     "create_of_existing": "A store to create was there already; it was updated.",
     "payment_term_id_rules": "A payment term had id and code; both are kept, the id rules.",
+    "rejects_not_kept": "A record was refused after the `rejects` limit; it is counted, not kept.",
     "line_conflict": "Lines of one order disagree on an order field; the last non-empty value won.",
 }
 

@@ -6,6 +6,7 @@ Parquet themselves, the meaning of a column.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Literal
@@ -30,7 +31,7 @@ class Header:
         self._keeps_empty = empty_is == "null"
         if not any(self._are_named):
             raise ExportError("bad_header", "no column of the header has a name", "", position)
-        doubled = sorted({name for name in self.names if self.names.count(name) > 1})
+        doubled = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if doubled:
             raise ExportError("bad_header", f"the header names {doubled[0]!r} twice", "rename one of them", position)
 

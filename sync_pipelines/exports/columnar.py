@@ -18,6 +18,7 @@ from sync_pipelines.errors import ExportError, Position
 from sync_pipelines.exports.cells import EmptyIs, Header
 from sync_pipelines.exports.compression import is_of_data
 from sync_pipelines.exports.disk import on_disk
+from sync_pipelines.exports.limits import Limits, Meter, too_large
 
 _BATCH = 2_000
 _BUFFER = 1 << 20
@@ -26,18 +27,18 @@ Convert = Callable[[Any], Any]
 """From what pyarrow gives for a value that is not null to a raw value."""
 
 
-def read_parquet(stream: BinaryIO, empty_is: EmptyIs = "absent") -> Iterator[RawRecord]:
+def read_parquet(stream: BinaryIO, empty_is: EmptyIs = "absent", meter: Meter | None = None) -> Iterator[RawRecord]:
     """Yields one record for every row, at its number from 1 (X14).
 
     Nulls are empty cells, in structs too. Binary floats become the decimal of their shortest text (X9), texts at the
     top level become `Cell`s, lists and structs become lists and dicts.
 
     Raises:
-        ExportError: `bad_sheet`, with the row where reading stopped; `bad_header`.
+        ExportError: `bad_sheet`, with the row where reading stopped; `bad_header`; `too_large`.
     """
     number = 0
     with on_disk(stream) as file:
-        for header, rows, refused in _batches(file, empty_is):
+        for header, rows, refused in _batches(file, empty_is, meter or Meter(Limits())):
             for index, row in enumerate(rows):
                 number += 1
                 if index in refused:
@@ -65,14 +66,17 @@ _Refused = dict[int, _Unreadable]
 _Batch = tuple[Header, Iterator[tuple[Any, ...]], _Refused]
 
 
-def _batches(file: BinaryIO, empty_is: EmptyIs) -> Iterator[_Batch]:
+def _batches(file: BinaryIO, empty_is: EmptyIs, meter: Meter) -> Iterator[_Batch]:
     read = 0
     try:
         with pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False) as parquet:
+            _check_sizes(parquet.metadata, meter)
             schema = parquet.schema_arrow
+            meter.check_columns(len(schema))
             header = Header(schema.names, empty_is, Position("row", 0))
             converts = [_converter(field.type, empty_is == "null") for field in schema]
             for batch in parquet.iter_batches(_BATCH):
+                meter.check_time()
                 refused: _Refused = {}
                 columns = [
                     _values(name, column, convert, refused)
@@ -86,6 +90,21 @@ def _batches(file: BinaryIO, empty_is: EmptyIs) -> Iterator[_Batch]:
             raise
         message = f"the Parquet file is damaged: {fault}"
         raise ExportError("bad_sheet", message, "send it again", Position("row", read + 1)) from fault
+
+
+def _check_sizes(footer: pq.FileMetaData, meter: Meter) -> None:
+    """Refuses what would be decoded into too many bytes, before any of it is read."""
+    limit, total = meter.limits.column_bytes, 0
+    for group in range(footer.num_row_groups):
+        row_group = footer.row_group(group)
+        for index in range(row_group.num_columns):
+            column = row_group.column(index)
+            total += column.total_uncompressed_size
+            if column.total_uncompressed_size > limit:
+                shown = limit.human_readable(decimal=True)
+                message = f"the column {column.path_in_schema!r} takes more than {shown} in row group {group + 1}"
+                raise too_large(message, "column_bytes")
+    meter.check_bytes(total)
 
 
 def _values(name: str, column: pa.Array, convert: Convert, refused: _Refused) -> list[Any]:

@@ -12,12 +12,13 @@ import io
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, cast
 
 from backports import zstd
 
 from sync_pipelines.errors import ExportError, Position, SyncError
 from sync_pipelines.exports.disk import COPY_SIZE, on_disk
+from sync_pipelines.exports.limits import Limits, Meter, Metered, Readable
 
 COMPRESSED_SUFFIXES = (".gz", ".zst", ".bz2", ".zip")
 
@@ -26,16 +27,6 @@ _OPEN: dict[str, Callable[[Any], Any]] = {
     ".zst": zstd.ZstdFile,
     ".bz2": bz2.BZ2File,
 }
-
-
-class Readable(Protocol):
-    """As much of a stream as reading needs."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes; none at the end."""
-
-    def close(self) -> None:
-        """Releases it."""
 
 
 def is_of_data(fault: Exception) -> bool:
@@ -58,27 +49,29 @@ def plain_name(name: str) -> str:
     return name[: len(name) - len(compression_of(name) or "")]
 
 
-def open_export(stream: BinaryIO, name: str) -> tuple[BinaryIO, str]:
+def open_export(stream: BinaryIO, name: str, meter: Meter | None = None) -> tuple[BinaryIO, str]:
     """Opens the plain bytes of an export.
 
     Args:
         stream: the bytes as they came; it stays the caller's to close.
         name: their file name, or path.
+        meter: counts the bytes; by default one with the default limits.
 
     Returns:
         The plain bytes, to be closed, and the name without its compression; for a `.zip` the name of its member.
         An export that is not compressed is returned as it is. Damage further on shows when reading.
 
     Raises:
-        ExportError: `bad_compression`, at the byte where a truncated file ends; `empty_file`.
+        ExportError: `bad_compression`, at the byte where a truncated file ends; `empty_file`; `too_large`.
     """
     suffix = compression_of(name)
     if suffix is None:
         return stream, name
+    meter = meter or Meter(Limits())
     source = _Counted(stream)
     if suffix == ".zip":
-        return _open_zip(source, name)
-    plain = _OPEN[suffix](io.BufferedReader(source, COPY_SIZE))
+        return _open_zip(source, meter)
+    plain = Metered(_OPEN[suffix](io.BufferedReader(source, COPY_SIZE)), meter, lambda: source.count)
     return checked_reader(plain, lambda fault: _bad_compression(fault, suffix, source)), plain_name(name)
 
 
@@ -87,13 +80,15 @@ def checked_reader(plain: Readable, refuse: Callable[[Exception], Exception], *o
     return cast(BinaryIO, io.BufferedReader(_Checked(plain, refuse, owned), COPY_SIZE))
 
 
-def _open_zip(source: _Counted, name: str) -> tuple[BinaryIO, str]:
+def _open_zip(source: _Counted, meter: Meter) -> tuple[BinaryIO, str]:
     with ExitStack() as owned:
         file = owned.enter_context(on_disk(cast(BinaryIO, io.BufferedReader(source, COPY_SIZE))))
         try:
             archive = owned.enter_context(zipfile.ZipFile(file))
             member = _only_member(archive)
-            plain = archive.open(member)
+            # A member has no more bytes than the archive says; zipfile sees to that.
+            meter.check_bytes(member.file_size, member.compress_size)
+            plain = Metered(cast(Readable, archive.open(member)), meter)
         except Exception as fault:
             if not is_of_data(fault):
                 raise

@@ -14,6 +14,7 @@ from itertools import chain, islice
 from sync_pipelines.contracts.raw import RawRecord, damaged
 from sync_pipelines.errors import ExportError, Position
 from sync_pipelines.exports.cells import EmptyIs, Header
+from sync_pipelines.exports.limits import Limits, Meter
 from sync_pipelines.exports.lines import LINE_LIMIT, Line, numbered_lines
 
 DELIMITERS = ",;|\t"
@@ -24,7 +25,7 @@ _HEADER_LINES = 100
 _QUOTED = re.compile(r'"[^"]*"')
 
 
-def read_csv(chunks: Iterator[str], empty_is: EmptyIs = "absent") -> Iterator[RawRecord]:
+def read_csv(chunks: Iterator[str], empty_is: EmptyIs = "absent", meter: Meter | None = None) -> Iterator[RawRecord]:
     """Yields one record of `Cell`s for every row below the header, at the line where the row begins (X14).
 
     The delimiter is the one of `,;|` and tab that stands most often in the header outside quotes. Blank lines are
@@ -32,22 +33,24 @@ def read_csv(chunks: Iterator[str], empty_is: EmptyIs = "absent") -> Iterator[Ra
     or cut off at the end of the file is a damaged record. After bad quotes reading goes on at the next line.
 
     Raises:
-        ExportError: `bad_header`.
+        ExportError: `bad_header`, `too_large`.
     """
+    meter = meter or Meter(Limits())
     lines = _Lines(chunks)
     rows = _rows(lines, lines.sniff_delimiter())
     header = None
     for row in rows:
         if header is None:
-            header = _header(row, empty_is, lines.row_position)
+            header = _header(row, empty_is, lines.row_position, meter)
         elif isinstance(row, RawRecord):
             yield row
         else:
             yield _record(row, header, lines)
 
 
-def _header(row: list[str] | RawRecord, empty_is: EmptyIs, line: int) -> Header:
+def _header(row: list[str] | RawRecord, empty_is: EmptyIs, line: int, meter: Meter) -> Header:
     if isinstance(row, list):
+        meter.check_columns(len(row))
         return Header(row, empty_is, Position("line", line))
     why = row.damage.message if row.damage else ""
     raise ExportError("bad_header", f"the header cannot be read: {why}", "", Position("line", line))

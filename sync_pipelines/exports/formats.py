@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from json import JSONDecodeError
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.errors import ExportError
@@ -19,6 +19,7 @@ from sync_pipelines.exports.compression import open_export, plain_name
 from sync_pipelines.exports.csv_cells import read_csv
 from sync_pipelines.exports.json_stream import read_document
 from sync_pipelines.exports.json_values import NestedTooDeep, decode_at
+from sync_pipelines.exports.limits import Limits, Meter, Metered
 from sync_pipelines.exports.lines import LineBlock, line_blocks, read_lines
 from sync_pipelines.exports.text import text_chunks, utf8_chunks
 
@@ -47,12 +48,14 @@ class ReadSettings:
         encoding: codec of text formats; None is UTF-8.
         empty_is: what an empty cell of a flat file says (X1).
         envelopes: folded names (lower case, no underscores) of top-level lists that are streamed.
+        limits: how much an export may have.
     """
 
     format: str | None = None
     encoding: str | None = None
     empty_is: EmptyIs = "absent"
     envelopes: frozenset[str] = frozenset()
+    limits: Limits = field(default_factory=Limits)
 
 
 def is_flat(name: str, settings: ReadSettings = ReadSettings()) -> bool:
@@ -94,11 +97,12 @@ def read_blocks(source: Source, name: str, settings: ReadSettings = ReadSettings
     try:
         with ExitStack() as stack:
             stream = stack.enter_context(source()) if callable(source) else source
-            plain, inner = open_export(stream, name)
+            meter = Meter(settings.limits)
+            plain, inner = open_export(stream, name, meter)
             if plain is not stream:
                 stack.enter_context(closing(plain))
             kind = _format_named(inner, settings) or _format_named(plain_name(name), settings)
-            yield from _read(plain, kind, inner, settings)
+            yield from _read(plain, kind, inner, settings, meter)
     except OSError as fault:
         # What reads never writes but temporary copies, whose faults are told apart.
         message = f"reading the export failed: {fault.strerror or fault}"
@@ -112,21 +116,22 @@ def _format_named(name: str, settings: ReadSettings) -> str | None:
 
 
 def _read(
-    plain: BinaryIO, kind: str | None, name: str, settings: ReadSettings
+    plain: BinaryIO, kind: str | None, name: str, settings: ReadSettings, meter: Meter
 ) -> Iterator[RawRecord] | Iterator[LineBlock]:
     if kind == "parquet":
         from sync_pipelines.exports.columnar import read_parquet
 
-        return read_parquet(plain, settings.empty_is)
+        return read_parquet(plain, settings.empty_is, meter)
     if kind == "xlsx":
         from sync_pipelines.exports.sheets import read_sheet
 
-        return read_sheet(plain, settings.empty_is)
+        return read_sheet(plain, settings.empty_is, meter)
     if kind is None:
         raise _format_unknown(name, settings)
+    text = cast(BinaryIO, Metered(plain, meter))
     if kind == "csv":
-        return read_csv(text_chunks(plain, settings.encoding), settings.empty_is)
-    return _read_json(utf8_chunks(plain, settings.encoding), kind == "ndjson", settings)
+        return read_csv(text_chunks(text, settings.encoding), settings.empty_is, meter)
+    return _read_json(utf8_chunks(text, settings.encoding), kind == "ndjson", settings)
 
 
 def _format_unknown(name: str, settings: ReadSettings) -> ExportError:

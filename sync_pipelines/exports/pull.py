@@ -10,7 +10,11 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import count
@@ -89,10 +93,15 @@ class _Pull:
         self._size = min(getattr(settings, listing.size), listing.size_limit)
         self._secrets = {c: getattr(settings, c.setting).reveal() for c in listing.credentials}
         self._seen: set[bytes] = set()
+        self._until = time.monotonic() + settings.seconds
+        self._connection: Any = None
 
     def records(self) -> Iterator[bytes]:
         """The text of each record that was not seen before."""
-        with httpx.Client(headers=self._headers(), timeout=self._settings.timeout) as client:
+        with (
+            httpx.Client(headers=self._headers(), timeout=self._settings.timeout) as client,
+            self._hanging_up_in_time(),
+        ):
             for number in count(self._listing.first_page):
                 page = self._read(self._get(client, number), number)
                 is_last = len(page) < self._size or page[0].identity in self._seen
@@ -131,7 +140,7 @@ class _Pull:
         try:
             for attempt in attempts:
                 with attempt:
-                    return self._body(client.get(self._url, params=self._parameters(number)), number)
+                    return self._body(self._answer(client, number), number)
         except (httpx.HTTPError, _NotNow) as fault:
             why = self._shown(fault) or type(fault).__name__
             message = f"page {number} of {self._url} did not come in {settings.attempts} attempts: {why}"
@@ -139,6 +148,54 @@ class _Pull:
         except (httpx.InvalidURL, UnicodeError) as fault:
             raise ExportError("pull_refused", f"{self._url} cannot be asked: {fault}", "check url") from None
         raise AssertionError("stamina either returns or raises")
+
+    def _answer(self, client: httpx.Client, number: int) -> httpx.Response:
+        """An answer with its content, read piece by piece: a server may send a byte a second, or without end.
+
+        Raises:
+            ExportError: `pull_failed` when the pull's time is over, `too_large`.
+        """
+        self._check_time(number)
+        pieces, size = [], 0
+        with client.stream(
+            "GET", self._url, params=self._parameters(number), extensions={"trace": self._note_connection}
+        ) as answer:
+            for piece in answer.iter_bytes():
+                self._check_time(number)
+                pieces.append(piece)
+                size += len(piece)
+                if size > self._settings.page_bytes:
+                    shown = self._settings.page_bytes.human_readable(decimal=True)
+                    message = f"page {number} of {self._url} is larger than {shown}"
+                    raise ExportError("too_large", message, "if that is right, raise `page_bytes` of the pull")
+        # The content is decoded already.
+        headers = [(n, v) for n, v in answer.headers.items() if n not in ("content-encoding", "content-length")]
+        return httpx.Response(answer.status_code, headers=headers, content=b"".join(pieces), request=answer.request)
+
+    def _note_connection(self, event: str, info: Mapping[str, Any]) -> None:
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._connection = info["return_value"]
+
+    @contextmanager
+    def _hanging_up_in_time(self) -> Iterator[None]:
+        """Ends the connection when the pull's time is over: a server may send a byte of a header a second."""
+        timer = threading.Timer(self._settings.seconds, self._hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            with suppress(OSError):
+                self._connection.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
+    def _check_time(self, number: int) -> None:
+        if time.monotonic() > self._until:
+            message = f"the pull was not over after {self._settings.seconds:,.0f} seconds, at page {number}"
+            raise ExportError("pull_failed", message, "if that is right, raise `seconds` of the pull")
 
     def _pause(self, fault: Exception) -> bool | float:
         """Whether to ask again: after the usual pause, or after the seconds the partner asks for."""

@@ -77,7 +77,12 @@ def normalize(
     """
     stream = export.stream
     writer = KeptWriter(
-        archive, layout_of(stream), export.effective_at, has_own_ids=stream.has_record_ids, beside=beside
+        archive,
+        layout_of(stream),
+        export.effective_at,
+        has_own_ids=stream.has_record_ids,
+        beside=beside,
+        rejects=export.settings.limits.rejects,
     )
     try:
         with _few_collections():
@@ -106,6 +111,8 @@ def _written(export: ExportText, writer: KeptWriter, earlier: Sequence[KeptRecor
     findings = Findings()
     pipeline = _Pipeline(export, findings)
     pipeline.write(writer, earlier)
+    if writer.rejected > writer.rejects_kept:
+        findings.leniencies["rejects_not_kept"] = writer.rejected - writer.rejects_kept
     for kept in earlier:
         kept.let_go()
     summary = Summary(
@@ -271,6 +278,7 @@ def _read_settings(export: ExportText) -> ReadSettings:
         encoding=settings.encoding,
         empty_is=settings.empty_is,
         envelopes=export.stream.envelopes,
+        limits=settings.limits,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
@@ -35,6 +36,8 @@ from sync_pipelines.normalize.values import displayable, to_json
 Beside = Callable[[pa.Table], None]
 _AT_ONCE: Final = 65_536
 """Keys that are written at once."""
+_REJECTS_SIZE: Final = 256 << 20
+"""Characters of refused records that are kept of an export, about."""
 _FILES: Final = 200
 """Files of other exports at most; their numbers are bytes."""
 
@@ -108,10 +111,18 @@ class KeptWriter:
         at: the export's own time.
         has_own_ids: whether records may have an id of the partner's own beside their key.
         beside: takes the records that are written, in their order.
+        rejects: refused records that are kept at most; the others are counted.
     """
 
     def __init__(
-        self, root: Path, layout: Layout, at: datetime, *, has_own_ids: bool, beside: Beside | None = None
+        self,
+        root: Path,
+        layout: Layout,
+        at: datetime,
+        *,
+        has_own_ids: bool,
+        beside: Beside | None = None,
+        rejects: int = sys.maxsize,
     ) -> None:
         self._beside = beside
         self._layout = layout
@@ -146,6 +157,9 @@ class KeptWriter:
         self._referred: set[tuple[str, str, str]] = set()
         self.accepted = 0
         self.rejected = 0
+        self.rejects_kept = 0
+        self._rejects_limit = rejects
+        self._rejects_size = 0
 
     def link(self, file: Path) -> int | None:
         """Gives a file of another export's records a name in this one; its number, or None where that can't be."""
@@ -213,12 +227,15 @@ class KeptWriter:
     def refuse(self, reject: Reject) -> None:
         """Keeps a refused record."""
         self.rejected += 1
+        if self.rejects_kept >= self._rejects_limit or self._rejects_size > _REJECTS_SIZE:
+            return
+        self.rejects_kept += 1
         shown = reject._replace(
             external_id=displayable(reject.external_id),
             message=displayable(reject.message),
             field_path=displayable(reject.field_path),
         )
-        self._rejects.write(to_json(shown._asdict()) + "\n")
+        self._rejects_size += self._rejects.write(to_json(shown._asdict()) + "\n")
 
     def finish(self, summary: Summary) -> str:
         """Makes the folder visible under its final name and returns that name, relative to the archive."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -323,3 +325,25 @@ def test_N11_secrets_are_not_shown(partner: Partner) -> None:
     shown = f"{found!r} {found} {found.model_dump_json()}"
     assert all(os.environ[secret.env] not in shown for secret in found.secrets)
     assert len(found.secrets) == 2
+
+
+@pytest.mark.parametrize("drips_head", [False, True])
+def test_a_server_that_sends_byte_after_byte_is_left_in_time(partner: Partner, drips_head: bool) -> None:
+    partner.answers = [Answer({"data": stores(1, 50)}, drip=0.05, drips_head=drips_head)] * 3
+    started = time.monotonic()
+    with pytest.raises(ExportError, match=r"^pull_failed: the pull was not over after 1 seconds, at page 1 "):
+        codes(partner, seconds=1)
+    assert 0.9 < time.monotonic() - started < 4
+
+
+def test_an_answer_that_grows_without_end_is_too_large(partner: Partner) -> None:
+    bomb = gzip.compress(b"[" + b" " * 20_000_000)
+    partner.answers = [Answer(bomb, headers={"Content-Encoding": "gzip"})]
+    with pytest.raises(ExportError, match=r"^too_large: page 1 of .* is larger than 1\.0MB"):
+        codes(partner, page_bytes="1MB")
+
+
+def test_a_compressed_answer_is_read(partner: Partner) -> None:
+    body = gzip.compress(json.dumps({"data": stores(1, 3)}).encode())
+    partner.answers = [Answer(body, headers={"Content-Encoding": "gzip"})]
+    assert codes(partner) == ["S0001", "S0002", "S0003"]
