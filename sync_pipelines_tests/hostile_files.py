@@ -170,7 +170,7 @@ def _spoil(random: Random, value: Any) -> None:
             value = inner
             continue
         if isinstance(value, dict) and random.random() < 0.1:
-            value[random.choice(("", "\x00", "\ud800", place.upper(), "x" * 5_000, "a.b[0]"))] = value.pop(place)
+            value[random.choice(("", "\x00", "\ud800", str(place).upper(), "x" * 5_000, "a.b[0]"))] = value.pop(place)
         else:
             value[place] = deepcopy(random.choice(NASTY_VALUES))
         return
@@ -208,7 +208,8 @@ def _xlsx(records: list[dict[str, Any]], random: Random) -> bytes:
     book = openpyxl.Workbook()
     sheet: Any = book.active
     columns = _columns(records)
-    for row in [columns, *([record.get(column) for column in columns] for record in records)]:
+    rows: list[list[Any]] = [columns, *([record.get(column) for column in columns] for record in records)]
+    for row in rows:
         sheet.append([v if isinstance(v, bool | int | float | None) else _text(v)[:30_000] for v in row])
     target = io.BytesIO()
     book.save(target)

@@ -76,7 +76,7 @@ def test_very_many_unknown_fields_are_counted_by_the_most_frequent(site: Site) -
     assert entry.unknown_fields["common"] == 10
 
 
-@settings(max_examples=max(1, settings.default.max_examples // 10), suppress_health_check=list(HealthCheck))
+@settings(max_examples=max(1, settings().max_examples // 10), suppress_health_check=list(HealthCheck))
 @given(
     st.lists(st.integers(0, 2**64 - 1), min_size=FILES_AT_ONCE, max_size=FILES_AT_ONCE, unique=True),
     st.sampled_from(SETTINGS),

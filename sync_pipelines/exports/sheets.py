@@ -102,14 +102,17 @@ def _opened_rows(file: BinaryIO, meter: Meter) -> Iterator[NumberedRow]:
     reader = _Reader(file, read_only=True, data_only=True, keep_links=False)
     reader.read()
     try:
-        sheet = reader.wb.worksheets[0]
-        assert isinstance(sheet, _Sheet)
+        sheet: Any = reader.wb.worksheets[0]
         yield from sheet.numbered_rows()
     finally:
         reader.wb.close()
 
 
-class _Sheet(ReadOnlyWorksheet):
+# What a sheet knows of its cells is not in the library's types.
+_OfLibrary: Any = ReadOnlyWorksheet
+
+
+class _Sheet(_OfLibrary):  # type: ignore[misc]
     """A sheet whose dimensions nobody asks for: finding none takes the whole sheet into memory, and some are wrong."""
 
     def _get_size(self) -> None:
@@ -143,9 +146,10 @@ class _Reader(ExcelReader):
     """Opens the sheets of a workbook as `_Sheet`."""
 
     def read_worksheets(self) -> None:
+        book: Any = self.wb
         for sheet, rel in self.parser.find_sheets():
             if rel.target in self.valid_files and "chartsheet" not in rel.Type:
-                self.wb._sheets.append(_Sheet(self.wb, sheet.name, rel.target, self.shared_strings))
+                book._sheets.append(_Sheet(self.wb, sheet.name, rel.target, self.shared_strings))
 
 
 def _check_parts(parts: zipfile.ZipFile, meter: Meter) -> None:
