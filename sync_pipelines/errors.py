@@ -5,7 +5,8 @@
     ├── ExportError            one export cannot be read as a whole: its file fails, its stream goes on   (exit 4)
     ├── LandingUnavailable     the landing does not answer: try again later                               (exit 1)
     ├── DatabaseUnavailable    the database does not answer: try again later                              (exit 1)
-    └── ArchiveIncomplete      kept records that a fold needs are gone: restore the archive               (exit 1)
+    └── ArchiveIncomplete      what a fold or a reading needs is gone: restore the archive                (exit 1)
+        └── ArchiveDamaged     it is there, and is not what was written                                   (exit 1)
 
 A single bad record is no exception: it is a `Reject` (see `sync_pipelines.normalize`).
 
@@ -92,4 +93,19 @@ class DatabaseUnavailable(SyncError):
 
 
 class ArchiveIncomplete(SyncError):
-    """Kept records are missing, so a late export cannot be folded in."""
+    """A part of the archive is missing, so an export cannot be folded in or read again.
+
+    Attributes:
+        kept: the folder of kept records that it belongs to, relative to the archive; empty for raw bytes.
+    """
+
+    def __init__(self, code: str, message: str, hint: str = "", kept: str = "") -> None:
+        super().__init__(code, message, hint)
+        self.kept = kept
+
+
+class ArchiveDamaged(ArchiveIncomplete):
+    """A part of the archive is not what was written."""
+
+    def __init__(self, path: str, hint: str, kept: str = "", why: str = "its checksum is wrong") -> None:
+        super().__init__("archive_damaged", f"the archive's {path} is damaged: {why}", hint, kept)

@@ -235,6 +235,29 @@ def mark_kept(connection: psycopg.Connection[Any], entry: LedgerFile, kept: str)
     )
 
 
+def of_kept(connection: psycopg.Connection[Any], kept: str) -> LedgerFile | None:
+    """The entry whose kept records are in a folder."""
+    found = _fetch(connection, "kept = %s", [kept])
+    return found[0] if found else None
+
+
+def replace_kept(connection: psycopg.Connection[Any], entry: LedgerFile, kept: str) -> bool:
+    """Notes another folder of equal kept records; False where the entry has others by now, or somebody is at it."""
+    done = connection.execute(
+        "update sync.export_files set kept = %s where id ="
+        " (select id from sync.export_files where id = %s and kept = %s for update skip locked)",
+        [kept, entry.id, entry.kept],
+    )
+    return done.rowcount == 1
+
+
+def forget_archived(connection: psycopg.Connection[Any], file_id: int) -> None:
+    """An entry that is not loaded is archived again by its next attempt."""
+    connection.execute(
+        "update sync.export_files set sha256 = null, kept = null where id = %s and status <> 'loaded'", [file_id]
+    )
+
+
 def mark_failed(connection: psycopg.Connection[Any], file_id: int, error: SyncError, run_id: str | None) -> None:
     """Notes why an entry failed; a loaded one stays loaded."""
     connection.execute(

@@ -25,6 +25,7 @@ from sync_pipelines.errors import DatabaseUnavailable, SyncError
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.partners import STREAMS
+from sync_pipelines.repair import repairing
 from sync_pipelines.samples import Difference, differences
 from sync_pipelines.upsert.load import load
 from sync_pipelines.upsert.locks import locks_of, take_locks
@@ -115,12 +116,15 @@ def _locks(workspace: Workspace, entries: Iterable[LedgerFile]) -> set[str]:
 
 
 def _load(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, run_id: str) -> LedgerFile:
-    try:
+    def loaded() -> LedgerFile:
         with connection.transaction():
             ledger.mark_pending(connection, entry.id)
             load(connection, sync.stream_of(entry), entry.id, workspace.settings.archive, run_id)
             _drop_temporary(connection)
             return ledger.entry_of(connection, entry.id)
+
+    try:
+        return repairing(workspace, loaded)
     except Exception as error:
         return _failed(workspace, connection, entry, error)
 

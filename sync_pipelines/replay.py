@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from sync_pipelines import ledger, reports
 from sync_pipelines.errors import SyncError
 from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.partners import find_stream
+from sync_pipelines.repair import repairing
 from sync_pipelines.reports import RejectFilter
-from sync_pipelines.sync import Workspace, normalize_archived, unforeseen
+from sync_pipelines.sync import Workspace, normalize_archived, stream_of, unforeseen
 from sync_pipelines.upsert.replay import Replayed, replay
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def read_again(
     With `whole` its bytes are read whatever was refused of it, as a corrected contract wants it.
     """
     try:
-        return ReplayedExport(entry, _replayed(workspace, entry, run_id, whole=whole))
+        return ReplayedExport(entry, repairing(workspace, lambda: _replayed(workspace, entry, run_id, whole=whole)))
     except SyncError as error:
         return ReplayedExport(entry, None, error)
     except Exception as error:
@@ -67,16 +67,17 @@ def read_again(
 
 
 def _replayed(workspace: Workspace, entry: LedgerFile, run_id: str | None, *, whole: bool) -> Replayed:
-    stream = find_stream(entry.partner, entry.stream)
-    assert stream is not None and entry.kept is not None
     archive = workspace.settings.archive
-    kept = entry.kept
     with workspace.connection() as connection:
+        # Its kept records may have been made anew.
+        entry = ledger.entry_of(connection, entry.id)
+        assert entry.kept is not None
+        kept = entry.kept
         # A refusal by the state of a key needs no other reading, so it can be decided when the raw bytes are gone.
         if whole or reports.has_rejects_of_content(connection, entry.id):
             kept = normalize_archived(workspace, entry)
         try:
-            outcome = replay(connection, stream, entry.id, kept, archive, run_id)
+            outcome = replay(connection, stream_of(entry), entry.id, kept, archive, run_id)
         except BaseException:
             if kept != entry.kept:
                 shutil.rmtree(archive / kept, ignore_errors=True)

@@ -18,25 +18,22 @@ import logging
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, BinaryIO, Final, cast
 
 import psycopg
 
 from sync_pipelines import ledger
-from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.archived import normalize_archived, stream_of
 from sync_pipelines.discovery import Discovery, discover
 from sync_pipelines.errors import ArchiveIncomplete, DatabaseUnavailable, SyncError
 from sync_pipelines.exports.disk import storage_fault
 from sync_pipelines.exports.passing import PassedOn
 from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.normalize.export import ExportText, normalize
 from sync_pipelines.normalize.keeping import Beside
 from sync_pipelines.normalize.kept import KeptRecords
-from sync_pipelines.partners import find_stream
+from sync_pipelines.repair import repairing
 from sync_pipelines.sources import StreamSettings
 from sync_pipelines.untrusted_text import on_one_line, storable
 from sync_pipelines.upsert.load import load
@@ -93,7 +90,10 @@ def load_export(workspace: Workspace, file_id: int, run_id: str | None = None) -
             if entry.kept is not None and not workspace.complete(file_id, run_id):
                 load(connection, stream_of(entry), file_id, workspace.settings.archive, run_id)
 
-    return _stage(workspace, file_id, run_id, load_whole)
+    def load_repairing(connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
+        repairing(workspace, lambda: load_whole(connection, ledger.entry_of(connection, file_id)))
+
+    return _stage(workspace, file_id, run_id, load_repairing)
 
 
 def archive(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
@@ -161,53 +161,11 @@ def _earlier(workspace: Workspace, connection: psycopg.Connection[Any], entry: L
     return found
 
 
-def normalize_archived(
-    workspace: Workspace,
-    entry: LedgerFile,
-    earlier: Sequence[KeptRecords] = (),
-    beside: Beside | None = None,
-    content: Callable[[], AbstractContextManager[BinaryIO]] | None = None,
-) -> str:
-    """Reads an archived export under the settings in force; returns the folder of its kept records.
-
-    Args:
-        workspace: what a sync works with.
-        entry: the export.
-        earlier: kept records of loaded exports whose lines it may repeat.
-        beside: takes the other records while they are read.
-        content: opens its bytes, where they are not archived yet.
-
-    Raises:
-        ExportError: the export can't be read as a whole (X13).
-        ArchiveIncomplete: its bytes are no longer in the archive.
-    """
-    if content is None:
-        assert entry.sha256 is not None
-        content = partial(workspace.archive.open, entry.sha256)
-    export = ExportText(
-        stream=stream_of(entry),
-        settings=workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream),
-        tenant=entry.tenant,
-        name=entry.path.rsplit("/", 1)[-1],
-        content=content,
-        effective_at=entry.effective_at,
-        window=workspace.window(),
-    )
-    return normalize(export, workspace.settings.archive, earlier, beside)
-
-
 def _is_current(workspace: Workspace, kept: str, settings: StreamSettings) -> bool:
     try:
         return KeptRecords(workspace.settings.archive, kept).summary.fingerprint == settings.fingerprint
     except ArchiveIncomplete:
         return False
-
-
-def stream_of(entry: LedgerFile) -> Stream:
-    """The declaration of an entry's stream."""
-    stream = find_stream(entry.partner, entry.stream)
-    assert stream is not None
-    return stream
 
 
 def _stage(
@@ -245,6 +203,8 @@ def _failed(workspace: Workspace, file_id: int, error: SyncError, run_id: str | 
 
 def _noted(workspace: Workspace, file_id: int, error: SyncError, run_id: str | None) -> LedgerFile:
     with workspace.connection() as connection:
+        if isinstance(error, ArchiveIncomplete) and not error.kept:
+            ledger.forget_archived(connection, file_id)
         ledger.mark_failed(connection, file_id, error, run_id)
         return ledger.entry_of(connection, file_id)
 

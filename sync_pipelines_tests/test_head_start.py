@@ -60,7 +60,7 @@ def test_what_is_archived_while_it_is_read_is_what_is_kept(site: Site, suffix: s
         assert until(lambda: bool(waited(site, ready)[0].kept))
     (entry,) = site.ledger()
     assert entry.sha256
-    with site.workspace().archive.open(entry.sha256) as archived:
+    with site.workspace().archive.read(entry.sha256).open() as archived:
         assert archived.read() == packed(text.encode(), suffix)
     assert outcomes(sync.load_export(site.workspace(), entry.id)) == {"created": 300}
 

@@ -180,7 +180,7 @@ def test_a_removed_export_that_comes_again_is_stored_again(site: Site) -> None:
     site.load("2024-01-01.json", [order("A")])
     clear(site, in_days=31, keep_raw_days=30)
     entry = site.load("b_2024-01-01.json", [order("A")])
-    with site.workspace().archive.open(entry.sha256 or "") as content:
+    with site.workspace().archive.read(entry.sha256 or "").open() as content:
         assert b'"A"' in content.read()
 
 

@@ -12,20 +12,26 @@ import hashlib
 import os
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 from backports import zstd
 
-from sync_pipelines.errors import ArchiveIncomplete, ExportError
-from sync_pipelines.exports.compression import COMPRESSED_SUFFIXES, checked_reader
+from sync_pipelines.errors import ArchiveDamaged, ArchiveIncomplete, ExportError
+from sync_pipelines.exports.compression import COMPRESSED_SUFFIXES, Readable, checked_reader
 from sync_pipelines.exports.disk import COPY_SIZE, storage_fault
+from sync_pipelines.untrusted_text import on_one_line
 
 _STORED_AS_THEY_ARE = (*COMPRESSED_SUFFIXES, ".xlsx", ".parquet")
-_LEVEL = 1
-"""Of compression; threads of its own would be half a second faster in a gigabyte, and take ten megabytes."""
+_OPTIONS: Mapping[int, int] = {
+    zstd.CompressionParameter.compression_level: 1,
+    zstd.CompressionParameter.checksum_flag: 1,
+}
+"""Threads of its own would be half a second faster in a gigabyte, and take ten megabytes."""
+_HINT = "put the export into the landing again, or restore SYNC_HOME/archive from a backup; then sync again"
 _ABANDONED_AFTER = 24 * 3600
 """Seconds after which a file that was being written belongs to a process that died."""
 
@@ -53,7 +59,7 @@ class Archive:
         self._incoming = self._raw / "incoming"
 
     def store(self, stream: BinaryIO, name: str = "") -> ArchivedExport:
-        """Keeps the bytes of a stream, read once; content that is there already is not written twice.
+        """Keeps the bytes of a stream, read once; they take the place of equal content that is there already.
 
         Args:
             stream: the bytes as they came.
@@ -76,19 +82,16 @@ class Archive:
             Path(written.name).unlink(missing_ok=True)
         return ArchivedExport(sha256, size, stored)
 
-    def open(self, sha256: str) -> BinaryIO:
-        """Opens the bytes as they came.
+    def read(self, sha256: str) -> RawBytes:
+        """The bytes as they came; whoever reads them has to `verify` them before anything is made of them.
 
         Raises:
-            ArchiveIncomplete: `raw_export_gone` if they are not there, `raw_export_damaged` (when reading) if the
-                stored file is.
+            ArchiveIncomplete: `raw_export_gone` if they are not there.
         """
         stored = self._find(sha256)
         if stored is None:
             raise self._gone(sha256)
-        if stored.suffix != ".zst":
-            return stored.open("rb")
-        return checked_reader(zstd.ZstdFile(stored), lambda fault: _damaged(stored, fault))
+        return RawBytes(stored, sha256)
 
     def remove(self, sha256: str, unless_since: float) -> int | None:
         """Removes the bytes of an export and notes that it was done on purpose.
@@ -136,19 +139,87 @@ class Archive:
         return cast(_RawFile, tempfile.NamedTemporaryFile(dir=self._incoming, delete=False, buffering=0))
 
     def _publish(self, written: Path, sha256: str, as_it_is: bool) -> Path:
-        existing = self._find(sha256)
-        if existing is not None:
-            # Retention counts from the day the content last came.
-            existing.touch()
-            return existing
         stored = self._raw / sha256[:2] / (sha256 if as_it_is else f"{sha256}.zst")
+        existing = self._find(sha256)
         try:
             stored.parent.mkdir(exist_ok=True)
+            # What was there may be damaged by now. Retention counts from the day the content last came.
             written.replace(stored)
+            if existing not in (None, stored):
+                existing.unlink(missing_ok=True)
             _sync_folder(stored.parent)
         except OSError as fault:
             raise storage_fault(fault, self._raw) from fault
         return stored
+
+
+class RawBytes:
+    """The archived bytes of one export, hashed while they are read.
+
+    Args:
+        stored: the file that holds them.
+        sha256: of the bytes as they came.
+    """
+
+    def __init__(self, stored: Path, sha256: str) -> None:
+        self._stored = stored
+        self._sha256 = sha256
+        self._found: str | None = None
+
+    def open(self) -> BinaryIO:
+        """Opens them.
+
+        Raises:
+            ArchiveDamaged: (when reading) the stored file can't be decompressed.
+        """
+        plain: Any = zstd.ZstdFile(self._stored) if self._stored.suffix == ".zst" else self._stored.open("rb")
+        return checked_reader(_Hashed(plain, self._note, self._damaged), self._damaged)
+
+    def verify(self) -> None:
+        """Compares their hash; they are read to their end where nobody has done so.
+
+        Raises:
+            ArchiveDamaged: they are not what was archived.
+        """
+        if self._found is None:
+            with self.open() as content:
+                while content.read(COPY_SIZE):
+                    pass
+        if self._found != self._sha256:
+            raise self._damaged(None)
+
+    def _note(self, sha256: str) -> None:
+        self._found = sha256
+
+    def _damaged(self, fault: Exception | None) -> ArchiveDamaged:
+        path = "/".join(self._stored.parts[-3:])
+        return (
+            ArchiveDamaged(path, _HINT) if fault is None else ArchiveDamaged(path, _HINT, why=on_one_line(str(fault)))
+        )
+
+
+class _Hashed:
+    """Plain bytes whose hash is noted at their end."""
+
+    def __init__(self, plain: Readable, note: Callable[[str], None], refuse: Callable[[Exception], Exception]) -> None:
+        self._plain = plain
+        self._note = note
+        self._refuse = refuse
+        self._digest = hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        try:
+            data = self._plain.read(size)
+        except OSError as fault:
+            # The disk can't read a sector; a fault without a number is the decompressor's.
+            raise (fault if fault.errno is None else self._refuse(fault)) from fault
+        self._digest.update(data)
+        if not data:
+            self._note(self._digest.hexdigest())
+        return data
+
+    def close(self) -> None:
+        self._plain.close()
 
 
 class _RawFile(Protocol):
@@ -164,7 +235,7 @@ class _RawFile(Protocol):
 def _copy(stream: BinaryIO, written: _RawFile, as_it_is: bool, where: Path) -> tuple[str, int]:
     """Copies, hashes and counts in one pass, and waits until the disk has it."""
     sha256, size = hashlib.sha256(), 0
-    compressor = None if as_it_is else zstd.ZstdCompressor(level=_LEVEL)
+    compressor = None if as_it_is else zstd.ZstdCompressor(options=_OPTIONS)
     while data := _read(stream):
         sha256.update(data)
         size += len(data)
@@ -192,11 +263,6 @@ def _write(written: _RawFile, data: bytes, where: Path) -> None:
             left = left[written.write(left) :]
     except OSError as fault:
         raise storage_fault(fault, where) from fault
-
-
-def _damaged(stored: Path, fault: Exception) -> ArchiveIncomplete:
-    hint = "restore it from a backup, or remove it and put the export into the landing again"
-    return ArchiveIncomplete("raw_export_damaged", f"the archived export {stored} is damaged: {fault}", hint)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,17 +9,21 @@ changes anything (`upsert.unchanged`).
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from sync_pipelines.normalize.kept import FileIdentity, Hashes, KeptRecords, Rows
+from sync_pipelines.errors import ArchiveIncomplete
+from sync_pipelines.normalize.kept import FileIdentity, Hashes, KeptRecords, RecordFile, Rows
 from sync_pipelines.normalize.keys import by_row
 
+log = logging.getLogger(__name__)
+
+Link = Callable[[RecordFile], int | None]
 _ENOUGH: Final = 1_000_000
 """Records after which no further export is looked at; memory is a multiple of it."""
 _FILES: Final = 16
@@ -52,7 +56,7 @@ class Earlier:
         link: gives a file a number among those of the new export, None where it can't have one.
     """
 
-    def __init__(self, exports: Iterable[KeptRecords], link: Callable[[Path], int | None]) -> None:
+    def __init__(self, exports: Iterable[KeptRecords], link: Link) -> None:
         known = _enough(exports)
         numbers = _numbered(known, link)
         parts = [_lines_of(export, numbers) for export in known]
@@ -82,9 +86,7 @@ class Earlier:
         )
 
 
-def build_earlier(
-    exports: Iterable[KeptRecords], read_under: tuple[str, str], link: Callable[[Path], int | None]
-) -> Earlier | None:
+def build_earlier(exports: Iterable[KeptRecords], read_under: tuple[str, str], link: Link) -> Earlier | None:
     """The lines of exports that may be repeated, None where there are none.
 
     Args:
@@ -95,8 +97,9 @@ def build_earlier(
     try:
         told = [e for e in exports if e.summary.reading == read_under and e.texts is not None]
         earlier = Earlier(told, link) if told else None
-    except FileNotFoundError:
-        # A replay that ended meanwhile has put others in the place of some; all lines are read then.
+    except ArchiveIncomplete as fault:
+        # A replay that ended meanwhile has put others in the place of some, or one is damaged: all lines are read then.
+        log.info("no line is taken from earlier exports: %s", fault)
         return None
     return earlier if earlier is not None and len(earlier._sorted) else None
 
@@ -110,10 +113,10 @@ def _enough(exports: Iterable[KeptRecords]) -> list[KeptRecords]:
     return found
 
 
-def _numbered(exports: Iterable[KeptRecords], link: Callable[[Path], int | None]) -> dict[FileIdentity, int]:
+def _numbered(exports: Iterable[KeptRecords], link: Link) -> dict[FileIdentity, int]:
     """Numbers for the files that hold most of the records."""
     sizes: Counter[FileIdentity] = Counter()
-    names: dict[FileIdentity, Path] = {}
+    names: dict[FileIdentity, RecordFile] = {}
     for export in exports:
         for number, count in _counts(export):
             file = export.identity(number)

@@ -48,6 +48,7 @@ class ExportText:
         tenant: as stored.
         name: the file's name, whose extension tells the format.
         content: opens the archived bytes, as they came.
+        verify: raises if those bytes are damaged; called when they were read, and when reading failed.
         effective_at: the export's own time (X4).
         window: the dates its records may have.
     """
@@ -59,6 +60,7 @@ class ExportText:
     content: Callable[[], AbstractContextManager[BinaryIO]]
     effective_at: datetime
     window: DateWindow
+    verify: Callable[[], None] | None = None
 
 
 def normalize(
@@ -74,6 +76,7 @@ def normalize(
 
     Raises:
         ExportError: the export can't be read as a whole (X13); nothing is kept.
+        ArchiveDamaged: its bytes are not those that were archived, whatever reading them came to; nothing is kept.
     """
     stream = export.stream
     writer = KeptWriter(
@@ -87,8 +90,10 @@ def normalize(
     try:
         with _few_collections():
             return _written(export, writer, earlier)
-    except BaseException:
+    except BaseException as fault:
         writer.discard()
+        if isinstance(fault, Exception) and export.verify is not None:
+            export.verify()
         raise
     finally:
         # What is free goes back: the load that follows needs other sizes.
@@ -113,6 +118,8 @@ def _written(export: ExportText, writer: KeptWriter, earlier: Sequence[KeptRecor
     pipeline.write(writer, earlier)
     if writer.rejected > writer.rejects_kept:
         findings.leniencies["rejects_not_kept"] = writer.rejected - writer.rejects_kept
+    if export.verify is not None:
+        export.verify()
     for kept in earlier:
         kept.let_go()
     summary = Summary(

@@ -26,8 +26,9 @@ import pyarrow.parquet as pq
 
 from sync_pipelines.contracts.streams import Identity
 from sync_pipelines.normalize.change import Change, Reject
+from sync_pipelines.normalize.checksums import checksums_of, summary_checksum
 from sync_pipelines.normalize.earlier import Repeats
-from sync_pipelines.normalize.kept import BLOCK, Hashes, Summary
+from sync_pipelines.normalize.kept import BLOCK, Hashes, RecordFile, Summary
 from sync_pipelines.normalize.keys import distinct, hashes_of
 from sync_pipelines.normalize.layout import ChildLayout, Layout, child_type
 from sync_pipelines.normalize.plain import PlainBlock
@@ -128,8 +129,9 @@ class KeptWriter:
         self._layout = layout
         self._at = at
         self._has_own_ids = has_own_ids
-        self._final = root / "records" / uuid.uuid4().hex
-        self._folder = root / "tmp" / self._final.name
+        self._records = root / "records"
+        self._id = uuid.uuid4().hex
+        self._folder = root / "tmp" / self._id
         self._folder.mkdir(parents=True)
         # Most columns have as many values as rows: a dictionary makes the file larger and slower.
         self._parquet = pq.ParquetWriter(
@@ -139,6 +141,7 @@ class KeptWriter:
             compression_level=1,
             use_dictionary=False,
             write_statistics=False,
+            write_page_checksum=True,
         )
         self._rejects = (self._folder / "rejects.ndjson").open("w", encoding="utf-8")
         self._block: list[Change] = []
@@ -151,7 +154,7 @@ class KeptWriter:
             for name, kind in (("files", np.uint8), ("places", np.uint32), ("lines", np.uint32))
         ]
         self._own = 0
-        self._links = 0
+        self._links: dict[str, list[str]] = {}
         self._from: datetime | None = None
         self._to: datetime | None = None
         self._referred: set[tuple[str, str, str]] = set()
@@ -161,16 +164,18 @@ class KeptWriter:
         self._rejects_limit = rejects
         self._rejects_size = 0
 
-    def link(self, file: Path) -> int | None:
+    def link(self, file: RecordFile) -> int | None:
         """Gives a file of another export's records a name in this one; its number, or None where that can't be."""
-        if self._links == _FILES:
+        number = len(self._links) + 1
+        if number > _FILES:
             return None
+        name = f"earlier-{number}.parquet"
         try:
-            os.link(file, self._folder / f"earlier-{self._links + 1}.parquet")
+            os.link(file.path, self._folder / name)
         except OSError:
             return None
-        self._links += 1
-        return self._links
+        self._links[name] = file.checksums
+        return number
 
     def take(self, outcome: Change | Reject) -> None:
         """Keeps a record, accepted or refused."""
@@ -247,12 +252,18 @@ class KeptWriter:
         summary.effective_to = self._to.isoformat() if self._to else None
         summary.referred = [list(target) for target in sorted(self._referred)]
         summary.at = self._at.isoformat()
-        (self._folder / "summary.json").write_text(json.dumps(asdict(summary)))
+        # A linked file has the checksums it was written with, so that damage since then is seen.
+        summary.checksums = {
+            path.name: self._links.get(path.name) or checksums_of(path) for path in sorted(self._folder.iterdir())
+        }
+        summary.id = self._id
+        text = json.dumps(asdict(summary)).encode()
+        (self._folder / "summary.json").write_bytes(text)
         for path in self._folder.iterdir():
             _flush_to_disk(path)
-        self._final.parent.mkdir(parents=True, exist_ok=True)
-        self._folder.rename(self._final)
-        return f"records/{self._final.name}"
+        self._records.mkdir(parents=True, exist_ok=True)
+        final = self._folder.rename(self._records / summary_checksum(text))
+        return f"records/{final.name}"
 
     def discard(self) -> None:
         """Forgets everything."""
@@ -273,7 +284,7 @@ class KeptWriter:
         """Removes what says nothing: columns of zeros, files that no line repeats."""
         files = self._places[0]
         used = set(distinct(np.load(files.path)).tolist()) if files.holds_any else set()
-        for number in range(1, self._links + 1):
+        for number in range(1, len(self._links) + 1):
             if number not in used:
                 (self._folder / f"earlier-{number}.parquet").unlink()
         unused = [column for column in (self._texts, self._noted) if not column.holds_any]

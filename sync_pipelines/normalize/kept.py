@@ -9,7 +9,7 @@ A folder per loaded export under the archive:
                       records
     noted.npy         which rows' reading was counted as a leniency or an unknown field, if any was
     rejects.ndjson    what was refused, one object a line
-    summary.json      counts, leniencies, unknown fields, and what it was read under
+    summary.json      counts, leniencies, unknown fields, what it was read under, and checksums of the other files
 
 Where lines repeat those of exports loaded before (`earlier`), their records are not written again:
 
@@ -18,6 +18,9 @@ Where lines repeat those of exports loaded before (`earlier`), their records are
     places.npy               by row, the place in that file
     lines.npy                by row, the number of its line
 
+The folder's name is the checksum of its summary, and every file is compared with its own before it is read
+(`checksums`).
+
 Presence (X1) is a bit a column in `present`; the file's own list of columns says which bit is whose, so that a
 contract may grow. Belongs here: the format, and reading it. Does not belong here: writing it (`keeping`), what the
 records mean.
@@ -25,12 +28,13 @@ records mean.
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -40,15 +44,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sync_pipelines.errors import ArchiveIncomplete
+from sync_pipelines.errors import ArchiveDamaged, ArchiveIncomplete
+from sync_pipelines.normalize.checksums import ChecksumError, GroupChecks, check_file, check_footer, check_summary
 from sync_pipelines.normalize.keys import KeyList, distinct
 from sync_pipelines.normalize.values import from_json
+from sync_pipelines.untrusted_text import on_one_line
 
 Hashes = npt.NDArray[np.uint64]
 FileIdentity = tuple[int, int]
 Rows = npt.NDArray[np.int64]
+Checked = Callable[[Iterable[int]], AbstractContextManager[None]]
+"""Compares row groups with their checksums; within the context they may be read."""
 BLOCK: Final = 4096
 """Records a block: the unit of writing, reading and staging; memory is a multiple of it."""
+_DAMAGE: Final = (errno.EIO, errno.EISDIR, errno.ENOTDIR, None)
+"""What the disk says of damage; Arrow's own faults have no number."""
+_HINT: Final = "restore SYNC_HOME/archive from your backup, then sync again"
 
 
 @dataclass
@@ -65,6 +76,8 @@ class Summary:
         seconds: what it took.
         referred: foreign key, partner and tenant of the rows its records refer to.
         at: the export's own time, as ISO 8601.
+        checksums: file name -> its checksums. Records kept by earlier versions have none.
+        id: of its folder alone, so that no two summaries are the same.
     """
 
     read: int = 0
@@ -79,6 +92,8 @@ class Summary:
     seconds: float = 0.0
     referred: list[list[str]] = field(default_factory=list)
     at: str = ""
+    checksums: dict[str, list[str]] = field(default_factory=dict)
+    id: str = ""
 
     @property
     def reading(self) -> tuple[str, str]:
@@ -111,31 +126,47 @@ class Places(NamedTuple):
         return Places(self.files[rows], self.places[rows], self.lines[rows])
 
 
+class RecordFile(NamedTuple):
+    """A file of records that another export may name too.
+
+    Attributes:
+        path: where it is.
+        checksums: as they were when it was written; none of what earlier versions wrote.
+    """
+
+    path: Path
+    checksums: list[str]
+
+
 class KeptRecords:
     """The kept records of one export, read back.
 
+    Every file is compared with its checksums before it is read, once by each instance. Whatever is read may raise.
+
     Raises:
         ArchiveIncomplete: the folder is gone or is not whole.
+        ArchiveDamaged: a file is not what was written.
     """
 
     def __init__(self, root: Path, name: str) -> None:
         self._folder = root / name
+        self._name = name
+        self._checked: set[tuple[str, int | None]] = set()
         if not (self._folder / "summary.json").exists():
-            raise ArchiveIncomplete(
-                "archive_incomplete",
-                f"the kept records {self._folder} are gone",
-                "restore the archive folder under SYNC_HOME from your backup, then sync again",
-            )
+            raise self._gone("summary.json")
 
     @cached_property
     def summary(self) -> Summary:
         """What normalizing came to."""
-        return Summary(**json.loads((self._folder / "summary.json").read_text()))
+        with self._faults_of("summary.json"):
+            text = (self._folder / "summary.json").read_bytes()
+            check_summary(self._folder.name, text)
+            return Summary(**json.loads(text))
 
     @cached_property
     def keys(self) -> KeyList:
         """The key list, mapped from disk."""
-        return KeyList(_mapped(self._folder / "keys.npy"), _mapped(self._folder / "rows.npy"))
+        return KeyList(self._array("keys"), self._array("rows"))
 
     @property
     def count(self) -> int:
@@ -153,40 +184,41 @@ class KeptRecords:
     @cached_property
     def texts(self) -> Hashes | None:
         """By row, 128 bits of the record's text (zeros: none), as two columns; None where no record has one."""
-        path = self._folder / "texts.npy"
-        return _mapped(path) if path.exists() else None
+        return self._array("texts") if self._has("texts.npy") else None
 
     @cached_property
     def noted(self) -> npt.NDArray[np.bool_] | None:
         """By row, whether its reading was counted as a leniency or an unknown field; None where none was."""
-        path = self._folder / "noted.npy"
-        return _mapped(path) if path.exists() else None
+        return self._array("noted") if self._has("noted.npy") else None
 
     @cached_property
     def places(self) -> Places | None:
         """By row, where its record is; None where all are in its own file, in order."""
-        if not (self._folder / "places.npy").exists():
+        if not self._has("places.npy"):
             return None
-        return Places(*(_mapped(self._folder / f"{name}.npy") for name in Places._fields))
+        return Places(*(self._array(name) for name in Places._fields))
 
     def let_go(self, *names: str) -> None:
         """Unmaps what is mapped from disk (by default all) and counts as memory; it is mapped again when asked for."""
         for name in names or ("keys", "texts", "noted", "places"):
             self.__dict__.pop(name, None)
 
-    def file(self, number: int) -> Path:
+    def file(self, number: int) -> RecordFile:
         """One of the files that hold records."""
-        return self._folder / (f"earlier-{number}.parquet" if number else "records.parquet")
+        name = _name_of(number)
+        return RecordFile(self._folder / name, self.summary.checksums.get(name, []))
 
     def identity(self, number: int) -> FileIdentity:
         """What tells such a file apart, whatever it is called."""
-        found = self.file(number).stat()
-        return found.st_dev, found.st_ino
+        with self._faults_of(_name_of(number)):
+            found = (self._folder / _name_of(number)).stat()
+            return found.st_dev, found.st_ino
 
     @cached_property
     def _identities(self) -> dict[FileIdentity, int]:
         """The files that hold records, by what tells them apart: file -> number."""
-        linked = (int(file.stem.split("-")[1]) for file in self._folder.glob("earlier-*.parquet"))
+        names = self.summary.checksums or (path.name for path in self._folder.iterdir())
+        linked = (int(name[len("earlier-") : -len(".parquet")]) for name in names if name.startswith("earlier-"))
         return {self.identity(number): number for number in (0, *linked)}
 
     def are_shared(self, rows: Rows, other: KeptRecords, theirs: Rows) -> npt.NDArray[np.bool_]:
@@ -203,16 +235,32 @@ class KeptRecords:
         return shared
 
     @contextmanager
-    def _open(self, number: int = 0) -> Iterator[pq.ParquetFile]:
-        # Pre-buffering would hold the file's compressed columns in memory (law 6).
-        with pq.ParquetFile(self.file(number), pre_buffer=False) as parquet:
-            yield parquet
+    def _open(self, number: int = 0, names: list[str] | None = None) -> Iterator[_Groups]:
+        """A file of records, the given columns alone (None: all)."""
+        name = _name_of(number)
+        path, checksums = self.file(number)
+        with ExitStack() as stack:
+            with self._faults_of(name):
+                self._check_once(name, None, lambda: check_footer(path, checksums))
+                # Pre-buffering would hold the file's compressed columns in memory (law 6).
+                parquet = pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
+                stack.enter_context(parquet)
+                checks = GroupChecks(path, parquet.metadata, checksums)
+
+            @contextmanager
+            def checked(numbers: Iterable[int]) -> Iterator[None]:
+                with self._faults_of(name):
+                    for number in numbers:
+                        self._check_once(name, number, partial(checks.check, number))
+                    yield
+
+            yield _Groups(parquet, names, checked)
 
     @cached_property
     def bits(self) -> dict[str, int]:
         """The file's own presence bits: which bit of `present` is whose."""
-        with self._open() as parquet:
-            bits: dict[str, int] = json.loads(parquet.schema_arrow.metadata[b"bits"])
+        with self._open() as groups, self._faults_of("records.parquet"):
+            bits: dict[str, int] = json.loads(groups.schema.metadata[b"bits"])
             return bits
 
     def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -220,8 +268,8 @@ class KeptRecords:
         if self.places is not None:
             yield from (block for _, block in self.chosen(np.arange(self.count), columns))
             return
-        with self._open() as parquet:
-            yield from parquet.iter_batches(batch_size=BLOCK, columns=None if columns is None else list(columns))
+        with self._open(names=None if columns is None else list(columns)) as groups:
+            yield from groups.blocks()
 
     def chosen(self, rows: Rows, columns: Sequence[str] | None = None) -> Iterator[tuple[Rows, pa.RecordBatch]]:
         """The records in the given rows (ascending), with them, by blocks; blocks without any are not read."""
@@ -229,8 +277,7 @@ class KeptRecords:
         if self.places is not None:
             yield from self._gathered(self.places, rows, names)
             return
-        with self._open() as parquet:
-            groups = _Groups(parquet, names)
+        with self._open(names=names) as groups:
             bounds = np.searchsorted(rows, groups.edges)
             for group in np.flatnonzero(np.diff(bounds)).tolist():
                 here = rows[bounds[group] : bounds[group + 1]]
@@ -248,7 +295,7 @@ class KeptRecords:
                 pieces, order = [], []
                 for number in distinct(wanted.files).tolist():
                     if number not in files:
-                        files[number] = _Groups(stack.enter_context(self._open(number)), names)
+                        files[number] = stack.enter_context(self._open(number, names))
                     mine = np.flatnonzero(wanted.files == number)
                     pieces.append(files[number].take(wanted.places[mine].astype(np.int64)))
                     order.append(mine)
@@ -262,25 +309,95 @@ class KeptRecords:
         blocks = [block for _, block in self.chosen(wanted.astype(np.int64))]
         if blocks:
             return pa.Table.from_batches(blocks), self.bits
-        with self._open() as parquet:
-            return parquet.schema_arrow.empty_table(), self.bits
+        with self._open() as groups:
+            return groups.schema.empty_table(), self.bits
 
     def rejects(self) -> Iterator[dict[str, Any]]:
         """The refused records, in file order."""
-        with (self._folder / "rejects.ndjson").open(encoding="utf-8") as lines:
-            for line in lines:
-                yield from_json(line)
+        with ExitStack() as stack:
+            with self._faults_of("rejects.ndjson"):
+                self._check("rejects.ndjson")
+                lines = stack.enter_context((self._folder / "rejects.ndjson").open(encoding="utf-8"))
+            while True:
+                with self._faults_of("rejects.ndjson"):
+                    line = next(lines, None)
+                    reject = None if line is None else from_json(line)
+                if reject is None:
+                    return
+                yield reject
+
+    # -- damage ------------------------------------------------------------------------------------------------
+
+    def _array(self, name: str) -> npt.NDArray[Any]:
+        with self._faults_of(f"{name}.npy"):
+            self._check(f"{name}.npy")
+            return _mapped(self._folder / f"{name}.npy")
+
+    def _has(self, name: str) -> bool:
+        """Whether a file belongs to these records, be it there or not."""
+        checksums = self.summary.checksums
+        return name in checksums if checksums else (self._folder / name).exists()
+
+    def _check(self, name: str) -> None:
+        path = self._folder / name
+        self._check_once(name, None, lambda: check_file(path, self.summary.checksums[name]))
+
+    def _check_once(self, name: str, part: int | None, check: Callable[[], None]) -> None:
+        if self.summary.checksums and (name, part) not in self._checked:
+            check()
+            self._checked.add((name, part))
+
+    @contextmanager
+    def _faults_of(self, name: str) -> Iterator[None]:
+        """Faults of reading a file as those of the archive."""
+        try:
+            yield
+        except FileNotFoundError as fault:
+            raise self._gone(name) from fault
+        except OSError as fault:
+            if fault.errno not in _DAMAGE:
+                raise
+            raise self._damaged(name, fault) from fault
+        except (ChecksumError, pa.ArrowException, ValueError, LookupError, TypeError, EOFError) as fault:
+            raise self._damaged(name, fault) from fault
+
+    def _gone(self, name: str) -> ArchiveIncomplete:
+        message = f"the archive's {self._name}/{name} is gone"
+        return ArchiveIncomplete("archive_incomplete", message, _HINT, self._name)
+
+    def _damaged(self, name: str, fault: Exception) -> ArchiveDamaged:
+        path = f"{self._name}/{name}"
+        if isinstance(fault, ChecksumError):
+            return ArchiveDamaged(path, _HINT, self._name)
+        return ArchiveDamaged(path, _HINT, self._name, on_one_line(f"it can't be read ({fault})"))
 
 
 class _Groups:
     """The row groups of a file, of which the last one read stays in memory."""
 
-    def __init__(self, parquet: pq.ParquetFile, names: list[str] | None) -> None:
+    def __init__(self, parquet: pq.ParquetFile, names: list[str] | None, checked: Checked) -> None:
         self._parquet = parquet
         self._names = names
+        self._checked = checked
         sizes = [parquet.metadata.row_group(index).num_rows for index in range(parquet.num_row_groups)]
         self.edges = np.cumsum([0, *sizes])
         self._last: tuple[int, pa.RecordBatch] | None = None
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns."""
+        return self._parquet.schema_arrow
+
+    def blocks(self) -> Iterator[pa.RecordBatch]:
+        """All records, by blocks that may span groups."""
+        batches = self._parquet.iter_batches(batch_size=BLOCK, columns=self._names)
+        done, count = 0, int(self.edges[-1])
+        while done < count:
+            first, last = self.of(np.array([done, min(done + BLOCK, count) - 1])).tolist()
+            with self._checked(range(first, last + 1)):
+                block = next(batches)
+            done += block.num_rows
+            yield block
 
     def of(self, places: Rows) -> Rows:
         """The group of each place."""
@@ -290,7 +407,8 @@ class _Groups:
     def read(self, group: int) -> pa.RecordBatch:
         """A whole group."""
         if self._last is None or self._last[0] != group:
-            table = self._parquet.read_row_group(group, columns=self._names)
+            with self._checked([group]):
+                table = self._parquet.read_row_group(group, columns=self._names)
             self._last = group, table.combine_chunks().to_batches()[0]
         return self._last[1]
 
@@ -315,6 +433,10 @@ def _placed(table: pa.Table, places: Places, at: pa.Scalar) -> pa.Table:
         if index >= 0:
             table = table.set_column(index, table.field(index), pc.if_else(own, table.column(index), value))
     return table
+
+
+def _name_of(number: int) -> str:
+    return f"earlier-{number}.parquet" if number else "records.parquet"
 
 
 def _mapped(path: Path) -> npt.NDArray[Any]:

@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_pipelines.errors import ArchiveIncomplete, ExportError
+from sync_pipelines.errors import ArchiveDamaged, ArchiveIncomplete, ExportError
 from sync_pipelines.exports.archive import Archive
 from sync_pipelines.exports.formats import read_export
 
@@ -40,7 +39,7 @@ def files(root: Path) -> list[Path]:
 def test_the_bytes_come_back(data: bytes, copies: int, name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     archive = Archive(tmp_path_factory.mktemp("archive"))
     stored = archive.store(io.BytesIO(data * copies), name)
-    with archive.open(stored.sha256) as stream:
+    with archive.read(stored.sha256).open() as stream:
         assert stream.read() == data * copies
     assert stored.sha256 == hashlib.sha256(data * copies).hexdigest()
     assert stored.size == len(data) * copies
@@ -53,13 +52,23 @@ def test_text_is_compressed_and_what_is_compressed_is_not(archive: Archive) -> N
         assert archive.store(io.BytesIO(name.encode()), name).stored.suffix == ""
 
 
-def test_content_is_written_once_under_any_name(archive: Archive, tmp_path: Path) -> None:
+def test_content_is_kept_once_under_any_name(archive: Archive, tmp_path: Path) -> None:
     first = archive.store(io.BytesIO(b"content"), "a.json")
-    written = first.stored.stat().st_ino
-    assert archive.store(io.BytesIO(b"content"), "b.gz") == first
-    assert files(tmp_path) == [first.stored]
-    assert first.stored.stat().st_ino == written
     assert first.stored == tmp_path / "raw" / first.sha256[:2] / f"{first.sha256}.zst"
+    assert archive.store(io.BytesIO(b"content"), "b.json") == first
+    assert files(tmp_path) == [first.stored]
+    again = archive.store(io.BytesIO(b"content"), "b.gz")
+    assert (again.sha256, files(tmp_path)) == (first.sha256, [again.stored])
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.gz"])
+def test_content_that_comes_again_mends_what_is_damaged(name: str, archive: Archive) -> None:
+    stored = archive.store(io.BytesIO(b"content" * 100), name)
+    stored.stored.write_bytes(b"garbage")
+    with pytest.raises(ArchiveDamaged):
+        archive.read(stored.sha256).verify()
+    archive.store(io.BytesIO(b"content" * 100), name)
+    archive.read(stored.sha256).verify()
 
 
 def test_archived_parquet_is_read_where_it_is_and_from_compressed(archive: Archive) -> None:
@@ -67,18 +76,35 @@ def test_archived_parquet_is_read_where_it_is_and_from_compressed(archive: Archi
     pq.write_table(pa.table({"n": [1, 2]}), table)
     for name in ("a.parquet", "dump"):
         stored = archive.store(io.BytesIO(table.getvalue()), name)
-        records = list(read_export(partial(archive.open, stored.sha256), "a.parquet"))
+        records = list(read_export(archive.read(stored.sha256).open, "a.parquet"))
         assert [record.value["n"] for record in records] == [1, 2]
         stored.stored.unlink()
 
 
 def test_what_is_gone_or_damaged_says_so(archive: Archive) -> None:
     with pytest.raises(ArchiveIncomplete, match=r"^raw_export_gone"):
-        archive.open("ab" * 32)
+        archive.read("ab" * 32)
     stored = archive.store(io.BytesIO(os.urandom(5000)), "a.json")
     stored.stored.write_bytes(stored.stored.read_bytes()[:-100])
-    with archive.open(stored.sha256) as stream, pytest.raises(ArchiveIncomplete, match=r"^raw_export_damaged"):
+    raw = archive.read(stored.sha256)
+    with raw.open() as stream, pytest.raises(ArchiveDamaged, match=rf"^archive_damaged: .*raw/../{stored.sha256}\.zst"):
         stream.read()
+
+
+@pytest.mark.parametrize("read", [0, 1, 10_000])
+@pytest.mark.parametrize("name", ["a.json", "a.gz"])
+def test_no_bit_is_read_otherwise_than_it_was_archived(name: str, read: int, archive: Archive) -> None:
+    stored = archive.store(io.BytesIO(b"".join(b"%d\n" % n for n in range(1000))), name)
+    whole = stored.stored.read_bytes()
+    for place in range(0, len(whole), 97):
+        stored.stored.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        raw = archive.read(stored.sha256)
+        with pytest.raises(ArchiveDamaged, match=r"^archive_damaged: the archive's raw/"):
+            with raw.open() as stream:
+                stream.read(read)
+            raw.verify()
+    stored.stored.write_bytes(whole)
+    archive.read(stored.sha256).verify()
 
 
 class Failing(io.BytesIO):

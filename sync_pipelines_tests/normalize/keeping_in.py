@@ -63,13 +63,14 @@ class Keeping:
 
 def files_of(kept: KeptRecords) -> set[str]:
     """The names in a folder of kept records."""
-    return {path.name for path in kept.file(0).parent.iterdir()}
+    return {path.name for path in kept.file(0).path.parent.iterdir()}
 
 
 def everything(kept: KeptRecords, some: Sequence[int] = (), columns: Sequence[str] | None = None) -> dict[str, Any]:
     """All that kept records tell, some rows and columns asked for by themselves too."""
     summary = asdict(kept.summary)
-    del summary["seconds"], summary["referred"]
+    for name in ("seconds", "referred", "checksums", "id"):
+        del summary[name]
     rows = np.array(sorted(some), np.int64)
     table, bits = kept.rows(rows)
     chosen = list(kept.chosen(rows, columns))

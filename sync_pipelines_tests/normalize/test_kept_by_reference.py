@@ -78,9 +78,11 @@ def test_a_chain_names_the_file_that_has_the_record(orders: Keeping) -> None:
     second = orders.keep(file_of(A, B, C), [first])
     third = orders.keep(file_of(A, C, D, B), [second])
     assert kept_in(third) == {0: 1, 1: 2, 2: 1}
-    assert os.path.samefile(third.file(1), first.file(0)) and os.path.samefile(third.file(2), second.file(0))
+    assert os.path.samefile(third.file(1).path, first.file(0).path) and os.path.samefile(
+        third.file(2).path, second.file(0).path
+    )
     for kept in (first, second):
-        shutil.rmtree(kept.file(0).parent)
+        shutil.rmtree(kept.file(0).path.parent)
     assert_same(third, orders.keep(file_of(A, C, D, B)))
 
 
@@ -115,7 +117,7 @@ def test_files_that_no_line_uses_are_not_left(orders: Keeping) -> None:
     whole = {"records.parquet", "keys.npy", "rows.npy", "texts.npy", "rejects.ndjson", "summary.json"}
     assert files_of(fresh) == whole
     assert len(files_of(mixed) - whole - {"files.npy", "places.npy", "lines.npy"}) == 1
-    assert first.file(0).stat().st_nlink == 1 and second.file(0).stat().st_nlink == 2
+    assert first.file(0).path.stat().st_nlink == 1 and second.file(0).path.stat().st_nlink == 2
 
 
 def test_under_other_settings_nothing_is_taken_over(orders: Keeping) -> None:
@@ -155,7 +157,7 @@ def test_the_files_of_most_records_are_taken_first(orders: Keeping, monkeypatch:
     monkeypatch.setattr(earlier, "_FILES", 1)
     small, large = orders.keep(file_of(A)), orders.keep(file_of(B, C))
     kept = orders.keep(file_of(A, B, C), [small, large])
-    assert kept_in(kept) == {0: 1, 1: 2} and os.path.samefile(kept.file(1), large.file(0))
+    assert kept_in(kept) == {0: 1, 1: 2} and os.path.samefile(kept.file(1).path, large.file(0).path)
 
 
 def test_files_beyond_what_a_byte_can_number_are_not_taken(orders: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,13 +210,13 @@ def test_an_export_that_repeats_another_writes_hardly_any_records(tmp_path: Path
     assert_same(second, place.keep(text(changed=0.01)))
     whole = place.keep(text(), [second, first])
     assert kept_in(whole) == {1: 2000}
-    assert whole.file(0).stat().st_size < first.file(0).stat().st_size / 10
+    assert whole.file(0).path.stat().st_size < first.file(0).path.stat().st_size / 10
     assert own_bytes(whole) < own_bytes(first)
 
 
 def own_bytes(kept: KeptRecords) -> int:
     """What a folder adds to the disk."""
-    return sum(p.stat().st_size for p in kept.file(0).parent.iterdir() if not p.name.startswith("earlier-"))
+    return sum(p.stat().st_size for p in kept.file(0).path.parent.iterdir() if not p.name.startswith("earlier-"))
 
 
 def test_repeated_lines_are_not_read(orders: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +233,7 @@ def test_repeated_lines_are_not_read(orders: Keeping, monkeypatch: pytest.Monkey
 def vanished(orders: Keeping, texts: Iterable[str]) -> KeptRecords:
     """Kept records that another process replaced after they were found in the ledger."""
     kept = orders.keep(file_of(*texts))
-    shutil.rmtree(kept.file(0).parent)
+    shutil.rmtree(kept.file(0).path.parent)
     return kept
 
 
