@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-import traceback
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -106,24 +105,26 @@ def _of_rejects(command: Callable[..., int]) -> Callable[..., int]:
 )
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most this many, the latest.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def rejects_list(limit: int, as_json: bool, **wanted: str | None) -> int:
+@click.option("--unmasked", is_flag=True, help="Show personal values; noted in logs/unmasked.log.")
+def rejects_list(limit: int, as_json: bool, unmasked: bool, **wanted: str | None) -> int:
     """List refused records, the latest first."""
     from sync_pipelines.commands import rejects as command
     from sync_pipelines.commands.names import check_code, check_names
 
     check_names(wanted["partner"], wanted["stream"])
     check_code(wanted["code"])
-    return command.run_list(wanted, limit, as_json=as_json)
+    return command.run_list(wanted, limit, as_json=as_json, unmasked=unmasked)
 
 
 @rejects.command("show")
 @click.argument("reject_id", type=int, metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def rejects_show(reject_id: int, as_json: bool) -> int:
+@click.option("--unmasked", is_flag=True, help="Show personal values; noted in logs/unmasked.log.")
+def rejects_show(reject_id: int, as_json: bool, unmasked: bool) -> int:
     """Show one refused record, its content and its fault."""
     from sync_pipelines.commands import rejects as command
 
-    return command.run_show(reject_id, as_json=as_json)
+    return command.run_show(reject_id, as_json=as_json, unmasked=unmasked)
 
 
 @rejects.command("replay")
@@ -213,8 +214,7 @@ def _run() -> int:
     try:
         return int(cli(standalone_mode=False) or 0)
     except click.ClickException as error:
-        error.message = on_one_line(error.message)
-        error.show()
+        _plain(error).show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _interrupted()
@@ -228,6 +228,13 @@ def _run() -> int:
         if not _is_interruption(error):
             raise
         return _interrupted()
+
+
+def _plain(error: click.ClickException) -> click.ClickException:
+    """The same fault in characters that no terminal obeys."""
+    if isinstance(error, click.UsageError):
+        return click.UsageError(on_one_line(error.format_message()), error.ctx)
+    return click.ClickException(on_one_line(error.format_message()))
 
 
 def _interrupted() -> int:
@@ -277,20 +284,21 @@ def _causes(error: BaseException | None) -> list[BaseException]:
 
 
 def _first_line(error: BaseException) -> str:
+    from sync_pipelines.masking import masked_fault
     from sync_pipelines.redaction import redacted
 
-    return redacted(next(iter(str(error).splitlines()), ""))
+    return masked_fault(redacted(next(iter(str(error).splitlines()), "")))
 
 
 def _write_trace(error: Exception) -> Path | str:
-    from sync_pipelines.redaction import redacted
+    from sync_pipelines.masking import masked_trace
     from sync_pipelines.settings import load_settings
 
     try:
         logs = load_settings().logs
         logs.mkdir(parents=True, exist_ok=True)
         where = logs / f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.txt"
-        where.write_text(redacted("".join(traceback.format_exception(error))))
+        where.write_text(masked_trace(error))
     except OSError:
         return "nowhere, since SYNC_HOME cannot be written"
     return where

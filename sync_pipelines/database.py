@@ -116,10 +116,10 @@ def normalized_url(given: str) -> str:
     if "://" in url and not url.startswith("postgresql://"):
         raise _bad_address(f"{url.split('://')[0]}:// is not PostgreSQL")
     try:
-        given = _parsed(url)
+        parts = _parsed(url)
     except ValueError as error:
         raise _bad_address(str(error)) from None
-    if not _is_escaped(url, given):
+    if not _is_escaped(url, parts):
         raise _bad_address("user and password hold characters that have to be escaped (%40 for @, %2F for /)")
     return url
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from sync_pipelines.masking import without_emails
 from sync_pipelines.redaction import redacted
 from sync_pipelines.untrusted_text import storable
 
@@ -30,7 +31,8 @@ class SyncError(Exception):
 
     Attributes:
         code: snake_case word from a closed list (`sync_pipelines.contracts.codes`).
-        message: one sentence that names the thing at fault, without secrets; a database or a log can take it.
+        message: one sentence that names the thing at fault, without secrets and e-mail addresses; any database, log
+            or terminal can take it.
         hint: what the reader can do, or an empty string.
     """
 
@@ -47,7 +49,7 @@ class SyncError(Exception):
 
 
 def _fit_for_notes(text: str) -> str:
-    shown = redacted(storable(text))
+    shown = without_emails(redacted(storable(text)))
     return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -31,6 +30,7 @@ from sync_pipelines.errors import ArchiveIncomplete, DatabaseUnavailable, SyncEr
 from sync_pipelines.exports.disk import storage_fault
 from sync_pipelines.exports.passing import PassedOn
 from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.masking import masked_fault, masked_trace
 from sync_pipelines.normalize.keeping import Beside
 from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.repair import repairing
@@ -217,10 +217,10 @@ def unforeseen(workspace: Workspace, name: str, error: Exception) -> SyncError:
     hint = f"the full trace is in {trace}"
     try:
         trace.parent.mkdir(parents=True, exist_ok=True)
-        trace.write_text(storable("".join(traceback.format_exception(error))), encoding="utf-8")
+        trace.write_text(storable(masked_trace(error)), encoding="utf-8")
     except OSError as fault:
         hint = f"the full trace can't be written to {trace}: {fault.strerror}"
-    first_line = next(iter(str(error).splitlines()), type(error).__name__)
+    first_line = masked_fault(next(iter(str(error).splitlines()), type(error).__name__))
     return SyncError("unforeseen", f"{type(error).__name__}: {first_line}", hint)
 
 

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC
 from typing import Any
 
 import click
 
 from sync_pipelines import reports
+from sync_pipelines.commands.disclosure import log_unmasked
 from sync_pipelines.commands.screen import json_of, print_table, say, tell
 from sync_pipelines.commands.sync import LOADED, WITH_FAILED, WITH_REJECTS
 from sync_pipelines.contracts.codes import REJECT_CODES
 from sync_pipelines.database import migrate, open_database
+from sync_pipelines.masking import masked
+from sync_pipelines.partners import find_stream
+from sync_pipelines.personal_data import masked_reason, masked_record
 from sync_pipelines.replay import ReplayedExport, replay_rejects
 from sync_pipelines.reports import Reject, RejectFilter
 from sync_pipelines.settings import load_settings
@@ -25,14 +29,19 @@ from sync_pipelines.sync import open_workspace
 from sync_pipelines.upsert.replay import Replayed
 
 
-def run_list(wanted: Mapping[str, str | None], limit: int, *, as_json: bool) -> int:
-    """Prints refused records, the latest first."""
+def run_list(wanted: Mapping[str, str | None], limit: int, *, as_json: bool, unmasked: bool = False) -> int:
+    """Prints refused records, the latest first, with personal values masked unless asked for."""
     filters = _filter({**wanted, "status": None if wanted["status"] == "all" else wanted["status"]})
-    database = open_database(load_settings())
+    settings = load_settings()
+    database = open_database(settings)
     migrate(database)
     with database.connect() as connection:
         found = reports.rejects(connection, filters, limit)
         total = reports.count_rejects(connection, filters)
+    if unmasked:
+        log_unmasked(settings, "rejects list", *(str(r.id) for r in found))
+    else:
+        found = [_masked(r) for r in found]
     if as_json:
         print(json_of({"rejects": [_listed(r) for r in found], "total": total}))
         return 0
@@ -50,14 +59,19 @@ def run_list(wanted: Mapping[str, str | None], limit: int, *, as_json: bool) -> 
     return 0
 
 
-def run_show(reject_id: int, *, as_json: bool) -> int:
-    """Prints one refused record with its content."""
-    database = open_database(load_settings())
+def run_show(reject_id: int, *, as_json: bool, unmasked: bool = False) -> int:
+    """Prints one refused record with its content, with personal values masked unless asked for."""
+    settings = load_settings()
+    database = open_database(settings)
     migrate(database)
     with database.connect() as connection:
         found = reports.reject(connection, reject_id)
     if found is None:
         raise click.UsageError(f"there is no refused record {reject_id}; sync-pipelines rejects list")
+    if unmasked:
+        log_unmasked(settings, "rejects show", str(found.id))
+    else:
+        found = _masked(found)
     if as_json:
         print(json_of(_listed(found) | {"record": found.record}))
         return 0
@@ -112,6 +126,18 @@ def _replayed(export: ReplayedExport) -> dict[str, Any]:
 def _totals(replayed: Sequence[ReplayedExport]) -> dict[str, int]:
     outcomes = [export.outcome for export in replayed if export.outcome is not None]
     return {name: sum(getattr(outcome, name) for outcome in outcomes) for name in Replayed._fields}
+
+
+def _masked(reject: Reject) -> Reject:
+    stream = find_stream(reject.partner, reject.stream)
+    if stream is None:
+        return replace(reject, external_id=masked(reject.external_id, "plain"), message=None, record=None)
+    return replace(
+        reject,
+        external_id=masked(reject.external_id, "plain"),
+        message=masked_reason(stream, reject.field_path, reject.message or ""),
+        record=masked_record(stream, reject.record),
+    )
 
 
 def _filter(chosen: dict[str, str | None]) -> RejectFilter:

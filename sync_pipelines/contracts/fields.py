@@ -20,6 +20,7 @@ from pydantic import Field, GetCoreSchemaHandler, StringConstraints
 from pydantic_core import CoreSchema, core_schema
 
 from sync_pipelines.contracts import vectors
+from sync_pipelines.contracts.personal import OBJECT
 from sync_pipelines.contracts.raw import Cell, NotFinite, Scientific
 from sync_pipelines.contracts.reading import Reading, refuse
 from sync_pipelines.contracts.vectors import Vector
@@ -438,8 +439,10 @@ Texts = Annotated[
     list[str], Exact(read_texts, {"type": "array", "items": {"type": "string"}}, "X1", vector=vectors.TEXTS)
 ]
 """A list of texts, text[]."""
-JsonObject = Annotated[dict[str, Any] | None, Exact(read_object, {"type": "object"}, "X1", vector=vectors.OBJECT)]
-"""An object, JSONB."""
+JsonObject = Annotated[
+    dict[str, Any] | None, Exact(read_object, {"type": "object"}, "X1", vector=vectors.OBJECT), OBJECT
+]
+"""An object, JSONB; anything may stand in it, so it is personal unless a contract says `PLAIN`."""
 Country = Annotated[
     str, Exact(read_country, {"type": "string", "pattern": "^[A-Z]{2}$"}, "T7", vector=vectors.like("[A-Z]{2}"))
 ]

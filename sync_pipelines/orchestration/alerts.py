@@ -11,6 +11,7 @@ import dagster as dg
 from sync_pipelines import ledger
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.masking import without_emails
 from sync_pipelines.orchestration.due import ATTEMPTS
 from sync_pipelines.orchestration.failed_runs import streams_of
 from sync_pipelines.orchestration.partitions import dates_of
@@ -81,7 +82,10 @@ def message(
     parts = [f"sync_pipelines: {what} failed" + (f" for {days}" if days else "") + f" (job {run.job_name})"]
     if files:
         parts.append(f"{len(files)} of its files failed; the others are loaded:")
-        parts += [f"- {slack_escaped(file.path)}: {_short(file.error)}{_aside(file)}" for file in files[:_FILES_SHOWN]]
+        parts += [
+            f"- {slack_escaped(without_emails(file.path))}: {_short(file.error)}{_aside(file)}"
+            for file in files[:_FILES_SHOWN]
+        ]
         if len(files) > _FILES_SHOWN:
             parts.append(f"- ... and {len(files) - _FILES_SHOWN} more: sync-pipelines status")
         parts.append(
@@ -101,7 +105,7 @@ def _aside(file: LedgerFile) -> str:
 
 
 def _short(text: str | None) -> str:
-    one_line = " ".join((text or "").split())
+    one_line = without_emails(" ".join((text or "").split()))
     return slack_escaped(one_line if len(one_line) <= _LONGEST_FAULT else one_line[: _LONGEST_FAULT - 4] + " ...")
 
 

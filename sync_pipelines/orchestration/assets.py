@@ -167,7 +167,10 @@ def _preview(run: DaysRun) -> bool:
             differences.setdefault(day, []).append(difference)
     _observe(
         run.context,
-        {day: metadata.previewed(values, differences.get(day, [])[:DIFFERENCES_SHOWN]) for day, values in told.items()},
+        {
+            day: metadata.previewed(run.stream, values, differences.get(day, [])[:DIFFERENCES_SHOWN])
+            for day, values in told.items()
+        },
     )
     run.context.log.info(
         f"Preview: nothing was loaded, and no day of {run.context.asset_key.to_user_string()} is materialized."

@@ -23,6 +23,7 @@ from sync_pipelines.orchestration.outages import through_outages
 from sync_pipelines.orchestration.partitions import dates_of
 from sync_pipelines.orchestration.tables import table_of
 from sync_pipelines.partners import STREAMS
+from sync_pipelines.personal_data import masked_example
 from sync_pipelines.quality import Arrivals, Extent
 from sync_pipelines.samples import ids_written
 from sync_pipelines.sync import Workspace
@@ -275,7 +276,11 @@ def build_checks(stream: Stream) -> list[dg.AssetChecksDefinition]:
             with workspace.connection() as connection:
                 about = extent(workspace, connection, stream, dates_of(dict(context.run.tags)))
                 asked = Asked(connection, stream, workspace, about, datetime.now(UTC))
-                return [_result(check, check.ask(asked), table) for name, check in chosen.items() if name in selected]
+                return [
+                    _result(stream, check, check.ask(asked), table)
+                    for name, check in chosen.items()
+                    if name in selected
+                ]
 
         yield from through_outages(context.instance, context.run, workspace.database, ask)
 
@@ -292,12 +297,12 @@ def extent(
     return Extent(tuple(ids_written(workspace, connection, stream, entries, ROWS_CHECKED)))
 
 
-def _result(check: Check, answer: Answer, table: dg.AssetKey) -> dg.AssetCheckResult:
+def _result(stream: Stream, check: Check, answer: Answer, table: dg.AssetKey) -> dg.AssetCheckResult:
     told: dict[str, Any] = dict(answer.numbers)
     if not answer.passed:
         told["what_to_do"] = answer.todo
     if answer.examples:
-        told["examples"] = table_of(answer.examples)
+        told["examples"] = table_of([masked_example(stream, row) for row in answer.examples])
     return dg.AssetCheckResult(
         passed=answer.passed,
         check_name=check.name,

@@ -21,6 +21,7 @@ from sync_pipelines.ledger import COUNTS, LedgerFile
 from sync_pipelines.orchestration.columns import child_schemas, table_schema
 from sync_pipelines.orchestration.descriptions import replay_command
 from sync_pipelines.orchestration.tables import table_of
+from sync_pipelines.personal_data import masked_reason, masked_row
 from sync_pipelines.pulls import Pull
 from sync_pipelines.replay import ReplayedExport
 from sync_pipelines.reports import RejectSummary
@@ -92,19 +93,21 @@ def loaded(
         "rejected_by_code": _rejects(stream, rejects),
         "leniencies": _codes(_summed(entry.leniencies for entry in done), LENIENCY_CODES),
         "unknown_fields": _codes(_summed(entry.unknown_fields for entry in done), {}),
-        "sample_rows": table_of([{name: _cell(value) for name, value in row.items()} for row in sample]),
+        "sample_rows": table_of(
+            [{name: _cell(value) for name, value in masked_row(stream, row).items()} for row in sample]
+        ),
         "seconds": round(seconds, 3),
     }
 
 
-def previewed(told: Mapping[str, Any], differences: Sequence[Difference]) -> dict[str, Any]:
+def previewed(stream: Stream, told: Mapping[str, Any], differences: Sequence[Difference]) -> dict[str, Any]:
     """Of a day's preview: what `loaded` would tell, with the rows that would differ."""
     notice = "Preview: nothing was loaded. The tables, the ledger and the refused records are as before."
     return {
         **told,
         "preview": True,
         "summary": dg.MetadataValue.text(f"{notice} It would be: {told['summary'].value}"),
-        "differences": _differences(differences),
+        "differences": _differences(stream, differences),
     }
 
 
@@ -177,12 +180,13 @@ def _number(entries: Sequence[LedgerFile], status: str) -> int:
     return sum(entry.status == status for entry in entries)
 
 
-def _differences(differences: Sequence[Difference]) -> dg.TableMetadataValue:
+def _differences(stream: Stream, differences: Sequence[Difference]) -> dg.TableMetadataValue:
     """A line a column that differs; new and deleted rows are one line."""
     rows = []
     for d in differences:
+        stood, will_be = masked_row(stream, d.before), masked_row(stream, d.after)
         whole = d.change != "updated"
-        pairs = [("", d.before, d.after)] if whole else [(name, d.before[name], d.after[name]) for name in d.after]
+        pairs = [("", stood, will_be)] if whole else [(name, stood[name], will_be[name]) for name in will_be]
         rows += [
             {
                 "tenant": d.tenant,
@@ -215,13 +219,18 @@ def _rejects(stream: Stream, rejects: Sequence[RejectSummary]) -> dg.TableMetada
                 "code": r.code,
                 "records": r.records,
                 "meaning": REJECT_CODES.get(r.code, ""),
-                "for example": f"{r.path} at {r.position or '?'}: {r.field_path or ''} {r.message or ''}".strip(),
+                "for example": _example(stream, r),
                 "list them": f"sync-pipelines rejects list --stream {stream.full_name} --code {r.code}",
                 "replay them": replay_command(stream, r.code),
             }
             for r in rejects
         ]
     )
+
+
+def _example(stream: Stream, reject: RejectSummary) -> str:
+    why = masked_reason(stream, reject.field_path, reject.message or "")
+    return f"{reject.path} at {reject.position or '?'}: {reject.field_path or ''} {why}".strip()
 
 
 def _codes(counts: Mapping[str, int], meanings: Mapping[str, str]) -> dg.TableMetadataValue:

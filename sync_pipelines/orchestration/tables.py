@@ -1,6 +1,6 @@
 """Tables as Dagster's metadata shows them.
 
-A cell is text, not Markdown, in the UI; it stands on one line.
+A cell is text, not Markdown, in the UI; it stands on one line, and e-mail addresses in it are masked.
 
 Belongs here: rows to a table value. Does not belong here: which rows (`checks`, `housekeeping`).
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from sync_pipelines.masking import without_emails
 from sync_pipelines.untrusted_text import on_one_line
 
 
@@ -25,4 +26,4 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
 
 
 def _shown(value: Any) -> str:
-    return "" if value is None else on_one_line(str(value))
+    return "" if value is None else on_one_line(without_emails(str(value)))

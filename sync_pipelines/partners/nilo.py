@@ -29,6 +29,7 @@ from sync_pipelines.contracts.fields import (
     read_money,
 )
 from sync_pipelines.contracts.listing import Credential, Listing
+from sync_pipelines.contracts.personal import ADDRESS, CONTACT, EMAIL, LEGAL_ID, NAME, PHONE
 from sync_pipelines.contracts.reading import Reading, RecordRefused, read_at, refuse
 from sync_pipelines.contracts.streams import Children, Match, Route, Stream, tenant_as_named
 
@@ -87,13 +88,13 @@ Longitude = Annotated[Decimal | None, coordinate(180, read_nilo_coordinate)]
 class Address(Contract):
     """An address of a store: its line is `address`, else `addressLine` (N3, N4)."""
 
-    address: Filled = Field(alias="address")
-    address_line: Text | None = Field(default=None, alias="addressLine")
-    apartment_number: Text | None = Field(default=None, alias="apartmentNumber")
+    address: Annotated[Filled, ADDRESS] = Field(alias="address")
+    address_line: Annotated[Text | None, ADDRESS] = Field(default=None, alias="addressLine")
+    apartment_number: Annotated[Text | None, ADDRESS] = Field(default=None, alias="apartmentNumber")
     zip_code: Filled = Field(alias="zipCode")
     internal_code: Text | None = Field(default=None, alias="internalCode")
-    latitude: Latitude = Field(default=None, alias="latitude")
-    longitude: Longitude = Field(default=None, alias="longitude")
+    latitude: Annotated[Latitude, ADDRESS] = Field(default=None, alias="latitude")
+    longitude: Annotated[Longitude, ADDRESS] = Field(default=None, alias="longitude")
 
     not_columns: ClassVar[frozenset[str]] = frozenset({"address_line"})
     pairs: ClassVar[tuple[tuple[str, str], ...]] = (("latitude", "longitude"),)
@@ -110,18 +111,18 @@ class Address(Contract):
 class StoreUser(Contract):
     """A user of a store: phone, e-mail or id, as text (N7)."""
 
-    user_ref: Key = Field(alias="user_ref")
+    user_ref: Annotated[Key, CONTACT] = Field(alias="user_ref")
 
 
 class Store(Contract):
     """A store (N3); what creating needs is told where it is created (N4)."""
 
     external_id: Key = Field(alias="internalCode")
-    name: Filled | None = Field(default=None, alias="name")
-    owner_name: Text | None = Field(default=None, alias="ownerName")
-    owner_identifier: Text | None = Field(default=None, alias="ownerIdentifier")
-    legal_name: Text | None = Field(default=None, alias="legalName")
-    legal_id: Text | None = Field(default=None, alias="legalId")
+    name: Annotated[Filled | None, NAME] = Field(default=None, alias="name")
+    owner_name: Annotated[Text | None, NAME] = Field(default=None, alias="ownerName")
+    owner_identifier: Annotated[Text | None, LEGAL_ID] = Field(default=None, alias="ownerIdentifier")
+    legal_name: Annotated[Text | None, NAME] = Field(default=None, alias="legalName")
+    legal_id: Annotated[Text | None, LEGAL_ID] = Field(default=None, alias="legalId")
     enabled: Flag | None = Field(default=None, alias="enabled")
     credit_limit: Money | None = Field(default=None, alias="creditLimit")
     is_debtor: Flag | None = Field(default=None, alias="debtor")
@@ -130,11 +131,11 @@ class Store(Contract):
     stock_grouper_code: Text | None = Field(default=None, alias="stockGrouperCode")
     pricelist_code: Text | None = Field(default=None, alias="pricelistCode")
     route_code: Text | None = Field(default=None, alias="routeCode")
-    latitude: Latitude = Field(default=None, alias="latitude")
-    longitude: Longitude = Field(default=None, alias="longitude")
+    latitude: Annotated[Latitude, ADDRESS] = Field(default=None, alias="latitude")
+    longitude: Annotated[Longitude, ADDRESS] = Field(default=None, alias="longitude")
     address_format: Text | None = Field(default=None, alias="addressFormat")
-    support_contact_email: Text | None = Field(default=None, alias="supportContactEmail")
-    support_contact_phone: Text | None = Field(default=None, alias="supportContactPhone")
+    support_contact_email: Annotated[Text | None, EMAIL] = Field(default=None, alias="supportContactEmail")
+    support_contact_phone: Annotated[Text | None, PHONE] = Field(default=None, alias="supportContactPhone")
     settings: JsonObject = Field(default=None, alias="settings")
     addresses: list[Address] | None = Field(default=None, alias="addresses")
     users: list[StoreUser] | None = Field(default=None, alias="users")

@@ -6,12 +6,13 @@ Read it top to bottom: contracts, the business a customer belongs to, endpoints,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field
 
 from sync_pipelines.contracts.contract import Contract
 from sync_pipelines.contracts.fields import Filled, JsonObject, Key, Text
+from sync_pipelines.contracts.personal import EMAIL, NAME, PHONE
 from sync_pipelines.contracts.streams import Identity, LinkResult, Reference, Route, Stream, tenant_as_named
 
 
@@ -33,9 +34,9 @@ class Customer(Contract):
     external_id: Key | None = Field(default=None, alias="external_id")
     business_id: Key | None = Field(default=None, alias="business_id")
     business_external_id: Key | None = Field(default=None, alias="business_external_id")
-    name: Text | None = Field(default=None, alias="full_name")
-    phone: Text | None = Field(default=None, alias="phone_number")
-    email: Text | None = Field(default=None, alias="email_address")
+    name: Annotated[Text | None, NAME] = Field(default=None, alias="full_name")
+    phone: Annotated[Text | None, PHONE] = Field(default=None, alias="phone_number")
+    email: Annotated[Text | None, EMAIL] = Field(default=None, alias="email_address")
     metadata: JsonObject = Field(default=None, alias="metadata")
 
     not_columns: ClassVar[frozenset[str]] = frozenset({"business_id", "business_external_id"})

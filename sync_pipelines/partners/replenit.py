@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
-from typing import Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -29,6 +29,7 @@ from sync_pipelines.contracts.fields import (
     known_currencies,
 )
 from sync_pipelines.contracts.links import ByText
+from sync_pipelines.contracts.personal import EMAIL
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import (
     EFFECTIVE_TIME,
@@ -109,7 +110,7 @@ class Order(Contract):
     """An order: UpsertOrderDto (O2, O3, O4)."""
 
     external_id: Key100 = Field(alias="OrderId")
-    email: Text | None = Field(default=None, alias="Email")
+    email: Annotated[Text | None, EMAIL] = Field(default=None, alias="Email")
     customer_external_id: Key | None = Field(default=None, alias="CustomerId")
     total_quantity: Count | None = Field(default=None, alias="TotalQuantity")
     total_revenue: Money | None = Field(default=None, alias="TotalRevenue")

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from sync_pipelines.contracts.contract import Contract
 from sync_pipelines.contracts.fields import Filled, Flag, JsonObject, Key, Latitude, Longitude, Text, Texts, choice
+from sync_pipelines.contracts.personal import ADDRESS, CONTACT, LEGAL_ID, NAME
 from sync_pipelines.contracts.streams import Children, Match, Route, Stream, tenant_as_named
 
 ContactType = Annotated[str, choice("PHONE", "EMAIL", "WHATSAPP", "OTHER")]
@@ -21,7 +22,7 @@ class Contact(Contract):
     """A way to reach a user (R9)."""
 
     contact_type: ContactType = Field(alias="contact_type")
-    value: Filled = Field(alias="value")
+    value: Annotated[Filled, CONTACT] = Field(alias="value")
     is_primary: Flag | None = Field(default=None, alias="is_primary")
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"is_primary": ("R7",)}
@@ -31,7 +32,7 @@ class User(Contract):
     """A person of a commerce (R8)."""
 
     external_id: Key = Field(alias="external_id")
-    name: Text | None = Field(default=None, alias="name")
+    name: Annotated[Text | None, NAME] = Field(default=None, alias="name")
     roles: Texts = Field(default=[], alias="roles")
     contacts: list[Contact] | None = Field(default=None, alias="contacts")
 
@@ -39,18 +40,18 @@ class User(Contract):
 class Address(Contract):
     """A place of a commerce; every field is optional (R5)."""
 
-    alias: Text | None = Field(default=None, alias="address_alias")
+    alias: Annotated[Text | None, ADDRESS] = Field(default=None, alias="address_alias")
     is_primary: Flag | None = Field(default=None, alias="is_primary")
     country_code: Text | None = Field(default=None, alias="country_code")
     region: Text | None = Field(default=None, alias="region")
     commune: Text | None = Field(default=None, alias="commune")
     city: Text | None = Field(default=None, alias="city")
-    street: Text | None = Field(default=None, alias="street")
-    street_number: Text | None = Field(default=None, alias="street_number")
-    unit: Text | None = Field(default=None, alias="unit")
-    formatted_address: Text | None = Field(default=None, alias="formatted_address")
-    latitude: Latitude = Field(default=None, alias="latitude")
-    longitude: Longitude = Field(default=None, alias="longitude")
+    street: Annotated[Text | None, ADDRESS] = Field(default=None, alias="street")
+    street_number: Annotated[Text | None, ADDRESS] = Field(default=None, alias="street_number")
+    unit: Annotated[Text | None, ADDRESS] = Field(default=None, alias="unit")
+    formatted_address: Annotated[Text | None, ADDRESS] = Field(default=None, alias="formatted_address")
+    latitude: Annotated[Latitude, ADDRESS] = Field(default=None, alias="latitude")
+    longitude: Annotated[Longitude, ADDRESS] = Field(default=None, alias="longitude")
     source_ref: Text | None = Field(default=None, alias="source_ref")
 
     pairs: ClassVar[tuple[tuple[str, str], ...]] = (("latitude", "longitude"),)
@@ -67,7 +68,7 @@ class Commerce(Contract):
     external_id: Key = Field(alias="external_id")
     name: Filled = Field(alias="name")
     global_external_id: Text | None = Field(default=None, alias="global_external_id")
-    tax_id: Text | None = Field(default=None, alias="tax_id")
+    tax_id: Annotated[Text | None, LEGAL_ID] = Field(default=None, alias="tax_id")
     metadata: JsonObject = Field(default=None, alias="metadata")
     addresses: list[Address] | None = Field(default=None, alias="addresses")
     users: list[User] | None = Field(default=None, alias="users")

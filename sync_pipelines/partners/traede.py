@@ -12,6 +12,7 @@ from pydantic import Field
 
 from sync_pipelines.contracts.contract import Contract, folded
 from sync_pipelines.contracts.fields import Country, Currency, Filled, Flag, JsonObject, Key, Percentage, Text, choice
+from sync_pipelines.contracts.personal import ADDRESS, NAME, PLAIN
 from sync_pipelines.contracts.reading import Reading, RecordRefused
 from sync_pipelines.contracts.streams import (
     BlockedBy,
@@ -35,11 +36,11 @@ SyncKey = Annotated[str, choice("address_title", "remote_erp_id")]
 class Address(Contract):
     """An address of a customer (T7)."""
 
-    title: Filled = Field(alias="title")
-    name: Text = Field(alias="name")
-    address: Text = Field(alias="address")
-    address_2: Text | None = Field(default=None, alias="address_2")
-    zip: Text = Field(alias="zip")
+    title: Annotated[Filled, ADDRESS] = Field(alias="title")
+    name: Annotated[Text, NAME] = Field(alias="name")
+    address: Annotated[Text, ADDRESS] = Field(alias="address")
+    address_2: Annotated[Text | None, ADDRESS] = Field(default=None, alias="address_2")
+    zip: Annotated[Text, ADDRESS] = Field(alias="zip")
     city: Text = Field(alias="city")
     region: Text | None = Field(default=None, alias="region")
     country: Country = Field(alias="country")
@@ -52,11 +53,11 @@ class Customer(Contract):
     """A customer (T2 to T6); name and currency are required of a new one alone, so null is refused of any (X1)."""
 
     external_id: Key = Field(alias="customer_number")
-    name: Text = Field(default="", alias="name")
+    name: Annotated[Text, NAME] = Field(default="", alias="name")
     currency: Currency = Field(default="", alias="currency")
     discount_percentage: Percentage = Field(default=None, alias="discount_percentage")
     is_active: Flag | None = Field(default=None, alias="active")
-    payment_terms: JsonObject = Field(default=None, alias="payment_terms")
+    payment_terms: Annotated[JsonObject, PLAIN] = Field(default=None, alias="payment_terms")
     payment_terms_id: Key | None = Field(default=None, alias="payment_terms_id")
     payment_terms_code: Key | None = Field(default=None, alias="payment_terms_code")
     addresses: list[Address] | None = Field(default=None, alias="addresses")

@@ -14,6 +14,7 @@ from psycopg.sql import SQL, Identifier
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.values import displayable, to_json
+from sync_pipelines.personal_data import masked_reason
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.fold import Refusal, alias_of
 from sync_pipelines.upsert.history import Spoken
@@ -72,7 +73,7 @@ class Decisions:
             if known[2] == "resolved":
                 self._status["open"].append(known[0])
             if known[1] != refusal.code or refusal.code == BLOCKED:
-                self._reasons.append((refusal.code, refusal.path, refusal.message, known[0]))
+                self._reasons.append((refusal.code, refusal.path, self._message(refusal), known[0]))
 
     def block(self, spoken: Spoken, row_ids: Sequence[int]) -> bool:
         """Whether live rows refer to the rows a record would delete; noted if they do (T9)."""
@@ -114,9 +115,12 @@ class Decisions:
         change = spoken.change
         key = change.key if change.key is not None else change.record_id
         return [
-            spoken.file_id, change.position, key, refusal.code, refusal.path, refusal.message,
+            spoken.file_id, change.position, key, refusal.code, refusal.path, self._message(refusal),
             to_json(self._record(spoken)), self._run_id, True,
         ]  # fmt: skip
+
+    def _message(self, refusal: Refusal) -> str:
+        return masked_reason(self._stream, refusal.path, refusal.message)
 
     def _record(self, spoken: Spoken) -> dict[str, Any]:
         """The record as it was understood, in the page's words."""

@@ -122,7 +122,7 @@ class Loading:
     def complete(self) -> Loaded:
         """Keeps refused records, and tells the ledger."""
         later = [other for other in self._others if other.entry.version > self._entry.version]
-        rejects = Rejects(self._connection, self._entry, later, self._run_id)
+        rejects = Rejects(self._connection, self._stream, self._entry, later, self._run_id)
         rejects.supersede_older(self._kept.keys.hashes)
         if self._summary.rejected:
             rejects.keep(self._kept.rejects())

@@ -13,9 +13,11 @@ from typing import Any, Final
 import numpy as np
 import psycopg
 
+from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.keys import key_hash
 from sync_pipelines.normalize.values import to_json
+from sync_pipelines.personal_data import masked_reason
 from sync_pipelines.upsert.history import Hashes, KnownExport
 
 _INSERT: Final = (
@@ -40,15 +42,22 @@ class Rejects:
 
     Args:
         connection: inside the transaction.
+        stream: of the export.
         entry: the export's ledger entry.
         later: loaded exports of its tenant's stream that are newer: whose keys they know is overtaken.
         run_id: named by the rows written.
     """
 
     def __init__(
-        self, connection: psycopg.Connection[Any], entry: LedgerFile, later: Sequence[KnownExport], run_id: str | None
+        self,
+        connection: psycopg.Connection[Any],
+        stream: Stream,
+        entry: LedgerFile,
+        later: Sequence[KnownExport],
+        run_id: str | None,
     ) -> None:
         self._connection = connection
+        self._stream = stream
         self._entry = entry
         self._later = later
         self._run_id = run_id
@@ -61,7 +70,7 @@ class Rejects:
                 copy.write_row(
                     [
                         self._entry.id, reject["position"], key, reject["code"], reject["field_path"],
-                        reject["message"], to_json(reject["record"]), self._status(key), self._run_id,
+                        self._message(reject), to_json(reject["record"]), self._status(key), self._run_id,
                     ]
                 )  # fmt: skip
 
@@ -75,7 +84,7 @@ class Rejects:
                 added.append(reject)
                 continue
             key = reject["external_id"]
-            values = [key, reject["code"], reject["field_path"], reject["message"], to_json(reject["record"])]
+            values = [key, reject["code"], reject["field_path"], self._message(reject), to_json(reject["record"])]
             self._connection.execute(_RENEW, [*values, self._status(key), self._run_id, places.popleft()])
         self._connection.execute(_RESOLVE, [self._run_id, [row_id for places in known.values() for row_id in places]])
         self.keep(added)
@@ -99,6 +108,10 @@ class Rejects:
         self._connection.execute(
             "update sync.rejected_records set status = 'superseded', updated_at = now() where id = any(%s)", [ids]
         )
+
+    def _message(self, reject: Refused) -> str:
+        """Why it is rejected: the record stays as it was, its message goes where people see it unasked."""
+        return masked_reason(self._stream, reject["field_path"], reject["message"])
 
     def _status(self, key: str | None) -> str:
         if key is None:

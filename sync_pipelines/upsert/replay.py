@@ -109,7 +109,7 @@ class _Replay:
         folding.fold_again(self._former, self._mine, self._others, hashes)
         absorbed.settle()
         later = [other for other in self._others if other.entry.version > self._entry.version]
-        rejects = Rejects(self._connection, self._entry, later, self._run_id)
+        rejects = Rejects(self._connection, self._stream, self._entry, later, self._run_id)
         rejects.renew(self._kept.rejects())
         rejects.supersede_older(self._kept.keys.hashes)
         return Replayed(len(hashes), **{**self._statuses(), "resolved": len(self._resolved() - before)})
