@@ -21,8 +21,9 @@ from typing import Any, BinaryIO, Protocol, cast
 from backports import zstd
 
 from sync_pipelines.errors import ArchiveDamaged, ArchiveIncomplete, ExportError
-from sync_pipelines.exports.compression import COMPRESSED_SUFFIXES, Readable, checked_reader
+from sync_pipelines.exports.compression import COMPRESSED_SUFFIXES, checked_reader
 from sync_pipelines.exports.disk import COPY_SIZE, storage_fault
+from sync_pipelines.exports.limits import Readable
 from sync_pipelines.untrusted_text import on_one_line
 
 _STORED_AS_THEY_ARE = (*COMPRESSED_SUFFIXES, ".xlsx", ".parquet")
