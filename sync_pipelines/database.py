@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 OLDEST_SERVER: Final = 15
 MIGRATIONS: Final = Path(__file__).parent / "tables" / "migrations"
 _MIGRATION_LOCK: Final = 7_283_041_120
+SEARCH_PATH: Final = "sync, public"
+"""Said by a statement to every connection: poolers refuse it as a parameter, and the user's own may be any."""
 _SCHEME: Final = re.compile(r"postgres(ql)?(\+\w+)?://", re.IGNORECASE)
 
 
@@ -76,8 +78,13 @@ class Database:
 
         defaults: dict[str, Any] = {"connect_timeout": 10, "application_name": "sync_pipelines"}
         given = _parsed(self.url)
+        options = {k: v for k, v in defaults.items() if k not in given} | options
+        autocommit = options.pop("autocommit", False)
         try:
-            return psycopg.connect(self.url, **{k: v for k, v in defaults.items() if k not in given} | options)
+            connection = psycopg.connect(self.url, autocommit=True, **options)
+            connection.execute(f"set search_path to {SEARCH_PATH}")
+            connection.autocommit = autocommit
+            return connection
         except psycopg.OperationalError as error:
             raise unavailable(self, error) from None
 
@@ -87,9 +94,14 @@ class Database:
 
     @cached_property
     def _engine(self) -> Engine:
-        from sqlalchemy import create_engine
+        return self._new_engine()
 
-        return without_statements(create_engine(self.sqlalchemy_url("psycopg"), hide_parameters=True))
+    def _new_engine(self, **options: Any) -> Engine:
+        from sqlalchemy import create_engine, event
+
+        engine = create_engine(self.sqlalchemy_url("psycopg"), hide_parameters=True, **options)
+        event.listen(engine, "connect", _set_search_path)
+        return without_statements(engine)
 
 
 def open_database(settings: Settings) -> Database:
@@ -218,12 +230,37 @@ def _newest_revision() -> str:
 def _upgrade(database: Database) -> None:
     from alembic import command
     from alembic.config import Config
-    from sqlalchemy import NullPool, create_engine
+    from sqlalchemy import NullPool
+    from sqlalchemy.exc import DBAPIError
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    url = database.sqlalchemy_url("psycopg")
-    engine = without_statements(create_engine(url, poolclass=NullPool, hide_parameters=True))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    try:
+        with database._new_engine(poolclass=NullPool).begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) in _UNPRIVILEGED:
+            raise unprivileged(error.orig or error) from None
+        raise
+
+
+def _set_search_path(connection: Any, record: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"set search_path to {SEARCH_PATH}")
+    connection.commit()
+
+
+_UNPRIVILEGED: Final = ("42501", "25006")
+"""Insufficient privilege, and a transaction that only reads."""
+
+
+def unprivileged(error: BaseException) -> ConfigurationError:
+    """What it means that the database's user may not do what has to be done, or that the server only reads."""
+    why = next(iter(str(error).splitlines()), "")
+    if "read-only" in why:
+        message = f"the server of SYNC_DATABASE_URL only reads: {why}"
+        hint = "name the primary server, not a standby, and a user without default_transaction_read_only"
+        return ConfigurationError("database_read_only", message, hint)
+    message = f"the user of SYNC_DATABASE_URL lacks a right: {why}"
+    return ConfigurationError("database_right_missing", message, "sync-pipelines check says what to grant")

@@ -1,4 +1,4 @@
-"""Dagster's own storage: in the project's database, schema `public`, and under the project's state folder.
+"""Dagster's own storage: in the project's database, beside schema `sync`, and under the project's state folder.
 
 `dagster.yaml` names these classes instead of addresses, so that one file serves the embedded PostgreSQL and a given
 one, and no password gets into what Dagster hands from process to process. What makes runs of many days cheap is here
@@ -25,6 +25,7 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresRunStorage
 
 from sync_pipelines.database import open_database
+from sync_pipelines.orchestration.storage_schema import make_dagster_schema, with_dagster_schema
 from sync_pipelines.redaction import without_statements
 from sync_pipelines.settings import load_settings
 
@@ -187,13 +188,15 @@ class SyncStorage(DagsterPostgresStorage):
     """
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
+        postgres_url = with_dagster_schema(postgres_url)
         engine = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT", hide_parameters=True, **_POOL)
         without_statements(engine)
         sa.event.listen(engine, "do_connect", connect_patiently)
         _look_after_pauses(engine)
         # Each part would look for its tables, over a connection of its own.
         tables = _Tables(engine)
-        is_set_up = all(map(tables.have, _TABLES))
+        if not (is_set_up := all(map(tables.have, _TABLES))):
+            make_dagster_schema(engine)
         super().__init__(postgres_url, should_autocreate_tables=not is_set_up, inst_data=inst_data)
         self._run_storage = SyncRuns(postgres_url, self.should_autocreate_tables)
         self._event_log_storage = SyncEventLog(postgres_url, self.should_autocreate_tables)

@@ -11,7 +11,9 @@ from sqlalchemy import text
 from sync_pipelines.tables.schema import SCHEMA, metadata
 
 connection = context.config.attributes["connection"]
-connection.execute(text(f"create schema if not exists {SCHEMA}"))
+if not connection.execute(text(f"select from pg_namespace where nspname = '{SCHEMA}'")).all():
+    # "If not exists" would ask for the right to make it all the same.
+    connection.execute(text(f"create schema {SCHEMA}"))
 context.configure(
     connection=connection,
     target_metadata=metadata,
