@@ -44,7 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Database:
     base = tmp_path_factory.getbasetemp()
     home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "server"
     home.mkdir(exist_ok=True)
-    admin = Database(use_server(home).url, embedded=True)
+    admin = Database(use_server(home).superuser_url, embedded=True)
     with (home / "template").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _make_template(admin)
@@ -92,8 +92,8 @@ def fresh_site(database: Database, tmp_path: Path) -> Callable[[], Site]:
 
 
 def named(server: Database, name: str) -> Database:
-    """Another database on the same server."""
-    return Database(server.url.replace("/postgres?", f"/{quote(name)}?"))
+    """Another database on the same server, as its owner, who is no superuser."""
+    return Database(server.url.replace("//postgres@/postgres?", f"//sync@/{quote(name)}?"))
 
 
 def _make_template(admin: Database) -> None:
@@ -103,7 +103,7 @@ def _make_template(admin: Database) -> None:
         for setting in ("fsync = off", "full_page_writes = off"):
             connection.execute(sql.SQL("alter system set " + setting))
         connection.execute("select pg_reload_conf()")
-        connection.execute("create database unfinished")
+        connection.execute("create database unfinished owner sync")
         unfinished = named(admin, "unfinished")
         migrate(unfinished)
         unfinished.engine().dispose()
@@ -113,7 +113,7 @@ def _make_template(admin: Database) -> None:
 def make_database(server: Database, template: str) -> Iterator[Database]:
     name = sql.Identifier(f"test_{uuid.uuid4().hex[:12]}")
     with server.connect(autocommit=True) as connection:
-        connection.execute(sql.SQL("create database {} template {}").format(name, sql.Identifier(template)))
+        connection.execute(sql.SQL("create database {} template {} owner sync").format(name, sql.Identifier(template)))
     database = named(server, name.as_string(None).strip('"'))
     yield database
     database.engine().dispose()
