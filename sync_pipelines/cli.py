@@ -183,15 +183,24 @@ def housekeeping(as_json: bool) -> int:
     "--format", "layout", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True,
     help="json is a list of objects.",
 )  # fmt: skip
-def sql(query: str, layout: str) -> int:
+@click.option(
+    "--timeout", type=click.IntRange(1, 86_400), default=60, show_default=True, help="Seconds the answer may take."
+)
+@click.option(
+    "--spreadsheet-safe", is_flag=True, help="Put ' before text in CSV that a spreadsheet would run as a formula."
+)
+def sql(query: str, layout: str, timeout: int, spreadsheet_safe: bool) -> int:
     """Ask the database, reading only: sync-pipelines sql "select * from sync.live_orders"."""
     from sync_pipelines.commands import sql as command
 
-    return command.run(query, layout)
+    if spreadsheet_safe and layout != "csv":
+        raise click.UsageError("--spreadsheet-safe is for --format csv")
+    return command.run(query, layout, timeout, is_for_spreadsheets=spreadsheet_safe)
 
 
 def main() -> None:
     """The console script: runs a command and leaves with its exit status."""
+    os.umask(0o077)
     # Modules are hundreds of thousands of objects that stay: each look through them for garbage, and one more on the
     # way out, takes a tenth of the time of importing them.
     gc.set_threshold(1_000_000, 50, 100)
@@ -292,11 +301,11 @@ def _first_line(error: BaseException) -> str:
 
 def _write_trace(error: Exception) -> Path | str:
     from sync_pipelines.masking import masked_trace
+    from sync_pipelines.private_files import private_folder
     from sync_pipelines.settings import load_settings
 
     try:
-        logs = load_settings().logs
-        logs.mkdir(parents=True, exist_ok=True)
+        logs = private_folder(load_settings().logs)
         where = logs / f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.txt"
         where.write_text(masked_trace(error))
     except OSError:

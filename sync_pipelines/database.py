@@ -37,10 +37,17 @@ class Database:
     Attributes:
         url: libpq's spelling, `postgresql://...`, as psycopg takes it.
         embedded: whether it is the server that comes with the wheel.
+        reader_url: the address for a user who only reads.
     """
 
     url: str = field(repr=False)
     embedded: bool = False
+    reader_url: str | None = field(default=None, repr=False)
+
+    @property
+    def reader(self) -> Database:
+        """The database as a user who only reads, if there is one."""
+        return self if self.reader_url is None else Database(self.reader_url, self.embedded)
 
     @property
     def shown(self) -> str:
@@ -114,11 +121,13 @@ def open_database(settings: Settings) -> Database:
     if settings.database_url is None:
         from sync_pipelines.embedded import use_server
 
-        return Database(use_server(settings.home).url, embedded=True)
-    return Database(normalized_url(settings.database_url))
+        server = use_server(settings.home)
+        return Database(server.url, embedded=True, reader_url=server.reader_url)
+    reader = settings.reader_url and normalized_url(settings.reader_url, "SYNC_READER_URL")
+    return Database(normalized_url(settings.database_url), reader_url=reader)
 
 
-def normalized_url(given: str) -> str:
+def normalized_url(given: str, variable: str = "SYNC_DATABASE_URL") -> str:
     """The address in libpq's spelling, whichever driver it names (`postgres://`, `postgresql+psycopg2://`, `host=...`).
 
     Raises:
@@ -126,13 +135,13 @@ def normalized_url(given: str) -> str:
     """
     url = _SCHEME.sub("postgresql://", given.strip(), count=1) if _SCHEME.match(given.strip()) else given.strip()
     if "://" in url and not url.startswith("postgresql://"):
-        raise _bad_address(f"{url.split('://')[0]}:// is not PostgreSQL")
+        raise _bad_address(variable, f"{url.split('://')[0]}:// is not PostgreSQL")
     try:
         parts = _parsed(url)
     except ValueError as error:
-        raise _bad_address(str(error)) from None
+        raise _bad_address(variable, str(error)) from None
     if not _is_escaped(url, parts):
-        raise _bad_address("user and password hold characters that have to be escaped (%40 for @, %2F for /)")
+        raise _bad_address(variable, "user and password hold characters that have to be escaped (%40 for @, %2F for /)")
     return url
 
 
@@ -144,9 +153,9 @@ def _is_escaped(url: str, given: Mapping[str, str]) -> bool:
     return "@" not in given.get("host", "") + given.get("dbname", "") and all(not p or p.isdecimal() for p in ports)
 
 
-def _bad_address(why: str) -> ConfigurationError:
+def _bad_address(variable: str, why: str) -> ConfigurationError:
     hint = "write postgresql://user:password@host:5432/database"
-    return ConfigurationError("setting_invalid", f"SYNC_DATABASE_URL is no address of a PostgreSQL: {why}", hint)
+    return ConfigurationError("setting_invalid", f"{variable} is no address of a PostgreSQL: {why}", hint)
 
 
 def _parsed(url: str) -> dict[str, str]:

@@ -28,6 +28,7 @@ class Settings(BaseSettings):
     Attributes:
         home: state folder (`SYNC_HOME`): archive, embedded database, logs.
         database_url: a given PostgreSQL (`SYNC_DATABASE_URL`), or None for the embedded one under `home`.
+        reader_url: the same database as a user who only reads (`SYNC_READER_URL`), for `sync-pipelines sql`.
         landing: folder or fsspec URL the exports arrive in (`SYNC_LANDING`).
         sources: the `sources.yaml` (`SYNC_SOURCES`); it need not exist.
         first_date: the first partition (`SYNC_FIRST_DATE`); older exports fail with `date_out_of_range`.
@@ -43,6 +44,7 @@ class Settings(BaseSettings):
 
     home: Path = Path(".sync")
     database_url: str | None = Field(default=None, repr=False)
+    reader_url: str | None = Field(default=None, repr=False)
     landing: str = Field(default="", repr=False)
     sources: Path = Path("sources.yaml")
     first_date: date = date(2010, 1, 1)

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from sync_pipelines.commands.rights import check_rights, is_powerful
 from sync_pipelines.commands.screen import say
 from sync_pipelines.database import migrate, open_database
 from sync_pipelines.errors import ConfigurationError, SyncError
 from sync_pipelines.exports.landing import Landing
 from sync_pipelines.partners import STREAMS, find_stream
 from sync_pipelines.pull_settings import PullSettings
-from sync_pipelines.settings import Settings, load_settings
+from sync_pipelines.settings import Settings, load_settings, redacted
 from sync_pipelines.sources import Sources, load_sources
 
 
@@ -61,6 +62,7 @@ def _settings(settings: Settings) -> Iterator[str]:
     shown = {
         "SYNC_HOME": settings.home,
         "SYNC_DATABASE_URL": settings.database_shown,
+        "SYNC_READER_URL": redacted(settings.reader_url) if settings.reader_url else "questions are asked as above",
         "SYNC_LANDING": settings.landing_shown,
         "SYNC_SOURCES": settings.sources,
         "SYNC_FIRST_DATE": settings.first_date,
@@ -108,9 +110,12 @@ def _sources_or_none(settings: Settings) -> Sources:
 
 def _database(settings: Settings) -> Iterator[str]:
     database = open_database(settings)
+    check_rights(database)
     migrate(database)
-    with database.connect() as connection:
+    with database.reader.connect() as connection:
         version = connection.info.server_version
+        if is_powerful(connection):
+            yield "NOTE the user may run programs on the server; `sync-pipelines sql` needs SYNC_READER_URL"
     yield f"PostgreSQL {version // 10_000}.{version % 10_000} at {database.place}, schema up to date"
 
 

@@ -1,6 +1,8 @@
 """`sync-pipelines sql`: a question to the database and its answer as table, JSON or CSV.
 
-Belongs here: asking and layout. Does not belong here: writing; the transaction reads only.
+A question is one statement in a transaction that reads only, by a user who may do no more, within a time.
+
+Belongs here: asking and layout. Does not belong here: who that user is (`database`, `server_access`).
 """
 
 from __future__ import annotations
@@ -14,32 +16,46 @@ import click
 import psycopg
 from psycopg.types.json import set_json_loads
 
+from sync_pipelines.commands.rights import is_powerful
 from sync_pipelines.commands.screen import json_of, print_table, say
 from sync_pipelines.database import migrate, open_database
+from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.settings import load_settings
 from sync_pipelines.untrusted_text import on_one_line
 
 ROWS_ON_SCREEN: Final = 1_000
+_FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
-def run(query: str, layout: str) -> int:
+def run(query: str, layout: str, timeout: int = 60, *, is_for_spreadsheets: bool = False) -> int:
     """Prints the answer to a query.
+
+    Args:
+        query: one statement.
+        layout: `table`, `json` or `csv`.
+        timeout: seconds the server may take.
+        is_for_spreadsheets: whether text in CSV that a spreadsheet would run gets an apostrophe.
 
     Raises:
         click.UsageError: PostgreSQL does not accept the query.
+        ConfigurationError: the user could do more than read.
     """
     database = open_database(load_settings())
     migrate(database)
-    with database.connect() as connection:
+    with database.reader.connect() as connection:
+        _check_harmless(connection)
         set_json_loads(from_json, connection)
         connection.execute("set transaction read only")
+        connection.execute(f"set local statement_timeout = '{timeout}s'")
         connection.execute("set local time zone 'UTC'")
         try:
             with connection.cursor() as cursor:
                 # A prepared statement is one statement: no commit can end the transaction and write after it.
                 cursor.execute(query.encode(), prepare=True)
-                _print(cursor, layout)
+                _print(cursor, layout, is_for_spreadsheets)
+        except psycopg.errors.QueryCanceled:
+            raise click.UsageError(f"the answer took longer than {timeout} s; --timeout allows more") from None
         except psycopg.OperationalError:
             raise
         except psycopg.Error as error:
@@ -48,11 +64,28 @@ def run(query: str, layout: str) -> int:
     return 0
 
 
-def _print(cursor: psycopg.Cursor[Any], layout: str) -> None:
+def _check_harmless(connection: psycopg.Connection[Any]) -> None:
+    """Refuses a user for whom a transaction that only reads is no obstacle to programs and files of the server."""
+    if is_powerful(connection):
+        message = f"the user {connection.info.user} may run programs and read files on the database's server"
+        hint = "name a user who only reads in SYNC_READER_URL: create role reader login in role pg_read_all_data"
+        raise ConfigurationError("database_user_too_powerful", message, hint)
+
+
+def _print(cursor: psycopg.Cursor[Any], layout: str, is_for_spreadsheets: bool) -> None:
     if cursor.description is None:
         raise click.UsageError("the query has no answer; only questions are asked here")
     names = [column.name for column in cursor.description]
-    {"table": _print_table, "json": _print_json, "csv": _print_csv}[layout](names, cursor)
+    if is_for_spreadsheets:
+        _print_csv([_harmless(name) for name in names], ([_harmless(value) for value in row] for row in cursor))
+    else:
+        {"table": _print_table, "json": _print_json, "csv": _print_csv}[layout](names, cursor)
+
+
+def _harmless(value: Any) -> Any:
+    """Text that a spreadsheet would run as a formula with an apostrophe before it; numbers as they are."""
+    cell = _csv_cell(value)
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULAS) else cell
 
 
 def _print_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -76,13 +109,20 @@ def _print_json(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def _print_csv(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer = csv.writer(_Lines())
     writer.writerow(names)
     is_seen = sys.stdout.isatty()
     for row in rows:
         cells = [_csv_cell(value) for value in row]
         # A file keeps every character; a terminal would obey some.
         writer.writerow([on_one_line(c) if is_seen and isinstance(c, str) else c for c in cells])
+
+
+class _Lines:
+    """Ends rows with a newline; told so, csv would leave a carriage return within a cell without quotes."""
+
+    def write(self, row: str) -> None:
+        sys.stdout.write(row.removesuffix("\r\n") + "\n")
 
 
 def _csv_cell(value: Any) -> Any:

@@ -45,7 +45,7 @@ def schema_of(database: Database) -> str:
         assert storage.run_storage.get_runs_count() == 0
         assert not list(storage.schedule_storage.all_instigator_state())
         storage.event_log_storage.dispose()
-        storage.dispose()
+        storage.run_storage.dispose()
     with database.connect() as connection:
         found = connection.execute("select schemaname from pg_tables where tablename = 'event_logs'").fetchall()
         assert connection.execute("select count(*) from sync.live_orders").fetchone() == (0,)
