@@ -19,7 +19,7 @@ import psycopg
 from sync_pipelines import ledger
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.errors import ExportError
-from sync_pipelines.exports.landing import LandingFile
+from sync_pipelines.exports.landing import ANY_TENANT_FOLDER, LandingFile
 from sync_pipelines.exports.naming import effective_time_in
 from sync_pipelines.ledger import LedgerFile, NewExport
 from sync_pipelines.partners import STREAMS
@@ -41,7 +41,7 @@ class Discovery:
 
     Attributes:
         pending: entries to load, in version order: new ones, and failed ones to be tried again.
-        failed: entries refused at first sight: wrong tenant, wrong date.
+        failed: entries refused at first sight: wrong tenant, wrong date, a link, a folder that may not be read.
     """
 
     pending: list[LedgerFile] = field(default_factory=list)
@@ -64,7 +64,7 @@ class _Wanted:
 
     def holds(self, tenant: str, moment: datetime) -> bool:
         """Whether an export of a tenant and time is wanted."""
-        if self.tenant is not None and tenant != self.tenant:
+        if self.tenant is not None and tenant not in (self.tenant, ANY_TENANT_FOLDER):
             return False
         day = moment.date()
         return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
@@ -120,6 +120,7 @@ class _Look:
         self._new: list[NewExport] = []
         self._to_try: list[int] = []
         self._refusals: dict[str, ExportError] = {}
+        self._unreadable: list[str] = []
         self.refused: list[LedgerFile] = []
 
     def run(self) -> list[LedgerFile]:
@@ -135,19 +136,26 @@ class _Look:
         return self._pending()
 
     def _take(self, file: LandingFile, entry: LedgerFile | None) -> None:
+        if file.fault is not None and file.fault.code == "folder_unreadable":
+            self._unreadable.append(file.path)
         tenant = self._stream.normalize_tenant(file.tenant_folder)
         settings = self._settings(tenant)
-        if settings.path is not None and not fnmatchcase(file.below, settings.path):
+        if settings.path is not None and not file.is_folder and not fnmatchcase(file.below, settings.path):
             return
         effective_at = effective_time_in(file.below) or file.modified_at
-        if not self._wanted.holds(tenant or file.tenant_folder, effective_at):
+        tenant_named = tenant or file.tenant_folder
+        if not self._wanted.holds(tenant_named, effective_at):
             return
         refusal = self._refusal(file, tenant, effective_at)
         if refusal is not None:
             self._refusals[file.path] = refusal
-        tenant = tenant or file.tenant_folder
+        tenant = tenant_named
         if entry is None:
             self._new.append(NewExport(file, tenant, effective_at, 1))
+        elif file.fault is not None:
+            # Never opened: what was loaded from this path stays, and the fault is the path's next revision.
+            if entry.status == "loaded":
+                self._new.append(NewExport(file, tenant, effective_at, entry.revision + 1))
         elif entry.status == "loaded":
             self._look_again(file, entry, tenant, effective_at)
         else:
@@ -160,6 +168,8 @@ class _Look:
 
     def _refusal(self, file: LandingFile, tenant: str | None, effective_at: datetime) -> ExportError | None:
         """Why an export can't be loaded whatever is in it (O1), or None."""
+        if file.fault is not None:
+            return file.fault
         if tenant is None:
             message = f"the folder {file.tenant_folder!r} is not how {self._stream.partner} names its tenants"
             return ExportError("tenant_invalid", message, "rename the folder")
@@ -218,12 +228,20 @@ class _Look:
                 self.refused += ledger.of_ids(self._connection, [entry.id])
 
     def _let_go(self, gone: Iterable[LedgerFile]) -> None:
-        """What was never loaded and is no longer in the landing waits for nothing, unless it is archived already."""
+        """What was never loaded and is no longer in the landing waits for nothing, unless it is archived already.
+
+        What lies in a folder that may not be read is not gone. A folder's fault that is no more is forgotten.
+        """
         waiting = [e for e in gone if e.status != "loaded" and self._wanted.holds(e.tenant, e.effective_at)]
+        waiting = [e for e in waiting if not self._is_hidden(e.path)]
+        ledger.forget_faults_of_folders(self._connection, [e.id for e in waiting])
         self._to_try += [e.id for e in waiting if e.status == "pending" and e.sha256 is not None]
         missed = [e.id for e in waiting]
         if missed:
             ledger.mark_vanished(self._connection, missed, "file_vanished: it is no longer in the landing")
+
+    def _is_hidden(self, path: str) -> bool:
+        return any(path.startswith(f"{folder}/") for folder in self._unreadable)
 
     def _pending(self) -> list[LedgerFile]:
         latest = ledger.unloaded(self._connection, self._stream.partner, self._stream.name)

@@ -267,6 +267,15 @@ def mark_failed(connection: psycopg.Connection[Any], file_id: int, error: SyncEr
     )
 
 
+def forget_faults_of_folders(connection: psycopg.Connection[Any], ids: Iterable[int]) -> None:
+    """Removes entries that only told that a folder may not be read: they never stood for an export."""
+    connection.execute(
+        "delete from sync.export_files where id = any(%s) and status = 'failed' and sha256 is null"
+        " and error like 'folder_unreadable:%%' and revision = 1",
+        [list(ids)],
+    )
+
+
 def mark_vanished(connection: psycopg.Connection[Any], ids: Iterable[int], fault: str) -> None:
     """Notes that files left the landing before they could be loaded: no run answers for them any more.
 

@@ -27,7 +27,7 @@ from sync_pipelines.contracts.streams import Options, Stream
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.exports.limits import Limits
 from sync_pipelines.marked_yaml import MarkedYaml, Where, read_yaml
-from sync_pipelines.partners import STREAMS
+from sync_pipelines.partners import STREAMS, find_stream
 from sync_pipelines.pull_settings import PullSettings, pull_model
 
 M = TypeVar("M", bound=BaseModel)
@@ -56,6 +56,7 @@ class StreamSettings(BaseModel):
         timezone: zone of times written without one (X10); UTC unless said.
         decimal: decimal separator of numbers written as text.
         strict: each leniency is a reject (X8).
+        follow_links: symbolic links to folders and regular files within the landing are followed.
         effective_at: the field that carries a record's own time (X4).
         limits: how much an export may have.
         pull: where and how the partner's listing is pulled (N11).
@@ -74,6 +75,7 @@ class StreamSettings(BaseModel):
     timezone: str | None = None
     decimal: Literal[".", ","] = "."
     strict: bool = False
+    follow_links: bool = False
     effective_at: str | None = None
     limits: Limits = Limits()
     pull: SerializeAsAny[PullSettings] | None = None
@@ -124,8 +126,8 @@ class StreamSettings(BaseModel):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of everything above but `pull` and `limits`; two settings with one fingerprint read a file alike."""
-        told = self.model_dump(mode="json", exclude={"pull", "limits"})
+        """SHA-256 of what says how a file is read; two settings with one fingerprint read it alike."""
+        told = self.model_dump(mode="json", exclude={"pull", "limits", "follow_links"})
         canonical = json.dumps(told, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -155,6 +157,14 @@ class Sources:
         is_listed = (partner, tenant, stream) in self.streams or tenant in self.listed.get(partner, ())
         found = self.streams.get((partner, tenant if is_listed else ANY_TENANT, stream))
         return found or _default_settings(partner, stream)
+
+    def follows_links(self, partner: str, tenant_folder: str | None, stream: str) -> bool:
+        """Whether links in a tenant's folder of a stream are followed; without a folder: in any tenant's."""
+        if tenant_folder is None:
+            return any(found.follow_links for (p, _, s), found in self.streams.items() if (p, s) == (partner, stream))
+        declared = find_stream(partner, stream)
+        tenant = declared.normalize_tenant(tenant_folder) if declared else None
+        return tenant is not None and self.for_stream(partner, tenant, stream).follow_links
 
     def pulled(self, partner: str, stream: str) -> list[str]:
         """The tenants whose listing of a stream is pulled, as the file lists them."""

@@ -108,4 +108,5 @@ def open_workspace(settings: Settings) -> Workspace:
     sources = load_sources(settings.sources)
     database = open_database(settings)
     is_new = migrate(database)
-    return Workspace(settings, database, sources, Landing(settings.landing), Archive(settings.archive), is_new)
+    landing = Landing(settings.landing, sources.follows_links)
+    return Workspace(settings, database, sources, landing, Archive(settings.archive), is_new)

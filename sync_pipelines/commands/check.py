@@ -27,26 +27,31 @@ class _Report:
 
     status: int = 0
 
-    def look(self, what: str, question: Callable[[], Iterator[str]]) -> None:
+    def look(self, what: str, question: Callable[[], Iterator[str | SyncError]]) -> None:
         """Asks; a fault is said with its remedy, and the next question is asked all the same."""
         try:
             answers = list(question())
         except SyncError as error:
-            self.status = max(self.status, error.exit_status)
-            say(f"FAULT  {what}: {error.message}")
-            if error.hint:
-                say(f"       {error.hint}")
-            return
+            answers = [error]
         for answer in answers:
+            if isinstance(answer, SyncError):
+                self._fault(what, answer)
+                continue
             say(
                 f"{'' if answer.startswith('NOTE') else 'ok     '}{what}: {answer}".replace(
                     f"{what}: NOTE", f"NOTE   {what}:"
                 )
             )
 
+    def _fault(self, what: str, error: SyncError) -> None:
+        self.status = max(self.status, error.exit_status)
+        say(f"FAULT  {what}: {error.message}")
+        if error.hint:
+            say(f"       {error.hint}")
+
 
 def run() -> int:
-    """Prints every finding; returns 2 for a wrong configuration, 1 for something that does not answer, else 0."""
+    """Prints every finding; returns the status of the worst: 4 a path of the landing, 2 the configuration, 1 others."""
     report = _Report()
     settings = load_settings()
     report.look("settings", lambda: _settings(settings))
@@ -119,22 +124,33 @@ def _database(settings: Settings) -> Iterator[str]:
     yield f"PostgreSQL {version // 10_000}.{version % 10_000} at {database.place}, schema up to date"
 
 
-def _landing(settings: Settings) -> Iterator[str]:
-    landing = Landing(settings.landing)
+def _landing(settings: Settings) -> Iterator[str | SyncError]:
     sources = _sources_or_none(settings)
-    found = False
-    for partner, tenant, name in landing.streams():
-        found = True
-        place = f"{partner}/{tenant}/{name}"
-        stream = find_stream(partner, name)
-        if stream is None:
-            yield f"NOTE {place} is no stream this program knows; nothing in it is loaded"
-            continue
-        listed = sources.tenants(partner)
-        known = stream.normalize_tenant(tenant)
-        if known is None or (listed is not None and known not in listed):
-            yield f"NOTE {place}: its tenant is not known; its files fail"
-            continue
-        yield f"{place}: {sum(1 for _ in landing.list(partner, name, [tenant])):,} exports"
-    if not found:
+    landing = Landing(settings.landing, sources.follows_links)
+    places = {(partner, tenant, name): 0 for partner, tenant, name in landing.streams()}
+    faults: dict[str, SyncError] = {}
+    for stream in STREAMS:
+        for file in landing.list(stream.partner, stream.name):
+            if file.fault is not None:
+                faults.setdefault(file.path, file.fault)
+            else:
+                place = (stream.partner, file.tenant_folder, stream.name)
+                places[place] = places.get(place, 0) + 1
+    for place, exports in sorted(places.items()):
+        yield _place(sources, *place, exports)
+    yield from faults.values()
+    if not places and not faults:
         yield f"{settings.landing_shown} has no exports yet; put them at <partner>/<tenant>/<stream>/<file>"
+
+
+def _place(sources: Sources, partner: str, tenant: str, name: str, exports: int) -> str:
+    """What is to be said of a folder at the place of a stream."""
+    place = f"{partner}/{tenant}/{name}"
+    stream = find_stream(partner, name)
+    if stream is None:
+        return f"NOTE {place} is no stream this program knows; nothing in it is loaded"
+    listed = sources.tenants(partner)
+    known = stream.normalize_tenant(tenant)
+    if known is None or (listed is not None and known not in listed):
+        return f"NOTE {place}: its tenant is not known; its files fail"
+    return f"{place}: {exports:,} exports"

@@ -8,14 +8,17 @@ belong here: which partners and tenants are known, what was loaded already, pull
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
-from sync_pipelines.exports.landing_storage import Found, open_storage
+from sync_pipelines.errors import ExportError
+from sync_pipelines.exports.landing_storage import open_storage
 from sync_pipelines.exports.naming import is_export_name
+from sync_pipelines.exports.storage import FolderFault, Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class LandingFile:
         size: bytes.
         modified_at: in UTC, as exactly as the storage tells, to the microsecond.
         etag: the storage's own mark of the content, where it has one.
+        fault: why it can't be read: a link, no regular file, a folder that may not be listed.
+        is_folder: whether it is a folder, or a link to one; only folders with a fault are told.
     """
 
     path: str
@@ -39,6 +44,19 @@ class LandingFile:
     size: int
     modified_at: datetime
     etag: str | None
+    fault: ExportError | None = None
+    is_folder: bool = False
+
+
+ANY_TENANT_FOLDER: Final = "*"
+"""As the tenant folder of a fault: the partner's folder itself is at fault, so no tenant of it is known."""
+
+FollowsLinks = Callable[[str, str | None, str], bool]
+"""Whether links of a partner, tenant folder and stream are followed within the landing; a tenant of None is any."""
+
+
+def _follows_none(partner: str, tenant: str | None, stream: str) -> bool:
+    return False
 
 
 class Landing:
@@ -46,17 +64,24 @@ class Landing:
 
     A local folder that is missing is made. All methods raise `LandingUnavailable` when the landing does not answer
     or may not be read, and `ConfigurationError` when its URL is wrong.
+
+    Args:
+        url: of the landing.
+        follows_links: which links are followed; none by default, and none ever out of the landing.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, follows_links: FollowsLinks = _follows_none) -> None:
         self._storage = open_storage(url)
+        self._follows_links = follows_links
 
     def streams(self) -> Iterator[tuple[str, str, str]]:
-        """Partner, tenant folder and stream of every third-level folder, by name."""
-        for partner in self._folders():
-            for tenant in self._folders(partner):
-                for stream in self._folders(partner, tenant):
-                    yield partner, tenant, stream
+        """Partner, tenant folder and stream of every third-level folder, by name; faults are left to `list`."""
+        for partner in self._folders(""):
+            with suppress(FolderFault):
+                for tenant in self._folders(partner):
+                    with suppress(FolderFault):
+                        for stream in self._folders(f"{partner}/{tenant}"):
+                            yield partner, tenant, stream
 
     def list(self, partner: str, stream: str, tenants: Iterable[str] | None = None) -> Iterator[LandingFile]:
         """The exports of a stream, a tenant's together; names that are no exports yet are left out.
@@ -66,19 +91,32 @@ class Landing:
             stream: folder of the stream.
             tenants: folders of tenants to look into; all by default.
         """
-        for tenant in self._folders(partner) if tenants is None else tenants:
-            folder = f"{partner}/{tenant}/{stream}"
-            for found in self._storage.files(folder):
-                if is_export_name(found.below):
-                    yield _landing_file(partner, tenant, stream, found)
+        try:
+            if tenants is None:
+                tenants = self._folders(partner, follow_links=self._follows_links(partner, None, stream))
+        except FolderFault as fault:
+            yield _faulty(partner, ANY_TENANT_FOLDER, stream, fault)
+            return
+        for tenant in tenants:
+            try:
+                yield from self._of_tenant(partner, tenant, stream)
+            except FolderFault as fault:
+                yield _faulty(partner, tenant, stream, fault)
+
+    def _of_tenant(self, partner: str, tenant: str, stream: str) -> Iterator[LandingFile]:
+        follow_links = self._follows_links(partner, tenant, stream)
+        for found in self._storage.files(f"{partner}/{tenant}/{stream}", follow_links=follow_links):
+            if is_export_name(found.below):
+                yield _landing_file(partner, tenant, stream, found)
 
     def open(self, path: str) -> BinaryIO:
         """Opens an export by its path relative to the landing.
 
         Raises:
-            ExportError: `file_vanished` or `file_unreadable`.
+            ExportError: `file_vanished`, `file_unreadable`, `link_refused` or `not_a_regular_file`; when a local file
+                is read to its end, `file_changed` (`ChangedWhileRead`).
         """
-        return self._storage.open(path)
+        return self._storage.open(path, follow_links=self._follows(path))
 
     def publish(self, path: str, content: BinaryIO) -> str:
         """Adds an export, whole or not at all, and returns its path: a name that is taken gets a number.
@@ -88,20 +126,31 @@ class Landing:
             content: read from its beginning.
 
         Raises:
-            ExportError: `landing_unwritable`.
+            ExportError: `landing_unwritable`, or `link_refused`: a folder on the way is a link.
         """
         stem, _, extension = path.rpartition(".")
         for number in count(1):
             free = path if number == 1 else f"{stem}_{number}.{extension}"
-            if self._storage.create(free, content):
+            if self._storage.create(free, content, follow_links=self._follows(path)):
                 return free
         raise AssertionError("numbers do not end")
 
-    def _folders(self, *above: str) -> Sequence[str]:
-        names = self._storage.folders("/".join(above))
+    def _follows(self, path: str) -> bool:
+        partner, tenant, stream, *_ = [*path.split("/"), "", ""]
+        return self._follows_links(partner, tenant, stream)
+
+    def _folders(self, path: str, *, follow_links: bool = False) -> Sequence[str]:
+        names = self._storage.folders(path, follow_links=follow_links)
         return sorted(name for name in names if not name.startswith((".", "_")))
 
 
 def _landing_file(partner: str, tenant: str, stream: str, found: Found) -> LandingFile:
-    path = f"{partner}/{tenant}/{stream}/{found.below}"
-    return LandingFile(path, partner, tenant, stream, found.below, found.size, found.modified_at, found.etag)
+    return LandingFile(
+        f"{partner}/{tenant}/{stream}/{found.below}".rstrip("/"), partner, tenant, stream, found.below, found.size,
+        found.modified_at, found.etag, found.fault, found.is_folder,
+    )  # fmt: skip
+
+
+def _faulty(partner: str, tenant: str, stream: str, fault: FolderFault) -> LandingFile:
+    folder = tenant if "/" in fault.path else ANY_TENANT_FOLDER
+    return LandingFile(fault.path, partner, folder, stream, "", 0, fault.modified_at, None, fault, is_folder=True)

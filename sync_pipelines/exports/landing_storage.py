@@ -7,55 +7,39 @@ landing (`landing`), the rules for names (`naming`).
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import re
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
-from uuid import uuid4
+from typing import Any, BinaryIO, cast
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem
 from fsspec.spec import AbstractFileSystem
 
 from sync_pipelines.errors import ConfigurationError, ExportError, LandingUnavailable
+from sync_pipelines.exports.local_storage import LocalStorage
+from sync_pipelines.exports.storage import (
+    EPOCH,
+    FolderFault,
+    Found,
+    Storage,
+    cannot_list,
+    cannot_open,
+    cannot_write,
+    link_refused,
+    not_regular,
+    temporary_name,
+    unavailable,
+)
 from sync_pipelines.redaction import redacted
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Info = dict[str, Any]
+
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "modify", "created")
-_GONE = {errno.ENOENT, errno.ELOOP, errno.ENOTDIR}
-_ESCAPED_BYTE = re.compile(r"\\x([0-9a-f]{2})")
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A file below a folder: its path below it, and what tells a change."""
-
-    below: str
-    size: int
-    modified_at: datetime
-    etag: str | None = None
-
-
-class Storage(Protocol):
-    """Folders and files below one root; paths are relative to it, with `/` between names."""
-
-    def folders(self, path: str) -> list[str]:
-        """Names of the folders in a folder; none if it is not there."""
-
-    def files(self, path: str) -> Iterator[Found]:
-        """Every file below a folder, symbolic links followed; none if it is not there."""
-
-    def open(self, path: str) -> BinaryIO:
-        """Opens a file for reading."""
-
-    def create(self, path: str, content: BinaryIO) -> bool:
-        """Makes a file under a temporary name, then renames it; False where the name is taken."""
 
 
 def open_storage(url: str) -> Storage:
@@ -66,115 +50,6 @@ def open_storage(url: str) -> Storage:
     return LocalStorage(Path(path)) if protocol in ("file", "local") else RemoteStorage(url)
 
 
-class LocalStorage:
-    """A folder of this machine; made if it is missing."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def folders(self, path: str) -> list[str]:
-        """See `Storage`."""
-        self._make_root()
-        return [_shown(entry.name) for entry in self._entries(self._real(path)) if self._is_folder(entry)]
-
-    def files(self, path: str) -> Iterator[Found]:
-        """See `Storage`; in the order of names, folders that begin with `.` or `_` left out."""
-        yield from self._below(self._real(path), "", frozenset())
-
-    def open(self, path: str) -> BinaryIO:
-        """See `Storage`."""
-        try:
-            return self._real(path).open("rb")
-        except OSError as fault:
-            raise _cannot_open(path, fault) from fault
-
-    def create(self, path: str, content: BinaryIO) -> bool:
-        """See `Storage`; of two processes with one name, one is told that it is taken."""
-        target = self._root / path
-        unfinished = target.with_name(_temporary(target.name))
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if os.path.lexists(target):
-                return False
-            try:
-                content.seek(0)
-                with unfinished.open("xb") as copy:
-                    shutil.copyfileobj(content, copy)
-                    copy.flush()
-                    os.fsync(copy.fileno())
-                return _renamed(unfinished, target)
-            finally:
-                unfinished.unlink(missing_ok=True)
-        except OSError as fault:
-            raise _cannot_write(path, fault) from fault
-
-    def _below(self, folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[Found]:
-        """Walks depth first; `above` holds the folders on the way, against links that lead back to them."""
-        identity = self._identity(folder)
-        if identity is None or identity in above:
-            return
-        for entry in self._entries(folder):
-            if self._is_folder(entry):
-                if not entry.name.startswith((".", "_")):
-                    yield from self._below(Path(entry.path), f"{prefix}{entry.name}/", above | {identity})
-            elif (found := self._found(entry, prefix)) is not None:
-                yield found
-
-    def _found(self, entry: os.DirEntry[str], prefix: str) -> Found | None:
-        try:
-            if not entry.is_file():
-                return None
-            status = entry.stat()
-        except OSError as fault:
-            self._refuse_unless_gone(entry.path, fault)
-            return None
-        modified_at = _EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000)
-        return Found(_shown(prefix + entry.name), status.st_size, modified_at)
-
-    def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
-        try:
-            with os.scandir(folder) as entries:
-                return sorted(entries, key=lambda entry: entry.name)
-        except OSError as fault:
-            if fault.errno == errno.ENOTDIR and folder == self._root:
-                raise _unavailable(folder, fault) from fault
-            self._refuse_unless_gone(folder, fault)
-            return []
-
-    def _is_folder(self, entry: os.DirEntry[str]) -> bool:
-        try:
-            return entry.is_dir()
-        except OSError as fault:
-            self._refuse_unless_gone(entry.path, fault)
-            return False
-
-    def _identity(self, folder: Path) -> tuple[int, int] | None:
-        try:
-            status = folder.stat()
-        except OSError as fault:
-            self._refuse_unless_gone(folder, fault)
-            return None
-        return status.st_dev, status.st_ino
-
-    def _refuse_unless_gone(self, path: object, fault: OSError) -> None:
-        if fault.errno not in _GONE:
-            raise _unavailable(path, fault) from fault
-
-    def _make_root(self) -> None:
-        try:
-            self._root.mkdir(parents=True, exist_ok=True)
-        except OSError as fault:
-            raise _unavailable(self._root, fault) from fault
-
-    def _real(self, path: str) -> Path:
-        """The path on the disk; names that are not UTF-8 are found by their escaped form."""
-        real = self._root / path
-        if "\\x" in path and not real.exists():
-            unescaped = _ESCAPED_BYTE.sub(lambda byte: chr(0xDC00 + int(byte[1], 16)), path)
-            return self._root / unescaped
-        return real
-
-
 class RemoteStorage:
     """Anything fsspec reaches, such as `s3://`, `gs://`, `abfs://`, `sftp://`, `memory://`."""
 
@@ -182,49 +57,61 @@ class RemoteStorage:
         self._url = url
         self._shown_url = redacted(url)
 
-    def folders(self, path: str) -> list[str]:
+    def folders(self, path: str, *, follow_links: bool = False) -> list[str]:
         """See `Storage`."""
-        infos = self._listing(self._real(path))
-        return [info["name"].rstrip("/").rsplit("/", 1)[-1] for info in infos if info["type"] == "directory"]
+        self._refuse_links(path, follow_links)
+        infos = self._listing(self._real(path), path)
+        return [_name(info) for info in infos if info["type"] == "directory" or _is_link(info)]
 
-    def files(self, path: str) -> Iterator[Found]:
+    def files(self, path: str, *, follow_links: bool = False) -> Iterator[Found]:
         """See `Storage`; object stores are listed by prefix, servers with real folders folder by folder."""
+        if not self._lists_by_prefix:
+            self._refuse_links(path, follow_links)
+            yield from _RemoteWalk(self, path, follow_links).below(self._real(path))
+            return
         folder = self._real(path)
-        infos = self._objects(folder) if self._lists_by_prefix else self._below(folder)
-        for info in infos:
+        for info in self._objects(folder, path):
             below = info["name"].strip("/")[len(folder.strip("/")) + 1 :]
             if info["type"] == "file" and below and not info["name"].endswith("/"):
-                yield Found(below, int(info["size"] or 0), self._modified_at(info), _etag(info))
+                yield self.found(below, info)
 
-    def open(self, path: str) -> BinaryIO:
-        """See `Storage`."""
+    def open(self, path: str, *, follow_links: bool = False) -> BinaryIO:
+        """See `Storage`; what changes while it is read is not noticed."""
         real = self._real(path)
         try:
+            self._refuse_links(path, follow_links)
+            if self._sftp is not None and not stat.S_ISREG(mode := self._sftp.stat(real).st_mode):
+                raise not_regular(path, mode)
             return cast(BinaryIO, self._filesystem.open(real, "rb"))
         except (FileNotFoundError, PermissionError, IsADirectoryError) as fault:
-            raise _cannot_open(path, fault) from fault
+            raise cannot_open(path, fault) from fault
+        except (ExportError, LandingUnavailable):
+            raise
         except Exception as fault:
             raise self._unreachable(fault) from fault
 
-    def create(self, path: str, content: BinaryIO) -> bool:
+    def create(self, path: str, content: BinaryIO, *, follow_links: bool = False) -> bool:
         """See `Storage`; the name is looked up before, since few storages can refuse to overwrite."""
         real = self._real(path)
         folder, _, name = real.rpartition("/")
-        unfinished = f"{folder}/{_temporary(name)}"
+        unfinished = f"{folder}/{temporary_name(name)}"
         filesystem = self._filesystem
         try:
             filesystem.invalidate_cache(folder)
             if filesystem.exists(real):
                 return False
             filesystem.makedirs(folder, exist_ok=True)
+            self._refuse_links(path.rpartition("/")[0], follow_links)
             content.seek(0)
             with filesystem.open(unfinished, "wb") as copy:
                 shutil.copyfileobj(content, copy)
             filesystem.mv(unfinished, real)
+        except FolderFault:
+            raise
         except Exception as fault:
             with contextlib.suppress(Exception):
                 filesystem.rm(unfinished)
-            raise _cannot_write(path, fault) from fault
+            raise cannot_write(path, fault) from fault
         return True
 
     @cached_property
@@ -251,43 +138,85 @@ class RemoteStorage:
         root = self._connection[1]
         return f"{root}/{path}" if path else root
 
-    def _listing(self, folder: str) -> list[dict[str, Any]]:
-        """What stands in a folder, never from fsspec's cache; links as what they lead to."""
+    @property
+    def _sftp(self) -> Any:
+        """The client of an SFTP server, which can tell what a path leads to; None for other storages."""
+        client = getattr(self._filesystem, "ftp", None)
+        return client if hasattr(client, "normalize") else None
+
+    @cached_property
+    def _resolved_root(self) -> str | None:
+        return self.resolved(self._real(""))
+
+    def resolved(self, real: str) -> str | None:
+        """Where a path leads by all its links; None where the storage does not tell."""
+        try:
+            return None if self._sftp is None else str(self._sftp.normalize(real))
+        except OSError:
+            return None
+
+    def target(self, real: str, shown: str) -> str:
+        """What a link within the landing leads to.
+
+        Raises:
+            ExportError: `link_refused`.
+        """
+        there, root = self.resolved(real), self._resolved_root
+        if there is None or root is None or not Path(there).is_relative_to(root):
+            raise link_refused(shown, "that leads out of the landing, or to where cannot be told")
+        return there
+
+    def info(self, real: str) -> Info:
+        """What a link leads to."""
+        return dict(self._filesystem.info(real))
+
+    def _refuse_links(self, path: str, follow_links: bool) -> None:
+        """A name of the path may have become a link since it was listed."""
+        there, root = self.resolved(self._real(path)), self._resolved_root
+        if not path or there is None or root is None or there == f"{root.rstrip('/')}/{path}":
+            return
+        try:
+            if not follow_links:
+                raise link_refused(path)
+            self.target(self._real(path), path)
+        except ExportError as fault:
+            raise FolderFault(fault, path) from fault
+
+    def _listing(self, folder: str, path: str) -> list[Info]:
+        """What stands in a folder, never from fsspec's cache."""
         try:
             self._filesystem.invalidate_cache(folder)
-            infos = self._filesystem.ls(folder, detail=True)
-            return sorted(map(self._followed, infos), key=lambda info: str(info["name"]))
+            return sorted(self._filesystem.ls(folder, detail=True), key=lambda info: str(info["name"]))
         except (FileNotFoundError, NotADirectoryError):
             return []
         except Exception as fault:
-            raise self._unreachable(fault, folder) from fault
+            raise self._folder_fault(fault, folder, path) from fault
 
-    def _followed(self, info: dict[str, Any]) -> dict[str, Any]:
-        if info["type"] != "link":
-            return info
-        try:
-            return {**self._filesystem.info(info["name"]), "name": info["name"]}
-        except FileNotFoundError:
-            return info
-
-    def _objects(self, folder: str) -> list[dict[str, Any]]:
+    def _objects(self, folder: str, path: str) -> list[Info]:
         try:
             self._filesystem.invalidate_cache(folder)
             found = self._filesystem.find(folder, detail=True)
         except FileNotFoundError:
             return []
         except Exception as fault:
-            raise self._unreachable(fault, folder) from fault
+            raise self._folder_fault(fault, folder, path) from fault
         return [found[name] for name in sorted(found)]
 
-    def _below(self, folder: str) -> Iterator[dict[str, Any]]:
-        """Walks folder by folder; unlike fsspec's own walk it does not pass over folders it may not read."""
-        for info in self._listing(folder):
-            name = info["name"].rstrip("/")
-            if info["type"] != "directory":
-                yield info
-            elif not name.rsplit("/", 1)[-1].startswith((".", "_")):
-                yield from self._below(name)
+    def _folder_fault(self, fault: Exception, folder: str, path: str) -> FolderFault | LandingUnavailable:
+        """A folder's fault is its own only where the landing itself can be read."""
+        if isinstance(fault, PermissionError) and path:
+            with contextlib.suppress(Exception):
+                self._filesystem.ls(self._real(""))
+                return FolderFault(cannot_list(path, fault), path)
+        return self._unreachable(fault, folder)
+
+    def listing(self, folder: str, path: str) -> Iterator[Info]:
+        """What stands in a folder, by name. Raises `FolderFault`."""
+        return iter(self._listing(folder, path))
+
+    def found(self, below: str, info: Info) -> Found:
+        """A file as it is told."""
+        return Found(below, int(info["size"] or 0), self._modified_at(info), _etag(info))
 
     def _modified_at(self, info: dict[str, Any]) -> datetime:
         told = next((info[key] for key in _TIMES if info.get(key) is not None), None)
@@ -300,41 +229,67 @@ class RemoteStorage:
 
     def _unreachable(self, fault: Exception, folder: str = "") -> LandingUnavailable:
         what = f"{self._shown_url} ({folder})" if folder else self._shown_url
-        return _unavailable(what, fault)
+        return unavailable(what, fault)
 
 
-def _unavailable(what: object, fault: Exception) -> LandingUnavailable:
-    why = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
-    hint = "check that it is there and that this user may read it, or correct SYNC_LANDING"
-    return LandingUnavailable("landing_unavailable", f"the landing cannot be read at {what}: {why}", hint)
+@dataclass
+class _RemoteWalk:
+    """What stands below a folder of a server, depth first.
+
+    Attributes:
+        storage: whose folder.
+        path: of the folder, for messages.
+        follow_links: whether links within the root are followed.
+    """
+
+    storage: RemoteStorage
+    path: str
+    follow_links: bool
+
+    def below(self, folder: str) -> Iterator[Found]:
+        """Unlike fsspec's own walk it does not pass over folders it may not read."""
+        way: list[tuple[Iterator[Info], str, str | None]]
+        way = [(self.storage.listing(folder, self.path), "", self.storage.resolved(folder))]
+        while way:
+            infos, prefix, _ = way[-1]
+            if (info := next(infos, None)) is None:
+                way.pop()
+                continue
+            real, below = info["name"].rstrip("/"), prefix + _name(info)
+            try:
+                if _is_link(info):
+                    info = self._followed(real, below, {resolved for _, _, resolved in way})
+                if info["type"] == "file":
+                    yield self.storage.found(below, info)
+                elif info["type"] != "directory":
+                    raise not_regular(f"{self.path}/{below}", info.get("mode") or 0)
+                elif not _name(info).startswith((".", "_")):
+                    listed = self.storage.listing(real, f"{self.path}/{below}")
+                    way.append((listed, f"{below}/", self.storage.resolved(real) if self.follow_links else None))
+            except FolderFault as fault:
+                yield Found(below, 0, EPOCH, None, fault, is_folder=True)
+            except ExportError as fault:
+                yield Found(below, 0, EPOCH, None, fault)
+
+    def _followed(self, real: str, below: str, above: set[str | None]) -> Info:
+        """What a link leads to, under its own name."""
+        shown = f"{self.path}/{below}"
+        if not self.follow_links:
+            raise link_refused(shown)
+        if self.storage.target(real, shown) in above:
+            raise link_refused(shown, "that leads back to a folder above it")
+        try:
+            return {**self.storage.info(real), "name": real}
+        except FileNotFoundError:
+            raise link_refused(shown, "that leads nowhere") from None
 
 
-def _cannot_open(path: str, fault: OSError) -> ExportError:
-    if isinstance(fault, FileNotFoundError):
-        return ExportError("file_vanished", f"{path} is no longer in the landing", "put it there again if it matters")
-    return ExportError("file_unreadable", f"{path} cannot be read: {fault.strerror or fault}", "allow this user to")
+def _name(info: Info) -> str:
+    return str(info["name"]).rstrip("/").rsplit("/", 1)[-1]
 
 
-def _cannot_write(path: str, fault: Exception) -> ExportError:
-    why = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
-    return ExportError("landing_unwritable", f"{path} cannot be written: {why}", "let this user write to the landing")
-
-
-def _temporary(name: str) -> str:
-    """A name of its own for a file that is being written, which is no export (`naming`)."""
-    return f".{name}.{uuid4().hex}.part"
-
-
-def _renamed(unfinished: Path, target: Path) -> bool:
-    """Gives a file its name, False where that is taken; a link refuses to overwrite, a rename does not."""
-    try:
-        os.link(unfinished, target)
-    except FileExistsError:
-        return False
-    except OSError:
-        # Some file systems have no links.
-        unfinished.rename(target)
-    return True
+def _is_link(info: Info) -> bool:
+    return info["type"] == "link" or bool(info.get("islink"))
 
 
 def _etag(info: dict[str, Any]) -> str | None:
@@ -345,14 +300,9 @@ def _etag(info: dict[str, Any]) -> str | None:
 def _as_utc(told: object) -> datetime:
     """The time a storage tells, whose forms differ: datetime, seconds, ISO text, FTP's digits."""
     if isinstance(told, int | float):
-        return _EPOCH + timedelta(seconds=told)
+        return EPOCH + timedelta(seconds=told)
     if isinstance(told, str):
         told = datetime.strptime(told[:14], "%Y%m%d%H%M%S") if told[:14].isdigit() else datetime.fromisoformat(told)
     if not isinstance(told, datetime):
         raise TypeError(f"not a time: {told!r}")
     return told.replace(tzinfo=UTC) if told.tzinfo is None else told.astimezone(UTC)
-
-
-def _shown(name: str) -> str:
-    """A name that is no UTF-8 text with its bytes escaped, so that it can be printed and stored."""
-    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -123,22 +123,6 @@ def test_modification_times_are_exact_to_the_microsecond(tmp_path: Path) -> None
     assert found.modified_at == datetime(2024, 5, 6, 10, 30, 0, 123456, tzinfo=UTC)
 
 
-def test_links_are_followed_and_circles_left(tmp_path: Path) -> None:
-    stores = tmp_path / "landing" / "nilo" / "t" / "stores"
-    elsewhere = tmp_path / "elsewhere"
-    for folder in (stores, elsewhere):
-        folder.mkdir(parents=True)
-        (folder / "a.json").write_bytes(b"x")
-    (stores / "linked").symlink_to(elsewhere)
-    (stores / "circle").symlink_to(stores.parent)
-    (stores / "itself").symlink_to(stores / "itself")
-    (stores / "broken.json").symlink_to(tmp_path / "nowhere")
-    (stores / "file.json").symlink_to(elsewhere / "a.json")
-    os.mkfifo(stores / "pipe.json")
-    found = [f.below for f in Landing(str(tmp_path / "landing")).list("nilo", "stores")]
-    assert found == ["a.json", "file.json", "linked/a.json"]
-
-
 def test_a_name_that_is_no_utf8_can_be_printed_and_opened(tmp_path: Path) -> None:
     stores = tmp_path / "nilo" / "t" / "stores"
     stores.mkdir(parents=True)
@@ -150,7 +134,7 @@ def test_a_name_that_is_no_utf8_can_be_printed_and_opened(tmp_path: Path) -> Non
         assert stream.read() == b"x"
 
 
-def test_a_folder_that_cannot_be_listed_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_landing_that_cannot_be_listed_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -159,13 +143,47 @@ def test_a_folder_that_cannot_be_listed_is_named(url: str, monkeypatch: pytest.M
     with monkeypatch.context() as locked, pytest.raises(LandingUnavailable, match="Permission denied") as caught:
         locked.setattr(os, "scandir", refuse)
         locked.setattr(fsspec.filesystem("memory").__class__, "find", refuse)
+        locked.setattr(fsspec.filesystem("memory").__class__, "ls", refuse)
         list(landing.list("replenit", "orders", ["t1"]))
     assert "SYNC_LANDING" in caught.value.hint
 
 
-def test_a_file_that_may_not_be_read_is_a_fault_of_that_file(tmp_path: Path) -> None:
+def test_a_prefix_that_may_not_be_listed_is_a_fault_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, name = fsspec.filesystem("memory"), uuid.uuid4().hex
+    memory.pipe({f"/{name}/nilo/{tenant}/stores/a.json": b"[]" for tenant in "tu"})
+    find = type(memory).find
+
+    def refuse(self: object, path: str, **options: object) -> object:
+        if "/t/" in path:
+            raise PermissionError(13, "Access denied")
+        return find(self, path, **options)
+
+    monkeypatch.setattr(type(memory), "find", refuse)
+    found = {f.path: f.fault and f.fault.code for f in Landing(f"memory://{name}").list("nilo", "stores")}
+    assert found == {"nilo/t/stores": "folder_unreadable", "nilo/u/stores/a.json": None}
+
+
+def test_links_behind_fsspec_are_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stores = tmp_path / "nilo/t/stores"
+    (stores / "2026").mkdir(parents=True)
+    (stores / "2026/a.json").write_bytes(b"[]")
+    (stores / "b.json").symlink_to(stores / "2026/a.json")
+    (stores / "folder").symlink_to(stores / "2026")
+    os.mkfifo(stores / "pipe.json")
+    monkeypatch.setattr("fsspec.core.url_to_fs", lambda _: (Walked(), str(tmp_path)))
+    for follows in (False, True):
+        landing = Landing("walked://", lambda *_, follows=follows: follows)
+        assert {f.below: f.fault and f.fault.code for f in landing.list("nilo", "stores")} == {
+            "2026/a.json": None,
+            "b.json": "link_refused",
+            "folder": "link_refused",
+            "pipe.json": "not_a_regular_file",
+        }
+
+
+def test_a_folder_in_the_place_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ExportError, match=r"^file_unreadable"):
+    with pytest.raises(ExportError, match=r"^not_a_regular_file: folder is a folder"):
         Landing(str(tmp_path)).open("folder")
 
 

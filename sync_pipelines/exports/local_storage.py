@@ -1,0 +1,388 @@
+"""A landing in a folder of this machine, read directly because it is fast.
+
+Whoever may write there may plant links, FIFOs and devices, and may swap a file for one at any moment. So each folder on
+the way to a file is opened from the one above it, and none of these opens follows a link.
+
+Belongs here: listing, opening and making files of a local folder. Does not belong here: other storages
+(`landing_storage`), the layout of a landing (`landing`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
+
+from sync_pipelines.errors import ExportError
+from sync_pipelines.exports.file_names import name_on_disk, shown_name
+from sync_pipelines.exports.storage import (
+    EPOCH,
+    ChangedWhileRead,
+    FolderFault,
+    Found,
+    cannot_list,
+    cannot_open,
+    cannot_write,
+    link_refused,
+    not_regular,
+    temporary_name,
+    unavailable,
+)
+
+_GONE: Final = {errno.ENOENT, errno.ENOTDIR}
+_OUT: Final = "that leads out of the landing"
+_NOWHERE: Final = "that leads nowhere"
+_BACK: Final = "that leads back to a folder above it"
+# A folder that may be entered but not listed can be passed through.
+_FOLDER: Final = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
+# A FIFO put in a file's place must not hold up the open.
+_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+Identity = tuple[int, int]
+
+
+class LocalStorage:
+    """A folder of this machine; made if it is missing. It may itself be reached by a link."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def folders(self, path: str, *, follow_links: bool = False) -> list[str]:
+        """See `Storage`."""
+        self._make_root()
+        folder = self._resolved(path, follow_links)
+        if folder is None:
+            return []
+        entries = self._entries(folder, path)
+        return [shown_name(e.name) for e in entries if e.is_symlink() or e.is_dir(follow_symlinks=False)]
+
+    def files(self, path: str, *, follow_links: bool = False) -> Iterator[Found]:
+        """See `Storage`; in the order of names, folders that begin with `.` or `_` left out."""
+        folder = self._resolved(path, follow_links)
+        if folder is not None:
+            yield from _Walk(self, path, follow_links).below(folder)
+
+    def open(self, path: str, *, follow_links: bool = False) -> BinaryIO:
+        """See `Storage`; a read to the end of a file that changed since it was opened raises `ChangedWhileRead`."""
+        real = self._resolved(path, follow_links)
+        if real is None:
+            raise cannot_open(path, FileNotFoundError())
+        folder, name = os.path.split(real)
+        try:
+            descriptor = self._opened_file(folder, name, path)
+        except OSError as fault:
+            if fault.errno == errno.ELOOP:
+                raise link_refused(path) from fault
+            raise cannot_open(path, FileNotFoundError() if fault.errno in _GONE else fault) from fault
+        return cast(BinaryIO, io.BufferedReader(_Unchanged(descriptor, path)))
+
+    def create(self, path: str, content: BinaryIO, *, follow_links: bool = False) -> bool:
+        """See `Storage`; of two processes with one name, one is told that it is taken."""
+        above, _, name = path.rpartition("/")
+        try:
+            self._make_root()
+            with self._folder_made(above, follow_links) as folder:
+                return _created(folder, name_on_disk(name), content)
+        except OSError as fault:
+            raise cannot_write(path, fault) from fault
+
+    def entries(self, folder: str) -> list[os.DirEntry[str]]:
+        """What stands in a folder, by name; none if it is not there.
+
+        Raises:
+            OSError: it may not be listed or not be entered.
+        """
+        try:
+            os.stat(os.path.join(folder, "."))
+            with os.scandir(folder) as found:
+                return sorted(found, key=lambda entry: entry.name)
+        except OSError as fault:
+            if fault.errno not in _GONE:
+                raise
+            return []
+
+    def target(self, link: str, shown: str) -> str:
+        """The real path of what a link within the landing leads to.
+
+        Raises:
+            ExportError: `link_refused`.
+        """
+        try:
+            real = os.path.realpath(link, strict=True)
+        except OSError as fault:
+            raise link_refused(shown, _NOWHERE) from fault
+        if not Path(real).is_relative_to(self._real_root):
+            raise link_refused(shown, _OUT)
+        return real
+
+    def refuse_if_root_is_unreadable(self) -> None:
+        """A folder's fault is its own only where the landing itself can be read."""
+        try:
+            os.scandir(self._root).close()
+        except OSError as fault:
+            raise unavailable(self._root, fault) from fault
+
+    @property
+    def _real_root(self) -> str:
+        return os.path.realpath(self._root)
+
+    def _entries(self, folder: str, path: str) -> list[os.DirEntry[str]]:
+        try:
+            return self.entries(folder)
+        except OSError as fault:
+            self.refuse_if_root_is_unreadable()
+            raise FolderFault(cannot_list(path, fault), path, modified_at(folder)) from fault
+
+    def _resolved(self, path: str, follow_links: bool) -> str | None:
+        """The path on the disk, in which no name is a link; None if it is not there."""
+        real, is_there = self._way(path, follow_links)
+        return real if is_there else None
+
+    def _way(self, path: str, follow_links: bool) -> tuple[str, bool]:
+        """The path on the disk, in which no name is a link, and whether something is there."""
+        real, shown, is_there = self._real_root, "", True
+        for name in path.split("/") if path else ():
+            above, shown = shown, f"{shown}/{name}".lstrip("/")
+            found = os.path.join(real, name_on_disk(name))
+            if (mode := self._mode(found, above)) is None:
+                is_there = False
+            real = self._followed(found, shown, follow_links) if mode and stat.S_ISLNK(mode) else found
+        return real, is_there
+
+    def _mode(self, real: str, above: str) -> int | None:
+        """The mode of what stands at a path; None if nothing does."""
+        try:
+            return os.lstat(real).st_mode
+        except OSError as fault:
+            if fault.errno in _GONE:
+                return None
+            self.refuse_if_root_is_unreadable()
+            raise FolderFault(cannot_list(above, fault), above, modified_at(os.path.dirname(real))) from fault
+
+    def _followed(self, link: str, shown: str, follow_links: bool) -> str:
+        try:
+            if not follow_links:
+                raise link_refused(shown)
+            return self.target(link, shown)
+        except ExportError as fault:
+            raise FolderFault(fault, shown, modified_at(link)) from fault
+
+    def _opened_file(self, folder: str, name: str, path: str) -> int:
+        with self._opened_folder(folder) as above:
+            mode = os.stat(name, dir_fd=above, follow_symlinks=False).st_mode
+            if stat.S_ISLNK(mode):
+                raise link_refused(path)
+            if not stat.S_ISREG(mode):
+                raise not_regular(path, mode)
+            descriptor = os.open(name, _FILE, dir_fd=above)
+        opened = os.fstat(descriptor).st_mode
+        if stat.S_ISREG(opened):
+            return descriptor
+        os.close(descriptor)
+        raise not_regular(path, opened)
+
+    @contextlib.contextmanager
+    def _opened_folder(self, folder: str, *, made: bool = False) -> Iterator[int]:
+        """A descriptor of a folder below the root, no link followed on the way down from it."""
+        root = self._real_root
+        descriptor = os.open(root, _FOLDER)
+        try:
+            for name in Path(folder).relative_to(root).parts:
+                if made:
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(name, dir_fd=descriptor)
+                below = os.open(name, _FOLDER, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = below
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _folder_made(self, path: str, follow_links: bool) -> Iterator[int]:
+        """The descriptor of a folder that is made where it is missing."""
+        folder, _ = self._way(path, follow_links)
+        with self._opened_folder(folder, made=True) as descriptor:
+            yield descriptor
+
+    def _make_root(self) -> None:
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+        except OSError as fault:
+            raise unavailable(self._root, fault) from fault
+
+
+@dataclass
+class _Walk:
+    """What stands below a folder, depth first; not by recursion, for folders can be nested deeper than Python allows.
+
+    Attributes:
+        storage: whose folder.
+        path: of the folder, for messages.
+        follow_links: whether links within the root are followed.
+    """
+
+    storage: LocalStorage
+    path: str
+    follow_links: bool
+    _open: list[tuple[Iterator[os.DirEntry[str]], str, Identity]] = field(default_factory=list)
+
+    def below(self, folder: str) -> Iterator[Found]:
+        yield from self._enter(folder, "")
+        while self._open:
+            entries, prefix, _ = self._open[-1]
+            if (entry := next(entries, None)) is None:
+                self._open.pop()
+            elif entry.is_symlink():
+                yield from self._link(entry, prefix + entry.name)
+            elif not entry.is_dir(follow_symlinks=False):
+                yield from self._file(entry, prefix)
+            elif not entry.name.startswith((".", "_")):
+                yield from self._enter(entry.path, f"{prefix}{entry.name}/")
+
+    def _enter(self, folder: str, prefix: str) -> Iterator[Found]:
+        """Goes on with a folder's entries; one that may not be read is a fault of its own."""
+        try:
+            status = os.stat(folder)
+            entries = self.storage.entries(folder)
+        except FileNotFoundError:
+            return
+        except OSError as fault:
+            self.storage.refuse_if_root_is_unreadable()
+            shown = self._shown(prefix)
+            if not prefix:
+                raise FolderFault(cannot_list(shown, fault), shown, modified_at(folder)) from fault
+            yield self._fault(cannot_list(shown, fault), prefix, folder, is_folder=True)
+        else:
+            self._open.append((iter(entries), prefix, (status.st_dev, status.st_ino)))
+
+    def _file(self, entry: os.DirEntry[str], prefix: str) -> Iterator[Found]:
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        except OSError as fault:
+            # A folder that may be listed and not entered: one fault, not one for each of its files.
+            self._open.pop()
+            folder = os.path.dirname(entry.path)
+            yield self._fault(cannot_list(self._shown(prefix), fault), prefix, folder, is_folder=True)
+            return
+        below = prefix + entry.name
+        if stat.S_ISREG(status.st_mode):
+            yield _found(below, status)
+        else:
+            yield self._fault(not_regular(self._shown(below), status.st_mode), below, entry.path)
+
+    def _link(self, entry: os.DirEntry[str], below: str) -> Iterator[Found]:
+        if entry.name.startswith((".", "_")):
+            return
+        shown = self._shown(below)
+        try:
+            if not self.follow_links:
+                raise link_refused(shown)
+            real = self.storage.target(entry.path, shown)
+            status = os.stat(real)
+            if (status.st_dev, status.st_ino) in {identity for _, _, identity in self._open}:
+                raise link_refused(shown, _BACK)
+            if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+                raise not_regular(shown, status.st_mode)
+        except (ExportError, OSError) as fault:
+            named = fault if isinstance(fault, ExportError) else link_refused(shown, _NOWHERE)
+            yield self._fault(named, below, entry.path, is_folder=os.path.isdir(entry.path))
+            return
+        if stat.S_ISDIR(status.st_mode):
+            yield from self._enter(real, f"{below}/")
+        else:
+            yield _found(below, status)
+
+    def _shown(self, below: str) -> str:
+        return "/".join(part for part in (self.path, shown_name(below).strip("/")) if part)
+
+    def _fault(self, fault: ExportError, below: str, real: str, *, is_folder: bool = False) -> Found:
+        return Found(shown_name(below).rstrip("/"), 0, modified_at(real), None, fault, is_folder)
+
+
+class _Unchanged(io.FileIO):
+    """A file whose end is only reached if it is as it was when it was opened: size, times and place on the disk.
+
+    Whoever writes can put the time of modification back, but not the time of change.
+    """
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        super().__init__(descriptor, "rb")
+        self._path = path
+        self._before = self._look()
+
+    def readinto(self, buffer: Any) -> int:
+        count = super().readinto(buffer)
+        if not count:
+            self._compare()
+        return count
+
+    def readall(self) -> bytes:
+        content = super().readall()
+        self._compare()
+        return content
+
+    def _compare(self) -> None:
+        if self._look() != self._before:
+            raise ChangedWhileRead(self._path)
+
+    def _look(self) -> tuple[int, ...]:
+        status = os.fstat(self.fileno())
+        return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def modified_at(real: str) -> datetime:
+    """When what stands at a path was modified; 1970 where that is not told."""
+    try:
+        return _time(os.lstat(real))
+    except OSError:
+        return EPOCH
+
+
+def _time(status: os.stat_result) -> datetime:
+    return EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000)
+
+
+def _found(below: str, status: os.stat_result) -> Found:
+    return Found(shown_name(below), status.st_size, _time(status))
+
+
+def _created(folder: int, name: str, content: BinaryIO) -> bool:
+    """Makes a file in an open folder, whole or not at all; False where the name is taken, be it by a link."""
+    with contextlib.suppress(FileNotFoundError):
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return False
+    unfinished = temporary_name(name)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    content.seek(0)
+    with open(os.open(unfinished, flags, 0o666, dir_fd=folder), "wb") as copy:
+        try:
+            shutil.copyfileobj(content, copy)
+            copy.flush()
+            os.fsync(copy.fileno())
+            return _renamed(folder, unfinished, name)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(unfinished, dir_fd=folder)
+
+
+def _renamed(folder: int, unfinished: str, name: str) -> bool:
+    """Gives a file its name, False where that is taken; a hard link refuses to overwrite, a rename does not."""
+    try:
+        os.link(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except FileExistsError:
+        return False
+    except OSError:
+        # Some file systems have no links.
+        os.rename(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
+    return True

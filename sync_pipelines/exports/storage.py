@@ -1,0 +1,140 @@
+"""What any storage of a landing offers, and the faults of one path in it.
+
+Belongs here: the interface, what is told of a file, the words of a fault. Does not belong here: the storages themselves
+(`local_storage`, `landing_storage`).
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import BinaryIO, Final, Protocol
+from uuid import uuid4
+
+from sync_pipelines.errors import ExportError, LandingUnavailable
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_KINDS: Final = (
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISBLK, "a block device"),
+    (stat.S_ISCHR, "a character device"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found below a folder.
+
+    Attributes:
+        below: its path below the folder.
+        size: bytes.
+        modified_at: in UTC.
+        etag: the storage's own mark of the content, where it has one.
+        fault: why it is no export that can be read, or None.
+        is_folder: whether it is a folder, or a link to one; only folders with a fault are told.
+    """
+
+    below: str
+    size: int
+    modified_at: datetime
+    etag: str | None = None
+    fault: ExportError | None = None
+    is_folder: bool = False
+
+
+class FolderFault(ExportError):
+    """A folder cannot be looked into.
+
+    Attributes:
+        path: of the folder, or of the one above it that is at fault.
+        modified_at: when that was changed.
+    """
+
+    def __init__(self, fault: ExportError, path: str, modified_at: datetime = EPOCH) -> None:
+        Exception.__init__(self, *fault.args)
+        self.code, self.message, self.hint, self.position = fault.code, fault.message, fault.hint, fault.position
+        self.path = path
+        self.modified_at = modified_at
+
+
+class ChangedWhileRead(ExportError):
+    """A file changed while it was read: what was read may be a mixture, so the next look at the landing reads it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("file_changed", f"{path} changed while it was read", "sync again once it is written")
+
+
+class Storage(Protocol):
+    """Folders and files below one root; paths are relative to it, with `/` between names.
+
+    `follow_links` allows symbolic links that lead to a folder or a regular file within the root.
+    """
+
+    def folders(self, path: str, *, follow_links: bool = False) -> list[str]:
+        """Names of the folders and links in a folder; none if it is not there.
+
+        Raises:
+            FolderFault: the folder may not be read, or is reached by a link.
+            LandingUnavailable: the storage does not answer.
+        """
+
+    def files(self, path: str, *, follow_links: bool = False) -> Iterator[Found]:
+        """Everything below a folder but its folders; none if it is not there. Raises as `folders` does."""
+
+    def open(self, path: str, *, follow_links: bool = False) -> BinaryIO:
+        """Opens a regular file for reading.
+
+        Raises:
+            ExportError: it is not there, is no regular file, or may not be read; or (when reading) it changed.
+        """
+
+    def create(self, path: str, content: BinaryIO, *, follow_links: bool = False) -> bool:
+        """Makes a file under a temporary name, then renames it; False where the name is taken."""
+
+
+def unavailable(what: object, fault: Exception) -> LandingUnavailable:
+    """The whole landing cannot be read."""
+    why = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
+    hint = "check that it is there and that this user may read it, or correct SYNC_LANDING"
+    return LandingUnavailable("landing_unavailable", f"the landing cannot be read at {what}: {why}", hint)
+
+
+def cannot_open(path: str, fault: OSError) -> ExportError:
+    """One file cannot be opened."""
+    if isinstance(fault, FileNotFoundError):
+        return ExportError("file_vanished", f"{path} is no longer in the landing", "put it there again if it matters")
+    return ExportError("file_unreadable", f"{path} cannot be read: {fault.strerror or fault}", "allow this user to")
+
+
+def cannot_list(path: str, fault: OSError) -> ExportError:
+    """One folder cannot be listed."""
+    message = f"the folder {path} cannot be read: {fault.strerror or fault}"
+    return ExportError("folder_unreadable", message, "let this user list and enter the folder")
+
+
+def cannot_write(path: str, fault: Exception) -> ExportError:
+    """A file cannot be made."""
+    why = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
+    return ExportError("landing_unwritable", f"{path} cannot be written: {why}", "let this user write to the landing")
+
+
+def link_refused(path: str, why: str = "") -> ExportError:
+    """A symbolic link that is not followed."""
+    hint = "put the file itself there" + ("" if why else ", or allow links within the landing: follow_links")
+    return ExportError("link_refused", f"{path} is a symbolic link{why and ' ' + why}", hint)
+
+
+def not_regular(path: str, mode: int) -> ExportError:
+    """Something that is no regular file and is never opened."""
+    kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
+    return ExportError("not_a_regular_file", f"{path} is {kind}, no regular file", "put a regular file there")
+
+
+def temporary_name(name: str) -> str:
+    """A name of its own for a file that is being written, which is no export (`naming`)."""
+    return f".{name[:100]}.{uuid4().hex}.part"
