@@ -29,6 +29,7 @@ from sync_pipelines.discovery import Discovery, discover
 from sync_pipelines.errors import ArchiveIncomplete, DatabaseUnavailable, SyncError
 from sync_pipelines.exports.disk import storage_fault
 from sync_pipelines.exports.passing import PassedOn
+from sync_pipelines.exports.storage import ChangedWhileRead
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.masking import masked_fault, masked_trace
 from sync_pipelines.normalize.keeping import Beside
@@ -83,7 +84,7 @@ def load_export(workspace: Workspace, file_id: int, run_id: str | None = None) -
     def load_whole(connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
         if entry.sha256 is None:
             entry = archive_export(workspace, file_id, run_id)
-        if entry.status == "pending":
+        if entry.status == "pending" and entry.sha256 is not None:
             keep_records(workspace, connection, entry)
             # A path that got other content meanwhile waits for the next look.
             entry = ledger.entry_of(connection, file_id)
@@ -182,6 +183,10 @@ def _stage(
             return ledger.entry_of(connection, file_id)
     except DatabaseUnavailable:
         raise
+    except ChangedWhileRead as error:
+        log.info("file %s waits for the next look: %s", file_id, on_one_line(str(error)))
+        with workspace.connection() as connection:
+            return ledger.entry_of(connection, file_id)
     except SyncError as error:
         return _failed(workspace, file_id, error, run_id)
     except Exception as error:

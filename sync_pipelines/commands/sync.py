@@ -61,7 +61,11 @@ def run(selection: Selection, *, as_json: bool, is_preview: bool = False) -> int
     elif workspace.is_new:
         _make_dagsters_tables(workspace)
     with workspace.database.connect() as connection:
-        entries = [e for e in ledger.of_ids(connection, handled) if e.status != "pending"]
+        after = ledger.of_ids(connection, handled)
+    entries = [entry for entry in after if entry.status != "pending"]
+    for entry in after:
+        if entry.status == "pending":
+            tell(f"pending {entry.path}: it changed meanwhile; the next sync reads it")
     print(json_of(answer(entries, failed_pulls))) if as_json else _print(entries, failed_pulls, selection)
     return exit_status(entries, failed_pulls)
 

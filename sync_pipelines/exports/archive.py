@@ -252,6 +252,8 @@ def _copy(stream: BinaryIO, written: _RawFile, as_it_is: bool, where: Path) -> t
 def _read(stream: BinaryIO) -> bytes:
     try:
         return stream.read(COPY_SIZE)
+    except ExportError:
+        raise
     except Exception as fault:  # remote storages raise what their libraries raise
         why = getattr(fault, "strerror", None) or str(fault)
         raise ExportError("file_unreadable", f"reading the export failed: {why}", "it is tried again") from fault
