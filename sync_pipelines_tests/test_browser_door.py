@@ -172,7 +172,7 @@ def test_a_user_logs_in_at_the_proxy_and_works(web: WebServer, page: Page, ui_po
     (folder := tmp_path / "nginx").mkdir()
     with proxy(ui_port, web, folder) as nginx:
         with pytest.raises(Error, match="ERR_INVALID_AUTH_CREDENTIALS"):
-            page.goto(nginx.url)
+            page.context.new_page().goto(nginx.url)
         # A login in the URL is kept by the browser as one that was typed.
         page.goto(nginx.url.replace("://", f"://{USER[0]}:{USER[1].replace(' ', '%20')}@"))
         page.goto(f"{nginx.url}/runs")
