@@ -17,7 +17,8 @@ from sync_pipelines.errors import ConfigurationError, SyncError
 from sync_pipelines.exports.landing import Landing
 from sync_pipelines.partners import STREAMS, find_stream
 from sync_pipelines.pull_settings import PullSettings
-from sync_pipelines.settings import Settings, load_settings, redacted
+from sync_pipelines.redaction import redacted
+from sync_pipelines.settings import Settings, load_settings
 from sync_pipelines.sources import Sources, load_sources
 
 
