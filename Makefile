@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PORT ?= 3000
 
-.PHONY: sync up test check bench bench-late bench-backfill screenshots clean
+.PHONY: sync up test check bench bench-late bench-backfill screenshots lock clean
 
 sync: $(STAMP)
 	@$(BIN)/sync-pipelines sample --if-empty
@@ -41,10 +41,26 @@ clean:
 	@rm -rf .venv .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(STAMP): pyproject.toml constraints.txt
+# Files of every platform's packages, with their hashes, for the versions in constraints.txt.
+LOCK := .lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	--no-config --no-emit-index-url -c constraints.txt
+
+lock:
+	@$(PYTHON) -m venv --clear .lock && .lock/bin/python -m pip install -qq --disable-pip-version-check uv
+	@echo pip | $(LOCK) - -o locks/pip.txt >/dev/null
+	@printf 'hatchling\neditables\n' | $(LOCK) pyproject.toml - -o locks/run.txt >/dev/null
+	@printf 'hatchling\neditables\n' | $(LOCK) pyproject.toml - --extra dev -o locks/dev.txt >/dev/null
+	@rm -rf .lock
+
+# What is installed is what the locks say, to the byte: pip itself first, then the rest, then this folder alone.
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
+
+$(STAMP): pyproject.toml $(wildcard locks/*.txt)
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=/path/to/python"; exit 1; }
 	@echo "making .venv (once, a minute or two) ..."
 	@$(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(INSTALL) --require-hashes -r locks/pip.txt
+	@$(INSTALL) --require-hashes --only-binary :all: -r locks/dev.txt
+	@$(INSTALL) --no-build-isolation -e .
 	@$(BIN)/python -m compileall -q -j 0 .venv/lib sync_pipelines >/dev/null 2>&1 || true
 	@touch $@
