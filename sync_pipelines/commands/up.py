@@ -20,6 +20,7 @@ from sync_pipelines.commands.screen import say, tell
 from sync_pipelines.embedded import EmbeddedServer, leave_server
 from sync_pipelines.errors import ConfigurationError, DatabaseUnavailable, SyncError
 from sync_pipelines.partners import STREAMS
+from sync_pipelines.private_files import private_folder
 from sync_pipelines.settings import Settings, load_settings
 from sync_pipelines.sync import open_workspace
 
@@ -59,7 +60,7 @@ def run(host: str, port: int, *, allow_remote: bool = False) -> int:
         services.check_port(host, port)
         with working("starting database, web server and daemon ..."):
             home = _prepare(settings)
-            children = services.build_services(host, port, home, settings.logs, allow_remote=allow_remote)
+            children = services.build_services(host, port, home, settings, allow_remote=allow_remote)
             for child in children:
                 child.start()
             services.note_children(children_file, children)
@@ -93,7 +94,7 @@ def _ui_url(settings: Settings, host: str, port: int) -> str:
 
 def _make_home(settings: Settings) -> None:
     try:
-        settings.logs.mkdir(parents=True, exist_ok=True)
+        private_folder(settings.logs)
     except OSError as error:
         message = f"SYNC_HOME={settings.home} cannot be used: {error.strerror}"
         raise ConfigurationError("setting_invalid", message, "name a folder that this user may write") from None

@@ -22,6 +22,9 @@ from typing import Final
 import psutil
 
 from sync_pipelines.errors import SyncError
+from sync_pipelines.orchestration.environment import services_environment
+from sync_pipelines.private_files import private_folder
+from sync_pipelines.settings import Settings
 
 _WORKSPACE: Final = ("--workspace", str(Path(__file__).with_name("workspace.yaml")))
 _WEB_SERVER: Final = "sync_pipelines.orchestration.web_server"
@@ -112,11 +115,11 @@ class Service:
 
 
 def build_services(
-    host: str, port: int, dagster_home: Path, logs: Path, *, allow_remote: bool = False
+    host: str, port: int, dagster_home: Path, settings: Settings, *, allow_remote: bool = False
 ) -> list[Service]:
     """The web server behind its door, and the daemon, with one Dagster home."""
-    logs.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "DAGSTER_HOME": str(dagster_home), "PYTHONUNBUFFERED": "1"}
+    logs = private_folder(settings.logs)
+    environment = {**services_environment(settings), "DAGSTER_HOME": str(dagster_home), "PYTHONUNBUFFERED": "1"}
     web = [sys.executable, "-m", _WEB_SERVER, "-h", host, "-p", str(port), *_WORKSPACE]
     web += ["--allow-remote"] if allow_remote else []
     daemon = [sys.executable, "-m", "dagster._daemon", "run", *_WORKSPACE]

@@ -86,7 +86,7 @@ def test_the_files_in_the_root_are_those_in_the_package() -> None:
 
 def test_up_and_dagster_dev_call_the_code_location_alike(tmp_path: Path) -> None:
     in_project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["dagster"]["code_location_name"]
-    for service in build_services("127.0.0.1", 3000, tmp_path, tmp_path):
+    for service in build_services("127.0.0.1", 3000, tmp_path, Settings(home=tmp_path)):
         workspace = service.command[service.command.index("--workspace") + 1]
         (module,) = yaml.safe_load(Path(workspace).read_text())["load_from"]
         assert module["python_module"]["location_name"] == in_project
