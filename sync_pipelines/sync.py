@@ -34,6 +34,7 @@ from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.masking import masked_fault, masked_trace
 from sync_pipelines.normalize.keeping import Beside
 from sync_pipelines.normalize.kept import KeptRecords
+from sync_pipelines.private_files import private_folder
 from sync_pipelines.repair import repairing
 from sync_pipelines.sources import StreamSettings
 from sync_pipelines.untrusted_text import on_one_line, storable
@@ -221,7 +222,7 @@ def unforeseen(workspace: Workspace, name: str, error: Exception) -> SyncError:
     trace = workspace.settings.logs / f"{name}.txt"
     hint = f"the full trace is in {trace}"
     try:
-        trace.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(trace.parent)
         trace.write_text(storable(masked_trace(error)), encoding="utf-8")
     except OSError as fault:
         hint = f"the full trace can't be written to {trace}: {fault.strerror}"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -20,6 +21,7 @@ from sync_pipelines.exports.landing import Landing
 from sync_pipelines.lean_arrow import leave_pandas_out
 from sync_pipelines.lean_memory import share_memory
 from sync_pipelines.normalize.envelope import DateWindow
+from sync_pipelines.private_files import keep_files_private, private_folder
 from sync_pipelines.settings import Settings
 from sync_pipelines.sources import Sources, load_sources
 
@@ -105,6 +107,9 @@ def open_workspace(settings: Settings) -> Workspace:
     """
     share_memory()
     leave_pandas_out()
+    keep_files_private()
+    for folder in filter(Path.exists, (settings.archive, settings.logs)):
+        private_folder(folder)
     sources = load_sources(settings.sources)
     database = open_database(settings)
     is_new = migrate(database)

@@ -16,6 +16,7 @@ from dagster._core.instance.ref import InstanceRef
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.orchestration.names import stream_name
 from sync_pipelines.orchestration.storage import SyncEventLog
+from sync_pipelines.private_files import private_folder
 from sync_pipelines.settings import Settings
 
 CONFIGURATION: Final = Path(__file__).with_name("dagster.yaml")
@@ -28,8 +29,7 @@ def dagster_home(settings: Settings) -> Path:
     """`DAGSTER_HOME` as the user set it, else `SYNC_HOME/dagster` with the project's `dagster.yaml` in it."""
     if given := os.environ.get("DAGSTER_HOME"):
         return Path(given)
-    home = settings.home / "dagster"
-    home.mkdir(parents=True, exist_ok=True)
+    home = private_folder(settings.home / "dagster")
     wanted = CONFIGURATION.read_text()
     if not (there := home / "dagster.yaml").exists() or there.read_text() != wanted:
         unfinished = home / f"dagster.yaml.{os.getpid()}"

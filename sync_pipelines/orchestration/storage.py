@@ -26,6 +26,7 @@ from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, Po
 
 from sync_pipelines.database import open_database
 from sync_pipelines.orchestration.storage_schema import make_dagster_schema, with_dagster_schema
+from sync_pipelines.private_files import keep_files_private
 from sync_pipelines.redaction import without_statements
 from sync_pipelines.settings import load_settings
 
@@ -213,6 +214,7 @@ class SyncStorage(DagsterPostgresStorage):
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> SyncStorage:
         """The storage of this process's settings; events that belong together are written together from here on."""
         os.environ.setdefault(BATCH_SIZE_VARIABLE, _BATCH_SIZE)
+        keep_files_private()
         return cls(open_database(load_settings()).dagster_url, inst_data=inst_data)
 
 
