@@ -4,7 +4,9 @@
     naming       the date in a path, and which names are exports at all
     archive      keeps the bytes of every export, by content hash
     compression  .gz .zst .bz2 .zip
-    formats      chooses the reader: json_stream (over json_window), lines, csv_cells, sheets, columnar
+    formats      chooses the reader: json_stream (over json_window), lines, csv_cells, sheets, columnar,
+                 the last two in a process of their own (isolated)
+    limits       how much an export may have
     text         bytes to text in chunks, with the position of a byte that does not belong
     json_values  JSON text to values without losing what the text said
     raw          what every reader yields; cells: what flat formats share

@@ -118,14 +118,10 @@ def _format_named(name: str, settings: ReadSettings) -> str | None:
 def _read(
     plain: BinaryIO, kind: str | None, name: str, settings: ReadSettings, meter: Meter
 ) -> Iterator[RawRecord] | Iterator[LineBlock]:
-    if kind == "parquet":
-        from sync_pipelines.exports.columnar import read_parquet
+    if kind in ("parquet", "xlsx"):
+        from sync_pipelines.exports.isolated import Kind, read_isolated
 
-        return read_parquet(plain, settings.empty_is, meter)
-    if kind == "xlsx":
-        from sync_pipelines.exports.sheets import read_sheet
-
-        return read_sheet(plain, settings.empty_is, meter)
+        return read_isolated(plain, cast(Kind, kind), settings.empty_is, meter)
     if kind is None:
         raise _format_unknown(name, settings)
     text = cast(BinaryIO, Metered(plain, meter))

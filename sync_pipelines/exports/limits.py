@@ -39,6 +39,7 @@ class Limits(BaseModel):
         compression_ratio: plain bytes for each compressed one, in exports of more than 64 MB.
         columns: of a flat file.
         column_bytes: decoded bytes of one column in one row group of a Parquet file.
+        memory: that reading a Parquet file or a workbook may take.
         rejects: refused records of an export that are kept; the others are counted.
         seconds: that reading an export may take.
     """
@@ -49,6 +50,7 @@ class Limits(BaseModel):
     compression_ratio: int = Field(200, ge=1)
     columns: int = Field(16_384, ge=1)
     column_bytes: ByteSize = Field(ByteSize(1000**3), gt=0)
+    memory: ByteSize = Field(ByteSize(2 * 1000**3), gt=0)
     rejects: int = Field(10_000, ge=0)
     seconds: float = Field(4 * 3600, gt=0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import bz2
 import gzip
 import io
@@ -16,13 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import openpyxl
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.parquet.encryption as encryption
 import pytest
 from backports import zstd
 
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.formats import ReadSettings, read_export
+from sync_pipelines.exports.isolated import _Reader
 from sync_pipelines.exports.limits import Limits
 from sync_pipelines_tests.hostile_files import zipped
 from sync_pipelines_tests.loading import Site, order
@@ -183,3 +187,56 @@ def test_three_million_bad_lines_take_neither_disk_nor_memory(site: Site) -> Non
     entry = site.load("2024-06-01.ndjson.gz", gzip.compress(b"x\n" * 300_000))
     assert (entry.rejected, len(site.rejects())) == (300_000, 10_000)
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10 < 200
+
+
+def read_from(path: Path, **limits: Any) -> int:
+    with path.open("rb") as file:
+        return len(list(read_export(file, path.name, ReadSettings(limits=Limits.model_validate(limits)))))
+
+
+def test_a_file_that_aborts_its_reader_is_damaged_and_the_next_one_is_read(tmp_path: Path) -> None:
+    (tmp_path / "encrypted.parquet").write_bytes(encrypted())
+    (tmp_path / "fine.parquet").write_bytes(parquet({"a": [1, 2]}))
+    for _ in range(2):
+        with pytest.raises(ExportError, match=r"^bad_sheet: the file makes its reader crash"):
+            read_from(tmp_path / "encrypted.parquet")
+        assert read_from(tmp_path / "fine.parquet") == 2
+
+
+def encrypted() -> bytes:
+    """A file with a column that is encrypted: the library ends the process that reads it."""
+
+    class Keys(encryption.KmsClient):  # type: ignore[misc]
+        def __init__(self, _: object) -> None:
+            super().__init__()
+
+        def wrap_key(self, key: bytes, name: str) -> bytes:
+            return base64.b64encode(key)
+
+    factory = encryption.CryptoFactory(Keys)
+    how = encryption.EncryptionConfiguration(footer_key="f", column_keys={"c": ["a"]}, plaintext_footer=True)
+    properties = factory.file_encryption_properties(encryption.KmsConnectionConfig(), how)
+    target = io.BytesIO()
+    pq.write_table(pa.table({"a": ["x"]}), target, encryption_properties=properties)
+    return target.getvalue()
+
+
+def test_a_dictionary_that_decodes_into_all_memory_is_too_large(tmp_path: Path) -> None:
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 2_000, pa.int32()), ["x" * (5 * MB)])
+    (tmp_path / "bomb.parquet").write_bytes(parquet({"a": text}))
+    assert (tmp_path / "bomb.parquet").stat().st_size < MB
+    with pytest.raises(ExportError, match=r"^(too_large: reading the file takes more than|bad_sheet: )"):
+        read_from(tmp_path / "bomb.parquet", memory="1GB")
+
+
+def test_a_reader_is_not_given_the_secrets_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    (tmp_path / "fine.parquet").write_bytes(parquet({"a": [1]}))
+    own = _Reader()
+    monkeypatch.setattr("sync_pipelines.exports.isolated._READER", own)
+    before = set(psutil.Process().children())
+    read_from(tmp_path / "fine.parquet")
+    [reader] = set(psutil.Process().children()) - before
+    assert "AWS_SECRET_ACCESS_KEY" not in reader.environ()
+    own.close()
+    assert reader.wait(10) is not None

@@ -1,0 +1,243 @@
+"""Parquet files and workbooks read in a process of their own: one that crashes or takes all memory ends that alone.
+
+The libraries that read them are large and trust what they read: a damaged file can abort the process. A reader process
+starts with the first such file and forks for each, which takes milliseconds; a fork has an upper limit of memory, no
+secrets in its environment, and sends its records back in batches.
+
+Belongs here: the processes and what they tell each other. Does not belong here: the formats (`columnar`, `sheets`).
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import os
+import pickle
+import resource
+import select
+import signal
+import socket
+import struct
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
+from typing import Any, BinaryIO, Final, Literal, NamedTuple, cast
+
+from sync_pipelines.contracts.raw import RawRecord
+from sync_pipelines.errors import ExportError, Position, SyncError
+from sync_pipelines.exports.cells import EmptyIs
+from sync_pipelines.exports.disk import COPY_SIZE, on_disk
+from sync_pipelines.exports.limits import Limits, Meter, too_large
+from sync_pipelines.lean_arrow import leave_pandas_out
+
+Kind = Literal["parquet", "xlsx"]
+
+_BATCH: Final = 500
+_LENGTH: Final = struct.Struct("<Q")
+_PASSED_ON: Final = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "HOME", "TMPDIR", "LANG", "LC_ALL", "TZ")
+# Pools that reserve memory ahead would use up the limit without need.
+_ENVIRONMENT: Final = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
+_START: Final = "from sync_pipelines.exports.isolated import serve; serve()"
+_SOCKET: Final = 3
+"""The descriptor under which the reader process has its end."""
+
+
+class _Request(NamedTuple):
+    kind: Kind
+    empty_is: EmptyIs
+    limits: Limits
+
+
+class _Fault(NamedTuple):
+    """An `ExportError` on its way between processes."""
+
+    code: str
+    message: str
+    hint: str
+    position: Position | None
+
+    def error(self) -> ExportError:
+        """The error itself; its message names the position already."""
+        error = ExportError(self.code, self.message, self.hint)
+        error.position = self.position
+        return error
+
+
+def read_isolated(stream: BinaryIO, kind: Kind, empty_is: EmptyIs, meter: Meter) -> Iterator[RawRecord]:
+    """Yields the records of a Parquet file or a workbook, as `read_parquet` and `read_sheet` do.
+
+    Raises:
+        ExportError: what those raise; `bad_sheet` where the file makes the reader crash, `too_large` where it needs
+            more memory or time than the limits allow.
+    """
+    with on_disk(stream) as plain, _in_a_file(plain) as file:
+        ours, theirs = os.pipe()
+        try:
+            try:
+                _READER.ask(_Request(kind, empty_is, meter.limits), (file.fileno(), theirs))
+            finally:
+                os.close(theirs)
+            while (answer := _next(ours, meter)) is not None:
+                if isinstance(answer, _Fault):
+                    raise answer.error()
+                yield from answer
+        finally:
+            os.close(ours)
+
+
+@contextmanager
+def _in_a_file(plain: BinaryIO) -> Iterator[BinaryIO]:
+    """The same bytes where they have a descriptor; what is in memory is copied."""
+    if not isinstance(plain, io.BytesIO):
+        yield plain
+        return
+    with tempfile.TemporaryFile() as copy:
+        copy.write(plain.getbuffer())
+        copy.flush()
+        yield cast(BinaryIO, copy)
+
+
+def _next(descriptor: int, meter: Meter) -> Any:
+    """The next answer of a fork, waited for as long as the limits allow; None at the end."""
+    size = _LENGTH.unpack(_read(descriptor, _LENGTH.size, meter))[0]
+    return pickle.loads(_read(descriptor, size, meter))
+
+
+def _read(descriptor: int, size: int, meter: Meter) -> bytes:
+    pieces = []
+    while size:
+        while not select.select([descriptor], [], [], 1.0)[0]:
+            meter.check_time()
+        piece = os.read(descriptor, min(size, COPY_SIZE))
+        if not piece:
+            meter.check_time()
+            raise ExportError("bad_sheet", "the file makes its reader crash", "send it again")
+        size -= len(piece)
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+class _Reader:
+    """The reader process of this process, started when it is first asked."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._asked_by = 0
+
+    def ask(self, request: _Request, descriptors: tuple[int, int]) -> None:
+        """Has a fork read the first descriptor and answer to the second."""
+        message = pickle.dumps(request)
+        with self._lock:
+            # After a fork the reader is still the parent's.
+            if self._socket is None or self._asked_by != os.getpid():
+                self._start()
+            assert self._socket is not None
+            try:
+                socket.send_fds(self._socket, [message], descriptors)
+            except OSError:
+                self._start()
+                socket.send_fds(self._socket, [message], descriptors)
+
+    def close(self) -> None:
+        """Ends the reader process."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _start(self) -> None:
+        self.close()
+        self._socket, theirs = socket.socketpair()
+        self._asked_by = os.getpid()
+        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _ENVIRONMENT
+        with theirs:
+            os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-c", _START],
+                environment,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), _SOCKET),
+                    # What libraries print when they abort is nobody's to read.
+                    *[(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1, 2)],
+                ],
+            )
+
+
+_READER: Final = _Reader()
+atexit.register(_READER.close)
+
+
+def serve() -> None:
+    """The reader process: forks for each request until nobody can ask any more."""
+    # Whoever presses Ctrl-C means the command, which then lets go of its end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    leave_pandas_out()
+    reads = _readers()
+    with socket.socket(fileno=_SOCKET) as asked:
+        while True:
+            message, descriptors, _, _ = socket.recv_fds(asked, COPY_SIZE, 2)
+            if not message:
+                return
+            if os.fork() == 0:
+                asked.close()
+                _answer(reads, pickle.loads(message), *descriptors)
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+
+def _readers() -> dict[Kind, Callable[..., Iterator[RawRecord]]]:
+    # Each fork would import it for itself.
+    import pyarrow.compute  # noqa: F401
+
+    from sync_pipelines.exports.columnar import read_parquet
+    from sync_pipelines.exports.sheets import read_sheet
+
+    return {"parquet": read_parquet, "xlsx": read_sheet}
+
+
+def _answer(reads: dict[Kind, Callable[..., Iterator[RawRecord]]], request: _Request, source: int, target: int) -> None:
+    """A fork's work; it never returns."""
+    with suppress(BaseException):
+        _limit(request.limits)
+        with os.fdopen(source, "rb") as file, os.fdopen(target, "wb") as answers:
+            file.seek(0)
+            records = reads[request.kind](file, request.empty_is, Meter(request.limits))
+            try:
+                while batch := list(islice(records, _BATCH)):
+                    _send(answers, batch)
+                _send(answers, None)
+            except SyncError as error:
+                _send(answers, _Fault(error.code, error.message, error.hint, getattr(error, "position", None)))
+            except MemoryError:
+                shown = request.limits.memory.human_readable(decimal=True)
+                large = too_large(f"reading the file takes more than {shown} of memory", "memory")
+                _send(answers, _Fault(large.code, large.message, large.hint, None))
+    os._exit(0)
+
+
+def _limit(limits: Limits) -> None:
+    """Sets what the system enforces, whatever a library does."""
+    signal.alarm(int(min(limits.seconds, 1 << 30)) + 2)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError, ValueError):
+        most = limits.memory + _taken()
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def _taken() -> int:
+    """Bytes of address space that this process has already; 0 where the system does not tell."""
+    with suppress(OSError), open("/proc/self/statm") as told:
+        return int(told.read().split()[0]) * resource.getpagesize()
+    return 0
+
+
+def _send(answers: BinaryIO, answer: list[RawRecord] | _Fault | None) -> None:
+    message = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
+    answers.write(_LENGTH.pack(len(message)))
+    answers.write(message)
+    answers.flush()
