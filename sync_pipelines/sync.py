@@ -209,7 +209,7 @@ def _failed(workspace: Workspace, file_id: int, error: SyncError, run_id: str | 
 
 def _noted(workspace: Workspace, file_id: int, error: SyncError, run_id: str | None) -> LedgerFile:
     with workspace.connection() as connection:
-        if isinstance(error, ArchiveIncomplete) and not error.kept:
+        if isinstance(error, ArchiveIncomplete) and error.kept in ("", ledger.entry_of(connection, file_id).kept):
             ledger.forget_archived(connection, file_id)
         ledger.mark_failed(connection, file_id, error, run_id)
         return ledger.entry_of(connection, file_id)
