@@ -170,11 +170,12 @@ def check() -> int:
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def housekeeping(as_json: bool) -> int:
+@click.option("--mask", "is_masking", is_flag=True, help="Also mask personal data in what is stored already.")
+def housekeeping(as_json: bool, is_masking: bool) -> int:
     """Remove old runs, ticks, logs and left-over files, as the nightly job does."""
     from sync_pipelines.commands import housekeeping as command
 
-    return command.run(as_json=as_json)
+    return command.run(as_json=as_json, is_masking=is_masking)
 
 
 @cli.command()

@@ -28,6 +28,8 @@ _QUOTED: Final = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 _NUMBER: Final = re.compile(r"\+?\d[\d*.,]*(?:[eE][+-]?\d+|\d{4})[\d*.,]*")
 _TELLING: Final = re.compile(r"\d{5}|[^\x00-\x7f]|\s")
 _GOT: Final = re.compile(r"(?<=, got ).*", re.DOTALL)
+_JSON_VALUE: Final = re.compile(r"(?P<whole>\"(?:[^\"\\]|\\.)*\")(?P<colon>\s*:)?|\"(?:[^\"\\]|\\.)*$|\d[\w.+*-]*")
+"""A string, with the colon behind it where it is a name; a string that is cut; a number."""
 _SHOWN_OF_PHONE: Final = 2
 
 
@@ -60,11 +62,25 @@ def without_emails(text: str) -> str:
 
 def masked_message(message: str, kind: Kind) -> str:
     """Returns a sentence about a field's value with what it quotes of it masked."""
+    # A record that lacks a field is quoted as a whole, whichever field that is.
+    shown = _GOT.sub(lambda found: _got(found[0], kind), message)
     if kind == "plain":
-        return without_emails(message)
-    shown = _GOT.sub(lambda found: _masked_text(found[0], "text"), message)
-    shown = _QUOTED.sub(lambda found: _between_quotes(found[0], kind), shown)
-    return without_emails(_NUMBER.sub(lambda found: _in_words(found[0]), shown))
+        return without_emails(shown)
+    sentence, got, value = shown.partition(", got ")
+    sentence = _QUOTED.sub(lambda found: _between_quotes(found[0], kind), sentence)
+    return without_emails(_NUMBER.sub(lambda found: _in_words(found[0]), sentence) + got + value)
+
+
+def _got(json: str, kind: Kind) -> str:
+    """A value as JSON, perhaps cut; an object or a list is masked whatever its field is."""
+    return _JSON_VALUE.sub(_json_value, json) if kind != "plain" or json[:1] in "[{" else json
+
+
+def _json_value(found: re.Match[str]) -> str:
+    if found["colon"]:
+        return found[0]
+    text = found[0]
+    return text[0] + _masked_text(text[1:-1], "contact") + text[-1] if found["whole"] else _in_words(text)
 
 
 def masked_fault(message: str) -> str:

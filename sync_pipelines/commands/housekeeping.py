@@ -5,7 +5,7 @@ Belongs here: layout. Does not belong here: what goes (`housekeeping`, `orchestr
 
 from __future__ import annotations
 
-from sync_pipelines.commands.screen import json_of, print_table
+from sync_pipelines.commands.screen import json_of, print_table, say
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.settings import load_settings
 from sync_pipelines.sync import open_workspace
@@ -23,18 +23,22 @@ _MEANINGS = {
 }
 
 
-def run(*, as_json: bool) -> int:
-    """Removes what is old and prints how much of it; returns 0."""
+def run(*, as_json: bool, is_masking: bool = False) -> int:
+    """Removes what is old, masks personal data if asked to, and prints how much of it; returns 0."""
     from sync_pipelines.orchestration.housekeeping import tidy
     from sync_pipelines.orchestration.instance import open_instance
+    from sync_pipelines.orchestration.masked_events import mask_stored
 
     settings = load_settings()
     workspace = open_workspace(settings)
     with open_instance(settings) as instance:
         done = tidy(workspace, instance, STREAMS)
+        masked = mask_stored(workspace, instance, STREAMS) if is_masking else {}
     if as_json:
-        print(json_of(done.counts | done.bytes))
+        print(json_of(done.counts | done.bytes | masked))
         return 0
     rows = [(name, number, done.bytes.get(f"{name}_bytes"), _MEANINGS[name]) for name, number in done.counts.items()]
     print_table(("what", "removed", "bytes", "which is"), rows)
+    for name, number in masked.items():
+        say(f"{name.replace('_', ' ')}: {number:,}")
     return 0

@@ -11,6 +11,7 @@
     jobs, schedules, sensors, checks    one each a stream
     check_runs    runs of checks alone
     alerts        failed runs told to a webhook
+    masked_events  personal data masked in what is stored already
     failed_runs   which streams a failed run was about
     housekeeping  what is removed every night
     tables        rows as metadata shows them

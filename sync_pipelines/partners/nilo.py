@@ -133,7 +133,7 @@ class Store(Contract):
     route_code: Text | None = Field(default=None, alias="routeCode")
     latitude: Annotated[Latitude, ADDRESS] = Field(default=None, alias="latitude")
     longitude: Annotated[Longitude, ADDRESS] = Field(default=None, alias="longitude")
-    address_format: Text | None = Field(default=None, alias="addressFormat")
+    address_format: Annotated[Text | None, ADDRESS] = Field(default=None, alias="addressFormat")
     support_contact_email: Annotated[Text | None, EMAIL] = Field(default=None, alias="supportContactEmail")
     support_contact_phone: Annotated[Text | None, PHONE] = Field(default=None, alias="supportContactPhone")
     settings: JsonObject = Field(default=None, alias="settings")

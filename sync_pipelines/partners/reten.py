@@ -67,7 +67,7 @@ class Commerce(Contract):
 
     external_id: Key = Field(alias="external_id")
     name: Filled = Field(alias="name")
-    global_external_id: Text | None = Field(default=None, alias="global_external_id")
+    global_external_id: Annotated[Text | None, LEGAL_ID] = Field(default=None, alias="global_external_id")
     tax_id: Annotated[Text | None, LEGAL_ID] = Field(default=None, alias="tax_id")
     metadata: JsonObject = Field(default=None, alias="metadata")
     addresses: list[Address] | None = Field(default=None, alias="addresses")
