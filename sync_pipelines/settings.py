@@ -6,7 +6,9 @@ source (`sources`), anything that opens a connection.
 
 from __future__ import annotations
 
-import re
+import errno
+import os
+import stat
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +22,10 @@ from sync_pipelines.redaction import redacted
 
 PREFIX: Final = "SYNC_"
 _SECRETS: Final = frozenset({"SYNC_ALERT_WEBHOOK"})
+_ENV_FILE: Final = Path(".env")
+_LARGEST_ENV_FILE: Final = 1 << 20
+_MOST_DAYS: Final = 36_500
+"""A hundred years; far larger numbers are no dates any more."""
 
 
 class Settings(BaseSettings):
@@ -39,7 +45,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, validate_default=True
+        env_prefix=PREFIX, env_file=_ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True, validate_default=True
     )
 
     home: Path = Path(".sync")
@@ -48,24 +54,33 @@ class Settings(BaseSettings):
     landing: str = Field(default="", repr=False)
     sources: Path = Path("sources.yaml")
     first_date: date = date(2010, 1, 1)
-    keep_runs_days: int = Field(default=90, ge=1)
-    keep_raw_days: int | None = Field(default=None, ge=1)
+    keep_runs_days: int = Field(default=90, ge=1, le=_MOST_DAYS)
+    keep_raw_days: int | None = Field(default=None, ge=1, le=_MOST_DAYS)
     alert_webhook: SecretStr | None = None
     ui_url: str | None = None
 
     @field_validator("home", "sources")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        return _expanded(value)
 
     @model_validator(mode="before")
     @classmethod
     def _landing_in_home(cls, values: dict[str, Any]) -> dict[str, Any]:
         home = Path(values.get("home", cls.model_fields["home"].default))
-        landing = values.get("landing") or str(home / "landing")
-        if "://" not in landing:
-            landing = str(Path(landing).expanduser().absolute())
-        return {**values, "landing": landing}
+        return {**values, "landing": values.get("landing") or str(home / "landing")}
+
+    @field_validator("home", "sources", "landing", "database_url", mode="before")
+    @classmethod
+    def _is_one_line(cls, value: Any) -> Any:
+        if any(character in str(value) for character in "\x00\r\n"):
+            raise ValueError("it holds a line break or a NUL character")
+        return value
+
+    @field_validator("landing")
+    @classmethod
+    def _is_url_or_absolute(cls, value: str) -> str:
+        return value if "://" in value else str(_expanded(Path(value)))
 
     @field_validator("landing")
     @classmethod
@@ -89,7 +104,7 @@ class Settings(BaseSettings):
     def _is_url(cls, value: SecretStr | str | None) -> SecretStr | str | None:
         if value is not None:
             text = value if isinstance(value, str) else value.get_secret_value()
-            if not re.fullmatch(r"https?", urlsplit(text).scheme) or not urlsplit(text).hostname:
+            if not _is_web_address(text):
                 raise ValueError("it is no URL that begins with https:// or http://")
         return value
 
@@ -125,12 +140,75 @@ def load_settings() -> Settings:
     """The settings of this process.
 
     Raises:
-        ConfigurationError: a value is wrong; the message names the variable.
+        ConfigurationError: a value is wrong, the message names the variable; or `.env` can't be read.
     """
+    _check_env_file(_ENV_FILE)
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         raise ConfigurationError("setting_invalid", "; ".join(_fault(e) for e in error.errors())) from None
+    _check_home(settings.home)
+    return settings
+
+
+def _check_env_file(path: Path) -> None:
+    """Refuses what cannot be read as settings; a folder of that name is none (a virtual environment may be one)."""
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            return
+        if not stat.S_ISREG(status.st_mode):
+            raise _env_file_fault(path, "it is not a regular file")
+        if status.st_size > _LARGEST_ENV_FILE:
+            raise _env_file_fault(path, f"it is larger than {_LARGEST_ENV_FILE >> 20} MiB")
+        path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return
+    except UnicodeDecodeError as fault:
+        line = fault.object[: fault.start].count(b"\n") + 1
+        raise _env_file_fault(path, f"line {line} is not UTF-8") from None
+    except OSError as fault:
+        raise _env_file_fault(path, str(fault.strerror)) from None
+
+
+def _env_file_fault(path: Path, why: str) -> ConfigurationError:
+    hint = "correct it, or remove it and set the variables in the environment"
+    return ConfigurationError("setting_invalid", f"{path.absolute()} cannot be read: {why}", hint)
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("this machine knows no home folder of that user") from None
+
+
+def _check_home(home: Path) -> None:
+    """Refuses a state folder that is not there and cannot be made: a file stands on the way to it."""
+    for place in (home, *home.parents):
+        try:
+            if not stat.S_ISDIR(place.stat().st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            return
+        except FileNotFoundError:
+            continue
+        except OSError as fault:
+            message = f"SYNC_HOME={home} cannot be used: {fault.strerror}"
+            raise ConfigurationError("setting_invalid", message, "name a folder that you may write") from None
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and (parts.port is None or parts.port > 0)
+            and text.isprintable()
+            and " " not in text
+        )
+    except ValueError:
+        return False
 
 
 def _fault(error: Any) -> str:

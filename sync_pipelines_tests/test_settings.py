@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.redaction import redacted
@@ -151,3 +154,95 @@ def test_the_retention_and_the_address_of_the_ui(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("SYNC_UI_URL", "http://127.0.0.1:3000")
     settings = load_settings()
     assert (settings.keep_runs_days, settings.keep_raw_days, settings.ui_url) == (7, 30, "http://127.0.0.1:3000")
+
+
+VARIABLES = [
+    *("SYNC_HOME", "SYNC_DATABASE_URL", "SYNC_LANDING", "SYNC_SOURCES", "SYNC_FIRST_DATE"),
+    *("SYNC_KEEP_RUNS_DAYS", "SYNC_KEEP_RAW_DAYS", "SYNC_ALERT_WEBHOOK", "SYNC_UI_URL"),
+]
+
+
+def refusal() -> ConfigurationError:
+    """What the settings are refused with."""
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert caught.value.exit_status == 2
+    return caught.value
+
+
+@pytest.mark.parametrize("variable", ["SYNC_HOME", "SYNC_LANDING", "SYNC_SOURCES"])
+def test_the_home_folder_of_nobody_is_refused(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "~no-such-user/x")
+    assert "no home folder" in refusal().message
+    assert variable in refusal().message
+
+
+@pytest.mark.parametrize("place", ["a_file", "a_file/below", "a_file/far/below", "pipe", "circle"])
+def test_a_file_in_the_place_of_the_state_folder_is_refused(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a_file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "circle").symlink_to("circle")
+    monkeypatch.setenv("SYNC_HOME", place)
+    assert f"SYNC_HOME={tmp_path / place} cannot be used" in refusal().message
+
+
+@pytest.mark.parametrize("variable", ["SYNC_HOME", "SYNC_LANDING", "SYNC_SOURCES", "SYNC_DATABASE_URL"])
+def test_a_path_with_nul_or_a_line_break_is_refused(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_bytes(variable.encode() + b"=a\x00b\n")
+    assert f"{variable}=" in refusal().message
+    (tmp_path / ".env").unlink()
+    monkeypatch.setenv(variable, "a\nb")
+    assert f"{variable}=" in refusal().message
+
+
+@pytest.mark.parametrize("variable", ["SYNC_KEEP_RUNS_DAYS", "SYNC_KEEP_RAW_DAYS"])
+@pytest.mark.parametrize("days", ["99999999999999999", "1" * 5000, "0", "-1", "1e3", "nan"])
+def test_days_that_lead_to_no_date_are_refused(variable: str, days: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, days)
+    assert variable in refusal().message
+
+
+@pytest.mark.parametrize("variable", ["SYNC_ALERT_WEBHOOK", "SYNC_UI_URL"])
+@pytest.mark.parametrize("url", ["https://h:99999999", "https://h:x", "https://h/\x01", "https://a b", "http://h:0"])
+def test_a_url_that_nobody_can_ask_is_refused(variable: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, url)
+    assert variable in refusal().message
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(b"A=1\nSYNC_HOME=caf\xe9\n", "line 2 is not UTF-8"), (b"#" * (1 << 20) + b"\n", "larger")]
+)
+def test_a_dotenv_file_that_is_no_text_is_refused(content: bytes, why: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(content)
+    assert str(tmp_path / ".env") in refusal().message
+    assert why in refusal().message
+
+
+def test_a_pipe_as_dotenv_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".env")
+    assert "not a regular file" in refusal().message
+
+
+def test_a_folder_as_dotenv_file_is_none(tmp_path: Path) -> None:
+    (tmp_path / ".env").mkdir()
+    assert load_settings().home == tmp_path / ".sync"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.sampled_from(VARIABLES), st.text(max_size=60) | st.from_regex(r"[a-z]*:?//[^\x00]{0,20}", fullmatch=True))
+def test_whatever_the_environment_holds_is_read_or_refused(variable: str, value: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        try:
+            patch.setenv(variable, value)
+        except (ValueError, UnicodeEncodeError):
+            Path(".env").write_bytes(f"{variable}='{value}'\n".encode("utf-8", "surrogatepass"))
+        try:
+            load_settings()
+        except ConfigurationError as error:
+            assert error.exit_status == 2
+        finally:
+            Path(".env").unlink(missing_ok=True)
