@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -94,7 +95,7 @@ def sampled(landing: Path, workspace: Workspace) -> Iterator[Path]:
     yield late
 
 
-def run_all(definitions: dg.Definitions, instance: dg.DagsterInstance, **config: object) -> None:
+def run_all(definitions: dg.Definitions, instance: dg.DagsterInstance, **config: Any) -> None:
     first = LAST - timedelta(days=9)
     span = {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(LAST)}
     for stream in STREAMS:
