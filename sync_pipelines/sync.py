@@ -36,7 +36,6 @@ from sync_pipelines.normalize.keeping import Beside
 from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.private_files import private_folder
 from sync_pipelines.repair import repairing
-from sync_pipelines.sources import StreamSettings
 from sync_pipelines.untrusted_text import on_one_line, storable
 from sync_pipelines.upsert.load import load
 from sync_pipelines.workspace import Workspace, open_workspace
@@ -148,9 +147,20 @@ def keep_records(
 ) -> None:
     """Normalizes an archived export that is not loaded, once for the settings in force; a fault is raised."""
     settings = workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream)
-    if entry.status != "loaded" and (entry.kept is None or not _is_current(workspace, entry.kept, settings)):
+    if entry.status == "loaded":
+        return
+    damage: ArchiveIncomplete | None = None
+    if entry.kept is not None:
+        try:
+            if KeptRecords(workspace.settings.archive, entry.kept).summary.fingerprint == settings.fingerprint:
+                return
+        except ArchiveIncomplete as fault:
+            damage = fault
+    try:
         kept = normalize_archived(workspace, entry, _earlier(workspace, connection, entry), beside)
-        ledger.mark_kept(connection, entry, kept)
+    except ArchiveIncomplete as fault:
+        raise damage or fault from fault
+    ledger.mark_kept(connection, entry, kept)
 
 
 def _earlier(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> list[KeptRecords]:
@@ -161,13 +171,6 @@ def _earlier(workspace: Workspace, connection: psycopg.Connection[Any], entry: L
         with contextlib.suppress(ArchiveIncomplete):
             found.append(KeptRecords(workspace.settings.archive, loaded.kept or "-"))
     return found
-
-
-def _is_current(workspace: Workspace, kept: str, settings: StreamSettings) -> bool:
-    try:
-        return KeptRecords(workspace.settings.archive, kept).summary.fingerprint == settings.fingerprint
-    except ArchiveIncomplete:
-        return False
 
 
 def _stage(
