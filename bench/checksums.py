@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +34,7 @@ from bench.server import Server, run_server
 from sync_pipelines import sync
 from sync_pipelines.exports import archive
 from sync_pipelines.normalize import keeping, kept
+from sync_pipelines.normalize.checksums import GroupChecks
 from sync_pipelines.sample.bulk import write_bench_orders
 from sync_pipelines.settings import Settings
 
@@ -150,9 +151,9 @@ def _switched_off() -> Iterator[None]:
         def read(self, size: int = -1, /) -> bytes:
             return self._plain.read(size)
 
-    patches = [
+    patches: list[AbstractContextManager[Any]] = [
         *(mock.patch.object(kept, name, nothing) for name in ("check_file", "check_footer", "check_summary")),
-        mock.patch.object(kept.GroupChecks, "check", nothing),
+        mock.patch.object(GroupChecks, "check", nothing),
         mock.patch.object(keeping, "checksums_of", no_checksums),
         mock.patch.object(archive, "_Hashed", Plain),
         mock.patch.object(archive.RawBytes, "verify", nothing),
