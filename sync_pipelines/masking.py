@@ -20,7 +20,7 @@ from typing import Any, Final
 from sync_pipelines.contracts.personal import Kind
 from sync_pipelines.redaction import redacted
 
-_EMAIL: Final = re.compile(r"([^\s@<>()\[\]{},;:\"'/|=`]+)@([^\s@<>()\[\]{},;:\"'/|=`]+)")
+_EMAIL: Final = re.compile(r"([^\s@<>()\[\],;:\"/=]+)@([^\s@<>()\[\]{},;:\"'/|=`]+)")
 _PHONE: Final = re.compile(r"\s*\+?[\d*(][\d*\s().\-/]{5,}\s*")
 _WORD: Final = re.compile(r"[\w*]+")
 _DIGIT: Final = re.compile(r"[\d*]")
