@@ -22,7 +22,7 @@ import pyarrow.parquet
 import pytest
 from backports import zstd
 
-from sync_pipelines.errors import ConfigurationError
+from sync_pipelines.errors import ConfigurationError, SyncError
 from sync_pipelines.partners import STREAMS, find_stream
 from sync_pipelines.sample import LAST_DAY, SampleSummary, write_sample
 from sync_pipelines.sample.bulk import write_bench_orders
@@ -336,3 +336,26 @@ def test_flattened_bench_orders_say_the_same(tmp_path: Path) -> None:
     assert (len(orders), len(rows)) == (totals.orders, totals.items)
     assert sum(int(row[5]) * Decimal(row[6]) for row in rows) == totals.value
     assert sum(Decimal(order[5]) for order in orders) == totals.value
+
+
+@pytest.mark.parametrize("place", ["replenit", "nilo"])
+def test_a_link_planted_in_the_landing_leads_no_sample_out(tmp_path: Path, place: str) -> None:
+    landing, elsewhere = tmp_path / "landing", tmp_path / "elsewhere"
+    for folder in (landing, elsewhere):
+        folder.mkdir()
+    (landing / place).symlink_to(elsewhere)
+    with pytest.raises(SyncError, match=rf"{place} is a symbolic link"):
+        write_sample(landing, days=1, orders=1)
+    assert not list(elsewhere.iterdir())
+
+
+def test_a_link_planted_under_a_samples_name_is_replaced(tmp_path: Path) -> None:
+    landing, secret = tmp_path / "landing", tmp_path / "secret"
+    (path, *_) = (landing / file.path for file in write_sample(landing, days=1, orders=1).files)
+    secret.write_bytes(b"mine")
+    path.unlink()
+    path.symlink_to(secret)
+    path.with_name(f"{path.name}.part").symlink_to(secret)
+    write_sample(landing, days=1, orders=1)
+    assert secret.read_bytes() == b"mine"
+    assert path.is_file() and not path.is_symlink()

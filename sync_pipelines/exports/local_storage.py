@@ -39,8 +39,10 @@ from sync_pipelines.exports.storage import (
 
 _GONE: Final = {errno.ENOENT, errno.ENOTDIR}
 _OUT: Final = "that leads out of the landing"
+_ON_THE_WAY: Final = {stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK}
 _NOWHERE: Final = "that leads nowhere"
 _BACK: Final = "that leads back to a folder above it"
+_AGAIN: Final = "to a folder that another link led to"
 # A folder that may be entered but not listed can be passed through.
 _FOLDER: Final = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 # A FIFO put in a file's place must not hold up the open.
@@ -62,7 +64,7 @@ class LocalStorage:
         if folder is None:
             return []
         entries = self._entries(folder, path)
-        return [shown_name(e.name) for e in entries if e.is_symlink() or e.is_dir(follow_symlinks=False)]
+        return [shown_name(entry.name) for entry in entries if not entry.is_file(follow_symlinks=False)]
 
     def files(self, path: str, *, follow_links: bool = False) -> Iterator[Found]:
         """See `Storage`; in the order of names, folders that begin with `.` or `_` left out."""
@@ -89,10 +91,22 @@ class LocalStorage:
         above, _, name = path.rpartition("/")
         try:
             self._make_root()
-            with self._folder_made(above, follow_links) as folder:
+            with self.made_folder(above, follow_links=follow_links) as folder:
                 return _created(folder, name_on_disk(name), content)
         except OSError as fault:
             raise cannot_write(path, fault) from fault
+
+    @contextlib.contextmanager
+    def made_folder(self, path: str, *, follow_links: bool = False) -> Iterator[int]:
+        """The descriptor of a folder below the root, made where it is missing.
+
+        Raises:
+            FolderFault: a name on the way is a link.
+            OSError: it cannot be made.
+        """
+        folder, _ = self._way(path, follow_links)
+        with self._opened_folder(folder, made=True) as descriptor:
+            yield descriptor
 
     def entries(self, folder: str) -> list[os.DirEntry[str]]:
         """What stands in a folder, by name; none if it is not there.
@@ -154,6 +168,8 @@ class LocalStorage:
             found = os.path.join(real, name_on_disk(name))
             if (mode := self._mode(found, above)) is None:
                 is_there = False
+            if mode and stat.S_IFMT(mode) not in _ON_THE_WAY:
+                raise FolderFault(not_regular(shown, mode), shown, modified_at(found))
             real = self._followed(found, shown, follow_links) if mode and stat.S_ISLNK(mode) else found
         return real, is_there
 
@@ -206,13 +222,6 @@ class LocalStorage:
         finally:
             os.close(descriptor)
 
-    @contextlib.contextmanager
-    def _folder_made(self, path: str, follow_links: bool) -> Iterator[int]:
-        """The descriptor of a folder that is made where it is missing."""
-        folder, _ = self._way(path, follow_links)
-        with self._opened_folder(folder, made=True) as descriptor:
-            yield descriptor
-
     def _make_root(self) -> None:
         try:
             self._root.mkdir(parents=True, exist_ok=True)
@@ -227,12 +236,14 @@ class _Walk:
     Attributes:
         storage: whose folder.
         path: of the folder, for messages.
-        follow_links: whether links within the root are followed.
+        follow_links: whether links within the root are followed; to a folder only once, or a dozen folders with links
+            to each other would be a billion.
     """
 
     storage: LocalStorage
     path: str
     follow_links: bool
+    _led_to: set[Identity] = field(default_factory=set)
     _open: list[tuple[Iterator[os.DirEntry[str]], str, Identity]] = field(default_factory=list)
 
     def below(self, folder: str) -> Iterator[Found]:
@@ -292,6 +303,8 @@ class _Walk:
             status = os.stat(real)
             if (status.st_dev, status.st_ino) in {identity for _, _, identity in self._open}:
                 raise link_refused(shown, _BACK)
+            if (status.st_dev, status.st_ino) in self._led_to:
+                raise link_refused(shown, _AGAIN)
             if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
                 raise not_regular(shown, status.st_mode)
         except (ExportError, OSError) as fault:
@@ -299,6 +312,7 @@ class _Walk:
             yield self._fault(named, below, entry.path, is_folder=os.path.isdir(entry.path))
             return
         if stat.S_ISDIR(status.st_mode):
+            self._led_to.add((status.st_dev, status.st_ino))
             yield from self._enter(real, f"{below}/")
         else:
             yield _found(below, status)

@@ -12,6 +12,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from sync_pipelines.exports.local_storage import LocalStorage
+from sync_pipelines.exports.storage import temporary_name
+
 Record = dict[str, Any]
 Kind = Literal["daily", "status", "batch", "log", "late", "resent"]
 
@@ -60,12 +63,21 @@ def resent(export: Export, day: date) -> Export:
 
 
 def write_export(dest: Path, export: Export) -> SampleFile:
-    """Writes one export under `dest`; a half-written one never carries an export's name."""
-    path = dest / export.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_bytes(export.data)
+    """Writes one export under `dest`; a half-written one never carries an export's name, and no link is followed."""
+    above, _, name = export.path.rpartition("/")
     seconds = int(export.arrived_at.timestamp())
-    os.utime(unfinished, (seconds, seconds))
-    unfinished.replace(path)
+    dest.mkdir(parents=True, exist_ok=True)
+    with LocalStorage(dest).made_folder(above) as folder:
+        # No name that somebody can have planted as a link.
+        unfinished = temporary_name(name)
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(export.data)
+                file.flush()
+                os.utime(file.fileno(), (seconds, seconds))
+            os.replace(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            os.unlink(unfinished, dir_fd=folder)
+            raise
     return SampleFile(export.path, export.kind, export.records, len(export.data))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import socket
 import subprocess
@@ -288,3 +289,40 @@ def test_a_file_rewritten_in_place_while_it_is_read(root: Path, size: int) -> No
         with pytest.raises(ChangedWhileRead):
             while content.read(size):
                 pass
+
+
+def test_links_of_folders_to_each_other_end(root: Path) -> None:
+    stores = root / STORES
+    for here in range(12):
+        (stores / f"d{here}").mkdir()
+        (stores / f"d{here}/a.json").touch()
+        for there in set(range(12)) - {here}:
+            (stores / f"d{here}/l{there:02}").symlink_to(stores / f"d{there}")
+    found = codes(itertools.islice(following(root).list("nilo", "stores", ["t"]), 10_000))
+    assert len(found) < 10_000
+    assert found[f"{STORES}/d0/l01/a.json"] == ""
+    assert set(found.values()) == {"", "link_refused"}
+
+
+@pytest.mark.parametrize("place", ["nilo/u", "nilo/u/stores"])
+def test_a_pipe_in_the_place_of_a_folder_is_named(root: Path, place: str) -> None:
+    (root / place).parent.mkdir(exist_ok=True)
+    os.mkfifo(root / place)
+    assert codes(Landing(str(root)).list("nilo", "stores", ["t", "u"])) == {
+        f"{STORES}/a.json": "",
+        place: "not_a_regular_file",
+    }
+    assert place in codes(Landing(str(root)).list("nilo", "stores"))
+
+
+@pytest.mark.parametrize("letter", ["x", "é"])
+def test_a_path_that_the_ledger_cannot_hold_has_a_shorter_one_of_its_own(root: Path, letter: str) -> None:
+    folder = root / STORES
+    for _ in range(5):
+        folder /= letter * (250 // len(letter.encode()))
+    folder.mkdir(parents=True)
+    for name in ("a.json", "b.json"):
+        (folder / name).touch()
+    found = codes(Landing(str(root)).list("nilo", "stores", ["t"]))
+    assert sorted(found.values()) == ["", "path_too_long", "path_too_long"]
+    assert all(len(path.encode()) < 1_000 and path.startswith(STORES) for path in found)
