@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from string import ascii_letters
+from typing import Any
 
 import pytest
 
@@ -84,11 +88,21 @@ class Unprivileged(Landing):
             return iter(tuple(super().list(partner, stream, tenants)))
 
 
+class Reachable(Site):
+    """A site whose exports every user may read, as partners put them down: a sync makes what it makes private."""
+
+    def put_at(self, path: str, content: Any, mtime: datetime | None = None) -> Path:
+        put = super().put_at(path, content, mtime)
+        for folder in put.relative_to(self.folder).parents:
+            (self.folder / folder).chmod(0o755)
+        return put
+
+
 @pytest.fixture
 def reachable(database: Database) -> Iterator[Site]:
     """A site whose landing every user can reach."""
     with reachable_folder() as folder:
-        yield Site(folder, database)
+        yield Reachable(folder, database)
 
 
 def unprivileged(site: Site) -> Workspace:
@@ -145,3 +159,15 @@ def test_two_names_with_other_bytes_are_two_files_in_the_ledger(site: Site) -> N
     assert [entry.status for entry in site.sync()] == ["loaded", "loaded"]
     assert (len(site.ledger()), len(site.tables()["orders"])) == (2, 2)
     assert site.sync() == []
+
+
+def test_a_path_longer_than_an_index_holds_stops_no_other(site: Site) -> None:
+    letters = random.Random(0)
+    names = ["".join(letters.choices(ascii_letters, k=250)) for _ in range(14)]
+    site.put("/".join([*names, "2026-06-01.json"]), [order("A")])
+    site.put("2026-06-02.json", [order("B")])
+    for _ in range(2):
+        entries = site.sync()
+        assert exit_status(entries) == 4
+    assert sorted(code for code in codes(site).values()) == ["loaded", "path_too_long"]
+    assert [key[2] for key in site.tables()["orders"]] == ["B"]

@@ -24,6 +24,7 @@ FILE_CODES: Final[dict[str, str]] = {
     "file_vanished": "The file was listed but is no longer there.",
     "file_unreadable": "The file may not be read, or reading it broke off.",
     "file_changed": "The file changed while it was read.",
+    "path_too_long": "The file's path is longer than the ledger can hold.",
     "folder_unreadable": "The folder may not be listed or entered; the other folders load.",
     "link_refused": "The path is a symbolic link that is not followed.",
     "not_a_regular_file": "The path is a FIFO, a socket, a device or something else that is no regular file.",

@@ -8,9 +8,10 @@ belong here: which partners and tenants are known, what was loaded already, pull
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
 from typing import BinaryIO, Final
@@ -32,7 +33,7 @@ class LandingFile:
         size: bytes.
         modified_at: in UTC, as exactly as the storage tells, to the microsecond.
         etag: the storage's own mark of the content, where it has one.
-        fault: why it can't be read: a link, no regular file, a folder that may not be listed.
+        fault: why it can't be read: a link, no regular file, a folder that may not be listed, a path too long.
         is_folder: whether it is a folder, or a link to one; only folders with a fault are told.
     """
 
@@ -47,6 +48,10 @@ class LandingFile:
     fault: ExportError | None = None
     is_folder: bool = False
 
+
+LONGEST_PATH: Final = 1_200
+"""Bytes; the ledger's index holds 2,700, and the tenant's name stands in it beside the path."""
+_SHOWN_OF_LONGER: Final = 900
 
 ANY_TENANT_FOLDER: Final = "*"
 """As the tenant folder of a fault: the partner's folder itself is at fault, so no tenant of it is known."""
@@ -145,12 +150,33 @@ class Landing:
 
 
 def _landing_file(partner: str, tenant: str, stream: str, found: Found) -> LandingFile:
-    return LandingFile(
-        f"{partner}/{tenant}/{stream}/{found.below}".rstrip("/"), partner, tenant, stream, found.below, found.size,
-        found.modified_at, found.etag, found.fault, found.is_folder,
-    )  # fmt: skip
+    file = LandingFile(
+        f"{partner}/{tenant}/{stream}/{found.below}".rstrip("/"),
+        partner,
+        tenant,
+        stream,
+        found.below,
+        found.size,
+        found.modified_at,
+        found.etag,
+        found.fault,
+        found.is_folder,
+    )
+    return _of_storable_path(file)
 
 
 def _faulty(partner: str, tenant: str, stream: str, fault: FolderFault) -> LandingFile:
     folder = tenant if "/" in fault.path else ANY_TENANT_FOLDER
-    return LandingFile(fault.path, partner, folder, stream, "", 0, fault.modified_at, None, fault, is_folder=True)
+    file = LandingFile(fault.path, partner, folder, stream, "", 0, fault.modified_at, None, fault, is_folder=True)
+    return _of_storable_path(file)
+
+
+def _of_storable_path(file: LandingFile) -> LandingFile:
+    """The file; one whose path the ledger cannot hold has a fault, and the path's beginning with a hash as its path."""
+    path = file.path.encode("utf-8", "backslashreplace")
+    if len(path) <= LONGEST_PATH:
+        return file
+    shown = f"{path[:_SHOWN_OF_LONGER].decode(errors='ignore')}...{hashlib.sha256(path).hexdigest()[:16]}"
+    message = f"the path of {len(path):,} bytes is longer than {LONGEST_PATH:,}"
+    fault = ExportError("path_too_long", message, "move the file up, or shorten its name and those of its folders")
+    return replace(file, path=shown, fault=file.fault or fault, size=0, etag=None)
