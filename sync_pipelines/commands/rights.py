@@ -45,10 +45,8 @@ def check_rights(database: Database) -> None:
         trial.own_schema(str(found or OWN_SCHEMA))
         connection.rollback()
     if trial.faults:
-        message = f"the user {_quoted(connection.info.user)} of SYNC_DATABASE_URL lacks rights: " + "; ".join(
-            trial.faults
-        )
-        hint = "let the owner of the database run: " + " ".join(f"{grant};" for grant in trial.grants)
+        message = f"the user {trial.user} of SYNC_DATABASE_URL lacks rights: {'; '.join(trial.faults)}"
+        hint = "let the owner of the database run: " + " ".join(f"{grant};" for grant in dict.fromkeys(trial.grants))
         raise ConfigurationError("database_right_missing", message, hint)
 
 
@@ -78,25 +76,25 @@ class _Trial:
         self.faults: list[str] = []
         self.grants: list[str] = []
         self._connection = connection
-        self._user = _quoted(connection.info.user)
+        self.user = _quoted(connection.info.user)
 
     def own_schema(self, name: str) -> None:
         """Makes a schema unless it is there, and a table in it; looks whose its tables are."""
         there = _value(self._connection, "select count(*) from pg_namespace where nspname = %s", [name])
         database = _quoted(self._connection.info.dbname)
-        grant = f"grant create on database {database} to {self._user}"
+        grant = f"grant create on database {database} to {self.user}"
         if not there and not self._may(f"create schema {name}", grant):
             return
-        grant = f"grant usage, create on schema {name} to {self._user}"
+        grant = f"grant usage, create on schema {name} to {self.user}"
         self._may(f"create table {name}.{_TABLE} (n int)", grant)
         foreign = self._connection.execute(_FOREIGN, [name]).fetchall() if name == _SCHEMA else []
         if foreign:
             self.faults.append(f"{_SCHEMA}.{foreign[0][0]} and {len(foreign) - 1} more belong to another user")
-            self.grants.append(f"grant <their owner> to {self._user}")
+            self.grants.append(f"grant <their owner> to {self.user}")
 
     def temporary_table(self) -> None:
         """Makes a temporary table, as loads do."""
-        grant = f"grant temporary on database {_quoted(self._connection.info.dbname)} to {self._user}"
+        grant = f"grant temporary on database {_quoted(self._connection.info.dbname)} to {self.user}"
         self._may(f"create temp table {_TABLE} (n int)", grant)
 
     def _may(self, statement: str, grant: str) -> bool:
