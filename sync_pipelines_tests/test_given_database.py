@@ -98,7 +98,7 @@ def call(tmp_path: Path) -> Call:
     def run(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         places = {"SYNC_HOME": str(tmp_path / "home"), "SYNC_LANDING": str(tmp_path / "landing")}
         environment = {"PATH": os.environ["PATH"], "SYNC_DATABASE_URL": url, **places}
-        command = [sys.executable, "-W", "error", "-m", "sync_pipelines", *arguments]
+        command = [sys.executable, "-m", "sync_pipelines", *arguments]
         return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=180)
 
     return run
