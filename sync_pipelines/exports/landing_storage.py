@@ -7,10 +7,11 @@ landing (`landing`), the rules for names (`naming`).
 from __future__ import annotations
 
 import contextlib
+import io
 import shutil
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ from sync_pipelines.errors import ConfigurationError, ExportError, LandingUnavai
 from sync_pipelines.exports.local_storage import LocalStorage
 from sync_pipelines.exports.storage import (
     EPOCH,
+    ChangedWhileRead,
     FolderFault,
     Found,
     Storage,
@@ -76,13 +78,15 @@ class RemoteStorage:
                 yield self.found(below, info)
 
     def open(self, path: str, *, follow_links: bool = False) -> BinaryIO:
-        """See `Storage`; what changes while it is read is not noticed."""
+        """See `Storage`; a read to the end of a file that changed since it was opened raises `ChangedWhileRead`."""
         real = self._real(path)
         try:
             self._refuse_links(path, follow_links)
             if self._sftp is not None and not stat.S_ISREG(mode := self._sftp.stat(real).st_mode):
                 raise not_regular(path, mode)
-            return cast(BinaryIO, self._filesystem.open(real, "rb"))
+            before = self._mark(real)
+            content = cast(BinaryIO, self._filesystem.open(real, "rb"))
+            return cast(BinaryIO, _Unchanged(content, path, before, lambda: self._mark(real)))
         except (FileNotFoundError, PermissionError, IsADirectoryError) as fault:
             raise cannot_open(path, fault) from fault
         except (ExportError, LandingUnavailable):
@@ -166,6 +170,12 @@ class RemoteStorage:
             raise link_refused(shown, "that leads out of the landing, or to where cannot be told")
         return there
 
+    def _mark(self, real: str) -> tuple[int, datetime, str | None]:
+        """What the storage tells of a file now, never from fsspec's cache."""
+        self._filesystem.invalidate_cache(real.rpartition("/")[0])
+        info = dict(self._filesystem.info(real))
+        return int(info["size"] or 0), self._modified_at(info), _etag(info)
+
     def info(self, real: str) -> Info:
         """What a link leads to."""
         return dict(self._filesystem.info(real))
@@ -232,6 +242,46 @@ class RemoteStorage:
         return unavailable(what, fault)
 
 
+class _Unchanged(io.RawIOBase):
+    """A file whose end is only reached if the storage still tells of it what it told when it was opened."""
+
+    def __init__(self, content: BinaryIO, path: str, before: object, mark: Callable[[], object]) -> None:
+        self._content = content
+        self._path = path
+        self._before = before
+        self._mark = mark
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        try:
+            data = self._content.read(size)
+            is_changed = (not data or size < 0) and size != 0 and self._now() != self._before
+        except Exception as fault:  # remote storages raise what their libraries raise
+            why = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
+            raise ExportError("file_unreadable", f"reading {self._path} failed: {why}", "it is tried again") from fault
+        if is_changed:
+            raise ChangedWhileRead(self._path)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._content.close()
+        super().close()
+
+    def _now(self) -> object:
+        try:
+            return self._mark()
+        except FileNotFoundError:
+            return None
+
+
 @dataclass
 class _RemoteWalk:
     """What stands below a folder of a server, depth first.
@@ -239,18 +289,24 @@ class _RemoteWalk:
     Attributes:
         storage: whose folder.
         path: of the folder, for messages.
-        follow_links: whether links within the root are followed.
+        follow_links: whether links within the root are followed, below a link to a folder only once.
     """
 
     storage: RemoteStorage
     path: str
     follow_links: bool
+    _led_to: set[str] = field(default_factory=set)
+    _outermost: int = 0
+    """How many folders were open when a link was entered that is below no other; 0 outside of one."""
 
     def below(self, folder: str) -> Iterator[Found]:
         """Unlike fsspec's own walk it does not pass over folders it may not read."""
         way: list[tuple[Iterator[Info], str, str | None]]
         way = [(self.storage.listing(folder, self.path), "", self.storage.resolved(folder))]
         while way:
+            if len(way) <= self._outermost:
+                self._outermost = 0
+                self._led_to.clear()
             infos, prefix, _ = way[-1]
             if (info := next(infos, None)) is None:
                 way.pop()
@@ -258,7 +314,7 @@ class _RemoteWalk:
             real, below = info["name"].rstrip("/"), prefix + _name(info)
             try:
                 if _is_link(info):
-                    info = self._followed(real, below, {resolved for _, _, resolved in way})
+                    info = self._followed(real, below, [resolved for _, _, resolved in way])
                 if info["type"] == "file":
                     yield self.storage.found(below, info)
                 elif info["type"] != "directory":
@@ -271,17 +327,24 @@ class _RemoteWalk:
             except ExportError as fault:
                 yield Found(below, 0, EPOCH, None, fault)
 
-    def _followed(self, real: str, below: str, above: set[str | None]) -> Info:
+    def _followed(self, real: str, below: str, above: list[str | None]) -> Info:
         """What a link leads to, under its own name."""
         shown = f"{self.path}/{below}"
         if not self.follow_links:
             raise link_refused(shown)
-        if self.storage.target(real, shown) in above:
+        target = self.storage.target(real, shown)
+        if any(folder and Path(folder).is_relative_to(target) for folder in above):
             raise link_refused(shown, "that leads back to a folder above it")
+        if target in self._led_to:
+            raise link_refused(shown, "to a folder that another link led to")
         try:
-            return {**self.storage.info(real), "name": real}
+            info = {**self.storage.info(real), "name": real}
         except FileNotFoundError:
             raise link_refused(shown, "that leads nowhere") from None
+        if info["type"] == "directory":
+            self._led_to.add(target)
+            self._outermost = self._outermost or len(above)
+        return info
 
 
 def _name(info: Info) -> str:

@@ -236,19 +236,24 @@ class _Walk:
     Attributes:
         storage: whose folder.
         path: of the folder, for messages.
-        follow_links: whether links within the root are followed; to a folder only once, or a dozen folders with links
-            to each other would be a billion.
+        follow_links: whether links within the root are followed; below a link to a folder only once, or a dozen folders
+            with links to each other would be a billion.
     """
 
     storage: LocalStorage
     path: str
     follow_links: bool
     _led_to: set[Identity] = field(default_factory=set)
+    _outermost: int = 0
+    """How many folders were open when a link was entered that is below no other; 0 outside of one."""
     _open: list[tuple[Iterator[os.DirEntry[str]], str, Identity]] = field(default_factory=list)
 
     def below(self, folder: str) -> Iterator[Found]:
         yield from self._enter(folder, "")
         while self._open:
+            if len(self._open) <= self._outermost:
+                self._outermost = 0
+                self._led_to.clear()
             entries, prefix, _ = self._open[-1]
             if (entry := next(entries, None)) is None:
                 self._open.pop()
@@ -301,7 +306,7 @@ class _Walk:
                 raise link_refused(shown)
             real = self.storage.target(entry.path, shown)
             status = os.stat(real)
-            if (status.st_dev, status.st_ino) in {identity for _, _, identity in self._open}:
+            if Path(entry.path).is_relative_to(real) or (status.st_dev, status.st_ino) in {i for _, _, i in self._open}:
                 raise link_refused(shown, _BACK)
             if (status.st_dev, status.st_ino) in self._led_to:
                 raise link_refused(shown, _AGAIN)
@@ -313,6 +318,7 @@ class _Walk:
             return
         if stat.S_ISDIR(status.st_mode):
             self._led_to.add((status.st_dev, status.st_ino))
+            self._outermost = self._outermost or len(self._open)
             yield from self._enter(real, f"{below}/")
         else:
             yield _found(below, status)

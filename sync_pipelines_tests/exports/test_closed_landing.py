@@ -293,14 +293,14 @@ def test_a_file_rewritten_in_place_while_it_is_read(root: Path, size: int) -> No
 
 def test_links_of_folders_to_each_other_end(root: Path) -> None:
     stores = root / STORES
-    for here in range(12):
+    for here in range(9):
         (stores / f"d{here}").mkdir()
         (stores / f"d{here}/a.json").touch()
-        for there in set(range(12)) - {here}:
-            (stores / f"d{here}/l{there:02}").symlink_to(stores / f"d{there}")
-    found = codes(itertools.islice(following(root).list("nilo", "stores", ["t"]), 10_000))
-    assert len(found) < 10_000
-    assert found[f"{STORES}/d0/l01/a.json"] == ""
+        for there in set(range(9)) - {here}:
+            (stores / f"d{here}/l{there}").symlink_to(stores / f"d{there}")
+    found = codes(itertools.islice(following(root).list("nilo", "stores", ["t"]), 20_000))
+    assert len(found) < 20_000
+    assert all(found[f"{STORES}/d{here}/l{(here + 1) % 9}/a.json"] == "" for here in range(9))
     assert set(found.values()) == {"", "link_refused"}
 
 
