@@ -108,7 +108,7 @@ def open_workspace(settings: Settings) -> Workspace:
     share_memory()
     leave_pandas_out()
     keep_files_private()
-    for folder in filter(Path.exists, (settings.archive, settings.logs)):
+    for folder in filter(Path.is_dir, (settings.archive, settings.logs)):
         private_folder(folder)
     sources = load_sources(settings.sources)
     database = open_database(settings)
