@@ -1,4 +1,4 @@
-# paramiko has no types, and is not always installed.
+# paramiko has no types.
 # mypy: ignore-errors
 """An SFTP server over a folder of this machine, with the user `ana` and the password `open`.
 

@@ -11,8 +11,8 @@ import pytest
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.landing import Landing
 from sync_pipelines.exports.storage import ChangedWhileRead
+from sync_pipelines_tests.sftp_server import sftp_server
 
-pytest.importorskip("paramiko", reason="needs the extra sftp")
 STORES = "nilo/t/stores"
 
 
@@ -28,8 +28,6 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """An SFTP server."""
-    from sync_pipelines_tests.sftp_server import sftp_server
-
     with sftp_server() as url:
         yield url
 
