@@ -323,7 +323,7 @@ def main(count: int, seed: int) -> None:
     found: Counter[tuple[str, str]] = Counter()
     started = datetime.now(UTC)
     with tempfile.TemporaryDirectory() as folder:
-        server = Database(use_server(Path(folder) / "server").url, embedded=True)
+        server = Database(use_server(Path(folder) / "server").superuser_url, embedded=True)
         make_template(server)
         trials = Trials(server, Path(folder))
         for flip in flips(trials, count, seed):

@@ -29,6 +29,7 @@ from sync_pipelines.contracts.codes import FILE_CODES, LENIENCY_CODES, REJECT_CO
 from sync_pipelines.database import Database, migrate
 from sync_pipelines.embedded import use_server
 from sync_pipelines.tables.schema import metadata
+from sync_pipelines_tests.conftest import named
 from sync_pipelines_tests.hostile_files import HostileFile, good_file, hostile_file, sources
 from sync_pipelines_tests.loading import Site
 
@@ -121,14 +122,14 @@ def _keep(folder: Path, file: HostileFile, why: str, settings: dict[str, Any]) -
 
 
 def _site_maker(folder: Path) -> Callable[[], Site]:
-    admin = Database(use_server(folder / "server").url, embedded=True)
+    admin = Database(use_server(folder / "server").superuser_url, embedded=True)
     name = f"fuzz_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(admin.url, autocommit=True) as connection:
         for setting in ("fsync = off", "full_page_writes = off"):
             connection.execute(sql.SQL("alter system set " + setting))
         connection.execute("select pg_reload_conf()")
-        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-    database = Database(admin.url.replace("/postgres?", f"/{name}?"))
+        connection.execute(sql.SQL("create database {} owner sync").format(sql.Identifier(name)))
+    database = named(admin, name)
     migrate(database)
     tables = ", ".join(table.fullname for table in metadata.sorted_tables)
 
