@@ -238,7 +238,7 @@ class _Reader:
             raise self.document.fault(
                 (*where, "tenant"), "the tenant is missing: the name of its folder in the landing"
             )
-        if not str(value).isprintable() or "/" in str(value):
+        if not str(value).isprintable():
             raise self.document.fault((*where, "tenant"), f"{str(value)!r} is no name of a folder in the landing")
         if value == ANY_TENANT:
             return ANY_TENANT

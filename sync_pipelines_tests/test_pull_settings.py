@@ -44,6 +44,8 @@ def test_N11_the_settings_of_a_pull(tmp_path: Path) -> None:
         "attempts": 5,
         "wait": 1,
         "longest_wait": 60,
+        "seconds": 3600,
+        "page_bytes": 256_000_000,
     }
     assert sources.pulled("nilo", "stores") == ["acme"] and sources.pulled("replenit", "orders") == []
 
@@ -105,6 +107,6 @@ def test_N11_the_page_of_nilo_tells_every_key_and_its_example_is_right(tmp_path:
     assert found is not None
     assert re.findall(r"^\| `(\w+)` \|", pulling, re.MULTILINE) == [
         *("url", "api_key", "authorization", "scheme", "take", "enabled", "timeout", "attempts", "wait"),
-        "longest_wait",
+        *("longest_wait", "seconds", "page_bytes"),
     ]
     assert set(re.findall(r"^\| `(\w+)` \|", pulling, re.MULTILINE)) == type(found).model_fields.keys()

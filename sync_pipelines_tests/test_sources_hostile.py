@@ -112,7 +112,6 @@ def test_merges_that_expand_without_end_are_refused(tmp_path: Path) -> None:
         b"sources: \xff\xfe",
         b"sources: \x00",
         "sources: [{partner: [replenit], tenant: {a: b}}]",
-        'sources: [{partner: nilo, tenant: "../acme"}]',
         'sources: [{partner: nilo, tenant: "a\\0b"}]',
     ],
 )
