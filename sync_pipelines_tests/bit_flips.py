@@ -71,7 +71,7 @@ def build_site(folder: Path, database: Database) -> Site:
     patches = [order(f"O{n}", TotalRevenue=n) for n in range(0, 80, 3)]
     site.load("2024-05-04.ndjson.gz", gzip.compress(lines(*patches, *LENIENT).encode(), mtime=0))
     site.load("2024-05-05.json", [order(f"O{n}", Email=None) for n in range(0, 80, 7)])
-    site.put_at(PENDING, lines(*THIRD, order("N", Email="n@x.cl")))
+    site.put_at(PENDING, lines(*THIRD, *REFUSED, order("N", Email="n@x.cl")))
     (entry,) = discover(site.workspace()).pending
     archive_export(site.workspace(), entry.id)
     entry = normalize_export(site.workspace(), entry.id)

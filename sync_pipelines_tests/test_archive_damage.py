@@ -65,6 +65,15 @@ def test_damaged_kept_records_are_made_anew_from_raw_bytes(kind: str, trials: Tr
         assert trials.run("late", file, damage).verdict == expected
 
 
+@pytest.mark.parametrize("kind", ["records.parquet", "keys.npy", "rejects.ndjson", "summary.json"])
+def test_a_waiting_export_is_kept_anew(kind: str, trials: Trials) -> None:
+    file = trials.files(kind)[-1]
+    refused = trials.run("pending", file, flipped(3333), has_raw=False)
+    assert refused.verdict == "refused" and str(file) in refused.errors[0]
+    # A summary is read before the load, which then finds the records kept anew.
+    assert trials.run("pending", file, flipped(3333)).verdict == ("same" if kind == "summary.json" else "repaired")
+
+
 @pytest.mark.parametrize("kind", ["raw.zst", "raw.gz"])
 def test_damaged_raw_bytes_are_not_read_again(kind: str, trials: Trials) -> None:
     for damage in (DAMAGES["cut"], DAMAGES["emptied"], DAMAGES["overwritten"], flipped(12345)):
