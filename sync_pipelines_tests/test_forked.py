@@ -30,7 +30,10 @@ def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
 def is_begun(site: Site) -> bool:
     """Whether somebody holds a table of orders to themselves."""
     return bool(
-        site.query("select from pg_locks where mode = 'AccessExclusiveLock' and relation::regclass::text like 'sync.%'")
+        site.query(
+            "select from pg_locks join pg_class on pg_class.oid = relation"
+            " where mode = 'AccessExclusiveLock' and relnamespace = 'sync'::regnamespace"
+        )
     )
 
 
