@@ -138,18 +138,17 @@ class _Look:
     def _take(self, file: LandingFile, entry: LedgerFile | None) -> None:
         if file.fault is not None and file.fault.code == "folder_unreadable":
             self._unreadable.append(file.path)
-        tenant = self._stream.normalize_tenant(file.tenant_folder)
-        settings = self._settings(tenant)
+        known_tenant = self._stream.normalize_tenant(file.tenant_folder)
+        tenant = known_tenant or file.tenant_folder
+        settings = self._settings(known_tenant)
         if settings.path is not None and not file.is_folder and not fnmatchcase(file.below, settings.path):
             return
         effective_at = effective_time_in(file.below) or file.modified_at
-        tenant_named = tenant or file.tenant_folder
-        if not self._wanted.holds(tenant_named, effective_at):
+        if not self._wanted.holds(tenant, effective_at):
             return
-        refusal = self._refusal(file, tenant, effective_at)
+        refusal = self._refusal(file, known_tenant, effective_at)
         if refusal is not None:
             self._refusals[file.path] = refusal
-        tenant = tenant_named
         if entry is None:
             self._new.append(NewExport(file, tenant, effective_at, 1))
         elif file.fault is not None:

@@ -4,8 +4,9 @@ r"""Text from exports, file names and error messages, made safe for the place wh
 |---|---|---|
 | PostgreSQL (`text`, `jsonb`), Dagster's storage | `storable` | NUL and lone surrogates become visible escapes |
 | terminal, log line, plain-text metadata | `on_one_line` | line breaks, control and invisible characters, too |
-| Markdown | `markdown_escaped` | every Markdown and HTML character, too |
 | Slack | `slack_escaped` | what Slack reads as a link, a mention or a format |
+
+No text of an export reaches Markdown or HTML: in the UI it is plain-text metadata or a cell of a table.
 
 Belongs here: escaping. Does not belong here: masking personal data, hiding passwords, layout.
 """
@@ -16,8 +17,6 @@ import re
 import unicodedata
 from typing import Final
 
-_MARKDOWN: Final = re.compile(r"([!-/:-@\[-`{-~])")
-"""ASCII punctuation: CommonMark takes a backslash before any of it, and automatic links need it."""
 _SLACK: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _SLACK_FORMAT: Final = re.compile(r"([*~`]|(?<!\w)_|_(?!\w))")
 """An underscore within a word is no format in Slack: paths and codes stay fit to copy."""
@@ -37,11 +36,6 @@ def on_one_line(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(map(_visible, text))
-
-
-def markdown_escaped(text: str) -> str:
-    """Returns Markdown that renders as the text itself: no link, image, HTML or formatting."""
-    return _MARKDOWN.sub(r"\\\1", on_one_line(text))
 
 
 def slack_escaped(text: str) -> str:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_pipelines.untrusted_text import markdown_escaped, on_one_line, slack_escaped, storable
+from sync_pipelines.untrusted_text import on_one_line, slack_escaped, storable
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 
@@ -28,19 +28,6 @@ def test_one_line_stays_one_line_and_moves_no_cursor(text: str) -> None:
 
 def test_invisible_characters_are_named() -> None:
     assert on_one_line("a\nb\x1b[31m\u202ec\u00e9\x00\udfaa") == "a\\nb\\x1b[31m\\u202ecé\\u0000\\udfaa"
-
-
-def test_markdown_of_an_image_is_its_text() -> None:
-    escaped = markdown_escaped("![x](/graphql?query=mutation{a}) <img src=x> www.a.cl")
-    assert escaped == (r"\!\[x\]\(\/graphql\?query\=mutation\{a\}\) \<img src\=x\> www\.a\.cl")
-
-
-@given(ANY_TEXT)
-def test_every_markdown_character_is_escaped(text: str) -> None:
-    left = markdown_escaped(text).replace("\\\\", "")
-    while (at := left.find("\\")) >= 0:
-        left = left[:at] + left[at + 2 :]
-    assert not set(left) & set("[]()<>!*_`#|~&:./@{}\\")
 
 
 def test_slack_sees_no_link_and_no_mention() -> None:

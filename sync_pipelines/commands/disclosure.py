@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from sync_pipelines.errors import ConfigurationError
+from sync_pipelines.private_files import private_folder
 from sync_pipelines.settings import Settings
 
 NAME: Final = "unmasked.log"
@@ -25,8 +26,7 @@ def log_unmasked(settings: Settings, command: str, *ids: str) -> None:
     """
     line = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "user": _user(), "command": command, "ids": ids}
     try:
-        settings.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
-        target = os.open(settings.logs / NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        target = os.open(private_folder(settings.logs) / NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(target, "a") as log:
             log.write(json.dumps(line) + "\n")
     except OSError as error:
