@@ -35,8 +35,7 @@ from sync_pipelines.database import Database
 from sync_pipelines.embedded import use_server
 from sync_pipelines.replay import read_again
 from sync_pipelines.sync import archive_export, discover, load_export, normalize_export
-from sync_pipelines_tests.conftest import _make_template as make_template
-from sync_pipelines_tests.conftest import make_database
+from sync_pipelines_tests.conftest import make_database, make_template
 from sync_pipelines_tests.loading import TENANT, Site, item, lines, order
 
 FOLDER: Final = f"replenit/{TENANT}/orders"

@@ -14,7 +14,6 @@ import resource
 import sys
 import tempfile
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,14 +21,10 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-import psycopg
-from psycopg import sql
-
 from sync_pipelines.contracts.codes import FILE_CODES, LENIENCY_CODES, REJECT_CODES
-from sync_pipelines.database import Database, migrate
+from sync_pipelines.database import Database
 from sync_pipelines.embedded import use_server
-from sync_pipelines.tables.schema import metadata
-from sync_pipelines_tests.conftest import named
+from sync_pipelines_tests.conftest import TEMPLATE, empty_tables, make_database, make_template
 from sync_pipelines_tests.hostile_files import HostileFile, good_file, hostile_file, sources
 from sync_pipelines_tests.loading import Site
 
@@ -122,20 +117,12 @@ def _keep(folder: Path, file: HostileFile, why: str, settings: dict[str, Any]) -
 
 
 def _site_maker(folder: Path) -> Callable[[], Site]:
-    admin = Database(use_server(folder / "server").superuser_url, embedded=True)
-    name = f"fuzz_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(admin.url, autocommit=True) as connection:
-        for setting in ("fsync = off", "full_page_writes = off"):
-            connection.execute(sql.SQL("alter system set " + setting))
-        connection.execute("select pg_reload_conf()")
-        connection.execute(sql.SQL("create database {} owner sync").format(sql.Identifier(name)))
-    database = named(admin, name)
-    migrate(database)
-    tables = ", ".join(table.fullname for table in metadata.sorted_tables)
+    server = Database(use_server(folder / "server").superuser_url, embedded=True)
+    make_template(server)
+    database = next(make_database(server, TEMPLATE))
 
     def make() -> Site:
-        with database.connect(autocommit=True) as connection:
-            connection.execute(sql.SQL("truncate " + tables + " cascade"))
+        empty_tables(database)
         return Site(Path(tempfile.mkdtemp(dir=folder)), database)
 
     return make
