@@ -10,7 +10,6 @@ Belongs here: reading the text. Does not belong here: what the keys mean (`sourc
 from __future__ import annotations
 
 import re
-import stat
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, Final
 
 import yaml
 
+from sync_pipelines.configuration_files import why_not_read
 from sync_pipelines.errors import ConfigurationError
 
 Where = tuple[str | int, ...]
@@ -121,13 +121,8 @@ def read_yaml(path: Path) -> MarkedYaml:
 
 def _text_of(path: Path) -> str:
     """The text of a file; anything else under that name, such as a pipe that never ends, is not opened."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ConfigurationError("sources_invalid", f"{path} cannot be read: it is not a regular file")
-    if status.st_size > _LARGEST_FILE:
-        raise ConfigurationError(
-            "sources_invalid", f"{path} cannot be read: it is larger than {_LARGEST_FILE >> 20} MiB"
-        )
+    if why := why_not_read(path.stat(), _LARGEST_FILE):
+        raise ConfigurationError("sources_invalid", f"{path} cannot be read: {why}")
     return path.read_text(encoding="utf-8-sig")
 
 

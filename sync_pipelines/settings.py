@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from sync_pipelines.configuration_files import why_not_read
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.redaction import redacted
 
@@ -157,10 +158,8 @@ def _check_env_file(path: Path) -> None:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
             return
-        if not stat.S_ISREG(status.st_mode):
-            raise _env_file_fault(path, "it is not a regular file")
-        if status.st_size > _LARGEST_ENV_FILE:
-            raise _env_file_fault(path, f"it is larger than {_LARGEST_ENV_FILE >> 20} MiB")
+        if why := why_not_read(status, _LARGEST_ENV_FILE):
+            raise _env_file_fault(path, why)
         path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return
