@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PORT ?= 3000
 
-.PHONY: sync up test check bench bench-late bench-backfill screenshots lock clean
+.PHONY: sync up test check bench bench-late bench-lists bench-backfill screenshots lock clean
 
 sync: $(STAMP)
 	@$(BIN)/sync-pipelines sample --if-empty
@@ -33,6 +33,9 @@ screenshots: $(STAMP)
 
 bench-late: $(STAMP)
 	@$(BIN)/python -m bench.late
+
+bench-lists: $(STAMP)
+	@$(BIN)/python -m bench.lists
 
 bench-backfill: $(STAMP)
 	@$(BIN)/python -m bench.backfill

@@ -223,6 +223,7 @@ class Stream:
         settle: a pure function (values, children) -> values, run on every row after a change: what is shown of
             others' values. Run on what it returned, with the same record applied again, it changes nothing.
         settles: what `settle` looks at and writes: columns, and those of child tables as `table.column`.
+        carries: columns in which what `settle` wrote once outlives what it wrote it from.
         lists_defaults: the table's `defaulted_fields` names the fields that hold their default.
         routes: the partner's endpoints that write.
         envelopes: body fields that hold the records; empty where the body is a bare array (X12).
@@ -265,6 +266,7 @@ class Stream:
     settled: tuple[str, ...] = ()
     settle: Callable[[dict[str, Any], Mapping[str, list[dict[str, Any]]]], dict[str, Any]] | None = None
     settles: tuple[str, ...] = ()
+    carries: tuple[str, ...] = ()
     defaults: tuple[Default, ...] = ()
     lists_defaults: bool = False
     routes: tuple[Route, ...] = ()

@@ -158,6 +158,7 @@ class KeptWriter:
         self._from: datetime | None = None
         self._to: datetime | None = None
         self._referred: set[tuple[str, str, str]] = set()
+        self._operations: set[str] = set()
         self.accepted = 0
         self.rejected = 0
         self.rejects_kept = 0
@@ -225,6 +226,8 @@ class KeptWriter:
             first, second = (np.concatenate(two)[order] for two in ((first, repeats.first), (second, repeats.second)))
             rows = rows[order]
             self._referred |= repeats.referred
+            # Only such records are told by their texts.
+            self._operations.add("upsert")
             self._spans(self._at, self._at)
         self.accepted += len(rows)
         self._note(first, second, lines.texts[rows], lines.noted[rows], files, places, rows + lines.first)
@@ -252,6 +255,7 @@ class KeptWriter:
         summary.effective_to = self._to.isoformat() if self._to else None
         summary.referred = [list(target) for target in sorted(self._referred)]
         summary.at = self._at.isoformat()
+        summary.operations = sorted(self._operations)
         # A linked file has the checksums it was written with, so that damage since then is seen.
         summary.checksums = {
             path.name: self._links.get(path.name) or checksums_of(path) for path in sorted(self._folder.iterdir())
@@ -307,6 +311,7 @@ class KeptWriter:
     def _write(self, table: pa.Table) -> None:
         span = pc.min_max(table.column("effective_at")).as_py()
         self._spans(span["min"], span["max"])
+        self._operations.update(table.column("operation").unique().to_pylist())
         self._parquet.write_table(table)
         self._own += table.num_rows
         if self._beside is not None:

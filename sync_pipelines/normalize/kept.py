@@ -47,6 +47,7 @@ import pyarrow.parquet as pq
 from sync_pipelines.errors import ArchiveDamaged, ArchiveIncomplete
 from sync_pipelines.normalize.checksums import ChecksumError, GroupChecks, check_file, check_footer, check_summary
 from sync_pipelines.normalize.keys import KeyList, distinct
+from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.untrusted_text import on_one_line
 
@@ -76,6 +77,7 @@ class Summary:
         seconds: what it took.
         referred: foreign key, partner and tenant of the rows its records refer to.
         at: the export's own time, as ISO 8601.
+        operations: what its records ask for; none of what earlier versions kept.
         checksums: file name -> its checksums. Records kept by earlier versions have none.
         id: of its folder alone, so that no two summaries are the same.
     """
@@ -92,6 +94,7 @@ class Summary:
     seconds: float = 0.0
     referred: list[list[str]] = field(default_factory=list)
     at: str = ""
+    operations: list[str] = field(default_factory=list)
     checksums: dict[str, list[str]] = field(default_factory=dict)
     id: str = ""
 
@@ -303,6 +306,25 @@ class KeptRecords:
                 if len(pieces) > 1:
                     table = table.take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
                 yield here, _placed(table, wanted, at).combine_chunks().to_batches()[0]
+
+    @cached_property
+    def operations(self) -> frozenset[str]:
+        """What its records ask for, see `Operation`."""
+        if self.summary.operations or not self.count:
+            return frozenset(self.summary.operations)
+        return frozenset(name for block in self.blocks(["operation"]) for name in block.column(0).unique().to_pylist())
+
+    def taken(self, rows: Rows, columns: Sequence[str], layout: Layout) -> pa.Table:
+        """Columns of the records in the given rows, in any order; one that the file does not have is null."""
+        ordered = distinct(rows)
+        blocks = [block for _, block in self.chosen(ordered, columns)]
+        found = pa.Table.from_batches(blocks) if blocks else layout.arrow.empty_table()
+        for name in columns:
+            if name not in found.column_names:
+                found = found.append_column(
+                    layout.arrow.field(name), pa.nulls(len(found), layout.arrow.field(name).type)
+                )
+        return found.combine_chunks().take(pa.array(np.searchsorted(ordered, rows)))
 
     def rows(self, wanted: npt.NDArray[Any]) -> tuple[pa.Table, dict[str, int]]:
         """The records in the given rows (ascending), and the file's own presence bits."""

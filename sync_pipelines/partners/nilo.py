@@ -263,6 +263,7 @@ STORES: Final = Stream(
         "store_addresses.latitude",
         "store_addresses.longitude",
     ),
+    carries=("name",),
     prepare=with_plain_fields,
     prepared=frozenset({"settings", "users"}),
     routes=(

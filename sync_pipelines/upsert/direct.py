@@ -33,7 +33,7 @@ from sync_pipelines.upsert.copying import Copying, Ids, one
 from sync_pipelines.upsert.current import without_scope
 from sync_pipelines.upsert.history import Hashes
 from sync_pipelines.upsert.made import Made
-from sync_pipelines.upsert.referred import Meant, Referred, meant_by
+from sync_pipelines.upsert.referred import Meant, Referred, last_write, meant_by
 from sync_pipelines.upsert.stage import ahead, numbered
 from sync_pipelines.upsert.unindexed import Unindexed, without_indexes
 
@@ -46,7 +46,6 @@ Mask = npt.NDArray[np.bool_]
 Before = Callable[[pa.Table, Mapping[str, list[Meant]]], None]
 _NAMES: Final = ("external_id", "record_id", "key_hash")
 """Columns of kept records that tell which row is meant."""
-_PROVENANCE: Final = ("effective_at", "source_file", "source_position", "run_id")
 
 
 @dataclass(frozen=True)
@@ -188,7 +187,7 @@ class DirectWay:
             yield from map(self._ready, chunks_of(kept, rows[~has_row]))
 
     def _written(self, records: Iterable[_Ready], unindexed: Unindexed) -> Direct:
-        referred = Referred(self._copying, self._provenance, unindexed)
+        referred = Referred(self._copying, self._last_write, unindexed)
         created, left = 0, [np.empty(0, np.uint64)]
         with self._copying.behind():
             for ready in records:
@@ -251,7 +250,7 @@ class DirectWay:
             "partner": pa.repeat(stream.partner, new.num_rows),
             "external_id": new.column("external_id"),
             **own,
-            **self._provenance(new),
+            **self._last_write(new),
             **ready.columns,
             **links,
             "extra": new.column("extra"),
@@ -272,11 +271,8 @@ class DirectWay:
         for inner, layout in zip(declared.nested, child.nested, strict=True):
             self._insert_children(inner, layout, elements.field(layout.table), own)
 
-    def _provenance(self, records: pa.Table) -> dict[str, Any]:
-        count = records.num_rows
-        run = pa.nulls(count, pa.string()) if self._run_id is None else pa.repeat(self._run_id, count)
-        values = (records.column("effective_at"), pa.repeat(self._entry.path, count), records.column("position"), run)
-        return dict(zip(_PROVENANCE, values, strict=True))
+    def _last_write(self, records: pa.Table) -> dict[str, Any]:
+        return last_write(self._entry, self._run_id, records)
 
 
 def _meant_by(stream: Stream, records: pa.Table) -> dict[str, list[Meant]]:

@@ -14,17 +14,27 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psycopg
 
 from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.change import Change, Listed
 from sync_pipelines.normalize.kept import KeptRecords
-from sync_pipelines.normalize.keys import distinct, hashes_of
+from sync_pipelines.normalize.keys import (
+    KeyList,
+    are_among,
+    by_row,
+    distinct,
+    hashes_of,
+    key_hash,
+    record_id_hash,
+)
 from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.upsert.jsonb import Jsonb
 
 Hashes = npt.NDArray[np.uint64]
+Mask = npt.NDArray[np.bool_]
 Version = tuple[datetime, bytes, int, int]
 """A record's place in the total order: time, path, revision of the path, row in the file (X4)."""
 
@@ -63,6 +73,11 @@ class KnownExport:
     def _order(self, moment: datetime) -> tuple[datetime, bytes, int]:
         return (moment, self.entry.path.encode(), self.entry.revision)
 
+    def follows(self, other: KnownExport) -> bool:
+        """Whether its records come after another export's of the same time."""
+        mine, theirs = (export.entry for export in (self, other))
+        return (mine.path.encode(), mine.revision) > (theirs.path.encode(), theirs.revision)
+
     def knows(self, hashes: Hashes) -> Hashes:
         """Those of the given key hashes that this export has records of."""
         return self.kept.keys.knows(hashes)
@@ -94,18 +109,82 @@ def known_exports(root: Path, entries: Iterable[LedgerFile]) -> list[KnownExport
     return found
 
 
-def late_keys(export: KnownExport, others: Sequence[KnownExport], stream: Stream, layout: Layout) -> Hashes:
+def newer_exports(export: KnownExport, others: Iterable[KnownExport]) -> list[KnownExport]:
+    """Exports some record of which may be newer than some record of the given one, the oldest first."""
+    return sorted((other for other in others if other.may_follow(export)), key=lambda known: known.newest)
+
+
+def late_keys(
+    export: KnownExport, others: Sequence[KnownExport], newer: Sequence[KnownExport], alone: Mask, layout: Layout
+) -> Hashes:
     """Keys of an export of which an export that may be newer speaks too (sorted).
 
     Where records connect keys (P2), all keys so connected are late as soon as one is.
+
+    Args:
+        export: the one.
+        others: every loaded export of its tenant's stream.
+        newer: those that may be newer.
+        alone: by row, see `alone_rows`.
+        layout: of the kept records.
     """
-    later = [other for other in others if other.may_follow(export)]
-    if not later:
+    if not newer:
         return np.empty(0, np.uint64)
+    late = known_of(export, newer)
+    if alone.all():
+        return late
+    keys = export.kept.keys
+    entangled = connected(keys.of_rows(~alone), [export, *others], layout)
+    late = late[are_among(late, keys.of_rows(alone))]
+    if any(len(other.knows(entangled)) for other in newer):
+        return np.union1d(late, entangled)
+    return late
+
+
+def alone_rows(export: KnownExport, others: Sequence[KnownExport], stream: Stream) -> Mask:
+    """By row, which records have an identity no part of which any other record names without the rest, or with more.
+
+    Only records that name just the same ever found their row, or will find it (P2).
+    """
+    keys = export.kept.keys
+    answer = np.ones(export.kept.count, bool)
     if not stream.has_record_ids:
-        return known_of(export, later)
-    mine = connected(distinct(export.kept.keys.hashes), [export, *others], layout)
-    return mine if any(len(other.knows(mine)) for other in later) else np.empty(0, np.uint64)
+        return answer
+    own = _identities(keys)
+    for other in (export, *others):
+        known, once, rows = looked_up(other.kept.keys, keys.hashes)
+        fits = ~known | once
+        compared = known & once
+        fits[compared] = (_identities(other.kept.keys)[rows[compared]] == own[keys.rows[compared]]).all(axis=1)
+        answer[keys.rows[~fits]] = False
+    return answer
+
+
+def looked_up(theirs: KeyList, keys: Hashes) -> tuple[Mask, Mask, npt.NDArray[np.int64]]:
+    """Of which keys (sorted) a key list has records, of which just one, and its row there."""
+    first = np.searchsorted(theirs.hashes, keys, side="left")
+    count = np.searchsorted(theirs.hashes, keys, side="right") - first
+    rows = np.zeros(len(keys), np.int64)
+    known = count > 0
+    rows[known] = theirs.rows[first[known]]
+    return known, count == 1, rows
+
+
+def _identities(keys: KeyList) -> npt.NDArray[np.uint64]:
+    """By row, the hashes its record is known by."""
+    return np.stack(by_row(keys), axis=1)
+
+
+def decided_keys(connection: psycopg.Connection[Any], entry: LedgerFile) -> Hashes:
+    """Keys of loaded records of a stream that were ever refused because of their key's state (sorted)."""
+    rows = connection.execute(
+        "select distinct r.external_id from sync.rejected_records r join sync.export_files f on f.id = r.export_file_id"
+        " where r.depends_on_state and r.external_id is not null"
+        " and f.partner = %s and f.stream = %s and f.tenant = %s and f.status = 'loaded'",
+        [entry.partner, entry.stream, entry.tenant],
+    ).fetchall()
+    found = [named(key) for (key,) in rows for named in (key_hash, record_id_hash)]
+    return distinct(np.array(found, np.uint64))
 
 
 def known_of(export: KnownExport, others: Sequence[KnownExport]) -> Hashes:

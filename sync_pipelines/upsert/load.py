@@ -18,20 +18,32 @@ from psycopg.sql import Composed
 from psycopg.types.json import set_json_loads
 
 from sync_pipelines import ledger
-from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.normalize.layout import Layout, layout_of
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.tables.schema import OUTCOMES
-from sync_pipelines.upsert.direct import Direct, DirectWay
+from sync_pipelines.upsert.direct import Direct, DirectWay, chunks_of
 from sync_pipelines.upsert.folding import Folding
-from sync_pipelines.upsert.history import Hashes, KnownExport, known_exports, known_of, late_keys
+from sync_pipelines.upsert.history import (
+    Hashes,
+    KnownExport,
+    Mask,
+    alone_rows,
+    decided_keys,
+    known_exports,
+    known_of,
+    late_keys,
+    newer_exports,
+)
 from sync_pipelines.upsert.locks import lock
+from sync_pipelines.upsert.referred import Referred
 from sync_pipelines.upsert.rejects import Rejects
 from sync_pipelines.upsert.revision import RevisionWay
 from sync_pipelines.upsert.scoped import Absorbed
 from sync_pipelines.upsert.stage import StagedRecords, ahead
+from sync_pipelines.upsert.stale import Stale
 from sync_pipelines.upsert.statements import Statements
 from sync_pipelines.upsert.unchanged import Unchanged
 
@@ -131,12 +143,15 @@ class Loading:
     # -- rows --------------------------------------------------------------------------------------------------
 
     def _write(self, mine: KnownExport, others: list[KnownExport]) -> None:
-        late = late_keys(mine, others, self._stream, self._layout)
+        newer, alone = newer_exports(mine, others), alone_rows(mine, others, self._stream)
+        late = late_keys(mine, others, newer, alone, self._layout)
+        decided = decided_keys(self._connection, self._entry) if others else late[:0]
+        stale = self._overruled(mine, newer, mine.kept.rows_known_by(np.setdiff1d(late, decided)) & alone)
         absorbed = Absorbed(self._connection, self._stream, self._entry, self._archive, self._run_id)
         folding = Folding(self._connection, self._stream, self._layout, self._entry, self._run_id, absorbed.note)
-        folding.fold_late(mine, others, late)
+        folding.fold_late(mine, others, np.setdiff1d(late, mine.kept.keys.of_rows(stale), assume_unique=True))
         several = np.setdiff1d(mine.kept.keys.repeated(), late, assume_unique=True)
-        left = self._write_plain(mine, others, np.union1d(late, several))
+        left = self._write_plain(mine, others, np.union1d(late, several), alone, decided)
         if self._stream.is_set_based:
             folding.fold_newest(mine, several)
             self._write_staged(left)
@@ -146,13 +161,26 @@ class Loading:
         self._counts.update(folding.counts)
         self._leniencies.update(folding.leniencies)
 
-    def _write_plain(self, mine: KnownExport, others: list[KnownExport], folded: Hashes) -> Hashes:
+    def _overruled(self, mine: KnownExport, newer: list[KnownExport], late: Mask) -> Mask:
+        """By row, which late records newer ones overrule; the rows they refer to are made all the same (X7)."""
+        stale = Stale(self._stream, self._layout).rows(mine, newer, late)
+        self._counts["stale"] += int(stale.sum())
+        if stale.any() and self._stream.references:
+            referred = Referred.searching(self._connection, self._entry, self._run_id)
+            for reference in self._stream.references:
+                names = [f"{reference.column}_{part}" for part in Identity._fields]
+                for records in chunks_of(self._kept, np.flatnonzero(stale), ["effective_at", "position", *names]):
+                    referred.ids(reference, records)
+        return stale
+
+    def _write_plain(
+        self, mine: KnownExport, others: list[KnownExport], folded: Hashes, alone: Mask, decided: Hashes
+    ) -> Hashes:
         """Records equal to the newest known ones are done, those of new keys are copied; returns the other keys."""
         if self._begun is not None:
             self._counts["created"] += self._begun.created
             return self._begun.left
-        same = Unchanged(self._connection, self._stream, self._layout, self._entry)
-        unchanged = same.rows(mine, others, folded)
+        unchanged = Unchanged(self._stream, self._layout).rows(mine, others, folded, alone, decided)
         for export in (mine, *others):
             export.kept.let_go()
         self._counts["unchanged"] += int(unchanged.sum())

@@ -7,14 +7,17 @@ same for a few records (`write.refer`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg.sql import SQL, Identifier
 
 from sync_pipelines.contracts.streams import Identity, Reference
+from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.keys import texts_of
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.copying import Copying, Ids, one
@@ -77,6 +80,11 @@ class Referred:
         copying.connection.execute(
             "create temp table if not exists meant (number bigint, partner text, tenant text, key text) on commit drop"
         )
+
+    @staticmethod
+    def searching(connection: psycopg.Connection[Any], entry: LedgerFile, run_id: str | None) -> Referred:
+        """One that searches tables, for the records of an export."""
+        return Referred(Copying(connection), partial(last_write, entry, run_id), Unindexed(connection))
 
     def ids(self, reference: Reference, records: pa.Table, meant: Sequence[Meant] | None = None) -> pa.Array:
         """The id of the row each record refers to, null where it refers to none.
@@ -151,6 +159,17 @@ class Referred:
         known = self._copying.numbers(statement, "number", "id").reshape(-1, 2)
         ids[known[:, 0]] = known[:, 1]
         return ids
+
+
+def last_write(entry: LedgerFile, run_id: str | None, records: pa.Table) -> dict[str, Any]:
+    """The columns that name records as the last write of their rows."""
+    count = records.num_rows
+    return {
+        "effective_at": records.column("effective_at"),
+        "source_file": pa.repeat(entry.path, count),
+        "source_position": records.column("position"),
+        "run_id": pa.nulls(count, pa.string()) if run_id is None else pa.repeat(run_id, count),
+    }
 
 
 def meant_by(reference: Reference, records: pa.Table) -> list[Meant]:

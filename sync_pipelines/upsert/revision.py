@@ -26,11 +26,10 @@ from sync_pipelines.upsert.columns import RevisedRows
 from sync_pipelines.upsert.copying import Copying, one
 from sync_pipelines.upsert.direct import chunks_of
 from sync_pipelines.upsert.history import Hashes
-from sync_pipelines.upsert.referred import Referred
+from sync_pipelines.upsert.referred import Referred, last_write
 from sync_pipelines.upsert.revised import Revised, Reviser
 from sync_pipelines.upsert.stage import ahead, csv_of
 from sync_pipelines.upsert.standing import Standing
-from sync_pipelines.upsert.unindexed import Unindexed
 from sync_pipelines.upsert.write import update_rows
 
 
@@ -83,9 +82,10 @@ class RevisionWay:
         """
         came = Revisions(0, 0, np.empty(0, np.uint64))
         left = [came.left]
-        referred = self._referred() if self._stream.references else None
+        references = self._stream.references
+        referred = Referred.searching(self._copying.connection, self._entry, self._run_id) if references else None
         for chunk in ahead(chunks_of(kept, np.flatnonzero(chosen))):
-            links = {r.column: one(referred.ids(r, chunk)) for r in self._stream.references if referred}
+            links = {r.column: one(referred.ids(r, chunk)) for r in references if referred}
             found = self._standing.rows(chunk, links.get(self._stream.scope or ""))
             is_only = np.bincount(found.records, minlength=chunk.num_rows)[found.records] == 1
             mine = found.records[is_only]
@@ -99,11 +99,9 @@ class RevisionWay:
         came.left = np.sort(np.concatenate(left))
         return came
 
-    def _referred(self) -> Referred:
-        return Referred(self._copying, self._provenance, Unindexed(self._copying.connection))
-
     def _update(self, revised: Revised, records: pa.Table) -> None:
-        self._write(revised.main, revised.differs, self._provenance(records), touches=True)
+        last = last_write(self._entry, self._run_id, records)
+        self._write(revised.main, revised.differs, last, touches=True)
         for rows in revised.children:
             self._write(rows, rows.differs & revised.certain[rows.tops], {}, touches=False)
 
@@ -120,12 +118,3 @@ class RevisionWay:
             lambda staged: self._copying.write(staged, list(columns), [csv_of(list(columns.values()))]),
             touches=touches,
         )
-
-    def _provenance(self, records: pa.Table) -> dict[str, Any]:
-        count = records.num_rows
-        return {
-            "effective_at": records.column("effective_at"),
-            "source_file": pa.repeat(self._entry.path, count),
-            "source_position": records.column("position"),
-            "run_id": pa.array([self._run_id] * count, pa.string()),
-        }

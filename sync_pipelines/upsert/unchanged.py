@@ -15,15 +15,13 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import psycopg
 import pyarrow as pa
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.normalize.keys import KeyList, are_among, by_row, distinct, key_hash, record_id_hash
+from sync_pipelines.normalize.keys import are_among
 from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.upsert.apart import are_steady, undecided
-from sync_pipelines.upsert.history import Hashes, KnownExport
+from sync_pipelines.upsert.history import Hashes, KnownExport, looked_up
 
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[Any]
@@ -37,19 +35,17 @@ class Unchanged:
     """Finds the records of one export that say nothing new.
 
     Args:
-        connection: inside the load's transaction.
         stream: the declaration.
         layout: of its kept records.
-        entry: the export.
     """
 
-    def __init__(self, connection: psycopg.Connection[Any], stream: Stream, layout: Layout, entry: LedgerFile) -> None:
-        self._connection = connection
+    def __init__(self, stream: Stream, layout: Layout) -> None:
         self._stream = stream
         self._layout = layout
-        self._entry = entry
 
-    def rows(self, mine: KnownExport, others: Sequence[KnownExport], folded: Hashes) -> Mask:
+    def rows(
+        self, mine: KnownExport, others: Sequence[KnownExport], folded: Hashes, alone: Mask, decided: Hashes
+    ) -> Mask:
         """By row, which records say, in the same words, what the newest loaded record of their key says.
 
         Args:
@@ -57,27 +53,18 @@ class Unchanged:
             others: every loaded export of its tenant's stream.
             folded: keys that are folded whatever their text (sorted): the export is not the newest word on them, or
                 has them more than once.
+            alone: by row, see `alone_rows`.
+            decided: see `decided_keys`.
         """
         same = ~mine.kept.rows_known_by(folded)
         if not self._stream.is_repeatable or mine.kept.texts is None or not others:
             return np.zeros(len(same), bool)
         repeated = _repeated_words(mine, others, same[mine.kept.keys.rows])
         same[mine.kept.keys.rows[~repeated]] = False
-        if self._stream.has_record_ids and same.any():
-            same &= _is_one_identity(mine, others)
+        same &= alone
         if same.any():
-            same &= ~mine.kept.rows_known_by(self._decided(others))
+            same &= ~mine.kept.rows_known_by(decided)
         return self._with_steady_lists(mine, same)
-
-    def _decided(self, others: Sequence[KnownExport]) -> Hashes:
-        """Keys of records that were ever refused because of their key's state."""
-        rows = self._connection.execute(
-            "select distinct external_id from sync.rejected_records where export_file_id = any(%s)"
-            " and depends_on_state and external_id is not null",
-            [[other.entry.id for other in others]],
-        ).fetchall()
-        found = [named(key) for (key,) in rows for named in (key_hash, record_id_hash)]
-        return distinct(np.array(found, np.uint64))
 
     def _with_steady_lists(self, mine: KnownExport, same: Mask) -> Mask:
         """Of the given records those whose lists change nothing the second time."""
@@ -130,7 +117,7 @@ def _repeated_among(
 
 def _compared(keys: Hashes, rows: Rows, mine: KnownExport, other: KnownExport) -> tuple[Mask, Mask]:
     """Masks: which of the keys (sorted) another export knows, and of which it says the same, once."""
-    known, once, theirs = _looked_up(other.kept.keys, keys)
+    known, once, theirs = looked_up(other.kept.keys, keys)
     texts, told = mine.kept.texts, other.kept.texts
     if texts is None or told is None or other.kept.summary.reading != mine.kept.summary.reading:
         return known, np.zeros(len(keys), bool)
@@ -140,38 +127,3 @@ def _compared(keys: Hashes, rows: Rows, mine: KnownExport, other: KnownExport) -
     said = texts[rows[others]]
     same[others] = (said[:, 0] != 0) & (told[theirs[others]] == said).all(axis=1)
     return known, same
-
-
-def _looked_up(theirs: KeyList, keys: Hashes) -> tuple[Mask, Mask, npt.NDArray[np.int64]]:
-    """Of which keys (sorted) a key list has records, of which just one, and its row there."""
-    first = np.searchsorted(theirs.hashes, keys, side="left")
-    count = np.searchsorted(theirs.hashes, keys, side="right") - first
-    rows = np.zeros(len(keys), np.int64)
-    known = count > 0
-    rows[known] = theirs.rows[first[known]]
-    return known, count == 1, rows
-
-
-def _is_one_identity(mine: KnownExport, others: Sequence[KnownExport]) -> Mask:
-    """By row, which records have an identity no part of which any loaded record names without the rest, or with more.
-
-    Only records that name just the same then ever found, or will find, their row (P2).
-    """
-    keys = mine.kept.keys
-    own = _identities(keys)
-    answer = np.ones(len(own), bool)
-    if len(others) > _LOOKED_AT:
-        return np.zeros(len(own), bool)
-    for other in others:
-        known, once, rows = _looked_up(other.kept.keys, keys.hashes)
-        fits = ~known | once
-        theirs = _identities(other.kept.keys)
-        compared = known & once
-        fits[compared] = (theirs[rows[compared]] == own[keys.rows[compared]]).all(axis=1)
-        answer[keys.rows[~fits]] = False
-    return answer
-
-
-def _identities(keys: KeyList) -> npt.NDArray[np.uint64]:
-    """By row, the hashes its record is known by."""
-    return np.stack(by_row(keys), axis=1)

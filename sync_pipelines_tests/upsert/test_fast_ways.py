@@ -22,6 +22,7 @@ from sync_pipelines.upsert import direct, folding
 from sync_pipelines.upsert.direct import Direct, DirectWay
 from sync_pipelines.upsert.fold import Applied, apply
 from sync_pipelines.upsert.revision import Revisions, RevisionWay
+from sync_pipelines.upsert.stale import Stale
 from sync_pipelines.upsert.unchanged import Unchanged
 from sync_pipelines_tests.loading import Site, lines, outcomes
 from sync_pipelines_tests.test_laws import loading_plan
@@ -52,10 +53,10 @@ STREAMS: list[dict[str, st.SearchStrategy[dict[str, Any]]]] = [
 
 @contextmanager
 def everything_folded() -> Any:
-    """As if no record could be told by its text, none copied and no row revised."""
+    """As if no record could be told by its text or by newer ones, none copied and no row revised."""
 
-    def none_same(self: Any, mine: Any, others: Any, folded: Any) -> Any:
-        return np.zeros_like(mine.kept.rows_known_by(folded))
+    def none_same(self: Any, mine: Any, *given: Any) -> Any:
+        return np.zeros(mine.kept.count, bool)
 
     def all_left(self: Any, kept: Any, aside: Any) -> Direct:
         keys = np.concatenate([np.empty(0, np.uint64), *(b.column("key_hash").to_numpy() for b in kept.blocks())])
@@ -66,6 +67,7 @@ def everything_folded() -> Any:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Unchanged, "rows", none_same)
+        patch.setattr(Stale, "rows", none_same)
         patch.setattr(DirectWay, "write", all_left)
         patch.setattr(RevisionWay, "write", none_revised)
         yield

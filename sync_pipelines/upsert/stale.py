@@ -1,0 +1,347 @@
+"""Late records that newer ones overrule, told by what those speak of (X5, X11).
+
+A late record changes nothing where every column it speaks of is spoken of by a newer record of its key, or where a
+newer record deletes the row: the row ends as it is, with it and without it. To see that takes the presence masks of the
+newer records, not their values. Objects and lists that are merged are overruled only by what says the same. Everything
+else is left to the fold.
+
+    need    what a late record speaks of, and what else depends on it being there
+    over    what a newer record settles, whatever came before it
+
+Belongs here: which records are stale. Does not belong here: which keys are late (`history`), folding (`folding`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sync_pipelines.contracts.streams import EFFECTIVE_TIME, Children, Stream
+from sync_pipelines.normalize.kept import KeptRecords
+from sync_pipelines.normalize.layout import ChildLayout, Layout
+from sync_pipelines.normalize.twins import Mask
+from sync_pipelines.normalize.values import from_json
+from sync_pipelines.upsert.apart import are_steady, kinds_of
+from sync_pipelines.upsert.columns import are_distinct, mask_of
+from sync_pipelines.upsert.copying import one
+from sync_pipelines.upsert.history import Hashes, KnownExport
+
+Bits = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.int64]
+_IDENTITY: Final = ("external_id", "record_id")
+_ACCEPTED: Final = ("upsert", "create", "update")
+"""What a newer record that was accepted still does where an older one turns up; others may be refused then."""
+_PLAIN: Final = (*_ACCEPTED, "delete")
+
+
+class Stale:
+    """Finds the late records of one export that change nothing.
+
+    Args:
+        stream: the declaration.
+        layout: of its kept records.
+    """
+
+    def __init__(self, stream: Stream, layout: Layout) -> None:
+        self._stream = stream
+        self._layout = layout
+
+    def rows(self, mine: KnownExport, newer: Sequence[KnownExport], late: Mask) -> Mask:
+        """By row, which late records are overruled; of a key with several, all are or none.
+
+        Args:
+            mine: the export being loaded.
+            newer: loaded exports with records that may be newer, the oldest first.
+            late: by row, which records are late, and of keys none of whose records was ever refused by their state.
+        """
+        stale = np.zeros(len(late), bool)
+        rows = np.flatnonzero(late)
+        if not len(rows):
+            return stale
+        found = _Late(self._stream, self._layout, mine, rows)
+        for other in newer:
+            found.hold_against(other)
+            other.kept.let_go()
+        stale[rows[found.overruled]] = True
+        keys = mine.kept.keys
+        return stale & ~mine.kept.rows_known_by(keys.of_rows(late & ~stale))
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """What the bits of a stream's presence masks are for.
+
+    Attributes:
+        values: columns and links that a record sets, whatever was there.
+        merged: columns whose objects are merged.
+        lists: child tables.
+        always: what has to be spoken of again wherever a record is taken away: what `settle` carries on, and defaults
+            that depend on which record made the row.
+    """
+
+    values: int
+    merged: tuple[str, ...]
+    lists: int
+    always: int
+
+    @staticmethod
+    def of(stream: Stream, layout: Layout) -> _Columns:
+        merged = () if stream.replaces else stream.merges
+        lists = {child.table for child in layout.children}
+        values = [name for name in layout.bits if name not in lists and name not in merged]
+        always = [*stream.carries]
+        always += [default.column for default in stream.defaults if default.value is EFFECTIVE_TIME]
+        return _Columns(_mask(layout, values), merged, _mask(layout, lists), _mask(layout, always))
+
+
+class _Late:
+    """Late records of one export, and what of them is not overruled yet."""
+
+    def __init__(self, stream: Stream, layout: Layout, mine: KnownExport, rows: Rows) -> None:
+        self._stream = stream
+        self._layout = layout
+        self._bits = _Columns.of(stream, layout)
+        self._mine = mine
+        self._rows = rows
+        self._hashes = _hash_of_rows(mine.kept)[rows]
+        self._records = _Records(mine, rows, stream, layout, stream.required_new)
+        present = self._records.present
+        self._need = present & (self._bits.values | self._bits.lists) | self._bits.always
+        if stream.replaces:
+            self._need |= _mask(layout, layout.columns)
+        self._open = self._records.is_upsert & self._has_required()
+        self._done = np.zeros(len(rows), bool)
+        self._barred = np.zeros(len(rows), bool)
+
+    @property
+    def overruled(self) -> Mask:
+        """Which of the records are."""
+        return self._done & ~self._barred
+
+    def _has_required(self) -> Mask:
+        """Which records may make a row: they are accepted whatever was there before them (N4, T3)."""
+        found = np.ones(len(self._rows), bool)
+        for name in self._stream.required_new:
+            column = self._records.column(name)
+            if pa.types.is_list(column.type):
+                found &= mask_of(pc.fill_null(pc.greater(pc.list_value_length(column), 0), False))
+            else:
+                found &= mask_of(column.is_valid())
+        return found
+
+    def hold_against(self, other: KnownExport) -> None:
+        """Looks at the records that another export has of the same keys."""
+        keys = other.kept.keys
+        wanted = np.flatnonzero(self._open | self._done)
+        last = np.searchsorted(keys.hashes, self._hashes[wanted], side="right")
+        known = last > np.searchsorted(keys.hashes, self._hashes[wanted], side="left")
+        if not known.any():
+            return
+        if not set(other.kept.operations) <= set(_PLAIN):
+            # A call that asks whether the row is there is answered otherwise, now that an older record made it.
+            self._barred[wanted[known]] = True
+        chosen = wanted[known & self._open[wanted]]
+        if not len(chosen):
+            return
+        ends = last[known & self._open[wanted]]
+        theirs = _Records(other, np.asarray(keys.rows)[ends - 1].astype(np.int64), self._stream, self._layout)
+        is_one = ends < 2
+        is_one |= keys.hashes[np.maximum(ends - 2, 0)] != self._hashes[chosen]
+        self._compare(chosen, self._records.some(chosen), theirs, is_one)
+
+    def _compare(self, chosen: Rows, mine: _Records, theirs: _Records, is_one: Mask) -> None:
+        """Compares records with those of another export, the n-th with the n-th, the last that it has of their keys.
+
+        Args:
+            chosen: which of the late records.
+            mine: those records.
+            theirs: the other export's.
+            is_one: of which keys the other export has no further record.
+        """
+        fits = ~np.logical_or.reduce([are_distinct(mine.column(c), theirs.column(c)) for c in _IDENTITY])
+        fits &= theirs.is_newer_than(mine)
+        if self._stream.scope is not None:
+            fits &= self._is_in_scope(mine, theirs)
+        deletes = fits & theirs.is_delete
+        fits &= theirs.is_accepted
+        left = self._need[chosen] & ~np.where(fits, theirs.over, 0)
+        left = self._without_equal_lists(left, mine, theirs, fits, is_one)
+        is_overruled = fits & (left == 0) & self._are_merged_alike(mine, theirs, fits)
+        if self._stream.settle is None:
+            self._need[chosen] = left
+        done = chosen[deletes | is_overruled]
+        self._done[done] = True
+        self._open[done] = False
+
+    def _is_in_scope(self, mine: _Records, theirs: _Records) -> Mask:
+        """Where both are of one scope, by the same name of it (P5)."""
+        scope = self._stream.scope
+        parts = [f"{scope}_{part}" for part in ("partner", "tenant", "external_id", "record_id")]
+        same: Mask = ~np.logical_or.reduce([are_distinct(mine.column(part), theirs.column(part)) for part in parts])
+        same &= mask_of(mine.column(parts[0]).is_valid())
+        return same
+
+    def _without_equal_lists(self, left: Bits, mine: _Records, theirs: _Records, fits: Mask, is_one: Mask) -> Bits:
+        """The same without lists that the next record to speak of them says again.
+
+        Where it says something else, the list stays for the fold.
+        """
+        for child in self._layout.children:
+            bit = 1 << self._layout.bits[child.table]
+            speaks = fits & (left & bit != 0) & (theirs.present & bit != 0)
+            if not speaks.any():
+                continue
+            places = np.flatnonzero(speaks)
+            same = is_one[places] & mine.are_even(theirs)
+            same[same] = self._are_equal(child, mine, theirs, places[same])
+            left[places[same]] &= ~bit
+            self._open[mine.numbers[places[~same]]] = False
+        return left
+
+    def _are_equal(self, child: ChildLayout, mine: _Records, theirs: _Records, places: Rows) -> Mask:
+        """Which lists are equal, taken alike, and change nothing the second time."""
+        chosen = pa.array(places)
+        lists = [records.column(child.table).take(chosen).to_pylist() for records in (mine, theirs)]
+        same = np.array([one_list == other for one_list, other in zip(*lists, strict=True)], bool)
+        same &= ~are_distinct(mine.column("modes").take(chosen), theirs.column("modes").take(chosen))
+        if same.any():
+            records = mine.table.take(chosen)
+            same &= are_steady(self._stream, self._layout, records)
+        return same
+
+    def _are_merged_alike(self, mine: _Records, theirs: _Records, fits: Mask) -> Mask:
+        """Which records have no object that is merged but those of which the newer one has every name."""
+        found = fits.copy()
+        for name in self._bits.merged:
+            spoken = _has_bit(mine.present, self._layout.bits[name])
+            again = _has_bit(theirs.present, self._layout.bits[name])
+            found &= ~spoken | (again & self._is_within(mine.column(name), theirs.column(name), found & spoken))
+        if not self._stream.replaces:
+            extra = mine.column("extra")
+            spoken = mask_of(extra.is_valid())
+            found &= ~spoken | self._is_within(extra, theirs.column("extra"), found & spoken)
+        return found
+
+    def _is_within(self, mine: Any, theirs: Any, wanted: Mask) -> Mask:
+        """Which wanted objects have no name that the newer one lacks; null clears, and only null does so again."""
+        found: Mask = ~are_distinct(mine, theirs)
+        both = mask_of(mine.is_valid()) & mask_of(theirs.is_valid())
+        places = np.flatnonzero(wanted & both & ~found)
+        pairs = zip(mine.take(pa.array(places)).to_pylist(), theirs.take(pa.array(places)).to_pylist(), strict=True)
+        found[places] = [from_json(sent).keys() <= from_json(again).keys() for sent, again in pairs]
+        return found
+
+
+class _Records:
+    """Columns of kept records in some rows, one each, in any order."""
+
+    def __init__(
+        self, export: KnownExport, rows: Rows, stream: Stream, layout: Layout, also: Sequence[str] = ()
+    ) -> None:
+        self._export = export
+        self._stream = stream
+        self._layout = layout
+        self.numbers: Rows = np.arange(len(rows))
+        names = ["effective_at", "operation", *_IDENTITY, "present", "modes", "extra"]
+        names += [*stream.merges, *also]
+        if stream.scope is not None:
+            names += [f"{stream.scope}_{part}" for part in ("partner", "tenant", "external_id", "record_id")]
+        names += [declared.table for declared in stream.children if _is_looked_at(stream, declared)]
+        self.table: pa.Table = export.kept.taken(rows, list(dict.fromkeys(names)), layout)
+
+    def some(self, places: Rows) -> _Records:
+        """Those in some places."""
+        found: _Records = object.__new__(_Records)
+        found._export, found._stream, found._layout = self._export, self._stream, self._layout
+        found.numbers = self.numbers[places]
+        found.table = self.table.take(pa.array(places))
+        return found
+
+    def column(self, name: str) -> Any:
+        """A column, in one piece."""
+        return one(self.table.column(name))
+
+    @cached_property
+    def present(self) -> Bits:
+        """What they speak of, in the layout's bits."""
+        masks = self.column("present").fill_null(0).to_numpy()
+        bits = self._export.kept.bits
+        return masks if bits == self._layout.bits else _translated(masks, bits, self._layout.bits)
+
+    @property
+    def is_upsert(self) -> Mask:
+        """Which make or write a row."""
+        return mask_of(pc.equal(self.column("operation"), "upsert"))
+
+    @property
+    def is_delete(self) -> Mask:
+        """Which delete their row."""
+        return mask_of(pc.equal(self.column("operation"), "delete"))
+
+    @property
+    def is_accepted(self) -> Mask:
+        """Which write their row whatever was there."""
+        return mask_of(pc.is_in(self.column("operation"), pa.array(_ACCEPTED)))
+
+    @property
+    def over(self) -> Bits:
+        """What they settle: columns they speak of, and lists they replace."""
+        columns = _Columns.of(self._stream, self._layout)
+        found = self.present & columns.values
+        if self._stream.replaces:
+            found = found | _mask(self._layout, self._layout.columns)
+        for declared in self._stream.children:
+            bit = 1 << self._layout.bits[declared.table]
+            for rows, (mode, _) in kinds_of(self.table, declared):
+                if mode == "replace":
+                    found[rows] |= self.present[rows] & bit
+        return found
+
+    def is_newer_than(self, other: _Records) -> Mask:
+        """Which follow another export's records in the total order (X4)."""
+        mine, theirs = self.column("effective_at"), other.column("effective_at")
+        later = mask_of(pc.greater(mine, theirs))
+        if self._export.follows(other._export):
+            later |= mask_of(pc.equal(mine, theirs))
+        return later
+
+    def are_even(self, other: _Records) -> bool:
+        """Whether all records of either export have one time, so that exports stand in the order of their records."""
+        return all(export.window[0] == export.window[1] for export in (self._export, other._export))
+
+
+def _is_looked_at(stream: Stream, declared: Children) -> bool:
+    """Whether the elements of a list are asked for: it may be merged."""
+    return stream.listing is not None or declared.mode != "replace" or bool(declared.match)
+
+
+def _hash_of_rows(kept: KeptRecords) -> Hashes:
+    """By row, one of the hashes that its record is known by."""
+    found = np.zeros(kept.count, np.uint64)
+    found[kept.keys.rows] = kept.keys.hashes
+    return found
+
+
+def _mask(layout: Layout, names: Any) -> int:
+    return sum(1 << layout.bits[name] for name in set(names))
+
+
+def _has_bit(masks: Bits, bit: int) -> Mask:
+    return np.asarray(masks >> bit & 1 == 1)
+
+
+def _translated(masks: Bits, bits: dict[str, int], wanted: dict[str, int]) -> Bits:
+    """Presence masks in other bits; few kinds of records speak of different columns."""
+    kinds, places = np.unique(masks, return_inverse=True)
+    found = [
+        sum(1 << wanted[name] for name, bit in bits.items() if name in wanted and kind >> bit & 1)
+        for kind in kinds.tolist()
+    ]
+    return np.array(found, np.int64)[places]

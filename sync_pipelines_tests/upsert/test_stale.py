@@ -1,0 +1,151 @@
+"""Late records that are told to be stale by presence masks alone change nothing of what the fold comes to (X5, X11)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.normalize.kept import KeptRecords
+from sync_pipelines.normalize.keys import hashes_of
+from sync_pipelines.normalize.layout import layout_of
+from sync_pipelines.partners import find_stream
+from sync_pipelines.sample.bulk_streams import BULK, bulk_records
+from sync_pipelines.upsert.fold import Rows, apply
+from sync_pipelines.upsert.history import (
+    KnownExport,
+    Mask,
+    Spoken,
+    alone_rows,
+    late_keys,
+    newer_exports,
+    spoken_of,
+)
+from sync_pipelines.upsert.stale import Stale
+from sync_pipelines_tests.loading import lines
+from sync_pipelines_tests.normalize.keeping_in import Keeping
+from sync_pipelines_tests.test_laws import log_line
+from sync_pipelines_tests.test_laws import record as order
+from sync_pipelines_tests.test_laws_identity import (
+    business,
+    customer_call,
+    merged,
+    part_store,
+    store_call,
+    users,
+    whole_store,
+)
+from sync_pipelines_tests.test_laws_identity import customer as member
+from sync_pipelines_tests.test_laws_partners import commerce, customer
+
+DAYS = [datetime(2024, 3, day, tzinfo=UTC) for day in (1, 2, 3, 4)]
+peopled_store = st.builds(merged, whole_store, users)
+STREAMS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
+    "replenit/orders": st.one_of(order, order, log_line()),
+    "reten/commerces": commerce,
+    "nilo/stores": st.one_of(whole_store, whole_store, peopled_store, part_store, store_call()),
+    "traede/customers": customer,
+    "pocketflows/businesses": business,
+    "pocketflows/customers": st.one_of(member, member, customer_call()),
+}
+
+
+def known(number: int, kept: KeptRecords, at: datetime) -> KnownExport | None:
+    """A loaded export with kept records; None where it has none."""
+    if kept.summary.window is None:
+        return None
+    empty = dict.fromkeys([field.name for field in fields(LedgerFile)])
+    entry = LedgerFile(**{**empty, "id": number, "path": f"{number}.ndjson", "revision": 1, "effective_at": at})  # type: ignore[arg-type]
+    return KnownExport(entry, kept, kept.summary.window)
+
+
+def trail(stream: Stream, records: Sequence[Spoken]) -> tuple[Rows, list[str | None]]:
+    """The rows that records make, and what each is refused for."""
+    rows: Rows = ()
+    refusals: list[str | None] = []
+    for spoken in sorted(records, key=lambda spoken: spoken.version):
+        applied = apply(stream, rows, spoken.change)
+        rows = applied.rows
+        refusals.append(applied.refusal.code if applied.refusal else None)
+    return rows, refusals
+
+
+def are_same(rows: Rows, others: Rows) -> bool:
+    """Whether rows are the same in any order."""
+    return len(rows) == len(others) and all(row in others for row in rows)
+
+
+def stale_rows(stream: Stream, mine: KnownExport, others: list[KnownExport]) -> Mask:
+    """Which records of an export are told to be stale, asked as a load asks."""
+    layout = layout_of(stream)
+    applied = spoken_of(others, np.unique(np.concatenate([o.kept.keys.hashes for o in others])), layout)
+    _, refusals = trail(stream, applied)
+    refused = [s for s, code in zip(sorted(applied, key=lambda s: s.version), refusals, strict=True) if code]
+    decided = np.array(sorted({h for s in refused for h in hashes_of(s.change)}), np.uint64)
+    newer, alone = newer_exports(mine, others), alone_rows(mine, others, stream)
+    late = np.setdiff1d(late_keys(mine, others, newer, alone, layout), decided)
+    return Stale(stream, layout).rows(mine, newer, mine.kept.rows_known_by(late) & alone)
+
+
+def declared(name: str) -> Stream:
+    found = find_stream(*name.split("/"))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("name", STREAMS)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_stale_records_change_nothing(name: str, data: st.DataObject) -> None:
+    stream, layout = declared(name), layout_of(declared(name))
+    with TemporaryDirectory() as folder:
+        keeping = Keeping(Path(folder) / "k", name)
+        said: list[dict[str, Any]] = []
+        exports = []
+        for number in range(data.draw(st.integers(2, 5))):
+            records = st.one_of(STREAMS[name], st.sampled_from(said)) if said else STREAMS[name]
+            entries = data.draw(st.lists(records, min_size=1, max_size=3))
+            said += entries
+            at = data.draw(st.sampled_from(DAYS))
+            exports.append(known(number, keeping.keep(lines(*entries), at=at), at))
+        exports = [export for export in exports if export is not None]
+        if len(exports) < 2:
+            return
+        mine, others = exports[0], exports[1:]
+        stale = stale_rows(stream, mine, others)
+        applied = spoken_of(others, np.unique(np.concatenate([o.kept.keys.hashes for o in others])), layout)
+        for spoken in spoken_of([mine], np.unique(mine.kept.keys.hashes), layout):
+            without, refused = trail(stream, applied)
+            applied.append(spoken)
+            if not stale[spoken.version[3]]:
+                continue
+            rows, after = trail(stream, applied)
+            assert are_same(rows, without), spoken
+            assert Counter(after) == Counter([*refused, None])
+            assert max(applied, key=lambda one: one.version) is not spoken
+
+
+@pytest.mark.parametrize("name", BULK)
+def test_a_late_list_with_a_few_changes_is_stale(tmp_path: Path, name: str) -> None:
+    keeping = Keeping(tmp_path / "k", name)
+    lists = [lines(*bulk_records(name, 200, changed=share)) for share in (0.0, 0.1, 0.2)]
+    exports = [known(n, keeping.keep(text, at=DAYS[n]), DAYS[n]) for n, text in enumerate(lists)]
+    mine, *newer = [export for export in exports if export is not None]
+    stale = stale_rows(declared(name), mine, newer)
+    # Lists that are merged are overruled by equal ones alone.
+    assert stale.sum() >= (200 if name != "reten/commerces" else 160)
+
+
+def test_every_stream_is_tried() -> None:
+    assert set(STREAMS) == set(BULK) | {"replenit/orders"}
