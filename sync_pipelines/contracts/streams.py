@@ -310,21 +310,6 @@ class Stream:
         return self.record_id is not None
 
     @property
-    def is_set_based(self) -> bool:
-        """Whether a record that is the newest word on its key can be written by SQL as it is.
-
-        What a record makes of a row must then depend on that row column by column: patches, defaults and
-        numbered lists that are replaced. Everything else is folded row by row, and so is a stream whose keys are
-        unique in a scope, or with calls that look whether the row is there or say how lists are taken.
-        """
-        depends = (self.replaces, self.merges, self.required_new, self.blocked_by, self.settle, self.has_record_ids)
-        asked = {operation for route in self.routes for operation in (route.operation, *route.lists.values())}
-        says_how = any(route.mode for route in self.routes)
-        if any(depends) or self.scope is not None or says_how or not asked <= {"upsert", "delete"}:
-            return False
-        return all(c.mode == "replace" and not c.match for c in self.children)
-
-    @property
     def is_repeatable(self) -> bool:
         """Whether a record, applied again to the row it made, changes nothing of it (its lists aside).
 

@@ -3,7 +3,6 @@
     fold.py        what one change makes of one row: pure, the definition of every write rule
     history.py     which loaded exports know a key, and what they said of it
     current.py     rows as stored, in the fold's words
-    statements.py  SQL for staging, classifying and writing, made by pure functions
     load.py        the transaction: stage, classify, write differences, count, ledger
     begun.py       the same of a first export, begun while it is read
 

@@ -14,7 +14,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composed, Identifier
 
-from sync_pipelines.contracts.streams import Children, Stream
+from sync_pipelines.contracts.streams import Children, Reference, Stream
 from sync_pipelines.tables.schema import SCHEMA, metadata
 from sync_pipelines.upsert.fold import Row
 from sync_pipelines.upsert.jsonb import Jsonb
@@ -121,6 +121,12 @@ def without_scope(stream: Stream, row: Identifier) -> Composed:
     if scope is None or stream.scope is not None:
         return SQL("").format()
     return SQL(" and {}.{} is null").format(row, Identifier(scope))
+
+
+def unscoped(reference: Reference, row: Identifier) -> Composed:
+    """Where external ids are unique in a scope, a reference means the rows that have none."""
+    scope = metadata.tables[f"{SCHEMA}.{reference.table}"].info.get("scope")
+    return SQL(" and {}.{} is null").format(row, Identifier(scope)) if scope else SQL("").format()
 
 
 def is_jsonb(table: str, column: str) -> bool:

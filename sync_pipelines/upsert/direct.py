@@ -7,7 +7,7 @@ of which it is not certain by their columns alone what a fold makes of them (`ma
 Statistics know nothing of rows that this transaction made, so questions are put key by key (`offset 0` keeps the
 planner from turning them round).
 
-Belongs here: rows as the tables take them, made of kept records. Does not belong here: rows that exist (`statements`,
+Belongs here: rows as the tables take them, made of kept records. Does not belong here: rows that exist (`revision`,
 `folding`).
 """
 

@@ -2,7 +2,7 @@
 
 The tables are this, folded over every record in version order (X5).
 
-Pure: no SQL, no clock. The set-based way (`statements`) must do the same to a row; a property test holds them together.
+Pure: no SQL, no clock. Ways that go a column at a time must do the same to a row; property tests hold them together.
 
 Belongs here: the write rules. Does not belong here: lists of children (`lists`), where rows and records come from.
 """

@@ -1,20 +1,18 @@
 """One export into the tables: rows, counts, rejects and ledger entry in one transaction (law 2).
 
-Belongs here: the order of the steps and what a load reports. Does not belong here: SQL (`statements`), write rules
-(`fold`).
+Belongs here: the order of the steps and what a load reports. Does not belong here: the ways of records
+(`stale`, `unchanged`, `direct`, `revision`, `folding`), write rules (`fold`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psycopg
-from psycopg.sql import Composed
 from psycopg.types.json import set_json_loads
 
 from sync_pipelines import ledger
@@ -42,9 +40,7 @@ from sync_pipelines.upsert.referred import Referred
 from sync_pipelines.upsert.rejects import Rejects
 from sync_pipelines.upsert.revision import RevisionWay
 from sync_pipelines.upsert.scoped import Absorbed
-from sync_pipelines.upsert.stage import StagedRecords, ahead
 from sync_pipelines.upsert.stale import Stale
-from sync_pipelines.upsert.statements import Statements
 from sync_pipelines.upsert.unchanged import Unchanged
 
 
@@ -152,11 +148,7 @@ class Loading:
         folding.fold_late(mine, others, np.setdiff1d(late, mine.kept.keys.of_rows(stale), assume_unique=True))
         several = np.setdiff1d(mine.kept.keys.repeated(), late, assume_unique=True)
         left = self._write_plain(mine, others, np.union1d(late, several), alone, decided)
-        if self._stream.is_set_based:
-            folding.fold_newest(mine, several)
-            self._write_staged(left)
-        else:
-            folding.fold_newest(mine, np.union1d(several, self._revise(left, several)))
+        folding.fold_newest(mine, np.union1d(several, self._revise(left, several)))
         absorbed.settle()
         self._counts.update(folding.counts)
         self._leniencies.update(folding.leniencies)
@@ -201,55 +193,14 @@ class Loading:
 
     def _revise(self, keys: Hashes, several: Hashes) -> Hashes:
         """Records known by some keys, but by none of several records, revise their rows; returns the others' keys."""
-        if self._stream.lists_defaults:
-            # Which fields hold their default depends on what was ever sent: the fold tells.
-            return keys
         chosen = self._kept.rows_known_by(keys) & ~self._kept.rows_known_by(several)
         if not chosen.any():
             return keys[:0]
         way = RevisionWay(self._connection, self._stream, self._layout, self._entry, self._run_id)
         came = way.write(self._kept, chosen)
-        self._counts.update(updated=came.updated, unchanged=came.unchanged)
+        self._counts.update(came.counts)
+        self._leniencies.update(came.leniencies)
         return came.left
-
-    def _write_staged(self, keys: Hashes) -> None:
-        if not len(keys):
-            return
-        direct = StagedRecords(self._kept, keys)
-        statements = Statements(self._stream, self._layout, direct.presence(self._layout))
-        self._execute(statements.create_stage())
-        self._copy(statements.copy_stage(), direct.main_csv(statements.stage_columns))
-        for children, child in zip(self._stream.children, self._layout.children, strict=True):
-            self._copy(statements.copy_children(children, child), direct.child_csv(child))
-        self._apply(statements)
-
-    def _apply(self, statements: Statements) -> None:
-        names = {
-            "tenant": self._entry.tenant,
-            "partner": self._entry.partner,
-            "path": self._entry.path,
-            "run": self._run_id,
-        }
-        self._execute(statements.analyze())
-        self._execute([statements.make_placeholders(reference) for reference in self._stream.references], names)
-        self._execute([statements.create_plan()], names)
-        self._connection.execute("analyze plan")
-        nested = list(zip(self._stream.children, self._layout.children, strict=True))
-        for children, child in nested:
-            self._execute(statements.find_changed_children(children, child))
-        self._execute([statements.insert_rows(), statements.update_rows(), *statements.bury_rows()], names)
-        for children, child in nested:
-            self._execute(statements.write_children(children, child))
-        self._counts.update(dict(self._connection.execute(statements.count()).fetchall()))
-
-    def _execute(self, statements: Iterable[Composed], names: dict[str, Any] | None = None) -> None:
-        for statement in statements:
-            self._connection.execute(statement, names)
-
-    def _copy(self, statement: Composed, blocks: Iterable[bytes]) -> None:
-        with self._connection.cursor().copy(statement) as copy:
-            for block in ahead(blocks):
-                copy.write(block)
 
     def _mark_loaded(self) -> Loaded:
         counts = {name: self._counts.get(name, 0) for name in OUTCOMES}

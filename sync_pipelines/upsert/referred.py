@@ -21,8 +21,8 @@ from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.keys import texts_of
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.copying import Copying, Ids, one
+from sync_pipelines.upsert.current import unscoped
 from sync_pipelines.upsert.remembered import Digests, Remembered
-from sync_pipelines.upsert.statements import unscoped
 from sync_pipelines.upsert.unindexed import Unindexed
 
 Owner = tuple[str, str]

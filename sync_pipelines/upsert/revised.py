@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -32,8 +32,12 @@ from sync_pipelines.upsert.columns import (
     unrevised,
 )
 from sync_pipelines.upsert.copying import one
-from sync_pipelines.upsert.revised_lists import ListReviser, Lists, ReadLists, Shown, Taken
+from sync_pipelines.upsert.fold import named_defaults, spoken_name
+from sync_pipelines.upsert.revised_lists import ListReviser, Lists, ReadLists, ResizedLists, Shown, Taken
 from sync_pipelines.upsert.settled import settled
+
+_PATCHES: Final = ("upsert", "create", "update", "touch")
+"""What a record may ask for to patch a row that is live and defined."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,13 @@ class Revised:
         certain: which records make just this.
         main: the rows.
         children: rows of their lists.
+        resized: lists with other numbers of rows.
     """
 
     certain: Mask
     main: RevisedRows
     children: Sequence[RevisedRows]
+    resized: Sequence[ResizedLists]
 
     @property
     def differs(self) -> Mask:
@@ -56,6 +62,8 @@ class Revised:
         found = self.main.differs.copy()
         for rows in self.children:
             found[rows.tops[rows.differs]] = True
+        for lists in self.resized:
+            found[lists.tops] = True
         return found & self.certain
 
 
@@ -82,7 +90,8 @@ class Reviser:
             rows: their rows, as `Standing` reads them.
             links: reference column -> the ids of the rows that records refer to.
         """
-        certain = self._are_defined(records, rows) & self._are_in_scope(rows, links)
+        certain: Mask = mask_of(pc.is_in(records.column("operation"), pa.array(_PATCHES)))
+        certain &= _are_defined(records, rows) & self._are_in_scope(rows, links)
         lists = ListReviser(self._read, certain)
         ids = one(rows.column("id")).to_numpy()
         tops = np.arange(len(ids))
@@ -93,15 +102,31 @@ class Reviser:
             shown += self._listed(lists, sent, records, certain)
         revisions = self._values(records, rows, links)
         revisions |= settled(self._stream, revisions, [s for s in shown if s.table in self._settles_lists], rows)
+        if self._stream.lists_defaults:
+            revisions["defaulted_fields"] = self._defaulted(records, one(rows.column("defaulted_fields")))
         keys = {"id": rows.column("id")}
-        return Revised(certain, RevisedRows.build(self._stream.table, keys, tops, revisions), lists.found)
+        main = RevisedRows.build(self._stream.table, keys, tops, revisions)
+        return Revised(certain, main, lists.found, lists.resized)
 
-    def _are_defined(self, records: pa.Table, rows: pa.Table) -> Mask:
-        """Which rows are live, defined, and named just as the record that writes them names itself (P2)."""
-        certain: Mask = mask_of(pc.equal(records.column("operation"), "upsert"))
-        certain &= mask_of(rows.column("deleted_at").is_null()) & ~mask_of(rows.column("is_placeholder"))
-        certain &= ~are_distinct(records.column("external_id"), rows.column("external_id"))
-        return certain & ~are_distinct(records.column("record_id"), rows.column("partner_record_id"))
+    def buried(self, records: pa.Table, rows: pa.Table) -> Mask:
+        """Which records delete their row, certainly: nothing keeps it (T9), and no other row may be meant (P2, P5)."""
+        if self._stream.blocked_by is not None or self._stream.scope is not None:
+            return np.zeros(records.num_rows, bool)
+        return mask_of(pc.equal(records.column("operation"), "delete")) & _are_defined(records, rows)
+
+    def _defaulted(self, records: pa.Table, stored: Any) -> Revision:
+        """The fields that still hold their default (O3)."""
+        bits = {
+            alias: 1 << self._layout.bits[spoken_name(self._stream, d)] for d, alias in named_defaults(self._stream)
+        }
+        before = stored.to_pylist()
+        masks = records.column("present").to_pylist()
+        after = [
+            None if names is None else [name for name in names if not present & bits.get(name, 0)]
+            for names, present in zip(before, masks, strict=True)
+        ]
+        differs = np.array([mine != theirs for mine, theirs in zip(after, before, strict=True)], bool)
+        return Revision(pa.array(after, stored.type), differs)
 
     def _are_in_scope(self, rows: pa.Table, links: Mapping[str, Any]) -> Mask:
         """Which rows are in the scope that their record names (P5)."""
@@ -124,7 +149,8 @@ class Reviser:
             wanted = of_kind & certain if is_shown else spoken
             if wanted.any():
                 ways = [match for match in declared.match if name is None or match.name == name]
-                yield lists.revise(sent._replace(spoken=spoken), Taken(mode, ways), wanted)
+                resizes = mode == "replace" and not (declared.match or declared.nested or is_shown)
+                yield lists.revise(sent._replace(spoken=spoken), Taken(mode, ways, resizes), wanted)
 
     def _values(self, records: pa.Table, rows: pa.Table, links: Mapping[str, Any]) -> dict[str, Revision]:
         """The rows' own columns."""
@@ -143,3 +169,10 @@ class Reviser:
         extra = one(records.column("extra"))
         spoken = every if replaces else mask_of(extra.is_valid())
         return found | {"extra": revised_json(extra, one(rows.column("extra")), spoken, merges=not replaces)}
+
+
+def _are_defined(records: pa.Table, rows: pa.Table) -> Mask:
+    """Which rows are live, defined, and named just as the record that means them names itself (P2)."""
+    defined: Mask = mask_of(rows.column("deleted_at").is_null()) & ~mask_of(rows.column("is_placeholder"))
+    defined &= ~are_distinct(records.column("external_id"), rows.column("external_id"))
+    return defined & ~are_distinct(records.column("record_id"), rows.column("partner_record_id"))

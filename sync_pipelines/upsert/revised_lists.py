@@ -21,6 +21,7 @@ from sync_pipelines.normalize.layout import ChildLayout
 from sync_pipelines.normalize.twins import Codes, Mask, codes_of, has_twin, several_primaries
 from sync_pipelines.upsert.columns import RevisedRows, Revision, are_spoken, mask_of, revised_json, revised_value
 from sync_pipelines.upsert.copying import Ids, one
+from sync_pipelines.upsert.stage import numbered
 from sync_pipelines.upsert.standing import StandingLists
 
 ReadLists = Callable[[Children, ChildLayout, Ids], StandingLists]
@@ -28,10 +29,17 @@ ReadLists = Callable[[Children, ChildLayout, Ids], StandingLists]
 
 
 class Taken(NamedTuple):
-    """How lists are taken: their mode, and the ways in which elements mean rows."""
+    """How lists are taken.
+
+    Attributes:
+        mode: see `ListMode`.
+        ways: in which elements mean rows.
+        resizes: whether a list may come to have another number of rows.
+    """
 
     mode: str
     ways: Sequence[Match]
+    resizes: bool = False
 
 
 class Lists(NamedTuple):
@@ -61,6 +69,37 @@ class Shown(NamedTuple):
     revisions: Mapping[str, Revision]
 
 
+class ResizedLists(NamedTuple):
+    """Lists that come to have another number of rows.
+
+    Attributes:
+        declared: of the table.
+        gone: parents' and own ids of the rows that go.
+        new: columns of the rows that come.
+    """
+
+    declared: Children
+    gone: RowsOf
+    new: RowsOf
+
+    @property
+    def tops(self) -> Ids:
+        """The main rows of rows that come or go."""
+        return np.concatenate([self.gone.tops, self.new.tops])
+
+
+class RowsOf(NamedTuple):
+    """Rows of a child table, a column each, and the index of the main row that each belongs to."""
+
+    tops: Ids
+    columns: Mapping[str, Any]
+
+    def of(self, certain: Mask) -> dict[str, Any]:
+        """The columns of those that belong to certain main rows."""
+        chosen = pa.array(np.flatnonzero(certain[self.tops]))
+        return {name: one(column).take(chosen) for name, column in self.columns.items()}
+
+
 class ListReviser:
     """Compares lists with the stored ones.
 
@@ -73,6 +112,7 @@ class ListReviser:
         self._read = read
         self._certain = certain
         self.found: list[RevisedRows] = []
+        self.resized: list[ResizedLists] = []
 
     def revise(self, lists: Lists, taken: Taken, wanted: Mask) -> Shown:
         """Notes the rows that lists make of the stored ones, and returns them.
@@ -87,6 +127,8 @@ class ListReviser:
         parents = owners[standing.parents]
         tops = lists.tops[parents]
         places = self._places(lists, taken, parents, standing.rows)
+        if taken.resizes:
+            self._resize(lists, parents, standing.rows, places)
         elements = lists.sent.flatten()
         sent = {name: elements.field(name).take(places) for name in _names_of(lists.layout)}
         paired = mask_of(places.is_valid())
@@ -106,16 +148,33 @@ class ListReviser:
         """For each stored row the number of the sent element that means it, null where none does."""
         count, owners = len(lists.ids), pc.list_parent_indices(lists.sent).to_numpy()
         meant = _meant(lists, taken, owners, rows, parents)
-        fits = _all_of(count, owners, meant >= 0) & (taken.mode != "remove")
-        if taken.mode == "replace":
+        fits = np.full(count, taken.mode != "remove")
+        if not taken.resizes:
+            fits &= _all_of(count, owners, meant >= 0)
+        if taken.mode == "replace" and not taken.resizes:
             fits &= np.bincount(parents, minlength=count) == np.bincount(owners, minlength=count)
         numbers = np.arange(len(parents)) - np.searchsorted(parents, parents) + 1
         fits &= _all_of(count, parents, one(rows.column("line_no")).to_numpy() == numbers)
         self._certain[lists.tops[lists.spoken & ~fits]] = False
-        elements = np.flatnonzero((lists.spoken & fits)[owners])
+        elements = np.flatnonzero((lists.spoken & fits)[owners] & (meant >= 0))
         places = np.full(len(parents), -1)
         places[meant[elements]] = elements
         return pa.array(places, mask=places < 0)
+
+    def _resize(self, lists: Lists, parents: Codes, rows: pa.Table, places: Any) -> None:
+        """Notes the stored rows behind the end of the lists that replace them, and the elements behind theirs."""
+        spoken = lists.spoken & self._certain[lists.tops]
+        gone = np.flatnonzero(spoken[parents] & mask_of(places.is_null()))
+        owners, numbers, elements = numbered(lists.sent)
+        new = np.setdiff1d(np.flatnonzero(spoken[owners]), places.drop_null().to_numpy(), assume_unique=True)
+        if not len(gone) + len(new):
+            return
+        parent, chosen = lists.declared.parent, pa.array(new)
+        left = {parent: pa.array(lists.ids[parents[gone]]), "id": one(rows.column("id")).take(pa.array(gone))}
+        come = {parent: pa.array(lists.ids[owners[new]]), "line_no": pa.array(numbers[new])}
+        come |= {name: elements.field(name).take(chosen) for name in (*lists.layout.columns, "extra")}
+        rows_gone, rows_new = RowsOf(lists.tops[parents[gone]], left), RowsOf(lists.tops[owners[new]], come)
+        self.resized.append(ResizedLists(lists.declared, rows_gone, rows_new))
 
 
 def _meant(lists: Lists, taken: Taken, owners: Codes, rows: pa.Table, parents: Codes) -> Codes:

@@ -10,27 +10,30 @@ Belongs here: the order of the steps, and the updates. Does not belong here: wha
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.normalize.twins import Mask
-from sync_pipelines.upsert.columns import RevisedRows
+from sync_pipelines.upsert.columns import RevisedRows, mask_of
 from sync_pipelines.upsert.copying import Copying, one
 from sync_pipelines.upsert.direct import chunks_of
+from sync_pipelines.upsert.fold import CREATE_OF_EXISTING
 from sync_pipelines.upsert.history import Hashes
 from sync_pipelines.upsert.referred import Referred, last_write
 from sync_pipelines.upsert.revised import Revised, Reviser
 from sync_pipelines.upsert.stage import ahead, csv_of
 from sync_pipelines.upsert.standing import Standing
-from sync_pipelines.upsert.write import update_rows
+from sync_pipelines.upsert.write import delete_children, delete_rows, update_rows
 
 
 @dataclass
@@ -38,12 +41,13 @@ class Revisions:
     """What came of records.
 
     Attributes:
-        updated, unchanged: records that changed their row, and those that did not.
+        counts: outcome -> records that came to it.
+        leniencies: code -> how often.
         left: hashes of the keys whose records are left to the fold (sorted).
     """
 
-    updated: int
-    unchanged: int
+    counts: Counter[str]
+    leniencies: Counter[str]
     left: Hashes
 
 
@@ -80,7 +84,7 @@ class RevisionWay:
             kept: the export's records.
             chosen: by row, which of them; no other record of the export is known by what they are known by.
         """
-        came = Revisions(0, 0, np.empty(0, np.uint64))
+        came = Revisions(Counter(), Counter(), np.empty(0, np.uint64))
         left = [came.left]
         references = self._stream.references
         referred = Referred.searching(self._copying.connection, self._entry, self._run_id) if references else None
@@ -89,32 +93,67 @@ class RevisionWay:
             found = self._standing.rows(chunk, links.get(self._stream.scope or ""))
             is_only = np.bincount(found.records, minlength=chunk.num_rows)[found.records] == 1
             mine = found.records[is_only]
-            records = chunk.take(pa.array(mine))
-            of_mine = {column: ids.take(pa.array(mine)) for column, ids in links.items()}
-            revised = self._reviser.revise(records, found.rows.filter(pa.array(is_only)), of_mine)
+            records, rows = chunk.take(pa.array(mine)), found.rows.filter(pa.array(is_only))
+            done = self._buried(records, rows)
+            came.counts["deleted"] += int(done.sum())
+            others = pa.array(np.flatnonzero(~done))
+            records, rows = records.take(others), rows.take(others)
+            of_others = {column: ids.take(pa.array(mine)).take(others) for column, ids in links.items()}
+            revised = self._reviser.revise(records, rows, of_others)
             self._update(revised, records)
-            came.updated += int(revised.differs.sum())
-            came.unchanged += int((revised.certain & ~revised.differs).sum())
-            left.append(np.delete(chunk.column("key_hash").to_numpy(), mine[revised.certain]))
+            self._count(came, revised, records)
+            done[~done] = revised.certain
+            left.append(np.delete(chunk.column("key_hash").to_numpy(), mine[done]))
         came.left = np.sort(np.concatenate(left))
         return came
+
+    def _count(self, came: Revisions, revised: Revised, records: pa.Table) -> None:
+        came.counts["updated"] += int(revised.differs.sum())
+        came.counts["unchanged"] += int((revised.certain & ~revised.differs).sum())
+        created = mask_of(pc.equal(records.column("operation"), "create")) & revised.certain
+        if created.any():
+            came.leniencies[CREATE_OF_EXISTING] += int(created.sum())
+
+    def _buried(self, records: pa.Table, rows: pa.Table) -> Mask:
+        """Deletes rows: nothing of them stays but their names (X5). Returns which records did so."""
+        buried = self._reviser.buried(records, rows)
+        if not buried.any():
+            return buried
+        stream, dead = self._stream, records.filter(pa.array(buried))
+        ids = one(rows.column("id")).filter(pa.array(buried))
+        cleared = [*stream.written, *(reference.column for reference in stream.references), "extra"]
+        cleared += ["defaulted_fields"] if stream.lists_defaults else []
+        columns = {"id": ids, **{name: pa.nulls(len(ids), pa.string()) for name in cleared}}
+        columns |= {"deleted_at": dead.column("effective_at"), **last_write(self._entry, self._run_id, dead)}
+        self._update_rows(stream.table, {name: one(column) for name, column in columns.items()}, ["id"], touches=True)
+        delete_children(self._copying.connection, stream.children, ids.to_pylist())
+        return buried
 
     def _update(self, revised: Revised, records: pa.Table) -> None:
         last = last_write(self._entry, self._run_id, records)
         self._write(revised.main, revised.differs, last, touches=True)
         for rows in revised.children:
             self._write(rows, rows.differs & revised.certain[rows.tops], {}, touches=False)
+        for lists in revised.resized:
+            gone, new = lists.gone.of(revised.certain), lists.new.of(revised.certain)
+            pairs = list(zip(*(gone[name].to_pylist() for name in (lists.declared.parent, "id")), strict=True))
+            delete_rows(self._copying.connection, lists.declared, pairs)
+            if len(new["line_no"]):
+                self._copying.insert(lists.declared.table, new)
 
     def _write(self, rows: RevisedRows, chosen: Mask, also: dict[str, Any], *, touches: bool) -> None:
         if not chosen.any():
             return
         places = pa.array(np.flatnonzero(chosen))
         columns = {name: one(c).take(places) for name, c in {**rows.keys, **rows.columns, **also}.items()}
+        self._update_rows(rows.table, columns, list(rows.keys), touches=touches)
+
+    def _update_rows(self, table: str, columns: dict[str, Any], keys: list[str], *, touches: bool) -> None:
         update_rows(
             self._copying.connection,
-            rows.table,
+            table,
             list(columns),
-            list(rows.keys),
+            keys,
             lambda staged: self._copying.write(staged, list(columns), [csv_of(list(columns.values()))]),
             touches=touches,
         )

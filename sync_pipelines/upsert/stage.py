@@ -1,6 +1,6 @@
-"""Kept records on their way into the stage, as CSV.
+"""Columns on their way to the server, as CSV.
 
-Belongs here: the form PostgreSQL's COPY takes. Does not belong here: which records go which way (`load`).
+Belongs here: the form PostgreSQL's COPY takes. Does not belong here: what is copied (`copying`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from sync_pipelines.normalize.kept import KeptRecords
-from sync_pipelines.normalize.layout import ChildLayout, Layout
-from sync_pipelines.upsert.statements import Presence
 from sync_pipelines.upsert.workers import Workers
 
 T = TypeVar("T")
@@ -63,46 +60,6 @@ def array_literal(texts: Sequence[str | None]) -> str:
     """Texts as PostgreSQL writes an array of them."""
     quoted = ("NULL" if t is None else '"' + t.replace("\\", "\\\\").replace('"', '\\"') + '"' for t in texts)
     return "{" + ",".join(quoted) + "}"
-
-
-class StagedRecords:
-    """The kept records of one export that are applied as they are to rows that are there, block by block.
-
-    Args:
-        kept: the export's records.
-        keys: hashes of their keys (sorted).
-    """
-
-    def __init__(self, kept: KeptRecords, keys: npt.NDArray[np.uint64]) -> None:
-        self._kept = kept
-        self._rows = np.flatnonzero(kept.rows_known_by(keys))
-
-    def _blocks(self, columns: Sequence[str]) -> Iterator[tuple[npt.NDArray[np.int64], pa.RecordBatch]]:
-        return self._kept.chosen(self._rows, columns)
-
-    def presence(self, layout: Layout) -> Presence:
-        """What the records speak of, all told; deletes speak of nothing and are left out."""
-        always, ever = layout.everything, 0
-        for _, block in self._blocks(["operation", "present"]):
-            masks = block.column("present").filter(pc.equal(block.column("operation"), "upsert")).to_numpy()
-            if len(masks):
-                always &= int(np.bitwise_and.reduce(masks))
-                ever |= int(np.bitwise_or.reduce(masks))
-        return Presence(always, ever)
-
-    def main_csv(self, columns: Sequence[str]) -> Iterator[bytes]:
-        """The records' own rows as CSV in the order of `columns`, the first being `seq`."""
-        for rows, block in self._blocks(columns[1:]):
-            yield csv_of([pa.array(rows), *(block.column(name) for name in columns[1:])])
-
-    def child_csv(self, child: ChildLayout) -> Iterator[bytes]:
-        """The rows of one child table as CSV: parent's seq, line number, columns, extra."""
-        names = ["seq", "line_no", *child.columns, "extra"]
-        for rows, block in self._blocks([child.table]):
-            parents, numbers, elements = numbered(block.column(child.table))
-            if len(parents):
-                fields = [elements.field(name) for name in names[2:]]
-                yield csv_of([pa.array(rows[parents]), pa.array(numbers), *fields])
 
 
 def numbered(lists: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Any]:

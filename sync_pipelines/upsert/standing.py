@@ -103,7 +103,8 @@ class Standing:
         stream = self._stream
         kinds = {"id": pa.int64(), "external_id": pa.string(), "partner_record_id": pa.string()}
         kinds |= {"is_placeholder": pa.bool_(), "deleted_at": pa.timestamp("us", "UTC"), "extra": pa.string()}
-        kinds |= {name: arrow_type(stream.table, name) for name in stream.written}
+        defaulted = ("defaulted_fields",) if stream.lists_defaults else ()
+        kinds |= {name: arrow_type(stream.table, name) for name in (*stream.written, *defaulted)}
         return kinds | {reference.column: pa.int64() for reference in stream.references}
 
     def _query(self, kinds: Mapping[str, pa.DataType]) -> Composed:

@@ -1,7 +1,7 @@
 """Runs the writes of folded rows: COPY for new ones, one statement a table for the others.
 
 Belongs here: SQL for rows that are known whole. Does not belong here: which rows those are (`differences`), the
-set-based way (`statements`).
+way of columns (`revision`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from psycopg.sql import SQL, Composed, Identifier
 
 from sync_pipelines.contracts.streams import Children, Identity, Reference, Stream
 from sync_pipelines.tables.schema import SCHEMA, metadata
+from sync_pipelines.upsert.current import unscoped
 from sync_pipelines.upsert.differences import Retired, Writes, child_columns, main_columns
-from sync_pipelines.upsert.statements import unscoped
 
 _IDS_AT_ONCE: Final = 1_000
 
@@ -47,7 +47,7 @@ def write(connection: psycopg.Connection[Any], stream: Stream, tenant: str, writ
     """Writes what differs; children go before their parents are needed no more, and come after them."""
     tables = list(_nested(stream.children))
     for declared in tables:
-        _delete(connection, declared, writes.deletes.get(declared.table, []))
+        delete_rows(connection, declared, writes.deletes.get(declared.table, []))
     # A key may move from one row to another: it is freed before it is taken.
     if writes.freed_keys:
         connection.execute(_free_keys(stream), [writes.freed_keys])
@@ -112,7 +112,18 @@ def _nested(children: Iterable[Children]) -> Iterator[Children]:
         yield from _nested(declared.nested)
 
 
-def _delete(connection: psycopg.Connection[Any], declared: Children, rows: Sequence[tuple[int, int]]) -> None:
+def delete_children(connection: psycopg.Connection[Any], children: Sequence[Children], parents: Sequence[int]) -> None:
+    """Deletes all rows of child tables that belong to some rows, and theirs."""
+    for declared in children:
+        statement = SQL("delete from {t} where {parent} = any(%s) returning id").format(
+            t=Identifier(SCHEMA, declared.table), parent=Identifier(declared.parent)
+        )
+        gone = connection.execute(statement, [list(parents)]).fetchall() if parents else []
+        delete_children(connection, declared.nested, [row_id for (row_id,) in gone])
+
+
+def delete_rows(connection: psycopg.Connection[Any], declared: Children, rows: Sequence[tuple[int, int]]) -> None:
+    """Deletes rows of a child table, given by their parents' and own ids."""
     if rows:
         statement = SQL("delete from {t} where {parent} = any(%s) and id = any(%s)").format(
             t=Identifier(SCHEMA, declared.table), parent=Identifier(declared.parent)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
 from sync_pipelines.contracts.codes import REJECT_CODES
 from sync_pipelines.contracts.contract import Contract
-from sync_pipelines.contracts.streams import Children, Route, Stream
+from sync_pipelines.contracts.streams import Children, Stream
 from sync_pipelines.partners import STREAMS
-from sync_pipelines.partners.replenit import ORDERS
 from sync_pipelines.tables.schema import MAIN_TABLES, SCHEMA, metadata
 
 each_stream = pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.full_name)
@@ -82,21 +80,3 @@ def test_names_can_be_folders_and_asset_keys(stream: Stream) -> None:
 def test_no_delete_where_the_key_alone_does_not_tell_the_row(stream: Stream) -> None:
     asked = {operation for route in stream.routes for operation in (route.operation, *route.lists.values())}
     assert stream.scope is None or ("delete" not in asked and stream.delete_flag is None)
-
-
-@pytest.mark.parametrize(
-    "route",
-    [
-        Route("PUT", "/orders/{key}", "update"),
-        Route("POST", "/orders/new", lists={"new": "create"}),
-        Route("PUT", "/orders/{key}/items", mode="add"),
-    ],
-    ids=lambda route: route.path,
-)
-def test_calls_that_look_at_the_row_are_folded_row_by_row(route: Route) -> None:
-    assert ORDERS.is_set_based
-    assert not replace(ORDERS, routes=(*ORDERS.routes, route)).is_set_based
-
-
-def test_keys_in_a_scope_are_folded_row_by_row() -> None:
-    assert not replace(ORDERS, scope="customer_id").is_set_based

@@ -6,6 +6,7 @@ must be the same.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
@@ -24,14 +25,15 @@ from sync_pipelines.upsert.fold import Applied, apply
 from sync_pipelines.upsert.revision import Revisions, RevisionWay
 from sync_pipelines.upsert.stale import Stale
 from sync_pipelines.upsert.unchanged import Unchanged
-from sync_pipelines_tests.loading import Site, lines, outcomes
-from sync_pipelines_tests.test_laws import loading_plan
+from sync_pipelines_tests.loading import TENANT, Site, lines, outcomes
+from sync_pipelines_tests.test_laws import loading_plan, log_line
+from sync_pipelines_tests.test_laws import record as order
 from sync_pipelines_tests.test_laws_identity import business, merged, part_store, store_call, users, whole_store
 from sync_pipelines_tests.test_laws_identity import customer as member
 from sync_pipelines_tests.test_laws_partners import commerce, customer
 
 ASIDE = {"id", "run_id", "created_at", "updated_at"}
-MAIN = ("commerces", "stores", "customers")
+MAIN = ("commerces", "stores", "customers", "orders")
 CHILDREN = (
     ("commerce_addresses", "commerces", "commerce_id"),
     ("commerce_users", "commerces", "commerce_id"),
@@ -39,9 +41,11 @@ CHILDREN = (
     ("store_addresses", "stores", "store_id"),
     ("store_users", "stores", "store_id"),
     ("customer_addresses", "customers", "customer_id"),
+    ("order_items", "orders", "order_id"),
 )
 peopled_store = st.builds(merged, whole_store, users)
 STREAMS: list[dict[str, st.SearchStrategy[dict[str, Any]]]] = [
+    {f"replenit/{TENANT}/orders": st.one_of(order, order, log_line())},
     {"reten/acme/commerces": commerce},
     {"nilo/acme/stores": st.one_of(whole_store, peopled_store, part_store, store_call())},
     {"traede/acme/customers": customer},
@@ -63,7 +67,7 @@ def everything_folded() -> Any:
         return Direct(0, np.sort(keys[~aside]))
 
     def none_revised(self: Any, kept: Any, chosen: Any) -> Revisions:
-        return Revisions(0, 0, all_left(self, kept, ~chosen).left)
+        return Revisions(Counter(), Counter(), all_left(self, kept, ~chosen).left)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Unchanged, "rows", none_same)
@@ -111,8 +115,11 @@ def contents(site: Site) -> Any:
     """Rows with the identity of what they refer to instead of ids, children by their parents' contents."""
     rows = {table: site.query(f"select * from sync.{table}") for table in (*MAIN, *(c[0] for c in CHILDREN))}
     named = {
-        row["id"]: (row["tenant"], row["partner"], row["external_id"], row["partner_record_id"])
-        for row in rows["commerces"]
+        table: {
+            row["id"]: (row["tenant"], row["partner"], row["external_id"], row["partner_record_id"])
+            for row in rows[table]
+        }
+        for table in ("commerces", "customers")
     }
     found: dict[str, dict[int, Any]] = {table: {} for table in rows}
     for table in MAIN:
@@ -121,7 +128,9 @@ def contents(site: Site) -> Any:
             if row["is_placeholder"]:
                 shown |= dict.fromkeys(("effective_at", "source_file", "source_position"))
             if row.get("commerce_id"):
-                shown["commerce_id"] = named[row["commerce_id"]]
+                shown["commerce_id"] = named["commerces"][row["commerce_id"]]
+            if row.get("customer_id"):
+                shown["customer_id"] = named["customers"][row["customer_id"]]
             found[table][row["id"]] = shown
     for table, parent, column in CHILDREN:
         for row in sorted(rows[table], key=lambda row: row["line_no"]):

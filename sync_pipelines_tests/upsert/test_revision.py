@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sync_pipelines_tests.loading import Site
+from sync_pipelines_tests.loading import TENANT, Site
 from sync_pipelines_tests.upsert.test_fast_ways import everything_folded, loaded
 
 Record = dict[str, Any]
@@ -93,7 +93,25 @@ MEMBER: Shape = {
     "metadata": OBJECT,
     **UNKNOWN,
 }
+ORDER: Shape = {
+    "Currency": ["USD", "CLP"],
+    "Email": [..., "ana@x.cl", " Ana@X.cl ", "leo@x.cl", None],
+    "TotalQuantity": [..., 1, 2, None],
+    "TotalRevenue": [..., 1, "9.75"],
+    "OrderDate": [..., ..., "2024-02-01T00:00:00+00:00"],
+    "IsOrderCancelled": [..., True, False],
+    "OrderItems": {
+        "ProductId": ["p", "q", "r"],
+        "Sku": ["s"],
+        "Quantity": [1, 2],
+        "Price": [1, 2.5],
+        "Size": [..., "1 l", None],
+        **UNKNOWN,
+    },
+    **UNKNOWN,
+}
 STREAMS: dict[str, tuple[str, Shape]] = {
+    f"replenit/{TENANT}/orders": ("OrderId", ORDER),
     "reten/acme/commerces": ("external_id", COMMERCE),
     "nilo/acme/stores": ("internalCode", STORE),
     "traede/acme/customers": ("customer_number", CUSTOMER),
@@ -136,9 +154,17 @@ def exports_of(rng: Random, folder: str, keys: int) -> list[tuple[str, list[Reco
     said = [record_of(rng, shape) for _ in range(keys)]
     files = []
     for day in (1, 2, 3, 4):
-        files.append((f"{folder}/2024-03-{day:02}.ndjson", [keyed(r, key, n) for n, r in enumerate(said)]))
+        records = [keyed(r, key, n) for n, r in enumerate(said)]
+        if key == "OrderId":
+            records = [r if rng.random() < 0.9 else deleted(r[key], day) for r in records]
+        files.append((f"{folder}/2024-03-{day:02}.ndjson", records))
         said = [otherwise(rng, shape, before) for before in said]
     return files
+
+
+def deleted(key: str, day: int) -> Record:
+    """The call that deletes an order."""
+    return {"at": f"2024-03-{day:02}T00:00:00+00:00", "method": "DELETE", "path": f"/orders/{TENANT}/{key}"}
 
 
 def keyed(record: Record, key: str, number: int) -> Record:

@@ -61,13 +61,13 @@ STREAMS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
 }
 
 
-def known(number: int, kept: KeptRecords, at: datetime) -> KnownExport | None:
-    """A loaded export with kept records; None where it has none."""
+def known(number: int, kept: KeptRecords, at: datetime) -> list[KnownExport]:
+    """A loaded export with kept records, if it has any."""
     if kept.summary.window is None:
-        return None
+        return []
     empty = dict.fromkeys([field.name for field in fields(LedgerFile)])
     entry = LedgerFile(**{**empty, "id": number, "path": f"{number}.ndjson", "revision": 1, "effective_at": at})  # type: ignore[arg-type]
-    return KnownExport(entry, kept, kept.summary.window)
+    return [KnownExport(entry, kept, kept.summary.window)]
 
 
 def trail(stream: Stream, records: Sequence[Spoken]) -> tuple[Rows, list[str | None]]:
@@ -112,14 +112,13 @@ def test_stale_records_change_nothing(name: str, data: st.DataObject) -> None:
     with TemporaryDirectory() as folder:
         keeping = Keeping(Path(folder) / "k", name)
         said: list[dict[str, Any]] = []
-        exports = []
+        exports: list[KnownExport] = []
         for number in range(data.draw(st.integers(2, 5))):
             records = st.one_of(STREAMS[name], st.sampled_from(said)) if said else STREAMS[name]
             entries = data.draw(st.lists(records, min_size=1, max_size=3))
             said += entries
             at = data.draw(st.sampled_from(DAYS))
-            exports.append(known(number, keeping.keep(lines(*entries), at=at), at))
-        exports = [export for export in exports if export is not None]
+            exports += known(number, keeping.keep(lines(*entries), at=at), at)
         if len(exports) < 2:
             return
         mine, others = exports[0], exports[1:]
@@ -140,8 +139,7 @@ def test_stale_records_change_nothing(name: str, data: st.DataObject) -> None:
 def test_a_late_list_with_a_few_changes_is_stale(tmp_path: Path, name: str) -> None:
     keeping = Keeping(tmp_path / "k", name)
     lists = [lines(*bulk_records(name, 200, changed=share)) for share in (0.0, 0.1, 0.2)]
-    exports = [known(n, keeping.keep(text, at=DAYS[n]), DAYS[n]) for n, text in enumerate(lists)]
-    mine, *newer = [export for export in exports if export is not None]
+    mine, *newer = [e for n, text in enumerate(lists) for e in known(n, keeping.keep(text, at=DAYS[n]), DAYS[n])]
     stale = stale_rows(declared(name), mine, newer)
     # Lists that are merged are overruled by equal ones alone.
     assert stale.sum() >= (200 if name != "reten/commerces" else 160)
