@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ from typing import Any, Final, NamedTuple
 
 from sync_pipelines.head_start import HeadStart, head_start
 from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.run_files import held
 from sync_pipelines.workspace import Workspace
 
 CAN_FORK: Final = sys.platform == "linux"
@@ -42,14 +44,20 @@ class ForkedHeadStart:
     """A `HeadStart` in another process. Where that process is gone, nothing was begun.
 
     Args:
-        workspace, entries, run_id: as `HeadStart` takes them.
+        workspace, entries, run_id, own_id: as `HeadStart` takes them.
     """
 
-    def __init__(self, workspace: Workspace, entries: Sequence[LedgerFile], run_id: str | None = None) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        entries: Sequence[LedgerFile],
+        run_id: str | None = None,
+        own_id: str | None = None,
+    ) -> None:
         fork = multiprocessing.get_context("fork")
         self._pipe, theirs = fork.Pipe()
         self._is_asking = threading.Lock()
-        given = (workspace, entries, run_id)
+        given = (workspace, entries, run_id, own_id)
         self.process = fork.Process(target=_serve, args=(theirs, self._pipe, given), name="head-start", daemon=True)
         with warnings.catch_warnings():
             # Of threads at the moment of a fork: there is none of ours, and the fork waits for none.
@@ -105,9 +113,11 @@ def _answer(begun: HeadStart, asked: _Asked) -> Any:
     return None
 
 
-def _forked(workspace: Workspace, entries: Sequence[LedgerFile], run_id: str | None) -> ForkedHeadStart | None:
+def _forked(
+    workspace: Workspace, entries: Sequence[LedgerFile], run_id: str | None, own_id: str
+) -> ForkedHeadStart | None:
     with suppress(OSError):
-        return ForkedHeadStart(workspace, entries, run_id) if CAN_FORK else None
+        return ForkedHeadStart(workspace, entries, run_id, own_id) if CAN_FORK else None
     return None
 
 
@@ -116,12 +126,15 @@ def forked_head_start(
     workspace: Workspace, entries: Sequence[LedgerFile], run_id: str | None = None
 ) -> Iterator[tuple[Workspace, ForkedHeadStart | HeadStart]]:
     """Begins; gives a workspace whose stages wait for what is begun. Where no process is to be had, threads serve."""
-    begun = _forked(workspace, entries, run_id)
-    if begun is None:
-        with head_start(workspace, entries, run_id) as in_threads:
-            yield in_threads
-        return
-    try:
-        yield replace(workspace, settled=begun.settled, complete=begun.complete), begun
-    finally:
-        begun.close()
+    own_id = str(uuid.uuid4())
+    # Its file is held here: what a fork that died alone was at work on, this process takes on.
+    with held(workspace.settings.home, own_id):
+        begun = _forked(workspace, entries, run_id, own_id)
+        if begun is not None:
+            try:
+                yield replace(workspace, settled=begun.settled, complete=begun.complete), begun
+            finally:
+                begun.close()
+            return
+    with head_start(workspace, entries, run_id) as in_threads:
+        yield in_threads

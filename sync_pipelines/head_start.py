@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from sync_pipelines import ledger, sync
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.keeping import Beside
+from sync_pipelines.run_files import at_work, held
 from sync_pipelines.upsert.begun import BegunLoad
 from sync_pipelines.upsert.load import load
 from sync_pipelines.workspace import Workspace
@@ -28,10 +30,18 @@ class HeadStart:
         workspace: what a sync works with.
         entries: pending exports, as runs will load them.
         run_id: of the run that will load the first.
+        own_id: names the file that says what it is at work on, as those of runs do.
     """
 
-    def __init__(self, workspace: Workspace, entries: Sequence[LedgerFile], run_id: str | None = None) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        entries: Sequence[LedgerFile],
+        run_id: str | None = None,
+        own_id: str | None = None,
+    ) -> None:
         self._run_id = run_id
+        self._own_id = own_id
         self._load: tuple[int, BegunLoad] | None = None
         self._workspace = workspace
         self._entries = entries
@@ -105,7 +115,8 @@ class HeadStart:
                     self._change.notify_all()
 
     def _begin(self, entry: LedgerFile) -> None:
-        with self._workspace.connection() as connection, self._beside(entry) as beside:
+        working = at_work(self._workspace.settings.home, self._own_id, entry)
+        with working, self._workspace.connection() as connection, self._beside(entry) as beside:
             sync.archive_and_keep(self._workspace, connection, ledger.entry_of(connection, entry.id), beside)
 
     @contextlib.contextmanager
@@ -134,9 +145,11 @@ def head_start(
     workspace: Workspace, entries: Sequence[LedgerFile], run_id: str | None = None
 ) -> Iterator[tuple[Workspace, HeadStart]]:
     """Begins; gives a workspace whose stages wait for what is begun."""
-    begun = HeadStart(workspace, entries, run_id)
-    try:
-        yield replace(workspace, settled=begun.settled, complete=begun.complete), begun
-    finally:
-        begun.end()
-        begun.let_go()
+    own_id = str(uuid.uuid4())
+    with held(workspace.settings.home, own_id):
+        begun = HeadStart(workspace, entries, run_id, own_id)
+        try:
+            yield replace(workspace, settled=begun.settled, complete=begun.complete), begun
+        finally:
+            begun.end()
+            begun.let_go()

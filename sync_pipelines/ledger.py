@@ -23,6 +23,7 @@ from sync_pipelines.tables.schema import OUTCOMES
 from sync_pipelines.untrusted_text import storable
 
 COUNTS: Final = ("read", *OUTCOMES)
+RUN_KILLED: Final = "run_killed"
 _LONGEST_NAME: Final = 200
 _MOST_NAMES: Final = 1_000
 _COLUMNS: Final = (
@@ -80,6 +81,11 @@ class LedgerFile:
     def version(self) -> tuple[datetime, bytes, int]:
         """The export's place in the order of exports: time, path, revision (X4)."""
         return (self.effective_at, self.path.encode(), self.revision)
+
+    @property
+    def has_killed_a_run(self) -> bool:
+        """Whether the process of its last attempt was killed, so that the next one may be, too."""
+        return self.status == "failed" and (self.error or "").startswith(f"{RUN_KILLED}:")
 
 
 @dataclass(frozen=True)

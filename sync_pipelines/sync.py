@@ -36,6 +36,7 @@ from sync_pipelines.normalize.keeping import Beside
 from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.private_files import private_folder
 from sync_pipelines.repair import repairing
+from sync_pipelines.run_files import at_work
 from sync_pipelines.untrusted_text import on_one_line, storable
 from sync_pipelines.upsert.load import load
 from sync_pipelines.workspace import Workspace, open_workspace
@@ -183,7 +184,9 @@ def _stage(
     workspace.settled(file_id)
     try:
         with workspace.connection() as connection:
-            work(connection, ledger.entry_of(connection, file_id))
+            entry = ledger.entry_of(connection, file_id)
+            with at_work(workspace.settings.home, run_id, entry):
+                work(connection, entry)
             return ledger.entry_of(connection, file_id)
     except DatabaseUnavailable:
         raise

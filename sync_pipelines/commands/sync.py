@@ -17,6 +17,7 @@ from sync_pipelines.commands.progress import FileProgress, working
 from sync_pipelines.commands.screen import json_of, print_table, say, tell
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.forked import forked_head_start
+from sync_pipelines.killed_runs import mark_killed
 from sync_pipelines.lean_imports import without
 from sync_pipelines.ledger import COUNTS, LedgerFile
 from sync_pipelines.preview import preview
@@ -49,6 +50,7 @@ def run(selection: Selection, *, as_json: bool, is_preview: bool = False) -> int
     wanted = (selection.partner, selection.stream, selection.tenant, selection.dates)
     with working("looking for exports ..."):
         workspace = sync.open_workspace(load_settings())
+        mark_killed(workspace)
         found = sync.discover(workspace, *wanted)
     to_pull = pulls.streams_to_pull(workspace.sources, *wanted)
     if is_preview:
@@ -109,7 +111,7 @@ def _run(
 ) -> FileProgress:
     # What is pulled is loaded by the same run, perhaps before what is there.
     first_run = None if to_pull else str(uuid.uuid4())
-    head_start = forked_head_start(workspace, pending, first_run)
+    head_start = forked_head_start(workspace, [e for e in pending if not e.has_killed_a_run], first_run)
     with head_start as (ready, begun), FileProgress(len(pending)) as progress:
         # Dagster's libraries would colour traces with these: a tenth of the time of importing it.
         with without("pygments", "rich.traceback"):

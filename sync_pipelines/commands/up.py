@@ -104,10 +104,10 @@ def _prepare(settings: Settings) -> Path:
     from sync_pipelines.orchestration.activity import bury_orphans
     from sync_pipelines.orchestration.instance import dagster_home, limit_pools, open_instance
 
-    open_workspace(settings)
+    workspace = open_workspace(settings)
     with open_instance(settings) as instance:
         limit_pools(instance, STREAMS)
-        bury_orphans(instance)
+        bury_orphans(instance, workspace)
     return dagster_home(settings)
 
 

@@ -38,6 +38,7 @@ FILE_CODES: Final[dict[str, str]] = {
     "pull_unreadable": "A page of the partner's listing is not JSON, or holds no list of records.",
     "secret_missing": "The environment variable of a secret is not set, or holds what no HTTP header can carry.",
     "landing_unwritable": "What was pulled can't be written into the landing.",
+    "run_killed": "The process at work on the export was killed, or the memory ran out.",
     "unforeseen": "A fault of sync_pipelines itself; the full trace is in a log file.",
 }
 

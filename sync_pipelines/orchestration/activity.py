@@ -1,37 +1,36 @@
-"""Which days of a stream a run is busy with, and runs whose process is gone.
+"""Which days of a stream a run is busy with, and runs whose process was killed.
 
 Belongs here: reading Dagster's runs. Does not belong here: deciding what to run (`sensors`).
 """
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Iterable
 from datetime import date
-from functools import cache
+from pathlib import Path
 from typing import Final
 
 import dagster as dg
-import psutil
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.killed_runs import mark_killed
 from sync_pipelines.orchestration.names import STAGES, asset_key, job_name
 from sync_pipelines.orchestration.partitions import Dates, dates_of
+from sync_pipelines.run_files import installation_id, is_held, known_installation_id
+from sync_pipelines.workspace import Workspace
 
-PROCESS_TAG: Final = "sync/process"
-
-
-@cache
-def this_process() -> str:
-    """Host, number and start of this process: what tells it from every other, a later one of its number included."""
-    return f"{socket.gethostname()}/{os.getpid()}/{psutil.Process().create_time():.2f}"
+INSTALLATION_TAG: Final = ".dagster/sync_installation"
+"""Dagster's prefix of tags that its UI does not show."""
 
 
-def process_tags(run_id: str) -> dict[str, str]:
-    """The tag that says in which process a run is at work; the run's id tells it from a copy in the run's retry."""
-    return {PROCESS_TAG: f"{this_process()}/{run_id}"}
+def installation_tags(home: Path, run_id: str) -> dict[str, str]:
+    """The tag that says in which state folder a run is at work; the run's id tells it from a copy in its retry.
+
+    Raises:
+        ExportError: `storage_unwritable` or `storage_full`.
+    """
+    return {INSTALLATION_TAG: f"{installation_id(home)}/{run_id}"}
 
 
 def unfinished_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
@@ -50,20 +49,23 @@ def is_busy(day: date, busy: Iterable[Dates]) -> bool:
     return any(day in days for days in busy)
 
 
-def bury_orphans(instance: dg.DagsterInstance) -> int:
-    """Fails runs whose process on this host is gone; Dagster itself would wait hours for them. Returns how many.
+def bury_orphans(instance: dg.DagsterInstance, workspace: Workspace) -> int:
+    """Fails runs of this state folder whose process was killed, and the exports they were at work on.
 
-    Their pools are free with that. Runs that a command line or a daemon made are treated alike.
+    Dagster itself would wait hours for such runs; their pools are free with that. Runs that a command line or a daemon
+    made are treated alike, runs of other state folders are left alone. Returns the number of runs.
     """
-    orphans = [run for run in unfinished_runs(instance) if _is_orphan(run)]
+    mark_killed(workspace)
+    home = workspace.settings.home
+    orphans = [run for run in unfinished_runs(instance) if _is_orphan(run, home)]
     for run in orphans:
-        instance.report_run_failed(run, "The process of this run is gone; the next sync completes its work.")
+        instance.report_run_failed(run, "The process of this run was killed; the next sync completes its work.")
     return len(orphans)
 
 
 def is_of_command_line(run: dg.DagsterRun) -> bool:
     """Whether a run, as it was made, is at work in the very process that made it."""
-    return run.tags.get(PROCESS_TAG) == process_tags(run.run_id)[PROCESS_TAG]
+    return run.tags.get(INSTALLATION_TAG, "").endswith(f"/{run.run_id}")
 
 
 def _handles(run: dg.DagsterRun, stream: Stream) -> bool:
@@ -72,12 +74,7 @@ def _handles(run: dg.DagsterRun, stream: Stream) -> bool:
     return run.job_name == job_name(stream)
 
 
-def _is_orphan(run: dg.DagsterRun) -> bool:
-    host, number, started, run_id = (run.tags.get(PROCESS_TAG, "").rsplit("/", 3) + [""] * 3)[:4]
-    if host != socket.gethostname() or run_id != run.run_id or not number.isdigit():
-        return False
-    try:
-        found = psutil.Process(int(number))
-        return f"{found.create_time():.2f}" != started or found.status() == psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return True
+def _is_orphan(run: dg.DagsterRun, home: Path) -> bool:
+    installation = known_installation_id(home)
+    is_ours = installation and run.tags.get(INSTALLATION_TAG) == f"{installation}/{run.run_id}"
+    return bool(is_ours) and not is_held(home, run.run_id)

@@ -4,7 +4,7 @@ Belongs here: the options and their faults. Does not belong here: what a run doe
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 from pydantic import Field
@@ -39,6 +39,11 @@ class SyncConfig(dg.Config):
     only_due: bool = Field(
         default=False,
         description="Leave out files that are still being written, failed a moment ago, or are set aside.",
+    )
+    killers: Literal["with", "without", "only"] = Field(
+        default="with",
+        description="Exports whose last attempt was killed (`run_killed`): take them with the others, go without them,"
+        " or take only them. They may end this run, too.",
     )
     pull: bool = Field(
         default=True,

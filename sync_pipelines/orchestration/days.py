@@ -84,7 +84,7 @@ class DaysRun:
 
     def to_archive(self, pending: Iterable[LedgerFile], whole: Collection[str] = ()) -> list[LedgerFile]:
         """The discovered files this run takes on, those known to be whole at once; failed ones become pending."""
-        chosen = self._chosen(pending, whole)
+        chosen = self._chosen(self._killers_or_others(pending), whole)
         return chosen if self.config.preview else self._taken_on(chosen)
 
     def archived(self) -> list[LedgerFile]:
@@ -98,7 +98,9 @@ class DaysRun:
         archived = self._chosen(entry for entry in entries if entry.sha256)
         if self.config.preview:
             return archived
-        return [e for e in archived if e.status == "pending"] if self._archives() else self._taken_on(archived)
+        if self._archives():
+            return [entry for entry in archived if entry.status == "pending"]
+        return self._taken_on(self._killers_or_others(archived))
 
     def to_preview(self) -> list[LedgerFile]:
         """The files that a run like this one, but no preview, would load now, in version order."""
@@ -137,6 +139,11 @@ class DaysRun:
             for entry in self._of_tenants(entries)
             if not self.config.only_due or entry.path in whole or is_due(entry, now)
         ]
+
+    def _killers_or_others(self, entries: Iterable[LedgerFile]) -> list[LedgerFile]:
+        """Those that the configuration names, before they are taken on: then the ledger forgets why they failed."""
+        wanted = {"with": (True, False), "without": (False,), "only": (True,)}[self.config.killers]
+        return [entry for entry in entries if entry.has_killed_a_run in wanted]
 
     def _of_tenants(self, entries: Iterable[LedgerFile]) -> list[LedgerFile]:
         return [entry for entry in entries if not self.config.tenants or entry.tenant in self.config.tenants]

@@ -10,10 +10,12 @@ from typing import Any, Final, Protocol
 
 import dagster as dg
 
+from sync_pipelines.killed_runs import mark_killed
 from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.orchestration.activity import process_tags
+from sync_pipelines.orchestration.activity import installation_tags
 from sync_pipelines.orchestration.outages import patiently
 from sync_pipelines.pulls import Pull
+from sync_pipelines.run_files import hold_until_exit
 from sync_pipelines.settings import load_settings
 from sync_pipelines.sync import Workspace, open_workspace
 
@@ -44,14 +46,17 @@ class Unobserved:
 def opened_workspace(context: dg.InitResourceContext) -> Workspace:
     """The workspace of this process's settings; the schema is brought up to date.
 
-    A run notes its process, so that it is not waited for once that is gone.
+    A run holds its file, so that it is not waited for once its process was killed.
     """
     settings = load_settings()
     if context.run is None or context.instance is None:
         # A tick that waits holds up the others.
         return open_workspace(settings)
     workspace = patiently(lambda: open_workspace(settings))
-    context.instance.add_run_tags(context.run.run_id, process_tags(context.run.run_id))
+    hold_until_exit(settings.home, context.run.run_id)
+    context.instance.add_run_tags(context.run.run_id, installation_tags(settings.home, context.run.run_id))
+    # Dagster launches a killed run again before the next tick: what killed it is not due then.
+    mark_killed(workspace)
     return workspace
 
 

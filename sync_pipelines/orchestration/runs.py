@@ -19,7 +19,7 @@ from dagster._core.utils import make_new_run_id
 from sync_pipelines import ledger
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.orchestration.activity import bury_orphans, process_tags
+from sync_pipelines.orchestration.activity import bury_orphans, installation_tags
 from sync_pipelines.orchestration.assets import ExportsFailed, PullsFailed
 from sync_pipelines.orchestration.build import build_definitions
 from sync_pipelines.orchestration.instance import open_instance
@@ -28,6 +28,7 @@ from sync_pipelines.orchestration.names import STAGES, Stage, asset_key, job_nam
 from sync_pipelines.orchestration.partitions import PARTITION, Dates, contiguous
 from sync_pipelines.orchestration.resources import OBSERVER, WORKSPACE, Observer
 from sync_pipelines.partners import STREAMS
+from sync_pipelines.run_files import held
 from sync_pipelines.sync import Workspace
 
 _SILENT: Final = {"console": {"config": {"log_level": "CRITICAL"}}}
@@ -35,7 +36,7 @@ _SILENT: Final = {"console": {"config": {"log_level": "CRITICAL"}}}
 
 def run_pending(
     workspace: Workspace,
-    pending: Iterable[LedgerFile],
+    pending: Collection[LedgerFile],
     observer: Observer,
     tenant: str | None = None,
     to_pull: Collection[Stream] = (),
@@ -44,22 +45,29 @@ def run_pending(
     """Syncs the days of the given exports, contiguous days of a stream in one run, streams in registry order.
 
     Streams to pull are pulled in a run of today. A file that fails is in the ledger, a pull that fails is told to the
-    observer; neither stops anything. Any other fault is raised. The first run may be given its id.
+    observer; neither stops anything. Any other fault is raised. The first run may be given its id. Exports that killed
+    an earlier run come last, each day in a run of its own: they may end this process.
     """
     run_ids = chain([first_run] if first_run else [], iter(make_new_run_id, None))
-    entries = list(pending)
-    concerned = [stream for stream in STREAMS if stream in to_pull or _days(entries, stream)]
+    killers = sorted((e for e in pending if e.has_killed_a_run), key=lambda e: e.attempts)
+    killed_days = dict.fromkeys((e.partner, e.stream, e.partition_date) for e in killers)
+    entries = [e for e in pending if not e.has_killed_a_run]
+    concerned = [stream for stream in STREAMS if stream in to_pull or _days(pending, stream)]
     definitions = build_definitions(workspace.settings, {WORKSPACE: workspace, OBSERVER: observer}, concerned)
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     with open_instance(workspace.settings) as instance:
-        bury_orphans(instance)
+        bury_orphans(instance, workspace)
         for stream in concerned:
             pulled = {datetime.now(UTC).date()} if stream in to_pull else set()
             for days in contiguous(_days(entries, stream) | pulled):
-                one = _Run(definitions, instance, stream, days, [tenant] if tenant else [])
+                one = _Run(definitions, instance, workspace, stream, days, [tenant] if tenant else [])
                 is_pulled = one.execute(next(run_ids), STAGES, pull=any(day in days for day in pulled))
                 if not is_pulled and _archived(workspace, one):
                     one.execute(next(run_ids), ("normalized", "table"), pull=False)
+        for partner, name, day in killed_days:
+            (stream,) = (s for s in concerned if (s.partner, s.name) == (partner, name))
+            one = _Run(definitions, instance, workspace, stream, Dates(day, day), [tenant] if tenant else [])
+            one.execute(next(run_ids), STAGES, pull=False, killers="only")
 
 
 def _archived(workspace: Workspace, run: _Run) -> bool:
@@ -79,25 +87,29 @@ class _Run:
 
     definitions: dg.Definitions
     instance: dg.DagsterInstance
+    workspace: Workspace
     stream: Stream
     days: Dates
     tenants: Sequence[str]
 
-    def execute(self, run_id: str, stages: Sequence[Stage], *, pull: bool) -> bool:
+    def execute(self, run_id: str, stages: Sequence[Stage], *, pull: bool, killers: str = "without") -> bool:
         """Runs the assets of some stages; False if a pull failed and kept the later stages from running."""
-        config: dict[str, Any] = run_config(self.stream, stages, tenants=list(self.tenants), pull=pull)
-        tags = {**self.days.tags, **process_tags(run_id)}
+        given = {"tenants": list(self.tenants), "pull": pull, "killers": killers}
+        config: dict[str, Any] = run_config(self.stream, stages, **given)
+        home = self.workspace.settings.home
+        tags = {**self.days.tags, **installation_tags(home, run_id)}
         key = tags.pop(PARTITION, None)
         job = self.definitions.resolve_job_def(job_name(self.stream))
         try:
-            job.execute_in_process(
-                run_config=config | {"loggers": _SILENT},
-                instance=self.instance,
-                partition_key=key,
-                tags=tags,
-                run_id=run_id,
-                asset_selection=None if stages == STAGES else [asset_key(stage, self.stream) for stage in stages],
-            )
+            with held(home, run_id):
+                job.execute_in_process(
+                    run_config=config | {"loggers": _SILENT},
+                    instance=self.instance,
+                    partition_key=key,
+                    tags=tags,
+                    run_id=run_id,
+                    asset_selection=None if stages == STAGES else [asset_key(stage, self.stream) for stage in stages],
+                )
         except PullsFailed:
             return False
         except ExportsFailed:

@@ -43,7 +43,7 @@ def build_sensor(stream: Stream) -> dg.SensorDefinition:
         description=f"Looks for exports of {stream.full_name} that are not loaded yet and syncs their days.",
     )
     def arrivals(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Any]) -> dg.SensorResult:
-        bury_orphans(context.instance)
+        bury_orphans(context.instance, workspace)
         try:
             pending = pending_of(workspace, stream)
         except LandingUnavailable as error:

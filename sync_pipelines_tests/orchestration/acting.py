@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -90,3 +94,19 @@ def files(workspace: Workspace) -> dict[str, tuple[str, int, str | None]]:
     with workspace.connection() as connection:
         rows = connection.execute("select path, status, attempts, error from sync.export_files order by id").fetchall()
     return {path.rsplit("/", 1)[-1]: (status, attempts, error) for path, status, attempts, error in rows}
+
+
+@contextmanager
+def holding(home: Path, run_id: str, does: str = "") -> Iterator[subprocess.Popen[str]]:
+    """A process of another container, with the same state folder, that is at work on a run."""
+    program = (
+        "import sys, time; from pathlib import Path; from sync_pipelines.run_files import hold_until_exit;"
+        f"hold_until_exit(Path({str(home)!r}), {run_id!r}); print('held', flush=True); {does}\ntime.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.kill()

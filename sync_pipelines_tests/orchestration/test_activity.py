@@ -1,26 +1,23 @@
-"""Runs whose process is gone, events that are written together, pools: what the instance knows of runs at work."""
+"""Runs whose process was killed, events that are written together, pools: what the instance knows of runs at work."""
 
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.events.log import EventLogEntry
-from dagster._core.storage.tags import PARENT_RUN_ID_TAG
+from dagster._core.storage.tags import HIDDEN_TAG_PREFIX, PARENT_RUN_ID_TAG
 
 from sync_pipelines.definitions import build_definitions
-from sync_pipelines.orchestration.activity import PROCESS_TAG, bury_orphans, process_tags, this_process
+from sync_pipelines.orchestration.activity import INSTALLATION_TAG, bury_orphans, installation_tags
 from sync_pipelines.orchestration.storage import BATCH_SIZE_VARIABLE, SyncEventLog
+from sync_pipelines.run_files import installation_id, is_held
 from sync_pipelines.sync import Workspace
 from sync_pipelines_tests.exports_in import order, put
-from sync_pipelines_tests.orchestration.acting import TABLE, days, materialized, run
-
-
-def gone(run_id: str) -> dict[str, str]:
-    """The tag of a run whose process on this host does not exist."""
-    return {PROCESS_TAG: f"{this_process().rsplit('/', 2)[0]}/999999999/1.00/{run_id}"}
+from sync_pipelines_tests.orchestration.acting import TABLE, days, holding, materialized, run
 
 
 def started(instance: dg.DagsterInstance) -> dg.DagsterRun:
@@ -36,30 +33,73 @@ def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
     return found.status
 
 
-def test_a_run_whose_process_is_gone_fails(instance: dg.DagsterInstance) -> None:
+def test_a_run_whose_file_is_gone_fails(instance: dg.DagsterInstance, workspace: Workspace) -> None:
     orphan = started(instance)
-    instance.add_run_tags(orphan.run_id, gone(orphan.run_id))
-    assert bury_orphans(instance) == 1
+    instance.add_run_tags(orphan.run_id, installation_tags(workspace.settings.home, orphan.run_id))
+    assert bury_orphans(instance, workspace) == 1
     assert status(instance, orphan.run_id) == dg.DagsterRunStatus.FAILURE
 
 
-def test_the_retry_of_such_a_run_carries_its_tag_and_lives(instance: dg.DagsterInstance) -> None:
-    retry = started(instance)
-    instance.add_run_tags(retry.run_id, {**gone("the-run-before"), PARENT_RUN_ID_TAG: "the-run-before"})
-    assert bury_orphans(instance) == 0
+def test_a_run_lives_as_long_as_a_process_of_any_container_holds_its_file(
+    instance: dg.DagsterInstance, workspace: Workspace
+) -> None:
+    home, run = workspace.settings.home, started(instance)
+    instance.add_run_tags(run.run_id, installation_tags(home, run.run_id))
+    with holding(home, run.run_id) as process:
+        assert bury_orphans(instance, workspace) == 0
+        process.kill()
+        process.wait()
+        assert bury_orphans(instance, workspace) == 1
+    assert status(instance, run.run_id) == dg.DagsterRunStatus.FAILURE
+    assert not (home / "runs" / run.run_id).exists()
+
+
+def test_children_of_a_killed_process_do_not_keep_its_run_alive(
+    instance: dg.DagsterInstance, workspace: Workspace, tmp_path: Path
+) -> None:
+    home, run = workspace.settings.home, started(instance)
+    instance.add_run_tags(run.run_id, installation_tags(home, run.run_id))
+    starts_another = "child = __import__('subprocess').Popen(['sleep', '60']); print(child.pid, flush=True)"
+    with holding(home, run.run_id, starts_another) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        process.kill()
+        process.wait()
+        try:
+            assert bury_orphans(instance, workspace) == 1
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_runs_of_a_container_of_the_same_hostname_are_left_alone(
+    instance: dg.DagsterInstance, workspace: Workspace, tmp_path: Path
+) -> None:
+    """Its state folder is another; whether its runs are alive cannot be seen from here."""
+    run, other_home = started(instance), tmp_path / "other"
+    installation_tags(workspace.settings.home, run.run_id)
+    instance.add_run_tags(run.run_id, installation_tags(other_home, run.run_id))
+    assert bury_orphans(instance, workspace) == 0
+    assert status(instance, run.run_id) == dg.DagsterRunStatus.STARTED
+
+
+def test_the_retry_of_such_a_run_carries_its_tag_and_lives(instance: dg.DagsterInstance, workspace: Workspace) -> None:
+    before, retry = started(instance), started(instance)
+    tags = installation_tags(workspace.settings.home, before.run_id)
+    instance.add_run_tags(retry.run_id, {**tags, PARENT_RUN_ID_TAG: before.run_id})
+    assert bury_orphans(instance, workspace) == 0
     assert status(instance, retry.run_id) == dg.DagsterRunStatus.STARTED
 
 
-@pytest.mark.parametrize("tag", ["", "elsewhere/1/1.00/{run_id}", "nonsense", "{host}/x/y/{run_id}"])
-def test_runs_of_other_hosts_and_without_a_process(instance: dg.DagsterInstance, tag: str) -> None:
-    other = started(instance)
+@pytest.mark.parametrize("tag", ["", "nonsense", "/{run_id}", "{installation}", "{installation}/"])
+def test_runs_with_no_tag_or_another(instance: dg.DagsterInstance, workspace: Workspace, tag: str) -> None:
+    other, installation = started(instance), installation_id(workspace.settings.home)
     if tag:
-        host = this_process().rsplit("/", 2)[0]
-        instance.add_run_tags(other.run_id, {PROCESS_TAG: tag.format(run_id=other.run_id, host=host)})
-    assert bury_orphans(instance) == 0
+        given = tag.format(run_id=other.run_id, installation=installation)
+        instance.add_run_tags(other.run_id, {INSTALLATION_TAG: given})
+    assert bury_orphans(instance, workspace) == 0
 
 
-def test_a_run_of_the_daemon_notes_its_process(
+def test_a_run_of_the_daemon_notes_where_it_is_at_work(
     postgres_instance: dg.DagsterInstance, workspace: Workspace, landing: Path
 ) -> None:
     put(landing, "2010-12-01.json", [order("A")])
@@ -67,7 +107,11 @@ def test_a_run_of_the_daemon_notes_its_process(
     assert done.success
     noted = postgres_instance.get_run_by_id(done.run_id)
     assert noted is not None
-    assert noted.tags[PROCESS_TAG] == process_tags(done.run_id)[PROCESS_TAG]
+    tags = installation_tags(workspace.settings.home, done.run_id)
+    assert noted.tags.items() >= tags.items()
+    assert INSTALLATION_TAG.startswith(HIDDEN_TAG_PREFIX), "Dagster does not show it"
+    # Until the process ends: Dagster notes the end of a run when its resources are gone.
+    assert is_held(workspace.settings.home, done.run_id)
     # The queue counts it against the stream's pool, whoever launched it.
     assert noted.run_op_concurrency is not None
     assert noted.run_op_concurrency.all_pools == {"replenit_orders"}

@@ -11,8 +11,9 @@ import dagster as dg
 import pytest
 
 from sync_pipelines.errors import LandingUnavailable
-from sync_pipelines.orchestration.activity import PROCESS_TAG, process_tags, this_process
+from sync_pipelines.orchestration.activity import installation_tags
 from sync_pipelines.orchestration.sensors import EXPORTS_TAG, REQUESTS_PER_TICK
+from sync_pipelines.run_files import held
 from sync_pipelines.sync import Workspace
 from sync_pipelines_tests.exports_in import order, put
 from sync_pipelines_tests.orchestration.acting import days, files, request, tick
@@ -132,15 +133,20 @@ def test_days_a_run_is_busy_with_are_left_alone(
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
 def test_a_run_of_a_killed_command_line_is_not_waited_for(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path, status: dg.DagsterRunStatus
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    landing: Path,
+    workspace: Workspace,
+    status: dg.DagsterRunStatus,
 ) -> None:
     put(landing, "2010-12-02.json", [order("A")])
-    host = this_process().rsplit("/", 2)[0]
+    home = workspace.settings.home
     killed = active(instance, {"dagster/partition": "2010-12-02"}, status)
-    instance.add_run_tags(killed.run_id, {PROCESS_TAG: f"{host}/999999999/1.00/{killed.run_id}"})
+    instance.add_run_tags(killed.run_id, installation_tags(home, killed.run_id))
     alive = active(instance, {"dagster/partition": "2010-12-09"})
-    instance.add_run_tags(alive.run_id, process_tags(alive.run_id))
-    assert len(tick(definitions, instance).run_requests) == 1
+    instance.add_run_tags(alive.run_id, installation_tags(home, alive.run_id))
+    with held(home, alive.run_id):
+        assert len(tick(definitions, instance).run_requests) == 1
     assert instance.get_run_by_id(killed.run_id).status == dg.DagsterRunStatus.FAILURE  # type: ignore[union-attr]
     assert instance.get_run_by_id(alive.run_id).status == dg.DagsterRunStatus.STARTED  # type: ignore[union-attr]
 
