@@ -82,7 +82,9 @@ def _pull_and_archive(run: DaysRun) -> bool:
 
 
 def _normalize(run: DaysRun) -> bool:
-    moved = run.move("normalized", run.archived(), _step(run, sync.normalize_export, normalizes=True))
+    # Files that may end the process go through the last two stages one by one, in the table's asset.
+    entries = [] if run.config.killers == "only" else run.archived()
+    moved = run.move("normalized", entries, _step(run, sync.normalize_export, normalizes=True))
     return _materialize(
         run,
         {

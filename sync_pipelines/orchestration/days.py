@@ -91,7 +91,8 @@ class DaysRun:
         """The archived files that are to go on, in version order.
 
         Where this run archives too, a file marked as failed has failed in it or was not taken on. Otherwise (a failed
-        table re-executed alone) failed files are what it is about.
+        table re-executed alone) failed files are what it is about. Of those that may end the process the least tried
+        come first.
         """
         with self.workspace.connection() as connection:
             entries = ledger.to_load(connection, self.stream.partner, self.stream.name, self.days)
@@ -99,7 +100,8 @@ class DaysRun:
         if self.config.preview:
             return archived
         if self._archives():
-            return [entry for entry in archived if entry.status == "pending"]
+            pending = [entry for entry in archived if entry.status == "pending"]
+            return sorted(pending, key=lambda entry: entry.attempts) if self.config.killers == "only" else pending
         return self._taken_on(self._killers_or_others(archived))
 
     def to_preview(self) -> list[LedgerFile]:

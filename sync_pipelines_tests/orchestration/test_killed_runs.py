@@ -16,7 +16,7 @@ from sync_pipelines.errors import ExportError
 from sync_pipelines.killed_runs import mark_killed
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.orchestration.due import ATTEMPTS
-from sync_pipelines.run_files import at_work, dead_runs, held, installation_id
+from sync_pipelines.run_files import at_work, dead_runs, held, installation_id, is_held
 from sync_pipelines.sync import Workspace, discover
 from sync_pipelines_tests.exports_in import order, put
 from sync_pipelines_tests.killer import TAKES_ALL, killing
@@ -57,6 +57,17 @@ def test_a_sync_that_is_killed_uses_an_attempt_and_the_next_loads_the_others(
     assert (status, attempts) == ("failed", 2)
     assert str(error).startswith("run_killed: the process at work on this export was killed")
     assert list(dead_runs(settings.home)) == []
+
+
+def test_one_that_was_killed_beside_it_loads_before_it(workspace: Workspace, landing: Path) -> None:
+    put_three(landing)
+    entries = {Path(entry.path).name: entry for entry in discover(workspace).pending}
+    kill_at_work_on(workspace, entries[KILLER], entries[NEIGHBOR])
+    assert mark_killed(workspace) == 2
+    kill_at_work_on(workspace, entries[KILLER])
+    assert killing("sync", settings=workspace.settings) == KILLED
+    after = files(workspace)
+    assert (after[KILLER][1], after[NEIGHBOR][:2], after[OTHER_DAY][:2]) == (2, ("loaded", 2), ("loaded", 1))
 
 
 def test_a_killed_run_of_the_daemon_is_launched_again_without_the_export(
@@ -105,7 +116,8 @@ def kill_at_work_on(workspace: Workspace, *entries: LedgerFile) -> None:
         with holding(home, run_id, does) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "noted\n"
-            assert mark_killed(workspace) == 0, "it is at work"
+            assert json.loads((home / "runs" / run_id).read_text()) == [entry.id, entry.path]
+            assert is_held(home, run_id)
             process.kill()
 
 
