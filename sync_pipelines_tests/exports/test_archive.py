@@ -9,8 +9,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_pipelines.errors import ArchiveDamaged, ArchiveIncomplete, ExportError
-from sync_pipelines.exports.archive import Archive
+from sync_pipelines.exports.archive import _HASHED_BESIDE, Archive, _Digest
 from sync_pipelines.exports.formats import read_export
 
 
@@ -113,6 +114,43 @@ class Failing(io.BytesIO):
         if not data:
             raise ConnectionResetError(errno.ECONNRESET, "reset")
         return data
+
+
+@given(
+    sizes=st.lists(st.sampled_from([1, 1000, _HASHED_BESIDE - 1, _HASHED_BESIDE, _HASHED_BESIDE + 1, 1 << 20])),
+    seed=st.integers(0, 255),
+)
+def test_blocks_of_any_size_are_hashed_in_their_order(sizes: list[int], seed: int) -> None:
+    blocks = [bytes([(seed + n) % 256]) * size for n, size in enumerate(sizes)]
+    digest = _Digest()
+    for block in blocks:
+        digest.update(block)
+    assert digest.hexdigest() == hashlib.sha256(b"".join(blocks)).hexdigest()
+    digest.close()
+    assert not hashing()
+
+
+def hashing() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("sha256")]
+
+
+def test_large_exports_are_hashed_beside_their_reader_and_small_ones_by_it(archive: Archive) -> None:
+    small, large = (archive.store(io.BytesIO(os.urandom(size))) for size in (10_000, 3 << 20))
+    with archive.read(small.sha256).open() as content:
+        content.read()
+        assert not hashing()
+    with archive.read(large.sha256).open() as content:
+        content.read(1 << 20)
+        assert len(hashing()) == 1
+    assert not hashing(), "a reader that is closed early leaves no thread"
+
+
+def test_a_fault_of_hashing_is_not_lost() -> None:
+    digest: Any = _Digest()
+    digest.update("x" * _HASHED_BESIDE)
+    with pytest.raises(TypeError):
+        digest.hexdigest()
+    digest.close()
 
 
 def test_a_fault_of_reading_is_the_exports(archive: Archive, tmp_path: Path) -> None:
