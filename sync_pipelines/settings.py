@@ -43,6 +43,7 @@ class Settings(BaseSettings):
         keep_raw_days: days for which the bytes of loaded exports are kept (`SYNC_KEEP_RAW_DAYS`), or None for ever.
         alert_webhook: where failed runs are told of (`SYNC_ALERT_WEBHOOK`), or None; the URL is a secret.
         ui_url: where users find the Dagster UI (`SYNC_UI_URL`), for links in messages.
+        plain_dagster_storage: Dagster's own storage classes, unchanged (`SYNC_PLAIN_DAGSTER_STORAGE`).
     """
 
     model_config = SettingsConfigDict(
@@ -59,6 +60,7 @@ class Settings(BaseSettings):
     keep_raw_days: int | None = Field(default=None, ge=1, le=_MOST_DAYS)
     alert_webhook: SecretStr | None = None
     ui_url: str | None = None
+    plain_dagster_storage: bool = False
 
     @field_validator("home", "sources")
     @classmethod

@@ -156,9 +156,18 @@ def test_the_retention_and_the_address_of_the_ui(monkeypatch: pytest.MonkeyPatch
     assert (settings.keep_runs_days, settings.keep_raw_days, settings.ui_url) == (7, 30, "http://127.0.0.1:3000")
 
 
+def test_plain_storage_is_on_or_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not load_settings().plain_dagster_storage
+    monkeypatch.setenv("SYNC_PLAIN_DAGSTER_STORAGE", "1")
+    assert load_settings().plain_dagster_storage
+    monkeypatch.setenv("SYNC_PLAIN_DAGSTER_STORAGE", "perhaps")
+    assert "SYNC_PLAIN_DAGSTER_STORAGE=perhaps" in refusal().message
+
+
 VARIABLES = [
     *("SYNC_HOME", "SYNC_DATABASE_URL", "SYNC_LANDING", "SYNC_SOURCES", "SYNC_FIRST_DATE"),
     *("SYNC_KEEP_RUNS_DAYS", "SYNC_KEEP_RAW_DAYS", "SYNC_ALERT_WEBHOOK", "SYNC_UI_URL"),
+    "SYNC_PLAIN_DAGSTER_STORAGE",
 ]
 
 

@@ -76,6 +76,7 @@ def _settings(settings: Settings) -> Iterator[str]:
         "SYNC_KEEP_RAW_DAYS": settings.keep_raw_days or "for ever",
         "SYNC_ALERT_WEBHOOK": settings.webhook_shown,
         "SYNC_UI_URL": settings.ui_url or "messages have no link",
+        "SYNC_PLAIN_DAGSTER_STORAGE": "on" if settings.plain_dagster_storage else "off",
     }
     for name, value in shown.items():
         yield f"{name} = {value}" + ("" if os.environ.get(name) else " (default)")

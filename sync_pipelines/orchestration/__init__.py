@@ -17,7 +17,9 @@
     tables        rows as metadata shows them
     due           which pending files a sensor may hand to a run
     resources     what runs and ticks are given
+    private_dagster  every use of what Dagster does not document
     storage       Dagster's own storage, in the project's database
+    storage_engine, storage_schema    its connections, and where its tables are
     instance      the Dagster instance of the command line
     runs          runs of the command line, in its own process
     services      the web server and daemon that `up` keeps running

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final
 
 import dagster as dg
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.killed_runs import mark_killed
 from sync_pipelines.orchestration.names import STAGES, asset_key, job_name
 from sync_pipelines.orchestration.partitions import Dates, dates_of
+from sync_pipelines.orchestration.private_dagster import NOT_FINISHED_STATUSES, fail_run
 from sync_pipelines.run_files import installation_id, is_held, known_installation_id
 from sync_pipelines.workspace import Workspace
 
@@ -59,7 +59,7 @@ def bury_orphans(instance: dg.DagsterInstance, workspace: Workspace) -> int:
     home = workspace.settings.home
     orphans = [run for run in unfinished_runs(instance) if _is_orphan(run, home)]
     for run in orphans:
-        instance.report_run_failed(run, "The process of this run was killed; the next sync completes its work.")
+        fail_run(instance, run, "The process of this run was killed; the next sync completes its work.")
     return len(orphans)
 
 

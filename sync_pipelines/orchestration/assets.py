@@ -35,15 +35,13 @@ from sync_pipelines.orchestration.days import DaysRun, Move, Moved
 from sync_pipelines.orchestration.names import Stage, asset_key, stream_name
 from sync_pipelines.orchestration.outages import through_outages
 from sync_pipelines.orchestration.partitions import PARTITIONS_PER_RUN
+from sync_pipelines.orchestration.private_dagster import NOTHING
 from sync_pipelines.pulls import Pull
 from sync_pipelines.replay import ReplayedExport, read_again
 from sync_pipelines.untrusted_text import on_one_line
 
 ROWS_SHOWN = 5
 DIFFERENCES_SHOWN = 20
-
-# Dagster says it is a type, and its own annotations that it is none.
-_NOTHING: Any = dg.Nothing
 
 Told = dict[date, dict[str, Any]]
 
@@ -283,7 +281,7 @@ def _asset(
                 **(metadata.table_definition(stream) if stage == "table" else {}),
             },
             kinds=descriptions.KINDS[stage],
-            dagster_type=_NOTHING,
+            dagster_type=NOTHING,
             # A preview of the table materializes nothing.
             output_required=stage != "table",
         )(compute)

@@ -17,22 +17,25 @@ from typing import Any, Final
 
 import dagster as dg
 import sqlalchemy as sa
-from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, PIPELINE_EVENTS
-from dagster._core.storage.dagster_run import FINISHED_STATUSES
-from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
-from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.housekeeping import Removed, clear_files
 from sync_pipelines.orchestration.checks import check_keys
+from sync_pipelines.orchestration.private_dagster import (
+    EVENTS,
+    FINISHED_STATUSES,
+    KEPT_EVENTS,
+    TELLING_EVENTS,
+    has_sql_storage,
+    latest_check_runs,
+    purge_ticks,
+    storage_connection,
+)
 from sync_pipelines.settings import Settings
 from sync_pipelines.sync import Workspace
 
 HOUSEKEEPING: Final = "housekeeping"
 _RUNS_AT_ONCE: Final = 200
-_TOLD_BY: Final = frozenset(kind.value for kind in ASSET_EVENTS)
-"""Events that tell how an asset's partitions stand; failed ones are planned and not materialized."""
-_KEPT: Final = _TOLD_BY | {kind.value for kind in ASSET_CHECK_EVENTS | PIPELINE_EVENTS}
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def tidy(
         counts={
             "runs": runs,
             "events": events,
-            "ticks": _clear_ticks(instance, moment),
+            "ticks": purge_ticks(instance, moment),
             **{name: told["entries"] for name, told in files.items()},
         },
         bytes={f"{name}_bytes": told["bytes"] for name, told in files.items()},
@@ -107,17 +110,16 @@ def _clear_runs(instance: dg.DagsterInstance, before: datetime, spared: frozense
     Returns:
         Runs deleted whole, and events deleted of the others.
     """
-    storage = instance.event_log_storage
     runs = events = 0
-    if not isinstance(storage, SqlEventLogStorage):
+    if not has_sql_storage(instance):
         return runs, events
     for ids in _old_runs(instance, before):
-        telling = _telling(storage, ids) | (spared & set(ids))
+        telling = _telling(instance, ids) | (spared & set(ids))
         for run_id in ids:
             if run_id not in telling:
                 instance.delete_run(run_id)
                 runs += 1
-        events += _clear_events(storage, sorted(telling))
+        events += _clear_events(instance, sorted(telling))
     return runs, events
 
 
@@ -127,42 +129,24 @@ def _old_runs(instance: dg.DagsterInstance, before: datetime) -> Iterator[list[s
     return (found[n : n + _RUNS_AT_ONCE] for n in range(0, len(found), _RUNS_AT_ONCE))
 
 
-def _telling(storage: SqlEventLogStorage, ids: Sequence[str]) -> set[str]:
+def _telling(instance: dg.DagsterInstance, ids: Sequence[str]) -> set[str]:
     """Those runs that have an event which an asset's page is made of."""
-    table = SqlEventLogStorageTable
-    wanted = table.c.run_id.in_(ids) & table.c.dagster_event_type.in_(sorted(_TOLD_BY))
-    with storage.index_connection() as connection:
-        return {run_id for (run_id,) in connection.execute(sa.select(table.c.run_id).where(wanted).distinct())}
+    wanted = EVENTS.c.run_id.in_(ids) & EVENTS.c.dagster_event_type.in_(sorted(TELLING_EVENTS))
+    with storage_connection(instance) as connection:
+        return {run_id for (run_id,) in connection.execute(sa.select(EVENTS.c.run_id).where(wanted).distinct())}
 
 
-def _clear_events(storage: SqlEventLogStorage, ids: Sequence[str]) -> int:
+def _clear_events(instance: dg.DagsterInstance, ids: Sequence[str]) -> int:
     """Deletes what only the page of a run is made of."""
-    table = SqlEventLogStorageTable
-    needless = table.c.dagster_event_type.is_(None) | table.c.dagster_event_type.not_in(sorted(_KEPT))
-    with storage.index_connection() as connection:
-        return int(connection.execute(table.delete().where(table.c.run_id.in_(ids) & needless)).rowcount)
+    needless = EVENTS.c.dagster_event_type.is_(None) | EVENTS.c.dagster_event_type.not_in(sorted(KEPT_EVENTS))
+    with storage_connection(instance) as connection:
+        return int(connection.execute(EVENTS.delete().where(EVENTS.c.run_id.in_(ids) & needless)).rowcount)
 
 
 def _latest_checks(instance: dg.DagsterInstance, streams: Iterable[Stream]) -> frozenset[str]:
     """The runs that hold the latest answer of a check."""
     keys = [key for stream in streams for key in check_keys(stream)]
-    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
-    return frozenset(record.run_id for record in latest.values())
-
-
-def _clear_ticks(instance: dg.DagsterInstance, now: datetime) -> int:
-    """Deletes old ticks by the retention in `dagster.yaml`, those of sensors and schedules that are gone included."""
-    storage, removed = instance.schedule_storage, 0
-    if storage is None:
-        return 0
-    for state in instance.all_instigator_state():
-        for status, days in instance.get_tick_retention_settings(state.instigator_type).items():
-            if days > 0:
-                before = (now - timedelta(days=days)).timestamp()
-                origin, selector = state.instigator_origin_id, state.selector_id
-                removed += len(storage.get_ticks(origin, selector, before=before, statuses=[status]))
-                storage.purge_ticks(origin, selector, before, [status])
-    return removed
+    return latest_check_runs(instance, keys)
 
 
 def _clear_run_logs(settings: Settings, instance: dg.DagsterInstance, before: datetime) -> Removed:

@@ -11,18 +11,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
-from dagster._core.instance.ref import InstanceRef
 
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.orchestration.names import stream_name
-from sync_pipelines.orchestration.storage import SyncEventLog
+from sync_pipelines.orchestration.private_dagster import NO_COMPUTE_LOGS, hurry, limit_pool, open_instance_of
 from sync_pipelines.private_files import private_folder
 from sync_pipelines.settings import Settings
 
 CONFIGURATION: Final = Path(__file__).with_name("dagster.yaml")
-_NO_COMPUTE_LOGS: Final = {
-    "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
-}
 
 
 def dagster_home(settings: Settings) -> Path:
@@ -44,15 +40,12 @@ def open_instance(settings: Settings, overrides: dict[str, Any] | None = None) -
     What the command line prints goes to its terminal, not into Dagster's files, and a database that is away is said
     there at once.
     """
-    home = dagster_home(settings)
-    ref = InstanceRef.from_dir(str(home), overrides=_NO_COMPUTE_LOGS | (overrides or {}))
-    instance = dg.DagsterInstance.from_ref(ref)
-    if isinstance(instance.event_log_storage, SyncEventLog):
-        instance.event_log_storage.hurry()
+    instance = open_instance_of(dagster_home(settings), NO_COMPUTE_LOGS | (overrides or {}))
+    hurry(instance)
     return instance
 
 
 def limit_pools(instance: dg.DagsterInstance, streams: Iterable[Stream]) -> None:
     """One run a stream at a time; a limit that is only a default is not kept the first time (dagster #31936)."""
     for stream in streams:
-        instance.event_log_storage.set_concurrency_slots(stream_name(stream), 1)
+        limit_pool(instance, stream_name(stream), 1)

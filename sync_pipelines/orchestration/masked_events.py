@@ -14,23 +14,20 @@ from typing import Any, Final
 
 import dagster as dg
 import sqlalchemy as sa
-from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.masking import masked, without_emails
 from sync_pipelines.orchestration.names import STAGES, asset_key
+from sync_pipelines.orchestration.private_dagster import (
+    STORED_DOCUMENTS,
+    STORED_TEXTS,
+    has_sql_storage,
+    storage_connection,
+)
 from sync_pipelines.partners import find_stream
 from sync_pipelines.personal_data import masked_example, masked_reason, masked_row
 from sync_pipelines.sync import Workspace
 
-_DOCUMENTS: Final = {
-    "event_logs": "event",
-    "asset_keys": "last_materialization",
-    "asset_check_executions": "evaluation_event",
-    "runs": "run_body",
-    "job_ticks": "tick_body",
-}
-_TEXTS: Final = {"run_tags": "value", "asset_event_tags": "value"}
 _LABELS: Final = ("sample_rows", "differences", "rejected_by_code", "examples")
 _EXAMPLE: Final = re.compile(r"(?P<where>.* at .*?: )(?P<path>\S*) (?P<message>.*)", re.DOTALL)
 _AT_ONCE: Final = 500
@@ -63,15 +60,14 @@ def masked_document(text: str, streams: Streams) -> str:
 
 
 def _mask_dagster(instance: dg.DagsterInstance, streams: Streams) -> int:
-    storage = instance.event_log_storage
-    if not isinstance(storage, SqlEventLogStorage):
+    if not has_sql_storage(instance):
         return 0
     changed = 0
-    with storage.index_connection() as connection:
+    with storage_connection(instance) as connection:
         there = set(sa.inspect(connection).get_table_names())
-        for table, column in (_DOCUMENTS | _TEXTS).items():
+        for table, column in {**STORED_DOCUMENTS, **STORED_TEXTS}.items():
             if table in there:
-                mask = without_emails if table in _TEXTS else (lambda text: masked_document(text, streams))
+                mask = without_emails if table in STORED_TEXTS else (lambda text: masked_document(text, streams))
                 changed += _rewrite(connection, sa.table(table, sa.column("id"), sa.column(column)), column, mask)
     return changed
 

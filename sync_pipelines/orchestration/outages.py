@@ -15,12 +15,15 @@ from typing import Final, TypeVar
 
 import dagster as dg
 import sqlalchemy.exc
-from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG
-from dagster_postgres.utils import DagsterPostgresException
 
 from sync_pipelines.database import Database
 from sync_pipelines.errors import DatabaseUnavailable, LandingUnavailable
 from sync_pipelines.orchestration.activity import is_of_command_line
+from sync_pipelines.orchestration.private_dagster import (
+    RETRY_ON_ASSET_OR_OP_FAILURE_TAG,
+    DagsterPostgresException,
+    add_run_tags,
+)
 
 ATTEMPTS: Final = 5
 BACK_SECONDS: Final = 120.0
@@ -97,7 +100,7 @@ def _is_back(database: Database) -> bool:
 
 def _ask_for_retry(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     try:
-        instance.add_run_tags(run.run_id, {RETRY_ON_ASSET_OR_OP_FAILURE_TAG: "true"})
+        add_run_tags(instance, run.run_id, {RETRY_ON_ASSET_OR_OP_FAILURE_TAG: "true"})
     except Exception:
         # Then the run cannot say that it failed either, and counts as crashed.
         return

@@ -14,6 +14,7 @@ from sync_pipelines.killed_runs import mark_killed
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.orchestration.activity import installation_tags
 from sync_pipelines.orchestration.outages import patiently
+from sync_pipelines.orchestration.private_dagster import add_run_tags
 from sync_pipelines.pulls import Pull
 from sync_pipelines.run_files import hold_until_exit
 from sync_pipelines.settings import load_settings
@@ -54,7 +55,7 @@ def opened_workspace(context: dg.InitResourceContext) -> Workspace:
         return open_workspace(settings)
     workspace = patiently(lambda: open_workspace(settings))
     hold_until_exit(settings.home, context.run.run_id)
-    context.instance.add_run_tags(context.run.run_id, installation_tags(settings.home, context.run.run_id))
+    add_run_tags(context.instance, context.run.run_id, installation_tags(settings.home, context.run.run_id))
     # Dagster launches a killed run again before the next tick: what killed it is not due then.
     mark_killed(workspace)
     return workspace

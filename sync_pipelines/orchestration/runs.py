@@ -14,7 +14,6 @@ from itertools import chain
 from typing import Any, Final
 
 import dagster as dg
-from dagster._core.utils import make_new_run_id
 
 from sync_pipelines import ledger
 from sync_pipelines.contracts.streams import Stream
@@ -26,6 +25,7 @@ from sync_pipelines.orchestration.instance import open_instance
 from sync_pipelines.orchestration.jobs import run_config
 from sync_pipelines.orchestration.names import STAGES, Stage, asset_key, job_name
 from sync_pipelines.orchestration.partitions import PARTITION, Dates, contiguous
+from sync_pipelines.orchestration.private_dagster import make_new_run_id
 from sync_pipelines.orchestration.resources import OBSERVER, WORKSPACE, Observer
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.run_files import held

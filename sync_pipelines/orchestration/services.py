@@ -118,11 +118,14 @@ def build_services(
     host: str, port: int, dagster_home: Path, settings: Settings, *, allow_remote: bool = False
 ) -> list[Service]:
     """The web server behind its door, and the daemon, with one Dagster home."""
+    # Whoever tells of services need not wait for Dagster to be imported.
+    from sync_pipelines.orchestration.private_dagster import DAEMON
+
     logs = private_folder(settings.logs)
     environment = {**services_environment(settings), "DAGSTER_HOME": str(dagster_home), "PYTHONUNBUFFERED": "1"}
     web = [sys.executable, "-m", _WEB_SERVER, "-h", host, "-p", str(port), *_WORKSPACE]
     web += ["--allow-remote"] if allow_remote else []
-    daemon = [sys.executable, "-m", "dagster._daemon", "run", *_WORKSPACE]
+    daemon = [*DAEMON, *_WORKSPACE]
     return [
         Service("web server", web, environment, logs / "webserver.log"),
         Service("daemon", daemon, environment, logs / "daemon.log"),

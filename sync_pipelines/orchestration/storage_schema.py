@@ -15,6 +15,7 @@ from sqlalchemy.dialects import plugins
 from sqlalchemy.engine import CreateEnginePlugin
 
 from sync_pipelines.database import unprivileged
+from sync_pipelines.redaction import without_statements
 
 OWN_SCHEMA: Final = "dagster"
 _PLUGIN: Final = "sync_dagster_schema"
@@ -32,7 +33,7 @@ SET_SCHEMA: Final = f"select set_config('search_path', ({_CHOICE}), false)"
 
 
 class DagsterSchema(CreateEnginePlugin):
-    """Has every connection of an engine look into the schema of Dagster's tables.
+    """Has every connection of an engine look into the schema of Dagster's tables, and its errors name no values.
 
     A plugin of the address, because Dagster makes engines of its own from it.
     """
@@ -42,7 +43,9 @@ class DagsterSchema(CreateEnginePlugin):
         return url
 
     def engine_created(self, engine: sa.Engine) -> None:
-        """Listens for new connections."""
+        """Listens for new connections and for errors, which would name the parameters of their statement."""
+        engine.hide_parameters = True
+        without_statements(engine)
         sa.event.listen(engine, "connect", _tell)
 
 

@@ -19,26 +19,16 @@ from typing import Any, Final
 
 import click
 import uvicorn
-from dagster._cli.utils import get_instance_for_cli
-from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import WorkspaceFileTarget
-from dagster._utils.interrupts import setup_interrupt_handlers
-from dagster._utils.log import configure_loggers
-from dagster_webserver.app import create_app_from_workspace_process_context
-from dagster_webserver.version import __version__
 
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.orchestration.listening import check_listening
+from sync_pipelines.orchestration.private_dagster import web_app
 from sync_pipelines.orchestration.web_door import WebDoor
 from sync_pipelines.settings import load_settings
 
 WORKSPACE: Final = Path(__file__).with_name("workspace.yaml")
 _LOGGER: Final = "dagster-webserver"
-# As dagster-webserver has them: a slow query must not hold a page, nor idle connections the database.
-_STATEMENT_MILLISECONDS: Final = 15_000
-_RECYCLE_SECONDS: Final = 3600
-_MORE_CONNECTIONS: Final = 20
-_POLL_MILLISECONDS: Final = 2000
+"""Dagster's own, whose level and form it sets."""
 
 
 @click.command(context_settings={"help_option_names": ["--help"]})
@@ -58,19 +48,9 @@ def serve(host: str, port: int, workspace: str, read_only: bool, allow_remote: b
         raise _Fault(error) from None
     if not os.environ.get("DAGSTER_HOME"):
         raise click.UsageError("DAGSTER_HOME is not set; name the folder with dagster.yaml")
-    configure_loggers(log_level="INFO")
-    setup_interrupt_handlers()
-    with get_instance_for_cli(logger=logging.getLogger(_LOGGER)) as instance:
-        instance.optimize_for_webserver(_STATEMENT_MILLISECONDS, _RECYCLE_SECONDS, _MORE_CONNECTIONS)
-        with WorkspaceProcessContext(
-            instance,
-            version=__version__,
-            read_only=read_only,
-            workspace_load_target=WorkspaceFileTarget(paths=[workspace]),
-        ) as context:
-            app = create_app_from_workspace_process_context(context, "", _POLL_MILLISECONDS, lifespan=_lifespan)
-            logging.getLogger(_LOGGER).info(f"Serving the UI on http://{host}:{port} in process {os.getpid()}")
-            uvicorn.run(WebDoor(app, settings.ui_url), host=host, port=port, log_level="warning")
+    with web_app([workspace], read_only=read_only, lifespan=_lifespan) as app:
+        logging.getLogger(_LOGGER).info(f"Serving the UI on http://{host}:{port} in process {os.getpid()}")
+        uvicorn.run(WebDoor(app, settings.ui_url), host=host, port=port, log_level="warning")
 
 
 class _Fault(click.ClickException):

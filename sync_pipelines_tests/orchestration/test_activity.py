@@ -13,7 +13,7 @@ from dagster._core.storage.tags import HIDDEN_TAG_PREFIX, PARENT_RUN_ID_TAG
 
 from sync_pipelines.definitions import build_definitions
 from sync_pipelines.orchestration.activity import INSTALLATION_TAG, bury_orphans, installation_tags
-from sync_pipelines.orchestration.storage import BATCH_SIZE_VARIABLE, SyncEventLog
+from sync_pipelines.orchestration.private_dagster import BATCH_SIZE_VARIABLE, BatchingEventLog
 from sync_pipelines.run_files import installation_id, is_held
 from sync_pipelines.sync import Workspace
 from sync_pipelines_tests.exports_in import order, put
@@ -126,13 +126,13 @@ def test_a_failed_day_among_many_written_together_is_shown_as_failed(
 ) -> None:
     assert int(os.environ[BATCH_SIZE_VARIABLE]) > 100
     together: list[int] = []
-    store = SyncEventLog._store_together
+    store = BatchingEventLog._store_together
 
-    def counted(log: SyncEventLog, events: list[EventLogEntry]) -> None:
+    def counted(log: BatchingEventLog, events: list[EventLogEntry]) -> None:
         together.append(len(events))
         store(log, events)
 
-    monkeypatch.setattr(SyncEventLog, "_store_together", counted)
+    monkeypatch.setattr(BatchingEventLog, "_store_together", counted)
     put(landing, "2010-12-01.json", [order("A")])
     put(landing, "2010-12-02.json", "[{")
     put(landing, "2010-12-04.json", [order("B")])

@@ -13,8 +13,9 @@ from dagster._serdes import serialize_value
 
 from sync_pipelines import sync
 from sync_pipelines.orchestration.instance import dagster_home, limit_pools
+from sync_pipelines.orchestration.private_dagster import BatchingEventLog
 from sync_pipelines.orchestration.runs import run_pending
-from sync_pipelines.orchestration.storage import SyncEventLog, SyncStorage
+from sync_pipelines.orchestration.storage import SyncStorage
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.settings import Settings
 from sync_pipelines.sync import Workspace
@@ -86,7 +87,7 @@ def test_a_table_that_is_there_is_looked_for_once(
     postgres_instance: dg.DagsterInstance, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = storage_of(postgres_instance).event_log_storage
-    assert isinstance(log, SyncEventLog)
+    assert isinstance(log, BatchingEventLog)
     assert not log.has_table("later")
     with workspace.connection() as connection:
         connection.execute("create table public.later (one int)")
@@ -124,7 +125,7 @@ def test_an_event_is_written_though_the_server_goes_away_over_it(
                 other.execute("select pg_terminate_backend(%s)", [cursor.connection.info.backend_pid])
 
     log = postgres_instance.event_log_storage
-    assert isinstance(log, SyncEventLog)
+    assert isinstance(log, BatchingEventLog)
     sa.event.listen(log._engine, "before_cursor_execute", cut_once)
     postgres_instance.report_engine_event("said", job_name="one", run_id="run-1")
     assert cut and {event.message for event in postgres_instance.all_logs("run-1")} == {"said"}

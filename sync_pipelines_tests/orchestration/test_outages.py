@@ -21,7 +21,8 @@ from sync_pipelines.orchestration import outages
 from sync_pipelines.orchestration.checks import ACCOUNTING
 from sync_pipelines.orchestration.resources import Unobserved
 from sync_pipelines.orchestration.runs import run_pending
-from sync_pipelines.orchestration.storage import SyncStorage, connect_patiently
+from sync_pipelines.orchestration.storage import SyncStorage
+from sync_pipelines.orchestration.storage_engine import connect_patiently
 from sync_pipelines.sync import Workspace
 from sync_pipelines_tests.exports_in import order, put
 from sync_pipelines_tests.orchestration.acting import days, run

@@ -1,0 +1,306 @@
+"""Every use of what Dagster does not document. An upgrade of Dagster is checked here, and nowhere else.
+
+`sync_pipelines_tests/orchestration/test_private_dagster.py` compares each name and signature with the Dagster that is
+installed, so an upgrade that moves one fails with its name. Dagster is pinned below the next minor version.
+
+Belongs here: imports from `dagster._*` and of classes of `dagster_postgres`, methods and attributes that are not
+public, names of Dagster's tables. Does not belong here: what the project does with them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import dagster as dg
+import sqlalchemy as sa
+from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, PIPELINE_EVENTS, DagsterEventType
+from dagster._core.events.log import EventLogEntry
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_STATUSES
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG
+from dagster._core.utils import make_new_run_id
+from dagster._serdes import ConfigurableClassData as StorageData
+from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresRunStorage
+from dagster_postgres.utils import DagsterPostgresException
+
+from sync_pipelines.orchestration.storage_engine import Tables, build_storage_engine, connect_impatiently
+from sync_pipelines.orchestration.storage_schema import make_dagster_schema, with_dagster_schema
+
+__all__ = [
+    "FINISHED_STATUSES",
+    "NOT_FINISHED_STATUSES",
+    "RETRY_ON_ASSET_OR_OP_FAILURE_TAG",
+    "DagsterPostgresException",
+    "DagsterPostgresStorage",
+    "LocalComputeLogManager",
+    "StorageData",
+    "make_new_run_id",
+]
+
+BATCH_SIZE_VARIABLE: Final = "DAGSTER_EVENT_BATCH_SIZE"
+"""Dagster hands events to its storage in batches of this size."""
+
+NOTHING: Final[Any] = dg.Nothing
+"""The type of an output without a value. Dagster documents it as a type, but its annotations say otherwise."""
+
+DAEMON: Final = (sys.executable, "-m", "dagster._daemon", "run")
+"""What the script `dagster-daemon run` runs, which need not be on the path."""
+
+NO_COMPUTE_LOGS: Final = {
+    "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+}
+"""An instance's override: what runs print goes where the process prints."""
+
+TELLING_EVENTS: Final = frozenset(kind.value for kind in ASSET_EVENTS)
+"""Events that say how an asset's partitions stand; failed ones are planned and not materialized."""
+
+KEPT_EVENTS: Final = TELLING_EVENTS | {kind.value for kind in ASSET_CHECK_EVENTS | PIPELINE_EVENTS}
+"""Those, and events that say how a check or a run stands; all others belong to a step of a run."""
+
+EVENTS: Final = SqlEventLogStorageTable
+"""Dagster's table of events, with the columns `run_id` and `dagster_event_type`."""
+
+STORED_DOCUMENTS: Final[Mapping[str, str]] = {
+    "event_logs": "event",
+    "asset_keys": "last_materialization",
+    "asset_check_executions": "evaluation_event",
+    "runs": "run_body",
+    "job_ticks": "tick_body",
+}
+"""Dagster's tables with values of the project in JSON: table -> column. Each has a column `id`."""
+
+STORED_TEXTS: Final[Mapping[str, str]] = {"run_tags": "value", "asset_event_tags": "value"}
+"""Dagster's tables with such values as they are: table -> column. Each has a column `id`."""
+
+_TABLES: Final = {"runs", "instance_info", "event_logs", "jobs"}
+"""Of Dagster's tables those that it looks for."""
+_PLANNED: Final = {DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED}
+
+# As the command dagster-webserver has them: a slow query must not hold a page, nor idle connections the database.
+_STATEMENT_MILLISECONDS: Final = 15_000
+_RECYCLE_SECONDS: Final = 3600
+_MORE_CONNECTIONS: Final = 20
+_POLL_MILLISECONDS: Final = 2000
+
+
+class BatchingEventLog(PostgresEventLogStorage):
+    """Events in PostgreSQL. Planned events of a run are written together, as Dagster writes those that end a day.
+
+    Each day keeps an event of its own, so a day that failed is shown as failed.
+
+    Relies on: `store_event`, `store_event_batch`, `has_table`, `_has_asset_key_col_on_connection` being what Dagster
+    calls; `_connect`, `_engine`, `_store_asset_event`, `prepare_insert_event_batch`, `store_asset_check_event` and
+    `index_transaction` doing what they do when it writes a batch itself.
+    """
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Writes an event as Dagster does, and again if the server went away meanwhile.
+
+        What a step did is done, and its run would fail for want of an event that says so. It may be stored twice.
+        """
+        try:
+            super().store_event(event)
+        except sa.exc.OperationalError:
+            super().store_event(event)
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Writes planned events in one statement, all others as Dagster does."""
+        planned, others = list[EventLogEntry](), list[EventLogEntry]()
+        for event in events:
+            (planned if event.get_dagster_event().event_type in _PLANNED else others).append(event)
+        if planned:
+            self._store_together(planned)
+        if others:
+            super().store_event_batch(others)
+
+    @cached_property
+    def tables(self) -> Tables:
+        """Those of the database."""
+        return Tables(self._engine)
+
+    def has_table(self, table_name: str) -> bool:
+        """Returns whether a table exists."""
+        return self.tables.have(table_name)
+
+    def _has_asset_key_col_on_connection(self, conn: Any, column_name: str) -> bool:
+        return self.tables.have("asset_keys", column_name)
+
+    def hurry(self) -> None:
+        """Waits for no server from here on; runs and schedules share the engine."""
+        connect_impatiently(self._engine)
+
+    def dispose(self) -> None:
+        """Closes the connections that are kept."""
+        super().dispose()
+        self._engine.dispose()
+
+    def _store_together(self, events: list[EventLogEntry]) -> None:
+        statement = self.prepare_insert_event_batch(events).returning(sa.column("id"))
+        with self._connect() as connection:
+            ids = sorted(int(row[0]) for row in connection.execute(statement))
+        last: dict[Any, tuple[EventLogEntry, int]] = {}
+        for event, number in zip(events, ids, strict=True):
+            if event.dagster_event_type == DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
+                self.store_asset_check_event(event, number)
+            elif asset_key := event.get_dagster_event().asset_key:
+                last[asset_key] = event, number
+        with self.index_transaction() as connection:
+            # Dagster keeps the last event of an asset beside it.
+            for event, number in last.values():
+                self._store_asset_event(connection, event, number)
+
+
+class _Runs(PostgresRunStorage):
+    """Runs in PostgreSQL.
+
+    Relies on: Dagster asking `has_run_stats_index_cols` and `has_backfill_id_column` before nearly every statement.
+    """
+
+    @cached_property
+    def tables(self) -> Tables:
+        """Those of the database."""
+        return Tables(self._engine)
+
+    def has_run_stats_index_cols(self) -> bool:
+        """Returns whether the columns of a run's times exist."""
+        return self.tables.have("runs", "start_time", "end_time")
+
+    def has_backfill_id_column(self) -> bool:
+        """Returns whether the column of a run's backfill exists."""
+        return self.tables.have("runs", "backfill_id")
+
+
+class BatchingStorage(DagsterPostgresStorage):
+    """Dagster's storage in PostgreSQL, with one pool of connections.
+
+    Connections are kept for the next statement: Dagster would open one, or two, for every event. A server that is away
+    is waited for.
+
+    Relies on: the attributes `_run_storage`, `_event_log_storage` and `_schedule_storage` being the parts, and
+    `_engine` of a part being where it gets its connections.
+    """
+
+    def __init__(self, postgres_url: str, inst_data: StorageData | None = None) -> None:
+        postgres_url = with_dagster_schema(postgres_url)
+        engine = build_storage_engine(postgres_url)
+        # Each part would look for its tables, over a connection of its own.
+        tables = Tables(engine)
+        if not (is_set_up := all(map(tables.have, _TABLES))):
+            make_dagster_schema(engine)
+        super().__init__(postgres_url, should_autocreate_tables=not is_set_up, inst_data=inst_data)
+        self._run_storage = _Runs(postgres_url, self.should_autocreate_tables)
+        self._event_log_storage = BatchingEventLog(postgres_url, self.should_autocreate_tables)
+        for part in (self._event_log_storage, self._run_storage, self._schedule_storage):
+            part._engine = engine
+        self._event_log_storage.tables = self._run_storage.tables = tables
+
+
+def plain_storage(url: str, inst_data: StorageData | None) -> DagsterPostgresStorage:
+    """Returns Dagster's own storage, unchanged; only its address says in which schema its tables are."""
+    url = with_dagster_schema(url)
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    make_dagster_schema(engine)
+    engine.dispose()
+    return DagsterPostgresStorage(url, inst_data=inst_data)
+
+
+def open_instance_of(home: Path, overrides: Mapping[str, Any]) -> dg.DagsterInstance:
+    """Returns the instance of a home's `dagster.yaml`, with some of its keys replaced."""
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=dict(overrides)))
+
+
+def hurry(instance: dg.DagsterInstance) -> None:
+    """Has an instance wait for no server from here on, where its storage would."""
+    if isinstance(instance.event_log_storage, BatchingEventLog):
+        instance.event_log_storage.hurry()
+
+
+def add_run_tags(instance: dg.DagsterInstance, run_id: str, tags: Mapping[str, str]) -> None:
+    """Adds tags to a run."""
+    instance.add_run_tags(run_id, dict(tags))
+
+
+def fail_run(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> None:
+    """Marks a run as failed, with a message for its page."""
+    instance.report_run_failed(run, message)
+
+
+def limit_pool(instance: dg.DagsterInstance, pool: str, slots: int) -> None:
+    """Sets how many runs of a pool are at work at the same time."""
+    instance.event_log_storage.set_concurrency_slots(pool, slots)
+
+
+def latest_check_runs(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> frozenset[str]:
+    """Returns the ids of the runs that hold the latest answer of a check."""
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    return frozenset(record.run_id for record in latest.values())
+
+
+def has_sql_storage(instance: dg.DagsterInstance) -> bool:
+    """Returns whether an instance keeps its events in a SQL database."""
+    return isinstance(instance.event_log_storage, SqlEventLogStorage)
+
+
+def storage_connection(instance: dg.DagsterInstance) -> AbstractContextManager[sa.Connection]:
+    """Returns a connection to the database of an instance that `has_sql_storage`, for a `with` block."""
+    storage = instance.event_log_storage
+    assert isinstance(storage, SqlEventLogStorage)
+    return storage.index_connection()
+
+
+def purge_ticks(instance: dg.DagsterInstance, now: datetime) -> int:
+    """Deletes old ticks by the retention of `dagster.yaml`, those of sensors and schedules that are gone included.
+
+    Returns:
+        How many.
+    """
+    storage, removed = instance.schedule_storage, 0
+    if storage is None:
+        return 0
+    for state in instance.all_instigator_state():
+        for status, days in instance.get_tick_retention_settings(state.instigator_type).items():
+            if days > 0:
+                before = (now - timedelta(days=days)).timestamp()
+                origin, selector = state.instigator_origin_id, state.selector_id
+                removed += len(storage.get_ticks(origin, selector, before=before, statuses=[status]))
+                storage.purge_ticks(origin, selector, before, [status])
+    return removed
+
+
+@contextmanager
+def web_app(workspaces: Iterable[str], *, read_only: bool, lifespan: Callable[[Any], Any]) -> Iterator[Any]:
+    """Makes Dagster's web app of the instance in `DAGSTER_HOME`, as the command `dagster-webserver` does.
+
+    Args:
+        workspaces: paths of workspace files.
+        read_only: whether the app refuses every mutation.
+        lifespan: what the app runs from its start to its end, as Starlette takes it.
+    """
+    import logging
+
+    from dagster._cli.utils import get_instance_for_cli
+    from dagster._core.workspace.context import WorkspaceProcessContext
+    from dagster._core.workspace.load_target import WorkspaceFileTarget
+    from dagster._utils.interrupts import setup_interrupt_handlers
+    from dagster._utils.log import configure_loggers
+    from dagster_webserver.app import create_app_from_workspace_process_context
+    from dagster_webserver.version import __version__
+
+    configure_loggers(log_level="INFO")
+    setup_interrupt_handlers()
+    with get_instance_for_cli(logger=logging.getLogger("dagster-webserver")) as instance:
+        instance.optimize_for_webserver(_STATEMENT_MILLISECONDS, _RECYCLE_SECONDS, _MORE_CONNECTIONS)
+        target = WorkspaceFileTarget(paths=list(workspaces))
+        with WorkspaceProcessContext(
+            instance, version=__version__, read_only=read_only, workspace_load_target=target
+        ) as context:
+            yield create_app_from_workspace_process_context(context, "", _POLL_MILLISECONDS, lifespan=lifespan)
