@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PORT ?= 3000
 
-.PHONY: sync up test check bench bench-late bench-lists bench-backfill screenshots lock clean
+.PHONY: sync up test thorough check bench bench-late bench-lists bench-backfill screenshots lock clean
 
 sync: $(STAMP)
 	@$(BIN)/sync-pipelines sample --if-empty
@@ -18,6 +18,10 @@ up: $(STAMP)
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile
+
+# Hours: all property tests, with ten times the examples of `make test`.
+thorough: $(STAMP)
+	@HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -q -n auto --dist worksteal -m hypothesis
 
 check: $(STAMP)
 	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ."; exit 1; }

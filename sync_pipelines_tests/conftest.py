@@ -13,7 +13,6 @@ from itertools import count
 from pathlib import Path
 from urllib.parse import quote
 
-import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
@@ -22,13 +21,12 @@ from sync_pipelines.database import Database, migrate
 from sync_pipelines.embedded import use_server
 from sync_pipelines.settings import Settings
 from sync_pipelines.tables.schema import metadata
+from sync_pipelines_tests.examples import load_profile
 from sync_pipelines_tests.loading import Site
 
 TEMPLATE = "migrated"
 
-hypothesis.settings.register_profile("quick", deadline=None, max_examples=50, print_blob=True)
-hypothesis.settings.register_profile("thorough", deadline=None, max_examples=500, print_blob=True)
-hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+load_profile()
 
 
 @pytest.fixture(autouse=True)

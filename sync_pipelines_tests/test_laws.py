@@ -12,9 +12,10 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.loading import TENANT, Site, lines
 
 KEYS = ("A", "B", "C")
@@ -214,7 +215,7 @@ def as_oracle_says(tables: Any) -> tuple[dict[str, dict[str, Any]], set[str]]:
     return orders, customers
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@examples(40)
 @given(data=st.data())
 def test_law_1_any_order_any_number_of_times(fresh_site: Any, data: st.DataObject) -> None:
     exports = data.draw(history())

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from sync_pipelines import ledger, sync
@@ -20,6 +20,7 @@ from sync_pipelines.cli import cli
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.formats import read_export
 from sync_pipelines.sync import load_export
+from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.fuzz import SETTINGS, Outcomes, sync_beside
 from sync_pipelines_tests.hostile_files import FORMS, HostileFile, hostile_file, sources, zipped
 from sync_pipelines_tests.loading import TENANT, Site, order
@@ -76,7 +77,7 @@ def test_very_many_unknown_fields_are_counted_by_the_most_frequent(site: Site) -
     assert entry.unknown_fields["common"] == 10
 
 
-@settings(max_examples=max(1, settings().max_examples // 10), suppress_health_check=list(HealthCheck))
+@examples(5, skip_checks=HealthCheck)
 @given(
     st.lists(st.integers(0, 2**64 - 1), min_size=FILES_AT_ONCE, max_size=FILES_AT_ONCE, unique=True),
     st.sampled_from(SETTINGS),

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.loading import LAST_WRITE, Site, call, lines
 from sync_pipelines_tests.test_laws import loading_plan
 
 DAYS = [datetime(2024, 3, day, tzinfo=UTC) for day in (1, 2, 3, 4)]
-QUICK = settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+QUICK = examples(12)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.loading import Site, lines
 from sync_pipelines_tests.test_laws import loading_plan, maybe
 
@@ -203,7 +204,7 @@ def stored_commerces(found: Any) -> dict[str, Record]:
     return commerces
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@examples(30)
 @given(data=st.data())
 def test_law_1_of_commerces(fresh_site: Callable[[], Site], data: st.DataObject) -> None:
     exports = data.draw(history(commerce, "/api/commerces/sync", "items"))
@@ -309,7 +310,7 @@ def stored_customers(found: Any) -> dict[str, Record | None]:
     return customers
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@examples(30)
 @given(data=st.data())
 def test_law_1_of_customers(fresh_site: Callable[[], Site], data: st.DataObject) -> None:
     exports = data.draw(history(customer, "/customers/sync", "customers"))

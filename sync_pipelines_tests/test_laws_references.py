@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.loading import Site
 from sync_pipelines_tests.test_laws import loading_plan
 from sync_pipelines_tests.test_laws_identity import DAYS, Export, comparable, load, maybe, merged
@@ -41,9 +42,7 @@ def history(draw: st.DrawFn) -> list[Export]:
     return exports
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@examples(15)
 @given(data=st.data())
 def test_law_1_of_businesses_named_by_id_and_by_external_id(
     fresh_site: Callable[[], Site], data: st.DataObject

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.replay import read_again
 from sync_pipelines_tests import test_laws_identity as identity
+from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.loading import TENANT, Site, item, lines, order, outcomes
 from sync_pipelines_tests.test_laws import comparable, log_line, record
 from sync_pipelines_tests.test_laws_partners import commerce, customer
@@ -85,9 +86,7 @@ def history(draw: st.DrawFn, folder: str) -> list[identity.Export]:
 
 
 @pytest.mark.parametrize("folder", list(STREAMS))
-@settings(
-    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@examples(4)
 @given(data=st.data())
 def test_law_1_of_exports_that_repeat_one_another(
     fresh_site: Callable[[], Site], folder: str, data: st.DataObject

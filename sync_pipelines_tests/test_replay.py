@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_pipelines.commands import rejects as command
@@ -18,6 +18,7 @@ from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.replay import ReplayedExport, replay_rejects
 from sync_pipelines.reports import RejectFilter
 from sync_pipelines_tests import test_laws_identity as identity
+from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.loading import TENANT, Site, deleted, item, lines, order, outcomes
 from sync_pipelines_tests.test_laws import loading_plan
 
@@ -221,9 +222,7 @@ STREAMS: dict[str, tuple[Any, tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("path", STREAMS)
 @pytest.mark.parametrize("corrected", [False, True], ids=["strict_at_last", "lenient_at_last"])
-@settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@examples(6)
 @given(data=st.data())
 def test_law_1_a_replay_of_everything_ends_as_the_settings_in_force_say(
     fresh_site: Callable[[], Site], path: str, corrected: bool, data: st.DataObject

@@ -9,13 +9,14 @@ from itertools import cycle
 from typing import Any, BinaryIO
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports import lines as physical
 from sync_pipelines.exports.lines import Line, line_blocks, numbered_lines
 from sync_pipelines.exports.text import text_chunks, utf8_chunks
+from sync_pipelines_tests.examples import examples
 
 SIZES = st.lists(st.integers(1, 9), min_size=1, max_size=5)
 TEXTS = st.lists(
@@ -54,7 +55,7 @@ def assert_both_alike(data: bytes, sizes: Sequence[int], encoding: str | None = 
     assert told(utf8_chunks, data, sizes, encoding) == told(text_chunks, data, sizes, encoding)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(TEXTS, st.sampled_from([b"", codecs.BOM_UTF8]), SIZES)
 @example("\ufeff", codecs.BOM_UTF8, [1])
 def test_a_text_reads_the_same_however_it_is_cut(text: str, mark: bytes, sizes: list[int]) -> None:
@@ -63,7 +64,7 @@ def test_a_text_reads_the_same_however_it_is_cut(text: str, mark: bytes, sizes: 
         assert told(utf8_chunks, mark + text.encode(), sizes, None) == text
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(TEXTS, WRONG, TEXTS, SIZES, st.sampled_from([b"", codecs.BOM_UTF8]))
 def test_bytes_that_do_not_belong_are_told_at_their_place(
     before: str, wrong: bytes, after: str, sizes: list[int], mark: bytes
@@ -85,13 +86,13 @@ def first_wrong(data: bytes) -> int | None:
     return None
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.binary(max_size=20), SIZES)
 def test_any_bytes_read_the_same(data: bytes, sizes: list[int]) -> None:
     assert_both_alike(data, sizes)
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(
     TEXTS, SIZES, st.sampled_from(["latin-1", "cp1252", "utf-16", "utf-16-le", "utf-32", "utf-8-sig", "UTF8", "nope"])
 )
@@ -124,7 +125,7 @@ def lines_of(data: bytes, sizes: Sequence[int]) -> list[Line]:
     return found
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(TEXTS, SIZES, st.integers(1, 3), st.integers(1, 20))
 def test_lines_are_those_of_the_text(text: str, sizes: list[int], block: int, length: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -133,7 +134,7 @@ def test_lines_are_those_of_the_text(text: str, sizes: list[int], block: int, le
         assert lines_of(text.encode(), sizes) == list(numbered_lines([text]))
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.lists(st.integers(0, 40), max_size=6), SIZES, st.booleans())
 def test_lines_that_are_too_long_are_cut_as_those_of_the_text(lengths: list[int], sizes: list[int], ends: bool) -> None:
     text = "\n".join("abcdefghij" * 4 if n == 40 else "x" * n for n in lengths) + "\n" * ends

@@ -13,10 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_pipelines.contracts.codes import LENIENCY_CODES, REJECT_CODES
+from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.loading import TENANT, Site
 
 NUMBERS = (
@@ -96,7 +97,7 @@ def assert_accounted(site: Site) -> None:
     assert {reject["code"] for reject in site.rejects()} <= REJECT_CODES.keys() | LENIENCY_CODES.keys()
 
 
-QUICK = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+QUICK = examples(25)
 
 
 @QUICK

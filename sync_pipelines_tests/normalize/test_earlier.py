@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_pipelines.errors import ExportError
@@ -20,6 +20,7 @@ from sync_pipelines.exports import text as decoding
 from sync_pipelines.normalize import kept as reading
 from sync_pipelines.normalize import plain
 from sync_pipelines.normalize.kept import KeptRecords
+from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.normalize.keeping_in import DAY, Keeping, everything
 from sync_pipelines_tests.normalize.test_anything import almost_calls, almost_orders
 from sync_pipelines_tests.normalize.test_plain import ORDER, RECORDS, SETTINGS, SOUND
@@ -87,9 +88,7 @@ def kept_or_why(keep: Callable[..., KeptRecords], *given: Any, **options: Any) -
 
 
 @pytest.mark.parametrize("stream", list(FIRST))
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@examples(12)
 @given(data=st.data())
 def test_what_is_kept_by_reference_reads_as_if_it_were_written(
     keeping: Callable[[str], Keeping], stream: str, data: st.DataObject

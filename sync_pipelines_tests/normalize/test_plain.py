@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_pipelines.normalize import plain
@@ -24,6 +24,7 @@ from sync_pipelines.normalize.record import RecordReader
 from sync_pipelines.partners import find_stream
 from sync_pipelines.sample.bulk_streams import BULK, bulk_records
 from sync_pipelines.sources import load_sources
+from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.loading import TENANT
 from sync_pipelines_tests.normalize.test_anything import almost_calls, almost_orders
 
@@ -138,9 +139,7 @@ def text(pairs: dict[str, str], colon: str) -> str:
     return "{" + ",".join(f'"{name}"{colon}{value}' for name, value in pairs.items()) + "}"
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@examples(150)
 @given(
     st.lists(st.one_of(lines(), lines(), lines(), almost_orders(), almost_calls()), min_size=1, max_size=8), st.data()
 )
@@ -180,9 +179,7 @@ def test_a_line_that_is_not_plain_is_read_by_itself(read: Callable[..., Any], li
 
 
 @pytest.mark.parametrize("stream", ["pocketflows/businesses", "pocketflows/customers", "traede/customers"])
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@examples(40)
 @given(data=st.data())
 def test_both_ways_tell_the_same_of_other_streams(read: Callable[..., Any], stream: str, data: st.DataObject) -> None:
     names = st.sampled_from(
@@ -289,9 +286,7 @@ SOUND = {
 
 
 @pytest.mark.parametrize("stream", list(RECORDS))
-@settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@examples(120)
 @given(data=st.data())
 def test_both_ways_tell_the_same_of_objects_and_lists(
     read: Callable[..., Any], stream: str, data: st.DataObject

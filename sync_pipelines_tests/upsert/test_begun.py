@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_pipelines import cli, sync
@@ -24,6 +24,7 @@ from sync_pipelines.sample.bulk_streams import BULK, bulk_records
 from sync_pipelines.upsert import begun, direct
 from sync_pipelines.upsert import load as upsert_load
 from sync_pipelines.upsert.locks import own_locks, take_locks
+from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.loading import OTHER_TENANT, TENANT, Site, item, lines, order
 from sync_pipelines_tests.upsert.test_fast_ways import STREAMS, contents, history
 from sync_pipelines_tests.upsert.test_unindexed import catalog
@@ -121,7 +122,7 @@ def test_records_that_are_not_plain_go_the_same_way(
     assert_as_if_never_begun(site, fresh_site, (PATH, content))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(25)
 @given(st.data())
 def test_whatever_the_records_are(fresh_site: Callable[[], Site], data: st.DataObject) -> None:
     """Law 1: a first export of any records, begun or not."""
@@ -136,7 +137,7 @@ def test_whatever_the_records_are(fresh_site: Callable[[], Site], data: st.DataO
     assert_as_if_never_begun(site, fresh_site, (f"{folder}/{NAME}", content))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(20)
 @given(st.data())
 def test_whatever_was_loaded_before(fresh_site: Callable[[], Site], data: st.DataObject) -> None:
     """Law 1: exports of any records, in any order, each begun or none."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_pipelines.normalize.kept import KeptRecords
@@ -25,6 +25,7 @@ from sync_pipelines.upsert.fold import Applied, apply
 from sync_pipelines.upsert.revision import Revisions, RevisionWay
 from sync_pipelines.upsert.stale import Stale
 from sync_pipelines.upsert.unchanged import Unchanged
+from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.loading import TENANT, Site, lines, outcomes
 from sync_pipelines_tests.test_laws import loading_plan, log_line
 from sync_pipelines_tests.test_laws import record as order
@@ -142,9 +143,7 @@ def contents(site: Site) -> Any:
 
 
 @pytest.mark.parametrize("streams", STREAMS, ids=lambda streams: "+".join(streams))
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@examples(25)
 @given(data=st.data())
 def test_fast_ways_end_as_the_fold_does(
     fresh_site: Callable[[], Site], streams: dict[str, Any], data: st.DataObject
@@ -180,9 +179,7 @@ def test_histories_have_lines_that_are_kept_by_reference(
 ) -> None:
     files: list[int] = []
 
-    @settings(
-        max_examples=40, deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-    )
+    @examples(40, database=None, derandomize=True)
     @given(history(streams))
     def look(exports: list[tuple[str, list[dict[str, Any]]]]) -> None:
         if any(files):

@@ -11,9 +11,10 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.loading import TENANT, Site
 from sync_pipelines_tests.upsert.test_fast_ways import everything_folded, loaded
 
@@ -174,7 +175,7 @@ def keyed(record: Record, key: str, number: int) -> Record:
 
 
 @pytest.mark.parametrize("folder", list(STREAMS))
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(4)
 @given(seed=st.integers(0, 10**9))
 def test_revised_rows_end_as_the_fold_leaves_them(fresh_site: Callable[[], Site], folder: str, seed: int) -> None:
     files = exports_of(Random(seed), folder, 150)

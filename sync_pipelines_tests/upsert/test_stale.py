@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_pipelines.contracts.streams import Stream
@@ -33,6 +33,7 @@ from sync_pipelines.upsert.history import (
     spoken_of,
 )
 from sync_pipelines.upsert.stale import Stale
+from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.loading import lines
 from sync_pipelines_tests.normalize.keeping_in import Keeping
 from sync_pipelines_tests.test_laws import log_line
@@ -105,7 +106,7 @@ def declared(name: str) -> Stream:
 
 
 @pytest.mark.parametrize("name", STREAMS)
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(60)
 @given(data=st.data())
 def test_stale_records_change_nothing(name: str, data: st.DataObject) -> None:
     stream, layout = declared(name), layout_of(declared(name))

@@ -1,0 +1,37 @@
+"""How many examples a property test runs.
+
+A property runs as many as the profile says (`HYPOTHESIS_PROFILE`, see `PROFILES`). One whose examples are costly says
+how many with `@examples(count)`, and a profile scales that. No test sets a number that a profile cannot raise.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any, Final
+
+from hypothesis import HealthCheck, settings
+
+USUAL: Final = 50
+PROFILES: Final = {"default": USUAL, "ci": USUAL, "thorough": 10 * USUAL}
+"""Profile -> examples of a property that says nothing of its own."""
+_SHARED: Final = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
+
+
+def load_profile(name: str | None = None) -> None:
+    """Registers the profiles and loads one: that of `HYPOTHESIS_PROFILE`, or `default`."""
+    for profile, count in PROFILES.items():
+        settings.register_profile(profile, deadline=None, max_examples=count, print_blob=True)
+    settings.load_profile(name or os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def examples(count: int, skip_checks: Iterable[HealthCheck] = _SHARED, **options: Any) -> settings:
+    """Settings of a property with costly examples, which share the fixtures of their test.
+
+    Args:
+        count: examples under `default`; other profiles run more in proportion, and always one.
+        skip_checks: Hypothesis's checks that do not apply.
+        options: further settings.
+    """
+    number = max(1, count * settings().max_examples // USUAL)
+    return settings(max_examples=number, suppress_health_check=list(skip_checks), **options)
