@@ -124,16 +124,31 @@ class _Look:
         self.refused: list[LedgerFile] = []
 
     def run(self) -> list[LedgerFile]:
-        known = ledger.latest_of_paths(self._connection, self._stream.partner, self._stream.name)
-        gone = dict(known)
-        for file in self._workspace.landing.list(self._stream.partner, self._stream.name):
+        # Asked before the landing is: what another worker enters meanwhile is not gone.
+        gone = {entry.path for entry in ledger.unloaded(self._connection, *self._key)}
+        files = self._unknown_files()
+        known = self._known(file.path for file in files)
+        for file in files:
             self._take(file, known.get(file.path))
-            gone.pop(file.path, None)
+            gone.discard(file.path)
         with self._connection.transaction():
             ledger.register(self._connection, self._new)
         self._refuse()
-        self._let_go(gone.values())
+        self._let_go(self._known(gone).values())
         return self._pending()
+
+    @property
+    def _key(self) -> tuple[str, str]:
+        return self._stream.partner, self._stream.name
+
+    def _known(self, paths: Iterable[str]) -> dict[str, LedgerFile]:
+        return ledger.latest_of_paths(self._connection, *self._key, paths)
+
+    def _unknown_files(self) -> list[LandingFile]:
+        """The landing's files but those that are loaded and look as they did; of most landings that is all of them."""
+        loaded = ledger.loaded_looks(self._connection, *self._key, SETTLED)
+        files = self._workspace.landing.list(*self._key)
+        return [file for file in files if file.fault is not None or ledger.look_of(file) not in loaded]
 
     def _take(self, file: LandingFile, entry: LedgerFile | None) -> None:
         if file.fault is not None and file.fault.code == "folder_unreadable":
@@ -218,7 +233,7 @@ class _Look:
     def _refuse(self) -> None:
         if not self._refusals:
             return
-        latest = ledger.latest_of_paths(self._connection, self._stream.partner, self._stream.name)
+        latest = self._known(self._refusals)
         for path, error in self._refusals.items():
             entry = latest[path]
             if entry.status != "loaded":
@@ -243,7 +258,7 @@ class _Look:
         return any(path.startswith(f"{folder}/") for folder in self._unreadable)
 
     def _pending(self) -> list[LedgerFile]:
-        latest = ledger.unloaded(self._connection, self._stream.partner, self._stream.name)
+        latest = ledger.unloaded(self._connection, *self._key)
         paths = {new.file.path for new in self._new}
         to_try = set(self._to_try)
         return [e for e in latest if (e.path in paths or e.id in to_try) and e.path not in self._refusals]

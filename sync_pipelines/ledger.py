@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Final, LiteralString
 
 import psycopg
@@ -19,6 +19,7 @@ from psycopg.rows import class_row
 
 from sync_pipelines.errors import SyncError
 from sync_pipelines.exports.landing import LandingFile
+from sync_pipelines.exports.storage import EPOCH
 from sync_pipelines.tables.schema import OUTCOMES
 from sync_pipelines.untrusted_text import storable
 
@@ -26,11 +27,26 @@ COUNTS: Final = ("read", *OUTCOMES)
 RUN_KILLED: Final = "run_killed"
 _LONGEST_NAME: Final = 200
 _MOST_NAMES: Final = 1_000
+_MICROSECOND: Final = timedelta(microseconds=1)
+_ROWS_AT_A_TIME: Final = 2_000
 _COLUMNS: Final = (
     "id", "partner", "tenant", "stream", "path", "revision", "size", "modified_at", "etag", "sha256", "looked_at",
     "effective_at", "partition_date", "status", *COUNTS, "lines", "leniencies", "unknown_fields", "error", "attempts",
     "attempted_at", "run_id", "kept", "effective_from", "effective_to", "loaded_at",
 )  # fmt: skip
+
+_LOADED_LOOKS: Final = """
+select size || ' ' || (extract(epoch from modified_at) * 1000000)::bigint || ' ' || length(path) || ' ' || path
+    || coalesce('"' || etag, '')
+from sync.export_files f
+where partner = %(partner)s and stream = %(stream)s and status = 'loaded'
+    and (looked_at is null or modified_at < looked_at - %(settled)s)
+    and not exists (
+        select from sync.export_files later
+        where later.partner = f.partner and later.stream = f.stream and later.path = f.path
+            and later.revision > f.revision and later.revision > 1
+    )
+"""
 
 
 @dataclass(frozen=True)
@@ -121,10 +137,36 @@ def entry_of(connection: psycopg.Connection[Any], file_id: int) -> LedgerFile:
     return entry
 
 
-def latest_of_paths(connection: psycopg.Connection[Any], partner: str, stream: str) -> dict[str, LedgerFile]:
-    """Path -> its latest revision, for a whole stream."""
-    rows = _fetch(connection, "partner = %s and stream = %s order by path, revision", [partner, stream])
+def latest_of_paths(
+    connection: psycopg.Connection[Any], partner: str, stream: str, paths: Iterable[str]
+) -> dict[str, LedgerFile]:
+    """Path -> its latest revision, for those of the given paths that a stream's ledger has."""
+    wanted = list(paths)
+    if not wanted:
+        return {}
+    rows = _fetch(
+        connection, "partner = %s and stream = %s and path = any(%s) order by path, revision", [partner, stream, wanted]
+    )
     return {row.path: row for row in rows}
+
+
+def loaded_looks(connection: psycopg.Connection[Any], partner: str, stream: str, settled: timedelta) -> set[str]:
+    """What a stream's loaded paths look like, as `look_of` tells it, by their latest revisions.
+
+    Left out is a path whose file was modified within `settled` before it was read, or after: its look says nothing.
+    """
+    values = {"partner": partner, "stream": stream, "settled": settled}
+    # A client-side cursor would hold all rows of the answer beside the set.
+    with connection.transaction(), connection.cursor("loaded_looks") as cursor:
+        cursor.itersize = _ROWS_AT_A_TIME
+        return {look for (look,) in cursor.execute(_LOADED_LOOKS, values)}
+
+
+def look_of(file: LandingFile) -> str:
+    """What tells a change of a file without reading it, its path included, as one text."""
+    etag = "" if file.etag is None else f'"{file.etag}'
+    modified_at = (file.modified_at - EPOCH) // _MICROSECOND
+    return f"{file.size} {modified_at} {len(file.path)} {file.path}{etag}"
 
 
 def to_load(
@@ -133,7 +175,7 @@ def to_load(
     """Entries of the given dates that are pending, or failed and to be tried again, in version order."""
     return _fetch(
         connection,
-        "partner = %s and stream = %s and partition_date = any(%s) and status <> 'loaded' "
+        "partner = %s and stream = %s and partition_date = any(%s) and status in ('pending', 'failed') "
         'and (%s::text is null or tenant = %s) order by effective_at, path collate "C", revision',
         [partner, stream, list(dates), tenant, tenant],
     )
@@ -152,7 +194,8 @@ def unloaded(connection: psycopg.Connection[Any], partner: str, stream: str) -> 
     """Entries of a stream that are pending or failed, in version order."""
     return _fetch(
         connection,
-        "partner = %s and stream = %s and status <> 'loaded' order by effective_at, path collate \"C\", revision",
+        "partner = %s and stream = %s and status in ('pending', 'failed') "
+        'order by effective_at, path collate "C", revision',
         [partner, stream],
     )
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from sync_pipelines import ledger
+from sync_pipelines.discovery import SETTLED
+from sync_pipelines.exports.landing import Landing, LandingFile
 from sync_pipelines.partners.replenit import ORDERS
 from sync_pipelines.preview import preview
 from sync_pipelines.reports import stream_status
@@ -260,3 +266,74 @@ def test_rejects_are_superseded_whatever_order_files_come_in(site: Site) -> None
     site.load("2024-05-01_late.json", bad)
     site.load("2024-05-03.json", bad)
     assert [r["status"] for r in site.rejects()] == ["superseded", "superseded", "open"]
+
+
+def test_x4_a_path_that_gets_its_first_content_and_time_back_is_loaded_again(site: Site) -> None:
+    for quantity, second in ((1, 0), (2, 1), (1, 0)):
+        site.put("2024-05-01.json", orders(quantity), mtime=LONG_AGO + timedelta(seconds=second))
+        site.sync()
+        assert quantity_in(site) == quantity
+    assert [entry.revision for entry in site.ledger()] == [1, 2, 3]
+
+
+ODD_NAMES = (
+    "2024-05-01.json",
+    'it\'s \\x5c \\ "1 2 3".json',
+    "ü\n7 9 🛒.json",
+    "\t%s {}.json",
+    "a/b c/d.json",
+    "9 9.json",
+)
+
+
+def test_the_ledger_tells_what_loaded_files_look_like_as_the_landing_does(site: Site) -> None:
+    for number, name in enumerate(ODD_NAMES):
+        site.put(name, orders(number), mtime=LONG_AGO + timedelta(microseconds=number * 7_919))
+    os.utime(site.put(os.fsdecode(b"\xff.json"), orders(9)), (1.6e9, 1.6e9))
+    site.sync()
+    site.put("pending.json", orders(9))
+    site.discover()
+    workspace = site.workspace()
+    with workspace.connection() as connection:
+        loaded = ledger.loaded_looks(connection, "replenit", "orders", SETTLED)
+        connection.execute("update sync.export_files set etag = ''")
+        with_etags = ledger.loaded_looks(connection, "replenit", "orders", SETTLED)
+    files = [file for file in workspace.landing.list("replenit", "orders") if file.below != "pending.json"]
+    assert len(loaded) == len(files) == len(ODD_NAMES) + 1
+    assert {ledger.look_of(file) for file in files} == loaded
+    assert {ledger.look_of(replace(file, etag="")) for file in files} == with_etags
+    assert not loaded & with_etags
+
+
+def test_a_look_asks_the_ledger_only_for_paths_that_changed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for day in range(1, 6):
+        site.put(f"2024-05-0{day}.json", orders(day))
+    site.sync()
+    asked, entries_of = list[str](), ledger.latest_of_paths
+
+    def asking(connection: Any, partner: str, stream: str, paths: Iterable[str]) -> Any:
+        asked.extend(wanted := list(paths))
+        return entries_of(connection, partner, stream, wanted)
+
+    monkeypatch.setattr(ledger, "latest_of_paths", asking)
+    assert site.discover().pending == [] and asked == []
+    site.put("2024-05-03.json", orders(30))
+    (changed,) = site.discover().pending
+    assert {path.rpartition("/")[2] for path in asked} == {"2024-05-03.json"}
+    assert changed.revision == 2
+
+
+def test_what_another_worker_enters_during_a_look_is_not_gone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.put("2024-05-01.json", orders(1))
+    workspace, others, listed = site.workspace(), site.workspace(), Landing.list
+
+    def listing(landing: Landing, *of: str) -> list[LandingFile]:
+        found = list(listed(landing, *of))
+        if landing is workspace.landing and of == ("replenit", "orders"):
+            site.put("2024-05-02.json", orders(2))
+            discover(others)
+        return found
+
+    monkeypatch.setattr(Landing, "list", listing)
+    discover(workspace)
+    assert [entry.status for entry in site.ledger()] == ["pending", "pending"]

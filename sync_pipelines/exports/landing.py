@@ -52,6 +52,8 @@ class LandingFile:
 LONGEST_PATH: Final = 1_200
 """Bytes; the ledger's index holds 2,700, and the tenant's name stands in it beside the path."""
 _SHOWN_OF_LONGER: Final = 900
+_BYTES_A_CHARACTER: Final = 10
+"""At most: one that UTF-8 lacks is spelled out as its number."""
 
 ANY_TENANT_FOLDER: Final = "*"
 """As the tenant folder of a fault: the partner's folder itself is at fault, so no tenant of it is known."""
@@ -173,6 +175,8 @@ def _faulty(partner: str, tenant: str, stream: str, fault: FolderFault) -> Landi
 
 def _of_storable_path(file: LandingFile) -> LandingFile:
     """The file; one whose path the ledger cannot hold has a fault, and the path's beginning with a hash as its path."""
+    if len(file.path) <= LONGEST_PATH // _BYTES_A_CHARACTER:
+        return file
     path = file.path.encode("utf-8", "backslashreplace")
     if len(path) <= LONGEST_PATH:
         return file

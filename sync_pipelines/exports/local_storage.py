@@ -260,7 +260,8 @@ class _Walk:
             elif entry.is_symlink():
                 yield from self._link(entry, prefix + entry.name)
             elif not entry.is_dir(follow_symlinks=False):
-                yield from self._file(entry, prefix)
+                if (found := self._file(entry, prefix)) is not None:
+                    yield found
             elif not entry.name.startswith((".", "_")):
                 yield from self._enter(entry.path, f"{prefix}{entry.name}/")
 
@@ -280,22 +281,21 @@ class _Walk:
         else:
             self._open.append((iter(entries), prefix, (status.st_dev, status.st_ino)))
 
-    def _file(self, entry: os.DirEntry[str], prefix: str) -> Iterator[Found]:
+    def _file(self, entry: os.DirEntry[str], prefix: str) -> Found | None:
+        """A file, or what is at fault with it; None where it is gone by now."""
         try:
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
-            return
+            return None
         except OSError as fault:
             # A folder that may be listed and not entered: one fault, not one for each of its files.
             self._open.pop()
             folder = os.path.dirname(entry.path)
-            yield self._fault(cannot_list(self._shown(prefix), fault), prefix, folder, is_folder=True)
-            return
+            return self._fault(cannot_list(self._shown(prefix), fault), prefix, folder, is_folder=True)
         below = prefix + entry.name
         if stat.S_ISREG(status.st_mode):
-            yield _found(below, status)
-        else:
-            yield self._fault(not_regular(self._shown(below), status.st_mode), below, entry.path)
+            return _found(below, status)
+        return self._fault(not_regular(self._shown(below), status.st_mode), below, entry.path)
 
     def _link(self, entry: os.DirEntry[str], below: str) -> Iterator[Found]:
         if entry.name.startswith((".", "_")):

@@ -19,8 +19,8 @@ def is_export_name(name: str) -> bool:
     Names that start with `.` or `_`, of the file or of a folder, and names that end in `.part`, `.tmp` or `.partial`
     (any case) are not.
     """
-    parts = name.split("/")
-    return not any(part.startswith((".", "_")) for part in parts) and not parts[-1].lower().endswith(_UNFINISHED)
+    is_hidden = name.startswith((".", "_")) or "/." in name or "/_" in name
+    return not is_hidden and not name.lower().endswith(_UNFINISHED)
 
 
 def effective_time_in(path_below_stream: str) -> datetime | None:

@@ -2,8 +2,8 @@
 
 A look enters what it finds into the ledger by itself, so one that is lost with its process is only made again.
 
-Belongs here: how long a tick waits for a look. Does not belong here: what a look does (`sync.discover`), what a tick
-does with it (`sensors`).
+Belongs here: how long a tick waits for a look, and when no look is needed. Does not belong here: what a look does
+(`sync.discover`), what a tick does with it (`sensors`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Final
 from sync_pipelines import ledger, sync
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.orchestration.due import is_set_aside
 from sync_pipelines.settings import Settings
 from sync_pipelines.sync import Workspace
 
@@ -25,6 +26,12 @@ PATIENCE: Final = 10.0
 GIVEN_UP_AFTER: Final = 1_800.0
 """Seconds after which a look is taken for stuck and another begins."""
 
+BRIEF: Final = 0.25
+RESTS: Final = 40
+LONGEST_REST: Final = 60.0
+"""After a look that took longer than `BRIEF` seconds and found nothing to load, none follows for `RESTS` times as long,
+at most `LONGEST_REST` seconds: 100,000 loaded files would otherwise keep a processor busy."""
+
 
 @dataclass
 class _Look:
@@ -32,6 +39,7 @@ class _Look:
 
     begun: float = field(default_factory=time.monotonic)
     ended: threading.Event = field(default_factory=threading.Event)
+    seconds: float = 0.0
     pending: list[LedgerFile] = field(default_factory=list)
     error: Exception | None = None
 
@@ -41,10 +49,20 @@ class _Look:
         except Exception as error:
             self.error = error
         finally:
+            self.seconds = time.monotonic() - self.begun
             self.ended.set()
+
+    def rest(self) -> float:
+        """For how many seconds no other look is needed; a file that may be loaded soon is looked at by every tick."""
+        is_idle = self.error is None and all(map(is_set_aside, self.pending))
+        if not is_idle or self.seconds < BRIEF:
+            return 0.0
+        return min(RESTS * self.seconds, LONGEST_REST)
 
 
 _on_their_way: dict[tuple[Settings, str], _Look] = {}
+_resting: dict[tuple[Settings, str], tuple[float, list[LedgerFile]]] = {}
+"""Until when no look is needed, and what the last one found."""
 
 
 def pending_of(workspace: Workspace, stream: Stream) -> list[LedgerFile] | float:
@@ -55,6 +73,9 @@ def pending_of(workspace: Workspace, stream: Stream) -> list[LedgerFile] | float
         DatabaseUnavailable: the database does not answer.
     """
     key = (workspace.settings, stream.full_name)
+    until, found = _resting.get(key, (0.0, []))
+    if time.monotonic() < until:
+        return _as_of_now(workspace, found)
     look = _on_their_way.get(key)
     is_new = look is None or time.monotonic() - look.begun > GIVEN_UP_AFTER
     if look is None or is_new:
@@ -65,6 +86,7 @@ def pending_of(workspace: Workspace, stream: Stream) -> list[LedgerFile] | float
     if not look.ended.wait(PATIENCE):
         return time.monotonic() - look.begun
     del _on_their_way[key]
+    _resting[key] = time.monotonic() + look.rest(), look.pending
     if look.error is not None:
         raise look.error
     return look.pending if is_new else _as_of_now(workspace, look.pending)
@@ -72,5 +94,7 @@ def pending_of(workspace: Workspace, stream: Stream) -> list[LedgerFile] | float
 
 def _as_of_now(workspace: Workspace, found: list[LedgerFile]) -> list[LedgerFile]:
     """Entries of an earlier look without those that were loaded since."""
+    if not found:
+        return []
     with workspace.connection() as connection:
         return [entry for entry in ledger.of_ids(connection, [e.id for e in found]) if entry.status != "loaded"]

@@ -279,6 +279,70 @@ def test_a_look_that_never_ends_is_given_up(
     stuck.set()
 
 
+def looks_taking(seconds: float, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """Every look takes as long from now on; returns the list of them, which grows."""
+    looked, discover = list[tuple[object, ...]](), sync.discover
+
+    def slow(*arguments: Any, **options: Any) -> sync.Discovery:
+        looked.append(arguments)
+        time.sleep(seconds)
+        return discover(*arguments, **options)
+
+    monkeypatch.setattr("sync_pipelines.sync.discover", slow)
+    monkeypatch.setattr(looks, "BRIEF", 0.1)
+    return looked
+
+
+def test_a_landing_that_takes_long_to_list_and_has_nothing_is_not_looked_at_by_every_tick(
+    sensor: Sensor, landing: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looks, "LONGEST_REST", 0.6)
+    looked = looks_taking(0.2, workspace, monkeypatch)
+    assert [sensor.tick().skip_message for _ in range(5)] == ["nothing pending"] * 5
+    assert len(looked) == 1
+    put(landing, "2010-12-01.json", [order("A")])
+    time.sleep(0.7)
+    assert len(sensor.tick().run_requests) == 1
+    assert len(looked) == 2
+
+
+def test_a_brief_look_is_made_by_every_tick(
+    sensor: Sensor, landing: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = looks_taking(0.0, workspace, monkeypatch)
+    monkeypatch.setattr(looks, "BRIEF", 60.0)
+    for _ in range(3):
+        sensor.tick()
+    assert len(looked) == 3
+
+
+def test_a_file_that_may_be_loaded_soon_is_looked_at_by_every_tick(
+    sensor: Sensor, landing: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = looks_taking(0.2, workspace, monkeypatch)
+    put(landing, "2010-12-01.json", [order("A")], age=0)
+    for _ in range(3):
+        assert sensor.tick().skip_message == "1 pending; 1 still being written"
+    assert len(looked) == 3
+
+
+def test_a_file_set_aside_does_not_have_the_landing_looked_at_by_every_tick(
+    sensor: Sensor, landing: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(landing, "2010-12-01.json", [order("A")])
+    sensor.tick()
+    with workspace.connection() as connection:
+        connection.execute(
+            "update sync.export_files set status = 'failed', attempts = 5, attempted_at = now(), error = 'x: y'"
+        )
+    looked = looks_taking(0.2, workspace, monkeypatch)
+    says = "1 pending; 1 set aside after 5 attempts: sync-pipelines sync tries them"
+    assert [sensor.tick().skip_message for _ in range(3)] == [says] * 3
+    assert len(looked) == 1
+    run_pending(workspace, sync.discover(workspace).pending, Watching())
+    assert sensor.tick().skip_message == "nothing pending"
+
+
 def test_a_landing_that_is_away_for_some_ticks(
     sensor: Sensor, landing: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
