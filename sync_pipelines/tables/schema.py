@@ -22,6 +22,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Numeric,
     PrimaryKeyConstraint,
@@ -244,10 +245,16 @@ export_files = Table(
     _instant("effective_to"),
     _instant("loaded_at"),
     _instant("seen_at", nullable=False, now=True),
+    Column("has_indexed_keys", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("partner", "tenant", "stream", "path", "revision"),
     CheckConstraint("status in ('pending', 'loaded', 'failed')", name="status"),
     CheckConstraint(f"read = {' + '.join(OUTCOMES)}", name="accounting"),
     Index("export_files_status_idx", "partner", "stream", "status", "partition_date"),
+    Index(
+        "export_files_keys_to_index_idx",
+        *("partner", "tenant", "stream"),
+        postgresql_where=text("status = 'loaded' and not has_indexed_keys"),
+    ),
 )
 
 rejected_records = Table(
@@ -265,6 +272,24 @@ rejected_records = Table(
     CheckConstraint("status in ('open', 'resolved', 'superseded')", name="status"),
     Index("rejected_records_open_idx", "export_file_id", postgresql_where=text("status = 'open'")),
 )
+
+key_runs = Table(
+    "key_runs",
+    metadata,
+    _id(),
+    *[Column(name, Text, nullable=False) for name in ("partner", "tenant", "stream")],
+    Column("level", Integer, nullable=False),
+    *[Column(name, BigInteger, nullable=False) for name in ("pairs", "pages")],
+    Index(None, "partner", "tenant", "stream"),
+)
+key_pages = Table(
+    "key_pages",
+    metadata,
+    *[Column(name, BigInteger, nullable=False) for name in ("run_id", "first_hash", "last_hash", "first_export")],
+    *[Column(name, LargeBinary, nullable=False) for name in ("hashes", "exports")],
+    PrimaryKeyConstraint("run_id", "first_hash"),
+)
+"""Which exports speak of which keys (`upsert.key_index`)."""
 
 MAIN_TABLES: Final = (commerces, orders, stores, customers)
 """The tables partners' records make; each has a view `live_<table>` of its live rows."""

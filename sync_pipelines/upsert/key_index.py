@@ -1,0 +1,198 @@
+"""Which exports speak of a key: an index in PostgreSQL, written in a load's own transaction.
+
+For each tenant's stream it is a set of runs. A run is a sorted list of pairs (key hash, export), cut into pages. An
+export adds a run; ten runs of a level are merged into one of the next, so that there are few. Pairs are only added: one
+too many costs a needless look into an export, one too few would lose a record.
+
+Belongs here: adding, merging, looking up. Does not belong here: what a page looks like (`key_pages`), the locks that
+keep two writers of one stream apart (`locks`), what is done with the exports found (`history`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import psycopg
+
+from sync_pipelines.normalize.kept import KeptRecords
+from sync_pipelines.normalize.keys import are_among, distinct
+from sync_pipelines.upsert.key_pages import ExportIds, Hashes, Page, Pairs, as_bigint, joined, packed, unpacked
+
+MERGED_AT_ONCE: Final = 10
+LARGEST_RUN: Final = 4_000_000
+"""Pairs; runs that together have more are not merged, so that no load waits for more than seconds."""
+
+_PAGES_AT_ONCE: Final = 2_000
+_PROBES_AT_ONCE: Final = 1_000
+_PAIRS_AT_ONCE: Final = 250_000
+_LOWEST: Final = -(1 << 63)
+
+_ADD_RUN: Final = """
+insert into sync.key_runs (partner, tenant, stream, level, pairs, pages)
+values (%(partner)s, %(tenant)s, %(stream)s, %(level)s, 0, 0) returning id
+"""
+_COMPLETE_RUN: Final = "update sync.key_runs set pairs = %s, pages = %s where id = %s"
+_ADD_PAGES: Final = """
+insert into sync.key_pages (run_id, first_hash, last_hash, first_export, hashes, exports)
+select %b, * from unnest(%b::bigint[], %b::bigint[], %b::bigint[], %b::bytea[], %b::bytea[])
+"""
+_RUNS: Final = """
+select id, level, pairs, pages from sync.key_runs
+where partner = %(partner)s and tenant = %(tenant)s and stream = %(stream)s order by id
+"""
+_PAGE: Final = "p.first_hash, p.last_hash, p.first_export, p.hashes, p.exports"
+_PAGES_OF_RUNS: Final = f"select {_PAGE} from sync.key_pages p where run_id = any(%s)"
+_PAGES_BY_HASH: Final = _PAGES_OF_RUNS + " order by first_hash"
+_PAGES_OF_RUN: Final = f"""
+select {_PAGE} from sync.key_pages p
+where run_id = %s and first_hash >= %s and first_hash <= %s order by first_hash limit %s
+"""
+_PAGES_OF_HASHES: Final = f"""
+select {_PAGE} from unnest(%b::bigint[]) hash cross join lateral (
+    select * from sync.key_pages where run_id = %b and first_hash <= hash order by first_hash desc limit 1
+) p where p.last_hash >= hash
+"""
+_REMOVE_RUNS: Final = """
+with runs as (delete from sync.key_runs where id = any(%s) returning id)
+delete from sync.key_pages p using runs where p.run_id = runs.id
+"""
+_NOT_INDEXED: Final = """
+select id, kept from sync.export_files
+where partner = %(partner)s and tenant = %(tenant)s and stream = %(stream)s
+    and status = 'loaded' and effective_to is not null and not has_indexed_keys
+"""
+
+
+class KeyIndex:
+    """The index of one tenant's stream.
+
+    Whoever adds holds the stream's own lock (`locks.own_locks`) and is in a transaction.
+
+    Args:
+        connection: of the load.
+        partner, tenant, stream: whose exports, as the ledger names them.
+    """
+
+    def __init__(self, connection: psycopg.Connection[Any], partner: str, tenant: str, stream: str) -> None:
+        self._connection = connection
+        self._key = {"partner": partner, "tenant": tenant, "stream": stream}
+
+    def add(self, export_id: int, hashes: Hashes) -> None:
+        """Adds an export's keys and notes in the ledger that they are here; also what a replay adds to them.
+
+        Args:
+            export_id: of its ledger entry.
+            hashes: of its keys, ascending and different.
+        """
+        if len(hashes):
+            self._write(0, [Pairs(hashes, np.full(len(hashes), export_id, np.int64))])
+            self._merge()
+        self._connection.execute("update sync.export_files set has_indexed_keys = true where id = %s", [export_id])
+
+    def knowing(self, hashes: Hashes) -> ExportIds:
+        """Returns the ids of the exports that have one of the given hashes (ascending), ascending."""
+        found = [distinct(pairs.export_ids) for pairs in self._found(hashes)]
+        return distinct(np.concatenate([np.empty(0, np.int64), *found]))
+
+    def pairs(self, hashes: Hashes) -> Pairs:
+        """Returns which export has which of the given hashes (ascending), by hash and export."""
+        return joined(list(self._found(hashes))).ordered()
+
+    def is_complete(self) -> bool:
+        """Whether the keys of every loaded export with records are here; not so in databases of earlier versions."""
+        return self._connection.execute(_NOT_INDEXED + " limit 1", self._key).rowcount == 0
+
+    def build(self, archive: Path) -> int:
+        """Adds the exports that are not here yet, from their kept key lists; returns how many those were.
+
+        Raises:
+            ArchiveIncomplete: the kept records of one are gone.
+        """
+        missing = self._connection.execute(_NOT_INDEXED + " order by id", self._key).fetchall()
+        for export_id, kept in missing:
+            self.add(export_id, distinct(np.asarray(KeptRecords(archive, kept or "-").keys.hashes)))
+        return len(missing)
+
+    def _found(self, hashes: Hashes) -> Iterator[Pairs]:
+        """The pairs that have one of some hashes, page by page."""
+        if not len(hashes):
+            return
+        for run, _, _, pages in self._runs():
+            # Of a run with fewer pages than hashes nearly every page has one.
+            reading = self._probed(run, hashes) if len(hashes) < pages else self._read(run, hashes)
+            for some in reading:
+                pairs = unpacked(some)
+                yield pairs.of(are_among(pairs.hashes, hashes))
+
+    def _runs(self) -> list[tuple[int, int, int, int]]:
+        return self._connection.execute(_RUNS, self._key).fetchall()
+
+    def _probed(self, run: int, hashes: Hashes) -> Iterator[list[Page]]:
+        numbers = as_bigint(hashes).tolist()
+        for start in range(0, len(numbers), _PROBES_AT_ONCE):
+            yield self._pages(_PAGES_OF_HASHES, numbers[start : start + _PROBES_AT_ONCE], run)
+
+    def _read(self, run: int, hashes: Hashes) -> Iterator[list[Page]]:
+        """All pages of a run up to the last hash."""
+        last, first = int(as_bigint(hashes[-1:])[0]), _LOWEST
+        while pages := self._pages(_PAGES_OF_RUN, run, first, last, _PAGES_AT_ONCE):
+            yield pages
+            first = pages[-1].first_hash + 1
+            if len(pages) < _PAGES_AT_ONCE:
+                return
+
+    def _pages(self, statement: Any, *values: Any) -> list[Page]:
+        with self._connection.cursor(binary=True) as cursor:
+            return [Page(*row) for row in cursor.execute(statement, values)]
+
+    def _merge(self) -> None:
+        """Merges runs of a level while there are ten of them."""
+        level = 0
+        while len(runs := [run for run in self._runs() if run[1] == level]) >= MERGED_AT_ONCE:
+            if sum(pairs for _, _, pairs, _ in runs) > LARGEST_RUN:
+                return
+            merged = [run for run, *_ in runs]
+            is_small = sum(pages for *_, pages in runs) <= _PAGES_AT_ONCE
+            self._write(level + 1, [self._merged_at_once(merged)] if is_small else self._merged(merged))
+            self._connection.execute(_REMOVE_RUNS, [merged])
+            level += 1
+
+    def _merged_at_once(self, runs: list[int]) -> Pairs:
+        return unpacked(self._pages(_PAGES_OF_RUNS, runs)).ordered()
+
+    def _merged(self, runs: list[int]) -> Iterator[Pairs]:
+        """The pairs of several runs in order, part by part."""
+        waiting, count = list[Pairs](), 0
+        with self._connection.cursor("merged_pages", binary=True) as cursor:
+            cursor.itersize = _PAGES_AT_ONCE
+            cursor.execute(_PAGES_BY_HASH, [runs])
+            while rows := cursor.fetchmany(_PAGES_AT_ONCE):
+                pages = [Page(*row) for row in rows]
+                waiting.append(unpacked(pages))
+                count += len(waiting[-1])
+                if count < _PAIRS_AT_ONCE:
+                    continue
+                # Of what begins before the last page, pages to come have nothing.
+                pairs = joined(waiting).ordered()
+                is_final = as_bigint(pairs.hashes) < pages[-1].first_hash
+                yield pairs.of(is_final)
+                waiting = [pairs.of(~is_final)]
+                count = len(waiting[0])
+        yield joined(waiting).ordered()
+
+    def _write(self, level: int, parts: Sequence[Pairs] | Iterator[Pairs]) -> None:
+        """Writes a run of ordered pairs; no hash stands in two parts."""
+        row = self._connection.execute(_ADD_RUN, {**self._key, "level": level}).fetchone()
+        assert row is not None
+        pairs_written = pages_written = 0
+        for pairs in parts:
+            pages = list(packed(pairs))
+            for start in range(0, len(pages), _PAGES_AT_ONCE):
+                columns = [list(column) for column in zip(*pages[start : start + _PAGES_AT_ONCE], strict=True)]
+                self._connection.execute(_ADD_PAGES, [row[0], *columns])
+            pairs_written += len(pairs)
+            pages_written += len(pages)
+        self._connection.execute(_COMPLETE_RUN, [pairs_written, pages_written, row[0]])
