@@ -32,9 +32,11 @@ _LOWEST: Final = -(1 << 63)
 
 _ADD_RUN: Final = """
 insert into sync.key_runs (partner, tenant, stream, level, pairs, pages)
-values (%(partner)s, %(tenant)s, %(stream)s, %(level)s, 0, 0) returning id
+values (%(partner)s, %(tenant)s, %(stream)s, %(level)s, %(pairs)s, %(pages)s) returning id
 """
-_COMPLETE_RUN: Final = "update sync.key_runs set pairs = %s, pages = %s where id = %s"
+_ADD_TO_RUN: Final = """
+update sync.key_runs set pairs = pairs + %(pairs)s, pages = pages + %(pages)s where id = %(run)s returning id
+"""
 _ADD_PAGES: Final = """
 insert into sync.key_pages (run_id, first_hash, last_hash, first_export, hashes, exports)
 select %b, * from unnest(%b::bigint[], %b::bigint[], %b::bigint[], %b::bytea[], %b::bytea[])
@@ -185,14 +187,17 @@ class KeyIndex:
 
     def _write(self, level: int, parts: Sequence[Pairs] | Iterator[Pairs]) -> None:
         """Writes a run of ordered pairs; no hash stands in two parts."""
-        row = self._connection.execute(_ADD_RUN, {**self._key, "level": level}).fetchone()
-        assert row is not None
-        pairs_written = pages_written = 0
+        run: int | None = None
         for pairs in parts:
             pages = list(packed(pairs))
+            run = self._counted(run, level, len(pairs), len(pages))
             for start in range(0, len(pages), _PAGES_AT_ONCE):
                 columns = [list(column) for column in zip(*pages[start : start + _PAGES_AT_ONCE], strict=True)]
-                self._connection.execute(_ADD_PAGES, [row[0], *columns])
-            pairs_written += len(pairs)
-            pages_written += len(pages)
-        self._connection.execute(_COMPLETE_RUN, [pairs_written, pages_written, row[0]])
+                self._connection.execute(_ADD_PAGES, [run, *columns])
+
+    def _counted(self, run: int | None, level: int, pairs: int, pages: int) -> int:
+        """Counts what is written to a run, which begins with its first part; returns its id."""
+        values = {**self._key, "run": run, "level": level, "pairs": pairs, "pages": pages}
+        row = self._connection.execute(_ADD_RUN if run is None else _ADD_TO_RUN, values).fetchone()
+        assert row is not None
+        return int(row[0])

@@ -26,7 +26,7 @@ Known = dict[int, set[int]]
 
 EDGES = (0, 1, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1)
 HASHES = st.one_of(st.sampled_from(EDGES), st.integers(0, 40), st.integers(0, 2**64 - 1))
-EXPORTS = st.one_of(st.integers(1, 20), st.sampled_from([300, 70_000, 2**33, 2**62]))
+EXPORTS = st.one_of(st.integers(1, 20), st.sampled_from([257, 300, 65_537, 70_000, 2**32 + 1, 2**62]))
 LISTS = st.sets(HASHES, max_size=30)
 
 
