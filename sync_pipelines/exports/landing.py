@@ -11,10 +11,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.landing_storage import open_storage
@@ -22,8 +21,7 @@ from sync_pipelines.exports.naming import is_export_name
 from sync_pipelines.exports.storage import FolderFault, Found
 
 
-@dataclass(frozen=True, slots=True)
-class LandingFile:
+class LandingFile(NamedTuple):
     r"""An export in the landing.
 
     Attributes:
@@ -183,4 +181,4 @@ def _of_storable_path(file: LandingFile) -> LandingFile:
     shown = f"{path[:_SHOWN_OF_LONGER].decode(errors='ignore')}...{hashlib.sha256(path).hexdigest()[:16]}"
     message = f"the path of {len(path):,} bytes is longer than {LONGEST_PATH:,}"
     fault = ExportError("path_too_long", message, "move the file up, or shorten its name and those of its folders")
-    return replace(file, path=shown, fault=file.fault or fault, size=0, etag=None)
+    return file._replace(path=shown, fault=file.fault or fault, size=0, etag=None)
