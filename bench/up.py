@@ -193,7 +193,7 @@ def _kind(command: list[str]) -> str | None:
         return None
     for sign, kind in (
         ("orchestration.web_server", "web server"),
-        ("dagster._daemon", "daemon"),
+        ("orchestration.daemon", "daemon"),
         ("multiprocessing.spawn", "run"),
         ("api grpc", "code server"),
     ):

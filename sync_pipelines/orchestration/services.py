@@ -28,6 +28,7 @@ from sync_pipelines.settings import Settings
 
 _WORKSPACE: Final = ("--workspace", str(Path(__file__).with_name("workspace.yaml")))
 _WEB_SERVER: Final = "sync_pipelines.orchestration.web_server"
+_DAEMON: Final = "sync_pipelines.orchestration.daemon"
 _LOG_LIMIT: Final = 10_000_000
 _STEADY_SECONDS: Final = 60.0
 _LONGEST_PAUSE: Final = 60.0
@@ -119,13 +120,12 @@ def build_services(
 ) -> list[Service]:
     """The web server behind its door, and the daemon, with one Dagster home."""
     # Whoever tells of services need not wait for Dagster to be imported.
-    from sync_pipelines.orchestration.private_dagster import DAEMON
 
     logs = private_folder(settings.logs)
     environment = {**services_environment(settings), "DAGSTER_HOME": str(dagster_home), "PYTHONUNBUFFERED": "1"}
     web = [sys.executable, "-m", _WEB_SERVER, "-h", host, "-p", str(port), *_WORKSPACE]
     web += ["--allow-remote"] if allow_remote else []
-    daemon = [*DAEMON, *_WORKSPACE]
+    daemon = [sys.executable, "-m", _DAEMON, "run", *_WORKSPACE]
     return [
         Service("web server", web, environment, logs / "webserver.log"),
         Service("daemon", daemon, environment, logs / "daemon.log"),
