@@ -125,11 +125,16 @@ def _forked(
 def forked_head_start(
     workspace: Workspace, entries: Sequence[LedgerFile], run_id: str | None = None
 ) -> Iterator[tuple[Workspace, ForkedHeadStart | HeadStart]]:
-    """Begins; gives a workspace whose stages wait for what is begun. Where no process is to be had, threads serve."""
+    """Begins; gives a workspace whose stages wait for what is begun. Where no process is to be had, threads serve.
+
+    Nothing is begun of a landing that is not local: two processes cannot share its connection.
+    """
+    if not workspace.landing.is_local:
+        entries = ()
     own_id = str(uuid.uuid4())
     # Its file is held here: what a fork that died alone was at work on, this process takes on.
     with held(workspace.settings.home, own_id):
-        begun = _forked(workspace, entries, run_id, own_id)
+        begun = _forked(workspace, entries, run_id, own_id) if entries else None
         if begun is not None:
             try:
                 yield replace(workspace, settled=begun.settled, complete=begun.complete), begun

@@ -17,6 +17,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.landing_storage import open_storage
+from sync_pipelines.exports.local_storage import LocalStorage
 from sync_pipelines.exports.naming import is_export_name
 from sync_pipelines.exports.storage import FolderFault, Found
 
@@ -78,6 +79,11 @@ class Landing:
     def __init__(self, url: str, follows_links: FollowsLinks = _follows_none) -> None:
         self._storage = open_storage(url)
         self._follows_links = follows_links
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine, which is reached without a connection."""
+        return isinstance(self._storage, LocalStorage)
 
     def streams(self) -> Iterator[tuple[str, str, str]]:
         """Partner, tenant folder and stream of every third-level folder, by name; faults are left to `list`."""

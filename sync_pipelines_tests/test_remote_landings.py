@@ -1,0 +1,174 @@
+"""`sync-pipelines` as users run it, with landings behind a real SFTP server and a real S3 server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from sync_pipelines import sync
+from sync_pipelines.orchestration.resources import Unobserved
+from sync_pipelines.orchestration.runs import run_pending
+from sync_pipelines.settings import Settings
+from sync_pipelines_tests.exports_in import TENANT, order
+from sync_pipelines_tests.s3_server import S3Server, s3_server
+from sync_pipelines_tests.sftp_server import sftp_server
+
+ORDERS = f"replenit/{TENANT}/orders"
+
+
+class Remote(Protocol):
+    """A landing on a server.
+
+    Attributes:
+        url: for `SYNC_LANDING`.
+        environment: what a client needs beside it.
+    """
+
+    url: str
+    environment: Mapping[str, str]
+
+    def put(self, name: str, *keys: str, **fields: object) -> str:
+        """Puts an export with these orders down; returns its path."""
+
+
+def content_of(*keys: str, **fields: object) -> bytes:
+    return json.dumps([order(key, **fields) for key in keys]).encode()
+
+
+@dataclass
+class Sftp:
+    """A folder of this machine, behind an SFTP server."""
+
+    url: str
+    folder: Path
+    environment: Mapping[str, str]
+
+    def put(self, name: str, *keys: str, **fields: object) -> str:
+        path = self.folder / ORDERS / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content_of(*keys, **fields))
+        return f"{ORDERS}/{name}"
+
+
+@dataclass
+class S3:
+    """A prefix of a bucket."""
+
+    url: str
+    server: S3Server
+    environment: Mapping[str, str]
+
+    def put(self, name: str, *keys: str, **fields: object) -> str:
+        self.server.put(f"{self.url.removeprefix('s3://exports/')}/{ORDERS}/{name}", content_of(*keys, **fields))
+        return f"{ORDERS}/{name}"
+
+
+@pytest.fixture(scope="module")
+def sftp() -> Iterator[str]:
+    with sftp_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sftp", "s3"])
+def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Remote:
+    if request.param == "s3":
+        server: S3Server = request.getfixturevalue("s3")
+        return S3(f"s3://exports/{tmp_path.name}", server, server.environment)
+    folder = tmp_path / "landing"
+    folder.mkdir()
+    return Sftp(f"{request.getfixturevalue('sftp')}{folder}", folder, {})
+
+
+@dataclass(frozen=True)
+class Commands:
+    """`sync-pipelines` in processes of its own."""
+
+    settings: Settings
+    environment: Mapping[str, str]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(self.settings.home.parent),
+            "SYNC_HOME": str(self.settings.home),
+            "SYNC_DATABASE_URL": str(self.settings.database_url),
+            "SYNC_SOURCES": str(self.settings.sources),
+            **self.environment,
+        }
+        command = [sys.executable, "-m", "sync_pipelines", *arguments]
+        return subprocess.run(
+            command, env=environment, cwd=self.settings.home.parent, capture_output=True, text=True, timeout=120
+        )
+
+    def sync(self, status: int) -> dict[str, Any]:
+        """What `sync --json` says of each file, by path."""
+        done = self.run("sync", "--json")
+        assert done.returncode == status, done.stderr
+        assert "Traceback" not in done.stderr
+        return {file["path"]: file for file in json.loads(done.stdout)["files"]}
+
+
+@pytest.fixture
+def commands(settings: Settings, remote: Remote) -> Commands:
+    return Commands(settings, {**remote.environment, "SYNC_LANDING": remote.url})
+
+
+def orders(settings: Settings) -> dict[str, int]:
+    """Key -> quantity."""
+    with sync.open_workspace(settings).connection() as connection:
+        return dict(connection.execute("select external_id, total_quantity from sync.live_orders").fetchall())
+
+
+def test_exports_are_loaded_once_and_again_when_they_change(
+    commands: Commands, remote: Remote, settings: Settings
+) -> None:
+    first = remote.put("2024-05-02.json", "A", "B", TotalQuantity=1)
+    found = commands.sync(0)
+    assert [(f["status"], f["created"]) for f in found.values()] == [("loaded", 2)] and list(found) == [first]
+    time.sleep(2.1)  # a file that was changed less than two seconds ago is looked at again
+    late, bad = remote.put("2024-05-01.json", "A", "C", TotalQuantity=7), remote.put("2024-05-03.json", "")
+    found = commands.sync(3)
+    assert found.keys() == {late, bad}
+    assert (found[late]["created"], found[bad]["rejected"]) == (1, 1)
+    assert orders(settings) == {"A": 1, "B": 1, "C": 7}
+    remote.put("2024-05-02.json", "A", "B", "D", TotalQuantity=20)
+    found = commands.sync(0)
+    assert found.keys() == {first} and found[first]["updated"] == 2
+    assert orders(settings) == {"A": 20, "B": 20, "C": 7, "D": 20}
+    done = commands.run("sync")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Nothing to do: every export in the landing is loaded.")
+
+
+def test_a_file_that_is_no_export_fails_alone(commands: Commands, remote: Remote) -> None:
+    good = remote.put("2024-05-02.json", "A")
+    bad = remote.put("2024-05-01.csv.gz", "A")
+    found = commands.sync(4)
+    assert {path: f["status"] for path, f in found.items()} == {good: "loaded", bad: "failed"}
+    assert found[bad]["error"].startswith("bad_compression: ")
+
+
+def test_runs_within_a_process_that_lives_on(
+    remote: Remote, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in remote.environment.items():
+        monkeypatch.setenv(name, value)
+    workspace = sync.open_workspace(settings.model_copy(update={"landing": remote.url}))
+    for day in (1, 2):
+        remote.put(f"2024-05-0{day}.json", "A", TotalQuantity=day)
+        run_pending(workspace, sync.discover(workspace).pending, Unobserved())
+        assert orders(settings) == {"A": day}
