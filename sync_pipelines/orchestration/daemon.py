@@ -10,31 +10,19 @@ Belongs here: when a code server is replaced. Does not belong here: starting the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
-from dagster._core.remote_representation.grpc_server_registry import GrpcServerRegistry, ServerRegistryEntry
-from dagster._daemon.cli import main
+from sync_pipelines.orchestration.private_dagster import code_servers, run_daemon
 
 LONGEST_LIFE: Final = 3_600.0
 """Seconds after which a code server is replaced all the same."""
 
-_replace_all: Final[Callable[[GrpcServerRegistry], None]] = GrpcServerRegistry.clear_all_grpc_endpoints
 
-
-def replace_spent(registry: GrpcServerRegistry) -> None:
-    """Has the code servers started anew if one of them ended, failed to start, or has lived long."""
-    if not all(map(_is_fresh, list(registry._active_entries.values()))):
-        _replace_all(registry)
-
-
-def _is_fresh(entry: object) -> bool:
-    if not isinstance(entry, ServerRegistryEntry):
-        return False
-    is_alive = entry.process.server_process.poll() is None
-    return is_alive and time.time() - entry.creation_timestamp < LONGEST_LIFE
+def are_fresh(registry: Any) -> bool:
+    """Whether every code server is alive, started, and has not lived long."""
+    now = time.time()
+    return all(server.is_alive and now - server.started_at < LONGEST_LIFE for server in code_servers(registry))
 
 
 if __name__ == "__main__":
-    GrpcServerRegistry.clear_all_grpc_endpoints = replace_spent  # type: ignore[method-assign]
-    main()
+    run_daemon(keeps_code_servers=are_fresh)

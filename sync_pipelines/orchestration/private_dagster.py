@@ -9,9 +9,9 @@ public, names of Dagster's tables. Does not belong here: what the project does w
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, PIPELINE_EVENTS, DagsterEventType
 from dagster._core.events.log import EventLogEntry
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.remote_representation.grpc_server_registry import GrpcServerRegistry, ServerRegistryEntry
 from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_STATUSES
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
@@ -51,9 +52,6 @@ BATCH_SIZE_VARIABLE: Final = "DAGSTER_EVENT_BATCH_SIZE"
 
 NOTHING: Final[Any] = dg.Nothing
 """The type of an output without a value. Dagster documents it as a type, but its annotations say otherwise."""
-
-DAEMON: Final = (sys.executable, "-m", "dagster._daemon", "run")
-"""What the script `dagster-daemon run` runs, which need not be on the path."""
 
 NO_COMPUTE_LOGS: Final = {
     "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
@@ -304,3 +302,50 @@ def web_app(workspaces: Iterable[str], *, read_only: bool, lifespan: Callable[[A
             instance, version=__version__, read_only=read_only, workspace_load_target=target
         ) as context:
             yield create_app_from_workspace_process_context(context, "", _POLL_MILLISECONDS, lifespan=lifespan)
+
+
+@dataclass(frozen=True)
+class CodeServer:
+    """A code server of the daemon.
+
+    Attributes:
+        is_alive: whether it started, and has not ended.
+        started_at: seconds since the epoch.
+    """
+
+    is_alive: bool
+    started_at: float
+
+
+def code_servers(registry: Any) -> list[CodeServer]:
+    """The code servers that a daemon's registry has started, those that failed to start included."""
+    return [
+        CodeServer(entry.process.server_process.poll() is None, entry.creation_timestamp)
+        if isinstance(entry, ServerRegistryEntry)
+        else CodeServer(False, 0.0)
+        for entry in list(registry._active_entries.values())
+    ]
+
+
+def keep_code_servers(keeps: Callable[[Any], bool]) -> None:
+    """Has Dagster's daemon replace its code servers, which it would do every minute, only where they are not kept.
+
+    Args:
+        keeps: told the registry of the code servers.
+    """
+    replace_all = GrpcServerRegistry.clear_all_grpc_endpoints
+
+    def replace_spent(registry: GrpcServerRegistry) -> None:
+        if not keeps(registry):
+            replace_all(registry)
+
+    GrpcServerRegistry.clear_all_grpc_endpoints = replace_spent  # type: ignore[method-assign]
+
+
+def run_daemon(keeps_code_servers: Callable[[Any], bool]) -> None:
+    """Runs Dagster's daemon with the arguments of this process, see `keep_code_servers`."""
+    # Importing it is a second of every process that runs none.
+    from dagster._daemon.cli import main
+
+    keep_code_servers(keeps_code_servers)
+    main()

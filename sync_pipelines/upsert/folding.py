@@ -24,7 +24,7 @@ from sync_pipelines.upsert.current import Stored, current_rows
 from sync_pipelines.upsert.decisions import Decisions
 from sync_pipelines.upsert.differences import Differences, Provenance
 from sync_pipelines.upsert.fold import CREATE_OF_EXISTING, Applied, Row, Rows, apply, outcome
-from sync_pipelines.upsert.history import Hashes, KnownExport, Spoken, connected, in_file_order, spoken_of
+from sync_pipelines.upsert.history import Hashes, Knowing, KnownExport, Spoken, connected, in_file_order, spoken_of
 from sync_pipelines.upsert.write import Ids, refer, write
 
 _KEYS_AT_ONCE: Final = 2_000
@@ -89,37 +89,35 @@ class Folding:
         self.counts: Counter[str] = Counter()
         self.leniencies: Counter[str] = Counter()
 
-    def fold_late(self, mine: KnownExport, others: Sequence[KnownExport], hashes: Hashes) -> None:
+    def fold_late(self, mine: KnownExport, knowing: Knowing, hashes: Hashes) -> None:
         """Keys of which newer exports spoke: folded from an empty row over all their records (X5)."""
         for chunk in _chunks(in_file_order(mine, hashes), at_once=self._stream.has_record_ids):
-            known = [other for other in others if len(other.knows(chunk))]
-            self._fold(spoken_of([mine], chunk, self._layout), spoken_of(known, chunk, self._layout))
+            self._fold(spoken_of([mine], chunk, self._layout), spoken_of(knowing(chunk), chunk, self._layout))
 
     def fold_newest(self, mine: KnownExport, hashes: Hashes) -> None:
         """Keys on which the export is the newest word: applied one after the other to the stored row (X6)."""
         for chunk in _chunks(in_file_order(mine, hashes), at_once=self._stream.has_record_ids):
             self._fold(spoken_of([mine], chunk, self._layout), None)
 
-    def fold_again(self, former: KnownExport, mine: KnownExport, others: Sequence[KnownExport], hashes: Hashes) -> None:
+    def fold_again(self, former: KnownExport, mine: KnownExport, knowing: Knowing, hashes: Hashes) -> None:
         """Keys of an export that is read again: folded from an empty row, its own refusals decided anew.
 
         Args:
             former: the export as it was read before, whose records are applied no more.
             mine: as it is read now.
-            others: every other loaded export.
+            knowing: tells the other loaded exports by keys.
             hashes: the keys.
         """
         for chunk in _chunks(hashes, at_once=self._stream.has_record_ids):
-            known = [other for other in others if len(other.knows(chunk))]
-            records = [spoken_of(exports, chunk, self._layout) for exports in ([mine], known, [former])]
+            records = [spoken_of(exports, chunk, self._layout) for exports in ([mine], knowing(chunk), [former])]
             self._fold(*records)
 
-    def fold_known(self, exports: Sequence[KnownExport], hashes: Hashes) -> None:
+    def fold_known(self, knowing: Knowing, hashes: Hashes) -> None:
         """Keys folded from an empty row over the records of loaded exports alone."""
         if self._stream.has_record_ids:
-            hashes = connected(hashes, exports, self._layout)
+            hashes = connected(hashes, knowing, self._layout)
         for chunk in _chunks(hashes, at_once=self._stream.has_record_ids):
-            records = spoken_of([known for known in exports if len(known.knows(chunk))], chunk, self._layout)
+            records = spoken_of(knowing(chunk), chunk, self._layout)
             self._fold([], records, records)
 
     def _fold(self, mine: list[Spoken], applied: list[Spoken] | None, former: Sequence[Spoken] = ()) -> None:

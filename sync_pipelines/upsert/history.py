@@ -6,7 +6,7 @@ Belongs here: key lists compared, kept records of some keys read back as changes
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import psycopg
 
+from sync_pipelines import ledger
 from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.change import Change, Listed
@@ -32,6 +33,7 @@ from sync_pipelines.normalize.keys import (
 from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.upsert.jsonb import Jsonb
+from sync_pipelines.upsert.key_index import KeyIndex
 
 Hashes = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
@@ -95,18 +97,56 @@ class KnownExport:
         ]
 
 
-def known_exports(root: Path, entries: Iterable[LedgerFile]) -> list[KnownExport]:
-    """Loaded exports with their kept records.
+Knowing = Callable[[Hashes], Sequence[KnownExport]]
+"""Tells the exports that have records of some key hashes (sorted)."""
 
-    Raises:
-        ArchiveIncomplete: the kept records of one are gone.
+
+class History:
+    """The loaded exports of one tenant's stream, asked for by keys.
+
+    Args:
+        connection: inside a transaction with the stream's own lock.
+        partner, tenant, stream: as the ledger names them.
+        archive: the archive's folder.
+        without: id of an entry that is left out.
     """
-    found = []
-    for entry in entries:
-        assert entry.effective_from is not None and entry.effective_to is not None
-        kept = KeptRecords(root, entry.kept or "-")
-        found.append(KnownExport(entry, kept, (entry.effective_from, entry.effective_to)))
-    return found
+
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        partner: str,
+        tenant: str,
+        stream: str,
+        archive: Path,
+        without: int | None = None,
+    ) -> None:
+        self._connection = connection
+        self._archive = archive
+        self._without = without
+        self._index = KeyIndex(connection, partner, tenant, stream)
+        self._known: dict[int, KnownExport] = {}
+        if not self._index.is_complete():
+            self._index.build(archive)
+
+    def knowing(self, hashes: Hashes) -> list[KnownExport]:
+        """The exports that have records of one of the given key hashes (sorted), in version order.
+
+        Raises:
+            ArchiveIncomplete: the kept records of one are gone.
+        """
+        ids = [number for number in self._index.knowing(hashes).tolist() if number != self._without]
+        missing = [number for number in ids if number not in self._known]
+        for entry in ledger.of_ids(self._connection, missing) if missing else ():
+            # A replay may have found that an export has no record any more.
+            if entry.effective_from is not None and entry.effective_to is not None:
+                kept = KeptRecords(self._archive, entry.kept or "-")
+                self._known[entry.id] = KnownExport(entry, kept, (entry.effective_from, entry.effective_to))
+        found = [self._known[number] for number in ids if number in self._known]
+        return sorted((known for known in found if len(known.knows(hashes))), key=lambda known: known.entry.version)
+
+    def add(self, export_id: int, hashes: Hashes) -> None:
+        """Notes the key hashes (sorted) of an export, which every later load will find."""
+        self._index.add(export_id, hashes)
 
 
 def newer_exports(export: KnownExport, others: Iterable[KnownExport]) -> list[KnownExport]:
@@ -115,7 +155,7 @@ def newer_exports(export: KnownExport, others: Iterable[KnownExport]) -> list[Kn
 
 
 def late_keys(
-    export: KnownExport, others: Sequence[KnownExport], newer: Sequence[KnownExport], alone: Mask, layout: Layout
+    export: KnownExport, knowing: Knowing, newer: Sequence[KnownExport], alone: Mask, layout: Layout
 ) -> Hashes:
     """Keys of an export of which an export that may be newer speaks too (sorted).
 
@@ -123,20 +163,18 @@ def late_keys(
 
     Args:
         export: the one.
-        others: every loaded export of its tenant's stream.
-        newer: those that may be newer.
+        knowing: tells the loaded exports of its tenant's stream by keys.
+        newer: those that know some of its keys and may be newer.
         alone: by row, see `alone_rows`.
         layout: of the kept records.
     """
-    if not newer:
-        return np.empty(0, np.uint64)
     late = known_of(export, newer)
     if alone.all():
         return late
     keys = export.kept.keys
-    entangled = connected(keys.of_rows(~alone), [export, *others], layout)
+    entangled = connected(keys.of_rows(~alone), lambda hashes: [export, *knowing(hashes)], layout)
     late = late[are_among(late, keys.of_rows(alone))]
-    if any(len(other.knows(entangled)) for other in newer):
+    if newer_exports(export, knowing(entangled)):
         return np.union1d(late, entangled)
     return late
 
@@ -193,10 +231,10 @@ def known_of(export: KnownExport, others: Sequence[KnownExport]) -> Hashes:
     return distinct(np.concatenate([mine[:0], *(other.knows(mine) for other in others)]))
 
 
-def connected(hashes: Hashes, exports: Sequence[KnownExport], layout: Layout) -> Hashes:
+def connected(hashes: Hashes, knowing: Knowing, layout: Layout) -> Hashes:
     """The given keys and all that any kept record names together with one of them."""
     while True:
-        records = spoken_of(exports, hashes, layout)
+        records = spoken_of(knowing(hashes), hashes, layout)
         named = np.array([h for spoken in records for h in hashes_of(spoken.change)], np.uint64)
         grown = np.union1d(hashes, named)
         if len(grown) == len(hashes):

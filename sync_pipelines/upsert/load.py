@@ -19,6 +19,7 @@ from sync_pipelines import ledger
 from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.kept import KeptRecords
+from sync_pipelines.normalize.keys import distinct
 from sync_pipelines.normalize.layout import Layout, layout_of
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.tables.schema import OUTCOMES
@@ -26,11 +27,11 @@ from sync_pipelines.upsert.direct import Direct, DirectWay, chunks_of
 from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import (
     Hashes,
+    History,
     KnownExport,
     Mask,
     alone_rows,
     decided_keys,
-    known_exports,
     known_of,
     late_keys,
     newer_exports,
@@ -119,33 +120,37 @@ class Loading:
         self._counts: Counter[str] = Counter()
         self._leniencies: Counter[str] = Counter(self._summary.leniencies)
 
-        entries = ledger.loaded_of(connection, entry.partner, entry.stream, entry.tenant)
-        self._others = known_exports(archive, entries)
+        self._history = History(connection, entry.partner, entry.tenant, entry.stream, archive)
 
     def write(self) -> None:
         """Writes the rows."""
         if self._summary.window is not None:
-            self._write(KnownExport(self._entry, self._kept, self._summary.window), self._others)
+            mine = KnownExport(self._entry, self._kept, self._summary.window)
+            hashes = distinct(np.asarray(self._kept.keys.hashes))
+            self._write(mine, self._history.knowing(hashes))
 
     def complete(self) -> Loaded:
         """Keeps refused records, and tells the ledger."""
-        later = [other for other in self._others if other.entry.version > self._entry.version]
-        rejects = Rejects(self._connection, self._stream, self._entry, later, self._run_id)
+        rejects = Rejects(self._connection, self._stream, self._entry, self._history.knowing, self._run_id)
         rejects.supersede_older(self._kept.keys.hashes)
         if self._summary.rejected:
             rejects.keep(self._kept.rejects())
+        # From here on this export is one of those that know its keys.
+        self._history.add(self._entry.id, distinct(np.asarray(self._kept.keys.hashes)))
         return self._mark_loaded()
 
     # -- rows --------------------------------------------------------------------------------------------------
 
     def _write(self, mine: KnownExport, others: list[KnownExport]) -> None:
         newer, alone = newer_exports(mine, others), alone_rows(mine, others, self._stream)
-        late = late_keys(mine, others, newer, alone, self._layout)
+        late = late_keys(mine, self._history.knowing, newer, alone, self._layout)
         decided = decided_keys(self._connection, self._entry) if others else late[:0]
         stale = self._overruled(mine, newer, mine.kept.rows_known_by(np.setdiff1d(late, decided)) & alone)
         absorbed = Absorbed(self._connection, self._stream, self._entry, self._archive, self._run_id)
         folding = Folding(self._connection, self._stream, self._layout, self._entry, self._run_id, absorbed.note)
-        folding.fold_late(mine, others, np.setdiff1d(late, mine.kept.keys.of_rows(stale), assume_unique=True))
+        folding.fold_late(
+            mine, self._history.knowing, np.setdiff1d(late, mine.kept.keys.of_rows(stale), assume_unique=True)
+        )
         several = np.setdiff1d(mine.kept.keys.repeated(), late, assume_unique=True)
         left = self._write_plain(mine, others, np.union1d(late, several), alone, decided)
         folding.fold_newest(mine, np.union1d(several, self._revise(left, several)))

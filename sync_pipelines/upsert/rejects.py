@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +19,7 @@ from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.keys import key_hash
 from sync_pipelines.normalize.values import to_json
 from sync_pipelines.personal_data import masked_reason
-from sync_pipelines.upsert.history import Hashes, KnownExport
+from sync_pipelines.upsert.history import Hashes, Knowing
 
 _INSERT: Final = (
     "copy sync.rejected_records (export_file_id, position, external_id, code, field_path, message, record,"
@@ -33,6 +34,9 @@ _RESOLVE: Final = (
     " where id = any(%s) and status = 'open'"
 )
 
+_AT_ONCE: Final = 1_000
+"""Rejects whose keys are looked up together."""
+
 Refused = Mapping[str, Any]
 """A refused record as the kept records have it: position, external_id, code, field_path, message, record."""
 
@@ -44,7 +48,7 @@ class Rejects:
         connection: inside the transaction.
         stream: of the export.
         entry: the export's ledger entry.
-        later: loaded exports of its tenant's stream that are newer: whose keys they know is overtaken.
+        knowing: tells the other loaded exports of its tenant's stream by keys: what newer ones know is overtaken.
         run_id: named by the rows written.
     """
 
@@ -53,31 +57,37 @@ class Rejects:
         connection: psycopg.Connection[Any],
         stream: Stream,
         entry: LedgerFile,
-        later: Sequence[KnownExport],
+        knowing: Knowing,
         run_id: str | None,
     ) -> None:
         self._connection = connection
         self._stream = stream
         self._entry = entry
-        self._later = later
+        self._knowing = knowing
         self._run_id = run_id
 
     def keep(self, refused: Iterable[Refused]) -> None:
         """Writes refused records; one whose key a newer export knows is overtaken already."""
-        with self._connection.cursor().copy(_INSERT) as copy:
-            for reject in refused:
-                key = reject["external_id"]
-                copy.write_row(
-                    [
-                        self._entry.id, reject["position"], key, reject["code"], reject["field_path"],
-                        self._message(reject), to_json(reject["record"]), self._status(key), self._run_id,
-                    ]
-                )  # fmt: skip
+        rejects = iter(refused)
+        while some := list(islice(rejects, _AT_ONCE)):
+            overtaken = self._overtaken(some)
+            with self._connection.cursor().copy(_INSERT) as copy:
+                for reject in some:
+                    key = reject["external_id"]
+                    status = "superseded" if key in overtaken else "open"
+                    copy.write_row(
+                        [
+                            self._entry.id, reject["position"], key, reject["code"], reject["field_path"],
+                            self._message(reject), to_json(reject["record"]), status, self._run_id,
+                        ]
+                    )  # fmt: skip
 
     def renew(self, refused: Iterable[Refused]) -> None:
         """Takes over what another reading refused: the others are resolved, unless they were overtaken before."""
         known = self._by_position()
         added = []
+        refused = list(refused)
+        overtaken = self._overtaken(refused)
         for reject in refused:
             places = known.get(reject["position"])
             if not places:
@@ -85,7 +95,8 @@ class Rejects:
                 continue
             key = reject["external_id"]
             values = [key, reject["code"], reject["field_path"], self._message(reject), to_json(reject["record"])]
-            self._connection.execute(_RENEW, [*values, self._status(key), self._run_id, places.popleft()])
+            status = "superseded" if key in overtaken else "open"
+            self._connection.execute(_RENEW, [*values, status, self._run_id, places.popleft()])
         self._connection.execute(_RESOLVE, [self._run_id, [row_id for places in known.values() for row_id in places]])
         self.keep(added)
 
@@ -113,11 +124,12 @@ class Rejects:
         """Why it is rejected: the record stays as it was, its message goes where people see it unasked."""
         return masked_reason(self._stream, reject["field_path"], reject["message"])
 
-    def _status(self, key: str | None) -> str:
-        if key is None:
-            return "open"
-        wanted = np.array([key_hash(key)], np.uint64)
-        return "superseded" if any(len(other.knows(wanted)) for other in self._later) else "open"
+    def _overtaken(self, refused: Sequence[Refused]) -> set[str]:
+        """The keys of refused records of which newer exports have good ones."""
+        keys = {key_hash(key): key for reject in refused if (key := reject["external_id"]) is not None}
+        hashes = np.array(sorted(keys), np.uint64)
+        newer = [known for known in self._knowing(hashes) if known.entry.version > self._entry.version]
+        return {keys[found] for known in newer for found in known.knows(hashes).tolist()}
 
     def _by_position(self) -> dict[str | None, deque[int]]:
         rows = self._connection.execute(

@@ -17,11 +17,11 @@ from sync_pipelines import ledger
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.kept import KeptRecords
-from sync_pipelines.normalize.keys import key_hash, record_id_hash
+from sync_pipelines.normalize.keys import distinct, key_hash, record_id_hash
 from sync_pipelines.normalize.layout import Layout, layout_of
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.upsert.folding import Folding
-from sync_pipelines.upsert.history import Hashes, KnownExport, connected, known_exports
+from sync_pipelines.upsert.history import Hashes, History, KnownExport, connected
 from sync_pipelines.upsert.locks import lock
 from sync_pipelines.upsert.rejects import Rejects
 from sync_pipelines.upsert.scoped import Absorbed
@@ -94,8 +94,8 @@ class _Replay:
         self._layout: Layout = layout_of(stream)
         self._archive = archive
         self._kept = kept
-        entries = ledger.loaded_of(connection, entry.partner, entry.stream, entry.tenant)
-        self._others = known_exports(archive, [other for other in entries if other.id != entry.id])
+        self._history = History(connection, entry.partner, entry.tenant, entry.stream, archive, without=entry.id)
+        self._history.add(entry.id, distinct(np.asarray(kept.keys.hashes)))
         whole = (entry.effective_at, entry.effective_at)
         self._former = KnownExport(entry, KeptRecords(archive, entry.kept or "-"), whole)
         self._mine = KnownExport(entry, kept, whole)
@@ -106,10 +106,9 @@ class _Replay:
         hashes = self._hashes()
         absorbed = Absorbed(self._connection, self._stream, self._entry, self._archive, self._run_id)
         folding = Folding(self._connection, self._stream, self._layout, self._entry, self._run_id, absorbed.note)
-        folding.fold_again(self._former, self._mine, self._others, hashes)
+        folding.fold_again(self._former, self._mine, self._history.knowing, hashes)
         absorbed.settle()
-        later = [other for other in self._others if other.entry.version > self._entry.version]
-        rejects = Rejects(self._connection, self._stream, self._entry, later, self._run_id)
+        rejects = Rejects(self._connection, self._stream, self._entry, self._history.knowing, self._run_id)
         rejects.renew(self._kept.rejects())
         rejects.supersede_older(self._kept.keys.hashes)
         return Replayed(len(hashes), **{**self._statuses(), "resolved": len(self._resolved() - before)})
@@ -125,7 +124,8 @@ class _Replay:
         decided = [named(key) for (key,) in rows for named in (key_hash, record_id_hash)]
         hashes = np.union1d(changed, np.array(decided, np.uint64))
         if self._stream.has_record_ids:
-            return connected(hashes, [self._former, self._mine, *self._others], self._layout)
+            own = [self._former, self._mine]
+            return connected(hashes, lambda some: [*own, *self._history.knowing(some)], self._layout)
         return hashes
 
     def _statuses(self) -> dict[str, int]:

@@ -18,7 +18,6 @@ import numpy as np
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from sync_pipelines import ledger
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.normalize.keys import hashes_of_row
@@ -26,7 +25,7 @@ from sync_pipelines.normalize.layout import layout_of
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.folding import Folding
-from sync_pipelines.upsert.history import known_exports
+from sync_pipelines.upsert.history import History
 from sync_pipelines.upsert.write import remove_unused
 
 
@@ -78,8 +77,8 @@ class Absorbed:
         for inner in streams_within(self._stream):
             hashes = np.array(sorted(self._hashes[inner.name]), np.uint64)
             if len(hashes):
-                entries = ledger.loaded_of(self._connection, inner.partner, inner.name, self._entry.tenant)
+                history = History(self._connection, inner.partner, self._entry.tenant, inner.name, self._archive)
                 folding = Folding(self._connection, inner, layout_of(inner), self._entry, self._run_id)
-                folding.fold_known(known_exports(self._archive, entries), hashes)
+                folding.fold_known(history.knowing, hashes)
         if self._ids:
             remove_unused(self._connection, self._stream, self._ids)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dagster._core.errors import DagsterUserCodeProcessError
@@ -14,6 +15,14 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._grpc.constants import GrpcServerCommand
 
 from sync_pipelines.orchestration import daemon
+from sync_pipelines.orchestration.private_dagster import keep_code_servers
+
+
+@pytest.fixture(autouse=True)
+def _keeping_code_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = GrpcServerRegistry.clear_all_grpc_endpoints
+    monkeypatch.setattr(GrpcServerRegistry, "clear_all_grpc_endpoints", own)
+    keep_code_servers(daemon.are_fresh)
 
 
 @pytest.fixture
@@ -49,22 +58,27 @@ def origin(tmp_path: Path, python: Path) -> ManagedGrpcPythonEnvCodeLocationOrig
     return ManagedGrpcPythonEnvCodeLocationOrigin(target, "nothing")
 
 
+def replace_spent(registry: Any) -> None:
+    """What the daemon asks every minute."""
+    registry.clear_all_grpc_endpoints()
+
+
 def test_a_code_server_lives_until_it_ends_or_has_lived_long(
     registry: GrpcServerRegistry,
     origin: ManagedGrpcPythonEnvCodeLocationOrigin,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first = registry.get_grpc_endpoint(origin)
-    daemon.replace_spent(registry)
+    replace_spent(registry)
     assert registry.get_grpc_endpoint(origin) == first
     (process,) = registry._all_processes
     process.server_process.kill()
     process.server_process.wait()
-    daemon.replace_spent(registry)
+    replace_spent(registry)
     second = registry.get_grpc_endpoint(origin)
     assert second != first
     monkeypatch.setattr(daemon, "LONGEST_LIFE", 0.0)
-    daemon.replace_spent(registry)
+    replace_spent(registry)
     assert registry.get_grpc_endpoint(origin) != second
 
 
@@ -75,5 +89,5 @@ def test_one_that_failed_to_start_is_started_again(
     with pytest.raises(DagsterUserCodeProcessError, match="Permission denied"):
         registry.get_grpc_endpoint(origin)
     python.chmod(0o700)
-    daemon.replace_spent(registry)
+    replace_spent(registry)
     assert registry.get_grpc_endpoint(origin)
