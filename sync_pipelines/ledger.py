@@ -205,20 +205,10 @@ def of_ids(connection: psycopg.Connection[Any], ids: Iterable[int]) -> list[Ledg
     return _fetch(connection, 'id = any(%s) order by effective_at, path collate "C", revision', [list(ids)])
 
 
-def loaded_of(connection: psycopg.Connection[Any], partner: str, stream: str, tenant: str) -> list[LedgerFile]:
-    """Every loaded entry with accepted records of one tenant's stream, in version order."""
-    return _fetch(
-        connection,
-        "partner = %s and stream = %s and tenant = %s and status = 'loaded' and effective_to is not null "
-        'order by effective_at, path collate "C", revision',
-        [partner, stream, tenant],
-    )
-
-
 def newest_loaded(
     connection: psycopg.Connection[Any], partner: str, stream: str, tenant: str, limit: int
 ) -> list[LedgerFile]:
-    """The last of those entries, newest first."""
+    """The last loaded entries with accepted records of one tenant's stream, newest first."""
     return _fetch(
         connection,
         "partner = %s and stream = %s and tenant = %s and status = 'loaded' and effective_to is not null "

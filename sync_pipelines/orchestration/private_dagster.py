@@ -333,7 +333,7 @@ def keep_code_servers(keeps: Callable[[Any], bool]) -> None:
     Args:
         keeps: told the registry of the code servers.
     """
-    replace_all = GrpcServerRegistry.clear_all_grpc_endpoints
+    replace_all: Callable[[GrpcServerRegistry], None] = GrpcServerRegistry.clear_all_grpc_endpoints
 
     def replace_spent(registry: GrpcServerRegistry) -> None:
         if not keeps(registry):

@@ -251,6 +251,14 @@ export_files = Table(
     CheckConstraint(f"read = {' + '.join(OUTCOMES)}", name="accounting"),
     Index("export_files_status_idx", "partner", "stream", "status", "partition_date"),
     Index(
+        "export_files_newest_idx",
+        "partner",
+        "tenant",
+        "stream",
+        "effective_at",
+        postgresql_where=text("status = 'loaded' and effective_to is not null"),
+    ),
+    Index(
         "export_files_keys_to_index_idx",
         *("partner", "tenant", "stream"),
         postgresql_where=text("status = 'loaded' and not has_indexed_keys"),

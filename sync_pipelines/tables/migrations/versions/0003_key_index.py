@@ -43,6 +43,14 @@ def upgrade() -> None:
         schema="sync",
     )
     op.create_index(
+        "export_files_newest_idx",
+        "export_files",
+        ["partner", "tenant", "stream", "effective_at"],
+        unique=False,
+        schema="sync",
+        postgresql_where=sa.text("status = 'loaded' and effective_to is not null"),
+    )
+    op.create_index(
         "export_files_keys_to_index_idx",
         "export_files",
         ["partner", "tenant", "stream"],
