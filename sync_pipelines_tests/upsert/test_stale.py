@@ -24,7 +24,6 @@ from sync_pipelines.partners import find_stream
 from sync_pipelines.sample.bulk_streams import BULK, bulk_records
 from sync_pipelines.upsert.fold import Rows, apply
 from sync_pipelines.upsert.history import (
-    Hashes,
     KnownExport,
     Mask,
     Spoken,
