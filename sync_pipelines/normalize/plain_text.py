@@ -106,27 +106,6 @@ class Texts:
         return self if len(indexes) == len(self) else Texts([self.lines[index] for index in indexes.tolist()])
 
 
-class JoinedTexts(Texts):
-    """Lines of which only the text that they are together is at hand.
-
-    Args:
-        joined: that text.
-        count: of the lines.
-    """
-
-    def __init__(self, joined: bytes, count: int) -> None:
-        self.joined = joined
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    @cached_property
-    def lines(self) -> Sequence[bytes]:
-        """Each by itself."""
-        return self.joined.split(b"\n")
-
-
 def stripped(lines: Sequence[bytes]) -> Texts:
     """Lines without white space at their ends."""
     texts = Texts(lines)
