@@ -22,7 +22,7 @@ from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.redaction import redacted
 
 PREFIX: Final = "SYNC_"
-_SECRETS: Final = frozenset({"SYNC_ALERT_WEBHOOK"})
+_SECRETS: Final = frozenset({"SYNC_ALERT_WEBHOOK", "SYNC_SFTP_PASSWORD"})
 _ENV_FILE: Final = Path(".env")
 _LARGEST_ENV_FILE: Final = 1 << 20
 _MOST_DAYS: Final = 36_500
@@ -37,6 +37,10 @@ class Settings(BaseSettings):
         database_url: a given PostgreSQL (`SYNC_DATABASE_URL`), or None for the embedded one under `home`.
         reader_url: the same database as a user who only reads (`SYNC_READER_URL`), for `sync-pipelines sql`.
         landing: folder or fsspec URL the exports arrive in (`SYNC_LANDING`).
+        landing_timeout: seconds that a landing's server may take for an answer (`SYNC_LANDING_TIMEOUT`).
+        sftp_password: of the landing's user or of the key file (`SYNC_SFTP_PASSWORD`), or None; a secret.
+        sftp_key_file: private key of that user (`SYNC_SFTP_KEY_FILE`), or None.
+        sftp_known_hosts: keys of SFTP servers (`SYNC_SFTP_KNOWN_HOSTS`), or None for those that `ssh` knows.
         sources: the `sources.yaml` (`SYNC_SOURCES`); it need not exist.
         first_date: the first partition (`SYNC_FIRST_DATE`); older exports fail with `date_out_of_range`.
         keep_runs_days: days for which Dagster's runs, their logs and traces are kept whole (`SYNC_KEEP_RUNS_DAYS`).
@@ -54,6 +58,10 @@ class Settings(BaseSettings):
     database_url: str | None = Field(default=None, repr=False)
     reader_url: str | None = Field(default=None, repr=False)
     landing: str = Field(default="", repr=False)
+    landing_timeout: float = Field(default=60.0, ge=1, le=3600)
+    sftp_password: SecretStr | None = None
+    sftp_key_file: Path | None = None
+    sftp_known_hosts: Path | None = None
     sources: Path = Path("sources.yaml")
     first_date: date = date(2010, 1, 1)
     keep_runs_days: int = Field(default=90, ge=1, le=_MOST_DAYS)
@@ -62,10 +70,10 @@ class Settings(BaseSettings):
     ui_url: str | None = None
     plain_dagster_storage: bool = False
 
-    @field_validator("home", "sources")
+    @field_validator("home", "sources", "sftp_key_file", "sftp_known_hosts")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return _expanded(value)
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else _expanded(value)
 
     @model_validator(mode="before")
     @classmethod
@@ -73,7 +81,7 @@ class Settings(BaseSettings):
         home = Path(values.get("home", cls.model_fields["home"].default))
         return {**values, "landing": values.get("landing") or str(home / "landing")}
 
-    @field_validator("home", "sources", "landing", "database_url", mode="before")
+    @field_validator("home", "sources", "landing", "database_url", "sftp_key_file", "sftp_known_hosts", mode="before")
     @classmethod
     def _is_one_line(cls, value: Any) -> Any:
         if any(character in str(value) for character in "\x00\r\n"):

@@ -26,7 +26,13 @@ import psycopg
 from sync_pipelines import ledger
 from sync_pipelines.archived import normalize_archived, stream_of
 from sync_pipelines.discovery import Discovery, discover
-from sync_pipelines.errors import ArchiveIncomplete, DatabaseUnavailable, SyncError
+from sync_pipelines.errors import (
+    ArchiveIncomplete,
+    ConfigurationError,
+    DatabaseUnavailable,
+    LandingUnavailable,
+    SyncError,
+)
 from sync_pipelines.exports.disk import storage_fault
 from sync_pipelines.exports.passing import PassedOn
 from sync_pipelines.exports.storage import ChangedWhileRead
@@ -188,7 +194,7 @@ def _stage(
             with at_work(workspace.settings.home, run_id, entry):
                 work(connection, entry)
             return ledger.entry_of(connection, file_id)
-    except DatabaseUnavailable:
+    except (DatabaseUnavailable, LandingUnavailable, ConfigurationError):
         raise
     except ChangedWhileRead as error:
         log.info("file %s waits for the next look: %s", file_id, on_one_line(str(error)))

@@ -16,6 +16,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from sync_pipelines.database import Database, is_away, migrate, open_database, unavailable
+from sync_pipelines.exports.access import Access
 from sync_pipelines.exports.archive import Archive
 from sync_pipelines.exports.landing import Landing
 from sync_pipelines.lean_arrow import leave_pandas_out
@@ -98,6 +99,18 @@ def _rests(connection: psycopg.Connection[Any]) -> bool:
     return not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE
 
 
+def open_landing(settings: Settings, sources: Sources) -> Landing:
+    """The landing that the settings name; it is not connected to yet."""
+    password = settings.sftp_password
+    access = Access(
+        timeout=settings.landing_timeout,
+        sftp_password=None if password is None else password.get_secret_value(),
+        sftp_key_file=settings.sftp_key_file,
+        sftp_known_hosts=settings.sftp_known_hosts,
+    )
+    return Landing(settings.landing, sources.follows_links, access)
+
+
 def open_workspace(settings: Settings) -> Workspace:
     """Opens what the settings name and brings the schema up to date.
 
@@ -113,5 +126,5 @@ def open_workspace(settings: Settings) -> Workspace:
     sources = load_sources(settings.sources)
     database = open_database(settings)
     is_new = migrate(database)
-    landing = Landing(settings.landing, sources.follows_links)
+    landing = open_landing(settings, sources)
     return Workspace(settings, database, sources, landing, Archive(settings.archive), is_new)

@@ -16,10 +16,11 @@ import pytest
 from sync_pipelines import sync
 from sync_pipelines.orchestration.resources import Unobserved
 from sync_pipelines.orchestration.runs import run_pending
-from sync_pipelines.settings import Settings
+from sync_pipelines.settings import Settings, load_settings
 from sync_pipelines_tests.exports_in import TENANT, order
 from sync_pipelines_tests.s3_server import S3Server, s3_server
-from sync_pipelines_tests.sftp_server import sftp_server
+from sync_pipelines_tests.sftp_server import SftpServer, sftp_server
+from sync_pipelines_tests.slow_link import link_to
 
 ORDERS = f"replenit/{TENANT}/orders"
 
@@ -72,9 +73,9 @@ class S3:
 
 
 @pytest.fixture(scope="module")
-def sftp() -> Iterator[str]:
-    with sftp_server() as url:
-        yield url
+def sftp() -> Iterator[SftpServer]:
+    with sftp_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,8 @@ def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Remote:
         return S3(f"s3://exports/{tmp_path.name}", server, server.environment)
     folder = tmp_path / "landing"
     folder.mkdir()
-    return Sftp(f"{request.getfixturevalue('sftp')}{folder}", folder, {})
+    sftp: SftpServer = request.getfixturevalue("sftp")
+    return Sftp(f"{sftp.url}{folder}", folder, {"SYNC_SFTP_KNOWN_HOSTS": str(sftp.known_hosts(tmp_path))})
 
 
 @dataclass(frozen=True)
@@ -167,8 +169,32 @@ def test_runs_within_a_process_that_lives_on(
 ) -> None:
     for name, value in remote.environment.items():
         monkeypatch.setenv(name, value)
-    workspace = sync.open_workspace(settings.model_copy(update={"landing": remote.url}))
+    monkeypatch.setenv("SYNC_LANDING", remote.url)
+    monkeypatch.setenv("SYNC_HOME", str(settings.home))
+    monkeypatch.setenv("SYNC_DATABASE_URL", str(settings.database_url))
+    workspace = sync.open_workspace(load_settings())
     for day in (1, 2):
         remote.put(f"2024-05-0{day}.json", "A", TotalQuantity=day)
         run_pending(workspace, sync.discover(workspace).pending, Unobserved())
         assert orders(settings) == {"A": day}
+
+
+def test_a_server_that_freezes_ends_a_sync_in_time(settings: Settings, sftp: SftpServer, tmp_path: Path) -> None:
+    folder = tmp_path / "landing"
+    landing = Sftp(f"{sftp.url}{folder}", folder, {})
+    for day in range(1, 6):
+        landing.put(f"2024-05-0{day}.json", *(f"K{n}" for n in range(10_000)))
+    with link_to(sftp.port) as link:
+        environment = {
+            "SYNC_LANDING": f"{sftp.url_at(link.port)}{folder}",
+            "SYNC_LANDING_TIMEOUT": "1",
+            "SYNC_SFTP_KNOWN_HOSTS": str(sftp.known_hosts(tmp_path, link.port)),
+        }
+        commands = Commands(settings, environment)
+        link.freeze(500_000)
+        done = commands.run("sync", "--json")
+        assert (done.returncode, done.stdout) == (1, ""), done.stderr
+        assert "error: the landing cannot be read at sftp://ana:***@127.0.0.1" in done.stderr
+        assert "Traceback" not in done.stderr and ":open@" not in done.stderr
+        link.thaw()
+        assert {f["status"] for f in commands.sync(0).values()} == {"loaded"}

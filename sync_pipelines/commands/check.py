@@ -14,12 +14,12 @@ from sync_pipelines.commands.rights import check_rights, is_powerful
 from sync_pipelines.commands.screen import say
 from sync_pipelines.database import migrate, open_database
 from sync_pipelines.errors import ConfigurationError, SyncError
-from sync_pipelines.exports.landing import Landing
 from sync_pipelines.partners import STREAMS, find_stream
 from sync_pipelines.pull_settings import PullSettings
 from sync_pipelines.redaction import redacted
 from sync_pipelines.settings import Settings, load_settings
 from sync_pipelines.sources import Sources, load_sources
+from sync_pipelines.workspace import open_landing
 
 
 @dataclass
@@ -128,7 +128,7 @@ def _database(settings: Settings) -> Iterator[str]:
 
 def _landing(settings: Settings) -> Iterator[str | SyncError]:
     sources = _sources_or_none(settings)
-    landing = Landing(settings.landing, sources.follows_links)
+    landing = open_landing(settings, sources)
     places = {(partner, tenant, name): 0 for partner, tenant, name in landing.streams()}
     faults: dict[str, SyncError] = {}
     for stream in STREAMS:

@@ -16,6 +16,7 @@ from itertools import count
 from typing import BinaryIO, Final, NamedTuple
 
 from sync_pipelines.errors import ExportError
+from sync_pipelines.exports.access import Access
 from sync_pipelines.exports.landing_storage import open_storage
 from sync_pipelines.exports.local_storage import LocalStorage
 from sync_pipelines.exports.naming import is_export_name
@@ -74,10 +75,11 @@ class Landing:
     Args:
         url: of the landing.
         follows_links: which links are followed; none by default, and none ever out of the landing.
+        access: how a server is reached.
     """
 
-    def __init__(self, url: str, follows_links: FollowsLinks = _follows_none) -> None:
-        self._storage = open_storage(url)
+    def __init__(self, url: str, follows_links: FollowsLinks = _follows_none, access: Access | None = None) -> None:
+        self._storage = open_storage(url, access or Access())
         self._follows_links = follows_links
 
     @property

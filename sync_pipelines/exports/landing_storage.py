@@ -10,19 +10,19 @@ import contextlib
 import io
 import shutil
 import stat
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Final, cast
 
-import fsspec
 from fsspec.asyn import AsyncFileSystem
 from fsspec.spec import AbstractFileSystem
 
-from sync_pipelines.errors import ConfigurationError, ExportError, LandingUnavailable
+from sync_pipelines.errors import ConfigurationError, ExportError, LandingUnavailable, SyncError
+from sync_pipelines.exports.access import Access
+from sync_pipelines.exports.connection import connection_to
 from sync_pipelines.exports.local_storage import LocalStorage
+from sync_pipelines.exports.remote_walk import RemoteWalk, is_link, name_of
 from sync_pipelines.exports.storage import (
     EPOCH,
     ChangedWhileRead,
@@ -31,45 +31,46 @@ from sync_pipelines.exports.storage import (
     Storage,
     cannot_list,
     cannot_open,
+    cannot_read,
     cannot_write,
     link_refused,
     not_regular,
     temporary_name,
     unavailable,
 )
-from sync_pipelines.redaction import redacted
 
 Info = dict[str, Any]
 
-_TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "modify", "created")
+_FOLDERS_AT_ONCE: Final = 32
+_TIMES: Final = ("mtime", "LastModified", "last_modified", "updated", "modified", "modify", "created")
 
 
-def open_storage(url: str) -> Storage:
+def open_storage(url: str, access: Access) -> Storage:
     """The storage for a path or a URL; connects to nothing yet."""
     if "://" not in url:
         return LocalStorage(Path(url).expanduser())
     protocol, _, path = url.partition("://")
-    return LocalStorage(Path(path)) if protocol in ("file", "local") else RemoteStorage(url)
+    return LocalStorage(Path(path)) if protocol in ("file", "local") else RemoteStorage(url, access)
 
 
 class RemoteStorage:
     """Anything fsspec reaches, such as `s3://`, `gs://`, `abfs://`, `sftp://`, `memory://`."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._shown_url = redacted(url)
+    def __init__(self, url: str, access: Access | None = None) -> None:
+        self._connection = connection_to(url, access or Access())
+        self._known_root: str | None = None
 
     def folders(self, path: str, *, follow_links: bool = False) -> list[str]:
         """See `Storage`."""
         self._refuse_links(path, follow_links)
         infos = self._listing(self._real(path), path)
-        return [_name(info) for info in infos if info["type"] == "directory" or _is_link(info)]
+        return [name_of(info) for info in infos if info["type"] == "directory" or is_link(info)]
 
     def files(self, path: str, *, follow_links: bool = False) -> Iterator[Found]:
         """See `Storage`; object stores are listed by prefix, servers with real folders folder by folder."""
         if not self._lists_by_prefix:
             self._refuse_links(path, follow_links)
-            yield from _RemoteWalk(self, path, follow_links).below(self._real(path))
+            yield from RemoteWalk(self, path, follow_links).below(self._real(path))
             return
         folder = self._real(path)
         for info in self._objects(folder, path):
@@ -79,31 +80,25 @@ class RemoteStorage:
 
     def open(self, path: str, *, follow_links: bool = False) -> BinaryIO:
         """See `Storage`; a read to the end of a file that changed since it was opened raises `ChangedWhileRead`."""
-        real = self._real(path)
         try:
-            self._refuse_links(path, follow_links)
-            if self._sftp is not None and not stat.S_ISREG(mode := self._sftp.stat(real).st_mode):
-                raise not_regular(path, mode)
-            before = self._mark(real)
-            content = cast(BinaryIO, self._filesystem.open(real, "rb"))
-            return cast(BinaryIO, _Unchanged(content, path, before, lambda: self._mark(real)))
+            return self._connection.ask(lambda filesystem: self._opened(filesystem, path, follow_links))
         except (FileNotFoundError, PermissionError, IsADirectoryError) as fault:
             raise cannot_open(path, fault) from fault
-        except (ExportError, LandingUnavailable):
+        except SyncError:
             raise
         except Exception as fault:
-            raise self._unreachable(fault) from fault
+            raise self._fault_of_file(path, fault) from fault
 
     def create(self, path: str, content: BinaryIO, *, follow_links: bool = False) -> bool:
         """See `Storage`; the name is looked up before, since few storages can refuse to overwrite."""
         real = self._real(path)
         folder, _, name = real.rpartition("/")
         unfinished = f"{folder}/{temporary_name(name)}"
-        filesystem = self._filesystem
+        filesystem = self._connection.filesystem
         try:
-            filesystem.invalidate_cache(folder)
-            if filesystem.exists(real):
+            if self._connection.ask(lambda filesystem: _is_taken(filesystem, folder, real)):
                 return False
+            filesystem = self._connection.filesystem
             filesystem.makedirs(folder, exist_ok=True)
             self._refuse_links(path.rpartition("/")[0], follow_links)
             content.seek(0)
@@ -113,50 +108,67 @@ class RemoteStorage:
         except FolderFault:
             raise
         except Exception as fault:
+            self._connection.drop_if_ended(filesystem, fault)
             with contextlib.suppress(Exception):
                 filesystem.rm(unfinished)
             raise cannot_write(path, fault) from fault
         return True
 
-    @cached_property
-    def _connection(self) -> tuple[AbstractFileSystem, str]:
-        try:
-            filesystem, root = fsspec.core.url_to_fs(self._url)
-        except (ImportError, ValueError) as fault:
-            hint = "correct SYNC_LANDING, or install what reads it: the extras s3, gcs, azure, sftp of this project"
-            raise ConfigurationError("landing_invalid", f"{self._shown_url} cannot be used: {fault}", hint) from fault
-        except Exception as fault:
-            raise self._unreachable(fault) from fault
-        return filesystem, str(root).rstrip("/")
+    def _opened(self, filesystem: AbstractFileSystem, path: str, follow_links: bool) -> BinaryIO:
+        real = self._real(path)
+        self._refuse_links(path, follow_links)
+        before, mode = self._mark(filesystem, real)
+        if mode is not None and not stat.S_ISREG(mode):
+            raise not_regular(path, mode)
+        # A file of SFTP is read no further than to the size it had.
+        content = filesystem.read(real, before[0]) if _is_sftp(filesystem) else filesystem.open(real, "rb")
 
-    @property
-    def _filesystem(self) -> AbstractFileSystem:
-        return self._connection[0]
+        def is_same() -> bool:
+            return self._mark(filesystem, real)[0] == before
+
+        def fault_of_file(fault: Exception) -> SyncError:
+            self._connection.drop_if_ended(filesystem, fault)
+            return self._fault_of_file(path, fault)
+
+        return cast(BinaryIO, _Unchanged(content, path, is_same, fault_of_file))
+
+    def _fault_of_file(self, path: str, fault: Exception) -> SyncError:
+        """A file's fault is its own only where the landing itself answers."""
+        try:
+            self._connection.ask(lambda filesystem: filesystem.info(self._real("")))
+        except FileNotFoundError:
+            pass
+        except SyncError as of_landing:
+            return of_landing
+        except Exception as of_landing:
+            return self._unreachable(of_landing)
+        return cannot_read(path, fault)
 
     @property
     def _lists_by_prefix(self) -> bool:
-        own_find = type(self._filesystem).find is not AbstractFileSystem.find
-        return own_find or isinstance(self._filesystem, AsyncFileSystem)
+        filesystem = self._connection.filesystem
+        own_find = type(filesystem).find is not AbstractFileSystem.find
+        return own_find or isinstance(filesystem, AsyncFileSystem)
 
     def _real(self, path: str) -> str:
-        root = self._connection[1]
+        root = self._connection.root
         return f"{root}/{path}" if path else root
 
     @property
-    def _sftp(self) -> Any:
-        """The client of an SFTP server, which can tell what a path leads to; None for other storages."""
-        client = getattr(self._filesystem, "ftp", None)
-        return client if hasattr(client, "normalize") else None
-
-    @cached_property
     def _resolved_root(self) -> str | None:
-        return self.resolved(self._real(""))
+        if self._known_root is None:
+            self._known_root = self.resolved(self._real(""))
+        return self._known_root
 
     def resolved(self, real: str) -> str | None:
         """Where a path leads by all its links; None where the storage does not tell."""
         try:
-            return None if self._sftp is None else str(self._sftp.normalize(real))
-        except OSError:
+            return self._connection.ask(lambda filesystem: _resolved(filesystem, real))
+        except SyncError:
+            raise
+        except Exception as fault:
+            if self._connection.is_ended or not isinstance(fault, OSError):
+                raise self._unreachable(fault) from fault
             return None
 
     def target(self, real: str, shown: str) -> str:
@@ -170,20 +182,23 @@ class RemoteStorage:
             raise link_refused(shown, "that leads out of the landing, or to where cannot be told")
         return there
 
-    def _mark(self, real: str) -> tuple[int, datetime, str | None]:
-        """What the storage tells of a file now, never from fsspec's cache."""
-        self._filesystem.invalidate_cache(real.rpartition("/")[0])
-        info = dict(self._filesystem.info(real))
-        return int(info["size"] or 0), self._modified_at(info), _etag(info)
+    def _mark(self, filesystem: AbstractFileSystem, real: str) -> tuple[tuple[int, datetime, str | None], int | None]:
+        """What the storage tells of a file now, never from fsspec's cache; and its mode, where that is told."""
+        filesystem.invalidate_cache(real.rpartition("/")[0])
+        info = dict(filesystem.info(real))
+        mark = int(info["size"] or 0), self._modified_at(info), _etag(info)
+        return mark, info["mode"] if _is_sftp(filesystem) else None
 
     def info(self, real: str) -> Info:
         """What a link leads to."""
-        return dict(self._filesystem.info(real))
+        return self._connection.ask(lambda filesystem: dict(filesystem.info(real)))
 
     def _refuse_links(self, path: str, follow_links: bool) -> None:
         """A name of the path may have become a link since it was listed."""
+        if not path:
+            return
         there, root = self.resolved(self._real(path)), self._resolved_root
-        if not path or there is None or root is None or there == f"{root.rstrip('/')}/{path}":
+        if there is None or root is None or there == f"{root.rstrip('/')}/{path}":
             return
         try:
             if not follow_links:
@@ -193,63 +208,95 @@ class RemoteStorage:
             raise FolderFault(fault, path) from fault
 
     def _listing(self, folder: str, path: str) -> list[Info]:
-        """What stands in a folder, never from fsspec's cache."""
+        (found,) = self.listings([(folder, path)])
+        if isinstance(found, SyncError):
+            raise found
+        return found
+
+    @property
+    def folders_at_once(self) -> int:
+        """How many folders are listed as fast as one."""
+        return _FOLDERS_AT_ONCE if _is_sftp(self._connection.filesystem) else 1
+
+    def listings(self, folders: Sequence[tuple[str, str]]) -> list[list[Info] | SyncError]:
+        """What stands in each of some folders, never from fsspec's cache; see `remote_walk.Folders`."""
         try:
-            self._filesystem.invalidate_cache(folder)
-            return sorted(self._filesystem.ls(folder, detail=True), key=lambda info: str(info["name"]))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+            each = self._connection.ask(lambda filesystem: _listed(filesystem, [folder for folder, _ in folders]))
+        except SyncError:
+            raise
         except Exception as fault:
-            raise self._folder_fault(fault, folder, path) from fault
+            raise self._unreachable(fault, folders[0][0]) from fault
+        return [self._in_order(found, *folder) for found, folder in zip(each, folders, strict=True)]
+
+    def _in_order(self, found: list[Info] | OSError, folder: str, path: str) -> list[Info] | SyncError:
+        if not isinstance(found, OSError):
+            return sorted(found, key=lambda info: str(info["name"]))
+        if isinstance(found, FileNotFoundError | NotADirectoryError):
+            return []
+        return self._folder_fault(found, folder, path)
 
     def _objects(self, folder: str, path: str) -> list[Info]:
+        def found(filesystem: AbstractFileSystem) -> list[Info]:
+            filesystem.invalidate_cache(folder)
+            by_name = filesystem.find(folder, detail=True)
+            return [by_name[name] for name in sorted(by_name)]
+
         try:
-            self._filesystem.invalidate_cache(folder)
-            found = self._filesystem.find(folder, detail=True)
+            return self._connection.ask(found)
         except FileNotFoundError:
             return []
+        except SyncError:
+            raise
         except Exception as fault:
             raise self._folder_fault(fault, folder, path) from fault
-        return [found[name] for name in sorted(found)]
 
-    def _folder_fault(self, fault: Exception, folder: str, path: str) -> FolderFault | LandingUnavailable:
+    def _folder_fault(self, fault: Exception, folder: str, path: str) -> SyncError:
         """A folder's fault is its own only where the landing itself can be read."""
         if isinstance(fault, PermissionError) and path:
             with contextlib.suppress(Exception):
-                self._filesystem.ls(self._real(""))
+                self._connection.ask(lambda filesystem: filesystem.ls(self._real("")))
                 return FolderFault(cannot_list(path, fault), path)
         return self._unreachable(fault, folder)
-
-    def listing(self, folder: str, path: str) -> Iterator[Info]:
-        """What stands in a folder, by name. Raises `FolderFault`."""
-        return iter(self._listing(folder, path))
 
     def found(self, below: str, info: Info) -> Found:
         """A file as it is told."""
         return Found(below, int(info["size"] or 0), self._modified_at(info), _etag(info))
 
-    def _modified_at(self, info: dict[str, Any]) -> datetime:
+    def _modified_at(self, info: Info) -> datetime:
         told = next((info[key] for key in _TIMES if info.get(key) is not None), None)
         try:
-            return _as_utc(self._filesystem.modified(info["name"]) if told is None else told)
+            return _as_utc(self._connection.filesystem.modified(info["name"]) if told is None else told)
         except (NotImplementedError, ValueError, TypeError) as fault:
             hint = "pull the exports to a storage that keeps modification times"
-            message = f"{self._shown_url} does not tell when {info['name']} was modified"
+            message = f"{self._connection.shown} does not tell when {info['name']} was modified"
             raise ConfigurationError("landing_invalid", message, hint) from fault
 
     def _unreachable(self, fault: Exception, folder: str = "") -> LandingUnavailable:
-        what = f"{self._shown_url} ({folder})" if folder else self._shown_url
-        return unavailable(what, fault)
+        shown = self._connection.shown
+        return unavailable(f"{shown} ({folder})" if folder else shown, fault)
 
 
 class _Unchanged(io.RawIOBase):
-    """A file whose end is only reached if the storage still tells of it what it told when it was opened."""
+    """A file whose end is only reached if the storage still tells of it what it told when it was opened.
 
-    def __init__(self, content: BinaryIO, path: str, before: object, mark: Callable[[], object]) -> None:
+    Args:
+        content: of the file.
+        path: for messages.
+        is_same: whether the storage still tells the same.
+        fault_of_file: what a fault of the storage means for the file.
+    """
+
+    def __init__(
+        self,
+        content: BinaryIO,
+        path: str,
+        is_same: Callable[[], bool],
+        fault_of_file: Callable[[Exception], SyncError],
+    ) -> None:
         self._content = content
         self._path = path
-        self._before = before
-        self._mark = mark
+        self._is_same = is_same
+        self._fault_of_file = fault_of_file
 
     def readable(self) -> bool:
         return True
@@ -257,10 +304,9 @@ class _Unchanged(io.RawIOBase):
     def read(self, size: int = -1, /) -> bytes:
         try:
             data = self._content.read(size)
-            is_changed = (not data or size < 0) and size != 0 and self._now() != self._before
+            is_changed = (not data or size < 0) and size != 0 and not self._is_still_same()
         except Exception as fault:  # remote storages raise what their libraries raise
-            why = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
-            raise ExportError("file_unreadable", f"reading {self._path} failed: {why}", "it is tried again") from fault
+            raise self._fault_of_file(fault) from fault
         if is_changed:
             raise ChangedWhileRead(self._path)
         return data
@@ -275,84 +321,40 @@ class _Unchanged(io.RawIOBase):
             self._content.close()
         super().close()
 
-    def _now(self) -> object:
+    def _is_still_same(self) -> bool:
         try:
-            return self._mark()
+            return self._is_same()
         except FileNotFoundError:
-            return None
+            return False
 
 
-@dataclass
-class _RemoteWalk:
-    """What stands below a folder of a server, depth first.
-
-    Attributes:
-        storage: whose folder.
-        path: of the folder, for messages.
-        follow_links: whether links within the root are followed, below a link to a folder only once.
-    """
-
-    storage: RemoteStorage
-    path: str
-    follow_links: bool
-    _led_to: set[str] = field(default_factory=set)
-    _outermost: int = 0
-    """How many folders were open when a link was entered that is below no other; 0 outside of one."""
-
-    def below(self, folder: str) -> Iterator[Found]:
-        """Unlike fsspec's own walk it does not pass over folders it may not read."""
-        way: list[tuple[Iterator[Info], str, str | None]]
-        way = [(self.storage.listing(folder, self.path), "", self.storage.resolved(folder))]
-        while way:
-            if len(way) <= self._outermost:
-                self._outermost = 0
-                self._led_to.clear()
-            infos, prefix, _ = way[-1]
-            if (info := next(infos, None)) is None:
-                way.pop()
-                continue
-            real, below = info["name"].rstrip("/"), prefix + _name(info)
-            try:
-                if _is_link(info):
-                    info = self._followed(real, below, [resolved for _, _, resolved in way])
-                if info["type"] == "file":
-                    yield self.storage.found(below, info)
-                elif info["type"] != "directory":
-                    raise not_regular(f"{self.path}/{below}", info.get("mode") or 0)
-                elif not _name(info).startswith((".", "_")):
-                    listed = self.storage.listing(real, f"{self.path}/{below}")
-                    way.append((listed, f"{below}/", self.storage.resolved(real) if self.follow_links else None))
-            except FolderFault as fault:
-                yield Found(below, 0, EPOCH, None, fault, is_folder=True)
-            except ExportError as fault:
-                yield Found(below, 0, EPOCH, None, fault)
-
-    def _followed(self, real: str, below: str, above: list[str | None]) -> Info:
-        """What a link leads to, under its own name."""
-        shown = f"{self.path}/{below}"
-        if not self.follow_links:
-            raise link_refused(shown)
-        target = self.storage.target(real, shown)
-        if any(folder and Path(folder).is_relative_to(target) for folder in above):
-            raise link_refused(shown, "that leads back to a folder above it")
-        if target in self._led_to:
-            raise link_refused(shown, "to a folder that another link led to")
-        try:
-            info = {**self.storage.info(real), "name": real}
-        except FileNotFoundError:
-            raise link_refused(shown, "that leads nowhere") from None
-        if info["type"] == "directory":
-            self._led_to.add(target)
-            self._outermost = self._outermost or len(above)
-        return info
+def _is_taken(filesystem: AbstractFileSystem, folder: str, real: str) -> bool:
+    filesystem.invalidate_cache(folder)
+    return bool(filesystem.exists(real))
 
 
-def _name(info: Info) -> str:
-    return str(info["name"]).rstrip("/").rsplit("/", 1)[-1]
+def _listed(filesystem: AbstractFileSystem, folders: Sequence[str]) -> list[list[Info] | OSError]:
+    """What stands in each of some folders, or why that cannot be told."""
+    if _is_sftp(filesystem):
+        return cast(list[list[Info] | OSError], filesystem.ls_each(folders))
+    return [_listed_alone(filesystem, folder) for folder in folders]
 
 
-def _is_link(info: Info) -> bool:
-    return info["type"] == "link" or bool(info.get("islink"))
+def _listed_alone(filesystem: AbstractFileSystem, folder: str) -> list[Info] | OSError:
+    filesystem.invalidate_cache(folder)
+    try:
+        return cast(list[Info], filesystem.ls(folder, detail=True))
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as fault:
+        return fault
+
+
+def _is_sftp(filesystem: AbstractFileSystem) -> bool:
+    """Whether it is a server that can tell what a path leads to."""
+    return hasattr(getattr(filesystem, "ftp", None), "normalize")
+
+
+def _resolved(filesystem: AbstractFileSystem, real: str) -> str | None:
+    return str(filesystem.ftp.normalize(real)) if _is_sftp(filesystem) else None
 
 
 def _etag(info: dict[str, Any]) -> str | None:

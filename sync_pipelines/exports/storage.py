@@ -97,7 +97,7 @@ class Storage(Protocol):
 
 def unavailable(what: object, fault: Exception) -> LandingUnavailable:
     """The whole landing cannot be read."""
-    why = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
+    why = _why(fault)
     hint = "check that it is there and that this user may read it, or correct SYNC_LANDING"
     return LandingUnavailable("landing_unavailable", f"the landing cannot be read at {what}: {why}", hint)
 
@@ -109,6 +109,11 @@ def cannot_open(path: str, fault: OSError) -> ExportError:
     return ExportError("file_unreadable", f"{path} cannot be read: {fault.strerror or fault}", "allow this user to")
 
 
+def cannot_read(path: str, fault: Exception) -> ExportError:
+    """Reading one file broke off."""
+    return ExportError("file_unreadable", f"reading {path} failed: {_why(fault)}", "it is tried again")
+
+
 def cannot_list(path: str, fault: OSError) -> ExportError:
     """One folder cannot be listed."""
     message = f"the folder {path} cannot be read: {fault.strerror or fault}"
@@ -117,8 +122,8 @@ def cannot_list(path: str, fault: OSError) -> ExportError:
 
 def cannot_write(path: str, fault: Exception) -> ExportError:
     """A file cannot be made."""
-    why = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
-    return ExportError("landing_unwritable", f"{path} cannot be written: {why}", "let this user write to the landing")
+    hint = "let this user write to the landing"
+    return ExportError("landing_unwritable", f"{path} cannot be written: {_why(fault)}", hint)
 
 
 def link_refused(path: str, why: str = "") -> ExportError:
@@ -136,3 +141,10 @@ def not_regular(path: str, mode: int) -> ExportError:
 def temporary_name(name: str) -> str:
     """A name of its own for a file that is being written, which is no export (`naming`)."""
     return f".{name[:100]}.{uuid4().hex}.part"
+
+
+def _why(fault: Exception) -> str:
+    """What a storage's library says of a fault."""
+    if said := getattr(fault, "strerror", None) or str(fault):
+        return str(said)
+    return "no answer in time" if isinstance(fault, TimeoutError) else type(fault).__name__

@@ -12,7 +12,7 @@ import dagster as dg
 
 from sync_pipelines import pulls, sync
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.errors import LandingUnavailable
+from sync_pipelines.errors import ConfigurationError, LandingUnavailable
 from sync_pipelines.orchestration.activity import busy_dates, is_busy, unfinished_runs
 from sync_pipelines.orchestration.descriptions import schedule_description
 from sync_pipelines.orchestration.due import is_due
@@ -41,7 +41,7 @@ def build_schedule(stream: Stream) -> dg.ScheduleDefinition:
         requests = [_pulling(stream, now.date())] if is_pulled else []
         try:
             pending = sync.discover(workspace, stream.partner, stream.name).pending
-        except LandingUnavailable as error:
+        except (LandingUnavailable, ConfigurationError) as error:
             return requests or dg.SkipReason(str(error))
         tick = context.scheduled_execution_time.astimezone(UTC)
         busy = busy_dates(unfinished_runs(context.instance), stream)

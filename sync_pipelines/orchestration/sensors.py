@@ -16,7 +16,7 @@ from typing import Any, Final
 import dagster as dg
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.errors import LandingUnavailable
+from sync_pipelines.errors import ConfigurationError, LandingUnavailable
 from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.orchestration.activity import bury_orphans, busy_dates, is_busy, unfinished_runs
 from sync_pipelines.orchestration.due import ATTEMPTS, BACK_OFF, due_at, is_due, is_set_aside
@@ -46,7 +46,7 @@ def build_sensor(stream: Stream) -> dg.SensorDefinition:
         bury_orphans(context.instance, workspace)
         try:
             pending = pending_of(workspace, stream)
-        except LandingUnavailable as error:
+        except (LandingUnavailable, ConfigurationError) as error:
             return dg.SensorResult(skip_reason=on_one_line(str(error)), cursor=context.cursor)
         if isinstance(pending, float):
             says = f"still looking at the landing, for {pending:.0f} s; a later tick goes on from there"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from sync_pipelines.errors import ExportError
+from sync_pipelines.exports.access import Access
 from sync_pipelines.exports.landing import Landing
 from sync_pipelines.exports.storage import ChangedWhileRead
-from sync_pipelines_tests.sftp_server import sftp_server
+from sync_pipelines_tests.sftp_server import SftpServer, sftp_server
 
 STORES = "nilo/t/stores"
 
@@ -26,10 +27,20 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
+def server() -> Iterator[SftpServer]:
     """An SFTP server."""
-    with sftp_server() as url:
-        yield url
+    with sftp_server() as running:
+        yield running
+
+
+Opens = Callable[..., Landing]
+
+
+@pytest.fixture
+def opened(server: SftpServer, root: Path, tmp_path: Path) -> Opens:
+    """Opens the landing behind the server."""
+    access = Access(sftp_known_hosts=server.known_hosts(tmp_path))
+    return lambda follows=lambda *_: False: Landing(f"{server.url}{root}", follows, access)
 
 
 def codes(landing: Landing) -> dict[str, str]:
@@ -37,14 +48,14 @@ def codes(landing: Landing) -> dict[str, str]:
     return {file.path: file.fault.code if file.fault else "" for file in landing.list("nilo", "stores")}
 
 
-def test_links_are_named_and_not_followed(server: str, root: Path, tmp_path: Path) -> None:
+def test_links_are_named_and_not_followed(opened: Opens, root: Path, tmp_path: Path) -> None:
     stores = root / STORES
     (stores / "environ.json").symlink_to("/proc/self/environ")
     (stores / "linked").symlink_to(tmp_path / "elsewhere")
     (root / "nilo/u").symlink_to(root / "nilo/t")
     (root / "nilo/v").mkdir()
     (root / "nilo/v/stores").symlink_to(tmp_path / "elsewhere")
-    landing = Landing(f"{server}{root}")
+    landing = opened()
     found = codes(landing)
     assert found.pop(f"{STORES}/a.json") == found.pop("nilo/other/stores/a.json") == ""
     assert set(found.values()) == {"link_refused"}
@@ -54,12 +65,12 @@ def test_links_are_named_and_not_followed(server: str, root: Path, tmp_path: Pat
             landing.open(path)
 
 
-def test_links_are_followed_within_the_landing_alone(server: str, root: Path, tmp_path: Path) -> None:
+def test_links_are_followed_within_the_landing_alone(opened: Opens, root: Path, tmp_path: Path) -> None:
     stores = root / STORES
     (stores / "linked").symlink_to(root / "nilo/other/stores")
     (stores / "out").symlink_to(tmp_path / "elsewhere")
     (stores / "circle").symlink_to(root / "nilo")
-    landing = Landing(f"{server}{root}", lambda partner, tenant, stream: True)
+    landing = opened(lambda partner, tenant, stream: True)
     found = codes(landing)
     assert found[f"{STORES}/linked/a.json"] == ""
     assert found[f"{STORES}/out"] == "link_refused"
@@ -68,24 +79,24 @@ def test_links_are_followed_within_the_landing_alone(server: str, root: Path, tm
     assert len(found) < 50
 
 
-def test_links_of_folders_to_each_other_end(server: str, root: Path) -> None:
+def test_links_of_folders_to_each_other_end(opened: Opens, root: Path) -> None:
     for here in range(5):
         (root / STORES / f"d{here}").mkdir()
         for there in set(range(5)) - {here}:
             (root / STORES / f"d{here}/l{there}").symlink_to(root / STORES / f"d{there}")
-    found = codes(Landing(f"{server}{root}", lambda partner, tenant, stream: True))
+    found = codes(opened(lambda partner, tenant, stream: True))
     assert 5 < len(found) < 600
 
 
-def test_a_pipe_is_not_opened(server: str, root: Path) -> None:
+def test_a_pipe_is_not_opened(opened: Opens, root: Path) -> None:
     os.mkfifo(root / STORES / "pipe.json")
     with pytest.raises(ExportError, match="not_a_regular_file"):
-        Landing(f"{server}{root}").open(f"{STORES}/pipe.json")
+        opened().open(f"{STORES}/pipe.json")
 
 
-def test_a_file_that_changes_while_it_is_read_is_said_to(server: str, root: Path) -> None:
+def test_a_file_that_changes_while_it_is_read_is_said_to(opened: Opens, root: Path) -> None:
     file = root / STORES / "a.json"
-    landing = Landing(f"{server}{root}")
+    landing = opened()
     with landing.open(f"{STORES}/a.json") as content:
         assert content.read(10) == b"x" * 10
         file.write_bytes(b"y" * 200)

@@ -1,0 +1,142 @@
+"""The connection to a landing that is not local: made at the first question, and again once it has ended.
+
+Belongs here: making, sharing and dropping connections. Does not belong here: what is asked (`landing_storage`), the
+session of one protocol (`sftp`).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import fsspec
+from fsspec.asyn import AsyncFileSystem
+from fsspec.spec import AbstractFileSystem
+from fsspec.utils import infer_storage_options
+
+from sync_pipelines.errors import ConfigurationError, SyncError
+from sync_pipelines.exports.access import Access
+from sync_pipelines.exports.storage import unavailable
+from sync_pipelines.redaction import redacted
+
+T = TypeVar("T")
+
+_INSTALL: Final = "correct SYNC_LANDING, or install what reads it: the extras s3, gcs, azure, sftp of this project"
+_OF_A_PATH: Final = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
+
+
+class Connection:
+    """A connection that threads may share.
+
+    Args:
+        url: of the landing.
+        access: time limits and credentials.
+    """
+
+    def __init__(self, url: str, access: Access) -> None:
+        self.url = url
+        self.access = access
+        self.shown = redacted(url)
+        self._made: tuple[AbstractFileSystem, str] | None = None
+        self._lock = threading.RLock()
+
+    @property
+    def filesystem(self) -> AbstractFileSystem:
+        """Of fsspec.
+
+        Raises:
+            ConfigurationError: the URL or the credentials are wrong.
+            LandingUnavailable: the server does not answer.
+        """
+        return self._connected()[0]
+
+    @property
+    def root(self) -> str:
+        """The landing's path, without a slash at its end."""
+        return self._connected()[1]
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether there is no session; of storages that have none, only that nothing was asked yet."""
+        made = self._made
+        return made is None or bool(getattr(made[0], "is_ended", False))
+
+    def ask(self, question: Callable[[AbstractFileSystem], T]) -> T:
+        """Asks, and once more where the session has ended meanwhile; only for questions that change nothing."""
+        was_made = self._made is not None
+        filesystem = self.filesystem
+        try:
+            return question(filesystem)
+        except (*_OF_A_PATH, SyncError):
+            raise
+        except Exception as fault:
+            if not self.drop_if_ended(filesystem, fault) or not was_made:
+                raise
+        return question(self.filesystem)
+
+    def drop_if_ended(self, filesystem: AbstractFileSystem, fault: BaseException) -> bool:
+        """Whether a fault ended the session that it came from; the next question then begins another."""
+        # HTTP has no session, and its libraries ask again by themselves.
+        if isinstance(filesystem, AsyncFileSystem) or not _is_of_session(filesystem, fault):
+            return False
+        with self._lock:
+            if self._made is not None and self._made[0] is filesystem:
+                self._made = None
+        if (close := getattr(filesystem, "close", None)) is not None:
+            close()
+        return True
+
+    def _connected(self) -> tuple[AbstractFileSystem, str]:
+        with self._lock:
+            if self._made is None:
+                self._made = self._connect()
+            return self._made
+
+    def _connect(self) -> tuple[AbstractFileSystem, str]:
+        try:
+            filesystem, root = self._open()
+        except SyncError:
+            raise
+        except (ImportError, ValueError) as fault:
+            message = f"{self.shown} cannot be used: {fault}"
+            raise ConfigurationError("landing_invalid", message, _INSTALL) from fault
+        except Exception as fault:
+            raise unavailable(self.shown, fault) from fault
+        return filesystem, root.rstrip("/")
+
+    def _open(self) -> tuple[AbstractFileSystem, str]:
+        if not _is_sftp(self.url):
+            filesystem, root = fsspec.core.url_to_fs(self.url)
+            return filesystem, str(root)
+        from sync_pipelines.exports.sftp import SftpFileSystem
+
+        options: dict[str, Any] = infer_storage_options(self.url)
+        options.pop("protocol")
+        root = options.pop("path")
+        if not options.get("host"):
+            raise ValueError("it names no host")
+        return SftpFileSystem(access=self.access, **options), root
+
+
+def _is_of_session(filesystem: AbstractFileSystem, fault: BaseException) -> bool:
+    """Whether a fault is the session's, and not that of the path that was asked for."""
+    is_ended = getattr(filesystem, "is_ended", True)
+    # After a time limit or a broken packet, the next answer might be that to an earlier question.
+    return is_ended or isinstance(fault, TimeoutError | ConnectionError) or not isinstance(fault, OSError)
+
+
+def _is_sftp(url: str) -> bool:
+    return url.partition("://")[0] in ("sftp", "ssh")
+
+
+_shared: dict[tuple[int, str, Access], Connection] = {}
+
+
+def connection_to(url: str, access: Access) -> Connection:
+    """The connection of this process to a landing; a fork has its own, for two processes cannot share a session."""
+    if not _is_sftp(url):
+        # fsspec shares these by itself.
+        return Connection(url, access)
+    return _shared.setdefault((os.getpid(), url, access), Connection(url, access))

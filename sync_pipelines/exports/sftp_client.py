@@ -1,0 +1,225 @@
+# paramiko has no types.
+# mypy: disable-error-code="no-untyped-call,misc,import-untyped"
+"""Questions to an SFTP server that do not wait for each other: a slow link then costs little.
+
+It uses `_async_request`, `_read_response`, `_request` and `_convert_status` of paramiko's client: its own reading ahead
+needs a thread, and its own listing reads answers that other threads wait for.
+
+Belongs here: what is asked at once. Does not belong here: the session (`sftp`).
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import paramiko
+from paramiko.sftp import CMD_CLOSE, CMD_OPENDIR, CMD_READ, CMD_READDIR, int64
+from paramiko.sftp_attr import SFTPAttributes
+
+_REQUEST: Final = 1 << 15
+"""Bytes that any server gives at once."""
+_FIRST_REQUESTS: Final = 8
+_MOST_REQUESTS: Final = 96
+"""Requests on their way for one file: the memory of a read, 3 MB, and its speed over a slow link."""
+_MOST_PAGES: Final = 32
+"""Pages of a folder that are asked for at once; a page has a hundred names or so."""
+
+
+class Client(paramiko.SFTPClient):
+    """A client that threads may share."""
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self.lock = threading.RLock()
+        super().__init__(channel)
+
+    def _request(self, kind: int, *arguments: Any) -> Any:
+        with self.lock:
+            return super()._request(kind, *arguments)
+
+    def list_folders(self, paths: Sequence[str]) -> list[list[SFTPAttributes] | OSError]:
+        """What stands in each of some folders, or why that cannot be told."""
+        with self.lock:
+            answers = _Answers(self)
+            folders = [_Folder(answers, path) for path in paths]
+            for folder in folders:
+                folder.open()
+            while reading := [folder for folder in folders if folder.is_open]:
+                for folder in reading:
+                    folder.ask()
+                for folder in reading:
+                    folder.take()
+            return [folder.fault or folder.found for folder in folders]
+
+
+class _Answers:
+    """Answers by the number of their question; those that come early wait."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._early: dict[int, tuple[int, Any]] = {}
+
+    def ask(self, kind: int, *arguments: Any) -> int:
+        return int(self._client._async_request(self, kind, *arguments))
+
+    def forget(self, kind: int, *arguments: Any) -> None:
+        """Asks, and leaves the answer to nobody."""
+        self._client._async_request(type(None), kind, *arguments)
+
+    def take(self, number: int) -> Any:
+        """The answer to a question. Raises what paramiko raises, `EOFError` at the end of a file or folder."""
+        if number not in self._early:
+            return self._client._read_response(number)[1]
+        kind, message = self._early.pop(number)
+        if kind == paramiko.sftp.CMD_STATUS:
+            self._client._convert_status(message)
+        return message
+
+    def _async_response(self, kind: int, message: Any, number: int) -> None:
+        self._early[number] = kind, message
+
+
+class _Folder:
+    """A folder that is listed."""
+
+    def __init__(self, answers: _Answers, path: str) -> None:
+        self._answers = answers
+        self._asked = deque([answers.ask(CMD_OPENDIR, path)])
+        self._handle: bytes | None = None
+        self._pages = 2
+        self.found: list[SFTPAttributes] = []
+        self.fault: OSError | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._handle is not None
+
+    def open(self) -> None:
+        try:
+            self._handle = self._answers.take(self._asked.popleft()).get_binary()
+        except TimeoutError:
+            raise
+        except OSError as fault:
+            self.fault = fault
+
+    def ask(self) -> None:
+        self._asked.extend(self._answers.ask(CMD_READDIR, self._handle) for _ in range(self._pages))
+        self._pages = min(2 * self._pages, _MOST_PAGES)
+
+    def take(self) -> None:
+        """Takes every page that was asked for; after the last one the folder is closed."""
+        is_over = False
+        while self._asked:
+            try:
+                message = self._answers.take(self._asked.popleft())
+            except EOFError:
+                is_over = True
+                continue
+            except TimeoutError:
+                raise
+            except OSError as fault:
+                self.fault, is_over = fault, True
+                continue
+            for _ in range(message.get_int()):
+                name, long_name = message.get_text(), message.get_text()
+                entry = SFTPAttributes._from_msg(message, name, long_name)
+                if name not in (".", ".."):
+                    self.found.append(entry)
+        if is_over:
+            self._answers.forget(CMD_CLOSE, self._handle)
+            self._handle = None
+
+
+class ReadAhead(io.RawIOBase):
+    """A file whose next blocks are asked for before they are needed; ever more of them, so a small file needs little.
+
+    Args:
+        client: whose file.
+        file: open.
+        size: bytes to read at most.
+    """
+
+    def __init__(self, client: Client, file: paramiko.SFTPFile, size: int) -> None:
+        self._client = client
+        self._file = file
+        self._size = size
+        self._answers = _Answers(client)
+        self._asked: deque[tuple[int, int, int]] = deque()
+        self._most = _FIRST_REQUESTS
+        self._next = 0
+        self._block = memoryview(b"")
+
+    def readable(self) -> bool:
+        """See `io`."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """See `io`."""
+        if not self._block:
+            with self._client.lock:
+                self._block = memoryview(self._take())
+        count = min(len(buffer), len(self._block))
+        buffer[:count] = self._block[:count]
+        self._block = self._block[count:]
+        return count
+
+    def close(self) -> None:
+        """See `io`; without waiting for an answer, for there may be none any more."""
+        if not self.closed:
+            with suppress(Exception):
+                self._file._close(async_=True)
+        super().close()
+
+    def _take(self) -> bytes:
+        """The next block; a file that has become shorter just ends."""
+        while len(self._asked) < self._most and self._next < self._size:
+            length = min(_REQUEST, self._size - self._next)
+            self._ask(self._next, length)
+            self._next += length
+        if not self._asked:
+            return b""
+        number, at, length = self._asked.popleft()
+        try:
+            block = bytes(self._answers.take(number).get_binary())
+        except EOFError:
+            self._asked.clear()
+            self._size = 0
+            return b""
+        self._most = min(self._most + 1, _MOST_REQUESTS)
+        if 0 < len(block) < length:
+            # A server may give less than it was asked for.
+            self._ask(at + len(block), length - len(block), is_next=True)
+        return block
+
+    def _ask(self, at: int, length: int, *, is_next: bool = False) -> None:
+        asked = self._answers.ask(CMD_READ, self._file.handle, int64(at), length), at, length
+        self._asked.appendleft(asked) if is_next else self._asked.append(asked)
+
+
+class Write(io.RawIOBase):
+    """A file that is written."""
+
+    def __init__(self, client: Client, file: paramiko.SFTPFile) -> None:
+        self._client = client
+        self._file = file
+
+    def writable(self) -> bool:
+        """See `io`."""
+        return True
+
+    def write(self, data: Any, /) -> int:
+        """See `io`."""
+        with self._client.lock:
+            self._file.write(bytes(data))
+        return len(data)
+
+    def close(self) -> None:
+        """See `io`."""
+        if not self.closed:
+            with self._client.lock:
+                self._file.close()
+        super().close()
