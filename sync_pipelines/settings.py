@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -24,6 +25,14 @@ from sync_pipelines.redaction import redacted
 PREFIX: Final = "SYNC_"
 _SECRETS: Final = frozenset({"SYNC_ALERT_WEBHOOK", "SYNC_SFTP_PASSWORD"})
 _ENV_FILE: Final = Path(".env")
+_S3: Final = ("AWS_",)
+_GCS: Final = ("GOOGLE_", "GCLOUD_", "GCS_", "CLOUDSDK_", "STORAGE_EMULATOR_HOST")
+_AZURE: Final = ("AZURE_",)
+_OF_STORAGES: Final = {
+    **dict.fromkeys(("s3", "s3a"), _S3),
+    **dict.fromkeys(("gs", "gcs"), _GCS),
+    **dict.fromkeys(("az", "abfs", "abfss", "adl"), _AZURE),
+}
 _LARGEST_ENV_FILE: Final = 1 << 20
 _MOST_DAYS: Final = 36_500
 """A hundred years; far larger numbers are no dates any more."""
@@ -127,6 +136,11 @@ class Settings(BaseSettings):
         return f"a webhook at {urlsplit(self.alert_webhook.get_secret_value()).hostname}"
 
     @property
+    def is_landing_own(self) -> bool:
+        """Whether the landing is the folder in the state folder, which is made where it is missing."""
+        return self.landing == str(self.home / "landing")
+
+    @property
     def landing_shown(self) -> str:
         """The landing without its password."""
         return redacted(self.landing)
@@ -160,6 +174,16 @@ def load_settings() -> Settings:
         raise ConfigurationError("setting_invalid", "; ".join(_fault(e) for e in error.errors())) from None
     _check_home(settings.home)
     return settings
+
+
+def landing_variables(url: str) -> tuple[tuple[str, str], ...]:
+    """What `.env` says to the library of a landing's storage: names that it looks for in the environment."""
+    prefixes = _OF_STORAGES.get(url.partition("://")[0])
+    if prefixes is None or not _ENV_FILE.is_file():
+        return ()
+    return tuple(
+        (name, value) for name, value in dotenv_values(_ENV_FILE).items() if value and name.startswith(prefixes)
+    )
 
 
 def _check_env_file(path: Path) -> None:

@@ -23,7 +23,7 @@ from sync_pipelines.lean_arrow import leave_pandas_out
 from sync_pipelines.lean_memory import share_memory
 from sync_pipelines.normalize.envelope import DateWindow
 from sync_pipelines.private_files import keep_files_private, private_folder
-from sync_pipelines.settings import Settings
+from sync_pipelines.settings import Settings, landing_variables
 from sync_pipelines.sources import Sources, load_sources
 
 
@@ -104,11 +104,12 @@ def open_landing(settings: Settings, sources: Sources) -> Landing:
     password = settings.sftp_password
     access = Access(
         timeout=settings.landing_timeout,
+        variables=landing_variables(settings.landing),
         sftp_password=None if password is None else password.get_secret_value(),
         sftp_key_file=settings.sftp_key_file,
         sftp_known_hosts=settings.sftp_known_hosts,
     )
-    return Landing(settings.landing, sources.follows_links, access)
+    return Landing(settings.landing, sources.follows_links, access, is_made=settings.is_landing_own)
 
 
 def open_workspace(settings: Settings) -> Workspace:

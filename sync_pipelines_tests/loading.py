@@ -56,6 +56,9 @@ class Site:
     first_date: date = date(2010, 1, 1)
     _clock: Any = field(default_factory=count)
 
+    def __post_init__(self) -> None:
+        self.landing.mkdir(exist_ok=True)
+
     @property
     def landing(self) -> Path:
         """Where exports are put down."""

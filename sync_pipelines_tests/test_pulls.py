@@ -159,7 +159,7 @@ def test_N11_two_pulls_in_one_second_are_two_exports(pulled: Site, partner: Part
 
 def test_N11_a_landing_that_cannot_be_written_fails_the_pull(pulled: Site, partner: Partner) -> None:
     partner.list(stores(1, 3))
-    pulled.landing.mkdir()
+    pulled.landing.mkdir(exist_ok=True)
     (pulled.landing / "nilo").write_text("no folder")
     (failed,) = pulls.pull(pulled.workspace(), STORES)
     assert failed.error is not None and failed.error.startswith("landing_unwritable: ")

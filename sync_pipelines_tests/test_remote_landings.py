@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from sync_pipelines.orchestration.resources import Unobserved
 from sync_pipelines.orchestration.runs import run_pending
 from sync_pipelines.settings import Settings, load_settings
 from sync_pipelines_tests.exports_in import TENANT, order
-from sync_pipelines_tests.s3_server import S3Server, s3_server
+from sync_pipelines_tests.s3_server import CREDENTIALS, S3Server, s3_server
 from sync_pipelines_tests.sftp_server import SftpServer, sftp_server
 from sync_pipelines_tests.slow_link import link_to
 
@@ -198,3 +199,76 @@ def test_a_server_that_freezes_ends_a_sync_in_time(settings: Settings, sftp: Sft
         assert "Traceback" not in done.stderr and ":open@" not in done.stderr
         link.thaw()
         assert {f["status"] for f in commands.sync(0).values()} == {"loaded"}
+
+
+def fault_of(commands: Commands, status: int = 2) -> str:
+    """What `sync` and `check` say of a landing that cannot be used."""
+    synced, checked = commands.run("sync", "--json"), commands.run("check")
+    assert (synced.returncode, synced.stdout) == (status, ""), synced.stderr
+    assert checked.returncode == status, checked.stdout
+    assert "FAULT  landing: " in checked.stdout
+    assert "Traceback" not in synced.stderr + checked.stderr
+    sentence = synced.stderr.removeprefix("error: ").splitlines()[0]
+    assert sentence.split(" (")[0] in checked.stdout
+    return sentence
+
+
+def test_a_landing_that_is_not_there(commands: Commands, remote: Remote) -> None:
+    wrong = {"s3": "s3://no-such-bucket/landing", "sftp": f"{remote.url}/no-such-folder"}[remote.url.partition(":")[0]]
+    commands = Commands(commands.settings, {**commands.environment, "SYNC_LANDING": wrong})
+    assert "is not there: " in fault_of(commands)
+
+
+def test_a_local_landing_that_is_not_there(settings: Settings, tmp_path: Path) -> None:
+    commands = Commands(settings, {"SYNC_LANDING": str(tmp_path / "mistyped")})
+    assert fault_of(commands).startswith(f"the landing {tmp_path / 'mistyped'} is not there")
+    assert not (tmp_path / "mistyped").exists()
+    (tmp_path / "mistyped").mkdir()
+    assert commands.sync(0) == {}
+
+
+def test_a_landing_that_is_empty(commands: Commands, remote: Remote) -> None:
+    done = commands.run("sync")
+    assert (done.returncode, done.stdout.startswith("Nothing to do: the landing ")) == (0, True), done.stderr
+    assert done.stdout.rstrip().endswith("is empty.")
+    checked = commands.run("check")
+    assert checked.returncode == 0
+    # A bucket has no folders: a prefix may be mistyped, or wait for its first export.
+    says_so = "NOTE   landing: nothing is at s3://exports/" in checked.stdout
+    assert says_so == remote.url.startswith("s3:")
+
+
+def test_check_says_which_server_and_user_it_used(commands: Commands, remote: Remote) -> None:
+    remote.put("2024-05-02.json", "A")
+    done = commands.run("check")
+    assert done.returncode == 0
+    if remote.url.startswith("s3:"):
+        assert f"at {commands.environment['AWS_ENDPOINT_URL']}, as access key ana... (env)" in done.stdout
+    else:
+        assert ", as ana" in done.stdout
+    assert "opensesame" not in done.stdout and ":open@" not in done.stdout
+
+
+def test_a_bucket_without_credentials(settings: Settings, s3: S3Server, tmp_path: Path) -> None:
+    environment = {"AWS_ENDPOINT_URL": s3.url, "AWS_EC2_METADATA_DISABLED": "true", "SYNC_LANDING": "s3://exports/x"}
+    sentence = fault_of(Commands(settings, environment))
+    assert "refuses this user: Unable to locate credentials" in sentence
+
+
+def test_credentials_of_a_bucket_from_the_env_file(commands: Commands, remote: Remote) -> None:
+    if not remote.url.startswith("s3:"):
+        pytest.skip("SFTP has settings for that")
+    remote.put("2024-05-02.json", "A")
+    folder = commands.settings.home.parent
+    (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in commands.environment.items()))
+    assert len(Commands(commands.settings, {}).sync(0)) == 1
+
+
+def test_a_bucket_that_does_not_answer(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint, "SYNC_LANDING_TIMEOUT": "1"}
+        begun = time.monotonic()
+        sentence = fault_of(Commands(settings, {**environment, "SYNC_LANDING": "s3://exports/x"}), status=1)
+        assert time.monotonic() - begun < 60
+    assert sentence.startswith("the landing cannot be read at s3://exports/x")

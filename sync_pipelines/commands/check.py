@@ -129,6 +129,12 @@ def _database(settings: Settings) -> Iterator[str]:
 def _landing(settings: Settings) -> Iterator[str | SyncError]:
     sources = _sources_or_none(settings)
     landing = open_landing(settings, sources)
+    reached = landing.reach()
+    if reached.server:
+        yield f"{settings.landing_shown} at {redacted(reached.server)}, as {reached.user or 'whom it takes us for'}"
+    if reached.is_empty and not reached.has_folders:
+        yield f"NOTE nothing is at {settings.landing_shown}: a wrong prefix, unless no export was ever put there"
+        return
     places = {(partner, tenant, name): 0 for partner, tenant, name in landing.streams()}
     faults: dict[str, SyncError] = {}
     for stream in STREAMS:

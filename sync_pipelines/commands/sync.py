@@ -68,6 +68,9 @@ def run(selection: Selection, *, as_json: bool, is_preview: bool = False) -> int
     for entry in after:
         if entry.status == "pending":
             tell(f"pending {entry.path}: it changed meanwhile; the next sync reads it")
+    if not as_json and not entries and not failed_pulls and workspace.landing.reach().is_empty:
+        say(f"Nothing to do: the landing {workspace.settings.landing_shown} is empty.")
+        return LOADED
     print(json_of(answer(entries, failed_pulls))) if as_json else _print(entries, failed_pulls, selection)
     return exit_status(entries, failed_pulls)
 

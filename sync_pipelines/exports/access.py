@@ -19,12 +19,14 @@ class Access:
 
     Attributes:
         timeout: seconds that a server may take for an answer.
+        variables: of the `.env` file, which the libraries of buckets look for in the environment.
         sftp_password: of the user in the URL, or of the key file; a password in the URL comes first.
         sftp_key_file: private key of that user; by default the SSH agent's keys and those in `~/.ssh`.
         sftp_known_hosts: keys of servers, as OpenSSH writes them; by default the user's and the system's.
     """
 
     timeout: float = 60.0
+    variables: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     sftp_password: str | None = field(default=None, repr=False)
     sftp_key_file: Path | None = None
     sftp_known_hosts: Path | None = None

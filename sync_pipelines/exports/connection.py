@@ -24,6 +24,9 @@ from sync_pipelines.redaction import redacted
 T = TypeVar("T")
 
 _INSTALL: Final = "correct SYNC_LANDING, or install what reads it: the extras s3, gcs, azure, sftp of this project"
+_S3_ATTEMPTS: Final = 3
+_S3_BLOCK: Final = 1 << 23
+"""Bytes that are read ahead; s3fs would take fifty million."""
 _OF_A_PATH: Final = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 
 
@@ -108,8 +111,7 @@ class Connection:
 
     def _open(self) -> tuple[AbstractFileSystem, str]:
         if not _is_sftp(self.url):
-            filesystem, root = fsspec.core.url_to_fs(self.url)
-            return filesystem, str(root)
+            return self._open_by_library()
         from sync_pipelines.exports.sftp import SftpFileSystem
 
         options: dict[str, Any] = infer_storage_options(self.url)
@@ -118,6 +120,23 @@ class Connection:
         if not options.get("host"):
             raise ValueError("it names no host")
         return SftpFileSystem(access=self.access, **options), root
+
+    def _open_by_library(self) -> tuple[AbstractFileSystem, str]:
+        for name, value in self.access.variables:
+            os.environ.setdefault(name, value)
+        protocol = self.url.partition("://")[0]
+        if protocol not in ("s3", "s3a"):
+            filesystem, root = fsspec.core.url_to_fs(self.url)
+            return filesystem, str(root)
+        filesystem, root = fsspec.core.url_to_fs(self.url, **_s3_options(self.access))
+        filesystem.retries = _S3_ATTEMPTS
+        return filesystem, str(root)
+
+
+def _s3_options(access: Access) -> dict[str, Any]:
+    """Time limits of S3: s3fs tries again by itself, so botocore does not."""
+    limits = {"connect_timeout": access.connect_timeout, "read_timeout": access.timeout}
+    return {"config_kwargs": {**limits, "retries": {"total_max_attempts": 1}}, "default_block_size": _S3_BLOCK}
 
 
 def _is_of_session(filesystem: AbstractFileSystem, fault: BaseException) -> bool:

@@ -20,7 +20,7 @@ from sync_pipelines.exports.access import Access
 from sync_pipelines.exports.landing_storage import open_storage
 from sync_pipelines.exports.local_storage import LocalStorage
 from sync_pipelines.exports.naming import is_export_name
-from sync_pipelines.exports.storage import FolderFault, Found
+from sync_pipelines.exports.storage import FolderFault, Found, Reached
 
 
 class LandingFile(NamedTuple):
@@ -69,23 +69,35 @@ def _follows_none(partner: str, tenant: str | None, stream: str) -> bool:
 class Landing:
     """Exports below a local folder or any fsspec URL; nothing is connected to before the first call.
 
-    A local folder that is missing is made. All methods raise `LandingUnavailable` when the landing does not answer
-    or may not be read, and `ConfigurationError` when its URL is wrong.
+    A local folder that is missing is made, where it may be. All methods raise `LandingUnavailable` when the landing
+    does not answer or may not be read, and `ConfigurationError` when its URL is wrong or nothing is there.
 
     Args:
         url: of the landing.
         follows_links: which links are followed; none by default, and none ever out of the landing.
         access: how a server is reached.
+        is_made: whether a local folder that is missing is made.
     """
 
-    def __init__(self, url: str, follows_links: FollowsLinks = _follows_none, access: Access | None = None) -> None:
-        self._storage = open_storage(url, access or Access())
+    def __init__(
+        self,
+        url: str,
+        follows_links: FollowsLinks = _follows_none,
+        access: Access | None = None,
+        *,
+        is_made: bool = True,
+    ) -> None:
+        self._storage = open_storage(url, access or Access(), is_made=is_made)
         self._follows_links = follows_links
 
     @property
     def is_local(self) -> bool:
         """Whether it is a folder of this machine, which is reached without a connection."""
         return isinstance(self._storage, LocalStorage)
+
+    def reach(self) -> Reached:
+        """Looks whether it is there; which server and user that is by, and whether it is empty."""
+        return self._storage.reach()
 
     def streams(self) -> Iterator[tuple[str, str, str]]:
         """Partner, tenant folder and stream of every third-level folder, by name; faults are left to `list`."""

@@ -18,23 +18,27 @@ from typing import Any, BinaryIO, Final, cast
 from fsspec.asyn import AsyncFileSystem
 from fsspec.spec import AbstractFileSystem
 
-from sync_pipelines.errors import ConfigurationError, ExportError, LandingUnavailable, SyncError
+from sync_pipelines.errors import ConfigurationError, ExportError, SyncError
 from sync_pipelines.exports.access import Access
 from sync_pipelines.exports.connection import connection_to
 from sync_pipelines.exports.local_storage import LocalStorage
+from sync_pipelines.exports.reach import is_refusal, reached
 from sync_pipelines.exports.remote_walk import RemoteWalk, is_link, name_of
 from sync_pipelines.exports.storage import (
     EPOCH,
     ChangedWhileRead,
     FolderFault,
     Found,
+    Reached,
     Storage,
     cannot_list,
     cannot_open,
     cannot_read,
     cannot_write,
     link_refused,
+    missing,
     not_regular,
+    refused,
     temporary_name,
     unavailable,
 )
@@ -45,12 +49,14 @@ _FOLDERS_AT_ONCE: Final = 32
 _TIMES: Final = ("mtime", "LastModified", "last_modified", "updated", "modified", "modify", "created")
 
 
-def open_storage(url: str, access: Access) -> Storage:
-    """The storage for a path or a URL; connects to nothing yet."""
+def open_storage(url: str, access: Access, *, is_made: bool = True) -> Storage:
+    """The storage for a path or a URL; connects to nothing yet. A local folder is made where it is missing, or not."""
     if "://" not in url:
-        return LocalStorage(Path(url).expanduser())
+        return LocalStorage(Path(url).expanduser(), is_made=is_made)
     protocol, _, path = url.partition("://")
-    return LocalStorage(Path(path)) if protocol in ("file", "local") else RemoteStorage(url, access)
+    if protocol in ("file", "local"):
+        return LocalStorage(Path(path), is_made=is_made)
+    return RemoteStorage(url, access)
 
 
 class RemoteStorage:
@@ -59,6 +65,18 @@ class RemoteStorage:
     def __init__(self, url: str, access: Access | None = None) -> None:
         self._connection = connection_to(url, access or Access())
         self._known_root: str | None = None
+
+    def reach(self) -> Reached:
+        """See `Storage`."""
+        shown = self._connection.shown
+        try:
+            return self._connection.ask(lambda filesystem: reached(filesystem, self._connection.root))
+        except FileNotFoundError as fault:
+            raise missing(shown, str(fault) or "the server knows no such path") from fault
+        except SyncError:
+            raise
+        except Exception as fault:
+            raise self._unreachable(fault) from fault
 
     def folders(self, path: str, *, follow_links: bool = False) -> list[str]:
         """See `Storage`."""
@@ -135,13 +153,9 @@ class RemoteStorage:
     def _fault_of_file(self, path: str, fault: Exception) -> SyncError:
         """A file's fault is its own only where the landing itself answers."""
         try:
-            self._connection.ask(lambda filesystem: filesystem.info(self._real("")))
-        except FileNotFoundError:
-            pass
+            self.reach()
         except SyncError as of_landing:
             return of_landing
-        except Exception as of_landing:
-            return self._unreachable(of_landing)
         return cannot_read(path, fault)
 
     @property
@@ -232,6 +246,8 @@ class RemoteStorage:
         if not isinstance(found, OSError):
             return sorted(found, key=lambda info: str(info["name"]))
         if isinstance(found, FileNotFoundError | NotADirectoryError):
+            # A folder may be missing only where the landing is there.
+            self.reach()
             return []
         return self._folder_fault(found, folder, path)
 
@@ -271,8 +287,10 @@ class RemoteStorage:
             message = f"{self._connection.shown} does not tell when {info['name']} was modified"
             raise ConfigurationError("landing_invalid", message, hint) from fault
 
-    def _unreachable(self, fault: Exception, folder: str = "") -> LandingUnavailable:
+    def _unreachable(self, fault: Exception, folder: str = "") -> SyncError:
         shown = self._connection.shown
+        if is_refusal(fault):
+            return refused(shown, fault)
         return unavailable(f"{shown} ({folder})" if folder else shown, fault)
 
 

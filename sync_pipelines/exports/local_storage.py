@@ -28,10 +28,12 @@ from sync_pipelines.exports.storage import (
     ChangedWhileRead,
     FolderFault,
     Found,
+    Reached,
     cannot_list,
     cannot_open,
     cannot_write,
     link_refused,
+    missing,
     not_regular,
     temporary_name,
     unavailable,
@@ -52,10 +54,20 @@ Identity = tuple[int, int]
 
 
 class LocalStorage:
-    """A folder of this machine; made if it is missing. It may itself be reached by a link."""
+    """A folder of this machine, made where it is missing and may be. It may itself be reached by a link."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, is_made: bool = True) -> None:
         self._root = root
+        self._is_made = is_made
+
+    def reach(self) -> Reached:
+        """See `Storage`."""
+        self._make_root()
+        try:
+            with os.scandir(self._root) as found:
+                return Reached(is_empty=next(found, None) is None)
+        except OSError as fault:
+            raise unavailable(self._root, fault) from fault
 
     def folders(self, path: str, *, follow_links: bool = False) -> list[str]:
         """See `Storage`."""
@@ -223,6 +235,8 @@ class LocalStorage:
             os.close(descriptor)
 
     def _make_root(self) -> None:
+        if not self._is_made and not os.path.lexists(self._root):
+            raise missing(self._root)
         try:
             self._root.mkdir(parents=True, exist_ok=True)
         except OSError as fault:

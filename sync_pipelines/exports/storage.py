@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import BinaryIO, Final, NamedTuple, Protocol
 from uuid import uuid4
 
-from sync_pipelines.errors import ExportError, LandingUnavailable
+from sync_pipelines.errors import ConfigurationError, ExportError, LandingUnavailable
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _KINDS: Final = (
@@ -45,6 +45,23 @@ class Found(NamedTuple):
     is_folder: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A landing that is there.
+
+    Attributes:
+        server: which server answered; empty for a folder of this machine.
+        user: whom it takes us for; empty where that is not known.
+        is_empty: whether nothing at all is there.
+        has_folders: whether a folder can be there and be empty.
+    """
+
+    server: str = ""
+    user: str = ""
+    is_empty: bool = False
+    has_folders: bool = True
+
+
 class FolderFault(ExportError):
     """A folder cannot be looked into.
 
@@ -73,6 +90,14 @@ class Storage(Protocol):
     `follow_links` allows symbolic links that lead to a folder or a regular file within the root.
     """
 
+    def reach(self) -> Reached:
+        """Looks whether the landing is there.
+
+        Raises:
+            ConfigurationError: it is not there, or the server refuses us.
+            LandingUnavailable: the storage does not answer.
+        """
+
     def folders(self, path: str, *, follow_links: bool = False) -> list[str]:
         """Names of the folders and links in a folder; none if it is not there.
 
@@ -100,6 +125,18 @@ def unavailable(what: object, fault: Exception) -> LandingUnavailable:
     why = _why(fault)
     hint = "check that it is there and that this user may read it, or correct SYNC_LANDING"
     return LandingUnavailable("landing_unavailable", f"the landing cannot be read at {what}: {why}", hint)
+
+
+def missing(what: object, why: str = "there is no such folder") -> ConfigurationError:
+    """The landing is not there."""
+    hint = "correct SYNC_LANDING, or make the folder or bucket"
+    return ConfigurationError("landing_missing", f"the landing {what} is not there: {why}", hint)
+
+
+def refused(what: object, fault: Exception) -> ConfigurationError:
+    """The server of the landing does not let us in."""
+    hint = "correct the credentials that docs/landings.md names for it, or SYNC_LANDING"
+    return ConfigurationError("landing_refused", f"the landing {what} refuses this user: {_why(fault)}", hint)
 
 
 def cannot_open(path: str, fault: OSError) -> ExportError:

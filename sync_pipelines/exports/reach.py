@@ -1,0 +1,81 @@
+"""Whether a landing on a server is there, and what is told of who answered.
+
+Belongs here: what each kind of storage has to be asked for that. Does not belong here: connections (`connection`),
+exports (`landing_storage`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fsspec.asyn import AsyncFileSystem, sync
+from fsspec.spec import AbstractFileSystem
+
+from sync_pipelines.exports.storage import Reached
+
+_REFUSALS: Final = frozenset(
+    {
+        # botocore
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "CredentialRetrievalError",
+        "ProfileNotFound",
+        "TokenRetrievalError",
+        # google.auth
+        "DefaultCredentialsError",
+        "RefreshError",
+        # azure.core
+        "ClientAuthenticationError",
+    }
+)
+_SHOWN_OF_KEY: Final = 4
+
+
+def is_refusal(fault: BaseException) -> bool:
+    """Whether a server does not let us in, or nothing was found to prove who we are."""
+    is_translated = isinstance(fault, PermissionError) and type(fault.__cause__).__name__ == "ClientError"
+    return is_translated or any(kind.__name__ in _REFUSALS for kind in type(fault).__mro__)
+
+
+def reached(filesystem: AbstractFileSystem, root: str) -> Reached:
+    """What is told of a landing's root.
+
+    Raises:
+        FileNotFoundError: it is not there; or whatever the storage's library raises.
+    """
+    if hasattr(filesystem, "call_s3"):
+        return _s3(filesystem, root)
+    if isinstance(filesystem, AsyncFileSystem):
+        return _bucket(filesystem, root)
+    if type(filesystem).find is not AbstractFileSystem.find:
+        return Reached(is_empty=not filesystem.exists(root), has_folders=False)
+    if filesystem.info(root or "/")["type"] != "directory":
+        raise FileNotFoundError("it is no folder")
+    server, port, user = (getattr(filesystem, name, "") for name in ("host", "port", "username"))
+    return Reached(f"{server}:{port}" if port else str(server), str(user), not filesystem.ls(root or "/", detail=False))
+
+
+def _s3(filesystem: Any, root: str) -> Reached:
+    bucket, _, prefix = root.partition("/")
+    try:
+        page = filesystem.call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", MaxKeys=1)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no bucket {bucket}") from None
+    credentials = sync(filesystem.loop, filesystem.session.get_credentials)
+    user = "nobody"
+    if credentials is not None:
+        user = f"access key {credentials.access_key[:_SHOWN_OF_KEY]}... ({credentials.method})"
+    return Reached(filesystem.s3.meta.endpoint_url, user, not page.get("KeyCount"), has_folders=False)
+
+
+def _bucket(filesystem: Any, root: str) -> Reached:
+    bucket = root.partition("/")[0]
+    if not filesystem.exists(bucket):
+        raise FileNotFoundError(f"there is no bucket {bucket}")
+    filesystem.invalidate_cache(root)
+    try:
+        is_empty = not filesystem.ls(root, detail=False)
+    except FileNotFoundError:
+        is_empty = True
+    user = getattr(filesystem, "account_name", None) or getattr(filesystem, "project", None) or ""
+    return Reached(user=str(user), is_empty=is_empty, has_folders=False)
