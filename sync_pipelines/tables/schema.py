@@ -36,7 +36,10 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 SCHEMA: Final = "sync"
 OUTCOMES: Final = ("created", "updated", "unchanged", "stale", "deleted", "not_found", "blocked", "rejected")
-"""The outcomes of a record; exactly one each, so that they add up to `read` (law 3, X11)."""
+"""The outcomes of a record; exactly one each, so that they add up to `read` (law 3, X11).
+
+`export_outcomes` stores their places in this list: further ones go to its end.
+"""
 
 metadata = MetaData(
     schema=SCHEMA,
@@ -280,6 +283,16 @@ rejected_records = Table(
     CheckConstraint("status in ('open', 'resolved', 'superseded')", name="status"),
     Index("rejected_records_open_idx", "export_file_id", postgresql_where=text("status = 'open'")),
 )
+
+export_outcomes = Table(
+    "export_outcomes",
+    metadata,
+    Column(
+        "export_file_id", BigInteger, ForeignKey(f"{SCHEMA}.export_files.id"), primary_key=True, autoincrement=False
+    ),
+    Column("outcomes", LargeBinary, nullable=False),
+)
+"""The outcome of each record of a loaded export (`upsert.outcomes`)."""
 
 key_runs = Table(
     "key_runs",

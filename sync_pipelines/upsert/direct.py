@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -43,6 +44,7 @@ MANY: Final = 20_000
 """Records for which an empty table is worth making its indexes afterwards."""
 
 Mask = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
 Before = Callable[[pa.Table, Mapping[str, list[Meant]]], None]
 _NAMES: Final = ("external_id", "record_id", "key_hash")
 """Columns of kept records that tell which row is meant."""
@@ -53,11 +55,11 @@ class Direct:
     """What came of the direct way.
 
     Attributes:
-        created: rows made.
+        created: by row, which records made one.
         left: hashes of the keys whose records are left to another way (sorted).
     """
 
-    created: int
+    created: Mask
     left: Hashes
 
 
@@ -65,23 +67,25 @@ class _Ready(NamedTuple):
     """Records, and what can be told of them without asking the server.
 
     Attributes:
+        rows: their numbers in the export.
         columns: of the rows they make.
         certain: which of them make just these.
         meant: reference -> the rows they refer to.
     """
 
+    rows: Rows
     records: pa.Table
     columns: Mapping[str, Any]
     certain: Mask
     meant: Mapping[str, list[Meant]]
 
-    def some(self, rows: npt.NDArray[np.int64], stream: Stream) -> _Ready:
+    def some(self, places: Rows, stream: Stream) -> _Ready:
         """The same of some of the records."""
-        if len(rows) == self.records.num_rows:
+        if len(places) == self.records.num_rows:
             return self
-        records, chosen = self.records.take(pa.array(rows)), pa.array(rows)
+        records, chosen = self.records.take(pa.array(places)), pa.array(places)
         columns = {name: one(column).take(chosen) for name, column in self.columns.items()}
-        return _Ready(records, columns, self.certain[rows], _meant_by(stream, records))
+        return _Ready(self.rows[places], records, columns, self.certain[places], _meant_by(stream, records))
 
 
 class DirectWay:
@@ -122,20 +126,20 @@ class DirectWay:
         wanted = np.flatnonzero(~aside)
         if self._is_self_referring:
             # A row may be made, as a placeholder, while the record that defines it is on its way.
-            return Direct(0, kept.keys.of_rows(~aside))
+            return Direct(np.zeros(kept.count, bool), kept.keys.of_rows(~aside))
         if self._has_rows():
-            return self._written(self._searched(kept, wanted), Unindexed(self.connection))
-        records = ahead(map(self._ready, chunks_of(kept, wanted)))
+            return self._written(self._searched(kept, wanted), Unindexed(self.connection), kept.count)
+        records = ahead(starmap(self._ready, with_rows(chunks_of(kept, wanted), wanted)))
         if len(wanted) < MANY:
-            return self._written(records, Unindexed(self.connection))
+            return self._written(records, Unindexed(self.connection), kept.count)
         with self._without_indexes() as unindexed:
-            return self._written(records, unindexed)
+            return self._written(records, unindexed, kept.count)
 
     def write_first(self, records: Iterable[pa.Table], before: Before) -> Direct | None:
         """Writes the first records of a tenant as they come, waiting for no table; None where there are rows.
 
         Args:
-            records: of different keys.
+            records: all of the export, of different keys.
             before: called with the records that are written next, and what they refer to.
 
         Raises:
@@ -151,7 +155,7 @@ class DirectWay:
         if self._has_rows():
             return None
         with self._without_indexes() as unindexed:
-            return self._written(_told(ahead(map(self._ready, _chunked(records))), before), unindexed)
+            return self._written(_told(ahead(starmap(self._ready, _numbered(_chunked(records)))), before), unindexed)
 
     @property
     def connection(self) -> psycopg.Connection[Any]:
@@ -177,31 +181,34 @@ class DirectWay:
         common[self._stream.table] = {"tenant": self._entry.tenant, "partner": self._stream.partner, **written}
         return without_indexes(self.connection, self._tables, self._referred, common)
 
-    def _searched(self, kept: KeptRecords, wanted: npt.NDArray[np.int64]) -> Iterator[_Ready]:
+    def _searched(self, kept: KeptRecords, wanted: Rows) -> Iterator[_Ready]:
         """Records some of which may have rows: nothing is made ready of those that have."""
-        for chunk in ahead(chunks_of(kept, wanted, _NAMES)):
-            rows, wanted = np.split(wanted, [chunk.num_rows])
+        for rows, chunk in ahead(with_rows(chunks_of(kept, wanted, _NAMES), wanted)):
             has_row = self._has_row(chunk)
-            if has_row.any():
-                yield _Ready(chunk.filter(pa.array(has_row)), {}, np.zeros(int(has_row.sum()), bool), {})
-            yield from map(self._ready, chunks_of(kept, rows[~has_row]))
+            known, new = rows[has_row], rows[~has_row]
+            if len(known):
+                yield _Ready(known, chunk.filter(pa.array(has_row)), {}, np.zeros(len(known), bool), {})
+            yield from starmap(self._ready, with_rows(chunks_of(kept, new), new))
 
-    def _written(self, records: Iterable[_Ready], unindexed: Unindexed) -> Direct:
+    def _written(self, records: Iterable[_Ready], unindexed: Unindexed, count: int = 0) -> Direct:
+        """Writes rows; of an export that is still being read, `count` is 0."""
         referred = Referred(self._copying, self._last_write, unindexed)
-        created, left = 0, [np.empty(0, np.uint64)]
+        created, left = np.zeros(count, bool), [np.empty(0, np.uint64)]
         with self._copying.behind():
             for ready in records:
                 chosen = np.flatnonzero(ready.certain)
+                if (missing := int(ready.rows.max(initial=-1)) + 1 - len(created)) > 0:
+                    created = np.pad(created, (0, missing))
+                created[ready.rows[chosen]] = True
                 left.append(np.delete(ready.records.column("key_hash").to_numpy(), chosen))
                 if len(chosen):
-                    created += len(chosen)
                     self._insert(ready.some(chosen, self._stream), referred, unindexed)
         return Direct(created, np.sort(np.concatenate(left)))
 
-    def _ready(self, records: pa.Table) -> _Ready:
+    def _ready(self, rows: Rows, records: pa.Table) -> _Ready:
         columns = self._made.columns(records)
         certain = self._made.is_certain(records, columns)
-        return _Ready(records, columns, certain, _meant_by(self._stream, records))
+        return _Ready(rows, records, columns, certain, _meant_by(self._stream, records))
 
     def _has_rows(self) -> bool:
         """Whether some record may have a row already; nobody else makes one while the load holds its locks."""
@@ -286,11 +293,24 @@ def _tables_of(children: Iterable[ChildLayout]) -> Iterator[str]:
         yield from _tables_of(child.nested)
 
 
-def chunks_of(
-    kept: KeptRecords, wanted: npt.NDArray[np.int64], columns: Sequence[str] | None = None
-) -> Iterator[pa.Table]:
+def chunks_of(kept: KeptRecords, wanted: Rows, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """The records in the given rows, some blocks at a time, the given columns alone (None: all)."""
     return _chunked(pa.Table.from_batches([block]) for _, block in kept.chosen(wanted, columns))
+
+
+def with_rows(chunks: Iterable[pa.Table], wanted: Rows) -> Iterator[tuple[Rows, pa.Table]]:
+    """Chunks of the records in the given rows, with the rows of each."""
+    for chunk in chunks:
+        rows, wanted = np.split(wanted, [chunk.num_rows])
+        yield rows, chunk
+
+
+def _numbered(chunks: Iterable[pa.Table]) -> Iterator[tuple[Rows, pa.Table]]:
+    """Chunks of all records of an export, with the rows of each."""
+    start = 0
+    for chunk in chunks:
+        yield np.arange(start, start + chunk.num_rows), chunk
+        start += chunk.num_rows
 
 
 def _chunked(blocks: Iterable[pa.Table]) -> Iterator[pa.Table]:

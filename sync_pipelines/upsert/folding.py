@@ -23,7 +23,7 @@ from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.upsert.current import Stored, current_rows
 from sync_pipelines.upsert.decisions import Decisions
 from sync_pipelines.upsert.differences import Differences, Provenance
-from sync_pipelines.upsert.fold import CREATE_OF_EXISTING, Applied, Row, Rows, apply, outcome
+from sync_pipelines.upsert.fold import CREATE_OF_EXISTING, Applied, Outcome, Row, Rows, apply, outcome
 from sync_pipelines.upsert.history import Hashes, Knowing, KnownExport, Spoken, connected, in_file_order, spoken_of
 from sync_pipelines.upsert.write import Ids, refer, write
 
@@ -67,6 +67,7 @@ class Folding:
         entry: the export's ledger entry.
         run_id: named by the rows written.
         note_absorbed: told the ids of rows that another row is about to take the place of.
+        note_outcome: told the row of each record of the export in its kept records, and what it came to.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Folding:
         entry: LedgerFile,
         run_id: str | None,
         note_absorbed: Callable[[Sequence[int]], None] = lambda ids: None,
+        note_outcome: Callable[[int, Outcome], None] = lambda row, outcome: None,
     ) -> None:
         self._connection = connection
         self._stream = stream
@@ -84,9 +86,9 @@ class Folding:
         self._entry = entry
         self._run_id = run_id
         self._note_absorbed = note_absorbed
+        self._note_outcome = note_outcome
         self._ids = Ids(connection)
         self._decisions = Decisions(connection, stream, entry, run_id)
-        self.counts: Counter[str] = Counter()
         self.leniencies: Counter[str] = Counter()
 
     def fold_late(self, mine: KnownExport, knowing: Knowing, hashes: Hashes) -> None:
@@ -167,10 +169,10 @@ class Folding:
             applied = trail[records.index(spoken)]
             is_older = records[-1] is not spoken
             if applied.refusal is not None:
-                self.counts["rejected"] += 1
+                self._note_outcome(spoken.version[3], "rejected")
             elif self._is_blocked(family, spoken, applied):
                 records.remove(spoken)
-                self.counts["blocked"] += 1
+                self._note_outcome(spoken.version[3], "blocked")
             else:
                 before, after = self._row_of(without, applied), self._row_of(rows, applied)
                 self._tell(before, after, spoken, is_older=is_older)
@@ -201,9 +203,9 @@ class Folding:
             applied = apply(self._stream, rows, spoken.change)
             self._decisions.decide(spoken, applied.refusal)
             if applied.refusal is not None:
-                self.counts["rejected"] += 1
+                self._note_outcome(spoken.version[3], "rejected")
             elif self._is_blocked(family, spoken, applied):
-                self.counts["blocked"] += 1
+                self._note_outcome(spoken.version[3], "blocked")
             else:
                 self._tell(applied.before, applied.after, spoken, is_older=False)
                 rows = applied.rows
@@ -211,7 +213,7 @@ class Folding:
         return rows, came
 
     def _tell(self, before: Row | None, after: Row | None, spoken: Spoken, *, is_older: bool) -> None:
-        self.counts[outcome(before, after, spoken.change, is_older=is_older)] += 1
+        self._note_outcome(spoken.version[3], outcome(before, after, spoken.change, is_older=is_older))
         if spoken.change.operation == "create" and before is not None and before.is_live and not before.is_placeholder:
             self.leniencies[CREATE_OF_EXISTING] += 1
 

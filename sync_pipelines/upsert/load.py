@@ -22,7 +22,6 @@ from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.normalize.keys import distinct
 from sync_pipelines.normalize.layout import Layout, layout_of
 from sync_pipelines.normalize.values import from_json
-from sync_pipelines.tables.schema import OUTCOMES
 from sync_pipelines.upsert.direct import Direct, DirectWay, chunks_of
 from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import (
@@ -37,6 +36,7 @@ from sync_pipelines.upsert.history import (
     newer_exports,
 )
 from sync_pipelines.upsert.locks import lock
+from sync_pipelines.upsert.outcomes import Outcomes
 from sync_pipelines.upsert.referred import Referred
 from sync_pipelines.upsert.rejects import Rejects
 from sync_pipelines.upsert.revision import RevisionWay
@@ -117,7 +117,7 @@ class Loading:
         self._layout: Layout = layout_of(stream)
         self._kept = KeptRecords(archive, entry.kept or "-")
         self._summary = self._kept.summary
-        self._counts: Counter[str] = Counter()
+        self._outcomes = Outcomes(self._kept.count)
         self._leniencies: Counter[str] = Counter(self._summary.leniencies)
 
         self._history = History(connection, entry.partner, entry.tenant, entry.stream, archive)
@@ -147,21 +147,27 @@ class Loading:
         decided = decided_keys(self._connection, self._entry) if others else late[:0]
         stale = self._overruled(mine, newer, mine.kept.rows_known_by(np.setdiff1d(late, decided)) & alone)
         absorbed = Absorbed(self._connection, self._stream, self._entry, self._archive, self._run_id)
-        folding = Folding(self._connection, self._stream, self._layout, self._entry, self._run_id, absorbed.note)
-        folding.fold_late(
-            mine, self._history.knowing, np.setdiff1d(late, mine.kept.keys.of_rows(stale), assume_unique=True)
+        folding = Folding(
+            self._connection,
+            self._stream,
+            self._layout,
+            self._entry,
+            self._run_id,
+            absorbed.note,
+            self._outcomes.note,
         )
+        left = np.setdiff1d(late, mine.kept.keys.of_rows(stale), assume_unique=True)
+        folding.fold_late(mine, self._history.knowing, left)
         several = np.setdiff1d(mine.kept.keys.repeated(), late, assume_unique=True)
         left = self._write_plain(mine, others, np.union1d(late, several), alone, decided)
         folding.fold_newest(mine, np.union1d(several, self._revise(left, several)))
         absorbed.settle()
-        self._counts.update(folding.counts)
         self._leniencies.update(folding.leniencies)
 
     def _overruled(self, mine: KnownExport, newer: list[KnownExport], late: Mask) -> Mask:
         """By row, which late records newer ones overrule; the rows they refer to are made all the same (X7)."""
         stale = Stale(self._stream, self._layout).rows(mine, newer, late)
-        self._counts["stale"] += int(stale.sum())
+        self._outcomes.note(stale, "stale")
         if stale.any() and self._stream.references:
             referred = Referred.searching(self._connection, self._entry, self._run_id)
             for reference in self._stream.references:
@@ -175,12 +181,12 @@ class Loading:
     ) -> Hashes:
         """Records equal to the newest known ones are done, those of new keys are copied; returns the other keys."""
         if self._begun is not None:
-            self._counts["created"] += self._begun.created
+            self._outcomes.note(self._begun.created, "created")
             return self._begun.left
         unchanged = Unchanged(self._stream, self._layout).rows(mine, others, folded, alone, decided)
         for export in (mine, *others):
             export.kept.let_go()
-        self._counts["unchanged"] += int(unchanged.sum())
+        self._outcomes.note(unchanged, "unchanged")
         aside = unchanged | mine.kept.rows_known_by(folded)
         known = folded[:0]
         if self._stream.scope is not None:
@@ -193,7 +199,7 @@ class Loading:
             return known
         way = DirectWay(self._connection, self._stream, self._layout, self._entry, self._run_id)
         direct = way.write(self._kept, aside)
-        self._counts["created"] += direct.created
+        self._outcomes.note(direct.created, "created")
         return np.union1d(known, direct.left)
 
     def _revise(self, keys: Hashes, several: Hashes) -> Hashes:
@@ -202,15 +208,14 @@ class Loading:
         if not chosen.any():
             return keys[:0]
         way = RevisionWay(self._connection, self._stream, self._layout, self._entry, self._run_id)
-        came = way.write(self._kept, chosen)
-        self._counts.update(came.counts)
+        came = way.write(self._kept, chosen, self._outcomes)
         self._leniencies.update(came.leniencies)
         return came.left
 
     def _mark_loaded(self) -> Loaded:
-        counts = {name: self._counts.get(name, 0) for name in OUTCOMES}
+        counts = {"read": self._summary.read, **self._outcomes.counts}
         counts["rejected"] += self._summary.rejected
-        counts = {"read": self._summary.read, **counts}
+        self._outcomes.store(self._connection, self._entry.id)
         ledger.mark_loaded(
             self._connection,
             self._entry.id,

@@ -26,9 +26,10 @@ from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.normalize.twins import Mask
 from sync_pipelines.upsert.columns import RevisedRows, mask_of
 from sync_pipelines.upsert.copying import Copying, one
-from sync_pipelines.upsert.direct import chunks_of
+from sync_pipelines.upsert.direct import chunks_of, with_rows
 from sync_pipelines.upsert.fold import CREATE_OF_EXISTING
 from sync_pipelines.upsert.history import Hashes
+from sync_pipelines.upsert.outcomes import Outcomes
 from sync_pipelines.upsert.referred import Referred, last_write
 from sync_pipelines.upsert.revised import Revised, Reviser
 from sync_pipelines.upsert.stage import ahead, csv_of
@@ -41,12 +42,10 @@ class Revisions:
     """What came of records.
 
     Attributes:
-        counts: outcome -> records that came to it.
         leniencies: code -> how often.
         left: hashes of the keys whose records are left to the fold (sorted).
     """
 
-    counts: Counter[str]
     leniencies: Counter[str]
     left: Hashes
 
@@ -77,42 +76,40 @@ class RevisionWay:
         self._standing = Standing(self._copying, stream, entry)
         self._reviser = Reviser(stream, layout, self._standing.lists)
 
-    def write(self, kept: KeptRecords, chosen: Mask) -> Revisions:
+    def write(self, kept: KeptRecords, chosen: Mask, outcomes: Outcomes) -> Revisions:
         """Applies records to rows that are there.
 
         Args:
             kept: the export's records.
             chosen: by row, which of them; no other record of the export is known by what they are known by.
+            outcomes: takes what they come to.
         """
-        came = Revisions(Counter(), Counter(), np.empty(0, np.uint64))
+        came = Revisions(Counter(), np.empty(0, np.uint64))
         left = [came.left]
         references = self._stream.references
         referred = Referred.searching(self._copying.connection, self._entry, self._run_id) if references else None
-        for chunk in ahead(chunks_of(kept, np.flatnonzero(chosen))):
+        places = np.flatnonzero(chosen)
+        for here, chunk in ahead(with_rows(chunks_of(kept, places), places)):
             links = {r.column: one(referred.ids(r, chunk)) for r in references if referred}
             found = self._standing.rows(chunk, links.get(self._stream.scope or ""))
             is_only = np.bincount(found.records, minlength=chunk.num_rows)[found.records] == 1
             mine = found.records[is_only]
             records, rows = chunk.take(pa.array(mine)), found.rows.filter(pa.array(is_only))
             done = self._buried(records, rows)
-            came.counts["deleted"] += int(done.sum())
+            outcomes.note(here[mine[done]], "deleted")
             others = pa.array(np.flatnonzero(~done))
             records, rows = records.take(others), rows.take(others)
-            of_others = {column: ids.take(pa.array(mine)).take(others) for column, ids in links.items()}
-            revised = self._reviser.revise(records, rows, of_others)
+            links_of = {column: ids.take(pa.array(mine)).take(others) for column, ids in links.items()}
+            revised = self._reviser.revise(records, rows, links_of)
             self._update(revised, records)
-            self._count(came, revised, records)
+            rest = here[mine[~done]]
+            outcomes.note(rest[revised.differs], "updated")
+            outcomes.note(rest[revised.certain & ~revised.differs], "unchanged")
+            came.leniencies.update(_leniencies_of(revised, records))
             done[~done] = revised.certain
             left.append(np.delete(chunk.column("key_hash").to_numpy(), mine[done]))
         came.left = np.sort(np.concatenate(left))
         return came
-
-    def _count(self, came: Revisions, revised: Revised, records: pa.Table) -> None:
-        came.counts["updated"] += int(revised.differs.sum())
-        came.counts["unchanged"] += int((revised.certain & ~revised.differs).sum())
-        created = mask_of(pc.equal(records.column("operation"), "create")) & revised.certain
-        if created.any():
-            came.leniencies[CREATE_OF_EXISTING] += int(created.sum())
 
     def _buried(self, records: pa.Table, rows: pa.Table) -> Mask:
         """Deletes rows: nothing of them stays but their names (X5). Returns which records did so."""
@@ -157,3 +154,8 @@ class RevisionWay:
             lambda staged: self._copying.write(staged, list(columns), [csv_of(list(columns.values()))]),
             touches=touches,
         )
+
+
+def _leniencies_of(revised: Revised, records: pa.Table) -> dict[str, int]:
+    created = mask_of(pc.equal(records.column("operation"), "create")) & revised.certain
+    return {CREATE_OF_EXISTING: int(created.sum())} if created.any() else {}

@@ -1,7 +1,7 @@
 """The fast ways end as the fold does: rows told by their text, copied straight in, revised by column (laws 1, 3, 5).
 
 Generated histories are loaded twice, once with every record folded. Tables, last writes, counts, leniencies and rejects
-must be the same.
+must be the same, and so must the outcome of each record, whose sums are the ledger's counts.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 
 from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.sample.bulk_streams import BULK, bulk_records
+from sync_pipelines.tables.schema import OUTCOMES
 from sync_pipelines.upsert import direct, folding
 from sync_pipelines.upsert.direct import Direct, DirectWay
 from sync_pipelines.upsert.fold import Applied, apply
+from sync_pipelines.upsert.outcomes import stored_outcomes
 from sync_pipelines.upsert.revision import Revisions, RevisionWay
 from sync_pipelines.upsert.stale import Stale
 from sync_pipelines.upsert.unchanged import Unchanged
@@ -65,10 +67,10 @@ def everything_folded() -> Any:
 
     def all_left(self: Any, kept: Any, aside: Any) -> Direct:
         keys = np.concatenate([np.empty(0, np.uint64), *(b.column("key_hash").to_numpy() for b in kept.blocks())])
-        return Direct(0, np.sort(keys[~aside]))
+        return Direct(np.zeros(kept.count, bool), np.sort(keys[~aside]))
 
-    def none_revised(self: Any, kept: Any, chosen: Any) -> Revisions:
-        return Revisions(Counter(), Counter(), all_left(self, kept, ~chosen).left)
+    def none_revised(self: Any, kept: Any, chosen: Any, outcomes: Any) -> Revisions:
+        return Revisions(Counter(), all_left(self, kept, ~chosen).left)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Unchanged, "rows", none_same)
@@ -139,7 +141,21 @@ def contents(site: Site) -> Any:
             found[table][row["id"]] = content
             found[parent][row[column]].setdefault(table, []).append(content)
     rejects = [(r["path"], r["position"], r["external_id"], r["code"], r["status"]) for r in site.rejects()]
-    return {table: sorted(map(repr, found[table].values())) for table in MAIN}, rejects
+    return {table: sorted(map(repr, found[table].values())) for table in MAIN}, rejects, record_outcomes(site)
+
+
+def record_outcomes(site: Site) -> list[tuple[str, int, list[str]]]:
+    """Path, revision and the outcome of each kept record of every loaded export; they add up to its counts (law 3)."""
+    with site.database.connect() as connection:
+        found = [(e, stored_outcomes(connection, e.id)) for e in site.ledger() if e.status == "loaded"]
+    named = [(e, [] if codes is None else [OUTCOMES[code] for code in codes]) for e, codes in found]
+    for entry, names in named:
+        summary = KeptRecords(site.settings.archive, entry.kept or "-").summary
+        sums = (
+            Counter(names) + Counter(read=len(names)) + Counter(dict.fromkeys(("read", "rejected"), summary.rejected))
+        )
+        assert entry.counts == {name: sums[name] for name in entry.counts}
+    return [(entry.path, entry.revision, names) for entry, names in named]
 
 
 @pytest.mark.parametrize("streams", STREAMS, ids=lambda streams: "+".join(streams))
