@@ -98,7 +98,7 @@ class KnownExport:
 
 
 Knowing = Callable[[Hashes], Sequence[KnownExport]]
-"""Tells the exports that have records of some key hashes (sorted)."""
+"""Tells the exports that have records of some key hashes, in version order."""
 
 
 class History:
@@ -129,12 +129,12 @@ class History:
             self._index.build(archive)
 
     def knowing(self, hashes: Hashes) -> list[KnownExport]:
-        """The exports that have records of one of the given key hashes (sorted), in version order.
+        """The exports that have records of one of the given key hashes, in version order.
 
         Raises:
             ArchiveIncomplete: the kept records of one are gone.
         """
-        ids = [number for number in self._index.knowing(hashes).tolist() if number != self._without]
+        ids = [number for number in self._index.knowing(distinct(hashes)).tolist() if number != self._without]
         missing = [number for number in ids if number not in self._known]
         for entry in ledger.of_ids(self._connection, missing) if missing else ():
             # A replay may have found that an export has no record any more.
