@@ -144,6 +144,23 @@ def rejects_replay(as_json: bool, **wanted: str | None) -> int:
 
 
 @cli.command()
+@click.argument("path")
+@click.option("--only", help="Only these outcomes, separated by commas: created,updated.")
+@click.option("--revision", type=click.IntRange(1), help="This revision of the path; without it the latest.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each record.")
+@click.option("--unmasked", is_flag=True, help="Show personal values; noted in logs/unmasked.log.")
+def outcomes(path: str, only: str | None, revision: int | None, as_json: bool, unmasked: bool) -> int:
+    """Show what each record of a loaded export came to: position, key and outcome.
+
+    PATH is below the landing, as `sync --json` and the ledger name it. Records come in the order of the file.
+    """
+    from sync_pipelines.commands import outcomes as command
+    from sync_pipelines.commands.names import checked_outcomes
+
+    return command.run(path, checked_outcomes(only), revision, as_json=as_json, unmasked=unmasked)
+
+
+@cli.command()
 @click.argument("dest", required=False)
 @click.option("--days", type=int, default=30, show_default=True, help="Days of exports.")
 @click.option("--orders", type=int, default=5000, show_default=True, help="Orders in all.")

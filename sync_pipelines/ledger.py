@@ -169,6 +169,11 @@ def look_of(file: LandingFile) -> str:
     return f"{file.size} {modified_at} {len(file.path)} {file.path}{etag}"
 
 
+def revisions_of(connection: psycopg.Connection[Any], path: str) -> list[LedgerFile]:
+    """Every revision of a path, the oldest first."""
+    return _fetch(connection, "path = %s order by revision", [path])
+
+
 def to_load(
     connection: psycopg.Connection[Any], partner: str, stream: str, dates: Sequence[date], tenant: str | None = None
 ) -> list[LedgerFile]:

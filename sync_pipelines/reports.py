@@ -211,6 +211,17 @@ def reject_summary(
     return found
 
 
+def paths_like(connection: psycopg.Connection[Any], path: str, limit: int = 1_000) -> list[str]:
+    """Paths of the ledger that may be meant: those of the same file name, then the latest."""
+    name = "/" + path.rpartition("/")[2]
+    rows = connection.execute(
+        "select path from (select path, max(id) as id, right(path, length(%(name)s)) = %(name)s as is_namesake"
+        " from sync.export_files group by path) known order by is_namesake desc, id desc limit %(limit)s",
+        {"name": name, "limit": limit},
+    )
+    return [found for (found,) in rows]
+
+
 def accounting(connection: psycopg.Connection[Any], stream: Stream) -> Accounting:
     """Adds up the loaded files of a stream, in the ledger and against the refused records (X11)."""
     row = connection.execute(

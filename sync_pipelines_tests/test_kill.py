@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from sync_pipelines.database import Database
+from sync_pipelines.upsert.outcomes import stored_outcomes
 from sync_pipelines_tests.conftest import TEMPLATE, make_database
 from sync_pipelines_tests.loading import Site, deleted, item, lines, order, posted
 
@@ -119,7 +120,9 @@ def _event(rng: random.Random, keys: list[str]) -> dict[str, Any]:
 def outcome_of(site: Site) -> Any:
     ledger = [(e.path, e.revision, e.status, e.counts, e.leniencies, e.lines, e.sha256) for e in site.ledger()]
     rejects = [{name: value for name, value in reject.items() if name != "id"} for reject in site.rejects()]
-    return site.tables(), ledger, rejects
+    with site.database.connect() as connection:
+        stored = [stored_outcomes(connection, e.id) for e in site.ledger()]
+    return site.tables(), ledger, rejects, [None if codes is None else codes.tolist() for codes in stored]
 
 
 def sites(server: Database, folder: Path, number: int) -> Iterator[Site]:
@@ -156,13 +159,14 @@ def clean(server: Database, tmp_path_factory: pytest.TempPathFactory) -> Clean:
 
 
 def test_the_story_has_all_there_is(clean: Clean) -> None:
-    tables, ledger, rejects = clean.outcome
+    tables, ledger, rejects, stored = clean.outcome
     totals = {name: sum(entry[3][name] for entry in ledger) for name in ledger[0][3]}
     assert all(
         totals[name] for name in ("created", "updated", "unchanged", "stale", "deleted", "not_found", "rejected")
     )
     assert {entry[2] for entry in ledger} == {"loaded", "failed"}
     assert len(rejects) == 3
+    assert sum(len(codes) for codes in stored if codes) == totals["read"] - 3
     assert len(tables["customers"]) > 50
 
 
@@ -212,6 +216,6 @@ def test_law_2_two_workers_on_the_same_files(server: Database, clean: Clean, for
             forks.begin(site)
             other.begin(site)
             assert (forks.end(), other.end()) == (0, 0)
-            tables, ledger, rejects = outcome_of(site)
-            assert (tables, rejects) == (clean.outcome[0], clean.outcome[2])
+            tables, ledger, *others = outcome_of(site)
+            assert (tables, *others) == (clean.outcome[0], *clean.outcome[2:])
             assert ledger == clean.outcome[1]

@@ -1,4 +1,4 @@
-"""Names users type: partners, streams and reject codes.
+"""Names users type: partners, streams, reject codes and outcomes.
 
 Belongs here: refusing unknown ones with a near word. Does not belong here: what they are (`partners`, `contracts`).
 """
@@ -12,6 +12,7 @@ import click
 
 from sync_pipelines.contracts.codes import ALL_CODES
 from sync_pipelines.partners import STREAMS
+from sync_pipelines.tables.schema import OUTCOMES
 
 
 def check_names(partner: str | None, stream: str | None) -> None:
@@ -22,14 +23,15 @@ def check_names(partner: str | None, stream: str | None) -> None:
     """
     partners = dict.fromkeys(s.partner for s in STREAMS)
     if partner is not None and partner not in partners:
-        raise click.UsageError(f"there is no partner {partner!r}; {_nearest(partner, partners)}")
+        raise click.UsageError(f"there is no partner {partner!r}; {nearest(partner, partners)}")
     of_partner = [s for s in STREAMS if partner in (None, s.partner)]
     streams = dict.fromkeys(name for s in of_partner for name in (s.name, s.full_name))
     if stream is not None and stream not in streams:
-        raise click.UsageError(f"there is no stream {stream!r}; {_nearest(stream, streams)}")
+        raise click.UsageError(f"there is no stream {stream!r}; {nearest(stream, streams)}")
 
 
-def _nearest(word: str, names: Iterable[str]) -> str:
+def nearest(word: str, names: Iterable[str]) -> str:
+    """Returns the known name that looks most like a word, as a question, or else all of them."""
     known = list(names)
     near = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"
@@ -42,4 +44,19 @@ def check_code(code: str | None) -> None:
         click.UsageError: with a near one.
     """
     if code is not None and code not in ALL_CODES:
-        raise click.UsageError(f"there is no reject code {code!r}; {_nearest(code, ALL_CODES)}")
+        raise click.UsageError(f"there is no reject code {code!r}; {nearest(code, ALL_CODES)}")
+
+
+def checked_outcomes(names: str | None) -> list[str]:
+    """Returns the outcomes that are named, separated by commas; all of them where none is.
+
+    Raises:
+        click.UsageError: one is unknown; with a near one.
+    """
+    if names is None:
+        return list(OUTCOMES)
+    found = [name.strip() for name in names.split(",")]
+    for name in found:
+        if name not in OUTCOMES:
+            raise click.UsageError(f"unknown outcome {name!r}; {nearest(name, OUTCOMES)}")
+    return found

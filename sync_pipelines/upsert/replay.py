@@ -23,6 +23,7 @@ from sync_pipelines.normalize.values import from_json
 from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import Hashes, History, KnownExport, connected
 from sync_pipelines.upsert.locks import lock
+from sync_pipelines.upsert.outcomes import carry_over
 from sync_pipelines.upsert.rejects import Rejects
 from sync_pipelines.upsert.scoped import Absorbed
 
@@ -52,7 +53,7 @@ def replay(
 ) -> Replayed:
     """Applies a loaded export as another reading of it understands it, at its original version.
 
-    The counts of its load stay as they are (X11).
+    The counts of its load, and the outcomes of its records, stay as they are (X11).
 
     Args:
         connection: in autocommit, so that the transaction here is the only one.
@@ -73,6 +74,8 @@ def replay(
         lock(connection, stream, entry.tenant, [KeptRecords(archive, entry.kept), mine])
         entry = ledger.find(connection, file_id, lock=True)
         assert entry is not None and entry.kept is not None
+        if kept != entry.kept:
+            carry_over(connection, file_id, KeptRecords(archive, entry.kept), mine)
         ledger.mark_replayed(connection, file_id, kept, mine.summary.window)
         return _Replay(connection, stream, entry, mine, archive, run_id).run()
 

@@ -1,0 +1,114 @@
+"""`sync-pipelines outcomes`: what each record of a loaded export came to.
+
+Belongs here: which export is meant, and layout. Does not belong here: how outcomes are stored (`upsert.outcomes`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+import click
+import psycopg
+
+from sync_pipelines import ledger, reports
+from sync_pipelines.commands.disclosure import log_unmasked
+from sync_pipelines.commands.screen import quoted, say, tell
+from sync_pipelines.database import migrate, open_database
+from sync_pipelines.exports.file_names import shown_name
+from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.masking import masked
+from sync_pipelines.normalize.kept import KeptRecords
+from sync_pipelines.settings import load_settings
+from sync_pipelines.tables.schema import OUTCOMES
+from sync_pipelines.untrusted_text import on_one_line, storable
+from sync_pipelines.upsert.outcomes import RecordOutcome, outcomes_in, stored_outcomes
+
+Line = Callable[[RecordOutcome], str]
+
+
+def run(path: str, only: Collection[str], revision: int | None, *, as_json: bool, unmasked: bool = False) -> int:
+    """Prints the outcome of each record, in file order, with personal values in keys masked unless asked for.
+
+    Raises:
+        click.UsageError: the path is unknown, is not loaded, or was loaded before outcomes were stored.
+        ArchiveIncomplete: its kept records are gone or damaged.
+    """
+    settings = load_settings()
+    database = open_database(settings)
+    migrate(database)
+    with database.connect() as connection:
+        entry = _entry(connection, path, revision)
+        codes = stored_outcomes(connection, entry.id)
+    assert entry.kept is not None
+    kept = KeptRecords(settings.archive, entry.kept)
+    if codes is None and kept.count:
+        raise click.UsageError(f"{entry.path} was loaded by an earlier version, which stored no outcomes")
+    if unmasked:
+        log_unmasked(settings, "outcomes", entry.path)
+    if not as_json:
+        print(f"{'position':<12} {'key':<24} outcome")
+    counts = _print(outcomes_in(kept, codes, only), _json_line if as_json else _text_line, unmasked=unmasked)
+    if not as_json:
+        told = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in OUTCOMES if counts[name])
+        say("", f"{counts.total():,} record{'' if counts.total() == 1 else 's'}{': ' if told else ''}{told}")
+    _tell_of_others(entry, only, counts)
+    return 0
+
+
+def _entry(connection: psycopg.Connection[Any], path: str, revision: int | None) -> LedgerFile:
+    """The loaded export that is meant."""
+    path, typed = storable(path), path
+    # A shell may give the bytes of a name that is no text, or the text that the ledger has for it.
+    revisions = ledger.revisions_of(connection, path) or ledger.revisions_of(connection, shown_name(typed))
+    if not revisions:
+        raise click.UsageError(f"unknown export {path!r}; {_near(path, reports.paths_like(connection, path))}")
+    entry = next((e for e in reversed(revisions) if revision in (None, e.revision)), None)
+    if entry is None:
+        raise click.UsageError(f"unknown revision {revision}; the latest of {path} is {revisions[-1].revision}")
+    if entry.status != "loaded":
+        why = f": {entry.error}" if entry.error else ""
+        raise click.UsageError(f"{path} is {entry.status}, so its records have no outcome{why}{_loaded(revisions)}")
+    return entry
+
+
+def _loaded(revisions: Iterable[LedgerFile]) -> str:
+    loaded = [entry.revision for entry in revisions if entry.status == "loaded"]
+    return f"; its last loaded revision is --revision {loaded[-1]}" if loaded else ""
+
+
+def _near(path: str, known: list[str]) -> str:
+    name = path.rpartition("/")[2]
+    near = [found for found in known if found.rpartition("/")[2] == name][:3]
+    near = near or difflib.get_close_matches(path, known, n=3)
+    return f"did you mean {', '.join(near)}?" if near else "sync-pipelines sync --json names paths as they are meant"
+
+
+def _print(found: Iterable[RecordOutcome], line: Line, *, unmasked: bool) -> Counter[str]:
+    """Prints records as they come; returns how many had which outcome."""
+    counts: Counter[str] = Counter()
+    for record in found:
+        counts[record.outcome or "none"] += 1
+        shown = record if unmasked else record._replace(key=masked(record.key, "plain"))
+        sys.stdout.write(line(shown))
+    return counts
+
+
+def _json_line(record: RecordOutcome) -> str:
+    key = "null" if record.key is None else quoted(record.key)
+    return f'{{"position": {quoted(record.position)}, "key": {key}, "outcome": {json.dumps(record.outcome)}}}\n'
+
+
+def _text_line(record: RecordOutcome) -> str:
+    return f"{on_one_line(record.position):<12} {on_one_line(record.key or ''):<24} {record.outcome or '-'}\n"
+
+
+def _tell_of_others(entry: LedgerFile, only: Collection[str], counts: Counter[str]) -> None:
+    """Says what the ledger counted and is not in the list: rejects beyond the limit, records of another reading."""
+    missing = sum(entry.counts[name] for name in set(only)) - sum(counts[name] for name in OUTCOMES)
+    if missing > 0:
+        tell(f"{missing:,} of the records that its load counted are not listed: their content was not kept")
