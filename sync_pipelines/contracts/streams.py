@@ -284,6 +284,15 @@ class Stream:
     response: Callable[[Mapping[str, int]], dict[str, int]] | None = None
     description: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuses what a load could not carry out.
+
+        Raises:
+            ValueError: a reference to the stream's own table: a record would make the placeholder of one beside it.
+        """
+        if any(reference.table == self.table for reference in self.references):
+            raise ValueError(f"{self.full_name}: a reference to its own table, {self.table}, is not supported")
+
     @property
     def full_name(self) -> str:
         """`partner/stream`, as in the landing and in asset keys."""

@@ -124,9 +124,6 @@ class DirectWay:
             aside: by row, which records go another way.
         """
         wanted = np.flatnonzero(~aside)
-        if self._is_self_referring:
-            # A row may be made, as a placeholder, while the record that defines it is on its way.
-            return Direct(np.zeros(kept.count, bool), kept.keys.of_rows(~aside))
         if self._has_rows():
             return self._written(self._searched(kept, wanted), Unindexed(self.connection), kept.count)
         records = ahead(starmap(self._ready, with_rows(chunks_of(kept, wanted), wanted)))
@@ -145,8 +142,6 @@ class DirectWay:
         Raises:
             psycopg.errors.LockNotAvailable: somebody has a table to themselves.
         """
-        if self._is_self_referring:
-            return None
         self.connection.execute(
             SQL("lock table {} in row exclusive mode nowait").format(
                 SQL(", ").join(Identifier(SCHEMA, table) for table in (*self._tables, *self._referred))
@@ -161,10 +156,6 @@ class DirectWay:
     def connection(self) -> psycopg.Connection[Any]:
         """The connection, when every new row is written."""
         return self._copying.connection
-
-    @property
-    def _is_self_referring(self) -> bool:
-        return any(reference.table == self._stream.table for reference in self._stream.references)
 
     @property
     def _tables(self) -> list[str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from sync_pipelines.contracts.codes import REJECT_CODES
 from sync_pipelines.contracts.contract import Contract
-from sync_pipelines.contracts.streams import Children, Stream
+from sync_pipelines.contracts.streams import Children, Reference, Stream
 from sync_pipelines.partners import STREAMS
+from sync_pipelines.partners.replenit import ORDERS
 from sync_pipelines.tables.schema import MAIN_TABLES, SCHEMA, metadata
 
 each_stream = pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.full_name)
@@ -80,3 +82,8 @@ def test_names_can_be_folders_and_asset_keys(stream: Stream) -> None:
 def test_no_delete_where_the_key_alone_does_not_tell_the_row(stream: Stream) -> None:
     asked = {operation for route in stream.routes for operation in (route.operation, *route.lists.values())}
     assert stream.scope is None or ("delete" not in asked and stream.delete_flag is None)
+
+
+def test_a_reference_to_the_own_table_is_refused() -> None:
+    with pytest.raises(ValueError, match="replenit/orders: a reference to its own table, orders, is not supported"):
+        replace(ORDERS, references=(Reference(column="parent_id", table="orders"),))
