@@ -221,6 +221,21 @@ def test_X11_a_replay_keeps_the_outcomes_of_the_load(site: Site, show: Show) -> 
     assert site.order("A") is not None and site.order("D") is None
 
 
+def test_records_of_a_later_reading_alone_have_no_outcome(site: Site, show: Show) -> None:
+    columns = {"ProductId": "Product", "Sku": "Product", "Quantity": "Amount"}
+    content = "Basket,Receipt,Currency,Product,Amount,Price\nA,1,USD,p,1,1\nA,2,USD,q,1,1\n"
+    site.sources({"columns": {**columns, "OrderId": "Basket"}})
+    entry = site.load("2024-05-01.csv", content)
+    assert [(key, outcome) for _, key, outcome in listed(show, entry.path)] == [("A", "created")]
+
+    site.sources({"columns": {**columns, "OrderId": "Receipt"}})
+    assert read_again(site.workspace(), entry, whole=True).error is None
+
+    assert [(key, outcome) for _, key, outcome in listed(show, entry.path)] == [("1", "created"), ("2", None)]
+    assert listed(show, entry.path, "--only", ",".join(OUTCOMES[1:])) == []
+    assert "2 records: 1 created" in show(entry.path)[1]
+
+
 def test_outcomes_of_an_export_read_again_as_it_was_stay(site: Site, show: Show) -> None:
     every_outcome(site)
     (entry,) = (e for e in site.ledger() if e.path == PATH)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +16,10 @@ from hypothesis import strategies as st
 from sync_pipelines.commands import rejects as command
 from sync_pipelines.commands.names import check_code
 from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.replay import ReplayedExport, replay_rejects
 from sync_pipelines.reports import RejectFilter
+from sync_pipelines.upsert.outcomes import outcomes_in, stored_outcomes
 from sync_pipelines_tests import test_laws_identity as identity
 from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.loading import TENANT, Site, deleted, item, lines, order, outcomes
@@ -239,12 +242,23 @@ def test_law_1_a_replay_of_everything_ends_as_the_settings_in_force_say(
     site.source_of(path, strict=not corrected)
     assert all(export.error is None for export in replay(site))
     replayed, _ = comparable(site, tables)
+    assert_outcomes_tell_the_loads(site)
 
     clean = fresh_site()
     clean.source_of(path, strict=not corrected)
     identity.load(clean, exports, [[index] for index in range(len(exports))])
     expected, _ = comparable(clean, tables)
     assert replayed == expected
+
+
+def assert_outcomes_tell_the_loads(site: Site) -> None:
+    """X11: whatever is rejected by now, the outcomes of an export's records add up to the counts of its load."""
+    for entry in site.ledger():
+        with site.database.connect() as connection:
+            codes = stored_outcomes(connection, entry.id)
+        kept = KeptRecords(site.settings.archive, entry.kept or "-")
+        found = Counter(record.outcome for record in outcomes_in(kept, codes))
+        assert entry.counts == {name: found[name] for name in entry.counts} | {"read": found.total()}
 
 
 def comparable(site: Site, tables: tuple[str, ...]) -> Any:
