@@ -30,8 +30,8 @@ import psutil
 
 from bench.history import Held, History, differences
 from bench.up import Up, run_up, wait_until
-from sync_pipelines.database import Database, open_database
-from sync_pipelines.settings import Settings
+from sync_pipelines.configuration.settings import Settings
+from sync_pipelines.database.postgres import Database, open_database
 
 FIVE_YEARS: Final = 1_827
 ASSETS: Final = (("exports", "replenit", "orders"), ("normalized", "replenit", "orders"), ("orders", "replenit"))

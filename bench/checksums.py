@@ -32,12 +32,11 @@ import pyarrow.parquet as pq
 from bench.late import TENANT, write_year
 from bench.process import compile_program
 from bench.server import Server, run_server
-from sync_pipelines import sync
-from sync_pipelines.exports import archive
-from sync_pipelines.normalize import keeping, kept
-from sync_pipelines.normalize.checksums import GroupChecks, checksums_of
-from sync_pipelines.sample.bulk import write_bench_orders
-from sync_pipelines.settings import Settings
+from sync_pipelines.configuration.settings import Settings
+from sync_pipelines.kept import archive, kept_records, kept_writer
+from sync_pipelines.kept.checksums import GroupChecks, checksums_of
+from sync_pipelines.sample_data.bulk import write_bench_orders
+from sync_pipelines.stages import export_stages
 
 LIMIT: Final = 0.05
 _WAYS: Final = ("with", "without")
@@ -121,7 +120,7 @@ def _load(server: Server, folder: Path, loads: dict[str, list[Path]], place: str
         landing=str(folder / place / "landing"),
         sources=folder / "sources.yaml",
     )
-    workspace = sync.open_workspace(settings)
+    workspace = export_stages.open_workspace(settings)
     days = [date(2025, 6, 2), date(2025, 6, 3), date(2025, 6, 1)]
     spent: dict[str, Times] = {}
     for number, (load, files) in enumerate(loads.items()):
@@ -129,12 +128,12 @@ def _load(server: Server, folder: Path, loads: dict[str, list[Path]], place: str
         for file in files:
             name = f"{days[number]}.ndjson" if number < len(days) else file.name
             _put(file, landing / name)
-            (entry,) = sync.discover(workspace).pending
+            (entry,) = export_stages.discover(workspace).pending
             begun = time.monotonic(), time.process_time(), _waited, _computed
             # Archived first, so that the raw bytes are read from the archive.
-            sync.archive_export(workspace, entry.id)
-            sync.normalize_export(workspace, entry.id)
-            loaded = sync.load_export(workspace, entry.id)
+            export_stages.archive_export(workspace, entry.id)
+            export_stages.normalize_export(workspace, entry.id)
+            loaded = export_stages.load_export(workspace, entry.id)
             elapsed += time.monotonic() - begun[0]
             processor += time.process_time() - begun[1]
             waited += _waited - begun[2]
@@ -190,9 +189,9 @@ def _timed() -> Iterator[None]:
 
     names = ("check_file", "check_footer", "check_summary")
     with _patched(
-        *(mock.patch.object(kept, name, timed(getattr(kept, name))) for name in names),
+        *(mock.patch.object(kept_records, name, timed(getattr(kept_records, name))) for name in names),
         mock.patch.object(GroupChecks, "check", _method(timed(GroupChecks.check))),
-        mock.patch.object(keeping, "checksums_of", timed(checksums_of)),
+        mock.patch.object(kept_writer, "checksums_of", timed(checksums_of)),
         mock.patch.object(archive, "_Digest", Timed),
     ):
         yield
@@ -229,9 +228,9 @@ def _switched_off() -> Iterator[None]:
             return self._plain.read(size)
 
     with _patched(
-        *(mock.patch.object(kept, name, nothing) for name in ("check_file", "check_footer", "check_summary")),
+        *(mock.patch.object(kept_records, name, nothing) for name in ("check_file", "check_footer", "check_summary")),
         mock.patch.object(GroupChecks, "check", nothing),
-        mock.patch.object(keeping, "checksums_of", no_checksums),
+        mock.patch.object(kept_writer, "checksums_of", no_checksums),
         mock.patch.object(archive, "_Hashed", Plain),
         mock.patch.object(archive.RawBytes, "verify", nothing),
         mock.patch.object(pq, "ParquetWriter", unchecked("ParquetWriter", "write_page_checksum")),

@@ -1,7 +1,7 @@
 """The files of the three scenarios, made once for each size.
 
 Belongs here: what each scenario loads and what must come of it. Does not belong here: how orders are made up
-(`sync_pipelines.sample.bulk`).
+(`sync_pipelines.sample_data.bulk`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sync_pipelines.sample.bulk import BulkTotals, write_bench_orders
+from sync_pipelines.sample_data.bulk import BulkTotals, write_bench_orders
 
 ScenarioName = Literal["first", "resent", "changed"]
 SCENARIOS: tuple[ScenarioName, ...] = ("first", "resent", "changed")

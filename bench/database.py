@@ -12,7 +12,7 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from sync_pipelines.sample.bulk import BulkTotals
+from sync_pipelines.sample_data.bulk import BulkTotals
 
 # The statistics of a process that ended reach the server's views a moment later.
 SETTLING_SECONDS = 0.3

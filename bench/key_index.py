@@ -23,7 +23,7 @@ import numpy as np
 import psycopg
 
 from bench.server import Server, run_server
-from sync_pipelines.database import Database, migrate
+from sync_pipelines.database.postgres import Database, migrate
 from sync_pipelines.normalize.keys import distinct
 from sync_pipelines.upsert.key_index import KeyIndex
 from sync_pipelines.upsert.key_pages import Hashes

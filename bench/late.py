@@ -26,9 +26,9 @@ from typing import Any, Final
 
 from bench.process import compile_program
 from bench.server import Server, run_server
-from sync_pipelines import sync
-from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.settings import Settings
+from sync_pipelines.configuration.settings import Settings
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.stages import export_stages
 
 TENANT: Final = "3f0c9a52-6b1e-4d7a-9c35-8e2d41b7a6f0"
 FIRST: Final = date(2024, 1, 1)
@@ -108,11 +108,11 @@ def _load(server: Server, folder: Path, name: str) -> _Way:
         landing=str(folder / "landing"),
         sources=folder / "sources.yaml",
     )
-    workspace = sync.open_workspace(settings)
-    entries: Iterable[LedgerFile] = sorted(sync.discover(workspace).pending, key=lambda entry: entry.version)
+    workspace = export_stages.open_workspace(settings)
+    entries: Iterable[LedgerFile] = sorted(export_stages.discover(workspace).pending, key=lambda entry: entry.version)
     begun = time.monotonic()
     for entry in entries if name == _WAYS[0] else reversed([*entries]):
-        loaded = sync.load_export(workspace, entry.id)
+        loaded = export_stages.load_export(workspace, entry.id)
         if loaded.status != "loaded":
             raise SystemExit(f"{loaded.path}: {loaded.error}")
     seconds = time.monotonic() - begun

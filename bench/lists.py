@@ -27,9 +27,9 @@ from typing import Any, Final
 
 from bench.process import compile_program
 from bench.server import Server, run_server
-from sync_pipelines import sync
-from sync_pipelines.sample.bulk_streams import bulk_records
-from sync_pipelines.settings import Settings
+from sync_pipelines.configuration.settings import Settings
+from sync_pipelines.sample_data.bulk_streams import bulk_records
+from sync_pipelines.stages import export_stages
 
 FIRST: Final = date(2024, 1, 1)
 LIMIT: Final = 1.3
@@ -107,8 +107,8 @@ def _load(server: Server, folder: Path, name: str) -> _Way:
         landing=str(folder / "landing"),
         sources=folder / "sources.yaml",
     )
-    workspace = sync.open_workspace(settings)
-    entries = sorted(sync.discover(workspace).pending, key=lambda entry: entry.version)
+    workspace = export_stages.open_workspace(settings)
+    entries = sorted(export_stages.discover(workspace).pending, key=lambda entry: entry.version)
     match name:
         case "newest first":
             entries.reverse()
@@ -118,7 +118,7 @@ def _load(server: Server, folder: Path, name: str) -> _Way:
             entries = [entries[-1], *entries[:-1]]
     begun, processor = time.monotonic(), time.process_time()
     for entry in entries:
-        loaded = sync.load_export(workspace, entry.id)
+        loaded = export_stages.load_export(workspace, entry.id)
         if loaded.status != "loaded":
             raise SystemExit(f"{loaded.path}: {loaded.error}")
     way = _Way(name, time.monotonic() - begun, time.process_time() - processor, _held(workspace))

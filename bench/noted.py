@@ -30,9 +30,9 @@ STAGES: Final = (
 
 def note_stages() -> None:
     """The command line in this process, with the seconds of its stages written to `BENCH_NOTES`."""
-    from sync_pipelines import forked, head_start, sync
     from sync_pipelines.cli import main as run_command_line
     from sync_pipelines.commands import sync as command
+    from sync_pipelines.stages import export_stages, forked, head_start
 
     spent = dict.fromkeys(STAGES, 0.0)
     reached = {"start": float(os.environ[BORN])}
@@ -72,7 +72,7 @@ def note_stages() -> None:
     for kind, name in ((forked.ForkedHeadStart, "end"), (head_start.HeadStart, "end")):
         setattr(kind, name, told_once(getattr(kind, name)))
     for stage, name in (("archive", "archive_export"), ("normalize", "normalize_export"), ("load", "load_export")):
-        setattr(sync, name, timed(stage, getattr(sync, name)))
+        setattr(export_stages, name, timed(stage, getattr(export_stages, name)))
     try:
         run_command_line()
     finally:

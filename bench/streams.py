@@ -7,7 +7,7 @@ Timed are whole processes, in turns, each after a CHECKPOINT: `sync-pipelines sy
 same records as flat rows. Exit status 1 when the sync's own report is not what the files say.
 
 Belongs here: the files, the two lanes, their table. Does not belong here: the floor's statements (`floor_streams`),
-records (`sync_pipelines.sample.bulk_streams`).
+records (`sync_pipelines.sample_data.bulk_streams`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from bench.flat import shapes_of, write_rows
 from bench.lanes import exit_faults, place, report_faults
 from bench.process import Ended, compile_program, run_process
 from bench.server import Server, run_server
-from sync_pipelines.sample.bulk_streams import BULK, bulk_records
+from sync_pipelines.sample_data.bulk_streams import BULK, bulk_records
 
 TENANT: Final = "acme"
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from sync_pipelines.untrusted_text import on_one_line
+from sync_pipelines.privacy.untrusted_text import on_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,7 @@ def sync(
 ) -> int:
     """Pull and load what is pending, as Dagster runs the UI shows too."""
     from sync_pipelines.commands import sync as command
-    from sync_pipelines.commands.names import check_names
+    from sync_pipelines.commands.known_names import check_names
 
     check_names(partner, stream)
     selection = command.Selection(partner, stream, tenant, _date(first), _date(last))
@@ -109,7 +109,7 @@ def _of_rejects(command: Callable[..., int]) -> Callable[..., int]:
 def rejects_list(limit: int, as_json: bool, unmasked: bool, **wanted: str | None) -> int:
     """List refused records, the latest first."""
     from sync_pipelines.commands import rejects as command
-    from sync_pipelines.commands.names import check_code, check_names
+    from sync_pipelines.commands.known_names import check_code, check_names
 
     check_names(wanted["partner"], wanted["stream"])
     check_code(wanted["code"])
@@ -136,7 +136,7 @@ def rejects_replay(as_json: bool, **wanted: str | None) -> int:
     Each such export is read as a whole, under the settings in force, and applied at its original version.
     """
     from sync_pipelines.commands import rejects as command
-    from sync_pipelines.commands.names import check_code, check_names
+    from sync_pipelines.commands.known_names import check_code, check_names
 
     check_names(wanted["partner"], wanted["stream"])
     check_code(wanted["code"])
@@ -155,7 +155,7 @@ def outcomes(path: str, only: str | None, revision: int | None, as_json: bool, u
     PATH is below the landing, as `sync --json` and the ledger name it. Records come in the order of the file.
     """
     from sync_pipelines.commands import outcomes as command
-    from sync_pipelines.commands.names import checked_outcomes
+    from sync_pipelines.commands.known_names import checked_outcomes
 
     return command.run(path, checked_outcomes(only), revision, as_json=as_json, unmasked=unmasked)
 
@@ -311,16 +311,16 @@ def _causes(error: BaseException | None) -> list[BaseException]:
 
 
 def _first_line(error: BaseException) -> str:
-    from sync_pipelines.masking import masked_fault
-    from sync_pipelines.redaction import redacted
+    from sync_pipelines.privacy.masking import masked_fault
+    from sync_pipelines.privacy.redaction import redacted
 
     return masked_fault(redacted(next(iter(str(error).splitlines()), "")))
 
 
 def _write_trace(error: Exception) -> Path | str:
-    from sync_pipelines.masking import masked_trace
-    from sync_pipelines.private_files import private_folder
-    from sync_pipelines.settings import load_settings
+    from sync_pipelines.configuration.settings import load_settings
+    from sync_pipelines.privacy.masking import masked_trace
+    from sync_pipelines.privacy.private_files import private_folder
 
     try:
         logs = private_folder(load_settings().logs)

@@ -18,9 +18,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from sync_pipelines.masking import without_emails
-from sync_pipelines.redaction import redacted
-from sync_pipelines.untrusted_text import storable
+from sync_pipelines.privacy.masking import without_emails
+from sync_pipelines.privacy.redaction import redacted
+from sync_pipelines.privacy.untrusted_text import storable
 
 _LONGEST: Final = 2_000
 """Characters of a message; an export may put a megabyte of its own text into one."""

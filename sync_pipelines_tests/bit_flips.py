@@ -30,11 +30,11 @@ from urllib.parse import urlsplit
 
 import click
 
-from sync_pipelines import repair
-from sync_pipelines.database import Database
-from sync_pipelines.embedded import use_server
-from sync_pipelines.replay import read_again
-from sync_pipelines.sync import archive_export, discover, load_export, normalize_export
+from sync_pipelines.database.embedded import use_server
+from sync_pipelines.database.postgres import Database
+from sync_pipelines.stages import repair
+from sync_pipelines.stages.export_stages import archive_export, discover, load_export, normalize_export
+from sync_pipelines.stages.replay import read_again
 from sync_pipelines_tests.conftest import make_database, make_template
 from sync_pipelines_tests.loading import TENANT, Site, item, lines, order
 

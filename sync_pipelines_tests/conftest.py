@@ -17,9 +17,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from sync_pipelines.database import Database, migrate
-from sync_pipelines.embedded import use_server
-from sync_pipelines.settings import Settings
+from sync_pipelines.configuration.settings import Settings
+from sync_pipelines.database.embedded import use_server
+from sync_pipelines.database.postgres import Database, migrate
 from sync_pipelines.tables.schema import metadata
 from sync_pipelines_tests.examples import load_profile
 from sync_pipelines_tests.loading import Site

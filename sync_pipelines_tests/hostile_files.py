@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from backports import zstd
 from openpyxl.utils.exceptions import IllegalCharacterError
 
-from sync_pipelines.sample import write_sample
+from sync_pipelines.sample_data import write_sample
 
 FORMS = ("json", "ndjson", "csv", "parquet", "xlsx")
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {

@@ -16,8 +16,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from sync_pipelines import sync
-from sync_pipelines.settings import Settings
+from sync_pipelines.configuration.settings import Settings
+from sync_pipelines.stages import export_stages
 
 TAKES_ALL = "KILLER_TAKES_ALL"
 
@@ -36,7 +36,7 @@ def killing(*arguments: str, settings: Settings, **environment: str) -> int:
 
 
 def _lay_trap() -> None:
-    reads = sync.normalize_archived
+    reads = export_stages.normalize_archived
 
     def deadly(workspace: Any, entry: Any, *rest: Any) -> str:
         if "killer" in entry.path:
@@ -44,15 +44,15 @@ def _lay_trap() -> None:
             (os.killpg if takes_all else os.kill)(os.getpgrp() if takes_all else os.getpid(), signal.SIGKILL)
         return reads(workspace, entry, *rest)
 
-    sync.normalize_archived = deadly  # type: ignore[assignment]
+    export_stages.normalize_archived = deadly  # type: ignore[assignment]
 
 
 def _run(run_id: str, tags: Mapping[str, str], config: Mapping[str, Any]) -> None:
+    from sync_pipelines.configuration.settings import load_settings
     from sync_pipelines.definitions import build_definitions
+    from sync_pipelines.orchestration.dagster_names import job_name
     from sync_pipelines.orchestration.instance import open_instance
-    from sync_pipelines.orchestration.names import job_name
     from sync_pipelines.partners.replenit import ORDERS
-    from sync_pipelines.settings import load_settings
 
     settings, given = load_settings(), dict(tags)
     key = given.pop("dagster/partition", None)

@@ -21,12 +21,12 @@ import sqlalchemy as sa
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
 
-from sync_pipelines import ledger
-from sync_pipelines.database import Database
-from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.configuration.settings import Settings
+from sync_pipelines.database import ledger
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.database.postgres import Database
 from sync_pipelines.normalize.values import from_json
-from sync_pipelines.settings import Settings
-from sync_pipelines.sync import Discovery, Workspace, discover, load_all, open_workspace
+from sync_pipelines.stages.export_stages import Discovery, Workspace, discover, load_all, open_workspace
 from sync_pipelines.tables.schema import MAIN_TABLES, metadata
 
 CASES = Path(__file__).parent / "cases"

@@ -21,10 +21,10 @@ import pytest
 from sync_pipelines.commands.screen import json_of
 from sync_pipelines.commands.sync import answer, exit_status
 from sync_pipelines.contracts.codes import FILE_CODES, LENIENCY_CODES, REJECT_CODES
-from sync_pipelines.database import Database
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.database.postgres import Database
 from sync_pipelines.errors import DatabaseUnavailable
-from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.sync import discover, load_all, load_export
+from sync_pipelines.stages.export_stages import discover, load_all, load_export
 from sync_pipelines_tests.conftest import TEMPLATE, make_database
 from sync_pipelines_tests.loading import CASES, TENANT, Site, item, lines, order, outcomes
 
@@ -278,7 +278,7 @@ def test_a_read_only_landing_is_enough(site: Site) -> None:
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from sync_pipelines.database import Database
+from sync_pipelines.database.postgres import Database
 from sync_pipelines_tests.loading import Site
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 site = Site(Path(sys.argv[1]), Database(sys.argv[2]))

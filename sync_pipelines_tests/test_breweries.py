@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines_tests.loading import Site, outcomes
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data" / "open_brewery_db"
@@ -107,8 +107,8 @@ def test_a_row_without_any_mapped_cell_keeps_the_list(site: Site) -> None:
     ],
 )
 def test_a_wrong_key_is_told_the_nearest(site: Site, key: str, nearest: str) -> None:
+    from sync_pipelines.configuration.sources import load_sources
     from sync_pipelines.errors import ConfigurationError
-    from sync_pipelines.sources import load_sources
 
     use(site, {key: "x"})
     with pytest.raises(ConfigurationError, match="did you mean") as caught:
@@ -117,7 +117,7 @@ def test_a_wrong_key_is_told_the_nearest(site: Site, key: str, nearest: str) -> 
 
 
 def test_the_mapping_on_nilos_page_is_read(tmp_path: Path) -> None:
-    from sync_pipelines.sources import load_sources
+    from sync_pipelines.configuration.sources import load_sources
 
     page = (Path(__file__).parents[1] / "docs/partners/nilo.md").read_text()
     (block,) = (part for part in page.split("```yaml\n")[1:] if "breweries" in part.split("```")[0])

@@ -26,8 +26,8 @@ import psycopg
 import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
-from sync_pipelines.embedded import EmbeddedServer
-from sync_pipelines.sample import write_sample
+from sync_pipelines.database.embedded import EmbeddedServer
+from sync_pipelines.sample_data import write_sample
 
 ROOT: Final = Path(__file__).parents[1]
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")

@@ -15,7 +15,7 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
-from sync_pipelines.database import Database
+from sync_pipelines.database.postgres import Database
 from sync_pipelines_tests.test_browser import CLICK_SECONDS, browser_path
 from sync_pipelines_tests.web_servers import LAUNCH, UI_HOST, USER, WIPE, WebServer, free_port, proxy, web_server
 

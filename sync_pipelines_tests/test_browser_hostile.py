@@ -22,7 +22,7 @@ import psycopg
 import pytest
 from playwright.sync_api import Page, Request, expect, sync_playwright
 
-from sync_pipelines.embedded import EmbeddedServer
+from sync_pipelines.database.embedded import EmbeddedServer
 from sync_pipelines_tests.test_browser import CLICK_SECONDS, START_SECONDS, browser_path, environment, free_port, stop
 
 __all__ = ["browser_path"]

@@ -12,11 +12,11 @@ import pytest
 from sync_pipelines.cli import cli
 from sync_pipelines.commands import sql
 from sync_pipelines.commands.progress import line_of
+from sync_pipelines.configuration.settings import PREFIX, Settings
+from sync_pipelines.configuration.sources import StreamSettings, load_sources
 from sync_pipelines.contracts.codes import FILE_CODES, LENIENCY_CODES, REJECT_CODES
 from sync_pipelines.contracts.contract import Contract
 from sync_pipelines.partners.replenit import ORDERS, Order, OrderItem
-from sync_pipelines.settings import PREFIX, Settings
-from sync_pipelines.sources import StreamSettings, load_sources
 from sync_pipelines_tests.loading import TENANT, Site
 
 ROOT = Path(__file__).parents[1]

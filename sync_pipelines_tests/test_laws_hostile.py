@@ -15,11 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from sync_pipelines import ledger, sync
 from sync_pipelines.cli import cli
+from sync_pipelines.database import ledger
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.formats import read_export
-from sync_pipelines.sync import load_export
+from sync_pipelines.stages import export_stages
+from sync_pipelines.stages.export_stages import load_export
 from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.fuzz import SETTINGS, Outcomes, sync_beside
 from sync_pipelines_tests.hostile_files import FORMS, HostileFile, hostile_file, sources, zipped
@@ -62,8 +63,8 @@ def test_a_failure_that_cannot_be_noted_is_noted_as_such(site: Site, monkeypatch
 
     site.put("2024-06-01.json", [order("A")])
     workspace = site.workspace()
-    [entry] = sync.discover(workspace).pending
-    monkeypatch.setattr(sync, "keep_records", unstorable)
+    [entry] = export_stages.discover(workspace).pending
+    monkeypatch.setattr(export_stages, "keep_records", unstorable)
     monkeypatch.setattr(ledger, "storable", str)
     failed = load_export(workspace, entry.id)
     assert (failed.status, failed.attempts) == ("failed", 1)

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.normalize.kept import KeptRecords
-from sync_pipelines.replay import read_again
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.stages.replay import read_again
 from sync_pipelines_tests import test_laws_identity as identity
 from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.loading import TENANT, Site, item, lines, order, outcomes

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from sync_pipelines.database import Database
-from sync_pipelines.sync import discover, load_all
+from sync_pipelines.database.postgres import Database
+from sync_pipelines.stages.export_stages import discover, load_all
 from sync_pipelines_tests.conftest import TEMPLATE, make_database
 from sync_pipelines_tests.loading import Site, Tables, outcomes
 

@@ -22,9 +22,9 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from sync_pipelines.database import Database
+from sync_pipelines.configuration.settings import Settings
+from sync_pipelines.database.postgres import Database
 from sync_pipelines.orchestration.instance import dagster_home
-from sync_pipelines.settings import Settings
 
 ROOT: Final = Path(__file__).parents[1]
 START_SECONDS: Final = 120

@@ -19,9 +19,9 @@ from typing import Any
 
 import psycopg
 
-from sync_pipelines import ledger
-from sync_pipelines.database import Database
-from sync_pipelines.sync import archive_export, discover, load_export, normalize_export
+from sync_pipelines.database import ledger
+from sync_pipelines.database.postgres import Database
+from sync_pipelines.stages.export_stages import archive_export, discover, load_export, normalize_export
 from sync_pipelines_tests.loading import Site
 
 LONGEST_PAUSE = 0.004

@@ -12,14 +12,14 @@ from functools import partial
 
 from sync_pipelines.commands.rights import check_rights, is_powerful
 from sync_pipelines.commands.screen import say
-from sync_pipelines.database import migrate, open_database
+from sync_pipelines.configuration.pull_settings import PullSettings
+from sync_pipelines.configuration.settings import Settings, load_settings
+from sync_pipelines.configuration.sources import Sources, load_sources
+from sync_pipelines.database.postgres import migrate, open_database
 from sync_pipelines.errors import ConfigurationError, SyncError
 from sync_pipelines.partners import STREAMS, find_stream
-from sync_pipelines.pull_settings import PullSettings
-from sync_pipelines.redaction import redacted
-from sync_pipelines.settings import Settings, load_settings
-from sync_pipelines.sources import Sources, load_sources
-from sync_pipelines.workspace import open_landing
+from sync_pipelines.privacy.redaction import redacted
+from sync_pipelines.stages.workspace import open_landing
 
 
 @dataclass

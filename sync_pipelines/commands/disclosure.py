@@ -1,6 +1,6 @@
 """A note of who was shown personal values: `logs/unmasked.log` below `SYNC_HOME`, a line each time.
 
-Belongs here: that note. Does not belong here: what is shown (`commands`), masking (`personal_data`).
+Belongs here: that note. Does not belong here: what is shown (`commands`), masking (`privacy.personal_data`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import os
 from datetime import UTC, datetime
 from typing import Final
 
+from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.errors import ConfigurationError
-from sync_pipelines.private_files import private_folder
-from sync_pipelines.settings import Settings
+from sync_pipelines.privacy.private_files import private_folder
 
 NAME: Final = "unmasked.log"
 

@@ -1,14 +1,14 @@
 """`sync-pipelines housekeeping`: what the nightly job does, at once.
 
-Belongs here: layout. Does not belong here: what goes (`housekeeping`, `orchestration.housekeeping`).
+Belongs here: layout. Does not belong here: what goes (`stages.file_cleanup`, `orchestration.storage_cleanup`).
 """
 
 from __future__ import annotations
 
 from sync_pipelines.commands.screen import json_of, print_table, say
+from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.partners import STREAMS
-from sync_pipelines.settings import load_settings
-from sync_pipelines.sync import open_workspace
+from sync_pipelines.stages.export_stages import open_workspace
 
 _MEANINGS = {
     "runs": "old runs that materialized nothing",
@@ -25,9 +25,9 @@ _MEANINGS = {
 
 def run(*, as_json: bool, is_masking: bool = False) -> int:
     """Removes what is old, masks personal data if asked to, and prints how much of it; returns 0."""
-    from sync_pipelines.orchestration.housekeeping import tidy
     from sync_pipelines.orchestration.instance import open_instance
     from sync_pipelines.orchestration.masked_events import mask_stored
+    from sync_pipelines.orchestration.storage_cleanup import tidy
 
     settings = load_settings()
     workspace = open_workspace(settings)

@@ -1,6 +1,7 @@
 """`sync-pipelines outcomes`: what each record of a loaded export came to.
 
-Belongs here: which export is meant, and layout. Does not belong here: how outcomes are stored (`upsert.outcomes`).
+Belongs here: which export is meant, and layout. Does not belong here: how outcomes are stored
+(`upsert.record_outcomes`).
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ from typing import Any
 import click
 import psycopg
 
-from sync_pipelines import ledger, reports
 from sync_pipelines.commands.disclosure import log_unmasked
 from sync_pipelines.commands.screen import quoted, say, tell
-from sync_pipelines.database import migrate, open_database
+from sync_pipelines.configuration.settings import load_settings
+from sync_pipelines.database import ledger, reports
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.database.postgres import migrate, open_database
 from sync_pipelines.exports.file_names import shown_name
-from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.masking import masked
-from sync_pipelines.normalize.kept import KeptRecords
-from sync_pipelines.settings import load_settings
+from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.privacy.masking import masked
+from sync_pipelines.privacy.untrusted_text import on_one_line, storable
 from sync_pipelines.tables.schema import OUTCOMES
-from sync_pipelines.untrusted_text import on_one_line, storable
-from sync_pipelines.upsert.outcomes import RecordOutcome, outcomes_in, stored_outcomes
+from sync_pipelines.upsert.record_outcomes import RecordOutcome, outcomes_in, stored_outcomes
 
 Line = Callable[[RecordOutcome], str]
 

@@ -13,9 +13,9 @@ from typing import Self
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sync_pipelines.commands.screen import err, shown, tell
-from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.pulls import Pull
-from sync_pipelines.untrusted_text import on_one_line
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.privacy.untrusted_text import on_one_line
+from sync_pipelines.stages.pulls import Pull
 
 _VERBS = {"exports": "archived", "normalized": "read", "table": "loaded"}
 _ADVANCE = {"exports": 1, "normalized": 2, "table": 3}

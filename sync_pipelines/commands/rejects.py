@@ -1,6 +1,7 @@
 """`sync-pipelines rejects`: the refused records.
 
-Belongs here: layout and exit statuses. Does not belong here: the questions (`reports`), replaying (`replay`).
+Belongs here: layout and exit statuses. Does not belong here: the questions (`database.reports`), replaying
+(`stages.replay`).
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ from typing import Any
 
 import click
 
-from sync_pipelines import reports
 from sync_pipelines.commands.disclosure import log_unmasked
 from sync_pipelines.commands.screen import json_of, print_table, say, tell
 from sync_pipelines.commands.sync import LOADED, WITH_FAILED, WITH_REJECTS
+from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.contracts.codes import REJECT_CODES
-from sync_pipelines.database import migrate, open_database
-from sync_pipelines.masking import masked
+from sync_pipelines.database import reports
+from sync_pipelines.database.postgres import migrate, open_database
+from sync_pipelines.database.reports import Reject, RejectFilter
 from sync_pipelines.partners import find_stream
-from sync_pipelines.personal_data import masked_reason, masked_record
-from sync_pipelines.replay import ReplayedExport, replay_rejects
-from sync_pipelines.reports import Reject, RejectFilter
-from sync_pipelines.settings import load_settings
-from sync_pipelines.sync import open_workspace
-from sync_pipelines.upsert.replay import Replayed
+from sync_pipelines.privacy.masking import masked
+from sync_pipelines.privacy.personal_data import masked_reason, masked_record
+from sync_pipelines.stages.export_stages import open_workspace
+from sync_pipelines.stages.replay import ReplayedExport, replay_rejects
+from sync_pipelines.upsert.refold import Replayed
 
 
 def run_list(wanted: Mapping[str, str | None], limit: int, *, as_json: bool, unmasked: bool = False) -> int:

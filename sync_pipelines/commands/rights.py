@@ -10,7 +10,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from sync_pipelines.database import Database
+from sync_pipelines.database.postgres import Database
 from sync_pipelines.errors import ConfigurationError
 
 _SCHEMA: Final = "sync"

@@ -12,10 +12,10 @@ import click
 
 from sync_pipelines.commands.progress import working
 from sync_pipelines.commands.screen import say, tell
+from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.errors import ConfigurationError
-from sync_pipelines.redaction import redacted
-from sync_pipelines.sample import sample_sources, write_sample
-from sync_pipelines.settings import load_settings
+from sync_pipelines.privacy.redaction import redacted
+from sync_pipelines.sample_data import sample_sources, write_sample
 
 
 def run(dest: str | None, days: int, orders: int, seed: int, *, if_empty: bool, sources: Path | None = None) -> int:

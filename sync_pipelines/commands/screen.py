@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sync_pipelines.untrusted_text import on_one_line
+from sync_pipelines.privacy.untrusted_text import on_one_line
 
 _WIDTH_OF_NO_TERMINAL: Final = 10_000
 """No cell is folded where a program may read it: a path stands in one piece."""

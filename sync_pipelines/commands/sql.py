@@ -2,7 +2,7 @@
 
 A question is one statement in a transaction that reads only, by a user who may do no more, within a time.
 
-Belongs here: asking and layout. Does not belong here: who that user is (`database`, `server_access`).
+Belongs here: asking and layout. Does not belong here: who that user is (`database.postgres`, `database.server_access`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from psycopg.types.json import set_json_loads
 
 from sync_pipelines.commands.rights import is_powerful
 from sync_pipelines.commands.screen import json_of, print_table, say
-from sync_pipelines.database import migrate, open_database
+from sync_pipelines.configuration.settings import load_settings
+from sync_pipelines.database.postgres import migrate, open_database
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.normalize.values import from_json
-from sync_pipelines.settings import load_settings
-from sync_pipelines.untrusted_text import on_one_line
+from sync_pipelines.privacy.untrusted_text import on_one_line
 
 ROWS_ON_SCREEN: Final = 1_000
 _FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")

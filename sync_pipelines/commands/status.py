@@ -1,6 +1,6 @@
 """`sync-pipelines status`: how each stream stands.
 
-Belongs here: layout. Does not belong here: the questions (`reports`).
+Belongs here: layout. Does not belong here: the questions (`database.reports`).
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from sync_pipelines.commands.screen import json_of, print_table, say
-from sync_pipelines.database import migrate, open_database
+from sync_pipelines.configuration.settings import load_settings
+from sync_pipelines.database.postgres import migrate, open_database
+from sync_pipelines.database.reports import StreamStatus, stream_status
 from sync_pipelines.partners import STREAMS
-from sync_pipelines.reports import StreamStatus, stream_status
-from sync_pipelines.settings import load_settings
 
 
 def run(*, as_json: bool) -> int:

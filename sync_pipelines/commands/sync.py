@@ -1,7 +1,7 @@
 """`sync-pipelines sync`: pull and load what is pending, and say what happened; or with `--preview` what would happen.
 
-Belongs here: the answer and the exit status. Does not belong here: loading (`sync`), runs (`orchestration.runs`),
-previews (`preview`).
+Belongs here: the answer and the exit status. Does not belong here: loading (`stages.export_stages`), runs
+(`orchestration.runs`), previews (`stages.preview`).
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from dataclasses import dataclass
 from datetime import UTC, date
 from typing import Any, Final
 
-from sync_pipelines import ledger, pulls, sync
 from sync_pipelines.commands.progress import FileProgress, working
 from sync_pipelines.commands.screen import json_of, print_table, say, tell
+from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.forked import forked_head_start
-from sync_pipelines.killed_runs import mark_killed
-from sync_pipelines.lean_imports import without
-from sync_pipelines.ledger import COUNTS, LedgerFile
-from sync_pipelines.preview import preview
-from sync_pipelines.pulls import Pull
-from sync_pipelines.settings import load_settings
+from sync_pipelines.database import ledger
+from sync_pipelines.database.ledger import COUNTS, LedgerFile
+from sync_pipelines.process.lean_imports import without
+from sync_pipelines.stages import export_stages, pulls
+from sync_pipelines.stages.forked import forked_head_start
+from sync_pipelines.stages.killed_runs import mark_killed
+from sync_pipelines.stages.preview import preview
+from sync_pipelines.stages.pulls import Pull
 
 LOADED: Final = 0
 WITH_REJECTS: Final = 3
@@ -49,9 +50,9 @@ def run(selection: Selection, *, as_json: bool, is_preview: bool = False) -> int
     """Syncs or previews, prints the answer and returns the exit status."""
     wanted = (selection.partner, selection.stream, selection.tenant, selection.dates)
     with working("looking for exports ..."):
-        workspace = sync.open_workspace(load_settings())
+        workspace = export_stages.open_workspace(load_settings())
         mark_killed(workspace)
-        found = sync.discover(workspace, *wanted)
+        found = export_stages.discover(workspace, *wanted)
     to_pull = pulls.streams_to_pull(workspace.sources, *wanted)
     if is_preview:
         return _preview(workspace, found, to_pull, selection, as_json=as_json)
@@ -76,8 +77,8 @@ def run(selection: Selection, *, as_json: bool, is_preview: bool = False) -> int
 
 
 def _preview(
-    workspace: sync.Workspace,
-    found: sync.Discovery,
+    workspace: export_stages.Workspace,
+    found: export_stages.Discovery,
     to_pull: Sequence[Stream],
     selection: Selection,
     *,
@@ -101,7 +102,7 @@ def _preview(
     return exit_status(entries)
 
 
-def _make_dagsters_tables(workspace: sync.Workspace) -> None:
+def _make_dagsters_tables(workspace: export_stages.Workspace) -> None:
     """So that the first export does not wait for them."""
     from sync_pipelines.orchestration.instance import open_instance
 
@@ -110,7 +111,7 @@ def _make_dagsters_tables(workspace: sync.Workspace) -> None:
 
 
 def _run(
-    workspace: sync.Workspace, pending: Sequence[LedgerFile], tenant: str | None, to_pull: Sequence[Stream]
+    workspace: export_stages.Workspace, pending: Sequence[LedgerFile], tenant: str | None, to_pull: Sequence[Stream]
 ) -> FileProgress:
     # What is pulled is loaded by the same run, perhaps before what is there.
     first_run = None if to_pull else str(uuid.uuid4())

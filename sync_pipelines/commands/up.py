@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Final
 
 from sync_pipelines.commands.progress import working
 from sync_pipelines.commands.screen import say, tell
-from sync_pipelines.embedded import EmbeddedServer, leave_server
+from sync_pipelines.configuration.settings import Settings, load_settings
+from sync_pipelines.database.embedded import EmbeddedServer, leave_server
 from sync_pipelines.errors import ConfigurationError, DatabaseUnavailable, SyncError
 from sync_pipelines.partners import STREAMS
-from sync_pipelines.private_files import private_folder
-from sync_pipelines.settings import Settings, load_settings
-from sync_pipelines.sync import open_workspace
+from sync_pipelines.privacy.private_files import private_folder
+from sync_pipelines.stages.export_stages import open_workspace
 
 if TYPE_CHECKING:
     from sync_pipelines.orchestration.services import Service

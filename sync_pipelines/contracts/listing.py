@@ -1,7 +1,7 @@
 """A partner's listing: the documented endpoint that gives its records page by page, as a declaration.
 
 Belongs here: the shape of that declaration. Does not belong here: any partner's (`partners`), asking for pages
-(`exports.pull`), a source's own address and secrets (`pull_settings`).
+(`exports.pull`), a source's own address and secrets (`configuration.pull_settings`).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A field without a marker is plain; an e-mail address is masked in it all the same. Objects (`JsonObject`) and fields the
 contract does not know are personal unless they are marked `PLAIN`.
 
-Belongs here: the markers. Does not belong here: which field has which (`partners`), masking (`masking`).
+Belongs here: the markers. Does not belong here: which field has which (`partners`), masking (`privacy.masking`).
 """
 
 from __future__ import annotations

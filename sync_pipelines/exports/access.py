@@ -1,7 +1,7 @@
 """How a landing on a server is reached, beside its URL.
 
 Belongs here: time limits, and what proves who is who. Does not belong here: connections (`connection`), where the
-values come from (`settings`).
+values come from (`configuration.settings`).
 """
 
 from __future__ import annotations

@@ -13,12 +13,12 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sync_pipelines.configuration.limits import Limits, Meter, too_large
 from sync_pipelines.contracts.raw import RawRecord, damaged, number_from_float
 from sync_pipelines.errors import ExportError, Position
 from sync_pipelines.exports.cells import EmptyIs, Header
 from sync_pipelines.exports.compression import is_of_data
 from sync_pipelines.exports.disk import on_disk
-from sync_pipelines.exports.limits import Limits, Meter, too_large
 
 _BATCH = 2_000
 _BUFFER = 1 << 20

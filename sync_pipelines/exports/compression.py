@@ -16,9 +16,9 @@ from typing import Any, BinaryIO, cast
 
 from backports import zstd
 
+from sync_pipelines.configuration.limits import Limits, Meter, Metered, Readable
 from sync_pipelines.errors import ExportError, Position, SyncError
 from sync_pipelines.exports.disk import COPY_SIZE, on_disk
-from sync_pipelines.exports.limits import Limits, Meter, Metered, Readable
 
 COMPRESSED_SUFFIXES = (".gz", ".zst", ".bz2", ".zip")
 

@@ -1,6 +1,6 @@
 """The connection to a landing that is not local: made at the first question, and again once it has ended.
 
-Belongs here: making, sharing and dropping connections. Does not belong here: what is asked (`landing_storage`), the
+Belongs here: making, sharing and dropping connections. Does not belong here: what is asked (`remote_storage`), the
 session of one protocol (`sftp`).
 """
 
@@ -18,8 +18,8 @@ from fsspec.utils import infer_storage_options
 
 from sync_pipelines.errors import ConfigurationError, SyncError
 from sync_pipelines.exports.access import Access
-from sync_pipelines.exports.storage import unavailable
-from sync_pipelines.redaction import redacted
+from sync_pipelines.exports.storage_interface import unavailable
+from sync_pipelines.privacy.redaction import redacted
 
 T = TypeVar("T")
 

@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import chain, islice
 
+from sync_pipelines.configuration.limits import Limits, Meter
 from sync_pipelines.contracts.raw import RawRecord, damaged
 from sync_pipelines.errors import ExportError, Position
 from sync_pipelines.exports.cells import EmptyIs, Header
-from sync_pipelines.exports.limits import Limits, Meter
 from sync_pipelines.exports.lines import LINE_LIMIT, Line, numbered_lines
 
 DELIMITERS = ",;|\t"

@@ -12,6 +12,7 @@ from itertools import chain
 from json import JSONDecodeError
 from typing import BinaryIO, cast
 
+from sync_pipelines.configuration.limits import Limits, Meter, Metered
 from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.cells import EmptyIs
@@ -19,7 +20,6 @@ from sync_pipelines.exports.compression import open_export, plain_name
 from sync_pipelines.exports.csv_cells import read_csv
 from sync_pipelines.exports.json_stream import read_document
 from sync_pipelines.exports.json_values import NestedTooDeep, decode_at
-from sync_pipelines.exports.limits import Limits, Meter, Metered
 from sync_pipelines.exports.lines import LineBlock, line_blocks, read_lines
 from sync_pipelines.exports.text import text_chunks, utf8_chunks
 

@@ -26,12 +26,12 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any, BinaryIO, Final, Literal, NamedTuple, cast
 
+from sync_pipelines.configuration.limits import Limits, Meter, too_large
 from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.errors import ExportError, Position, SyncError
 from sync_pipelines.exports.cells import EmptyIs
 from sync_pipelines.exports.disk import COPY_SIZE, on_disk
-from sync_pipelines.exports.limits import Limits, Meter, too_large
-from sync_pipelines.lean_arrow import leave_pandas_out
+from sync_pipelines.process.lean_arrow import leave_pandas_out
 
 Kind = Literal["parquet", "xlsx"]
 

@@ -17,10 +17,10 @@ from typing import BinaryIO, Final, NamedTuple
 
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.access import Access
-from sync_pipelines.exports.landing_storage import open_storage
 from sync_pipelines.exports.local_storage import LocalStorage
 from sync_pipelines.exports.naming import is_export_name
-from sync_pipelines.exports.storage import FolderFault, Found, Reached
+from sync_pipelines.exports.remote_storage import open_storage
+from sync_pipelines.exports.storage_interface import FolderFault, Found, Reached
 
 
 class LandingFile(NamedTuple):

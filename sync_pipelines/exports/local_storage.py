@@ -4,7 +4,7 @@ Whoever may write there may plant links, FIFOs and devices, and may swap a file 
 the way to a file is opened from the one above it, and none of these opens follows a link.
 
 Belongs here: listing, opening and making files of a local folder. Does not belong here: other storages
-(`landing_storage`), the layout of a landing (`landing`).
+(`remote_storage`), the layout of a landing (`landing`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, Final, cast
 
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.file_names import name_on_disk, shown_name
-from sync_pipelines.exports.storage import (
+from sync_pipelines.exports.storage_interface import (
     EPOCH,
     ChangedWhileRead,
     FolderFault,

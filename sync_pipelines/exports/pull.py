@@ -1,7 +1,7 @@
 """Pulling a partner's listing: its pages, one after the other, as one JSON array of the records' original text.
 
 Belongs here: asking, waiting and asking again, when a listing is over, what an answer must look like. Does not belong
-here: which endpoint a partner has (`partners`), where the export goes (`pulls`).
+here: which endpoint a partner has (`partners`), where the export goes (`stages.pulls`).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ import httpx
 import stamina
 import stamina.instrumentation
 
+from sync_pipelines.configuration.pull_settings import PullSettings
 from sync_pipelines.contracts.listing import Listing
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.pages import Element, read_page
-from sync_pipelines.pull_settings import PullSettings
-from sync_pipelines.redaction import redacted
-from sync_pipelines.untrusted_text import on_one_line
+from sync_pipelines.privacy.redaction import redacted
+from sync_pipelines.privacy.untrusted_text import on_one_line
 
 log = logging.getLogger(__name__)
 

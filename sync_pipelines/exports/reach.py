@@ -1,7 +1,7 @@
 """Whether a landing on a server is there, and what is told of who answered.
 
 Belongs here: what each kind of storage has to be asked for that. Does not belong here: connections (`connection`),
-exports (`landing_storage`).
+exports (`remote_storage`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Final
 from fsspec.asyn import AsyncFileSystem, sync
 from fsspec.spec import AbstractFileSystem
 
-from sync_pipelines.exports.storage import Reached
+from sync_pipelines.exports.storage_interface import Reached
 
 _REFUSALS: Final = frozenset(
     {

@@ -1,6 +1,6 @@
 """A walk through the folders of a server that has real ones.
 
-Belongs here: the order, and which links are followed. Does not belong here: asking the server (`landing_storage`).
+Belongs here: the order, and which links are followed. Does not belong here: asking the server (`remote_storage`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from sync_pipelines.errors import ExportError, SyncError
-from sync_pipelines.exports.storage import EPOCH, FolderFault, Found, link_refused, not_regular
+from sync_pipelines.exports.storage_interface import EPOCH, FolderFault, Found, link_refused, not_regular
 
 Info = dict[str, Any]
 

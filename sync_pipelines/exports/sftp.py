@@ -3,7 +3,7 @@
 """A landing's SFTP server: fsspec's file system with known host keys, time limits, and reads that do not wait.
 
 Belongs here: one session with the server. Does not belong here: when it is made anew (`connection`), what its faults
-mean for an export (`landing_storage`).
+mean for an export (`remote_storage`).
 """
 
 from __future__ import annotations

@@ -19,12 +19,12 @@ from openpyxl.reader.excel import ExcelReader
 from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 from openpyxl.worksheet._reader import WorkSheetParser
 
+from sync_pipelines.configuration.limits import Limits, Meter
 from sync_pipelines.contracts.raw import NotFinite, RawRecord, damaged, number_from_float
 from sync_pipelines.errors import ExportError, Position
 from sync_pipelines.exports.cells import EmptyIs, Header
 from sync_pipelines.exports.compression import is_of_data
 from sync_pipelines.exports.disk import on_disk
-from sync_pipelines.exports.limits import Limits, Meter
 
 TEXTS_LIMIT = 256 << 20
 """Bytes of the longest table of texts that is read."""

@@ -22,7 +22,7 @@ from sync_pipelines.contracts.raw import NamedRecord, RawRecord
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.normalize.change import Refused
-from sync_pipelines.normalize.names import Names
+from sync_pipelines.normalize.field_names import Names
 
 _CACHE_KIB: Final = 16_000
 

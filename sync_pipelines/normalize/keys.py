@@ -1,6 +1,6 @@
 """Key lists: which keys an export knows, as small sorted arrays of hashes (X5).
 
-Belongs here: hashing and searching. Does not belong here: where the lists are kept (`kept`).
+Belongs here: hashing and searching. Does not belong here: where the lists are kept (`kept.kept_records`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The columns of a stream's kept records, from its contract and its tables.
 
-Belongs here: names, types and presence bits. Does not belong here: writing and reading records (`kept`).
+Belongs here: names, types and presence bits. Does not belong here: writing and reading records (`kept.kept_records`).
 """
 
 from __future__ import annotations

@@ -27,11 +27,11 @@ from sync_pipelines.contracts.fields import vector_of
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Children, Identity, Stream
 from sync_pipelines.contracts.vectors import OBJECT
+from sync_pipelines.normalize.field_names import Names
 from sync_pipelines.normalize.keys import hashes_of_bytes, record_id_bytes
 from sync_pipelines.normalize.layout import ChildLayout, Layout
-from sync_pipelines.normalize.linked import Linked, LinkReader
-from sync_pipelines.normalize.modes import modes_of
-from sync_pipelines.normalize.names import Names
+from sync_pipelines.normalize.link_columns import LinkColumns, LinkReader
+from sync_pipelines.normalize.list_modes import modes_of
 from sync_pipelines.normalize.objects import ObjectCutter, Said
 from sync_pipelines.normalize.plain_columns import (
     Column,
@@ -270,7 +270,7 @@ class PlainReader:
             rows.spoken[field.column] = spoken
             yield field.column, made
 
-    def _linked(self, link: str, columns: Mapping[str, Any], rows: PlainRows) -> Linked:
+    def _linked(self, link: str, columns: Mapping[str, Any], rows: PlainRows) -> LinkColumns:
         """What the records say of a reference; one whose link would be refused or forgiven is not plain."""
         named = {name: columns[name] for name in self._stream.link_fields[link] if name in columns}
         found = self._links[link].read(named, rows.count)
@@ -296,7 +296,7 @@ class PlainReader:
     def _batch(
         self,
         columns: Mapping[str, Any],
-        links: Mapping[str, Linked],
+        links: Mapping[str, LinkColumns],
         positions: Any,
         hashes: Hashes,
         also_spoken: Mapping[str, npt.NDArray[np.bool_]],

@@ -19,9 +19,9 @@ from sync_pipelines.contracts.contract import FieldShape, Shape
 from sync_pipelines.contracts.fields import vector_of
 from sync_pipelines.contracts.streams import Children
 from sync_pipelines.contracts.vectors import OBJECT, Vector
+from sync_pipelines.normalize.field_names import Names
 from sync_pipelines.normalize.layout import ChildLayout, child_type
-from sync_pipelines.normalize.names import Names
-from sync_pipelines.normalize.twins import several_primaries
+from sync_pipelines.normalize.list_duplicates import several_primaries
 
 Mask = npt.NDArray[np.bool_]
 

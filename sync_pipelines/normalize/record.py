@@ -25,7 +25,7 @@ from sync_pipelines.contracts.raw import NamedRecord
 from sync_pipelines.contracts.reading import Reading, RecordRefused
 from sync_pipelines.contracts.streams import Children, Identity, ListMode, Operation, Stream
 from sync_pipelines.normalize.change import Change, Findings, Listed, Refused, Reject, path_of
-from sync_pipelines.normalize.names import Matched, Names
+from sync_pipelines.normalize.field_names import Matched, Names
 from sync_pipelines.normalize.values import displayable, keepable, to_json
 from sync_pipelines.tables.schema import SCHEMA, metadata
 

@@ -15,7 +15,7 @@ import msgspec
 from sync_pipelines.contracts.codes import REJECT_CODES
 from sync_pipelines.contracts.raw import NamedRecord, NotFinite, Scientific
 from sync_pipelines.normalize.change import Refused, path_of
-from sync_pipelines.untrusted_text import storable
+from sync_pipelines.privacy.untrusted_text import storable
 
 DEEPEST: Final = 200
 # PostgreSQL's numeric takes 131,072 digits before the point and 16,383 after it.

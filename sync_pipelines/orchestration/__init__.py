@@ -27,5 +27,6 @@
     web_door      which requests reach it
     listening     addresses that only this machine reaches
 
-Belongs here: telling Dagster what there is and when to do it. Does not belong here: how it is done (`sync`).
+Belongs here: telling Dagster what there is and when to do it. Does not belong here: how it is done
+(`stages.export_stages`).
 """

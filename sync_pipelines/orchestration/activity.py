@@ -13,12 +13,12 @@ from typing import Final
 import dagster as dg
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.killed_runs import mark_killed
-from sync_pipelines.orchestration.names import STAGES, asset_key, job_name
+from sync_pipelines.orchestration.dagster_names import STAGES, asset_key, job_name
 from sync_pipelines.orchestration.partitions import Dates, dates_of
 from sync_pipelines.orchestration.private_dagster import NOT_FINISHED_STATUSES, fail_run
-from sync_pipelines.run_files import installation_id, is_held, known_installation_id
-from sync_pipelines.workspace import Workspace
+from sync_pipelines.stages.killed_runs import mark_killed
+from sync_pipelines.stages.run_files import installation_id, is_held, known_installation_id
+from sync_pipelines.stages.workspace import Workspace
 
 INSTALLATION_TAG: Final = ".dagster/sync_installation"
 """Dagster's prefix of tags that its UI does not show."""

@@ -8,16 +8,16 @@ from typing import Any, Final
 
 import dagster as dg
 
-from sync_pipelines import ledger
+from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.masking import without_emails
+from sync_pipelines.database import ledger
+from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.orchestration.due import ATTEMPTS
 from sync_pipelines.orchestration.failed_runs import streams_of
 from sync_pipelines.orchestration.partitions import dates_of
-from sync_pipelines.settings import Settings
-from sync_pipelines.sync import Workspace
-from sync_pipelines.untrusted_text import slack_escaped
+from sync_pipelines.privacy.masking import without_emails
+from sync_pipelines.privacy.untrusted_text import slack_escaped
+from sync_pipelines.stages.export_stages import Workspace
 
 SECONDS_BETWEEN_TICKS: Final = 15
 _FILES_SHOWN: Final = 10
@@ -112,7 +112,7 @@ def _short(text: str | None) -> str:
 def _send(send: Send | None, settings: Settings, text: str) -> str | None:
     """Sends; returns why it could not be, without the URL."""
     # httpx takes a fifth of a second to import, and most installations have no webhook.
-    from sync_pipelines import webhook
+    from sync_pipelines.orchestration import webhook
 
     assert settings.alert_webhook is not None
     try:

@@ -10,8 +10,8 @@ table's days and materializes none.
 Where today is among the days and a source says so, the exports' asset pulls first. A pull that fails fails that asset
 once everything else is archived; whoever runs next takes that on.
 
-Belongs here: what becomes of a run's days. Does not belong here: which files it takes (`days`), a file's way (`sync`),
-words of metadata (`metadata`, `descriptions`).
+Belongs here: what becomes of a run's days. Does not belong here: which files it takes (`days`), a file's way
+(`stages.export_stages`), words of metadata (`metadata`, `descriptions`).
 """
 
 import time
@@ -26,19 +26,20 @@ from typing import Any
 import dagster as dg
 import psycopg
 
-from sync_pipelines import preview, reports, samples, sync
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.database import reports
+from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.orchestration import descriptions, metadata
-from sync_pipelines.orchestration.configuration import SyncConfig, config_of_run
+from sync_pipelines.orchestration.dagster_names import Stage, asset_key, stream_name
 from sync_pipelines.orchestration.days import DaysRun, Move, Moved
-from sync_pipelines.orchestration.names import Stage, asset_key, stream_name
 from sync_pipelines.orchestration.outages import through_outages
 from sync_pipelines.orchestration.partitions import PARTITIONS_PER_RUN
 from sync_pipelines.orchestration.private_dagster import NOTHING
-from sync_pipelines.pulls import Pull
-from sync_pipelines.replay import ReplayedExport, read_again
-from sync_pipelines.untrusted_text import on_one_line
+from sync_pipelines.orchestration.run_config import SyncConfig, config_of_run
+from sync_pipelines.privacy.untrusted_text import on_one_line
+from sync_pipelines.stages import display_rows, export_stages, preview
+from sync_pipelines.stages.pulls import Pull
+from sync_pipelines.stages.replay import ReplayedExport, read_again
 
 ROWS_SHOWN = 5
 DIFFERENCES_SHOWN = 20
@@ -67,7 +68,7 @@ def _pull_and_archive(run: DaysRun) -> bool:
     today = datetime.now(UTC).date()
     pulled = run.pull(today)
     entries = run.to_archive(run.discover().pending, {p.path for p in pulled})
-    moved = run.move("exports", entries, _step(run, sync.archive_export, normalizes=False))
+    moved = run.move("exports", entries, _step(run, export_stages.archive_export, normalizes=False))
     told = {
         day: metadata.arrived(entries, moved.seconds.get(day, 0.0)) for day, entries in _days_after(run, moved).items()
     }
@@ -82,7 +83,7 @@ def _pull_and_archive(run: DaysRun) -> bool:
 def _normalize(run: DaysRun) -> bool:
     # Files that may end the process go through the last two stages one by one, in the table's asset.
     entries = [] if run.config.killers == "only" else run.archived()
-    moved = run.move("normalized", entries, _step(run, sync.normalize_export, normalizes=True))
+    moved = run.move("normalized", entries, _step(run, export_stages.normalize_export, normalizes=True))
     return _materialize(
         run,
         {
@@ -107,7 +108,7 @@ def _load(run: DaysRun) -> bool:
     if run.config.preview:
         return _preview(run)
     loaded_before = run.loaded_before() if run.config.reread else []
-    moved = run.move("table", run.archived(), sync.load_export)
+    moved = run.move("table", run.archived(), export_stages.load_export)
     replayed = _read_again(run, loaded_before)
     # The server counts a large table for as long as the rest takes.
     with ThreadPoolExecutor(1) as beside, run.workspace.connection() as connection:
@@ -138,7 +139,7 @@ def _stories(
 ) -> Told:
     """What is told of each day, as a connection sees it."""
     rejects = reports.reject_summary(connection, run.stream.partner, run.stream.name, run.days)
-    rows = partial(samples.last_written, run.workspace, connection, run.stream, limit=ROWS_SHOWN)
+    rows = partial(display_rows.last_written, run.workspace, connection, run.stream, limit=ROWS_SHOWN)
     return {
         day: metadata.loaded(run.stream, entries, rejects.get(day, []), seconds.get(day, 0.0), rows(entries))
         for day, entries in by_day.items()
@@ -160,7 +161,7 @@ def _preview(run: DaysRun) -> bool:
             run, previewed.connection, run.by_day(previewed.connection, instead=moved.failed), moved.seconds
         )
         days = {entry.path: entry.partition_date for entry in moved.entries}
-        differences: dict[date, list[samples.Difference]] = {}
+        differences: dict[date, list[display_rows.Difference]] = {}
         for difference in previewed.differences(run.stream, DIFFERENCES_SHOWN):
             # A late file changes rows of which a file loaded before has the last word.
             day = days.get(difference.path, max(days.values(), default=run.days[-1]))

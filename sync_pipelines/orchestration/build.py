@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from sync_pipelines.configuration.settings import Settings, load_settings
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.orchestration.alerts import build_alert_sensor
 from sync_pipelines.orchestration.assets import build_assets
@@ -21,18 +22,17 @@ from sync_pipelines.orchestration.check_runs import (
     build_check_sensor,
 )
 from sync_pipelines.orchestration.checks import build_checks
-from sync_pipelines.orchestration.housekeeping import (
-    HOUSEKEEPING,
-    build_housekeeping_job,
-    build_housekeeping_schedule,
-)
 from sync_pipelines.orchestration.jobs import build_job
 from sync_pipelines.orchestration.partitions import daily_partitions
 from sync_pipelines.orchestration.resources import build_resources
 from sync_pipelines.orchestration.schedules import build_schedule
 from sync_pipelines.orchestration.sensors import build_sensor
+from sync_pipelines.orchestration.storage_cleanup import (
+    HOUSEKEEPING,
+    build_housekeeping_job,
+    build_housekeeping_schedule,
+)
 from sync_pipelines.partners import STREAMS
-from sync_pipelines.settings import Settings, load_settings
 
 
 def build_definitions(

@@ -3,8 +3,8 @@
 A stream's checks are one step that runs after its table's asset, and alone. Where that asset fails Dagster leaves the
 checks of its run out; `check_runs` then asks for them in a run of their own.
 
-Belongs here: what a check is called and how bad its answer is. Does not belong here: the questions (`quality`,
-`reports`), guarding a load (`upsert` does, in the load's own transaction).
+Belongs here: what a check is called and how bad its answer is. Does not belong here: the questions (`database.quality`,
+`database.reports`), guarding a load (`upsert` does, in the load's own transaction).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,18 +15,18 @@ from typing import Any, Final
 import dagster as dg
 import psycopg
 
-from sync_pipelines import ledger, quality, reports
 from sync_pipelines.contracts.codes import REJECT_CODES
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.orchestration.names import asset_key, stream_name
+from sync_pipelines.database import ledger, quality, reports
+from sync_pipelines.database.quality import Arrivals, Extent
+from sync_pipelines.orchestration.dagster_names import asset_key, stream_name
+from sync_pipelines.orchestration.metadata_tables import table_of
 from sync_pipelines.orchestration.outages import through_outages
 from sync_pipelines.orchestration.partitions import dates_of
-from sync_pipelines.orchestration.tables import table_of
 from sync_pipelines.partners import STREAMS
-from sync_pipelines.personal_data import masked_example
-from sync_pipelines.quality import Arrivals, Extent
-from sync_pipelines.samples import ids_written
-from sync_pipelines.sync import Workspace
+from sync_pipelines.privacy.personal_data import masked_example
+from sync_pipelines.stages.display_rows import ids_written
+from sync_pipelines.stages.export_stages import Workspace
 
 ERROR: Final = dg.AssetCheckSeverity.ERROR
 WARN: Final = dg.AssetCheckSeverity.WARN

@@ -1,7 +1,7 @@
 """One asset's part of a run: its days, and which files of them it takes.
 
 Belongs here: choosing files and taking them through a stage. Does not belong here: what becomes of the days
-(`assets`), a file's way (`sync`).
+(`assets`), a file's way (`stages.export_stages`).
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from typing import Any
 import dagster as dg
 import psycopg
 
-from sync_pipelines import ledger, pulls, sync
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.orchestration.configuration import SyncConfig
+from sync_pipelines.database import ledger
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.orchestration.dagster_names import Stage, op_name
 from sync_pipelines.orchestration.due import is_due
-from sync_pipelines.orchestration.names import Stage, op_name
 from sync_pipelines.orchestration.resources import Observer
-from sync_pipelines.pulls import Pull
-from sync_pipelines.sync import Workspace
+from sync_pipelines.orchestration.run_config import SyncConfig
+from sync_pipelines.stages import export_stages, pulls
+from sync_pipelines.stages.export_stages import Workspace
+from sync_pipelines.stages.pulls import Pull
 
 Move = Callable[[Workspace, int, str | None], LedgerFile]
 
@@ -118,10 +119,10 @@ class DaysRun:
         """The loaded files of those days, in version order."""
         return [e for entries in self.by_day().values() for e in self._of_tenants(entries) if e.status == "loaded"]
 
-    def discover(self) -> sync.Discovery:
+    def discover(self) -> export_stages.Discovery:
         """Holds the landing against the ledger, for those days."""
         dates = (self.days[0], self.days[-1])
-        return sync.discover(self.workspace, self.stream.partner, self.stream.name, dates=dates)
+        return export_stages.discover(self.workspace, self.stream.partner, self.stream.name, dates=dates)
 
     def _archives(self) -> bool:
         """Whether the exports' asset is part of this run."""

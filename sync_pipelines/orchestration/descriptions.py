@@ -1,6 +1,6 @@
 """What the UI says of assets, jobs and schedules to someone who has not read the code.
 
-Belongs here: sentences, owners, kinds, links to the code. Does not belong here: columns (`columns`), what a
+Belongs here: sentences, owners, kinds, links to the code. Does not belong here: columns (`table_schemas`), what a
 materialization tells (`metadata`).
 """
 
@@ -18,7 +18,7 @@ import dagster as dg
 
 from sync_pipelines import partners
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.orchestration.names import Stage
+from sync_pipelines.orchestration.dagster_names import Stage
 
 OWNERS: Final = ("team:integrations",)
 KINDS: Final[dict[Stage, set[str]]] = {"exports": {"file"}, "normalized": {"parquet"}, "table": {"postgres", "table"}}

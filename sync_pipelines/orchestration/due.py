@@ -2,7 +2,7 @@
 
 The command line asks none of this: `sync` loads what is there and tries failed files at once.
 
-Belongs here: waiting and giving up. Does not belong here: what is pending (`sync.discover`).
+Belongs here: waiting and giving up. Does not belong here: what is pending (`stages.export_stages.discover`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.database.ledger import LedgerFile
 
 SETTLES_IN: Final = timedelta(seconds=5)
 ATTEMPTS: Final = 5

@@ -9,9 +9,9 @@ import os
 import re
 from typing import Final
 
+from sync_pipelines.configuration.settings import Settings
+from sync_pipelines.configuration.sources import load_sources
 from sync_pipelines.errors import ConfigurationError
-from sync_pipelines.settings import Settings
-from sync_pipelines.sources import load_sources
 
 _NEEDED: Final = re.compile(
     r"(PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TERM|LD_LIBRARY_PATH|DYLD_\w+|VIRTUAL_ENV|PYTHON\w*"

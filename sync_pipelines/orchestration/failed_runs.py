@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import dagster as dg
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.orchestration.names import STAGES, asset_key, job_name
+from sync_pipelines.orchestration.dagster_names import STAGES, asset_key, job_name
 
 
 def streams_of(run: dg.DagsterRun, streams: Iterable[Stream]) -> list[Stream]:

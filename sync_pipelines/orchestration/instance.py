@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import dagster as dg
 
+from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.orchestration.names import stream_name
+from sync_pipelines.orchestration.dagster_names import stream_name
 from sync_pipelines.orchestration.private_dagster import NO_COMPUTE_LOGS, hurry, limit_pool, open_instance_of
-from sync_pipelines.private_files import private_folder
-from sync_pipelines.settings import Settings
+from sync_pipelines.privacy.private_files import private_folder
 
 CONFIGURATION: Final = Path(__file__).with_name("dagster.yaml")
 

@@ -12,8 +12,8 @@ from typing import Any
 import dagster as dg
 
 from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.orchestration.dagster_names import STAGES, Stage, asset_key, job_name, op_name
 from sync_pipelines.orchestration.descriptions import job_description
-from sync_pipelines.orchestration.names import STAGES, Stage, asset_key, job_name, op_name
 
 
 def build_job(stream: Stream) -> Any:

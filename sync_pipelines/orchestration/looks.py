@@ -3,7 +3,7 @@
 A look enters what it finds into the ledger by itself, so one that is lost with its process is only made again.
 
 Belongs here: how long a tick waits for a look, and when no look is needed. Does not belong here: what a look does
-(`sync.discover`), what a tick does with it (`sensors`).
+(`stages.export_stages.discover`), what a tick does with it (`sensors`).
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from sync_pipelines import ledger, sync
+from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.database import ledger
+from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.orchestration.due import is_set_aside
-from sync_pipelines.settings import Settings
-from sync_pipelines.sync import Workspace
+from sync_pipelines.stages import export_stages
+from sync_pipelines.stages.export_stages import Workspace
 
 PATIENCE: Final = 10.0
 """Seconds a tick waits for its look."""
@@ -45,7 +46,7 @@ class _Look:
 
     def run(self, workspace: Workspace, stream: Stream) -> None:
         try:
-            self.pending = sync.discover(workspace, stream.partner, stream.name).pending
+            self.pending = export_stages.discover(workspace, stream.partner, stream.name).pending
         except Exception as error:
             self.error = error
         finally:

@@ -2,7 +2,8 @@
 
 Events are rewritten as the JSON they are stored as: those of earlier versions of Dagster, too.
 
-Belongs here: finding and rewriting what is stored. Does not belong here: what is masked (`personal_data`, `masking`).
+Belongs here: finding and rewriting what is stored. Does not belong here: what is masked (`privacy.personal_data`,
+`privacy.masking`).
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ import dagster as dg
 import sqlalchemy as sa
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.masking import masked, without_emails
-from sync_pipelines.orchestration.names import STAGES, asset_key
+from sync_pipelines.orchestration.dagster_names import STAGES, asset_key
 from sync_pipelines.orchestration.private_dagster import (
     STORED_DOCUMENTS,
     STORED_TEXTS,
@@ -25,8 +25,9 @@ from sync_pipelines.orchestration.private_dagster import (
     storage_connection,
 )
 from sync_pipelines.partners import find_stream
-from sync_pipelines.personal_data import masked_example, masked_reason, masked_row
-from sync_pipelines.sync import Workspace
+from sync_pipelines.privacy.masking import masked, without_emails
+from sync_pipelines.privacy.personal_data import masked_example, masked_reason, masked_row
+from sync_pipelines.stages.export_stages import Workspace
 
 _LABELS: Final = ("sample_rows", "differences", "rejected_by_code", "examples")
 _EXAMPLE: Final = re.compile(r"(?P<where>.* at .*?: )(?P<path>\S*) (?P<message>.*)", re.DOTALL)

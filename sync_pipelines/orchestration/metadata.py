@@ -3,7 +3,7 @@
 Numbers tell the day, not the run: they sum the ledger's entries of that day, so a day that is loaded again tells
 the same.
 
-Belongs here: names and layout of metadata. Does not belong here: statements (`ledger`, `reports`).
+Belongs here: names and layout of metadata. Does not belong here: statements (`database.ledger`, `database.reports`).
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import dagster as dg
 
 from sync_pipelines.contracts.codes import LENIENCY_CODES, REJECT_CODES
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.ledger import COUNTS, LedgerFile
-from sync_pipelines.orchestration.columns import child_schemas, table_schema
+from sync_pipelines.database.ledger import COUNTS, LedgerFile
+from sync_pipelines.database.reports import RejectSummary
 from sync_pipelines.orchestration.descriptions import replay_command
-from sync_pipelines.orchestration.tables import table_of
-from sync_pipelines.personal_data import masked_reason, masked_row
-from sync_pipelines.pulls import Pull
-from sync_pipelines.replay import ReplayedExport
-from sync_pipelines.reports import RejectSummary
-from sync_pipelines.samples import Difference
+from sync_pipelines.orchestration.metadata_tables import table_of
+from sync_pipelines.orchestration.table_schemas import child_schemas, table_schema
+from sync_pipelines.privacy.personal_data import masked_reason, masked_row
+from sync_pipelines.privacy.untrusted_text import on_one_line
+from sync_pipelines.stages.display_rows import Difference
+from sync_pipelines.stages.pulls import Pull
+from sync_pipelines.stages.replay import ReplayedExport
 from sync_pipelines.tables.schema import SCHEMA
-from sync_pipelines.untrusted_text import on_one_line
 
 FILES_SHOWN: Final = 100
 _FAULTS_SHOWN: Final = 3

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 import dagster as dg
 import sqlalchemy.exc
 
-from sync_pipelines.database import Database
+from sync_pipelines.database.postgres import Database
 from sync_pipelines.errors import DatabaseUnavailable, LandingUnavailable
 from sync_pipelines.orchestration.activity import is_of_command_line
 from sync_pipelines.orchestration.private_dagster import (

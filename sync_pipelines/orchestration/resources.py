@@ -10,15 +10,15 @@ from typing import Any, Final, Protocol
 
 import dagster as dg
 
-from sync_pipelines.killed_runs import mark_killed
-from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.configuration.settings import load_settings
+from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.orchestration.activity import installation_tags
 from sync_pipelines.orchestration.outages import patiently
 from sync_pipelines.orchestration.private_dagster import add_run_tags
-from sync_pipelines.pulls import Pull
-from sync_pipelines.run_files import hold_until_exit
-from sync_pipelines.settings import load_settings
-from sync_pipelines.sync import Workspace, open_workspace
+from sync_pipelines.stages.export_stages import Workspace, open_workspace
+from sync_pipelines.stages.killed_runs import mark_killed
+from sync_pipelines.stages.pulls import Pull
+from sync_pipelines.stages.run_files import hold_until_exit
 
 WORKSPACE: Final = "workspace"
 OBSERVER: Final = "observer"

@@ -1,7 +1,7 @@
 """Runs of the command line: the stream's job, in this process, recorded where the UI looks.
 
-Belongs here: turning pending exports and pulls into such runs. Does not belong here: what is pending (`sync.discover`),
-what a run does (`assets`).
+Belongs here: turning pending exports and pulls into such runs. Does not belong here: what is pending
+(`stages.export_stages.discover`), what a run does (`assets`).
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from typing import Any, Final
 
 import dagster as dg
 
-from sync_pipelines import ledger
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.database import ledger
+from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.orchestration.activity import bury_orphans, installation_tags
 from sync_pipelines.orchestration.assets import ExportsFailed, PullsFailed
 from sync_pipelines.orchestration.build import build_definitions
+from sync_pipelines.orchestration.dagster_names import STAGES, Stage, asset_key, job_name
 from sync_pipelines.orchestration.instance import open_instance
 from sync_pipelines.orchestration.jobs import run_config
-from sync_pipelines.orchestration.names import STAGES, Stage, asset_key, job_name
 from sync_pipelines.orchestration.partitions import PARTITION, Dates, contiguous
 from sync_pipelines.orchestration.private_dagster import make_new_run_id
 from sync_pipelines.orchestration.resources import OBSERVER, WORKSPACE, Observer
 from sync_pipelines.partners import STREAMS
-from sync_pipelines.run_files import held
-from sync_pipelines.sync import Workspace
+from sync_pipelines.stages.export_stages import Workspace
+from sync_pipelines.stages.run_files import held
 
 _SILENT: Final = {"console": {"config": {"log_level": "CRITICAL"}}}
 

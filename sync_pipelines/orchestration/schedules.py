@@ -10,16 +10,16 @@ from typing import Any
 
 import dagster as dg
 
-from sync_pipelines import pulls, sync
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.errors import ConfigurationError, LandingUnavailable
 from sync_pipelines.orchestration.activity import busy_dates, is_busy, unfinished_runs
+from sync_pipelines.orchestration.dagster_names import job_name, schedule_name
 from sync_pipelines.orchestration.descriptions import schedule_description
 from sync_pipelines.orchestration.due import is_due
 from sync_pipelines.orchestration.jobs import run_config
-from sync_pipelines.orchestration.names import job_name, schedule_name
 from sync_pipelines.orchestration.partitions import Dates, contiguous
 from sync_pipelines.orchestration.sensors import REQUESTS_PER_TICK
+from sync_pipelines.stages import export_stages, pulls
 
 
 def build_schedule(stream: Stream) -> dg.ScheduleDefinition:
@@ -40,7 +40,7 @@ def build_schedule(stream: Stream) -> dg.ScheduleDefinition:
         is_pulled = bool(pulls.streams_to_pull(workspace.sources, stream.partner, stream.name))
         requests = [_pulling(stream, now.date())] if is_pulled else []
         try:
-            pending = sync.discover(workspace, stream.partner, stream.name).pending
+            pending = export_stages.discover(workspace, stream.partner, stream.name).pending
         except (LandingUnavailable, ConfigurationError) as error:
             return requests or dg.SkipReason(str(error))
         tick = context.scheduled_execution_time.astimezone(UTC)

@@ -16,15 +16,15 @@ from typing import Any, Final
 import dagster as dg
 
 from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.errors import ConfigurationError, LandingUnavailable
-from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.orchestration.activity import bury_orphans, busy_dates, is_busy, unfinished_runs
+from sync_pipelines.orchestration.dagster_names import job_name, sensor_name
 from sync_pipelines.orchestration.due import ATTEMPTS, BACK_OFF, due_at, is_due, is_set_aside
 from sync_pipelines.orchestration.jobs import run_config
 from sync_pipelines.orchestration.looks import pending_of
-from sync_pipelines.orchestration.names import job_name, sensor_name
 from sync_pipelines.orchestration.partitions import Dates, contiguous
-from sync_pipelines.untrusted_text import on_one_line
+from sync_pipelines.privacy.untrusted_text import on_one_line
 
 REQUESTS_PER_TICK: Final = 20
 SECONDS_BETWEEN_TICKS: Final = 15

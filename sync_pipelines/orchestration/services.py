@@ -21,10 +21,10 @@ from typing import Final
 
 import psutil
 
+from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.errors import SyncError
 from sync_pipelines.orchestration.environment import services_environment
-from sync_pipelines.private_files import private_folder
-from sync_pipelines.settings import Settings
+from sync_pipelines.privacy.private_files import private_folder
 
 _WORKSPACE: Final = ("--workspace", str(Path(__file__).with_name("workspace.yaml")))
 _WEB_SERVER: Final = "sync_pipelines.orchestration.web_server"

@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 from typing import Any, Final
 
-from sync_pipelines.database import open_database
+from sync_pipelines.configuration.settings import load_settings
+from sync_pipelines.database.postgres import open_database
 from sync_pipelines.orchestration.private_dagster import (
     BATCH_SIZE_VARIABLE,
     BatchingStorage,
@@ -22,8 +23,7 @@ from sync_pipelines.orchestration.private_dagster import (
     StorageData,
     plain_storage,
 )
-from sync_pipelines.private_files import keep_files_private
-from sync_pipelines.settings import load_settings
+from sync_pipelines.privacy.private_files import keep_files_private
 
 _BATCH_SIZE: Final = "500"
 

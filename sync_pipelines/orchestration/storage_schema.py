@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import plugins
 from sqlalchemy.engine import CreateEnginePlugin
 
-from sync_pipelines.database import unprivileged
-from sync_pipelines.redaction import without_statements
+from sync_pipelines.database.postgres import unprivileged
+from sync_pipelines.privacy.redaction import without_statements
 
 OWN_SCHEMA: Final = "dagster"
 _PLUGIN: Final = "sync_dagster_schema"

@@ -20,11 +20,11 @@ from typing import Any, Final
 import click
 import uvicorn
 
+from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.orchestration.listening import check_listening
 from sync_pipelines.orchestration.private_dagster import web_app
 from sync_pipelines.orchestration.web_door import WebDoor
-from sync_pipelines.settings import load_settings
 
 WORKSPACE: Final = Path(__file__).with_name("workspace.yaml")
 _LOGGER: Final = "dagster-webserver"

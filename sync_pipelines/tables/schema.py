@@ -292,7 +292,7 @@ export_outcomes = Table(
     ),
     Column("outcomes", LargeBinary, nullable=False),
 )
-"""The outcome of each record of a loaded export (`upsert.outcomes`)."""
+"""The outcome of each record of a loaded export (`upsert.record_outcomes`)."""
 
 key_runs = Table(
     "key_runs",

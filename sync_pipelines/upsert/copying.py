@@ -1,6 +1,6 @@
 """COPY in and out by columns: what the direct way asks and writes.
 
-Belongs here: the wire. Does not belong here: what is copied (`direct`, `referred`).
+Belongs here: the wire. Does not belong here: what is copied (`new_rows`, `references`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import pyarrow as pa
 from psycopg.sql import SQL, Composed, Identifier
 
 from sync_pipelines.tables.schema import SCHEMA
-from sync_pipelines.upsert.behind import Behind
-from sync_pipelines.upsert.stage import ahead, csv_of
+from sync_pipelines.upsert.copy_format import ahead, csv_of
+from sync_pipelines.upsert.write_behind import WriteBehind
 
 Ids = npt.NDArray[np.int64]
 _BLOCK: Final = 8_192
@@ -35,7 +35,7 @@ class Copying:
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
-        self._behind: Behind | None = None
+        self._behind: WriteBehind | None = None
         self._ids: dict[str, Ids] = {}
         self._used: Counter[str] = Counter()
 
@@ -53,7 +53,7 @@ class Copying:
     @contextmanager
     def behind(self) -> Iterator[None]:
         """Within the block new rows are written while the next ones are made ready; at its end all are."""
-        behind = self._behind = Behind()
+        behind = self._behind = WriteBehind()
         try:
             yield
             behind.drain()

@@ -12,9 +12,9 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.normalize.values import displayable, to_json
-from sync_pipelines.personal_data import masked_reason
+from sync_pipelines.privacy.personal_data import masked_reason
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.fold import Refusal, alias_of
 from sync_pipelines.upsert.history import Spoken

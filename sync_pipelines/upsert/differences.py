@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from sync_pipelines.contracts.streams import Children, Stream
 from sync_pipelines.normalize.values import to_json
 from sync_pipelines.tables.schema import SCHEMA, metadata
-from sync_pipelines.upsert.current import Stored, StoredChild, is_jsonb
 from sync_pipelines.upsert.fold import Row
 from sync_pipelines.upsert.lists import ChildRow, aligned
+from sync_pipelines.upsert.stored_rows import StoredChild, StoredRow, is_jsonb
 
 NewId = Callable[[str], int]
 """Gives the next id of a table."""
@@ -98,7 +98,7 @@ class Differences:
         self.writes = Writes()
 
     def take(
-        self, stored: Stored | None, row: Row, provenance: Provenance, ways: Mapping[str, str] | None = None
+        self, stored: StoredRow | None, row: Row, provenance: Provenance, ways: Mapping[str, str] | None = None
     ) -> int:
         """Notes what makes a stored row (or none) the folded one, nothing where they are equal; returns its id.
 
@@ -121,7 +121,7 @@ class Differences:
             self._children(declared, row_id, before, row.children.get(declared.table, []), way)
         return row_id
 
-    def retire(self, stored: Stored, heir: int | None, identity: tuple[str | None, str | None]) -> None:
+    def retire(self, stored: StoredRow, heir: int | None, identity: tuple[str | None, str | None]) -> None:
         """Notes that no record makes a stored row any more; see `Retired`."""
         self.writes.retired.append(Retired(stored.id, heir, *identity))
         for declared in self._stream.children:

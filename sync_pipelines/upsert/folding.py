@@ -18,13 +18,13 @@ from typing import Any, Final, NamedTuple
 import psycopg
 
 from sync_pipelines.contracts.streams import Identity, Stream
-from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.normalize.layout import Layout
-from sync_pipelines.upsert.current import Stored, current_rows
 from sync_pipelines.upsert.decisions import Decisions
 from sync_pipelines.upsert.differences import Differences, Provenance
 from sync_pipelines.upsert.fold import CREATE_OF_EXISTING, Applied, Outcome, Row, Rows, apply, outcome
 from sync_pipelines.upsert.history import Hashes, Knowing, KnownExport, Spoken, connected, in_file_order, spoken_of
+from sync_pipelines.upsert.stored_rows import StoredRow, read_rows
 from sync_pipelines.upsert.write import Ids, refer, write
 
 _KEYS_AT_ONCE: Final = 2_000
@@ -42,7 +42,7 @@ class Family:
 
     mine: list[Spoken]
     applied: list[Spoken]
-    stored: list[Stored]
+    stored: list[StoredRow]
 
     @property
     def newest(self) -> Spoken | None:
@@ -138,11 +138,11 @@ class Folding:
         write(self._connection, self._stream, self._entry.tenant, differences.writes)
         self._decisions.write()
 
-    def _stored(self, records: Iterable[Spoken]) -> list[Stored]:
+    def _stored(self, records: Iterable[Spoken]) -> list[StoredRow]:
         changes = [spoken.change for spoken in records]
         keys = {change.key for change in changes if change.key is not None}
         record_ids = {change.record_id for change in changes if change.record_id is not None}
-        return current_rows(self._connection, self._stream, self._entry.tenant, sorted(keys), sorted(record_ids))
+        return read_rows(self._connection, self._stream, self._entry.tenant, sorted(keys), sorted(record_ids))
 
     def _refer(self, records: Sequence[Spoken]) -> dict[str, dict[Identity, int]]:
         """The rows that records refer to; every accepted record creates its references, a stale one too (X7)."""
@@ -246,7 +246,7 @@ class Folding:
         path = self._entry.path if family.mine else last.path
         return Provenance(last.change.effective_at, path, last.change.position, self._run_id)
 
-    def _retire(self, differences: Differences, stored: Stored, rows: Sequence[tuple[Row, int]]) -> None:
+    def _retire(self, differences: Differences, stored: StoredRow, rows: Sequence[tuple[Row, int]]) -> None:
         """A stored row that no record makes any more; a placeholder others refer to stays as it is."""
         scope = stored.row.scope_of(self._stream)
         rivals = [(row, row_id) for row, row_id in rows if row.scope_of(self._stream) == scope]
@@ -260,9 +260,9 @@ class Folding:
         differences.retire(stored, heir, identity)
 
 
-def _paired(stream: Stream, rows: Rows, stored: Sequence[Stored]) -> list[Stored | None]:
+def _paired(stream: Stream, rows: Rows, stored: Sequence[StoredRow]) -> list[StoredRow | None]:
     """The stored row of each folded one: by the partner's own id, then by external id, then the place it had (P2)."""
-    pairs: list[Stored | None] = [None] * len(rows)
+    pairs: list[StoredRow | None] = [None] * len(rows)
     free = list(stored)
     ways: list[Callable[[Row], Any]] = [lambda row: row.record_id, lambda row: row.external_id]
     for identity in ways:
@@ -301,7 +301,7 @@ def _linked(records: Iterable[Spoken], ids: Mapping[str, Mapping[Identity, int]]
 
 
 def _families(
-    wanted: Iterable[Spoken], mine: Iterable[Spoken], applied: Iterable[Spoken], stored: Iterable[Stored]
+    wanted: Iterable[Spoken], mine: Iterable[Spoken], applied: Iterable[Spoken], stored: Iterable[StoredRow]
 ) -> list[Family]:
     """Records and rows by key, for the keys of wanted records; keys one record names together are one family (P2)."""
     groups = _Groups()

@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import psycopg
 
-from sync_pipelines import ledger
 from sync_pipelines.contracts.streams import Identity, Stream
-from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.database import ledger
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.change import Change, Listed
-from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.normalize.keys import (
     KeyList,
     are_among,

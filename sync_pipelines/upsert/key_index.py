@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import psycopg
 
-from sync_pipelines.normalize.kept import KeptRecords
+from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.keys import are_among, distinct
 from sync_pipelines.upsert.key_pages import ExportIds, Hashes, Page, Pairs, as_bigint, joined, packed, unpacked
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sync_pipelines.contracts.streams import Children, Match
 from sync_pipelines.normalize.change import Listed
-from sync_pipelines.normalize.twins import folded_text
+from sync_pipelines.normalize.list_duplicates import folded_text
 from sync_pipelines.upsert.jsonb import Jsonb
 
 ChildRow = dict[str, Any]

@@ -1,7 +1,7 @@
 """One export into the tables: rows, counts, rejects and ledger entry in one transaction (law 2).
 
 Belongs here: the order of the steps and what a load reports. Does not belong here: the ways of records
-(`stale`, `unchanged`, `direct`, `revision`, `folding`), write rules (`fold`).
+(`stale`, `unchanged`, `new_rows`, `changed_rows`, `folding`), write rules (`fold`).
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 import psycopg
 from psycopg.types.json import set_json_loads
 
-from sync_pipelines import ledger
 from sync_pipelines.contracts.streams import Identity, Stream
-from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.normalize.kept import KeptRecords
+from sync_pipelines.database import ledger
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.keys import distinct
 from sync_pipelines.normalize.layout import Layout, layout_of
 from sync_pipelines.normalize.values import from_json
-from sync_pipelines.upsert.direct import Direct, DirectWay, chunks_of
+from sync_pipelines.upsert.changed_rows import ChangedRowWriter
 from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import (
     Hashes,
@@ -36,12 +36,12 @@ from sync_pipelines.upsert.history import (
     newer_exports,
 )
 from sync_pipelines.upsert.locks import lock
-from sync_pipelines.upsert.outcomes import Outcomes
-from sync_pipelines.upsert.referred import Referred
-from sync_pipelines.upsert.rejects import Rejects
-from sync_pipelines.upsert.revision import RevisionWay
-from sync_pipelines.upsert.scoped import Absorbed
+from sync_pipelines.upsert.merged_placeholders import MergedPlaceholders
+from sync_pipelines.upsert.new_rows import NewRowsResult, NewRowWriter, chunks_of
+from sync_pipelines.upsert.record_outcomes import Outcomes
+from sync_pipelines.upsert.references import ReferenceIds
 from sync_pipelines.upsert.stale import Stale
+from sync_pipelines.upsert.stored_rejects import Rejects
 from sync_pipelines.upsert.unchanged import Unchanged
 
 
@@ -59,7 +59,7 @@ def load(
     file_id: int,
     archive: Path,
     run_id: str | None = None,
-    begun: Direct | Loading | None = None,
+    begun: NewRowsResult | Loading | None = None,
 ) -> Loaded:
     """Loads an export whose records are kept; one that is loaded already is left alone.
 
@@ -105,7 +105,7 @@ class Loading:
         entry: LedgerFile,
         archive: Path,
         run_id: str | None,
-        begun: Direct | None = None,
+        begun: NewRowsResult | None = None,
     ) -> None:
         set_json_loads(from_json, connection)
         self._connection = connection
@@ -146,7 +146,7 @@ class Loading:
         late = late_keys(mine, self._history.knowing, newer, alone, self._layout)
         decided = decided_keys(self._connection, self._entry) if others else late[:0]
         stale = self._overruled(mine, newer, mine.kept.rows_known_by(np.setdiff1d(late, decided)) & alone)
-        absorbed = Absorbed(self._connection, self._stream, self._entry, self._archive, self._run_id)
+        absorbed = MergedPlaceholders(self._connection, self._stream, self._entry, self._archive, self._run_id)
         folding = Folding(
             self._connection,
             self._stream,
@@ -169,7 +169,7 @@ class Loading:
         stale = Stale(self._stream, self._layout).rows(mine, newer, late)
         self._outcomes.note(stale, "stale")
         if stale.any() and self._stream.references:
-            referred = Referred.searching(self._connection, self._entry, self._run_id)
+            referred = ReferenceIds.searching(self._connection, self._entry, self._run_id)
             for reference in self._stream.references:
                 names = [f"{reference.column}_{part}" for part in Identity._fields]
                 for records in chunks_of(self._kept, np.flatnonzero(stale), ["effective_at", "position", *names]):
@@ -197,7 +197,7 @@ class Loading:
             aside |= rows
         if aside.all():
             return known
-        way = DirectWay(self._connection, self._stream, self._layout, self._entry, self._run_id)
+        way = NewRowWriter(self._connection, self._stream, self._layout, self._entry, self._run_id)
         direct = way.write(self._kept, aside)
         self._outcomes.note(direct.created, "created")
         return np.union1d(known, direct.left)
@@ -207,7 +207,7 @@ class Loading:
         chosen = self._kept.rows_known_by(keys) & ~self._kept.rows_known_by(several)
         if not chosen.any():
             return keys[:0]
-        way = RevisionWay(self._connection, self._stream, self._layout, self._entry, self._run_id)
+        way = ChangedRowWriter(self._connection, self._stream, self._layout, self._entry, self._run_id)
         came = way.write(self._kept, chosen, self._outcomes)
         self._leniencies.update(came.leniencies)
         return came.left

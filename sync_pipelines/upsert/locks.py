@@ -1,6 +1,6 @@
 """The locks of loads: one for every table, partner and tenant that a load may write, until its transaction ends.
 
-Belongs here: their names, taking them. Does not belong here: when they are taken (`load`, `begun`, `replay`).
+Belongs here: their names, taking them. Does not belong here: when they are taken (`load`, `prefetched_load`, `refold`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 import psycopg
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.normalize.kept import KeptRecords
-from sync_pipelines.upsert.scoped import streams_within
+from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.upsert.merged_placeholders import streams_within
 
 
 def lock(connection: psycopg.Connection[Any], stream: Stream, tenant: str, kept: Iterable[KeptRecords]) -> None:

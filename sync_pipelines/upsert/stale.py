@@ -24,14 +24,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sync_pipelines.contracts.streams import EFFECTIVE_TIME, Children, Stream
-from sync_pipelines.normalize.kept import KeptRecords
+from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.layout import ChildLayout, Layout
-from sync_pipelines.normalize.twins import Mask
+from sync_pipelines.normalize.list_duplicates import Mask
 from sync_pipelines.normalize.values import from_json
-from sync_pipelines.upsert.apart import are_steady, kinds_of
-from sync_pipelines.upsert.columns import are_distinct, mask_of
+from sync_pipelines.upsert.column_changes import are_distinct, mask_of
 from sync_pipelines.upsert.copying import one
 from sync_pipelines.upsert.history import Hashes, KnownExport
+from sync_pipelines.upsert.list_rules import are_steady, kinds_of
 
 Bits = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.int64]

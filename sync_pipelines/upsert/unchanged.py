@@ -1,11 +1,11 @@
 """Records that say what the newest record of their key said already, told by their text alone.
 
 Applied to a row that ends with an equal record, such a record changes nothing: patches, replaced rows and merged
-objects are idempotent, and so are lists of which that is certain (`apart`). It needs neither a fold nor a look at the
-row (law 5). Not so a record that was refused because of its key's state, and one whose row other records may have
+objects are idempotent, and so are lists of which that is certain (`list_rules`). It needs neither a fold nor a look at
+the row (law 5). Not so a record that was refused because of its key's state, and one whose row other records may have
 changed under another identity (P2): those are folded.
 
-Belongs here: comparing texts, by their digests. Does not belong here: making those (`normalize.blocks`).
+Belongs here: comparing texts, by their digests. Does not belong here: making those (`stages.line_blocks`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import pyarrow as pa
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.normalize.keys import are_among
 from sync_pipelines.normalize.layout import Layout
-from sync_pipelines.upsert.apart import are_steady, undecided
 from sync_pipelines.upsert.history import Hashes, KnownExport, looked_up
+from sync_pipelines.upsert.list_rules import are_steady, undecided
 
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[Any]

@@ -1,6 +1,6 @@
 """Threads that are kept: those that come and go leave memory behind.
 
-Belongs here: keeping them. Does not belong here: what they do (`stage`, `behind`).
+Belongs here: keeping them. Does not belong here: what they do (`copy_format`, `write_behind`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Runs the writes of folded rows: COPY for new ones, one statement a table for the others.
 
 Belongs here: SQL for rows that are known whole. Does not belong here: which rows those are (`differences`), the
-way of columns (`revision`).
+way of columns (`changed_rows`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from psycopg.sql import SQL, Composed, Identifier
 
 from sync_pipelines.contracts.streams import Children, Identity, Reference, Stream
 from sync_pipelines.tables.schema import SCHEMA, metadata
-from sync_pipelines.upsert.current import unscoped
 from sync_pipelines.upsert.differences import Retired, Writes, child_columns, main_columns
+from sync_pipelines.upsert.stored_rows import unscoped
 
 _IDS_AT_ONCE: Final = 1_000
 

@@ -13,8 +13,8 @@ from bench.lanes import FloorLane, Measure
 from bench.process import run_process
 from bench.report import build_memory_table, build_table
 from bench.server import Server
-from sync_pipelines.database import Database
-from sync_pipelines.sample.bulk import BulkTotals
+from sync_pipelines.database.postgres import Database
+from sync_pipelines.sample_data.bulk import BulkTotals
 
 
 def test_floor_holds_what_each_scenario_says(server: Database, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from bench.flat import shapes_of, write_rows
 from bench.process import Ended, run_process
 from bench.server import Server
 from bench.streams import Turn, build_table, make_files
-from sync_pipelines.database import Database
-from sync_pipelines.sample.bulk_streams import BULK, bulk_records
+from sync_pipelines.database.postgres import Database
+from sync_pipelines.sample_data.bulk_streams import BULK, bulk_records
 
 
 def test_the_floor_holds_every_list_of_a_record(server: Database, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from sync_pipelines.errors import ExportError, LandingUnavailable
 from sync_pipelines.exports.file_names import name_on_disk, shown_name
 from sync_pipelines.exports.landing import Landing, LandingFile
-from sync_pipelines.exports.storage import ChangedWhileRead
+from sync_pipelines.exports.storage_interface import ChangedWhileRead
 from sync_pipelines_tests.unprivileged import as_nobody, reachable_folder
 
 STORES = "nilo/t/stores"

@@ -15,7 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from sync_pipelines.errors import ConfigurationError, ExportError, LandingUnavailable
 from sync_pipelines.exports.landing import Landing
-from sync_pipelines.exports.landing_storage import RemoteStorage, _as_utc
+from sync_pipelines.exports.remote_storage import RemoteStorage, _as_utc
 
 TREE = {
     "replenit/t1/orders/b.json": b"[]",

@@ -24,10 +24,10 @@ import pyarrow.parquet.encryption as encryption
 import pytest
 from backports import zstd
 
+from sync_pipelines.configuration.limits import Limits
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.formats import ReadSettings, read_export
 from sync_pipelines.exports.isolated import _Reader
-from sync_pipelines.exports.limits import Limits
 from sync_pipelines_tests.hostile_files import zipped
 from sync_pipelines_tests.loading import Site, order
 

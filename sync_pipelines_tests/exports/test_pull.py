@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from sync_pipelines.configuration.pull_settings import PullSettings, pull_model
 from sync_pipelines.errors import ConfigurationError, ExportError
 from sync_pipelines.exports.pull import pull_listing
 from sync_pipelines.partners.nilo import STORES
-from sync_pipelines.pull_settings import PullSettings, pull_model
 from sync_pipelines_tests.listing_server import (
     ENVIRONMENT,
     KEY,

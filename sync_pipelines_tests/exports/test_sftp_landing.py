@@ -11,7 +11,7 @@ import pytest
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.access import Access
 from sync_pipelines.exports.landing import Landing
-from sync_pipelines.exports.storage import ChangedWhileRead
+from sync_pipelines.exports.storage_interface import ChangedWhileRead
 from sync_pipelines_tests.sftp_server import SftpServer, sftp_server
 
 STORES = "nilo/t/stores"

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from sync_pipelines.configuration.sources import load_sources
+from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.envelope import DateWindow
-from sync_pipelines.normalize.export import ExportText, normalize
-from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.partners import find_stream
-from sync_pipelines.sources import load_sources
+from sync_pipelines.stages.normalize_export import ExportText, normalize
 from sync_pipelines_tests.loading import TENANT
 
 DAY = datetime(2024, 5, 6, tzinfo=UTC)

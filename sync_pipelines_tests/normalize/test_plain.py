@@ -15,15 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sync_pipelines.configuration.sources import load_sources
+from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize import plain
 from sync_pipelines.normalize.envelope import DateWindow
-from sync_pipelines.normalize.export import ExportText, normalize
-from sync_pipelines.normalize.kept import KeptRecords
 from sync_pipelines.normalize.plain import PlainReader
 from sync_pipelines.normalize.record import RecordReader
 from sync_pipelines.partners import find_stream
-from sync_pipelines.sample.bulk_streams import BULK, bulk_records
-from sync_pipelines.sources import load_sources
+from sync_pipelines.sample_data.bulk_streams import BULK, bulk_records
+from sync_pipelines.stages.normalize_export import ExportText, normalize
 from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.loading import TENANT
 from sync_pipelines_tests.normalize.test_anything import almost_calls, almost_orders

@@ -12,12 +12,12 @@ from typing import Any
 
 import dagster as dg
 
-from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.orchestration.names import asset_key, job_name, sensor_name
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.orchestration.dagster_names import asset_key, job_name, sensor_name
 from sync_pipelines.orchestration.resources import WORKSPACE
 from sync_pipelines.partners.replenit import ORDERS
-from sync_pipelines.pulls import Pull
-from sync_pipelines.sync import Workspace
+from sync_pipelines.stages.export_stages import Workspace
+from sync_pipelines.stages.pulls import Pull
 
 TABLE = asset_key("table", ORDERS)
 
@@ -100,7 +100,7 @@ def files(workspace: Workspace) -> dict[str, tuple[str, int, str | None]]:
 def holding(home: Path, run_id: str, does: str = "") -> Iterator[subprocess.Popen[str]]:
     """A process of another container, with the same state folder, that is at work on a run."""
     program = (
-        "import sys, time; from pathlib import Path; from sync_pipelines.run_files import hold_until_exit;"
+        "import sys, time; from pathlib import Path; from sync_pipelines.stages.run_files import hold_until_exit;"
         f"hold_until_exit(Path({str(home)!r}), {run_id!r}); print('held', flush=True); {does}\ntime.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:

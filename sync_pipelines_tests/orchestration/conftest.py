@@ -8,11 +8,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.definitions import build_definitions
 from sync_pipelines.orchestration.instance import open_instance
 from sync_pipelines.orchestration.resources import OBSERVER, WORKSPACE
-from sync_pipelines.settings import Settings
-from sync_pipelines.sync import Workspace, open_workspace
+from sync_pipelines.stages.export_stages import Workspace, open_workspace
 from sync_pipelines_tests.orchestration.acting import Watching
 
 

@@ -14,8 +14,8 @@ from dagster._core.storage.tags import HIDDEN_TAG_PREFIX, PARENT_RUN_ID_TAG
 from sync_pipelines.definitions import build_definitions
 from sync_pipelines.orchestration.activity import INSTALLATION_TAG, bury_orphans, installation_tags
 from sync_pipelines.orchestration.private_dagster import BATCH_SIZE_VARIABLE, BatchingEventLog
-from sync_pipelines.run_files import installation_id, is_held
-from sync_pipelines.sync import Workspace
+from sync_pipelines.stages.export_stages import Workspace
+from sync_pipelines.stages.run_files import installation_id, is_held
 from sync_pipelines_tests.exports_in import order, put
 from sync_pipelines_tests.orchestration.acting import TABLE, days, holding, materialized, run
 

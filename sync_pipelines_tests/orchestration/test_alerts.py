@@ -15,9 +15,9 @@ from pydantic import SecretStr
 from sync_pipelines.orchestration.alerts import build_alert_sensor
 from sync_pipelines.orchestration.check_runs import CHECK_JOB
 from sync_pipelines.orchestration.resources import WORKSPACE
+from sync_pipelines.orchestration.webhook import Patience, send
 from sync_pipelines.partners import STREAMS
-from sync_pipelines.sync import Workspace
-from sync_pipelines.webhook import Patience, send
+from sync_pipelines.stages.export_stages import Workspace
 from sync_pipelines_tests.exports_in import order, put
 from sync_pipelines_tests.orchestration.acting import days, run
 from sync_pipelines_tests.webhook_server import Webhook, webhook

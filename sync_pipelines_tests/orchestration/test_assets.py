@@ -8,10 +8,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from sync_pipelines.orchestration.dagster_names import asset_key
 from sync_pipelines.orchestration.jobs import run_config
-from sync_pipelines.orchestration.names import asset_key
 from sync_pipelines.partners.replenit import ORDERS
-from sync_pipelines.sync import Workspace
+from sync_pipelines.stages.export_stages import Workspace
 from sync_pipelines_tests.exports_in import OTHER, TENANT, order, put
 from sync_pipelines_tests.orchestration.acting import TABLE, Watching, days, files, materialized, run
 

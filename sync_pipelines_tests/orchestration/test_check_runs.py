@@ -11,10 +11,10 @@ import pytest
 
 from sync_pipelines.orchestration.alerts import failed_files
 from sync_pipelines.orchestration.checks import checks_of
-from sync_pipelines.orchestration.names import asset_key
+from sync_pipelines.orchestration.dagster_names import asset_key
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.partners.replenit import ORDERS
-from sync_pipelines.sync import Workspace
+from sync_pipelines.stages.export_stages import Workspace
 from sync_pipelines_tests.exports_in import put
 from sync_pipelines_tests.loading import order
 from sync_pipelines_tests.orchestration.acting import days, run

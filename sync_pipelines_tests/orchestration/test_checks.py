@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from sync_pipelines import quality
 from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.database import quality
+from sync_pipelines.database.quality import EVERYTHING, Arrivals, Extent
 from sync_pipelines.orchestration.checks import Asked, checks_of, extent, is_missed
 from sync_pipelines.partners import STREAMS, find_stream
 from sync_pipelines.partners.replenit import ORDERS
-from sync_pipelines.quality import EVERYTHING, Arrivals, Extent
 from sync_pipelines_tests.loading import TENANT, Site, call, item, lines, order
 
 NOW = datetime(2024, 1, 3, 12, tzinfo=UTC)

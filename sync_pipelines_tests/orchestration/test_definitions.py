@@ -12,13 +12,13 @@ import dagster as dg
 import pytest
 import yaml
 
+from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.definitions import build_definitions
-from sync_pipelines.orchestration.names import asset_key
+from sync_pipelines.orchestration.dagster_names import asset_key
 from sync_pipelines.orchestration.partitions import daily_partitions
 from sync_pipelines.orchestration.services import build_services
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.partners.replenit import ORDERS
-from sync_pipelines.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 

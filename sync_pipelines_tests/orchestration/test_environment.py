@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.orchestration.services import build_services
-from sync_pipelines.settings import Settings
 
 PULL = {"url": "https://nilo.example.com", "api_key": {"env": "NILO_KEY"}, "authorization": {"env": "NILO_TOKEN"}}
 

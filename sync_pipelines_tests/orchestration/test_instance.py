@@ -11,14 +11,14 @@ import pytest
 import sqlalchemy as sa
 from dagster._serdes import serialize_value
 
-from sync_pipelines import sync
+from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.orchestration.instance import dagster_home, limit_pools
 from sync_pipelines.orchestration.private_dagster import BatchingEventLog
 from sync_pipelines.orchestration.runs import run_pending
 from sync_pipelines.orchestration.storage import SyncStorage
 from sync_pipelines.partners import STREAMS
-from sync_pipelines.settings import Settings
-from sync_pipelines.sync import Workspace
+from sync_pipelines.stages import export_stages
+from sync_pipelines.stages.export_stages import Workspace
 from sync_pipelines_tests.exports_in import order, put
 from sync_pipelines_tests.orchestration.acting import TABLE, Watching, files
 
@@ -62,7 +62,7 @@ def test_runs_of_the_command_line_are_recorded(
     put(landing, "2010-12-02.json", "not json")
     put(landing, "2010-12-05.json", [order("B")])
     watching = Watching()
-    run_pending(workspace, sync.discover(workspace).pending, watching)
+    run_pending(workspace, export_stages.discover(workspace).pending, watching)
     assert {name: status for name, (status, *_) in files(workspace).items()} == {
         "2010-12-01.json": "loaded",
         "2010-12-02.json": "failed",

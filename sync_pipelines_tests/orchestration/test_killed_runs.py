@@ -11,13 +11,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sync_pipelines import ledger
+from sync_pipelines.database import ledger
+from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.errors import ExportError
-from sync_pipelines.killed_runs import mark_killed
-from sync_pipelines.ledger import LedgerFile
 from sync_pipelines.orchestration.due import ATTEMPTS
-from sync_pipelines.run_files import at_work, dead_runs, held, installation_id, is_held
-from sync_pipelines.sync import Workspace, discover
+from sync_pipelines.stages.export_stages import Workspace, discover
+from sync_pipelines.stages.killed_runs import mark_killed
+from sync_pipelines.stages.run_files import at_work, dead_runs, held, installation_id, is_held
 from sync_pipelines_tests.exports_in import order, put
 from sync_pipelines_tests.killer import TAKES_ALL, killing
 from sync_pipelines_tests.orchestration.acting import files, holding, tick
@@ -109,7 +109,7 @@ def kill_at_work_on(workspace: Workspace, *entries: LedgerFile) -> None:
     for entry in entries:
         run_id = str(uuid.uuid4())
         does = (
-            "from types import SimpleNamespace; from sync_pipelines.run_files import at_work;"
+            "from types import SimpleNamespace; from sync_pipelines.stages.run_files import at_work;"
             f"noted = at_work(Path({str(home)!r}), {run_id!r}, SimpleNamespace(id={entry.id}, path={entry.path!r}));"
             "noted.__enter__(); print('noted', flush=True)"
         )

@@ -8,14 +8,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from sync_pipelines.database.ledger import COUNTS
 from sync_pipelines.definitions import build_definitions
-from sync_pipelines.ledger import COUNTS
-from sync_pipelines.orchestration.configuration import SyncConfig
+from sync_pipelines.orchestration.dagster_names import asset_key, op_name
 from sync_pipelines.orchestration.jobs import run_config
-from sync_pipelines.orchestration.names import asset_key, op_name
 from sync_pipelines.orchestration.resources import WORKSPACE
+from sync_pipelines.orchestration.run_config import SyncConfig
 from sync_pipelines.partners.replenit import ORDERS
-from sync_pipelines.sync import Workspace, open_workspace
+from sync_pipelines.stages.export_stages import Workspace, open_workspace
 from sync_pipelines_tests.exports_in import OTHER, TENANT, order, put
 from sync_pipelines_tests.orchestration.acting import TABLE, days, files, materialized, run
 from sync_pipelines_tests.orchestration.test_assets import orders

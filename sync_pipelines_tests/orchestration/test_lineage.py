@@ -8,13 +8,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.definitions import build_definitions
-from sync_pipelines.orchestration.columns import child_schemas, table_schema
+from sync_pipelines.orchestration.dagster_names import STAGES, asset_key, job_name, schedule_name
 from sync_pipelines.orchestration.descriptions import rule_page
-from sync_pipelines.orchestration.names import STAGES, asset_key, job_name, schedule_name
+from sync_pipelines.orchestration.table_schemas import child_schemas, table_schema
 from sync_pipelines.partners import STREAMS
-from sync_pipelines.settings import Settings
 from sync_pipelines.tables.schema import SCHEMA, metadata
 
 ROOT = Path(__file__).parents[2]

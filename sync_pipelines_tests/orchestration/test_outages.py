@@ -14,8 +14,8 @@ import pytest
 import sqlalchemy as sa
 from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG
 
-from sync_pipelines import ledger, reports, sync
-from sync_pipelines.embedded import EmbeddedServer
+from sync_pipelines.database import ledger, reports
+from sync_pipelines.database.embedded import EmbeddedServer
 from sync_pipelines.errors import DatabaseUnavailable, LandingUnavailable, SyncError
 from sync_pipelines.orchestration import outages
 from sync_pipelines.orchestration.checks import ACCOUNTING
@@ -23,7 +23,8 @@ from sync_pipelines.orchestration.resources import Unobserved
 from sync_pipelines.orchestration.runs import run_pending
 from sync_pipelines.orchestration.storage import SyncStorage
 from sync_pipelines.orchestration.storage_engine import connect_patiently
-from sync_pipelines.sync import Workspace
+from sync_pipelines.stages import export_stages
+from sync_pipelines.stages.export_stages import Workspace
 from sync_pipelines_tests.exports_in import order, put
 from sync_pipelines_tests.orchestration.acting import days, run
 
@@ -73,8 +74,8 @@ def test_a_step_begins_again_when_the_database_is_back(
 ) -> None:
     for day in (1, 2):
         put(landing, f"2010-12-0{day}.json", [order("A"), order(str(day))])
-    failing = Away(getattr(sync, function), away, 2)
-    monkeypatch.setattr(sync, function, failing)
+    failing = Away(getattr(export_stages, function), away, 2)
+    monkeypatch.setattr(export_stages, function, failing)
     done = run(definitions, instance, days(1, 2))
     assert done.success
     assert failing.left == 0
@@ -104,7 +105,7 @@ def test_a_run_that_waited_in_vain_is_launched_again(
     kind: type[SyncError],
 ) -> None:
     put(landing, "2010-12-01.json", [order("A")])
-    monkeypatch.setattr(sync, "discover", Away(sync.discover, fault(kind), 100))
+    monkeypatch.setattr(export_stages, "discover", Away(export_stages.discover, fault(kind), 100))
     done = run(definitions, instance, DAY)
     assert not done.success
     assert wants_retry(instance, done)
@@ -122,15 +123,15 @@ def test_a_server_that_ends_in_the_midst_of_a_file_does_not_fail_the_file(
     workspace: Workspace, landing: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     put(landing, "2010-12-01.json", [order("A")])
-    (entry,) = sync.discover(workspace).pending
+    (entry,) = export_stages.discover(workspace).pending
 
     def ended(first: Any, second: Any, *_: Any, **__: Any) -> None:
         connection = first if isinstance(first, psycopg.Connection) else second
         connection.execute("select pg_terminate_backend(pg_backend_pid())")
 
-    monkeypatch.setattr(sync, stage, ended)
+    monkeypatch.setattr(export_stages, stage, ended)
     with pytest.raises(DatabaseUnavailable):
-        sync.load_export(workspace, entry.id)
+        export_stages.load_export(workspace, entry.id)
     with workspace.connection() as connection:
         found = ledger.find(connection, entry.id)
     assert found is not None
@@ -174,9 +175,9 @@ def test_the_command_line_is_told_at_once(workspace: Workspace, landing: Path, m
     put(landing, "2010-12-01.json", [order("A")])
     monkeypatch.setenv("SYNC_HOME", str(workspace.settings.home))
     monkeypatch.setenv("SYNC_DATABASE_URL", workspace.database.url)
-    pending = sync.discover(workspace).pending
-    failing = Away(sync.load_export, fault(DatabaseUnavailable), 5)
-    monkeypatch.setattr(sync, "load_export", failing)
+    pending = export_stages.discover(workspace).pending
+    failing = Away(export_stages.load_export, fault(DatabaseUnavailable), 5)
+    monkeypatch.setattr(export_stages, "load_export", failing)
     with pytest.raises(DatabaseUnavailable):
         run_pending(workspace, pending, Unobserved())
     assert failing.left == 4

@@ -12,16 +12,16 @@ import dagster as dg
 import pytest
 from pydantic import SecretStr
 
-from sync_pipelines.orchestration import metadata, tables
+from sync_pipelines.orchestration import metadata, metadata_tables
 from sync_pipelines.orchestration.check_runs import CHECK_JOB
+from sync_pipelines.orchestration.dagster_names import job_name
 from sync_pipelines.orchestration.jobs import run_config
 from sync_pipelines.orchestration.masked_events import mask_stored
-from sync_pipelines.orchestration.names import job_name
 from sync_pipelines.partners import STREAMS
-from sync_pipelines.sample import sample_sources, write_sample
-from sync_pipelines.sync import Workspace
+from sync_pipelines.sample_data import sample_sources, write_sample
+from sync_pipelines.stages.export_stages import Workspace
+from sync_pipelines_tests.commands.test_cli import Call, call
 from sync_pipelines_tests.orchestration.test_alerts import Ticks
-from sync_pipelines_tests.test_cli import Call, call
 from sync_pipelines_tests.webhook_server import webhook
 
 __all__ = ["call"]
@@ -148,7 +148,7 @@ def test_what_was_stored_in_clear_is_masked_afterwards(
     with monkeypatch.context() as before:
         before.setattr(metadata, "masked_row", lambda stream, row, table=None: dict(row))
         before.setattr(metadata, "masked_reason", lambda stream, path, message: message)
-        before.setattr(tables, "without_emails", str)
+        before.setattr(metadata_tables, "without_emails", str)
         run_all(definitions, postgres_instance, preview=True)
         run_all(definitions, postgres_instance)
     (workspace.settings.logs / "old.txt").parent.mkdir(parents=True, exist_ok=True)

@@ -10,17 +10,17 @@ import pytest
 import sqlalchemy as sa
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresRunStorage
 
-from sync_pipelines.database import Database
+from sync_pipelines.database.postgres import Database
 from sync_pipelines.orchestration.instance import limit_pools, open_instance
 from sync_pipelines.orchestration.masked_events import mask_stored
 from sync_pipelines.orchestration.private_dagster import plain_storage
 from sync_pipelines.orchestration.storage import SyncStorage
 from sync_pipelines.partners import STREAMS
-from sync_pipelines.sync import Workspace
+from sync_pipelines.stages.export_stages import Workspace
+from sync_pipelines_tests.commands.test_cli import Call, call
 from sync_pipelines_tests.exports_in import order, put
 from sync_pipelines_tests.orchestration.acting import TABLE
 from sync_pipelines_tests.orchestration.test_storage_schema import Prepare, prepared
-from sync_pipelines_tests.test_cli import Call, call
 
 __all__ = ["call", "prepared"]
 

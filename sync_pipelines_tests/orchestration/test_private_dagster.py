@@ -23,7 +23,7 @@ from sync_pipelines.orchestration.private_dagster import (
     BatchingStorage,
     DagsterPostgresStorage,
 )
-from sync_pipelines.sync import Workspace
+from sync_pipelines.stages.export_stages import Workspace
 
 PACKAGE: Final = Path(sync_pipelines.__file__).parent
 PRIVATE: Final = Path(private_dagster.__file__)

@@ -12,12 +12,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.definitions import build_definitions
-from sync_pipelines.orchestration.names import asset_key, job_name, schedule_name, sensor_name
+from sync_pipelines.orchestration.dagster_names import asset_key, job_name, schedule_name, sensor_name
 from sync_pipelines.orchestration.resources import OBSERVER, WORKSPACE
 from sync_pipelines.partners.nilo import STORES
-from sync_pipelines.settings import Settings
-from sync_pipelines.sync import Workspace, discover, open_workspace
+from sync_pipelines.stages.export_stages import Workspace, discover, open_workspace
 from sync_pipelines_tests.listing_server import (
     ENVIRONMENT,
     Answer,

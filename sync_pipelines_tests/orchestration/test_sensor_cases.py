@@ -12,13 +12,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from sync_pipelines import sync
 from sync_pipelines.errors import LandingUnavailable
 from sync_pipelines.orchestration import looks
 from sync_pipelines.orchestration.partitions import PARTITION
 from sync_pipelines.orchestration.runs import run_pending
 from sync_pipelines.orchestration.sensors import REQUESTS_PER_TICK
-from sync_pipelines.sync import Workspace
+from sync_pipelines.stages import export_stages as sync
+from sync_pipelines.stages.export_stages import Workspace
 from sync_pipelines_tests.exports_in import OTHER, order, put
 from sync_pipelines_tests.orchestration.acting import Watching, files, request, tick
 
@@ -95,7 +95,7 @@ def test_a_future_date_is_said_once_and_loads_when_its_day_comes(
         def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
             return datetime.now(UTC) + timedelta(days=2)
 
-    monkeypatch.setattr("sync_pipelines.workspace.datetime", Later)
+    monkeypatch.setattr("sync_pipelines.stages.workspace.datetime", Later)
     monkeypatch.setattr("sync_pipelines.orchestration.sensors.datetime", Later)
     assert len(sensor.tick().run_requests) == 1
 
@@ -231,7 +231,7 @@ def test_a_slow_landing_holds_up_no_tick(
         answers.wait(30)
         return discover(*arguments)
 
-    monkeypatch.setattr("sync_pipelines.sync.discover", slow)
+    monkeypatch.setattr("sync_pipelines.stages.export_stages.discover", slow)
     monkeypatch.setattr(looks, "PATIENCE", 0.1)
     put(landing, "2010-12-01.json", [order("A")])
     for _ in range(3):
@@ -254,7 +254,7 @@ def test_what_was_loaded_during_a_slow_look_is_not_asked_for(
         goes_on.wait(30)
         return looked
 
-    monkeypatch.setattr("sync_pipelines.sync.discover", slow)
+    monkeypatch.setattr("sync_pipelines.stages.export_stages.discover", slow)
     monkeypatch.setattr(looks, "PATIENCE", 0.1)
     sensor.tick()
     assert seen.wait(10)
@@ -268,11 +268,11 @@ def test_a_look_that_never_ends_is_given_up(
     sensor: Sensor, landing: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stuck, discover = threading.Event(), sync.discover
-    monkeypatch.setattr("sync_pipelines.sync.discover", lambda *_: stuck.wait(30))
+    monkeypatch.setattr("sync_pipelines.stages.export_stages.discover", lambda *_: stuck.wait(30))
     monkeypatch.setattr(looks, "PATIENCE", 0.1)
     put(landing, "2010-12-01.json", [order("A")])
     sensor.tick()
-    monkeypatch.setattr("sync_pipelines.sync.discover", discover)
+    monkeypatch.setattr("sync_pipelines.stages.export_stages.discover", discover)
     monkeypatch.setattr(looks, "PATIENCE", 10.0)
     monkeypatch.setattr(looks, "GIVEN_UP_AFTER", 0.0)
     assert sensor.sync() == 1
@@ -288,7 +288,7 @@ def looks_taking(seconds: float, workspace: Workspace, monkeypatch: pytest.Monke
         time.sleep(seconds)
         return discover(*arguments, **options)
 
-    monkeypatch.setattr("sync_pipelines.sync.discover", slow)
+    monkeypatch.setattr("sync_pipelines.stages.export_stages.discover", slow)
     monkeypatch.setattr(looks, "BRIEF", 0.1)
     return looked
 
@@ -352,9 +352,9 @@ def test_a_landing_that_is_away_for_some_ticks(
     def away(*_: object) -> None:
         raise LandingUnavailable("landing_unavailable", "the landing does not answer", "try again later")
 
-    monkeypatch.setattr("sync_pipelines.sync.discover", away)
+    monkeypatch.setattr("sync_pipelines.stages.export_stages.discover", away)
     for _ in range(3):
         assert str(sensor.tick().skip_message).startswith("landing_unavailable")
-    monkeypatch.setattr("sync_pipelines.sync.discover", discover)
+    monkeypatch.setattr("sync_pipelines.stages.export_stages.discover", discover)
     assert [sensor.sync(), sensor.sync()] == [1, 0]
     assert revenues(workspace) == {"A": 10}

@@ -13,8 +13,8 @@ import pytest
 from sync_pipelines.errors import LandingUnavailable
 from sync_pipelines.orchestration.activity import installation_tags
 from sync_pipelines.orchestration.sensors import EXPORTS_TAG, REQUESTS_PER_TICK
-from sync_pipelines.run_files import held
-from sync_pipelines.sync import Workspace
+from sync_pipelines.stages.export_stages import Workspace
+from sync_pipelines.stages.run_files import held
 from sync_pipelines_tests.exports_in import order, put
 from sync_pipelines_tests.orchestration.acting import days, files, request, tick
 
@@ -228,7 +228,7 @@ def test_a_landing_that_is_away_is_said_and_no_fault(
     def away(*_: object) -> None:
         raise LandingUnavailable("landing_unavailable", "the landing does not answer", "try again later")
 
-    monkeypatch.setattr("sync_pipelines.sync.discover", away)
+    monkeypatch.setattr("sync_pipelines.stages.export_stages.discover", away)
     data = tick(definitions, instance, '{"7": "1 2"}')
     assert data.skip_message == "landing_unavailable: the landing does not answer (try again later)"
     assert data.cursor == '{"7": "1 2"}'

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 import pytest
 from psycopg import sql
 
-from sync_pipelines.database import Database, migrate
+from sync_pipelines.configuration.settings import Settings
+from sync_pipelines.database.postgres import Database, migrate
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.orchestration.storage import SyncStorage
-from sync_pipelines.settings import Settings
-from sync_pipelines.sync import open_workspace
+from sync_pipelines.stages.export_stages import open_workspace
 
 Prepare = Callable[..., Database]
 

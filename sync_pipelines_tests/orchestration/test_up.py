@@ -14,8 +14,8 @@ import pytest
 from bench.backfill import ASSETS, ENDED, SENSOR, held_in
 from bench.history import History, differences
 from bench.up import Up, run_up, wait_until
-from sync_pipelines.database import Database
-from sync_pipelines.embedded import EmbeddedServer
+from sync_pipelines.database.embedded import EmbeddedServer
+from sync_pipelines.database.postgres import Database
 from sync_pipelines_tests.exports_in import order, put
 
 ORDERS_A_DAY = 20

@@ -17,7 +17,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from sync_pipelines.database import Database
+from sync_pipelines.database.postgres import Database
 from sync_pipelines_tests.conftest import TEMPLATE, make_database
 from sync_pipelines_tests.web_servers import (
     LAUNCH,

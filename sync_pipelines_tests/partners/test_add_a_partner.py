@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sync_pipelines.database import Database
+from sync_pipelines.database.postgres import Database
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/add_a_partner.md").read_text()

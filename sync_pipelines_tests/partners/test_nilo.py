@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines_tests.loading import Site, call, lines, outcomes
 
 AT = "2024-05-06T10:00:00Z"

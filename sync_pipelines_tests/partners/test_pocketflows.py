@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines_tests.loading import Site, call, lines, outcomes
 
 

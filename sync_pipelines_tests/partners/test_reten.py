@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.ledger import LedgerFile
+from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.orchestration import metadata
 from sync_pipelines.partners import find_stream
 from sync_pipelines_tests.loading import Site, call, lines, outcomes

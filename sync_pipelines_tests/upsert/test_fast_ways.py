@@ -17,14 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_pipelines.normalize.kept import KeptRecords
-from sync_pipelines.sample.bulk_streams import BULK, bulk_records
+from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.sample_data.bulk_streams import BULK, bulk_records
 from sync_pipelines.tables.schema import OUTCOMES
-from sync_pipelines.upsert import direct, folding
-from sync_pipelines.upsert.direct import Direct, DirectWay
+from sync_pipelines.upsert import folding, new_rows
+from sync_pipelines.upsert.changed_rows import ChangedRowsResult, ChangedRowWriter
 from sync_pipelines.upsert.fold import Applied, apply
-from sync_pipelines.upsert.outcomes import stored_outcomes
-from sync_pipelines.upsert.revision import Revisions, RevisionWay
+from sync_pipelines.upsert.new_rows import NewRowsResult, NewRowWriter
+from sync_pipelines.upsert.record_outcomes import stored_outcomes
 from sync_pipelines.upsert.stale import Stale
 from sync_pipelines.upsert.unchanged import Unchanged
 from sync_pipelines_tests.examples import examples
@@ -65,18 +65,18 @@ def everything_folded() -> Any:
     def none_same(self: Any, mine: Any, *given: Any) -> Any:
         return np.zeros(mine.kept.count, bool)
 
-    def all_left(self: Any, kept: Any, aside: Any) -> Direct:
+    def all_left(self: Any, kept: Any, aside: Any) -> NewRowsResult:
         keys = np.concatenate([np.empty(0, np.uint64), *(b.column("key_hash").to_numpy() for b in kept.blocks())])
-        return Direct(np.zeros(kept.count, bool), np.sort(keys[~aside]))
+        return NewRowsResult(np.zeros(kept.count, bool), np.sort(keys[~aside]))
 
-    def none_revised(self: Any, kept: Any, chosen: Any, outcomes: Any) -> Revisions:
-        return Revisions(Counter(), all_left(self, kept, ~chosen).left)
+    def none_revised(self: Any, kept: Any, chosen: Any, outcomes: Any) -> ChangedRowsResult:
+        return ChangedRowsResult(Counter(), all_left(self, kept, ~chosen).left)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Unchanged, "rows", none_same)
         patch.setattr(Stale, "rows", none_same)
-        patch.setattr(DirectWay, "write", all_left)
-        patch.setattr(RevisionWay, "write", none_revised)
+        patch.setattr(NewRowWriter, "write", all_left)
+        patch.setattr(ChangedRowWriter, "write", none_revised)
         yield
 
 
@@ -299,7 +299,7 @@ def test_clean_files_need_no_fold(site: Site, name: str, monkeypatch: pytest.Mon
         folded.append(given)
         return apply(*given)
 
-    monkeypatch.setattr(direct, "CHUNK", 16)
+    monkeypatch.setattr(new_rows, "CHUNK", 16)
     monkeypatch.setattr(folding, "apply", noted)
     partner, stream = name.split("/")
     for day, (shares, expected) in enumerate(SCENARIOS, 1):

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_pipelines.database import Database
-from sync_pipelines.normalize.kept import KeptRecords
+from sync_pipelines.database.postgres import Database
+from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.keys import distinct
 from sync_pipelines.upsert import key_index, key_pages
 from sync_pipelines.upsert.key_index import KeyIndex

@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.ledger import LedgerFile
-from sync_pipelines.normalize.kept import KeptRecords
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.keys import hashes_of
 from sync_pipelines.normalize.layout import layout_of
 from sync_pipelines.partners import find_stream
-from sync_pipelines.sample.bulk_streams import BULK, bulk_records
+from sync_pipelines.sample_data.bulk_streams import BULK, bulk_records
 from sync_pipelines.upsert.fold import Rows, apply
 from sync_pipelines.upsert.history import (
     KnownExport,

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the revisions on the connection it is handed (`sync_pipelines.database.migrate`).
+"""Alembic's entry: runs the revisions on the connection it is handed (`sync_pipelines.database.postgres.migrate`).
 
 Belongs here: how migrations run. Does not belong here: what they do (`versions`).
 """

@@ -1,0 +1,367 @@
+"""The sources: which tenants a partner has here and how their exports are to be read, from `sources.yaml`.
+
+Belongs here: the keys of that file, what a wrong one is told, looking a source up. Does not belong here: YAML itself
+(`marked_yaml`), what a partner's own settings are (`partners`), reading exports.
+"""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError, field_validator
+
+from sync_pipelines.configuration.limits import Limits
+from sync_pipelines.configuration.marked_yaml import MarkedYaml, Where, read_yaml
+from sync_pipelines.configuration.pull_settings import PullSettings, pull_model
+from sync_pipelines.contracts.contract import folded
+from sync_pipelines.contracts.streams import Options, Stream
+from sync_pipelines.errors import ConfigurationError
+from sync_pipelines.partners import STREAMS, find_stream
+
+M = TypeVar("M", bound=BaseModel)
+_NO_TEXT_ENCODINGS: Final = frozenset(
+    {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "unicode-escape", "raw-unicode-escape"}
+)
+"""Python lists them among its encodings of text; no file is written in one."""
+Format = Literal["json", "ndjson", "csv", "parquet", "xlsx"]
+
+
+ANY_TENANT: Final = "*"
+"""As a source's tenant: every tenant of the partner that is not listed by name, if it has a folder in the landing."""
+
+
+class StreamSettings(BaseModel):
+    """How one tenant's exports of one stream are read.
+
+    Attributes:
+        path: glob below `<stream>/`; other files are no exports of this source.
+        format: overrides the file's extension.
+        encoding: of text formats; UTF-8 unless said.
+        columns: contract field -> column of a flat file; `addresses[0].zipCode` is a field of a list's element.
+        constants: contract field -> value of records that have none.
+        empty_is: what an empty cell says (X1).
+        date_format: a `strptime` pattern for times that are not ISO 8601 (X10).
+        timezone: zone of times written without one (X10); UTC unless said.
+        decimal: decimal separator of numbers written as text.
+        strict: each leniency is a reject (X8).
+        follow_links: symbolic links to folders and regular files within the landing are followed.
+        effective_at: the field that carries a record's own time (X4).
+        limits: how much an export may have.
+        pull: where and how the partner's listing is pulled (N11).
+        options: the partner's own settings.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    path: str | None = None
+    format: Format | None = None
+    encoding: str | None = None
+    columns: dict[str, str] = {}
+    constants: dict[str, Any] = {}
+    empty_is: Literal["absent", "null"] = "absent"
+    date_format: str | None = None
+    timezone: str | None = None
+    decimal: Literal[".", ","] = "."
+    strict: bool = False
+    follow_links: bool = False
+    effective_at: str | None = None
+    limits: Limits = Limits()
+    pull: SerializeAsAny[PullSettings] | None = None
+    options: SerializeAsAny[Options] = Options()
+
+    @field_validator("empty_is", mode="before")
+    @classmethod
+    def _null_is_a_word(cls, value: Any) -> Any:
+        return "null" if value is None else value
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_exists(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        try:
+            found = codecs.lookup(value)
+            is_of_text = found.name not in _NO_TEXT_ENCODINGS and "a" in b"a\x00\x00\x00".decode(value, "ignore")
+        except (LookupError, ValueError):
+            is_of_text = False
+        if not is_of_text:
+            raise ValueError(f"{value!r} is no known encoding of text")
+        return found.name
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, value: str | None) -> str | None:
+        try:
+            return value and ZoneInfo(value).key
+        except (LookupError, ValueError, OSError):
+            raise ValueError(f"{value!r} is no known time zone; write it as in America/Mexico_City") from None
+
+    @field_validator("date_format")
+    @classmethod
+    def _date_format_reads_dates(cls, value: str | None) -> str | None:
+        example = datetime(2010, 12, 31)
+        if value is not None:
+            try:
+                sound = datetime.strptime(example.strftime(value), value).date() == example.date()
+            except (ValueError, LookupError, ArithmeticError, re.error):
+                # re.error: a directive that stands twice.
+                sound = False
+            if not sound:
+                raise ValueError(
+                    f"{value!r} does not tell year, month and day, each once; write it as in %d/%m/%Y %H:%M"
+                )
+        return value
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of what says how a file is read; two settings with one fingerprint read it alike."""
+        told = self.model_dump(mode="json", exclude={"pull", "limits", "follow_links"})
+        canonical = json.dumps(told, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What `sources.yaml` says; empty where there is no such file.
+
+    Attributes:
+        listed: partner -> the tenants listed of it, as they are stored.
+        streams: (partner, tenant, stream) -> its settings.
+    """
+
+    listed: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    streams: Mapping[tuple[str, str, str], StreamSettings] = field(default_factory=dict)
+
+    def tenants(self, partner: str) -> frozenset[str] | None:
+        """The tenants listed of a partner, or None where the landing's folders are its tenants.
+
+        They are where none is listed, and where `*` is.
+        """
+        listed = self.listed.get(partner)
+        return None if listed is None or ANY_TENANT in listed else listed
+
+    def for_stream(self, partner: str, tenant: str, stream: str) -> StreamSettings:
+        """The settings of one tenant's stream, the defaults where nothing is said."""
+        is_listed = (partner, tenant, stream) in self.streams or tenant in self.listed.get(partner, ())
+        found = self.streams.get((partner, tenant if is_listed else ANY_TENANT, stream))
+        return found or _default_settings(partner, stream)
+
+    def follows_links(self, partner: str, tenant_folder: str | None, stream: str) -> bool:
+        """Whether links in a tenant's folder of a stream are followed; without a folder: in any tenant's."""
+        if tenant_folder is None:
+            return any(found.follow_links for (p, _, s), found in self.streams.items() if (p, s) == (partner, stream))
+        declared = find_stream(partner, stream)
+        tenant = declared.normalize_tenant(tenant_folder) if declared else None
+        return tenant is not None and self.for_stream(partner, tenant, stream).follow_links
+
+    def pulled(self, partner: str, stream: str) -> list[str]:
+        """The tenants whose listing of a stream is pulled, as the file lists them."""
+        return [tenant for (p, tenant, s), found in self.streams.items() if (p, s) == (partner, stream) and found.pull]
+
+
+def pulled_name(stream: str, at: datetime) -> str:
+    """Where a pull's export goes below `<stream>/`: a folder a day, the time it began in the name (X4)."""
+    return f"{at:%Y-%m-%d}/{stream}_{at:%Y-%m-%dT%H%M%S}.json"
+
+
+def load_sources(path: Path, streams: Iterable[Stream] = STREAMS) -> Sources:
+    """The sources in a file; a file that is not there lists none.
+
+    Raises:
+        ConfigurationError: the file is wrong; the message names line and key, and a near word for an unknown one.
+    """
+    if not path.exists():
+        return Sources()
+    return _Reader(read_yaml(path), tuple(streams)).read()
+
+
+def _default_settings(partner: str, name: str) -> StreamSettings:
+    stream = next((s for s in STREAMS if (s.partner, s.name) == (partner, name)), None)
+    return StreamSettings(options=stream.options() if stream else Options())
+
+
+_SOURCE_KEYS: Final = ("partner", "tenant", "streams")
+_SETTING_KEYS: Final = tuple(name for name in StreamSettings.model_fields if name != "options")
+
+
+@dataclass
+class _Reader:
+    """Walks the document; every fault carries the way to its key."""
+
+    document: MarkedYaml
+    known: tuple[Stream, ...]
+    listed: dict[str, set[str]] = field(default_factory=dict)
+    streams: dict[tuple[str, str, str], StreamSettings] = field(default_factory=dict)
+
+    def read(self) -> Sources:
+        top = self._mapping((), {} if self.document.data is None else self.document.data)
+        self._only_keys((), top, ("sources",))
+        sources = top.get("sources") or []
+        if not isinstance(sources, list):
+            raise self.document.fault(("sources",), "a list of sources is expected, each beginning with '- partner:'")
+        for index, source in enumerate(sources):
+            self._source(("sources", index), source)
+        return Sources({partner: frozenset(tenants) for partner, tenants in self.listed.items()}, self.streams)
+
+    def _source(self, where: Where, value: Any) -> None:
+        source = self._mapping(where, value)
+        self._only_keys(where, source, _SOURCE_KEYS)
+        partners = tuple(dict.fromkeys(s.partner for s in self.known))
+        partner = self._one_of((*where, "partner"), source.get("partner"), partners, "partner")
+        tenant = self._tenant(where, source.get("tenant"), partner)
+        if tenant in self.listed.setdefault(partner, set()):
+            raise self.document.fault((*where, "tenant"), f"{partner} {tenant} is listed twice")
+        self.listed[partner].add(tenant)
+        for name, settings in self._mapping((*where, "streams"), source.get("streams") or {}).items():
+            here = (*where, "streams", str(name))
+            of_partner = {s.name: s for s in self.known if s.partner == partner}
+            stream = of_partner[self._one_of(here, name, of_partner, f"stream of {partner}")]
+            found = self._settings(here, settings, stream)
+            if found.pull is not None and (fault := _pull_fault(found, stream, tenant)):
+                raise self.document.fault((*here, "pull"), fault)
+            self.streams[partner, tenant, stream.name] = found
+
+    def _tenant(self, where: Where, value: Any, partner: str) -> str:
+        if value is None or isinstance(value, dict | list | bool) or not str(value).strip():
+            raise self.document.fault(
+                (*where, "tenant"), "the tenant is missing: the name of its folder in the landing"
+            )
+        if not str(value).isprintable():
+            raise self.document.fault((*where, "tenant"), f"{str(value)!r} is no name of a folder in the landing")
+        if value == ANY_TENANT:
+            return ANY_TENANT
+        stream = next(s for s in self.known if s.partner == partner)
+        if (tenant := stream.normalize_tenant(str(value))) is None:
+            message = f"{str(value)!r} is not how {partner} names its tenants"
+            raise self.document.fault((*where, "tenant"), message, "tenant_invalid")
+        return tenant
+
+    def _settings(self, where: Where, value: Any, stream: Stream) -> StreamSettings:
+        given = self._mapping(where, value or {})
+        own = stream.options.model_fields
+        self._only_keys(where, given, (*_SETTING_KEYS, *own))
+        known = {"columns": _fields(stream) + _placed_fields(stream), "constants": _fields(stream)}
+        for key, names in known.items():
+            self._only_keys((*where, key), self._mapping((*where, key), given.get(key) or {}), names, folding=True)
+        options = self._validated(where, stream.options, {k: v for k, v in given.items() if k in own})
+        general = {k: v for k, v in given.items() if k not in own and (v is not None or k == "empty_is")}
+        if "pull" in general:
+            general["pull"] = self._pull((*where, "pull"), general["pull"], stream)
+        return self._validated(where, StreamSettings, general | {"options": options})
+
+    def _pull(self, where: Where, value: Any, stream: Stream) -> PullSettings:
+        if stream.pull is None:
+            message = f"{stream.full_name} has no listing to pull; its exports are put into the landing"
+            raise self.document.fault(where, message)
+        return self._validated(where, pull_model(stream.pull), self._mapping(where, value))
+
+    def _validated(self, where: Where, model: type[M], values: dict[str, Any]) -> M:
+        try:
+            return model.model_validate(values)
+        except ValidationError as error:
+            first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+            at = (*where, *(part for part in first["loc"] if part != "[key]"))
+            if first["type"] == "extra_forbidden":
+                raise self._unknown(at, str(at[-1]), _keys_at(model, first["loc"][:-1])) from None
+            raise self.document.fault(at, _sentence(first)) from None
+
+    def _mapping(self, where: Where, value: Any) -> dict[Any, Any]:
+        if not isinstance(value, dict):
+            raise self.document.fault(where, f"keys and values are expected, not {_named(value)}")
+        return value
+
+    def _only_keys(self, where: Where, given: Mapping[Any, Any], known: Iterable[str], folding: bool = False) -> None:
+        names = tuple(known)
+        accepted = {folded(name) for name in names} if folding else set(names)
+        for key in given:
+            if (folded(_first_place(str(key))) if folding else key) not in accepted:
+                raise self._unknown((*where, str(key)), str(key), names)
+
+    def _one_of(self, where: Where, value: Any, known: Iterable[str], what: str) -> str:
+        names = tuple(known)
+        if value is None:
+            raise self.document.fault(where, f"the {what} is missing: one of {', '.join(names)}")
+        if value not in names:
+            raise self.document.fault(where, f"{value!r} is no {what}; {_nearest(str(value), names)}")
+        return str(value)
+
+    def _unknown(self, where: Where, key: str, names: Iterable[str]) -> ConfigurationError:
+        return self.document.fault(where, f"unknown key; {_nearest(key, tuple(names))}")
+
+
+def _pull_fault(settings: StreamSettings, stream: Stream, tenant: str) -> str | None:
+    """Why what is pulled could not be loaded again with the other settings, or None."""
+    if tenant == ANY_TENANT or "/" in tenant or "\\" in tenant or tenant.startswith((".", "_")):
+        return f"the tenant {tenant!r} is no name of a folder in the landing"
+    if settings.format not in (None, "json") or settings.encoding not in (None, "utf-8"):
+        return "what is pulled is JSON in UTF-8; leave out `format` and `encoding`"
+    if settings.path is not None and not fnmatchcase(
+        name := pulled_name(stream.name, datetime.now(UTC)), settings.path
+    ):
+        return f"`path` {settings.path!r} leaves out what is pulled, such as {name}"
+    return None
+
+
+def _fields(stream: Stream) -> tuple[str, ...]:
+    """Everything a column of a flat file can be: the record's fields and those of the lines it folds."""
+    names = [f.alias for f in stream.shape.fields if f.children is None]
+    if stream.flat is not None:
+        lines = next(f for f in stream.shape.nested if f.column == stream.flat.children)
+        names += [f.alias for f in lines.children.fields if f.children is None] if lines.children else []
+    return tuple(dict.fromkeys(names))
+
+
+def _placed_fields(stream: Stream) -> tuple[str, ...]:
+    """Fields of a list's elements that a column can be: `addresses[0].zipCode`, of any element."""
+    lists = [f for f in stream.shape.nested if stream.flat is None or f.column != stream.flat.children]
+    return tuple(
+        f"{outer.alias}[0].{inner.alias}"
+        for outer in lists
+        for inner in (outer.children.fields if outer.children else ())
+        if inner.children is None
+    )
+
+
+def _first_place(key: str) -> str:
+    return re.sub(r"\[\d{1,3}\]", "[0]", key)
+
+
+def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    """The keys of the model that stands at a place inside another."""
+    for part in loc:
+        annotation = model.model_fields[str(part)].annotation
+        candidates = (annotation, *getattr(annotation, "__args__", ()))
+        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model)
+    return tuple(model.model_fields)
+
+
+def _nearest(word: str, names: tuple[str, ...]) -> str:
+    by_lower = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(word.lower(), list(by_lower), n=1, cutoff=0.6)
+    return f"did you mean {by_lower[near[0]]}?" if near else f"one of {', '.join(names)}"
+
+
+def _named(value: Any) -> str:
+    return "a list" if isinstance(value, list) else f"the text {value!r}" if isinstance(value, str) else repr(value)
+
+
+def _sentence(error: Any) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    if str(error["type"]).startswith(("model_", "dict_")):
+        return f"keys and values are expected, not {_named(error['input'])}"
+    if error["type"] == "missing":
+        return "this key is missing"
+    shown = f"{error['input']!r} is not right: {message}" if error["type"] != "value_error" else message
+    return shown[:300]

@@ -1,0 +1,377 @@
+"""The ledger `sync.export_files`: what arrived, what became of it.
+
+One row is one revision of one path (X4). Belongs here: every statement on that table but the commit of a load's
+counts, which `upsert` makes in the load's own transaction. Does not belong here: listing a landing (`exports`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Final, LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+
+from sync_pipelines.errors import SyncError
+from sync_pipelines.exports.landing import LandingFile
+from sync_pipelines.exports.storage_interface import EPOCH
+from sync_pipelines.privacy.untrusted_text import storable
+from sync_pipelines.tables.schema import OUTCOMES
+
+COUNTS: Final = ("read", *OUTCOMES)
+RUN_KILLED: Final = "run_killed"
+_LONGEST_NAME: Final = 200
+_MOST_NAMES: Final = 1_000
+_MICROSECOND: Final = timedelta(microseconds=1)
+_ROWS_AT_A_TIME: Final = 2_000
+_COLUMNS: Final = (
+    "id", "partner", "tenant", "stream", "path", "revision", "size", "modified_at", "etag", "sha256", "looked_at",
+    "effective_at", "partition_date", "status", *COUNTS, "lines", "leniencies", "unknown_fields", "error", "attempts",
+    "attempted_at", "run_id", "kept", "effective_from", "effective_to", "loaded_at",
+)  # fmt: skip
+
+_LOADED_LOOKS: Final = """
+select size || ' ' || (extract(epoch from modified_at) * 1000000)::bigint || ' ' || length(path) || ' ' || path
+    || coalesce('"' || etag, '')
+from sync.export_files f
+where partner = %(partner)s and stream = %(stream)s and status = 'loaded'
+    and (looked_at is null or modified_at < looked_at - %(settled)s)
+    and not exists (
+        select from sync.export_files later
+        where later.partner = f.partner and later.stream = f.stream and later.path = f.path
+            and later.revision > f.revision and later.revision > 1
+    )
+"""
+
+
+@dataclass(frozen=True)
+class LedgerFile:
+    """One revision of one export, as the ledger has it."""
+
+    id: int
+    partner: str
+    tenant: str
+    stream: str
+    path: str
+    revision: int
+    size: int
+    modified_at: datetime
+    etag: str | None
+    sha256: str | None
+    looked_at: datetime | None
+    effective_at: datetime
+    partition_date: date
+    status: str
+    read: int
+    created: int
+    updated: int
+    unchanged: int
+    stale: int
+    deleted: int
+    not_found: int
+    blocked: int
+    rejected: int
+    lines: int | None
+    leniencies: dict[str, int]
+    unknown_fields: dict[str, int]
+    error: str | None
+    attempts: int
+    attempted_at: datetime | None
+    run_id: str | None
+    kept: str | None
+    effective_from: datetime | None
+    effective_to: datetime | None
+    loaded_at: datetime | None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """`read` and the eight outcomes."""
+        return {name: getattr(self, name) for name in COUNTS}
+
+    @property
+    def version(self) -> tuple[datetime, bytes, int]:
+        """The export's place in the order of exports: time, path, revision (X4)."""
+        return (self.effective_at, self.path.encode(), self.revision)
+
+    @property
+    def has_killed_a_run(self) -> bool:
+        """Whether the process of its last attempt was killed, so that the next one may be, too."""
+        return self.status == "failed" and (self.error or "").startswith(f"{RUN_KILLED}:")
+
+
+@dataclass(frozen=True)
+class NewExport:
+    """A revision the ledger does not have yet."""
+
+    file: LandingFile
+    tenant: str
+    effective_at: datetime
+    revision: int
+
+
+def _select(where: LiteralString) -> sql.Composed:
+    columns = sql.SQL(", ").join(map(sql.Identifier, _COLUMNS))
+    return sql.SQL("select {columns} from sync.export_files where ").format(columns=columns) + sql.SQL(where)
+
+
+def _fetch(connection: psycopg.Connection[Any], where: LiteralString, values: Sequence[Any]) -> list[LedgerFile]:
+    with connection.cursor(row_factory=class_row(LedgerFile)) as cursor:
+        return cursor.execute(_select(where), values).fetchall()
+
+
+def find(connection: psycopg.Connection[Any], file_id: int, *, lock: bool = False) -> LedgerFile | None:
+    """The entry with an id; with `lock`, held against other workers until the transaction ends."""
+    found = _fetch(connection, "id = %s for update" if lock else "id = %s", [file_id])
+    return found[0] if found else None
+
+
+def entry_of(connection: psycopg.Connection[Any], file_id: int) -> LedgerFile:
+    """The entry with an id that is known to be there."""
+    entry = find(connection, file_id)
+    assert entry is not None
+    return entry
+
+
+def latest_of_paths(
+    connection: psycopg.Connection[Any], partner: str, stream: str, paths: Iterable[str]
+) -> dict[str, LedgerFile]:
+    """Path -> its latest revision, for those of the given paths that a stream's ledger has."""
+    wanted = list(paths)
+    if not wanted:
+        return {}
+    rows = _fetch(
+        connection, "partner = %s and stream = %s and path = any(%s) order by path, revision", [partner, stream, wanted]
+    )
+    return {row.path: row for row in rows}
+
+
+def loaded_looks(connection: psycopg.Connection[Any], partner: str, stream: str, settled: timedelta) -> set[str]:
+    """What a stream's loaded paths look like, as `look_of` tells it, by their latest revisions.
+
+    Left out is a path whose file was modified within `settled` before it was read, or after: its look says nothing.
+    """
+    values = {"partner": partner, "stream": stream, "settled": settled}
+    # A client-side cursor would hold all rows of the answer beside the set.
+    with connection.transaction(), connection.cursor("loaded_looks") as cursor:
+        cursor.itersize = _ROWS_AT_A_TIME
+        return {look for (look,) in cursor.execute(_LOADED_LOOKS, values)}
+
+
+def look_of(file: LandingFile) -> str:
+    """What tells a change of a file without reading it, its path included, as one text."""
+    etag = "" if file.etag is None else f'"{file.etag}'
+    modified_at = (file.modified_at - EPOCH) // _MICROSECOND
+    return f"{file.size} {modified_at} {len(file.path)} {file.path}{etag}"
+
+
+def revisions_of(connection: psycopg.Connection[Any], path: str) -> list[LedgerFile]:
+    """Every revision of a path, the oldest first."""
+    return _fetch(connection, "path = %s order by revision", [path])
+
+
+def to_load(
+    connection: psycopg.Connection[Any], partner: str, stream: str, dates: Sequence[date], tenant: str | None = None
+) -> list[LedgerFile]:
+    """Entries of the given dates that are pending, or failed and to be tried again, in version order."""
+    return _fetch(
+        connection,
+        "partner = %s and stream = %s and partition_date = any(%s) and status in ('pending', 'failed') "
+        'and (%s::text is null or tenant = %s) order by effective_at, path collate "C", revision',
+        [partner, stream, list(dates), tenant, tenant],
+    )
+
+
+def of_dates(connection: psycopg.Connection[Any], partner: str, stream: str, dates: Sequence[date]) -> list[LedgerFile]:
+    """Every entry of the given dates, whatever its status, in version order."""
+    return _fetch(
+        connection,
+        'partner = %s and stream = %s and partition_date = any(%s) order by effective_at, path collate "C", revision',
+        [partner, stream, list(dates)],
+    )
+
+
+def unloaded(connection: psycopg.Connection[Any], partner: str, stream: str) -> list[LedgerFile]:
+    """Entries of a stream that are pending or failed, in version order."""
+    return _fetch(
+        connection,
+        "partner = %s and stream = %s and status in ('pending', 'failed') "
+        'order by effective_at, path collate "C", revision',
+        [partner, stream],
+    )
+
+
+def of_ids(connection: psycopg.Connection[Any], ids: Iterable[int]) -> list[LedgerFile]:
+    """The entries with the given ids, in version order."""
+    return _fetch(connection, 'id = any(%s) order by effective_at, path collate "C", revision', [list(ids)])
+
+
+def newest_loaded(
+    connection: psycopg.Connection[Any], partner: str, stream: str, tenant: str, limit: int
+) -> list[LedgerFile]:
+    """The last loaded entries with accepted records of one tenant's stream, newest first."""
+    return _fetch(
+        connection,
+        "partner = %s and stream = %s and tenant = %s and status = 'loaded' and effective_to is not null "
+        'order by effective_at desc, path collate "C" desc, revision desc limit %s',
+        [partner, stream, tenant, limit],
+    )
+
+
+def register(connection: psycopg.Connection[Any], exports: Iterable[NewExport]) -> None:
+    """Enters new revisions as pending; one that another worker entered meanwhile is left alone."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into sync.export_files (partner, tenant, stream, path, revision, size, modified_at, etag,"
+            " effective_at, partition_date) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, (%s at time zone 'UTC')::date)"
+            " on conflict (partner, tenant, stream, path, revision) do nothing",
+            [
+                (
+                    new.file.partner, new.tenant, new.file.stream, new.file.path, new.revision, new.file.size,
+                    new.file.modified_at, new.file.etag, new.effective_at, new.effective_at,
+                )
+                for new in exports
+            ],
+        )  # fmt: skip
+
+
+def renew(connection: psycopg.Connection[Any], entry: LedgerFile, file: LandingFile, effective_at: datetime) -> None:
+    """An entry that was never loaded takes the path's present content: pending again, no attempt made."""
+    connection.execute(
+        "update sync.export_files set size = %s, modified_at = %s, etag = %s, effective_at = %s,"
+        " partition_date = (%s at time zone 'UTC')::date, status = 'pending', sha256 = null, kept = null,"
+        " looked_at = null, error = null, attempts = 0, attempted_at = null, seen_at = now()"
+        " where id = %s and status <> 'loaded'",
+        [file.size, file.modified_at, file.etag, effective_at, effective_at, entry.id],
+    )
+
+
+def mark_unchanged(connection: psycopg.Connection[Any], file_id: int, file: LandingFile, looked_at: datetime) -> None:
+    """Notes that a path looked at again has the content it had, so that it is not read once more (law 5)."""
+    connection.execute(
+        "update sync.export_files set size = %s, modified_at = %s, etag = %s, looked_at = %s where id = %s",
+        [file.size, file.modified_at, file.etag, looked_at, file_id],
+    )
+
+
+def mark_archived(connection: psycopg.Connection[Any], file_id: int, sha256: str, looked_at: datetime) -> None:
+    """Notes the content of an entry and when it was read."""
+    connection.execute(
+        "update sync.export_files set sha256 = %s, looked_at = %s where id = %s", [sha256, looked_at, file_id]
+    )
+
+
+def mark_pending(connection: psycopg.Connection[Any], file_id: int) -> None:
+    """A failed entry is to be tried again from where it stands; its attempts stay counted."""
+    connection.execute(
+        "update sync.export_files set status = 'pending', error = null where id = %s and status = 'failed'", [file_id]
+    )
+
+
+def mark_kept(connection: psycopg.Connection[Any], entry: LedgerFile, kept: str) -> None:
+    """Notes the folder of an entry's kept records, unless its path got other content meanwhile."""
+    connection.execute(
+        "update sync.export_files set kept = %s where id = %s and sha256 = %s", [kept, entry.id, entry.sha256]
+    )
+
+
+def of_kept(connection: psycopg.Connection[Any], kept: str) -> LedgerFile | None:
+    """The entry whose kept records are in a folder."""
+    found = _fetch(connection, "kept = %s", [kept])
+    return found[0] if found else None
+
+
+def replace_kept(connection: psycopg.Connection[Any], entry: LedgerFile, kept: str) -> bool:
+    """Notes another folder of equal kept records; False where the entry has others by now, or somebody is at it."""
+    done = connection.execute(
+        "update sync.export_files set kept = %s where id ="
+        " (select id from sync.export_files where id = %s and kept = %s for update skip locked)",
+        [kept, entry.id, entry.kept],
+    )
+    return done.rowcount == 1
+
+
+def forget_archived(connection: psycopg.Connection[Any], file_id: int) -> None:
+    """An entry that is not loaded is archived again by its next attempt."""
+    connection.execute(
+        "update sync.export_files set sha256 = null, kept = null where id = %s and status <> 'loaded'", [file_id]
+    )
+
+
+def mark_failed(connection: psycopg.Connection[Any], file_id: int, error: SyncError, run_id: str | None) -> None:
+    """Notes why an entry failed; a loaded one stays loaded."""
+    connection.execute(
+        "update sync.export_files set status = 'failed', error = %s, attempts = attempts + 1, attempted_at = now(),"
+        " run_id = %s where id = %s and status <> 'loaded'",
+        [storable(str(error)), run_id, file_id],
+    )
+
+
+def forget_faults_of_folders(connection: psycopg.Connection[Any], ids: Iterable[int]) -> None:
+    """Removes entries that only told that a folder may not be read: they never stood for an export."""
+    connection.execute(
+        "delete from sync.export_files where id = any(%s) and status = 'failed' and sha256 is null"
+        " and error like 'folder_unreadable:%%' and revision = 1",
+        [list(ids)],
+    )
+
+
+def mark_vanished(connection: psycopg.Connection[Any], ids: Iterable[int], fault: str) -> None:
+    """Notes that files left the landing before they could be loaded: no run answers for them any more.
+
+    What is archived and pending is left alone, its way goes on without the landing. A file put back is tried again.
+    """
+    connection.execute(
+        "update sync.export_files set status = 'failed', run_id = null,"
+        " error = %s || coalesce(' - before: ' || error, '')"
+        " where id = any(%s) and (status = 'failed' or (status = 'pending' and sha256 is null))"
+        " and (error is null or error not like 'file_vanished:%%' or run_id is not null)",
+        [storable(fault), list(ids)],
+    )
+
+
+def mark_loaded(
+    connection: psycopg.Connection[Any],
+    file_id: int,
+    counts: dict[str, int],
+    *,
+    lines: int | None,
+    leniencies: dict[str, int],
+    unknown_fields: dict[str, int],
+    window: tuple[datetime, datetime] | None,
+    run_id: str | None,
+) -> None:
+    """Completes an entry in the load's own transaction; the accounting is checked by the table (law 3)."""
+    assignments = sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in COUNTS)
+    statement = sql.SQL(
+        "update sync.export_files set {assignments}, lines = %s, leniencies = %s, unknown_fields = %s,"
+        " effective_from = %s, effective_to = %s, run_id = %s, status = 'loaded', error = null,"
+        " attempts = attempts + 1, attempted_at = now(), loaded_at = now() where id = %s"
+    ).format(assignments=assignments)
+    first, last = window or (None, None)
+    values = [counts[name] for name in COUNTS]
+    values += [lines, _counts_json(leniencies), _counts_json(unknown_fields), first, last, run_id, file_id]  # type: ignore[list-item]
+    connection.execute(statement, values)
+
+
+def _counts_json(counts: Mapping[str, int]) -> str:
+    """Counts by name as JSON for JSONB: names come from exports, and only the most frequent of very many stand."""
+    stored: Counter[str] = Counter()
+    for name, number in counts.items():
+        stored[storable(name)[:_LONGEST_NAME]] += number
+    return json.dumps(stored if len(stored) <= _MOST_NAMES else dict(stored.most_common(_MOST_NAMES)))
+
+
+def mark_replayed(
+    connection: psycopg.Connection[Any], file_id: int, kept: str, window: tuple[datetime, datetime] | None
+) -> None:
+    """A loaded entry has other kept records; what its load counted stays (X11)."""
+    first, last = window or (None, None)
+    connection.execute(
+        "update sync.export_files set kept = %s, effective_from = %s, effective_to = %s where id = %s",
+        [kept, first, last, file_id],
+    )

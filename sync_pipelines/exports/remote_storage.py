@@ -1,0 +1,391 @@
+"""Where a landing can be: a local folder, read directly because it is fast, or anything fsspec reaches.
+
+Belongs here: folders, files and their marks, and what faults of a storage mean. Does not belong here: the layout of a
+landing (`landing`), the rules for names (`naming`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
+
+from fsspec.asyn import AsyncFileSystem
+from fsspec.spec import AbstractFileSystem
+
+from sync_pipelines.errors import ConfigurationError, ExportError, SyncError
+from sync_pipelines.exports.access import Access
+from sync_pipelines.exports.connection import connection_to
+from sync_pipelines.exports.local_storage import LocalStorage
+from sync_pipelines.exports.reach import is_refusal, reached
+from sync_pipelines.exports.remote_walk import RemoteWalk, is_link, name_of
+from sync_pipelines.exports.storage_interface import (
+    EPOCH,
+    ChangedWhileRead,
+    FolderFault,
+    Found,
+    Reached,
+    Storage,
+    cannot_list,
+    cannot_open,
+    cannot_read,
+    cannot_write,
+    link_refused,
+    missing,
+    not_regular,
+    refused,
+    temporary_name,
+    unavailable,
+)
+
+Info = dict[str, Any]
+
+_FOLDERS_AT_ONCE: Final = 32
+_TIMES: Final = ("mtime", "LastModified", "last_modified", "updated", "modified", "modify", "created")
+
+
+def open_storage(url: str, access: Access, *, is_made: bool = True) -> Storage:
+    """The storage for a path or a URL; connects to nothing yet. A local folder is made where it is missing, or not."""
+    if "://" not in url:
+        return LocalStorage(Path(url).expanduser(), is_made=is_made)
+    protocol, _, path = url.partition("://")
+    if protocol in ("file", "local"):
+        return LocalStorage(Path(path), is_made=is_made)
+    return RemoteStorage(url, access)
+
+
+class RemoteStorage:
+    """Anything fsspec reaches, such as `s3://`, `gs://`, `abfs://`, `sftp://`, `memory://`."""
+
+    def __init__(self, url: str, access: Access | None = None) -> None:
+        self._connection = connection_to(url, access or Access())
+        self._known_root: str | None = None
+
+    def reach(self) -> Reached:
+        """See `Storage`."""
+        shown = self._connection.shown
+        try:
+            return self._connection.ask(lambda filesystem: reached(filesystem, self._connection.root))
+        except FileNotFoundError as fault:
+            raise missing(shown, str(fault) or "the server knows no such path") from fault
+        except SyncError:
+            raise
+        except Exception as fault:
+            raise self._unreachable(fault) from fault
+
+    def folders(self, path: str, *, follow_links: bool = False) -> list[str]:
+        """See `Storage`."""
+        self._refuse_links(path, follow_links)
+        infos = self._listing(self._real(path), path)
+        return [name_of(info) for info in infos if info["type"] == "directory" or is_link(info)]
+
+    def files(self, path: str, *, follow_links: bool = False) -> Iterator[Found]:
+        """See `Storage`; object stores are listed by prefix, servers with real folders folder by folder."""
+        if not self._lists_by_prefix:
+            self._refuse_links(path, follow_links)
+            yield from RemoteWalk(self, path, follow_links).below(self._real(path))
+            return
+        folder = self._real(path)
+        for info in self._objects(folder, path):
+            below = info["name"].strip("/")[len(folder.strip("/")) + 1 :]
+            if info["type"] == "file" and below and not info["name"].endswith("/"):
+                yield self.found(below, info)
+
+    def open(self, path: str, *, follow_links: bool = False) -> BinaryIO:
+        """See `Storage`; a read to the end of a file that changed since it was opened raises `ChangedWhileRead`."""
+        try:
+            return self._connection.ask(lambda filesystem: self._opened(filesystem, path, follow_links))
+        except (FileNotFoundError, PermissionError, IsADirectoryError) as fault:
+            raise cannot_open(path, fault) from fault
+        except SyncError:
+            raise
+        except Exception as fault:
+            raise self._fault_of_file(path, fault) from fault
+
+    def create(self, path: str, content: BinaryIO, *, follow_links: bool = False) -> bool:
+        """See `Storage`; the name is looked up before, since few storages can refuse to overwrite."""
+        real = self._real(path)
+        folder, _, name = real.rpartition("/")
+        unfinished = f"{folder}/{temporary_name(name)}"
+        filesystem = self._connection.filesystem
+        try:
+            if self._connection.ask(lambda filesystem: _is_taken(filesystem, folder, real)):
+                return False
+            filesystem = self._connection.filesystem
+            filesystem.makedirs(folder, exist_ok=True)
+            self._refuse_links(path.rpartition("/")[0], follow_links)
+            content.seek(0)
+            with filesystem.open(unfinished, "wb") as copy:
+                shutil.copyfileobj(content, copy)
+            filesystem.mv(unfinished, real)
+        except FolderFault:
+            raise
+        except Exception as fault:
+            self._connection.drop_if_ended(filesystem, fault)
+            with contextlib.suppress(Exception):
+                filesystem.rm(unfinished)
+            raise cannot_write(path, fault) from fault
+        return True
+
+    def _opened(self, filesystem: AbstractFileSystem, path: str, follow_links: bool) -> BinaryIO:
+        real = self._real(path)
+        self._refuse_links(path, follow_links)
+        before, mode = self._mark(filesystem, real)
+        if mode is not None and not stat.S_ISREG(mode):
+            raise not_regular(path, mode)
+        # A file of SFTP is read no further than to the size it had.
+        content = filesystem.read(real, before[0]) if _is_sftp(filesystem) else filesystem.open(real, "rb")
+
+        def is_same() -> bool:
+            return self._mark(filesystem, real)[0] == before
+
+        def fault_of_file(fault: Exception) -> SyncError:
+            self._connection.drop_if_ended(filesystem, fault)
+            return self._fault_of_file(path, fault)
+
+        return cast(BinaryIO, _UnchangedObject(content, path, is_same, fault_of_file))
+
+    def _fault_of_file(self, path: str, fault: Exception) -> SyncError:
+        """A file's fault is its own only where the landing itself answers."""
+        try:
+            self.reach()
+        except SyncError as of_landing:
+            return of_landing
+        return cannot_read(path, fault)
+
+    @property
+    def _lists_by_prefix(self) -> bool:
+        filesystem = self._connection.filesystem
+        own_find = type(filesystem).find is not AbstractFileSystem.find
+        return own_find or isinstance(filesystem, AsyncFileSystem)
+
+    def _real(self, path: str) -> str:
+        root = self._connection.root
+        return f"{root}/{path}" if path else root
+
+    @property
+    def _resolved_root(self) -> str | None:
+        if self._known_root is None:
+            self._known_root = self.resolved(self._real(""))
+        return self._known_root
+
+    def resolved(self, real: str) -> str | None:
+        """Where a path leads by all its links; None where the storage does not tell."""
+        try:
+            return self._connection.ask(lambda filesystem: _resolved(filesystem, real))
+        except SyncError:
+            raise
+        except Exception as fault:
+            if self._connection.is_ended or not isinstance(fault, OSError):
+                raise self._unreachable(fault) from fault
+            return None
+
+    def target(self, real: str, shown: str) -> str:
+        """What a link within the landing leads to.
+
+        Raises:
+            ExportError: `link_refused`.
+        """
+        there, root = self.resolved(real), self._resolved_root
+        if there is None or root is None or not Path(there).is_relative_to(root):
+            raise link_refused(shown, "that leads out of the landing, or to where cannot be told")
+        return there
+
+    def _mark(self, filesystem: AbstractFileSystem, real: str) -> tuple[tuple[int, datetime, str | None], int | None]:
+        """What the storage tells of a file now, never from fsspec's cache; and its mode, where that is told."""
+        filesystem.invalidate_cache(real.rpartition("/")[0])
+        info = dict(filesystem.info(real))
+        mark = int(info["size"] or 0), self._modified_at(info), _etag(info)
+        return mark, info["mode"] if _is_sftp(filesystem) else None
+
+    def info(self, real: str) -> Info:
+        """What a link leads to."""
+        return self._connection.ask(lambda filesystem: dict(filesystem.info(real)))
+
+    def _refuse_links(self, path: str, follow_links: bool) -> None:
+        """A name of the path may have become a link since it was listed."""
+        if not path:
+            return
+        there, root = self.resolved(self._real(path)), self._resolved_root
+        if there is None or root is None or there == f"{root.rstrip('/')}/{path}":
+            return
+        try:
+            if not follow_links:
+                raise link_refused(path)
+            self.target(self._real(path), path)
+        except ExportError as fault:
+            raise FolderFault(fault, path) from fault
+
+    def _listing(self, folder: str, path: str) -> list[Info]:
+        (found,) = self.listings([(folder, path)])
+        if isinstance(found, SyncError):
+            raise found
+        return found
+
+    @property
+    def folders_at_once(self) -> int:
+        """How many folders are listed as fast as one."""
+        return _FOLDERS_AT_ONCE if _is_sftp(self._connection.filesystem) else 1
+
+    def listings(self, folders: Sequence[tuple[str, str]]) -> list[list[Info] | SyncError]:
+        """What stands in each of some folders, never from fsspec's cache; see `remote_walk.Folders`."""
+        try:
+            each = self._connection.ask(lambda filesystem: _listed(filesystem, [folder for folder, _ in folders]))
+        except SyncError:
+            raise
+        except Exception as fault:
+            raise self._unreachable(fault, folders[0][0]) from fault
+        return [self._in_order(found, *folder) for found, folder in zip(each, folders, strict=True)]
+
+    def _in_order(self, found: list[Info] | OSError, folder: str, path: str) -> list[Info] | SyncError:
+        if not isinstance(found, OSError):
+            return sorted(found, key=lambda info: str(info["name"]))
+        if isinstance(found, FileNotFoundError | NotADirectoryError):
+            # A folder may be missing only where the landing is there.
+            self.reach()
+            return []
+        return self._folder_fault(found, folder, path)
+
+    def _objects(self, folder: str, path: str) -> list[Info]:
+        def found(filesystem: AbstractFileSystem) -> list[Info]:
+            filesystem.invalidate_cache(folder)
+            by_name = filesystem.find(folder, detail=True)
+            return [by_name[name] for name in sorted(by_name)]
+
+        try:
+            return self._connection.ask(found)
+        except FileNotFoundError:
+            return []
+        except SyncError:
+            raise
+        except Exception as fault:
+            raise self._folder_fault(fault, folder, path) from fault
+
+    def _folder_fault(self, fault: Exception, folder: str, path: str) -> SyncError:
+        """A folder's fault is its own only where the landing itself can be read."""
+        if isinstance(fault, PermissionError) and path:
+            with contextlib.suppress(Exception):
+                self._connection.ask(lambda filesystem: filesystem.ls(self._real("")))
+                return FolderFault(cannot_list(path, fault), path)
+        return self._unreachable(fault, folder)
+
+    def found(self, below: str, info: Info) -> Found:
+        """A file as it is told."""
+        return Found(below, int(info["size"] or 0), self._modified_at(info), _etag(info))
+
+    def _modified_at(self, info: Info) -> datetime:
+        told = next((info[key] for key in _TIMES if info.get(key) is not None), None)
+        try:
+            return _as_utc(self._connection.filesystem.modified(info["name"]) if told is None else told)
+        except (NotImplementedError, ValueError, TypeError) as fault:
+            hint = "pull the exports to a storage that keeps modification times"
+            message = f"{self._connection.shown} does not tell when {info['name']} was modified"
+            raise ConfigurationError("landing_invalid", message, hint) from fault
+
+    def _unreachable(self, fault: Exception, folder: str = "") -> SyncError:
+        shown = self._connection.shown
+        if is_refusal(fault):
+            return refused(shown, fault)
+        return unavailable(f"{shown} ({folder})" if folder else shown, fault)
+
+
+class _UnchangedObject(io.RawIOBase):
+    """A file whose end is only reached if the storage still tells of it what it told when it was opened.
+
+    Args:
+        content: of the file.
+        path: for messages.
+        is_same: whether the storage still tells the same.
+        fault_of_file: what a fault of the storage means for the file.
+    """
+
+    def __init__(
+        self,
+        content: BinaryIO,
+        path: str,
+        is_same: Callable[[], bool],
+        fault_of_file: Callable[[Exception], SyncError],
+    ) -> None:
+        self._content = content
+        self._path = path
+        self._is_same = is_same
+        self._fault_of_file = fault_of_file
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        try:
+            data = self._content.read(size)
+            is_changed = (not data or size < 0) and size != 0 and not self._is_still_same()
+        except Exception as fault:  # remote storages raise what their libraries raise
+            raise self._fault_of_file(fault) from fault
+        if is_changed:
+            raise ChangedWhileRead(self._path)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._content.close()
+        super().close()
+
+    def _is_still_same(self) -> bool:
+        try:
+            return self._is_same()
+        except FileNotFoundError:
+            return False
+
+
+def _is_taken(filesystem: AbstractFileSystem, folder: str, real: str) -> bool:
+    filesystem.invalidate_cache(folder)
+    return bool(filesystem.exists(real))
+
+
+def _listed(filesystem: AbstractFileSystem, folders: Sequence[str]) -> list[list[Info] | OSError]:
+    """What stands in each of some folders, or why that cannot be told."""
+    if _is_sftp(filesystem):
+        return cast(list[list[Info] | OSError], filesystem.ls_each(folders))
+    return [_listed_alone(filesystem, folder) for folder in folders]
+
+
+def _listed_alone(filesystem: AbstractFileSystem, folder: str) -> list[Info] | OSError:
+    filesystem.invalidate_cache(folder)
+    try:
+        return cast(list[Info], filesystem.ls(folder, detail=True))
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as fault:
+        return fault
+
+
+def _is_sftp(filesystem: AbstractFileSystem) -> bool:
+    """Whether it is a server that can tell what a path leads to."""
+    return hasattr(getattr(filesystem, "ftp", None), "normalize")
+
+
+def _resolved(filesystem: AbstractFileSystem, real: str) -> str | None:
+    return str(filesystem.ftp.normalize(real)) if _is_sftp(filesystem) else None
+
+
+def _etag(info: dict[str, Any]) -> str | None:
+    told = info.get("ETag") or info.get("etag")
+    return str(told).strip('"') if told else None
+
+
+def _as_utc(told: object) -> datetime:
+    """The time a storage tells, whose forms differ: datetime, seconds, ISO text, FTP's digits."""
+    if isinstance(told, int | float):
+        return EPOCH + timedelta(seconds=told)
+    if isinstance(told, str):
+        told = datetime.strptime(told[:14], "%Y%m%d%H%M%S") if told[:14].isdigit() else datetime.fromisoformat(told)
+    if not isinstance(told, datetime):
+        raise TypeError(f"not a time: {told!r}")
+    return told.replace(tzinfo=UTC) if told.tzinfo is None else told.astimezone(UTC)

@@ -1,0 +1,324 @@
+"""The archive of raw bytes: every export once, by the hash of its content.
+
+    <root>/raw/<first two digits of the sha256>/<sha256>[.zst]
+
+Belongs here: storing, opening and removing raw bytes. Does not belong here: kept records (`normalize`), which bytes
+retention removes (`stages.file_cleanup`), the ledger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, cast
+
+from backports import zstd
+
+from sync_pipelines.configuration.limits import Readable
+from sync_pipelines.errors import ArchiveDamaged, ArchiveIncomplete, ExportError
+from sync_pipelines.exports.compression import COMPRESSED_SUFFIXES, checked_reader
+from sync_pipelines.exports.disk import COPY_SIZE, storage_fault
+from sync_pipelines.privacy.untrusted_text import on_one_line
+
+_STORED_AS_THEY_ARE = (*COMPRESSED_SUFFIXES, ".xlsx", ".parquet")
+_OPTIONS: Mapping[int, int] = {
+    zstd.CompressionParameter.compression_level: 1,
+    zstd.CompressionParameter.checksum_flag: 1,
+}
+"""Threads of its own would be half a second faster in a gigabyte, and take ten megabytes."""
+_HINT = "put the export into the landing again, or restore SYNC_HOME/archive from a backup; then sync again"
+_HASHED_BESIDE = 1 << 18
+"""Bytes of a block from which another thread hashes it; the hand-over costs more for smaller ones."""
+_MOST_WAITING = 8
+"""Blocks: Python lets the other thread begin and end only every few milliseconds."""
+_ABANDONED_AFTER = 24 * 3600
+"""Seconds after which a file that was being written belongs to a process that died."""
+
+
+@dataclass(frozen=True)
+class ArchivedExport:
+    """An export in the archive.
+
+    Attributes:
+        sha256: hash of the bytes as they came, in hexadecimal.
+        size: their number.
+        stored: the file that holds them, compressed if it ends in `.zst`.
+    """
+
+    sha256: str
+    size: int
+    stored: Path
+
+
+class Archive:
+    """Raw bytes below `root`, written atomically; safe for several processes."""
+
+    def __init__(self, root: Path) -> None:
+        self._raw = root / "raw"
+        self._incoming = self._raw / "incoming"
+
+    def store(self, stream: BinaryIO, name: str = "") -> ArchivedExport:
+        """Keeps the bytes of a stream, read once; they take the place of equal content that is there already.
+
+        Args:
+            stream: the bytes as they came.
+            name: their file name: what is compressed already (`.gz`, `.xlsx`, `.parquet`, ...) is stored as it is.
+
+        Raises:
+            ExportError: `storage_full` or `storage_unwritable` when writing fails, `file_unreadable` when reading
+                does. Nothing is left behind.
+        """
+        as_it_is = name.lower().endswith(_STORED_AS_THEY_ARE)
+        try:
+            written = self._new_file()
+        except OSError as fault:
+            raise storage_fault(fault, self._raw) from fault
+        try:
+            sha256, size = _copy(stream, written, as_it_is, self._raw)
+            stored = self._publish(Path(written.name), sha256, as_it_is)
+        finally:
+            written.close()
+            Path(written.name).unlink(missing_ok=True)
+        return ArchivedExport(sha256, size, stored)
+
+    def read(self, sha256: str) -> RawBytes:
+        """The bytes as they came; whoever reads them has to `verify` them before anything is made of them.
+
+        Raises:
+            ArchiveIncomplete: `raw_export_gone` if they are not there.
+        """
+        stored = self._find(sha256)
+        if stored is None:
+            raise self._gone(sha256)
+        return RawBytes(stored, sha256)
+
+    def remove(self, sha256: str, unless_since: float) -> int | None:
+        """Removes the bytes of an export and notes that it was done on purpose.
+
+        Args:
+            sha256: of the content.
+            unless_since: seconds since the epoch; content that came, again perhaps, since then stays.
+
+        Returns:
+            The bytes freed, or None where nothing was removed.
+        """
+        stored = self._find(sha256)
+        if stored is None or (found := stored.stat()).st_mtime >= unless_since:
+            return None
+        with self._removed.open("a") as removed:
+            removed.write(f"{sha256} {datetime.now(UTC):%Y-%m-%d}\n")
+        stored.unlink(missing_ok=True)
+        return found.st_size
+
+    @property
+    def _removed(self) -> Path:
+        return self._raw / "removed.txt"
+
+    def _gone(self, sha256: str) -> ArchiveIncomplete:
+        """Why the bytes are not there: removed on purpose, or lost."""
+        noted = self._removed.read_text().split() if self._removed.exists() else []
+        if sha256 in noted:
+            day = noted[noted.index(sha256) + 1]
+            hint = (
+                "what is loaded stays; to read it again, restore the bytes from a backup of the archive, or put the"
+                " export into the landing under another name with the same date in it"
+            )
+            message = f"retention (SYNC_KEEP_RAW_DAYS) removed the bytes of export {sha256} on {day}"
+            return ArchiveIncomplete("raw_export_gone", message, hint)
+        hint = "restore the archive from a backup, or put the export into the landing again"
+        return ArchiveIncomplete("raw_export_gone", f"the archive has no export {sha256}", hint)
+
+    def _find(self, sha256: str) -> Path | None:
+        plain = self._raw / sha256[:2] / sha256
+        return next((path for path in (plain, plain.with_suffix(".zst")) if path.exists()), None)
+
+    def _new_file(self) -> _RawFile:
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(self._incoming)
+        return cast(_RawFile, tempfile.NamedTemporaryFile(dir=self._incoming, delete=False, buffering=0))
+
+    def _publish(self, written: Path, sha256: str, as_it_is: bool) -> Path:
+        stored = self._raw / sha256[:2] / (sha256 if as_it_is else f"{sha256}.zst")
+        existing = self._find(sha256)
+        try:
+            stored.parent.mkdir(exist_ok=True)
+            # What was there may be damaged by now. Retention counts from the day the content last came.
+            written.replace(stored)
+            if existing not in (None, stored):
+                existing.unlink(missing_ok=True)
+            _sync_folder(stored.parent)
+        except OSError as fault:
+            raise storage_fault(fault, self._raw) from fault
+        return stored
+
+
+class RawBytes:
+    """The archived bytes of one export, hashed while they are read.
+
+    Args:
+        stored: the file that holds them.
+        sha256: of the bytes as they came.
+    """
+
+    def __init__(self, stored: Path, sha256: str) -> None:
+        self._stored = stored
+        self._sha256 = sha256
+        self._found: str | None = None
+
+    def open(self) -> BinaryIO:
+        """Opens them.
+
+        Raises:
+            ArchiveDamaged: (when reading) the stored file can't be decompressed.
+        """
+        plain: Any = zstd.ZstdFile(self._stored) if self._stored.suffix == ".zst" else self._stored.open("rb")
+        return checked_reader(_Hashed(plain, self._note, self._damaged), self._damaged)
+
+    def verify(self) -> None:
+        """Compares their hash; they are read to their end where nobody has done so.
+
+        Raises:
+            ArchiveDamaged: they are not what was archived.
+        """
+        if self._found is None:
+            with self.open() as content:
+                while content.read(COPY_SIZE):
+                    pass
+        if self._found != self._sha256:
+            raise self._damaged(None)
+
+    def _note(self, sha256: str) -> None:
+        self._found = sha256
+
+    def _damaged(self, fault: Exception | None) -> ArchiveDamaged:
+        path = "/".join(self._stored.parts[-3:])
+        return (
+            ArchiveDamaged(path, _HINT) if fault is None else ArchiveDamaged(path, _HINT, why=on_one_line(str(fault)))
+        )
+
+
+class _Digest:
+    """The SHA-256 of blocks in their order; large blocks are hashed while the next ones are read and used."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+        self._thread: ThreadPoolExecutor | None = None
+        self._waiting: deque[Future[None]] = deque()
+
+    def update(self, data: bytes) -> None:
+        """Takes a block; waits where too many wait already."""
+        if len(data) < _HASHED_BESIDE:
+            self._wait(0)
+            self._sha256.update(data)
+            return
+        self._wait(_MOST_WAITING - 1)
+        self._thread = self._thread or ThreadPoolExecutor(1, "sha256")
+        self._waiting.append(self._thread.submit(self._sha256.update, data))
+
+    def hexdigest(self) -> str:
+        """Returns the hash of all blocks."""
+        self._wait(0)
+        return self._sha256.hexdigest()
+
+    def close(self) -> None:
+        """Ends the thread."""
+        if self._thread is not None:
+            self._thread.shutdown()
+
+    def _wait(self, most: int) -> None:
+        """Returns when no more than so many blocks wait."""
+        while len(self._waiting) > most:
+            self._waiting.popleft().result()
+
+
+class _Hashed:
+    """Plain bytes whose hash is noted at their end."""
+
+    def __init__(self, plain: Readable, note: Callable[[str], None], refuse: Callable[[Exception], Exception]) -> None:
+        self._plain = plain
+        self._note = note
+        self._refuse = refuse
+        self._digest = _Digest()
+
+    def read(self, size: int = -1, /) -> bytes:
+        try:
+            data = self._plain.read(size)
+        except OSError as fault:
+            # The disk can't read a sector; a fault without a number is the decompressor's.
+            raise (fault if fault.errno is None else self._refuse(fault)) from fault
+        self._digest.update(data)
+        if not data:
+            self._note(self._digest.hexdigest())
+        return data
+
+    def close(self) -> None:
+        self._digest.close()
+        self._plain.close()
+
+
+class _RawFile(Protocol):
+    """An unbuffered file: a failed write leaves nothing that closing would try to write again."""
+
+    name: str
+
+    def write(self, data: memoryview) -> int: ...
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
+
+
+def _copy(stream: BinaryIO, written: _RawFile, as_it_is: bool, where: Path) -> tuple[str, int]:
+    """Copies, hashes and counts in one pass, and waits until the disk has it."""
+    sha256, size = hashlib.sha256(), 0
+    compressor = None if as_it_is else zstd.ZstdCompressor(options=_OPTIONS)
+    while data := _read(stream):
+        sha256.update(data)
+        size += len(data)
+        _write(written, compressor.compress(data) if compressor else data, where)
+    _write(written, compressor.flush() if compressor else b"", where)
+    try:
+        os.fsync(written.fileno())
+    except OSError as fault:
+        raise storage_fault(fault, where) from fault
+    return sha256.hexdigest(), size
+
+
+def _read(stream: BinaryIO) -> bytes:
+    try:
+        return stream.read(COPY_SIZE)
+    except ExportError:
+        raise
+    except Exception as fault:  # remote storages raise what their libraries raise
+        why = getattr(fault, "strerror", None) or str(fault)
+        raise ExportError("file_unreadable", f"reading the export failed: {why}", "it is tried again") from fault
+
+
+def _write(written: _RawFile, data: bytes, where: Path) -> None:
+    left = memoryview(data)
+    try:
+        while left:
+            left = left[written.write(left) :]
+    except OSError as fault:
+        raise storage_fault(fault, where) from fault
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    limit = time.time() - _ABANDONED_AFTER
+    for entry in os.scandir(folder):
+        if entry.stat().st_mtime < limit:
+            Path(entry.path).unlink(missing_ok=True)

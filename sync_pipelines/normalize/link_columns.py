@@ -1,0 +1,178 @@
+"""What the records of a block say of a reference, as columns.
+
+Belongs here: links as kept records have them. Does not belong here: which row a link means (`contracts.links`, a
+partner's own function), which records are plain (`plain`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sync_pipelines.contracts.links import ByText
+from sync_pipelines.contracts.streams import Identity, Link, LinkResult
+from sync_pipelines.normalize.keys import distinct
+from sync_pipelines.normalize.record import LONGEST_REFERENCE
+
+Mask = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
+_REMEMBERED: Final = 10_000
+"""Results of a partner's function that are remembered."""
+
+
+@dataclass(frozen=True)
+class LinkColumns:
+    """A reference of some records.
+
+    Attributes:
+        spoken: which records speak of it (X1).
+        identity: the parts of `Identity`, null where a record means no row.
+        lenient: code -> the records it is counted for.
+    """
+
+    spoken: Mask
+    identity: tuple[Any, ...]
+    lenient: Mapping[str, Mask]
+
+    @property
+    def is_lenient(self) -> Mask:
+        """Which records are forgiven something."""
+        forgiven: Mask = np.logical_or.reduce([np.zeros(len(self.spoken), bool), *self.lenient.values()])
+        return forgiven
+
+    @property
+    def is_too_long(self) -> Mask:
+        """Which records mean a row whose key PostgreSQL can't index."""
+        long = np.zeros(len(self.spoken), bool)
+        for part in self.identity:
+            found = pc.greater(pc.binary_length(part), LONGEST_REFERENCE)
+            long |= pc.fill_null(found, False).to_numpy(zero_copy_only=False)
+        return long
+
+    @property
+    def owners(self) -> set[tuple[str, str]]:
+        """Partner and tenant of the rows meant."""
+        partners, tenants, *_ = (part.dictionary_encode() for part in self.identity)
+        known = partners.indices.is_valid()
+        codes = [part.indices.filter(known).to_numpy().astype(np.int64) for part in (partners, tenants)]
+        pairs = distinct(codes[0] * len(tenants.dictionary) + codes[1]).tolist()
+        names, owners = partners.dictionary.to_pylist(), tenants.dictionary.to_pylist()
+        return {(names[pair // len(owners)], owners[pair % len(owners)]) for pair in pairs}
+
+    @property
+    def leniencies(self) -> Counter[str]:
+        """Code -> how often."""
+        return Counter({code: int(mask.sum()) for code, mask in self.lenient.items() if mask.any()})
+
+    def __add__(self, other: LinkColumns) -> LinkColumns:
+        """The same of both's records."""
+        codes = {*self.lenient, *other.lenient}
+        return LinkColumns(
+            np.concatenate([self.spoken, other.spoken]),
+            tuple(pa.concat_arrays(parts) for parts in zip(self.identity, other.identity, strict=True)),
+            {code: np.concatenate([self._lenient(code), other._lenient(code)]) for code in codes},
+        )
+
+    def _lenient(self, code: str) -> Mask:
+        return self.lenient.get(code, np.zeros(len(self.spoken), bool))
+
+    def take(self, rows: Rows) -> LinkColumns:
+        """The same of some of the records."""
+        chosen = pa.array(rows)
+        return LinkColumns(
+            self.spoken[rows],
+            tuple(part.take(chosen) for part in self.identity),
+            {code: mask[rows] for code, mask in self.lenient.items()},
+        )
+
+
+class LinkReader:
+    """Reads a reference of one source's stream.
+
+    Args:
+        link: the declaration.
+        options: the partner's settings.
+        tenant: as stored.
+    """
+
+    def __init__(self, link: Link, options: Any, tenant: str) -> None:
+        self._link = link
+        self._options = options
+        self._tenant = tenant
+        # Many records say the same.
+        self._places: dict[tuple[Any, ...], int] = {}
+        self._known = _linked([])
+
+    def read(self, columns: Mapping[str, Any], count: int) -> LinkColumns:
+        """What records say of it.
+
+        Args:
+            columns: the contract's attributes a link may be made of, as arrays; null for absent.
+            count: how many records there are.
+        """
+        if isinstance(self._link, ByText):
+            column = columns.get(self._link.column(self._options))
+            return _by_text(self._link, column, count, self._options, self._tenant)
+        first, kinds = _kinds(columns.values(), count)
+        parts = [column.take(pa.array(first)).to_pylist() for column in columns.values()]
+        rows = list(zip(*parts, strict=True)) if parts else [()] * len(first)
+        known, places = self._asked(tuple(columns), rows)
+        return known.take(places[kinds])
+
+    def _asked(self, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> tuple[LinkColumns, Rows]:
+        """What is known by now, and where in it the given rows are."""
+        new = [row for row in rows if (names, *row) not in self._places]
+        if len(self._places) + len(new) > max(_REMEMBERED, len(rows)):
+            self._places, self._known, new = {}, _linked([]), list(rows)
+        if new:
+            self._known += _linked([self._ask(names, row) for row in new])
+            self._places |= {(names, *row): place for place, row in enumerate(new, len(self._places))}
+        return self._known, np.array([self._places[names, *row] for row in rows], np.int64)
+
+    def _ask(self, names: tuple[str, ...], row: tuple[Any, ...]) -> LinkResult:
+        values = {name: value for name, value in zip(names, row, strict=True) if value is not None}
+        return self._link(values, self._options, self._tenant)
+
+
+def _linked(results: Sequence[LinkResult]) -> LinkColumns:
+    identities: list[list[str | None]] = [
+        [None if result.identity is None else result.identity[index] for result in results]
+        for index in range(len(Identity._fields))
+    ]
+    codes = {result.leniency for result in results if result.leniency is not None}
+    return LinkColumns(
+        np.array([result.spoken for result in results], bool),
+        tuple(pa.array(part, pa.string()) for part in identities),
+        {code: np.array([result.leniency == code for result in results], bool) for code in codes},
+    )
+
+
+def _kinds(columns: Iterable[Any], count: int) -> tuple[Rows, Rows]:
+    """The first row of each kind of rows, and the kind of each row: rows that have the same are of one kind."""
+    kinds = np.zeros(count, np.int64)
+    for column in columns:
+        encoded = column.dictionary_encode()
+        values = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()
+        kinds = np.unique(kinds * (len(encoded.dictionary) + 1) + values, return_inverse=True)[1]
+    _, first, kinds = np.unique(kinds, return_index=True, return_inverse=True)
+    return first, kinds
+
+
+def _by_text(link: ByText, column: Any, count: int, options: Any, tenant: str) -> LinkColumns:
+    texts = [None] * count if column is None else column.to_pylist()
+    external_ids = pa.array([None if t is None else link.form(t, options) or None for t in texts], pa.string())
+    known = external_ids.is_valid()
+    partner, owner = (pc.if_else(known, part, None) for part in link.owner(options, tenant))
+    spoken = np.zeros(count, bool) if column is None else column.is_valid().to_numpy(zero_copy_only=False)
+    return LinkColumns(
+        spoken,
+        (partner, owner, external_ids, pa.nulls(count, pa.string())),
+        {link.absent: ~known.to_numpy(zero_copy_only=False)},
+    )

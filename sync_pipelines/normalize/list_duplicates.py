@@ -1,0 +1,71 @@
+"""Elements of many lists compared with those beside them, as columns.
+
+Belongs here: which elements are the same by one way of telling them. Does not belong here: what follows from it
+(`plain`, `upsert.list_rules`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from sync_pipelines.contracts.streams import Match
+
+Mask = npt.NDArray[np.bool_]
+Codes = npt.NDArray[np.int64]
+
+
+def codes_of(match: Match, elements: Any) -> Codes:
+    """A number for each element, equal where the way finds them equal; -1 where it cannot tell them.
+
+    Args:
+        match: the way.
+        elements: a struct.
+    """
+    codes, unknown = np.zeros(len(elements), np.int64), np.zeros(len(elements), bool)
+    for column in match.columns:
+        encoded = elements.field(column).dictionary_encode()
+        numbers = pc.fill_null(encoded.indices, -1).to_numpy().astype(np.int64)
+        unknown |= numbers < 0
+        if match.folds:
+            words = encoded.dictionary.to_pylist()
+            places = {word: place for place, word in enumerate(dict.fromkeys(map(folded_text, words)))}
+            numbers = np.array([*(places[folded_text(word)] for word in words), -1], np.int64)[numbers]
+        # Numbered anew each time, so that many columns do not overflow.
+        codes = np.unique(codes * (len(encoded.dictionary) + 1) + numbers + 1, return_inverse=True)[1].astype(np.int64)
+    if not match.whole:
+        codes[unknown] = -1
+    return codes
+
+
+def has_duplicate(parents: Codes, codes: Codes) -> Mask:
+    """Which elements stand in one list with another of the same code; those of code -1 with none.
+
+    Args:
+        parents: the index of each one's list.
+        codes: see `codes_of`.
+    """
+    twins = np.zeros(len(codes), bool)
+    wanted = np.flatnonzero(codes >= 0)
+    if len(wanted):
+        order = np.lexsort((codes[wanted], parents[wanted]))
+        ordered = np.stack([parents[wanted], codes[wanted]])[:, order]
+        same = (ordered[:, 1:] == ordered[:, :-1]).all(axis=0)
+        twins[wanted[order[1:][same]]] = True
+        twins[wanted[order[:-1][same]]] = True
+    return twins
+
+
+def several_primaries(columns: tuple[str, ...], parents: Codes, elements: Any) -> Mask:
+    """Which elements are primary beside another primary one that is equal in the given columns (R7)."""
+    groups = codes_of(Match(columns, whole=True), elements)
+    groups[~pc.fill_null(elements.field("is_primary"), False).to_numpy(zero_copy_only=False)] = -1
+    return has_duplicate(parents, groups)
+
+
+def folded_text(value: Any) -> Any:
+    """A value as it is compared where a way folds: a text trimmed and without case."""
+    return value.strip().casefold() if isinstance(value, str) else value

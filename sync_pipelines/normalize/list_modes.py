@@ -1,0 +1,72 @@
+"""How the lists of many records are to be taken, where the payload tells (T6, T8).
+
+Belongs here: a stream's `listing` asked once for each kind of record. Does not belong here: what the lists hold
+(`plain_columns`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sync_pipelines.contracts.reading import RecordRefused
+from sync_pipelines.contracts.streams import Children, Stream
+from sync_pipelines.normalize.list_duplicates import codes_of, has_duplicate
+from sync_pipelines.normalize.plain_columns import PlainRows, is_null, mask_of
+
+Members = Sequence[int]
+
+
+def modes_of(stream: Stream, columns: Mapping[str, Any], rows: PlainRows) -> dict[str, Any]:
+    """The column `modes` of kept records; a record whose elements are not told apart is not plain.
+
+    Args:
+        stream: the declaration.
+        columns: contract attributes and child tables, as columns.
+        rows: where records that are not plain are noted.
+    """
+    if stream.listing is None or not stream.listing_fields:
+        return {}
+    modes = np.full(rows.count, None, object)
+    for values, members in _kinds(stream, columns, rows.count):
+        try:
+            told = stream.listing(values)
+        except RecordRefused:
+            rows.refuse(mask_of(members, rows.count))
+            continue
+        if told:
+            modes[members] = json.dumps({table: list(way) for table, way in told.items()})
+        for declared in stream.children:
+            _, way = told.get(declared.table, (None, None))
+            if way is not None:
+                rows.refuse(mask_of(_not_apart(declared, way, columns[declared.table], members), rows.count))
+    return {"modes": pa.array(modes.tolist(), pa.string())}
+
+
+def _kinds(stream: Stream, columns: Mapping[str, Any], count: int) -> Iterator[tuple[dict[str, Any], Members]]:
+    """Records that say the same of their lists: what they say, each list empty, and which they are."""
+    texts = {name: columns[name].to_pylist() for name in stream.listing_fields if name in columns}
+    sent = {c.column: (~is_null(columns.get(c.table), count)).tolist() for c in stream.children}
+    kinds: dict[tuple[Any, ...], list[int]] = {}
+    for row, kind in enumerate(zip(*texts.values(), *sent.values(), strict=True)):
+        kinds.setdefault(kind, []).append(row)
+    for kind, members in kinds.items():
+        told, lists = kind[: len(texts)], kind[len(texts) :]
+        values = {name: value for name, value in zip(texts, told, strict=True) if value is not None}
+        yield values | {name: [] for name, is_sent in zip(sent, lists, strict=True) if is_sent}, members
+
+
+def _not_apart(declared: Children, way: str, lists: Any, members: Members) -> Any:
+    """Of some records those with elements that the chosen way does not tell apart."""
+    match = next((match for match in declared.match if match.name == way), None)
+    if match is None:
+        return members
+    chosen = lists.take(pa.array(members))
+    parents = pc.list_parent_indices(chosen).to_numpy()
+    codes = codes_of(match, chosen.flatten())
+    return np.array(members, np.int64)[parents[(codes < 0) | has_duplicate(parents, codes)]]

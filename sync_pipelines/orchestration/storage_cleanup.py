@@ -1,0 +1,165 @@
+"""The nightly housekeeping: old runs and ticks of Dagster, and the files nobody needs any more.
+
+Dagster has no retention of its own for events. Materializations, and what else tells how a partition or a check
+stands, are kept for ever, and so are the runs they belong to; of such runs only the events of steps go. Runs without
+any of that are deleted whole.
+
+Belongs here: Dagster's storage, the job and its schedule. Does not belong here: the project's own files
+(`sync_pipelines.stages.file_cleanup`).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from shutil import rmtree
+from typing import Any, Final
+
+import dagster as dg
+import sqlalchemy as sa
+
+from sync_pipelines.configuration.settings import Settings
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.orchestration.checks import check_keys
+from sync_pipelines.orchestration.private_dagster import (
+    EVENTS,
+    FINISHED_STATUSES,
+    KEPT_EVENTS,
+    TELLING_EVENTS,
+    has_sql_storage,
+    latest_check_runs,
+    purge_ticks,
+    storage_connection,
+)
+from sync_pipelines.stages.export_stages import Workspace
+from sync_pipelines.stages.file_cleanup import Removed, clear_files
+
+HOUSEKEEPING: Final = "housekeeping"
+_RUNS_AT_ONCE: Final = 200
+
+
+@dataclass(frozen=True)
+class Tidied:
+    """What a round removed.
+
+    Attributes:
+        counts: stable name -> how many.
+        bytes: stable name -> bytes freed in files.
+    """
+
+    counts: dict[str, int]
+    bytes: dict[str, int]
+
+
+def tidy(
+    workspace: Workspace, instance: dg.DagsterInstance, streams: Iterable[Stream], now: datetime | None = None
+) -> Tidied:
+    """One round of everything."""
+    moment = now or datetime.now(UTC)
+    settings = workspace.settings
+    before = moment - timedelta(days=settings.keep_runs_days)
+    runs, events = _clear_runs(instance, before, _latest_checks(instance, streams))
+    files = asdict(clear_files(workspace, moment.timestamp()))
+    files["run_logs"] = asdict(_clear_run_logs(settings, instance, before))
+    return Tidied(
+        counts={
+            "runs": runs,
+            "events": events,
+            "ticks": purge_ticks(instance, moment),
+            **{name: told["entries"] for name, told in files.items()},
+        },
+        bytes={f"{name}_bytes": told["bytes"] for name, told in files.items()},
+    )
+
+
+def build_housekeeping_job(streams: Iterable[Stream]) -> dg.JobDefinition:
+    """The job, one step."""
+    chosen = tuple(streams)
+
+    @dg.op(name="tidy", out=dg.Out(dg.Nothing))
+    def tidy_up(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Any]) -> None:
+        done = tidy(workspace, context.instance, chosen)
+        context.add_output_metadata({**done.counts, **done.bytes})
+
+    @dg.job(
+        name=HOUSEKEEPING,
+        executor_def=dg.in_process_executor,
+        description="Removes old runs, ticks, logs and left-over files. Nothing that a later load needs.",
+    )
+    def housekeeping() -> None:
+        tidy_up()
+
+    return housekeeping
+
+
+def build_housekeeping_schedule() -> dg.ScheduleDefinition:
+    """The schedule, on by default: every night, when the nightly syncs are through."""
+    return dg.ScheduleDefinition(
+        name=f"{HOUSEKEEPING}_daily",
+        job_name=HOUSEKEEPING,
+        cron_schedule="30 4 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Removes what is old, every night.",
+    )
+
+
+def _clear_runs(instance: dg.DagsterInstance, before: datetime, spared: frozenset[str]) -> tuple[int, int]:
+    """Deletes old runs that tell nothing of an asset, and the events of steps of the others.
+
+    Returns:
+        Runs deleted whole, and events deleted of the others.
+    """
+    runs = events = 0
+    if not has_sql_storage(instance):
+        return runs, events
+    for ids in _old_runs(instance, before):
+        telling = _telling(instance, ids) | (spared & set(ids))
+        for run_id in ids:
+            if run_id not in telling:
+                instance.delete_run(run_id)
+                runs += 1
+        events += _clear_events(instance, sorted(telling))
+    return runs, events
+
+
+def _old_runs(instance: dg.DagsterInstance, before: datetime) -> Iterator[list[str]]:
+    filters = dg.RunsFilter(statuses=FINISHED_STATUSES, updated_before=before)
+    found = [record.dagster_run.run_id for record in instance.get_run_records(filters)]
+    return (found[n : n + _RUNS_AT_ONCE] for n in range(0, len(found), _RUNS_AT_ONCE))
+
+
+def _telling(instance: dg.DagsterInstance, ids: Sequence[str]) -> set[str]:
+    """Those runs that have an event which an asset's page is made of."""
+    wanted = EVENTS.c.run_id.in_(ids) & EVENTS.c.dagster_event_type.in_(sorted(TELLING_EVENTS))
+    with storage_connection(instance) as connection:
+        return {run_id for (run_id,) in connection.execute(sa.select(EVENTS.c.run_id).where(wanted).distinct())}
+
+
+def _clear_events(instance: dg.DagsterInstance, ids: Sequence[str]) -> int:
+    """Deletes what only the page of a run is made of."""
+    needless = EVENTS.c.dagster_event_type.is_(None) | EVENTS.c.dagster_event_type.not_in(sorted(KEPT_EVENTS))
+    with storage_connection(instance) as connection:
+        return int(connection.execute(EVENTS.delete().where(EVENTS.c.run_id.in_(ids) & needless)).rowcount)
+
+
+def _latest_checks(instance: dg.DagsterInstance, streams: Iterable[Stream]) -> frozenset[str]:
+    """The runs that hold the latest answer of a check."""
+    keys = [key for stream in streams for key in check_keys(stream)]
+    return latest_check_runs(instance, keys)
+
+
+def _clear_run_logs(settings: Settings, instance: dg.DagsterInstance, before: datetime) -> Removed:
+    """Deletes what old runs printed; a folder is named by its run."""
+    removed = Removed()
+    folder = settings.logs / "runs" / "storage"
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        run = instance.get_run_by_id(path.name)
+        if (run is None or run.is_finished) and _newest(path) < before.timestamp():
+            removed.add(sum(p.stat().st_size for p in path.rglob("*") if p.is_file()))
+            rmtree(path, ignore_errors=True)
+    return removed
+
+
+def _newest(path: Path) -> float:
+    return max(p.stat().st_mtime for p in (path, *path.rglob("*")))

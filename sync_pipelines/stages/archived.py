@@ -1,0 +1,64 @@
+"""An archived export read: raw bytes to kept records, as the ledger and the settings in force have it.
+
+Belongs here: what reading needs to know of an export. Does not belong here: when it is read (`export_stages`, `replay`,
+`repair`), reading itself (`normalize`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import BinaryIO
+
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.kept.kept_writer import Beside
+from sync_pipelines.partners import find_stream
+from sync_pipelines.stages.normalize_export import ExportText, normalize
+from sync_pipelines.stages.workspace import Workspace
+
+
+def normalize_archived(
+    workspace: Workspace,
+    entry: LedgerFile,
+    earlier: Sequence[KeptRecords] = (),
+    beside: Beside | None = None,
+    content: Callable[[], AbstractContextManager[BinaryIO]] | None = None,
+) -> str:
+    """Reads an archived export under the settings in force; returns the folder of its kept records.
+
+    Args:
+        workspace: what a sync works with.
+        entry: the export.
+        earlier: kept records of loaded exports whose lines it may repeat.
+        beside: takes the other records while they are read.
+        content: opens its bytes, where they are not archived yet.
+
+    Raises:
+        ExportError: the export can't be read as a whole (X13).
+        ArchiveIncomplete: its bytes are no longer in the archive, or damaged.
+    """
+    verify = None
+    if content is None:
+        assert entry.sha256 is not None
+        archived = workspace.archive.read(entry.sha256)
+        content, verify = archived.open, archived.verify
+    export = ExportText(
+        stream=stream_of(entry),
+        settings=workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream),
+        tenant=entry.tenant,
+        name=entry.path.rsplit("/", 1)[-1],
+        content=content,
+        effective_at=entry.effective_at,
+        window=workspace.window(),
+        verify=verify,
+    )
+    return normalize(export, workspace.settings.archive, earlier, beside)
+
+
+def stream_of(entry: LedgerFile) -> Stream:
+    """The declaration of an entry's stream."""
+    stream = find_stream(entry.partner, entry.stream)
+    assert stream is not None
+    return stream

@@ -1,0 +1,278 @@
+"""The first stage of a stream: the landing held against the ledger.
+
+Belongs here: what is new, changed, refused at first sight or gone. Does not belong here: listing (`exports.landing`),
+statements on the ledger (`database.ledger`), the later stages (`export_stages`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Any, BinaryIO, Final
+
+import psycopg
+
+from sync_pipelines.configuration.sources import StreamSettings
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.database import ledger
+from sync_pipelines.database.ledger import LedgerFile, NewExport
+from sync_pipelines.errors import ExportError
+from sync_pipelines.exports.landing import ANY_TENANT_FOLDER, LandingFile
+from sync_pipelines.exports.naming import effective_time_in
+from sync_pipelines.partners import STREAMS
+from sync_pipelines.privacy.untrusted_text import on_one_line
+from sync_pipelines.stages.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+SETTLED: Final = timedelta(seconds=2)
+"""A file changed this shortly before it was read may have changed again unseen (law 5)."""
+
+_COPY_SIZE: Final = 1 << 20
+
+
+@dataclass
+class Discovery:
+    """What a look at the landing found.
+
+    Attributes:
+        pending: entries to load, in version order: new ones, and failed ones to be tried again.
+        failed: entries refused at first sight: wrong tenant, wrong date, a link, a folder that may not be read.
+    """
+
+    pending: list[LedgerFile] = field(default_factory=list)
+    failed: list[LedgerFile] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Which exports a sync is about; None is all."""
+
+    partner: str | None = None
+    stream: str | None = None
+    tenant: str | None = None
+    first: date | None = None
+    last: date | None = None
+
+    def streams(self) -> list[Stream]:
+        """The streams wanted."""
+        return [s for s in STREAMS if self.partner in (None, s.partner) and self.stream in (None, s.name, s.full_name)]
+
+    def holds(self, tenant: str, moment: datetime) -> bool:
+        """Whether an export of a tenant and time is wanted."""
+        if self.tenant is not None and tenant not in (self.tenant, ANY_TENANT_FOLDER):
+            return False
+        day = moment.date()
+        return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
+
+
+def discover(
+    workspace: Workspace,
+    partner: str | None = None,
+    stream: str | None = None,
+    tenant: str | None = None,
+    dates: tuple[date, date] | None = None,
+) -> Discovery:
+    """Compares the landing with the ledger and enters what is new (law 5, X4).
+
+    Args:
+        workspace: what to work with.
+        partner: of one partner alone.
+        stream: of one stream alone, `orders` or `replenit/orders`.
+        tenant: of one tenant alone.
+        dates: first and last date of the exports wanted, both included.
+
+    Raises:
+        LandingUnavailable: the landing does not answer.
+        DatabaseUnavailable: the database does not answer.
+    """
+    found = Discovery()
+    wanted = _Wanted(partner, stream, tenant, *(dates or (None, None)))
+    with workspace.connection() as connection:
+        for declared in wanted.streams():
+            look = _Look(workspace, connection, declared, _normalized(wanted, declared))
+            found.pending += look.run()
+            found.failed += look.refused
+    return found
+
+
+def _normalized(wanted: _Wanted, stream: Stream) -> _Wanted:
+    if wanted.tenant is None:
+        return wanted
+    return replace(wanted, tenant=stream.normalize_tenant(wanted.tenant) or wanted.tenant)
+
+
+class _Look:
+    """One stream's landing held against its ledger."""
+
+    def __init__(
+        self, workspace: Workspace, connection: psycopg.Connection[Any], stream: Stream, wanted: _Wanted
+    ) -> None:
+        self._workspace = workspace
+        self._connection = connection
+        self._stream = stream
+        self._wanted = wanted
+        self._window = workspace.window()
+        self._new: list[NewExport] = []
+        self._to_try: list[int] = []
+        self._refusals: dict[str, ExportError] = {}
+        self._unreadable: list[str] = []
+        self.refused: list[LedgerFile] = []
+
+    def run(self) -> list[LedgerFile]:
+        # Asked before the landing is: what another worker enters meanwhile is not gone.
+        gone = {entry.path for entry in ledger.unloaded(self._connection, *self._key)}
+        files = self._unknown_files()
+        known = self._known(file.path for file in files)
+        for file in files:
+            self._take(file, known.get(file.path))
+            gone.discard(file.path)
+        with self._connection.transaction():
+            ledger.register(self._connection, self._new)
+        self._refuse()
+        self._let_go(self._known(gone).values())
+        return self._pending()
+
+    @property
+    def _key(self) -> tuple[str, str]:
+        return self._stream.partner, self._stream.name
+
+    def _known(self, paths: Iterable[str]) -> dict[str, LedgerFile]:
+        return ledger.latest_of_paths(self._connection, *self._key, paths)
+
+    def _unknown_files(self) -> list[LandingFile]:
+        """The landing's files but those that are loaded and look as they did; of most landings that is all of them."""
+        loaded = ledger.loaded_looks(self._connection, *self._key, SETTLED)
+        files = self._workspace.landing.list(*self._key)
+        return [file for file in files if file.fault is not None or ledger.look_of(file) not in loaded]
+
+    def _take(self, file: LandingFile, entry: LedgerFile | None) -> None:
+        if file.fault is not None and file.fault.code == "folder_unreadable":
+            self._unreadable.append(file.path)
+        known_tenant = self._stream.normalize_tenant(file.tenant_folder)
+        tenant = known_tenant or file.tenant_folder
+        settings = self._settings(known_tenant)
+        if settings.path is not None and not file.is_folder and not fnmatchcase(file.below, settings.path):
+            return
+        effective_at = effective_time_in(file.below) or file.modified_at
+        if not self._wanted.holds(tenant, effective_at):
+            return
+        refusal = self._refusal(file, known_tenant, effective_at)
+        if refusal is not None:
+            self._refusals[file.path] = refusal
+        if entry is None:
+            self._new.append(NewExport(file, tenant, effective_at, 1))
+        elif file.fault is not None:
+            # Never opened: what was loaded from this path stays, and the fault is the path's next revision.
+            if entry.status == "loaded":
+                self._new.append(NewExport(file, tenant, effective_at, entry.revision + 1))
+        elif entry.status == "loaded":
+            self._look_again(file, entry, tenant, effective_at)
+        else:
+            if _is_changed(file, entry):
+                self._renew(file, entry, effective_at)
+            self._to_try.append(entry.id)
+
+    def _settings(self, tenant: str | None) -> StreamSettings:
+        return self._workspace.sources.for_stream(self._stream.partner, tenant or "", self._stream.name)
+
+    def _refusal(self, file: LandingFile, tenant: str | None, effective_at: datetime) -> ExportError | None:
+        """Why an export can't be loaded whatever is in it (O1), or None."""
+        if file.fault is not None:
+            return file.fault
+        if tenant is None:
+            message = f"the folder {file.tenant_folder!r} is not how {self._stream.partner} names its tenants"
+            return ExportError("tenant_invalid", message, "rename the folder")
+        listed = self._workspace.sources.tenants(self._stream.partner)
+        if listed is not None and tenant not in listed:
+            message = f"{self._stream.partner} has no tenant {tenant} in sources.yaml"
+            return ExportError("tenant_unknown", message, "list the tenant there, or remove the folder")
+        if not self._window.holds(effective_at):
+            span = f"{self._window.first} to {self._window.last}"
+            message = f"the export's date {effective_at.date()} is not within {span}"
+            return ExportError("date_out_of_range", message, "rename the file, or set SYNC_FIRST_DATE")
+        return None
+
+    def _renew(self, file: LandingFile, entry: LedgerFile, effective_at: datetime) -> None:
+        """A path that waits and looks different starts anew, unless it is archived with the very content it has.
+
+        A run may have archived it a moment ago and be about to load it.
+        """
+        looked_at = datetime.now(UTC)
+        is_archived = entry.sha256 is not None and effective_at == entry.effective_at
+        is_same = self._has_content(file, entry) if is_archived else False
+        if is_same:
+            ledger.mark_unchanged(self._connection, entry.id, file, looked_at)
+        elif is_same is not None:
+            ledger.renew(self._connection, entry, file, effective_at)
+
+    def _look_again(self, file: LandingFile, entry: LedgerFile, tenant: str, effective_at: datetime) -> None:
+        """A loaded path that looks different is read again: the same content, or its next revision (X4)."""
+        if not _is_changed(file, entry):
+            return
+        looked_at = datetime.now(UTC)
+        is_same = self._has_content(file, entry)
+        if is_same:
+            ledger.mark_unchanged(self._connection, entry.id, file, looked_at)
+        elif is_same is not None:
+            self._new.append(NewExport(file, tenant, effective_at, entry.revision + 1))
+
+    def _has_content(self, file: LandingFile, entry: LedgerFile) -> bool | None:
+        """Whether a file has the content the ledger knows; None where it cannot be read."""
+        try:
+            with self._workspace.landing.open(file.path) as content:
+                return _sha256(content) == entry.sha256
+        except ExportError as error:
+            log.warning("%s", on_one_line(f"{file.path}: {error}"))
+            return None
+
+    def _refuse(self) -> None:
+        if not self._refusals:
+            return
+        latest = self._known(self._refusals)
+        for path, error in self._refusals.items():
+            entry = latest[path]
+            if entry.status != "loaded":
+                if entry.error != str(error):
+                    ledger.mark_failed(self._connection, entry.id, error, None)
+                self.refused += ledger.of_ids(self._connection, [entry.id])
+
+    def _let_go(self, gone: Iterable[LedgerFile]) -> None:
+        """What was never loaded and is no longer in the landing waits for nothing, unless it is archived already.
+
+        What lies in a folder that may not be read is not gone. A folder's fault that is no more is forgotten.
+        """
+        waiting = [e for e in gone if e.status != "loaded" and self._wanted.holds(e.tenant, e.effective_at)]
+        waiting = [e for e in waiting if not self._is_hidden(e.path)]
+        ledger.forget_faults_of_folders(self._connection, [e.id for e in waiting])
+        self._to_try += [e.id for e in waiting if e.status == "pending" and e.sha256 is not None]
+        missed = [e.id for e in waiting]
+        if missed:
+            ledger.mark_vanished(self._connection, missed, "file_vanished: it is no longer in the landing")
+
+    def _is_hidden(self, path: str) -> bool:
+        return any(path.startswith(f"{folder}/") for folder in self._unreadable)
+
+    def _pending(self) -> list[LedgerFile]:
+        latest = ledger.unloaded(self._connection, *self._key)
+        paths = {new.file.path for new in self._new}
+        to_try = set(self._to_try)
+        return [e for e in latest if (e.path in paths or e.id in to_try) and e.path not in self._refusals]
+
+
+def _is_changed(file: LandingFile, entry: LedgerFile) -> bool:
+    """Whether a path may have other content than the ledger knows: size, time and etag tell (law 5)."""
+    if (file.size, file.modified_at, file.etag) != (entry.size, entry.modified_at, entry.etag):
+        return True
+    return entry.looked_at is not None and file.modified_at >= entry.looked_at - SETTLED
+
+
+def _sha256(content: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := content.read(_COPY_SIZE):
+        digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,237 @@
+"""Rows as people are shown them: a few that a file wrote last, and what a preview would change.
+
+Belongs here: statements that only read rows of the main tables, with their children. Does not belong here: the ledger
+and the rejects (`database.reports`), layout (`commands`, `orchestration`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
+from psycopg.types.json import set_json_loads
+
+from sync_pipelines.contracts.streams import Children, Stream
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.errors import ArchiveIncomplete
+from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.normalize.values import from_json
+from sync_pipelines.stages.workspace import Workspace
+from sync_pipelines.tables.schema import SCHEMA
+from sync_pipelines.upsert.stored_rows import is_jsonb
+
+_KEYS_TRIED: Final = 200
+_FILES_TRIED: Final = 5
+_LAST_WRITE: Final = frozenset(
+    {"id", "effective_at", "source_file", "source_position", "run_id", "created_at", "updated_at"}
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One row as it stands and as it would.
+
+    Attributes:
+        path: the file that has the last word.
+        tenant, key: whose row; the partner's own id where it has no external one.
+        change: `created`, `updated` or `deleted`.
+        before, after: the columns that differ, children under their table's name.
+    """
+
+    path: str
+    tenant: str
+    key: str
+    change: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+def differences(
+    inside: psycopg.Connection[Any], stored: psycopg.Connection[Any], stream: Stream, run_id: str, limit: int
+) -> list[Difference]:
+    """The rows of a stream that a run wrote, beside what they are outside its transaction.
+
+    Args:
+        inside: in the run's transaction.
+        stored: outside of it.
+        stream: whose table.
+        run_id: named by the rows.
+        limit: at most this many rows of each file.
+    """
+    statement = SQL(
+        "with m as (select * from (select *, row_number() over (partition by source_file order by id) as place"
+        " from {table} where run_id = %s and partner = %s) ranked where place <= {limit})"
+        " select {row} as row from m order by m.source_file, m.id"
+    ).format(table=Identifier(SCHEMA, stream.table), limit=Literal(limit), row=_row_as_json(stream))
+    after = _fetch(inside, statement, [run_id, stream.partner])
+    statement = SQL("select {row} as row from {table} m where m.id = any(%s)").format(
+        table=Identifier(SCHEMA, stream.table), row=_row_as_json(stream)
+    )
+    before = {row["id"]: row for row in _fetch(stored, statement, [[row["id"] for row in after]])}
+    return [_difference(before.get(row["id"]), row) for row in after]
+
+
+def _fetch(connection: psycopg.Connection[Any], statement: Composed, values: Sequence[Any]) -> list[dict[str, Any]]:
+    set_json_loads(from_json, connection)
+    return [row for (row,) in connection.execute(statement, values)]
+
+
+def _difference(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> Difference:
+    was, will = _is_live(before), _is_live(after)
+    change = "updated" if was == will else "created" if will else "deleted"
+    names = [name for name in after if name not in _LAST_WRITE and name != "place"]
+    old = {name: (before or {}).get(name) for name in names}
+    differing = [name for name in names if _plain(old[name]) != _plain(after[name])]
+    key = after["external_id"] or f"id {after['partner_record_id']}"
+    return Difference(
+        after["source_file"] or "",
+        after["tenant"],
+        str(key),
+        change,
+        {name: old[name] for name in differing},
+        {name: after[name] for name in differing},
+    )
+
+
+def _is_live(row: Mapping[str, Any] | None) -> bool:
+    return row is not None and row["deleted_at"] is None
+
+
+def _plain(value: Any) -> Any:
+    """A child that is written anew has the content it had: its id says nothing."""
+    if isinstance(value, list):
+        return [_plain(element) for element in value]
+    if isinstance(value, dict):
+        return {name: _plain(below) for name, below in value.items() if name != "id"}
+    return None if value == [] else value
+
+
+def _row_as_json(stream: Stream) -> Composed:
+    """A main row as JSON: references as keys, children as lists."""
+    parts: list[Composable] = [SQL("to_jsonb(m)")]
+    for reference in stream.references:
+        found = SQL(
+            "jsonb_build_object({name}, (select coalesce(r.external_id, 'id ' || r.partner_record_id)"
+            " from {table} r where r.id = m.{column}))"
+        ).format(
+            name=Literal(reference.column),
+            table=Identifier(SCHEMA, reference.table),
+            column=Identifier(reference.column),
+        )
+        parts.append(found)
+    parts += _children_as_json(stream.children, Identifier("m"))
+    return SQL(" || ").join(parts)
+
+
+def _children_as_json(children: Iterable[Children], parent: Identifier) -> Iterator[Composed]:
+    for declared in children:
+        alias = Identifier(f"c_{declared.table}")
+        row = SQL("to_jsonb({alias}) - array['id', 'line_no', {parent}]").format(
+            alias=alias, parent=Literal(declared.parent)
+        )
+        row = SQL(" || ").join([row, *_children_as_json(declared.nested, alias)])
+        yield SQL(
+            "jsonb_build_object({name}, (select coalesce(jsonb_agg({row} order by {alias}.line_no), '[]')"
+            " from {table} {alias} where {alias}.{column} = {parent}.id))"
+        ).format(
+            name=Literal(declared.table),
+            row=row,
+            alias=alias,
+            table=Identifier(SCHEMA, declared.table),
+            column=Identifier(declared.parent),
+            parent=parent,
+        )
+
+
+def last_written(
+    workspace: Workspace, connection: psycopg.Connection[Any], stream: Stream, entries: Iterable[LedgerFile], limit: int
+) -> list[dict[str, Any]]:
+    """A few live rows that the given files wrote last."""
+    ids = ids_written(workspace, connection, stream, entries, _KEYS_TRIED)[:limit]
+    if not ids:
+        return []
+    columns = ["tenant", "external_id", *(["partner_record_id"] if stream.has_record_ids else [])]
+    # What a partner puts into a JSON object may be anything, secrets included.
+    columns += [name for name in stream.written if not is_jsonb(stream.table, name)]
+    statement = SQL("select {} from {} where id = any(%s) order by array_position(%s, id)").format(
+        SQL(", ").join(map(Identifier, columns)), Identifier(SCHEMA, stream.table)
+    )
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return list(cursor.execute(statement, [ids, ids]))
+
+
+def ids_written(
+    workspace: Workspace, connection: psycopg.Connection[Any], stream: Stream, entries: Iterable[LedgerFile], limit: int
+) -> list[int]:
+    """Ids of live rows that the given files wrote last, found by the keys of their first records.
+
+    Looks at the newest files alone and asks the key's index: it costs the same however large the table is.
+
+    Args:
+        workspace: whose archive has the records.
+        connection: whose view of the rows.
+        stream: of the files.
+        entries: the files; those that are not loaded wrote nothing.
+        limit: keys asked for, at most.
+    """
+    found: list[int] = []
+    loaded = [entry for entry in entries if entry.status == "loaded" and entry.kept is not None]
+    for entry in sorted(loaded, key=lambda entry: entry.version, reverse=True)[:_FILES_TRIED]:
+        if limit <= 0:
+            break
+        external, own = _first_keys(workspace, entry, limit)
+        limit -= max(len(external), len(own))
+        found += _ids_by_keys(connection, stream, entry, external, own)
+    return found
+
+
+def _first_keys(workspace: Workspace, entry: LedgerFile, limit: int) -> tuple[list[str], list[str]]:
+    external: dict[str, None] = {}
+    own: dict[str, None] = {}
+    try:
+        kept = KeptRecords(workspace.settings.archive, entry.kept or "-")
+        if not len(kept.keys.rows):
+            return [], []
+        for block in kept.blocks(("external_id", "record_id")):
+            names = [block.column(name).slice(0, limit).to_pylist() for name in ("external_id", "record_id")]
+            # The partner's own id finds a row without its scope.
+            own.update((record_id, None) for record_id in names[1] if record_id)
+            external.update((key, None) for key, record_id in zip(*names, strict=True) if key and not record_id)
+            if max(len(external), len(own)) >= limit:
+                break
+    except (ArchiveIncomplete, OSError):
+        return [], []
+    return [*external][:limit], [*own][:limit]
+
+
+def _ids_by_keys(
+    connection: psycopg.Connection[Any], stream: Stream, entry: LedgerFile, keys: list[str], own: list[str]
+) -> list[int]:
+    ways = [("external_id", keys), *([("partner_record_id", own)] if stream.has_record_ids else [])]
+    found: set[int] = set()
+    for column, values in ways:
+        if not values:
+            continue
+        # A key that is unique in its scope is found through the scope.
+        scope = (
+            SQL(" and t.{} in (select id from {} where tenant = %(tenant)s and partner = %(partner)s)").format(
+                Identifier(stream.scope), Identifier(SCHEMA, _scope_table(stream))
+            )
+            if stream.scope and column == "external_id"
+            else SQL("").format()
+        )
+        statement = SQL(
+            "select t.id from {table} t where t.tenant = %(tenant)s and t.partner = %(partner)s"
+            " and t.{column} = any(%(keys)s) and t.source_file = %(path)s and t.deleted_at is null{scope}"
+        ).format(table=Identifier(SCHEMA, stream.table), column=Identifier(column), scope=scope)
+        names = {"tenant": entry.tenant, "partner": entry.partner, "keys": values, "path": entry.path}
+        found |= {number for (number,) in connection.execute(statement, names)}
+    return sorted(found)
+
+
+def _scope_table(stream: Stream) -> str:
+    return next(r.table for r in stream.references if r.column == stream.scope)

@@ -1,0 +1,250 @@
+"""The way of one export, stage by stage, for Dagster and the command line alike.
+
+    discover            what the landing has that the ledger does not (`discovery`)
+    archive_export      raw bytes into the archive, by content hash
+    normalize_export    kept records and rejects
+    load_export         rows, counts and ledger in one transaction
+
+Each stage is idempotent and takes up where a killed process stopped. A fault of the file itself marks its ledger entry
+as failed and is no exception; one that stops everything (no database, no landing) is raised.
+
+Belongs here: the order and the faults. Does not belong here: any stage's own work, Dagster.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, BinaryIO, Final, cast
+
+import psycopg
+
+from sync_pipelines.database import ledger
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.errors import (
+    ArchiveIncomplete,
+    ConfigurationError,
+    DatabaseUnavailable,
+    LandingUnavailable,
+    SyncError,
+)
+from sync_pipelines.exports.disk import storage_fault
+from sync_pipelines.exports.storage_interface import ChangedWhileRead
+from sync_pipelines.exports.tee import Tee
+from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.kept.kept_writer import Beside
+from sync_pipelines.privacy.masking import masked_fault, masked_trace
+from sync_pipelines.privacy.private_files import private_folder
+from sync_pipelines.privacy.untrusted_text import on_one_line, storable
+from sync_pipelines.stages.archived import normalize_archived, stream_of
+from sync_pipelines.stages.discovery import Discovery, discover
+from sync_pipelines.stages.repair import repairing
+from sync_pipelines.stages.run_files import at_work
+from sync_pipelines.stages.workspace import Workspace, open_workspace
+from sync_pipelines.upsert.load import load
+
+__all__ = [
+    "Discovery",
+    "Workspace",
+    "archive",
+    "archive_and_keep",
+    "archive_export",
+    "discover",
+    "keep_records",
+    "load_all",
+    "load_export",
+    "normalize_archived",
+    "normalize_export",
+    "open_workspace",
+    "stream_of",
+    "unforeseen",
+]
+
+log = logging.getLogger(__name__)
+
+_EARLIER: Final = 4
+"""Loaded exports whose lines a new one is held against."""
+
+
+def archive_export(workspace: Workspace, file_id: int, run_id: str | None = None) -> LedgerFile:
+    """Copies an export's bytes into the archive, once."""
+    return _stage(workspace, file_id, run_id, lambda connection, entry: archive(workspace, connection, entry))
+
+
+def normalize_export(workspace: Workspace, file_id: int, run_id: str | None = None) -> LedgerFile:
+    """Makes an archived export's kept records and rejects, once for the settings in force."""
+
+    def normalize_if_archived(connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
+        if entry.sha256 is not None:
+            keep_records(workspace, connection, entry)
+
+    return _stage(workspace, file_id, run_id, normalize_if_archived)
+
+
+def load_export(workspace: Workspace, file_id: int, run_id: str | None = None) -> LedgerFile:
+    """Loads an export, taking up the earlier stages where they were not completed."""
+
+    def load_whole(connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
+        if entry.sha256 is None:
+            entry = archive_export(workspace, file_id, run_id)
+        if entry.status == "pending" and entry.sha256 is not None:
+            keep_records(workspace, connection, entry)
+            # A path that got other content meanwhile waits for the next look.
+            entry = ledger.entry_of(connection, file_id)
+            if entry.kept is not None and not workspace.complete(file_id, run_id):
+                load(connection, stream_of(entry), file_id, workspace.settings.archive, run_id)
+
+    def load_repairing(connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
+        repairing(workspace, lambda: load_whole(connection, ledger.entry_of(connection, file_id)))
+
+    return _stage(workspace, file_id, run_id, load_repairing)
+
+
+def archive(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
+    """Copies the bytes of an export that is neither loaded nor archived; a fault is raised."""
+    if entry.status != "loaded" and entry.sha256 is None:
+        looked_at = datetime.now(UTC)
+        with workspace.landing.open(entry.path) as content:
+            stored = workspace.archive.store(content, entry.path)
+        ledger.mark_archived(connection, entry.id, stored.sha256, looked_at)
+
+
+def archive_and_keep(
+    workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, beside: Beside | None = None
+) -> None:
+    """Archives and normalizes a pending export, both at once where that can be; a fault is raised.
+
+    Args:
+        workspace: what a sync works with.
+        connection: in autocommit.
+        entry: the export.
+        beside: takes the records while they are read.
+    """
+    # What is in a zip is looked at twice.
+    if entry.sha256 is not None or entry.path.lower().endswith(".zip"):
+        archive(workspace, connection, entry)
+        keep_records(workspace, connection, ledger.entry_of(connection, entry.id), beside)
+        return
+    with workspace.landing.open(entry.path) as content, ThreadPoolExecutor(1) as archiving:
+        passed = Tee(content)
+        archived = archiving.submit(_archived, workspace, entry, passed)
+        try:
+            kept = normalize_archived(workspace, entry, _earlier(workspace, connection, entry), beside, passed.reader)
+        finally:
+            passed.let_go()
+            sha256 = archived.result()
+    ledger.mark_kept(connection, replace(entry, sha256=sha256), kept)
+
+
+def _archived(workspace: Workspace, entry: LedgerFile, content: Tee) -> str:
+    """Copies the bytes of an export while they are passed on; returns their hash."""
+    looked_at = datetime.now(UTC)
+    with content, workspace.connection() as connection:
+        sha256 = workspace.archive.store(cast(BinaryIO, content), entry.path).sha256
+        ledger.mark_archived(connection, entry.id, sha256, looked_at)
+        return sha256
+
+
+def keep_records(
+    workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, beside: Beside | None = None
+) -> None:
+    """Normalizes an archived export that is not loaded, once for the settings in force; a fault is raised."""
+    settings = workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream)
+    if entry.status == "loaded":
+        return
+    damage: ArchiveIncomplete | None = None
+    if entry.kept is not None:
+        try:
+            if KeptRecords(workspace.settings.archive, entry.kept).summary.fingerprint == settings.fingerprint:
+                return
+        except ArchiveIncomplete as fault:
+            damage = fault
+    try:
+        kept = normalize_archived(workspace, entry, _earlier(workspace, connection, entry), beside)
+    except ArchiveIncomplete as fault:
+        raise damage or fault from fault
+    ledger.mark_kept(connection, entry, kept)
+
+
+def _earlier(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> list[KeptRecords]:
+    """The kept records of the newest loaded exports of an export's stream and tenant, newest first."""
+    entries = ledger.newest_loaded(connection, entry.partner, entry.stream, entry.tenant, _EARLIER)
+    found = []
+    for loaded in entries:
+        with contextlib.suppress(ArchiveIncomplete):
+            found.append(KeptRecords(workspace.settings.archive, loaded.kept or "-"))
+    return found
+
+
+def _stage(
+    workspace: Workspace,
+    file_id: int,
+    run_id: str | None,
+    work: Callable[[psycopg.Connection[Any], LedgerFile], None],
+) -> LedgerFile:
+    """A stage of one file, and the entry after it; the file's own faults are written to its entry and end here."""
+    workspace.settled(file_id)
+    try:
+        with workspace.connection() as connection:
+            entry = ledger.entry_of(connection, file_id)
+            with at_work(workspace.settings.home, run_id, entry):
+                work(connection, entry)
+            return ledger.entry_of(connection, file_id)
+    except (DatabaseUnavailable, LandingUnavailable, ConfigurationError):
+        raise
+    except ChangedWhileRead as error:
+        log.info("file %s waits for the next look: %s", file_id, on_one_line(str(error)))
+        with workspace.connection() as connection:
+            return ledger.entry_of(connection, file_id)
+    except SyncError as error:
+        return _failed(workspace, file_id, error, run_id)
+    except Exception as error:
+        return _failed(workspace, file_id, unforeseen(workspace, f"file-{file_id}", error), run_id)
+
+
+def _failed(workspace: Workspace, file_id: int, error: SyncError, run_id: str | None) -> LedgerFile:
+    """Notes a failure; one that cannot be noted is noted as such, so that it never stops the files beside it."""
+    log.info("file %s failed: %s", file_id, on_one_line(str(error)))
+    try:
+        return _noted(workspace, file_id, error, run_id)
+    except DatabaseUnavailable:
+        raise
+    except Exception as fault:
+        log.info("file %s: its failure cannot be noted", file_id, exc_info=fault)
+        message = f"{error.code}, and {type(fault).__name__} when that was noted"
+        return _noted(workspace, file_id, SyncError("unforeseen", message, "the log has the rest"), run_id)
+
+
+def _noted(workspace: Workspace, file_id: int, error: SyncError, run_id: str | None) -> LedgerFile:
+    with workspace.connection() as connection:
+        if isinstance(error, ArchiveIncomplete) and error.kept in ("", ledger.entry_of(connection, file_id).kept):
+            ledger.forget_archived(connection, file_id)
+        ledger.mark_failed(connection, file_id, error, run_id)
+        return ledger.entry_of(connection, file_id)
+
+
+def unforeseen(workspace: Workspace, name: str, error: Exception) -> SyncError:
+    """A fault nobody foresaw fails its file or pull alone; the trace goes to a log file, not to the user."""
+    if isinstance(error, OSError):
+        return storage_fault(error, error.filename or workspace.settings.archive)
+    trace = workspace.settings.logs / f"{name}.txt"
+    hint = f"the full trace is in {trace}"
+    try:
+        private_folder(trace.parent)
+        trace.write_text(storable(masked_trace(error)), encoding="utf-8")
+    except OSError as fault:
+        hint = f"the full trace can't be written to {trace}: {fault.strerror}"
+    first_line = masked_fault(next(iter(str(error).splitlines()), type(error).__name__))
+    return SyncError("unforeseen", f"{type(error).__name__}: {first_line}", hint)
+
+
+def load_all(workspace: Workspace, entries: Sequence[LedgerFile], run_id: str | None = None) -> list[LedgerFile]:
+    """Loads entries in version order, each on its own; failed ones are tried again."""
+    with workspace.connection() as connection:
+        for entry in entries:
+            ledger.mark_pending(connection, entry.id)
+    return [load_export(workspace, entry.id, run_id) for entry in entries]

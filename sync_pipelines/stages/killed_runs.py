@@ -1,0 +1,52 @@
+"""Exports whose run was killed: the attempt counts, as one that ended in an exception does.
+
+Belongs here: what becomes of such an export. Does not belong here: who is dead (`run_files`), Dagster's runs
+(`orchestration.activity`).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import psycopg
+
+from sync_pipelines.database import ledger
+from sync_pipelines.database.ledger import RUN_KILLED
+from sync_pipelines.errors import ExportError
+from sync_pipelines.stages.run_files import DeadRun, dead_runs
+from sync_pipelines.stages.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+
+def mark_killed(workspace: Workspace) -> int:
+    """Marks the exports failed that killed runs of this state folder were at work on; returns how many.
+
+    A loaded export stays loaded. Each export counts once, however many processes were at work on it.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer; the next call marks them.
+    """
+    marked: set[int] = set()
+    for dead in dead_runs(workspace.settings.home):
+        if dead.entry_id is not None and dead.entry_id not in marked:
+            with workspace.connection() as connection:
+                if _mark(connection, dead, dead.entry_id):
+                    marked.add(dead.entry_id)
+    return len(marked)
+
+
+def _mark(connection: psycopg.Connection[Any], dead: DeadRun, entry_id: int) -> bool:
+    entry = ledger.find(connection, entry_id)
+    if entry is None or entry.path != dead.path or entry.status == "loaded":
+        return False
+    log.info("file %s: the process of run %s was killed", entry_id, dead.run_id)
+    ledger.mark_failed(connection, entry_id, _fault(), dead.run_id)
+    return True
+
+
+def _fault() -> ExportError:
+    message = "the process at work on this export was killed, or the memory ran out"
+    hint = "look for the out-of-memory killer, give the process more memory or send smaller exports; it is tried again"
+    return ExportError(RUN_KILLED, message, hint)

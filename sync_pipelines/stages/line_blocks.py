@@ -1,0 +1,122 @@
+"""An export of JSON Lines by blocks, in one order: repeated lines, plain lines, and all others.
+
+Lines that earlier exports had are told by their texts, plain ones are read a column at a time, the others record by
+record. While a block is written the next one is read.
+
+Belongs here: which lines go which way. Does not belong here: the ways (`kept.repeated_lines`, `normalize.plain`,
+`normalize.envelope` and `normalize.record`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from sync_pipelines.contracts.raw import RawRecord
+from sync_pipelines.exports.lines import Line, LineBlock, read_lines
+from sync_pipelines.kept.kept_writer import KeptWriter, Lines
+from sync_pipelines.kept.repeated_lines import KnownLines, Repeats
+from sync_pipelines.normalize.change import Change, Findings, Reject
+from sync_pipelines.normalize.keys import texts_of
+from sync_pipelines.normalize.plain import PlainBlock, PlainReader
+from sync_pipelines.normalize.plain_text import stripped
+
+OneByOne = Callable[[RawRecord], Iterator[Change | Reject]]
+_AHEAD: Final = 1
+"""Blocks that are read before the first of them is written; memory is a multiple of it."""
+
+
+class _Read(NamedTuple):
+    """A block: its repeated lines, its plain records, and what is told of each line."""
+
+    lines: LineBlock
+    repeats: Repeats | None
+    plain: PlainBlock
+    told: Lines
+
+
+class BlockReader:
+    """Reads the parts of an export into its kept records.
+
+    Args:
+        plain: for plain lines.
+        one_by_one: for everything else.
+        findings: where leniencies are counted.
+        writer: what takes the records.
+        earlier: lines that need not be read again.
+    """
+
+    def __init__(
+        self,
+        plain: PlainReader,
+        one_by_one: OneByOne,
+        findings: Findings,
+        writer: KeptWriter,
+        earlier: KnownLines | None = None,
+    ) -> None:
+        self._plain = plain
+        self._one_by_one = one_by_one
+        self._findings = findings
+        self._writer = writer
+        self._earlier = earlier
+
+    def read(self, parts: Iterable[RawRecord | LineBlock]) -> None:
+        """Takes every part, in file order."""
+        begun: deque[Future[_Read]] = deque()
+        # One thread: a block is read by what those before it showed.
+        with ThreadPoolExecutor(1) as pool:
+            for part in parts:
+                if not isinstance(part, LineBlock):
+                    for outcome in self._one_by_one(part):
+                        self._writer.take(outcome)
+                elif not self._plain.is_settled:
+                    # Its first plain line settles how the file names its fields.
+                    self._end(self._begin(part))
+                else:
+                    begun.append(pool.submit(self._begin, part))
+                    if len(begun) > _AHEAD:
+                        self._end(begun.popleft().result())
+            while begun:
+                self._end(begun.popleft().result())
+
+    def _begin(self, block: LineBlock) -> _Read:
+        texts = stripped(block.texts)
+        told = Lines(block.first, texts_of(texts.lines), np.zeros(len(texts), bool))
+        if self._earlier is None:
+            return _Read(block, None, self._plain.read(texts, np.arange(block.first, block.end)), told)
+        repeats = self._earlier.find(told.texts)
+        others = np.delete(np.arange(len(texts)), repeats.lines)
+        plain = self._plain.read(texts.some(others), others + block.first)
+        return _Read(block, repeats, replace(plain, lines=others[plain.lines]), told)
+
+    def _end(self, read: _Read) -> None:
+        block, repeats, plain, told = read
+        is_done = np.zeros(len(block.texts), bool)
+        is_done[plain.lines] = True
+        if repeats is not None:
+            is_done[repeats.lines] = True
+        told.noted[plain.lines] = plain.noted
+        others: list[tuple[int, Change]] = []
+        for index in np.flatnonzero(~is_done).tolist():
+            before = self._findings.total
+            for outcome in self._outcomes(block.line(index)):
+                if isinstance(outcome, Change):
+                    others.append((index, outcome))
+                else:
+                    self._writer.refuse(outcome)
+            told.noted[index] = self._findings.total != before
+        # Only a line that is one record tells by its text what that record says.
+        for index, change in others:
+            if change.operation != "upsert" or change.position != str(block.first + index):
+                told.texts[index] = 0
+        self._findings.leniencies.update(plain.leniencies)
+        self._writer.add_block(plain, others, repeats, told)
+
+    def _outcomes(self, line: Line) -> Iterator[Change | Reject]:
+        for raw in read_lines([line]):
+            yield from self._one_by_one(raw)

@@ -1,0 +1,312 @@
+"""One archived export to kept records: the way through reading, shapes, folding and contracts.
+
+Belongs here: the order of the stages, and what is counted. Does not belong here: any stage itself.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+
+from sync_pipelines.configuration.sources import StreamSettings
+from sync_pipelines.contracts.contract import folded
+from sync_pipelines.contracts.raw import RawRecord
+from sync_pipelines.contracts.reading import Reading
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.exports.compression import open_export
+from sync_pipelines.exports.formats import ReadSettings, is_flat, read_blocks, read_export
+from sync_pipelines.kept.kept_records import KeptRecords, Summary
+from sync_pipelines.kept.kept_writer import Beside, KeptWriter
+from sync_pipelines.kept.repeated_lines import build_known_lines
+from sync_pipelines.normalize.change import Change, Findings, Reject
+from sync_pipelines.normalize.envelope import Call, DateWindow, Envelope
+from sync_pipelines.normalize.field_names import Names
+from sync_pipelines.normalize.flat import LineFold
+from sync_pipelines.normalize.layout import layout_of
+from sync_pipelines.normalize.plain import PlainReader
+from sync_pipelines.normalize.record import RecordReader
+from sync_pipelines.stages.line_blocks import BlockReader, OneByOne
+
+Totals = Mapping[str, Callable[[list[Any]], Any]]
+
+
+@dataclass(frozen=True)
+class ExportText:
+    """What there is to normalize.
+
+    Attributes:
+        stream, settings: declaration and source.
+        tenant: as stored.
+        name: the file's name, whose extension tells the format.
+        content: opens the archived bytes, as they came.
+        verify: raises if those bytes are damaged; called when they were read, and when reading failed.
+        effective_at: the export's own time (X4).
+        window: the dates its records may have.
+    """
+
+    stream: Stream
+    settings: StreamSettings
+    tenant: str
+    name: str
+    content: Callable[[], AbstractContextManager[BinaryIO]]
+    effective_at: datetime
+    window: DateWindow
+    verify: Callable[[], None] | None = None
+
+
+def normalize(
+    export: ExportText, archive: Path, earlier: Sequence[KeptRecords] = (), beside: Beside | None = None
+) -> str:
+    """Reads an export and keeps its records; returns the folder's name relative to the archive.
+
+    Args:
+        export: what is read.
+        archive: the archive's folder.
+        earlier: kept records of the stream's loaded exports whose lines it may repeat, the likeliest first.
+        beside: takes the records that it does not repeat, in file order, while the next ones are read.
+
+    Raises:
+        ExportError: the export can't be read as a whole (X13); nothing is kept.
+        ArchiveDamaged: its bytes are not those that were archived, whatever reading them came to; nothing is kept.
+    """
+    stream = export.stream
+    writer = KeptWriter(
+        archive,
+        layout_of(stream),
+        export.effective_at,
+        has_own_ids=stream.has_record_ids,
+        beside=beside,
+        rejects=export.settings.limits.rejects,
+    )
+    try:
+        with _few_collections():
+            return _written(export, writer, earlier)
+    except BaseException as fault:
+        writer.discard()
+        if isinstance(fault, Exception) and export.verify is not None:
+            export.verify()
+        raise
+    finally:
+        # What is free goes back: the load that follows needs other sizes.
+        pa.default_memory_pool().release_unused()
+
+
+@contextmanager
+def _few_collections() -> Iterator[None]:
+    """Records are many and hold no cycles: looking for some every few hundred records is a quarter of the time."""
+    before = gc.get_threshold()
+    gc.set_threshold(max(before[0], 100_000), 50, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+def _written(export: ExportText, writer: KeptWriter, earlier: Sequence[KeptRecords]) -> str:
+    started = time.monotonic()
+    findings = Findings()
+    pipeline = _Pipeline(export, findings)
+    pipeline.write(writer, earlier)
+    if writer.rejected > writer.rejects_kept:
+        findings.leniencies["rejects_not_kept"] = writer.rejected - writer.rejects_kept
+    if export.verify is not None:
+        export.verify()
+    for kept in earlier:
+        kept.let_go()
+    summary = Summary(
+        read=writer.accepted + writer.rejected,
+        rejected=writer.rejected,
+        lines=pipeline.lines,
+        leniencies=dict(findings.leniencies),
+        unknown_fields=dict(findings.unknown_fields),
+        fingerprint=export.settings.fingerprint,
+        contract=export.stream.fingerprint,
+        seconds=round(time.monotonic() - started, 3),
+    )
+    return writer.finish(summary)
+
+
+class _Pipeline:
+    def __init__(self, export: ExportText, findings: Findings) -> None:
+        settings, stream = export.settings, export.stream
+        self._export = export
+        self._findings = findings
+        self._flat = is_flat(_inner_name(export), _read_settings(export))
+        self._reading = Reading(
+            decimal=settings.decimal,
+            date_format=settings.date_format,
+            timezone=ZoneInfo(settings.timezone) if settings.timezone else UTC,
+            strict=settings.strict,
+            flat=self._flat,
+        )
+        self._names = Names(stream.shape, settings.columns)
+        self._constants = _by_alias(stream, settings.constants)
+        self._fold: LineFold | None = None
+
+    @property
+    def lines(self) -> int | None:
+        """The lines read, where lines fold."""
+        return self._fold.lines if self._fold else None
+
+    def write(self, writer: KeptWriter, earlier: Iterable[KeptRecords]) -> None:
+        """Keeps every record's change or reject, in file order."""
+        plain = PlainReader(
+            self._export.stream,
+            layout_of(self._export.stream),
+            self._export.tenant,
+            self._export.settings.options,
+            self._reading,
+            self._names,
+            self._export.effective_at,
+        )
+        if self._flat or self._constants or self._own_times or not plain.is_able:
+            for outcome in self._outcomes():
+                writer.take(outcome)
+        else:
+            known = build_known_lines(earlier, self._read_under, writer.link)
+            BlockReader(plain, self._one_by_one(), self._findings, writer, known).read(
+                read_blocks(self._export.content, self._export.name, _read_settings(self._export))
+            )
+
+    @property
+    def _read_under(self) -> tuple[str, str]:
+        """What an export must have been read under for equal texts to be equal records, see `Summary.reading`."""
+        return self._export.settings.fingerprint, self._export.stream.fingerprint
+
+    def _outcomes(self) -> Iterator[Change | Reject]:
+        """Every record's change or reject, in file order."""
+        records = read_export(self._export.content, self._export.name, _read_settings(self._export))
+        if self._flat and self._export.stream.flat is not None:
+            records, nested = _peeked_columns(records)
+            if self._list_alias not in self._names.supplied_by(nested):
+                yield from self._folded(records)
+                return
+        yield from self._read(records, None)
+
+    @property
+    def _list_alias(self) -> str:
+        stream = self._export.stream
+        assert stream.flat is not None
+        return stream.contract.model_fields[stream.flat.children].alias or stream.flat.children
+
+    def _folded(self, lines: Iterable[RawRecord]) -> Iterator[Change | Reject]:
+        settings, stream = self._export.settings, self._export.stream
+        fold = self._fold = LineFold(stream, settings.columns, self._all_constants(), self._own_times)
+        yield from self._read(fold.fold(lines), fold)
+
+    @property
+    def _own_times(self) -> frozenset[str]:
+        """The folded names under which a record may carry its own time: the file's and the contract's (X4)."""
+        settings = self._export.settings
+        name = settings.effective_at
+        if not name:
+            return frozenset()
+        mapped = (column for field, column in settings.columns.items() if folded(field) == folded(name))
+        return frozenset(map(folded, (name, *self._names.aliases_of(name), *mapped)))
+
+    def _all_constants(self) -> dict[str, Any]:
+        stream = self._export.stream
+        shapes = [stream.shape, *(f.children for f in stream.shape.nested if f.children)]
+        found = {}
+        for name, value in self._export.settings.constants.items():
+            for shape in shapes:
+                column = shape.column_of(name)
+                if column is not None:
+                    found[shape.contract.model_fields[column].alias or column] = value
+                    break
+        return found
+
+    def _read(self, records: Iterable[RawRecord], fold: LineFold | None) -> Iterator[Change | Reject]:
+        read = self._one_by_one(fold)
+        for raw in records:
+            yield from read(raw)
+
+    def _one_by_one(self, fold: LineFold | None = None) -> OneByOne:
+        """The record-by-record way: a raw record -> the changes and rejects it holds."""
+        export = self._export
+        envelope = Envelope(
+            export.stream,
+            export.tenant,
+            export.effective_at,
+            self._own_times,
+            self._reading,
+            self._names,
+            export.window,
+        )
+        reader = RecordReader(
+            export.stream,
+            export.tenant,
+            export.settings.options,
+            self._reading,
+            self._names,
+            self._constants,
+            self._findings,
+        )
+
+        def read(raw: RawRecord) -> Iterator[Change | Reject]:
+            totals = fold.missing_totals if fold is not None else None
+            for call in envelope.calls(raw):
+                yield _outcome(call, reader, totals)
+
+        return read
+
+
+def _outcome(call: Call | Reject, reader: RecordReader, totals: Totals | None) -> Change | Reject:
+    if isinstance(call, Reject):
+        return call
+    if call.operation == "delete" and call.key is not None:
+        return Change(call.place.position, call.place.effective_at, "delete", call.key, {}, {}, {}, {})
+    return reader.read(call.record, call.place, totals, call.operation, call.mode)
+
+
+def _inner_name(export: ExportText) -> str:
+    """The name that tells the format: a zip's own may tell none, its member's does."""
+    if not export.name.lower().endswith(".zip"):
+        return export.name
+    with export.content() as content:
+        plain, inner = open_export(content, export.name)
+        plain.close()
+    return inner
+
+
+def _read_settings(export: ExportText) -> ReadSettings:
+    settings = export.settings
+    return ReadSettings(
+        format=settings.format,
+        encoding=settings.encoding,
+        empty_is=settings.empty_is,
+        envelopes=export.stream.envelopes,
+        limits=settings.limits,
+    )
+
+
+def _by_alias(stream: Stream, constants: Mapping[str, Any]) -> dict[str, Any]:
+    shape = stream.shape
+    named = {name: shape.column_of(name) for name in constants}
+    return {
+        stream.contract.model_fields[column].alias or column: constants[name]
+        for name, column in named.items()
+        if column is not None
+    }
+
+
+def _peeked_columns(records: Iterator[RawRecord]) -> tuple[Iterator[RawRecord], set[str]]:
+    """The records, and the columns of the first; a list column tells nested rows from lines."""
+    first = next(records, None)
+    if first is None:
+        return iter(()), set()
+
+    def chained() -> Iterator[RawRecord]:
+        yield first
+        yield from records
+
+    return chained(), set(first.value) if isinstance(first.value, dict) else set()

@@ -1,0 +1,153 @@
+"""A preview: what loading some exports would do, in one transaction that is rolled back.
+
+Every file of a preview is loaded in the same transaction, so each sees what the earlier ones did, and its numbers are
+those of the load that follows. What is archived and normalized on the way stays; nothing else does.
+
+Belongs here: the one transaction and what is told from within it. Does not belong here: what a load does
+(`upsert.load`), layout (`commands`, `orchestration`).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.database import ledger
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.database.postgres import is_away
+from sync_pipelines.errors import DatabaseUnavailable, SyncError
+from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.partners import STREAMS
+from sync_pipelines.stages import export_stages
+from sync_pipelines.stages.display_rows import Difference, differences
+from sync_pipelines.stages.repair import repairing
+from sync_pipelines.stages.workspace import Workspace
+from sync_pipelines.upsert.load import load
+from sync_pipelines.upsert.locks import locks_of, take_locks
+
+Tell = Callable[[str, LedgerFile], object]
+"""Is told of a stage and the file that has been through it."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a load would come to, while its transaction is open.
+
+    Attributes:
+        workspace: the sync's.
+        connection: inside the transaction: it sees the tables and the ledger as they would be.
+        run_id: named by the rows that would be written.
+        entries: the files in the order given, with the status, counts and error that a load would give them.
+    """
+
+    workspace: Workspace
+    connection: psycopg.Connection[Any]
+    run_id: str
+    entries: list[LedgerFile]
+
+    def differences(self, stream: Stream, limit: int) -> list[Difference]:
+        """Rows of a stream as they stand and as they would, at most `limit` of each file."""
+        with self.workspace.connection() as stored:
+            return differences(self.connection, stored, stream, self.run_id, limit)
+
+
+def in_load_order(entries: Iterable[LedgerFile]) -> list[LedgerFile]:
+    """Entries as a sync takes them: stream by stream in the registry's order, in version order within one."""
+    places = {(stream.partner, stream.name): place for place, stream in enumerate(STREAMS)}
+    return sorted(entries, key=lambda entry: (places[entry.partner, entry.stream], entry.version))
+
+
+@contextmanager
+def preview(workspace: Workspace, entries: Sequence[LedgerFile], tell: Tell | None = None) -> Iterator[Preview]:
+    """Loads entries that wait or failed, hands out what came of it, and rolls everything back.
+
+    A file's fault is in its entry here and not in the ledger. The locks of all files are held to the end: a sync of the
+    same tenants waits for it.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer.
+    """
+    told = tell or (lambda stage, entry: None)
+    prepared = [prepare(workspace, entry.id, tell=told) for entry in in_load_order(entries)]
+    run_id = f"preview-{uuid.uuid4()}"
+    with workspace.connection() as connection, connection.transaction(force_rollback=True):
+        take_locks(connection, _locks(workspace, prepared))
+        done = []
+        for entry in prepared:
+            loaded = _load(workspace, connection, entry, run_id) if entry.status == "pending" else entry
+            told("table", loaded)
+            done.append(loaded)
+        yield Preview(workspace, connection, run_id, done)
+
+
+def prepare(
+    workspace: Workspace, file_id: int, *, normalizes: bool = True, tell: Tell = lambda stage, entry: None
+) -> LedgerFile:
+    """Archives and normalizes a file that is not loaded; a fault is in the entry returned, not in the ledger."""
+    with workspace.connection() as connection:
+        entry = ledger.entry_of(connection, file_id)
+        try:
+            export_stages.archive(workspace, connection, entry)
+            entry = ledger.entry_of(connection, file_id)
+            tell("exports", _pending(entry))
+            if normalizes:
+                export_stages.keep_records(workspace, connection, entry)
+                entry = ledger.entry_of(connection, file_id)
+                tell("normalized", _pending(entry))
+        except Exception as error:
+            return _failed(workspace, connection, entry, error)
+        return _pending(entry)
+
+
+def _locks(workspace: Workspace, entries: Iterable[LedgerFile]) -> set[str]:
+    """The locks of every load: taken at once, in the order all loads take theirs, so that nobody waits in a circle."""
+    names: set[str] = set()
+    for entry in entries:
+        if entry.status == "pending" and entry.kept is not None:
+            kept = KeptRecords(workspace.settings.archive, entry.kept)
+            names |= locks_of(export_stages.stream_of(entry), entry.tenant, [kept])
+    return names
+
+
+def _load(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, run_id: str) -> LedgerFile:
+    def loaded() -> LedgerFile:
+        with connection.transaction():
+            ledger.mark_pending(connection, entry.id)
+            load(connection, export_stages.stream_of(entry), entry.id, workspace.settings.archive, run_id)
+            _drop_temporary(connection)
+            return ledger.entry_of(connection, entry.id)
+
+    try:
+        return repairing(workspace, loaded)
+    except Exception as error:
+        return _failed(workspace, connection, entry, error)
+
+
+def _drop_temporary(connection: psycopg.Connection[Any]) -> None:
+    """A load counts on its stage to go with the commit; here the next file's comes before."""
+    tables = connection.execute(
+        "select relname from pg_class where relnamespace = pg_my_temp_schema() and relkind = 'r'"
+    ).fetchall()
+    for (name,) in tables:
+        connection.execute(SQL("drop table {}").format(Identifier("pg_temp", name)))
+
+
+def _pending(entry: LedgerFile) -> LedgerFile:
+    return entry if entry.status == "loaded" else replace(entry, status="pending", error=None)
+
+
+def _failed(
+    workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, error: Exception
+) -> LedgerFile:
+    """The entry as a load would leave it; what stops everything is raised."""
+    if isinstance(error, DatabaseUnavailable) or (isinstance(error, psycopg.Error) and is_away(connection, error)):
+        raise error
+    fault = error if isinstance(error, SyncError) else export_stages.unforeseen(workspace, f"file-{entry.id}", error)
+    return replace(entry, status="failed", error=str(fault))

@@ -1,0 +1,87 @@
+"""Damaged kept records, made anew from the raw bytes of their export.
+
+An export that is loaded is read again only as it was read before: under the same settings and contract, to the same
+keys, in the same order, and the same rejects. What can't be told to be the same is left as it is.
+
+Belongs here: when kept records are replaced by equal ones. Does not belong here: finding damage (`kept.kept_records`,
+`kept.archive`), reading an export otherwise than before (`replay`).
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from typing import TypeVar
+
+from sync_pipelines.database import ledger
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.errors import ArchiveIncomplete, SyncError
+from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.stages.archived import normalize_archived
+from sync_pipelines.stages.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+_COMPARED = ("keys.npy", "rows.npy", "rejects.ndjson")
+"""Files that are the same whenever an export is read the same way."""
+
+
+def repairing(workspace: Workspace, work: Callable[[], Result]) -> Result:
+    """Does work that reads kept records; where some are damaged, makes them anew and begins again.
+
+    Args:
+        workspace: what a sync works with.
+        work: leaves no trace where it raises.
+
+    Raises:
+        ArchiveIncomplete: kept records are damaged or gone and can't be made anew.
+    """
+    repaired: set[int] = set()
+    while True:
+        try:
+            return work()
+        except ArchiveIncomplete as fault:
+            file_id = _repair(workspace, fault, repaired)
+            if file_id is None:
+                raise
+            repaired.add(file_id)
+
+
+def _repair(workspace: Workspace, fault: ArchiveIncomplete, repaired: set[int]) -> int | None:
+    """Makes the kept records anew that a fault names; the export's ledger id, None where that can't be."""
+    if not fault.kept:
+        return None
+    with workspace.connection() as connection:
+        entry = ledger.of_kept(connection, fault.kept)
+        # A disk that damages what was just written is past repair.
+        if entry is None or entry.sha256 is None or entry.id in repaired:
+            return None
+        try:
+            kept = normalize_archived(workspace, entry)
+        except SyncError as error:
+            log.warning("%s: its kept records can't be made anew: %s", entry.path, error)
+            return None
+        if _is_same(workspace, entry, kept) and ledger.replace_kept(connection, entry, kept):
+            log.warning("%s: its kept records were made anew from its raw bytes, because of %s", entry.path, fault)
+            return entry.id
+    shutil.rmtree(workspace.settings.archive / kept)
+    log.warning("%s: its kept records can't be made anew as they were", entry.path)
+    return None
+
+
+def _is_same(workspace: Workspace, entry: LedgerFile, kept: str) -> bool:
+    """Whether an export was read as it was when it was loaded.
+
+    The former summary tells, and may be damaged itself: what is looked for are words of 16 digits or more.
+    """
+    if entry.status != "loaded":
+        return True
+    try:
+        former = (workspace.settings.archive / (entry.kept or "-") / "summary.json").read_bytes()
+    except OSError:
+        return False
+    summary = KeptRecords(workspace.settings.archive, kept).summary
+    words = [summary.fingerprint, summary.contract, *(summary.checksums[name][0] for name in _COMPARED)]
+    return all(word.encode() in former for word in words)

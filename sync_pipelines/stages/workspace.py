@@ -1,0 +1,131 @@
+"""What a sync works with: settings, database, sources, landing and archive, opened once.
+
+Belongs here: opening them. Does not belong here: anything done with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from sync_pipelines.configuration.settings import Settings, landing_variables
+from sync_pipelines.configuration.sources import Sources, load_sources
+from sync_pipelines.database.postgres import Database, is_away, migrate, open_database, unavailable
+from sync_pipelines.exports.access import Access
+from sync_pipelines.exports.landing import Landing
+from sync_pipelines.kept.archive import Archive
+from sync_pipelines.normalize.envelope import DateWindow
+from sync_pipelines.privacy.private_files import keep_files_private, private_folder
+from sync_pipelines.process.lean_arrow import leave_pandas_out
+from sync_pipelines.process.lean_memory import share_memory
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Everything a sync works with.
+
+    Attributes:
+        is_new: whether the schema has just been made.
+        settled: returns when no head start is at work on the ledger entry with an id.
+        complete: completes the load of such an entry for a run, where a head start began it; False where none did, or
+            where it came to nothing. Any other load that was begun ends.
+        idle: connections that wait for their next use; None where each is closed after its first.
+    """
+
+    settings: Settings
+    database: Database
+    sources: Sources
+    landing: Landing
+    archive: Archive
+    is_new: bool = False
+    settled: Callable[[int], None] = lambda file_id: None
+    complete: Callable[[int, str | None], bool] = lambda file_id, run_id: False
+    idle: list[psycopg.Connection[Any]] | None = None
+
+    def window(self) -> DateWindow:
+        """The dates an export may have, as of now."""
+        return DateWindow.at(self.settings.first_date, datetime.now(UTC))
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection in autocommit; a server that goes away is `DatabaseUnavailable`."""
+        with self._opened() as connection:
+            try:
+                yield connection
+            except psycopg.Error as error:
+                if is_away(connection, error):
+                    raise unavailable(self.database, error) from error
+                raise
+
+    @contextmanager
+    def keeping_connections(self) -> Iterator[Workspace]:
+        """The same, whose connections are kept until the block ends: opening one takes longer than most questions."""
+        keeping = replace(self, idle=[])
+        try:
+            yield keeping
+        finally:
+            while keeping.idle:
+                keeping.idle.pop().close()
+
+    @contextmanager
+    def _opened(self) -> Iterator[psycopg.Connection[Any]]:
+        with ExitStack() as stack:
+            connection = stack.enter_context(self._waiting() or self.database.connect(autocommit=True))
+            yield connection
+            # Nothing that we do outlasts a transaction.
+            if self.idle is not None and connection.autocommit and _rests(connection):
+                stack.pop_all()
+                self.idle.append(connection)
+
+    def _waiting(self) -> psycopg.Connection[Any] | None:
+        """A connection that was kept, if it still is one."""
+        while self.idle:
+            connection = self.idle.pop()
+            with suppress(psycopg.Error):
+                connection.execute("select")
+                return connection
+            connection.close()
+        return None
+
+
+def _rests(connection: psycopg.Connection[Any]) -> bool:
+    return not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE
+
+
+def open_landing(settings: Settings, sources: Sources) -> Landing:
+    """The landing that the settings name; it is not connected to yet."""
+    password = settings.sftp_password
+    access = Access(
+        timeout=settings.landing_timeout,
+        variables=landing_variables(settings.landing),
+        sftp_password=None if password is None else password.get_secret_value(),
+        sftp_key_file=settings.sftp_key_file,
+        sftp_known_hosts=settings.sftp_known_hosts,
+    )
+    return Landing(settings.landing, sources.follows_links, access, is_made=settings.is_landing_own)
+
+
+def open_workspace(settings: Settings) -> Workspace:
+    """Opens what the settings name and brings the schema up to date.
+
+    Raises:
+        ConfigurationError: a setting or `sources.yaml` is wrong.
+        DatabaseUnavailable: the database does not answer.
+    """
+    share_memory()
+    leave_pandas_out()
+    keep_files_private()
+    for folder in filter(Path.is_dir, (settings.archive, settings.logs)):
+        private_folder(folder)
+    sources = load_sources(settings.sources)
+    database = open_database(settings)
+    is_new = migrate(database)
+    landing = open_landing(settings, sources)
+    return Workspace(settings, database, sources, landing, Archive(settings.archive), is_new)

@@ -1,0 +1,322 @@
+"""Records of keys that no row has yet, by COPY straight into the tables.
+
+A chunk of records at a time: which keys have rows is asked, rows that records refer to are found or made, ids are
+drawn, and rows and children are copied with them. Left to another way are records of keys that have a row, and those
+of which it is not certain by their columns alone what a fold makes of them (`new_columns`).
+
+Statistics know nothing of rows that this transaction made, so questions are put key by key (`offset 0` keeps the
+planner from turning them round).
+
+Belongs here: rows as the tables take them, made of kept records. Does not belong here: rows that exist (`changed_rows`,
+`folding`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import starmap
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import psycopg
+import pyarrow as pa
+from psycopg.sql import SQL, Identifier
+
+from sync_pipelines.contracts.streams import Children, Stream
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.normalize.layout import ChildLayout, Layout
+from sync_pipelines.tables.schema import SCHEMA
+from sync_pipelines.upsert.copy_format import ahead, numbered
+from sync_pipelines.upsert.copying import Copying, Ids, one
+from sync_pipelines.upsert.empty_tables import DeferredIndexes, without_indexes
+from sync_pipelines.upsert.history import Hashes
+from sync_pipelines.upsert.new_columns import NewColumns
+from sync_pipelines.upsert.references import ReferenceIds, Referents, last_write, referents_of
+from sync_pipelines.upsert.stored_rows import without_scope
+
+CHUNK: Final = 4_096
+"""Records that are looked up at once."""
+MANY: Final = 20_000
+"""Records for which an empty table is worth making its indexes afterwards."""
+
+Mask = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
+Before = Callable[[pa.Table, Mapping[str, list[Referents]]], None]
+_NAMES: Final = ("external_id", "record_id", "key_hash")
+"""Columns of kept records that tell which row is meant."""
+
+
+@dataclass(frozen=True)
+class NewRowsResult:
+    """What came of the direct way.
+
+    Attributes:
+        created: by row, which records made one.
+        left: hashes of the keys whose records are left to another way (sorted).
+    """
+
+    created: Mask
+    left: Hashes
+
+
+class _Ready(NamedTuple):
+    """Records, and what can be told of them without asking the server.
+
+    Attributes:
+        rows: their numbers in the export.
+        columns: of the rows they make.
+        certain: which of them make just these.
+        meant: reference -> the rows they refer to.
+    """
+
+    rows: Rows
+    records: pa.Table
+    columns: Mapping[str, Any]
+    certain: Mask
+    meant: Mapping[str, list[Referents]]
+
+    def some(self, places: Rows, stream: Stream) -> _Ready:
+        """The same of some of the records."""
+        if len(places) == self.records.num_rows:
+            return self
+        records, chosen = self.records.take(pa.array(places)), pa.array(places)
+        columns = {name: one(column).take(chosen) for name, column in self.columns.items()}
+        return _Ready(self.rows[places], records, columns, self.certain[places], _meant_by(stream, records))
+
+
+class NewRowWriter:
+    """Writes the new rows of one export.
+
+    Args:
+        connection: inside the load's transaction, with the export's locks.
+        stream: the declaration. Where keys are unique in a scope, no record that is written is of a key that any loaded
+            export knows.
+        layout: of its kept records.
+        entry: the export.
+        run_id: named by the rows written.
+    """
+
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        stream: Stream,
+        layout: Layout,
+        entry: LedgerFile,
+        run_id: str | None,
+    ) -> None:
+        self._copying = Copying(connection)
+        self._stream = stream
+        self._layout = layout
+        self._entry = entry
+        self._run_id = run_id
+        self._made = NewColumns(stream, layout)
+        connection.execute("create temp table wanted (number bigint, key text, own text) on commit drop")
+
+    def write(self, kept: KeptRecords, aside: Mask) -> NewRowsResult:
+        """Writes records of keys without a row.
+
+        Args:
+            kept: the export's records.
+            aside: by row, which records go another way.
+        """
+        wanted = np.flatnonzero(~aside)
+        if self._has_rows():
+            return self._written(self._searched(kept, wanted), DeferredIndexes(self.connection), kept.count)
+        records = ahead(starmap(self._ready, with_rows(chunks_of(kept, wanted), wanted)))
+        if len(wanted) < MANY:
+            return self._written(records, DeferredIndexes(self.connection), kept.count)
+        with self._without_indexes() as unindexed:
+            return self._written(records, unindexed, kept.count)
+
+    def write_first(self, records: Iterable[pa.Table], before: Before) -> NewRowsResult | None:
+        """Writes the first records of a tenant as they come, waiting for no table; None where there are rows.
+
+        Args:
+            records: all of the export, of different keys.
+            before: called with the records that are written next, and what they refer to.
+
+        Raises:
+            psycopg.errors.LockNotAvailable: somebody has a table to themselves.
+        """
+        self.connection.execute(
+            SQL("lock table {} in row exclusive mode nowait").format(
+                SQL(", ").join(Identifier(SCHEMA, table) for table in (*self._tables, *self._referred))
+            )
+        )
+        if self._has_rows():
+            return None
+        with self._without_indexes() as unindexed:
+            return self._written(_told(ahead(starmap(self._ready, _numbered(_chunked(records)))), before), unindexed)
+
+    @property
+    def connection(self) -> psycopg.Connection[Any]:
+        """The connection, when every new row is written."""
+        return self._copying.connection
+
+    @property
+    def _tables(self) -> list[str]:
+        return [self._stream.table, *_tables_of(self._layout.children)]
+
+    @property
+    def _referred(self) -> set[str]:
+        return {reference.table for reference in self._stream.references}
+
+    def _without_indexes(self) -> AbstractContextManager[DeferredIndexes]:
+        run = {} if self._run_id is None else {"run_id": self._run_id}
+        written = {"source_file": self._entry.path, **run}
+        common = {table: written for table in self._referred}
+        common[self._stream.table] = {"tenant": self._entry.tenant, "partner": self._stream.partner, **written}
+        return without_indexes(self.connection, self._tables, self._referred, common)
+
+    def _searched(self, kept: KeptRecords, wanted: Rows) -> Iterator[_Ready]:
+        """Records some of which may have rows: nothing is made ready of those that have."""
+        for rows, chunk in ahead(with_rows(chunks_of(kept, wanted, _NAMES), wanted)):
+            has_row = self._has_row(chunk)
+            known, new = rows[has_row], rows[~has_row]
+            if len(known):
+                yield _Ready(known, chunk.filter(pa.array(has_row)), {}, np.zeros(len(known), bool), {})
+            yield from starmap(self._ready, with_rows(chunks_of(kept, new), new))
+
+    def _written(self, records: Iterable[_Ready], unindexed: DeferredIndexes, count: int = 0) -> NewRowsResult:
+        """Writes rows; of an export that is still being read, `count` is 0."""
+        referred = ReferenceIds(self._copying, self._last_write, unindexed)
+        created, left = np.zeros(count, bool), [np.empty(0, np.uint64)]
+        with self._copying.behind():
+            for ready in records:
+                chosen = np.flatnonzero(ready.certain)
+                if (missing := int(ready.rows.max(initial=-1)) + 1 - len(created)) > 0:
+                    created = np.pad(created, (0, missing))
+                created[ready.rows[chosen]] = True
+                left.append(np.delete(ready.records.column("key_hash").to_numpy(), chosen))
+                if len(chosen):
+                    self._insert(ready.some(chosen, self._stream), referred, unindexed)
+        return NewRowsResult(created, np.sort(np.concatenate(left)))
+
+    def _ready(self, rows: Rows, records: pa.Table) -> _Ready:
+        columns = self._made.columns(records)
+        certain = self._made.is_certain(records, columns)
+        return _Ready(rows, records, columns, certain, _meant_by(self._stream, records))
+
+    def _has_rows(self) -> bool:
+        """Whether some record may have a row already; nobody else makes one while the load holds its locks."""
+        if self._stream.scope is not None:
+            return False
+        row = self.connection.execute(
+            SQL("select exists (select from {} where tenant = %s and partner = %s)").format(
+                Identifier(SCHEMA, self._stream.table)
+            ),
+            [self._entry.tenant, self._stream.partner],
+        ).fetchone()
+        return row == (True,)
+
+    def _has_row(self, chunk: pa.Table) -> Mask:
+        """Which records have a row already, by key or by the partner's own id."""
+        found = np.zeros(chunk.num_rows, bool)
+        numbers = pa.array(np.arange(chunk.num_rows))
+        keys = {"key": chunk.column("external_id"), "own": chunk.column("record_id")}
+        self._copying.fill("wanted", {"number": numbers, **keys})
+        ways = [SQL("t.external_id = w.key{}").format(without_scope(self._stream, Identifier("t")))]
+        ways += [SQL("t.partner_record_id = w.own").format()] if self._stream.has_record_ids else []
+        for way in ways:
+            statement = SQL(
+                "select w.number from wanted w cross join lateral (select from {main} t where t.tenant = {tenant}"
+                " and t.partner = {partner} and {way} limit 1) found"
+            ).format(
+                main=Identifier(SCHEMA, self._stream.table),
+                tenant=self._entry.tenant,
+                partner=self._stream.partner,
+                way=way,
+            )
+            found[self._copying.numbers(statement, "number")] = True
+        return found
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    def _insert(self, ready: _Ready, referred: ReferenceIds, unindexed: DeferredIndexes) -> None:
+        """Writes rows and their children."""
+        stream, new = self._stream, ready.records
+        links = {r.column: referred.ids(r, new, ready.meant[r.column]) for r in stream.references}
+        ids = self._copying.new_ids(stream.table, new.num_rows)
+        own = {"partner_record_id": new.column("record_id")} if stream.has_record_ids else {}
+        rows = {
+            "id": pa.array(ids),
+            "tenant": pa.repeat(self._entry.tenant, new.num_rows),
+            "partner": pa.repeat(stream.partner, new.num_rows),
+            "external_id": new.column("external_id"),
+            **own,
+            **self._last_write(new),
+            **ready.columns,
+            **links,
+            "extra": new.column("extra"),
+        }
+        self._copying.insert(stream.table, unindexed.told(stream.table, rows))
+        for declared, child in zip(stream.children, self._layout.children, strict=True):
+            self._insert_children(declared, child, one(new.column(child.table)), ids)
+
+    def _insert_children(self, declared: Children, child: ChildLayout, lists: Any, ids: Ids) -> None:
+        """Writes the rows of lists, and those of the lists in their elements."""
+        parents, numbers, elements = numbered(lists)
+        columns = {declared.parent: pa.array(ids[parents]), "line_no": pa.array(numbers)}
+        columns |= {name: elements.field(name) for name in (*child.columns, "extra")}
+        if declared.nested:
+            own = self._copying.new_ids(child.table, len(parents))
+            columns["id"] = pa.array(own)
+        self._copying.insert(child.table, columns)
+        for inner, layout in zip(declared.nested, child.nested, strict=True):
+            self._insert_children(inner, layout, elements.field(layout.table), own)
+
+    def _last_write(self, records: pa.Table) -> dict[str, Any]:
+        return last_write(self._entry, self._run_id, records)
+
+
+def _meant_by(stream: Stream, records: pa.Table) -> dict[str, list[Referents]]:
+    return {reference.column: referents_of(reference, records) for reference in stream.references}
+
+
+def _tables_of(children: Iterable[ChildLayout]) -> Iterator[str]:
+    """The child tables, those of nested lists included."""
+    for child in children:
+        yield child.table
+        yield from _tables_of(child.nested)
+
+
+def chunks_of(kept: KeptRecords, wanted: Rows, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The records in the given rows, some blocks at a time, the given columns alone (None: all)."""
+    return _chunked(pa.Table.from_batches([block]) for _, block in kept.chosen(wanted, columns))
+
+
+def with_rows(chunks: Iterable[pa.Table], wanted: Rows) -> Iterator[tuple[Rows, pa.Table]]:
+    """Chunks of the records in the given rows, with the rows of each."""
+    for chunk in chunks:
+        rows, wanted = np.split(wanted, [chunk.num_rows])
+        yield rows, chunk
+
+
+def _numbered(chunks: Iterable[pa.Table]) -> Iterator[tuple[Rows, pa.Table]]:
+    """Chunks of all records of an export, with the rows of each."""
+    start = 0
+    for chunk in chunks:
+        yield np.arange(start, start + chunk.num_rows), chunk
+        start += chunk.num_rows
+
+
+def _chunked(blocks: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Blocks of records, some at a time."""
+    waiting: list[pa.Table] = []
+    for block in blocks:
+        waiting.append(block)
+        if sum(map(len, waiting)) >= CHUNK:
+            yield pa.concat_tables(waiting).combine_chunks()
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def _told(records: Iterable[_Ready], before: Before) -> Iterator[_Ready]:
+    for ready in records:
+        before(ready.records, ready.meant)
+        yield ready

@@ -1,0 +1,160 @@
+"""A loaded export read again: its keys folded anew at their original version, its rejects decided anew.
+
+Belongs here: which keys are to be folded again, and the transaction. Does not belong here: reading the export
+(`normalize`), the folding itself (`folding`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import psycopg
+from psycopg.types.json import set_json_loads
+
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.database import ledger
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.normalize.keys import distinct, key_hash, record_id_hash
+from sync_pipelines.normalize.layout import Layout, layout_of
+from sync_pipelines.normalize.values import from_json
+from sync_pipelines.upsert.folding import Folding
+from sync_pipelines.upsert.history import Hashes, History, KnownExport, connected
+from sync_pipelines.upsert.locks import lock
+from sync_pipelines.upsert.merged_placeholders import MergedPlaceholders
+from sync_pipelines.upsert.record_outcomes import carry_over
+from sync_pipelines.upsert.stored_rejects import Rejects
+
+
+class Replayed(NamedTuple):
+    """What a replay came to.
+
+    Attributes:
+        keys: folded again.
+        resolved: rejects that are decided anew in the record's favour.
+        open, superseded: the export's rejects that stay so.
+    """
+
+    keys: int
+    resolved: int
+    open: int
+    superseded: int
+
+
+def replay(
+    connection: psycopg.Connection[Any],
+    stream: Stream,
+    file_id: int,
+    kept: str,
+    archive: Path,
+    run_id: str | None = None,
+) -> Replayed:
+    """Applies a loaded export as another reading of it understands it, at its original version.
+
+    The counts of its load, and the outcomes of its records, stay as they are (X11).
+
+    Args:
+        connection: in autocommit, so that the transaction here is the only one.
+        stream: the declaration.
+        file_id: the ledger entry, loaded.
+        kept: folder of the other reading's kept records, relative to the archive.
+        archive: the archive's folder.
+        run_id: named by the rows written.
+
+    Raises:
+        ArchiveIncomplete: kept records that a fold needs are gone.
+    """
+    set_json_loads(from_json, connection)
+    mine = KeptRecords(archive, kept)
+    with connection.transaction():
+        entry = ledger.find(connection, file_id)
+        assert entry is not None and entry.kept is not None
+        lock(connection, stream, entry.tenant, [KeptRecords(archive, entry.kept), mine])
+        entry = ledger.find(connection, file_id, lock=True)
+        assert entry is not None and entry.kept is not None
+        if kept != entry.kept:
+            carry_over(connection, file_id, KeptRecords(archive, entry.kept), mine)
+        ledger.mark_replayed(connection, file_id, kept, mine.summary.window)
+        return _Replay(connection, stream, entry, mine, archive, run_id).run()
+
+
+class _Replay:
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        stream: Stream,
+        entry: LedgerFile,
+        kept: KeptRecords,
+        archive: Path,
+        run_id: str | None,
+    ) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._entry = entry
+        self._run_id = run_id
+        self._layout: Layout = layout_of(stream)
+        self._archive = archive
+        self._kept = kept
+        self._history = History(connection, entry.partner, entry.tenant, entry.stream, archive, without=entry.id)
+        self._history.add(entry.id, distinct(np.asarray(kept.keys.hashes)))
+        whole = (entry.effective_at, entry.effective_at)
+        self._former = KnownExport(entry, KeptRecords(archive, entry.kept or "-"), whole)
+        self._mine = KnownExport(entry, kept, whole)
+
+    def run(self) -> Replayed:
+        """The whole replay, inside the caller's transaction."""
+        before = self._resolved()
+        hashes = self._hashes()
+        absorbed = MergedPlaceholders(self._connection, self._stream, self._entry, self._archive, self._run_id)
+        folding = Folding(self._connection, self._stream, self._layout, self._entry, self._run_id, absorbed.note)
+        folding.fold_again(self._former, self._mine, self._history.knowing, hashes)
+        absorbed.settle()
+        rejects = Rejects(self._connection, self._stream, self._entry, self._history.knowing, self._run_id)
+        rejects.renew(self._kept.rejects())
+        rejects.supersede_older(self._kept.keys.hashes)
+        return Replayed(len(hashes), **{**self._statuses(), "resolved": len(self._resolved() - before)})
+
+    def _hashes(self) -> Hashes:
+        """Keys whose records are understood otherwise now, and those with refusals that depend on their state."""
+        changed = _changed(self._former.kept, self._kept)
+        rows = self._connection.execute(
+            "select external_id from sync.rejected_records where export_file_id = %s and depends_on_state"
+            " and external_id is not null",
+            [self._entry.id],
+        ).fetchall()
+        decided = [named(key) for (key,) in rows for named in (key_hash, record_id_hash)]
+        hashes = np.union1d(changed, np.array(decided, np.uint64))
+        if self._stream.has_record_ids:
+            own = [self._former, self._mine]
+            return connected(hashes, lambda some: [*own, *self._history.knowing(some)], self._layout)
+        return hashes
+
+    def _statuses(self) -> dict[str, int]:
+        rows = self._connection.execute(
+            "select status, count(*) from sync.rejected_records where export_file_id = %s group by 1", [self._entry.id]
+        ).fetchall()
+        return {"open": 0, "superseded": 0, **dict(rows)}
+
+    def _resolved(self) -> set[int]:
+        rows = self._connection.execute(
+            "select id from sync.rejected_records where export_file_id = %s and status = 'resolved'", [self._entry.id]
+        )
+        return {row_id for (row_id,) in rows}
+
+
+def _changed(former: KeptRecords, mine: KeptRecords) -> Hashes:
+    """Hashes of the keys whose records differ between two readings of an export."""
+    before, after = _digests(former), _digests(mine)
+    return np.union1d(
+        former.keys.of_rows(~np.isin(before, after, kind="sort")),
+        mine.keys.of_rows(~np.isin(after, before, kind="sort")),
+    )
+
+
+def _digests(kept: KeptRecords) -> Hashes:
+    """64 bits of each record's content, in file order; what its presence bits mean is part of it."""
+    bits = sorted(kept.bits.items())
+    records = (record for block in kept.blocks() for record in block.to_pylist())
+    return np.array([key_hash(f"{bits}{record}") for record in records], np.uint64)

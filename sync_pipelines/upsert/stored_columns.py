@@ -1,0 +1,168 @@
+"""Rows as the tables hold them now, a column at a time.
+
+Belongs here: reading the rows that records mean, and their lists. Does not belong here: what records make of them
+(`changed_columns`), the same row by row (`stored_rows`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+from psycopg.sql import SQL, Composed, Identifier
+
+from sync_pipelines.contracts.streams import Children, Stream
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.normalize.layout import ChildLayout, arrow_type
+from sync_pipelines.normalize.values import from_json
+from sync_pipelines.tables.schema import SCHEMA
+from sync_pipelines.upsert.copying import Copying, Ids, one
+from sync_pipelines.upsert.stored_rows import without_scope
+
+_BLOCK: Final = 1 << 30
+_PARSE: Final = pyarrow.csv.ParseOptions(newlines_in_values=True)
+
+
+class StoredRowColumns(NamedTuple):
+    """Rows of a main table.
+
+    Attributes:
+        records: the index of the record that means each row, ascending; one as often as rows fit it.
+        rows: identity, life and the columns a load writes.
+    """
+
+    records: Ids
+    rows: pa.Table
+
+
+class StoredListColumns(NamedTuple):
+    """Rows of a child table.
+
+    Attributes:
+        parents: the index of each one's parent, ascending.
+        rows: `id`, `line_no`, the columns of the layout and `extra`, in the order of the lines.
+    """
+
+    parents: Ids
+    rows: pa.Table
+
+
+class StoredColumns:
+    """Reads rows that are there.
+
+    Args:
+        copying: inside the load's transaction, with the export's locks.
+        stream: the declaration.
+        entry: the export being loaded.
+    """
+
+    def __init__(self, copying: Copying, stream: Stream, entry: LedgerFile) -> None:
+        self._copying = copying
+        self._stream = stream
+        self._entry = entry
+        copying.connection.execute(
+            "create temp table sought (number bigint, key text, own text, scope bigint) on commit drop"
+        )
+
+    def rows(self, records: pa.Table, scopes: Any | None) -> StoredRowColumns:
+        """The rows that have the key of a record in its scope, or its partner's own id.
+
+        Args:
+            records: kept records.
+            scopes: within what each one's key is unique (P5); None where that is the tenant.
+        """
+        count = records.num_rows
+        sought = {"number": pa.array(np.arange(count)), "key": records.column("external_id")}
+        sought |= {
+            "own": records.column("record_id"),
+            "scope": pa.nulls(count, pa.int64()) if scopes is None else scopes,
+        }
+        self._copying.fill("sought", sought)
+        kinds = self._kinds()
+        found = self._read(self._query(kinds), {"number": pa.int64(), **kinds})
+        return StoredRowColumns(found.column("number").to_numpy(), found)
+
+    def lists(self, declared: Children, child: ChildLayout, ids: Ids) -> StoredListColumns:
+        """The rows of one child table that belong to the given parents."""
+        parents = {"number": pa.array(np.arange(len(ids))), "scope": pa.array(ids)}
+        self._copying.fill("sought", parents)
+        kinds = {"id": pa.int64(), "line_no": pa.int64()}
+        kinds |= {name: arrow_type(child.table, name) for name in (*child.columns, "extra")}
+        query = SQL(
+            "select s.number, t.* from sought s cross join lateral (select {columns} from {t} t"
+            " where t.{parent} = s.scope offset 0) t order by s.number, t.line_no"
+        ).format(columns=_columns(kinds), t=Identifier(SCHEMA, child.table), parent=Identifier(declared.parent))
+        found = self._read(query, {"number": pa.int64(), **kinds})
+        return StoredListColumns(found.column("number").to_numpy(), found)
+
+    def _kinds(self) -> dict[str, pa.DataType]:
+        """The columns of a row and how they are read."""
+        stream = self._stream
+        kinds = {"id": pa.int64(), "external_id": pa.string(), "partner_record_id": pa.string()}
+        kinds |= {"is_placeholder": pa.bool_(), "deleted_at": pa.timestamp("us", "UTC"), "extra": pa.string()}
+        defaulted = ("defaulted_fields",) if stream.lists_defaults else ()
+        kinds |= {name: arrow_type(stream.table, name) for name in (*stream.written, *defaulted)}
+        return kinds | {reference.column: pa.int64() for reference in stream.references}
+
+    def _query(self, kinds: Mapping[str, pa.DataType]) -> Composed:
+        stream = self._stream
+        row = Identifier("t")
+        by_key = SQL("t.external_id = s.key{}").format(without_scope(stream, row))
+        if stream.scope is not None:
+            by_key += SQL(" and t.{} = s.scope").format(Identifier(stream.scope))
+        ways = [by_key]
+        if stream.has_record_ids:
+            ways.append(SQL("t.partner_record_id = s.own and ({}) is not true").format(by_key))
+        select = SQL("select {columns} from {main} t where t.tenant = {tenant} and t.partner = {partner} and {way}")
+        fields = {"columns": _columns(kinds), "main": Identifier(SCHEMA, stream.table)}
+        names = {"tenant": self._entry.tenant, "partner": stream.partner}
+        found = SQL(" union all ").join(select.format(way=way, **fields, **names) for way in ways)
+        return SQL("select s.number, t.* from sought s cross join lateral ({} offset 0) t order by s.number").format(
+            found
+        )
+
+    def _read(self, query: Composed, kinds: Mapping[str, pa.DataType]) -> pa.Table:
+        with self._copying.connection.cursor().copy(SQL("copy ({}) to stdout (format csv)").format(query)) as copy:
+            text = b"".join(bytes(block) for block in copy)
+        read = {name: pa.string() if pa.types.is_list(kind) else kind for name, kind in kinds.items()}
+        if not text:
+            return pa.table({name: pa.array([], kind) for name, kind in kinds.items()})
+        found = pyarrow.csv.read_csv(
+            pa.py_buffer(text),
+            pyarrow.csv.ReadOptions(column_names=list(kinds), block_size=min(len(text), _BLOCK)),
+            _PARSE,
+            _converting(read),
+        )
+        return pa.table({name: _lists(one(found.column(name)), kind) for name, kind in kinds.items()})
+
+
+def _columns(kinds: Mapping[str, pa.DataType]) -> Composed:
+    return SQL(", ").join(_spelling(kind).format(c=Identifier(name)) for name, kind in kinds.items())
+
+
+def _spelling(kind: pa.DataType) -> SQL:
+    """How a column is read: lists and instants as JSON, which spells them alike whatever the server's settings."""
+    if pa.types.is_list(kind):
+        return SQL("to_json(t.{c}) as {c}")
+    return SQL("to_json(t.{c}) #>> '{{}}' as {c}" if pa.types.is_timestamp(kind) else "t.{c}")
+
+
+def _converting(kinds: Mapping[str, pa.DataType]) -> pyarrow.csv.ConvertOptions:
+    """As COPY writes: null is nothing at all, an empty text is quoted."""
+    return pyarrow.csv.ConvertOptions(
+        column_types=dict(kinds),
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+        true_values=["t"],
+        false_values=["f"],
+    )
+
+
+def _lists(column: Any, kind: pa.DataType) -> Any:
+    if not pa.types.is_list(kind):
+        return column
+    return pa.array([None if text is None else from_json(text) for text in column.to_pylist()], kind)

@@ -1,0 +1,134 @@
+"""Rows as the tables hold them now, in the fold's words, with their surrogate ids beside them.
+
+Belongs here: reading rows of given keys. Does not belong here: writing any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg.sql import SQL, Composed, Identifier
+
+from sync_pipelines.contracts.streams import Children, Reference, Stream
+from sync_pipelines.tables.schema import SCHEMA, metadata
+from sync_pipelines.upsert.fold import Row
+from sync_pipelines.upsert.jsonb import Jsonb
+from sync_pipelines.upsert.lists import ChildRow
+
+_NOT_CONTENT = ("id", "line_no")
+
+
+@dataclass(frozen=True)
+class StoredChild:
+    """A child row and its id."""
+
+    id: int
+    line_no: int
+    row: ChildRow
+    nested: dict[str, list[StoredChild]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StoredRow:
+    """A row of a main table, its id and those of its children."""
+
+    id: int
+    row: Row
+    children: dict[str, list[StoredChild]]
+
+
+def read_rows(
+    connection: psycopg.Connection[Any], stream: Stream, tenant: str, keys: Sequence[str], record_ids: Sequence[str]
+) -> list[StoredRow]:
+    """The rows that have one of the given keys or of the partner's own ids."""
+    records = _main_rows(connection, stream, tenant, keys, record_ids)
+    ids = [record["id"] for record in records if record["deleted_at"] is None]
+    children = {c.table: _child_rows(connection, c, ids) for c in stream.children}
+    return [_stored(record, stream, children) for record in records]
+
+
+def _main_rows(
+    connection: psycopg.Connection[Any], stream: Stream, tenant: str, keys: Sequence[str], record_ids: Sequence[str]
+) -> list[dict[str, Any]]:
+    own = ["id", "external_id", "partner_record_id", *stream.written, "extra", "is_placeholder", "deleted_at"]
+    own += ["defaulted_fields"] if stream.lists_defaults else []
+    own += [reference.column for reference in stream.references]
+    statement = SQL(
+        "select {columns} from {main} where id in (select id from {main}"
+        " where tenant = %(tenant)s and partner = %(partner)s and external_id = any(%(keys)s){unscoped}"
+        " union select id from {main}"
+        " where tenant = %(tenant)s and partner = %(partner)s and partner_record_id = any(%(ids)s))"
+    ).format(
+        columns=SQL(", ").join(map(Identifier, own)),
+        main=Identifier(SCHEMA, stream.table),
+        unscoped=without_scope(stream, Identifier(stream.table)),
+    )
+    names = {"tenant": tenant, "partner": stream.partner, "keys": list(keys), "ids": list(record_ids)}
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(statement, names).fetchall()
+
+
+def _child_rows(
+    connection: psycopg.Connection[Any], declared: Children, parents: list[int]
+) -> dict[int, list[StoredChild]]:
+    statement = SQL("select * from {t} where {parent} = any(%s) order by {parent}, line_no").format(
+        t=Identifier(SCHEMA, declared.table), parent=Identifier(declared.parent)
+    )
+    with connection.cursor(row_factory=dict_row) as cursor:
+        records = cursor.execute(statement, [parents]).fetchall()
+    nested = {n.table: _child_rows(connection, n, [r["id"] for r in records]) for n in declared.nested}
+    found: dict[int, list[StoredChild]] = {}
+    for record in records:
+        inner = {table: rows[record["id"]] for table, rows in nested.items() if record["id"] in rows}
+        row = {name: _plain(v) for name, v in record.items() if v is not None and name not in _NOT_CONTENT}
+        del row[declared.parent]
+        row.update({table: [child.row for child in children] for table, children in inner.items()})
+        found.setdefault(record[declared.parent], []).append(StoredChild(record["id"], record["line_no"], row, inner))
+    return found
+
+
+def _stored(record: dict[str, Any], stream: Stream, children: dict[str, dict[int, list[StoredChild]]]) -> StoredRow:
+    identity = {"external_id": record["external_id"], "record_id": record["partner_record_id"]}
+    if record["deleted_at"] is not None:
+        return StoredRow(record["id"], Row(**identity, deleted_at=_plain(record["deleted_at"])), {})
+    own = {table: rows[record["id"]] for table, rows in children.items() if record["id"] in rows}
+    row = Row(
+        **identity,
+        values={c: _plain(record[c]) for c in stream.written if record[c] is not None},
+        children={table: [child.row for child in rows] for table, rows in own.items()},
+        links={r.column: record[r.column] for r in stream.references if record[r.column] is not None},
+        extra=Jsonb(record["extra"] or {}),
+        defaulted=tuple(record.get("defaulted_fields") or ()),
+        is_placeholder=record["is_placeholder"],
+    )
+    return StoredRow(record["id"], row, own)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    return Jsonb(value) if isinstance(value, dict) else value
+
+
+def without_scope(stream: Stream, row: Identifier) -> Composed:
+    """Where keys are unique in their tenant though other rows of the table have a scope; told, an index serves."""
+    scope = metadata.tables[f"{SCHEMA}.{stream.table}"].info.get("scope")
+    if scope is None or stream.scope is not None:
+        return SQL("").format()
+    return SQL(" and {}.{} is null").format(row, Identifier(scope))
+
+
+def unscoped(reference: Reference, row: Identifier) -> Composed:
+    """Where external ids are unique in a scope, a reference means the rows that have none."""
+    scope = metadata.tables[f"{SCHEMA}.{reference.table}"].info.get("scope")
+    return SQL(" and {}.{} is null").format(row, Identifier(scope)) if scope else SQL("").format()
+
+
+def is_jsonb(table: str, column: str) -> bool:
+    """Whether a column holds JSON."""
+    return type(metadata.tables[f"{SCHEMA}.{table}"].c[column].type).__name__ == "JSONB"

@@ -1,0 +1,394 @@
+"""The command line: names, exit statuses, what goes to which stream, and what a fault looks like."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sync_pipelines import cli
+from sync_pipelines.commands.screen import json_of
+from sync_pipelines.configuration.settings import Settings
+from sync_pipelines.partners import STREAMS
+from sync_pipelines.sample_data import sample_sources
+from sync_pipelines_tests.exports_in import OTHER, TENANT, order, put
+
+COUNTS = ["read", "created", "updated", "unchanged", "stale", "deleted", "not_found", "blocked", "rejected"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left behind."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Call = Callable[..., Done]
+
+
+@pytest.fixture
+def call(settings: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Call:
+    """Runs a command in this process, with the test's own database and landing."""
+    monkeypatch.setenv("SYNC_HOME", str(settings.home))
+    monkeypatch.setenv("SYNC_DATABASE_URL", str(settings.database_url))
+    monkeypatch.setenv("SYNC_SOURCES", str(settings.sources))
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["sync-pipelines", *arguments])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        printed = capfd.readouterr()
+        return Done(int(left.value.code or 0), printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture
+def landing(settings: Settings) -> str:
+    return settings.landing
+
+
+def shell(arguments: Sequence[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sync_pipelines", *arguments]
+    return subprocess.run(command, env={"PATH": "/usr/bin:/bin", **environment}, capture_output=True, text=True)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['sync-pipelines', 'sync', '--help']\n"
+        "from sync_pipelines import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('pandas', 'pyarrow', 'dagster', 'sqlalchemy', 'pydantic', 'rich') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n")
+
+
+def test_sync_prints_one_json_object_of_what_it_handled(call: Call, landing: str) -> None:
+    path = put(landing, "2010-12-01.json", [order("A"), order("B"), order("C", Currency="XXXX")])
+    done = call("sync", "--json")
+    assert done.status == 3
+    (file,) = done.json["files"]
+    assert list(file) == ["partner", "tenant", "stream", "path", "status", "effective_at", *COUNTS, "error"]
+    assert (file["path"], file["tenant"], file["status"]) == (path, TENANT, "loaded")
+    assert (file["effective_at"], file["error"]) == ("2010-12-01T00:00:00+00:00", None)
+    assert done.json["totals"] == {**dict.fromkeys(COUNTS, 0), "read": 3, "created": 2, "rejected": 1}
+    assert "loaded" in done.err
+
+
+def test_a_second_sync_handles_nothing(call: Call, landing: str) -> None:
+    put(landing, "2010-12-01.json", [order("A")])
+    assert call("sync", "--json").status == 0
+    done = call("sync", "--json")
+    assert done.status == 0
+    assert done.json == {"files": [], "totals": dict.fromkeys(COUNTS, 0)}
+    assert "Nothing to do: every export in the landing is loaded." in call("sync").out
+    put(landing, "2010-12-02.json", [order("B")])
+    assert "Nothing to do: whatever the landing has of these is loaded." in call("sync", "--to", "2010-12-01").out
+
+
+def test_a_landing_that_is_a_file_is_status_1(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("SYNC_LANDING", str(tmp_path / "file"))
+    done = call("sync", "--json")
+    assert (done.status, done.out) == (1, "")
+    assert "the landing cannot be read" in done.err
+
+
+def test_a_failed_file_is_status_4_and_tried_again(call: Call, landing: str) -> None:
+    put(landing, "2010-12-01.json", "not json")
+    put(landing, "2010-12-02.json", [order("A"), order("")])
+    first = call("sync", "--json")
+    assert first.status == 4
+    assert [f["status"] for f in first.json["files"]] == ["failed", "loaded"]
+    assert first.json["files"][0]["error"].startswith("not_json: ")
+    assert [f["status"] for f in call("sync", "--json").json["files"]] == ["failed"]
+    put(landing, "2010-12-01.json", [order("B")], age=60)
+    assert call("sync").status == 0
+
+
+def test_a_table_of_what_happened(call: Call, landing: str) -> None:
+    put(landing, "2010-12-01.json", "not json")
+    put(landing, "2010-12-02.json", [order("A"), order("")])
+    done = call("sync")
+    assert "replenit/orders" in done.out
+    assert "not_json" in done.out
+    assert "sync-pipelines rejects list" in done.out
+
+
+def test_a_tenant_that_is_none_fails_its_files(call: Call, landing: str) -> None:
+    put(landing, "2010-12-01.json", [order("A")], tenant="acme")
+    done = call("sync", "--json")
+    assert done.status == 4
+    assert done.json["files"][0]["error"].startswith("tenant_invalid: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "loaded"),
+    [
+        (["--tenant", OTHER.upper()], ["2010-12-02.json"]),
+        (["--from", "2010-12-02"], ["2010-12-02.json", "2010-12-03.json"]),
+        (["--to", "2010-12-01"], ["2010-12-01.json"]),
+        (["--from", "2010-12-02", "--to", "2010-12-02", "--stream", "replenit/orders"], ["2010-12-02.json"]),
+        (["--partner", "replenit", "--stream", "orders", "--tenant", TENANT], ["2010-12-01.json", "2010-12-03.json"]),
+    ],
+)
+def test_a_sync_of_a_part(call: Call, landing: str, options: list[str], loaded: list[str]) -> None:
+    put(landing, "2010-12-01.json", [order("A")])
+    put(landing, "2010-12-02.json", [order("B")], tenant=OTHER)
+    put(landing, "2010-12-03.json", [order("C")])
+    done = call("sync", "--json", *options)
+    assert [f["path"].rsplit("/", 1)[-1] for f in done.json["files"]] == loaded
+    assert done.status == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["sync", "--partner", "replenti"], "did you mean replenit?"),
+        (["sync", "--stream", "ordres"], "did you mean orders?"),
+        (["sync", "--from", "yesterday"], "--from"),
+        (["sync", "--from", "2010-12-02", "--to", "2010-12-01"], "is later than"),
+        (["sink"], "No such command"),
+        (["rejects", "show", "7"], "there is no refused record 7"),
+        (["rejects", "show", "x"], "not a valid integer"),
+        (["sql", "selec 1"], "syntax error"),
+        (["sql", "select * from nowhere"], "does not exist"),
+        (["sql", "delete from sync.orders"], "read-only"),
+        (["sql", ""], "no answer"),
+        (["sample", "s3://bucket/x"], "not a local folder"),
+        (["up", "--port", "0"], "--port"),
+    ],
+)
+def test_wrong_usage_is_status_2_and_a_sentence(call: Call, arguments: list[str], says: str) -> None:
+    done = call(*arguments)
+    assert done.status == 2
+    assert says in done.err
+    assert "Traceback" not in done.err
+    assert done.out == ""
+
+
+def test_a_broken_sources_file_is_status_2_with_line_and_key(call: Call, settings: Settings) -> None:
+    settings.sources.write_text("sources:\n  - partner: replenit\n    tennant: x\n")
+    done = call("sync", "--json")
+    assert done.status == 2
+    assert "sources.yaml line 3, sources[0].tennant: unknown key; did you mean tenant?" in done.err
+    assert done.out == ""
+
+
+def test_a_wrong_setting_is_status_2(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNC_FIRST_DATE", "soon")
+    done = call("status")
+    assert done.status == 2
+    assert "SYNC_FIRST_DATE=soon" in done.err
+    monkeypatch.setenv("SYNC_FIRST_DATE", "2999-01-01")
+    assert "SYNC_FIRST_DATE=2999-01-01: the first partition cannot be in the future" in call("status").err
+
+
+@pytest.mark.parametrize(
+    "command", [["sync"], ["sync", "--json"], ["status"], ["sql", "select 1"], ["rejects", "list"]]
+)
+def test_a_database_that_is_down_is_status_1_and_a_sentence(
+    call: Call, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setenv("SYNC_DATABASE_URL", "postgresql://ana:s3cret@127.0.0.1:1/db")
+    done = call(*command)
+    assert done.status == 1
+    assert "PostgreSQL at 127.0.0.1:1, database db: Connection refused" in done.err
+    assert "hint: start the server" in done.err
+    assert "s3cret" not in done.err
+    assert "Traceback" not in done.err
+    assert done.out == ""
+
+
+def test_what_nobody_foresaw_is_one_line_and_a_trace_in_a_file(
+    call: Call, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("division by zero\nand more")
+
+    monkeypatch.setattr("sync_pipelines.stages.export_stages.discover", broken)
+    done = call("sync")
+    assert done.status == 1
+    assert done.err.startswith("error: ZeroDivisionError: division by zero; the full trace is in ")
+    assert done.err.count("\n") == 1
+    (trace,) = settings.logs.glob("cli-*.txt")
+    assert "in broken" in trace.read_text()
+
+
+def test_up_with_a_home_that_is_no_folder_is_status_2(
+    call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("SYNC_HOME", str(tmp_path / "file"))
+    done = call("up")
+    assert done.status == 2
+    assert f"SYNC_HOME={tmp_path / 'file'} cannot be used: Not a directory" in done.err
+
+
+DAGSTERS_INTERRUPT = import_module("dagster._core.errors").DagsterExecutionInterruptedError
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, DAGSTERS_INTERRUPT])
+def test_an_interrupt_is_no_trace(call: Call, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -> None:
+    def interrupted(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("sync_pipelines.stages.export_stages.discover", interrupted)
+    done = call("sync")
+    assert done.status == 130
+    assert done.err.strip() == "interrupted; the next sync goes on from here"
+
+
+def test_status_tells_how_each_stream_stands(call: Call, landing: str) -> None:
+    put(landing, "2010-12-01.json", [order("A"), order("")])
+    put(landing, "2010-12-02.json", "not json")
+    call("sync")
+    (stream,) = [s for s in call("status", "--json").json["streams"] if s["stream"] == "orders"]
+    assert (stream["pending"], stream["loaded"], stream["failed"]) == (0, 1, 1)
+    assert (stream["rows"], stream["open_rejects"]) == (1, 1)
+    assert stream["last_sync"].endswith("+00:00")
+    assert stream["oldest_pending"] is not None
+    assert "replenit/orders" in call("status").out
+
+
+def test_rejects_are_listed_and_shown(call: Call, landing: str) -> None:
+    name = f"{'a-long-folder/' * 10}2010-12-01.json"
+    path = put(landing, name, [order("A"), order("B", Currency="XXXX", TotalRevenue=1.10)])
+    call("sync")
+    listed = call("rejects", "list", "--json").json
+    assert listed["total"] == 1
+    (reject,) = listed["rejects"]
+    assert (reject["path"], reject["position"], reject["code"]) == (path, "2", "currency_unknown")
+    shown = call("rejects", "show", str(reject["id"]), "--json").json
+    assert shown["record"]["Currency"] == "XXXX"
+    assert "currency_unknown" in call("rejects", "list", "--code", "currency_unknown").out
+    assert path in call("rejects", "list").out
+    assert "No refused records" in call("rejects", "list", "--status", "resolved").out
+    assert '"Currency": "XXXX"' in call("rejects", "show", str(reject["id"])).out
+
+
+def test_sql_as_json_keeps_digits_and_times(call: Call) -> None:
+    query = (
+        "select 1.10::numeric as n, 12345678901234567890123.4500::numeric as big,"
+        " timestamptz '2010-12-01 02:00+02' as t,"
+        " date '2010-12-01' as d, true as b, null as nothing, '{\"a\": 1.10}'::jsonb as j, array['x', null] as l,"
+        " 'ñ\"' as s, 'NaN'::numeric as nan, 1.5::float8 as f"
+    )
+    done = call("sql", query, "--format", "json")
+    assert '"n": 1.10' in done.out
+    assert '"big": 12345678901234567890123.4500' in done.out
+    assert '{"a": 1.10}' in done.out
+    (row,) = done.json
+    assert row["t"] == "2010-12-01T00:00:00+00:00"
+    assert (row["d"], row["b"], row["nothing"], row["l"]) == ("2010-12-01", True, None, ["x", None])
+    assert (row["s"], row["nan"], row["f"]) == ('ñ"', "NaN", 1.5)
+
+
+def test_sql_as_csv_and_table(call: Call) -> None:
+    query = "select n, n * 1000 as thousand, 'a,\"b\"' as text from generate_series(1, 2) n"
+    rows = list(csv.reader(io.StringIO(call("sql", query, "--format", "csv").out)))
+    assert rows == [["n", "thousand", "text"], ["1", "1000", 'a,"b"'], ["2", "2000", 'a,"b"']]
+    table = call("sql", query).out
+    assert "2000" in table
+    assert "(2 rows)" in table
+    assert call("sql", "select 1 where false", "--format", "json").json == []
+
+
+def test_sql_never_writes(call: Call, landing: str) -> None:
+    put(landing, "2010-12-01.json", [order("A")])
+    call("sync")
+    for query in ("delete from sync.orders", "commit; delete from sync.orders", "select 1; select 2"):
+        done = call("sql", query)
+        assert (done.status, done.out) == (2, "")
+    assert call("sql", "select count(*) as n from sync.orders;", "--format", "json").json == [{"n": 1}]
+
+
+def test_check_says_what_is_well_and_what_is_not(call: Call, settings: Settings, landing: str) -> None:
+    put(landing, "2010-12-01.json", [order("A")])
+    (Path(landing) / "replenit" / TENANT / "ordrs").mkdir()
+    done = call("check")
+    assert done.status == 0
+    assert "SYNC_LANDING = " in done.out
+    assert f"replenit/{TENANT}/orders: 1 exports" in done.out
+    assert f"NOTE   landing: replenit/{TENANT}/ordrs is no stream" in done.out
+    settings.sources.write_text("sources: 7\n")
+    done = call("check")
+    assert done.status == 2
+    assert "FAULT  sources: sources.yaml line 1" in done.out
+    assert "database: PostgreSQL" in done.out
+    assert done.out.count("sources.yaml line 1") == 1
+
+
+def test_sample_fills_an_empty_landing_once(call: Call, landing: str) -> None:
+    done = call("sample", "--days", "2", "--orders", "20", "--if-empty")
+    assert done.status == 0
+    assert "sample exports" in done.out
+    assert call("sample", "--if-empty").out == ""
+    assert call("sync", "--partner", "replenit").status in (0, 3)
+
+
+def test_sample_in_the_landing_brings_its_sources_file_unless_there_is_one(call: Call, settings: Settings) -> None:
+    done = call("sample", "--days", "1", "--orders", "2")
+    assert str(settings.sources) in done.err
+    assert settings.sources.read_text() == sample_sources()
+    settings.sources.write_text("sources: []\n")
+    assert "left as it is" in call("sample", "--days", "1", "--orders", "2").err
+    assert settings.sources.read_text() == "sources: []\n"
+
+
+def test_sample_elsewhere_brings_its_sources_file_on_request(call: Call, settings: Settings, tmp_path: Path) -> None:
+    dest, sources = tmp_path / "dest", tmp_path / "own.yaml"
+    small = ("sample", str(dest), "--days", "1", "--orders", "2")
+    assert "--sources" in call(*small).err
+    assert not settings.sources.exists() and {path.name for path in dest.iterdir()} == {s.partner for s in STREAMS}
+    assert call(*small, "--sources", str(sources)).status == 0
+    assert sources.read_text() == sample_sources()
+    sources.write_text("# mine\n")
+    assert call(*small, "--sources", str(sources)).status == 2
+    assert sources.read_text() == "# mine\n"
+
+
+def test_a_reader_that_leaves_early_is_no_fault(settings: Settings) -> None:
+    command = (
+        f"{sys.executable} -m sync_pipelines sql 'select * from generate_series(1, 100000)' --format csv | head -1"
+    )
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "SYNC_HOME": str(settings.home),
+        "SYNC_DATABASE_URL": str(settings.database_url),
+    }
+    done = subprocess.run(["/bin/sh", "-c", command], env=environment, capture_output=True, text=True)
+    assert done.stdout == "generate_series\n"
+    assert done.stderr == ""
+
+
+def test_dagster_never_speaks_on_standard_output(settings: Settings) -> None:
+    put(settings.landing, "2010-12-01.json", [order("A")])
+    put(settings.landing, "2010-12-02.json", "not json")
+    done = shell(["sync", "--json"], SYNC_HOME=str(settings.home), SYNC_DATABASE_URL=str(settings.database_url))
+    assert done.returncode == 4
+    assert [f["status"] for f in json.loads(done.stdout)["files"]] == ["loaded", "failed"]
+    assert "dagster" not in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("not_json") == 1
+
+
+def test_json_of_what_json_has_no_number_for() -> None:
+    assert json_of({"a": [float("inf"), b"\x01", {"b": ()}]}) == '{"a": ["inf", "\\\\x01", {"b": []}]}'

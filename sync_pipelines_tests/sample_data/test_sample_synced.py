@@ -1,0 +1,149 @@
+"""The sample through the sync: every outcome of law 3, no failed file, and law 1 on all partners together."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sync_pipelines.database.reports import RejectFilter
+from sync_pipelines.partners import STREAMS
+from sync_pipelines.sample_data import SampleFile, SampleSummary, sample_sources, write_sample
+from sync_pipelines.stages.replay import replay_rejects
+from sync_pipelines_tests.loading import Site
+from sync_pipelines_tests.test_laws_partners import contents
+
+OUTCOMES = ("created", "updated", "unchanged", "stale", "deleted", "not_found", "blocked", "rejected")
+TAKEN_BACK = {"replenit/orders", "nilo/stores", "traede/customers"}
+Counts = dict[str, Counter[str]]
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> SampleSummary:
+    return write_sample(tmp_path_factory.mktemp("sample"), days=9, orders=150)
+
+
+def synced(site: Site) -> Counts:
+    """Loads what is pending and counts the outcomes of each stream; no file may fail."""
+    counts: Counts = {}
+    for entry in site.sync():
+        assert (entry.status, entry.error) == ("loaded", None), entry.path
+        of_stream = counts.setdefault(f"{entry.partner}/{entry.stream}", Counter())
+        of_stream.update({outcome: getattr(entry, outcome) for outcome in ("read", *OUTCOMES)})
+    return counts
+
+
+def put(site: Site, sample: SampleSummary, files: Iterable[SampleFile]) -> None:
+    for file in files:
+        (site.landing / file.path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(sample.dest / file.path, site.landing / file.path)
+
+
+def sample_site(site: Site) -> Site:
+    (site.folder / "sources.yaml").write_text(sample_sources())
+    return site
+
+
+def decided_again(site: Site) -> None:
+    """Replays every reject: blocked deletes are weighed against all orders, the others stay what they are."""
+    before = told(site, blocked(site))
+    replayed = list(replay_rejects(site.workspace(), RejectFilter(status=None)))
+    assert replayed and all(export.error is None for export in replayed)
+    assert told(site, blocked(site)) == before
+
+
+def told(site: Site, aside: frozenset[str]) -> Any:
+    """The tables, contacts and open refusals without the customers whose deletes were blocked."""
+    tables, contacts, _ = contents(site)
+    tables["customers"] = {key: row for key, row in tables["customers"].items() if key[2] not in aside}
+    refused = [
+        (reject["path"], reject["position"], reject["code"])
+        for reject in site.rejects()
+        if reject["status"] != "resolved" and reject["external_id"] not in aside
+    ]
+    return tables, contacts, refused
+
+
+def blocked(site: Site) -> frozenset[str]:
+    return frozenset(reject["external_id"] for reject in site.rejects() if reject["code"] == "delete_blocked")
+
+
+def test_one_sync_shows_every_outcome(site: Site, sample: SampleSummary) -> None:
+    put(sample_site(site), sample, sample.files)
+    counts = synced(site)
+
+    total = sum(counts.values(), Counter())
+    assert all(total[outcome] for outcome in OUTCOMES), total
+    assert total["read"] == sum(total[outcome] for outcome in OUTCOMES)
+    assert total["read"] >= sample.records
+    assert total["rejected"] < 0.06 * total["read"]
+    assert set(counts) == {stream.full_name for stream in STREAMS}
+    for stream, found in counts.items():
+        assert all(found[outcome] for outcome in ("created", "updated", "unchanged", "stale", "rejected")), stream
+        assert (found["deleted"] > 0) is (found["not_found"] > 0) is (stream in TAKEN_BACK), stream
+        assert (found["blocked"] > 0) is (stream == "traede/customers")
+    assert blocked(site)
+    check_links(site)
+
+
+def check_links(site: Site) -> None:
+    """Orders are of defined customers, customers of defined businesses, but for a few."""
+    (linked,) = site.query(
+        "select count(*) filter (where not c.is_placeholder) as defined,"
+        " count(*) filter (where c.is_placeholder) as open"
+        " from sync.live_orders o join sync.customers c on c.id = o.customer_id where c.partner = 'traede'"
+    )
+    (owned,) = site.query(
+        "select count(*) filter (where not b.is_placeholder) as defined,"
+        " count(*) filter (where b.is_placeholder) as open"
+        " from sync.live_customers c join sync.commerces b on b.id = c.commerce_id"
+    )
+    assert linked["defined"] > linked["open"] > 0
+    assert owned["defined"] > 5 * owned["open"] > 0
+
+
+def test_without_its_sources_file_nothing_is_blocked(site: Site, sample: SampleSummary) -> None:
+    put(site, sample, sample.files)
+    counts = synced(site)
+    assert not any(found["blocked"] for found in counts.values())
+    assert all(found["created"] for found in counts.values())
+
+
+def test_law_1_shuffled_in_batches_and_late_files_last(fresh_site: Callable[[], Site], sample: SampleSummary) -> None:
+    clean = sample_site(fresh_site())
+    put(clean, sample, sample.files)
+    synced(clean)
+    decided_again(clean)
+    aside = blocked(clean)
+    expected = told(clean, aside)
+    assert aside
+
+    shuffled = sample_site(fresh_site())
+    files = list(sample.files)
+    random.Random(1).shuffle(files)
+    for start in range(0, len(files), 30):
+        put(shuffled, sample, files[start : start + 30])
+        synced(shuffled)
+    decided_again(shuffled)
+    assert told(shuffled, aside) == expected
+
+    late_last = sample_site(fresh_site())
+    put(late_last, sample, [file for file in sample.files if file.kind != "late"])
+    synced(late_last)
+    put(late_last, sample, [file for file in sample.files if file.kind == "late"])
+    late = synced(late_last)
+    assert all(found["stale"] and found["created"] for found in late.values())
+    decided_again(late_last)
+    assert told(late_last, aside) == expected
+
+
+def test_another_landing_takes_the_sample_as_well(site: Site, tmp_path: Path) -> None:
+    """Neither days nor orders need be many."""
+    small = write_sample(tmp_path / "small", days=1, orders=3, seed=5)
+    put(sample_site(site), small, small.files)
+    assert set(synced(site)) == {stream.full_name for stream in STREAMS}
