@@ -255,9 +255,8 @@ def test_a_bucket_without_credentials(settings: Settings, s3: S3Server, tmp_path
     assert "refuses this user: Unable to locate credentials" in sentence
 
 
+@pytest.mark.parametrize("remote", ["s3"], indirect=True)
 def test_credentials_of_a_bucket_from_the_env_file(commands: Commands, remote: Remote) -> None:
-    if not remote.url.startswith("s3:"):
-        pytest.skip("SFTP has settings for that")
     remote.put("2024-05-02.json", "A")
     folder = commands.settings.home.parent
     (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in commands.environment.items()))
