@@ -288,7 +288,11 @@ export_outcomes = Table(
     "export_outcomes",
     metadata,
     Column(
-        "export_file_id", BigInteger, ForeignKey(f"{SCHEMA}.export_files.id"), primary_key=True, autoincrement=False
+        "export_file_id",
+        BigInteger,
+        ForeignKey(f"{SCHEMA}.export_files.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
     ),
     Column("outcomes", LargeBinary, nullable=False),
 )

@@ -16,7 +16,10 @@ def upgrade() -> None:
         sa.Column("export_file_id", sa.BigInteger(), nullable=False),
         sa.Column("outcomes", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["export_file_id"], ["sync.export_files.id"], name="export_outcomes_export_file_id_fkey"
+            ["export_file_id"],
+            ["sync.export_files.id"],
+            name="export_outcomes_export_file_id_fkey",
+            ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("export_file_id", name="export_outcomes_pkey"),
         schema="sync",
