@@ -1,11 +1,14 @@
-"""Changes become rows: one transaction a file, and one operation behind everything - fold these keys.
+"""Changes become rows: one transaction a file. Every way leaves what it is not certain of to the next.
 
-    fold.py        what one change makes of one row: pure, the definition of every write rule
-    history.py     which loaded exports know a key, and what they said of it
-    stored_rows.py  rows as stored, in the fold's words
-    load.py        the transaction: stage, classify, write differences, count, ledger
-    prefetched_load.py  the same of a first export, begun while it is read
+    load.py             the transaction: which record goes which way, counts, ledger
+    history.py          which loaded exports speak of a key (key_index.py), and what they say of it
+    stale.py            late records that newer ones overrule
+    unchanged.py        records that say again what the newest of their key says
+    new_rows.py         records of keys without a row, copied in
+    changed_rows.py     records of one row each, a column at a time
+    folding.py          all others, one record at a time
+    fold.py, lists.py   what one record makes of one row: pure, the definition of every write rule
+    record_outcomes.py  what each record came to
 
-The everyday export is the newest word on all its keys and is applied set-based; the other keys are folded and their
-final rows take the same way into the tables. Does not belong here: any partner, reading, Dagster.
+Does not belong here: any partner, reading, Dagster.
 """
