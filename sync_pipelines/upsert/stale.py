@@ -38,7 +38,7 @@ Rows = npt.NDArray[np.int64]
 _IDENTITY: Final = ("external_id", "record_id")
 _ACCEPTED: Final = ("upsert", "create", "update")
 """What a newer record that was accepted still does where an older one turns up; others may be refused then."""
-_PLAIN: Final = (*_ACCEPTED, "delete")
+_PLAIN: Final = frozenset({*_ACCEPTED, "delete"})
 
 
 class Stale:
@@ -138,13 +138,16 @@ class _Late:
 
     def hold_against(self, other: KnownExport) -> None:
         """Looks at the records that another export has of the same keys."""
+        is_plain = other.kept.operations <= _PLAIN
+        wanted = np.flatnonzero(self._open if is_plain else self._open | self._done)
+        if not len(wanted):
+            return
         keys = other.kept.keys
-        wanted = np.flatnonzero(self._open | self._done)
         last = np.searchsorted(keys.hashes, self._hashes[wanted], side="right")
         known = last > np.searchsorted(keys.hashes, self._hashes[wanted], side="left")
         if not known.any():
             return
-        if not set(other.kept.operations) <= set(_PLAIN):
+        if not is_plain:
             # A call that asks whether the row is there is answered otherwise, now that an older record made it.
             self._barred[wanted[known]] = True
         chosen = wanted[known & self._open[wanted]]
