@@ -294,6 +294,14 @@ class Stream:
             raise ValueError(f"{self.full_name}: a reference to its own table, {self.table}, is not supported")
 
     @property
+    def operations(self) -> frozenset[Operation]:
+        """What its records can ask for, by endpoint, list or flag; a plain record is an upsert."""
+        found: set[Operation] = {"upsert"}
+        for route in self.routes:
+            found |= {route.operation, *route.lists.values()}
+        return frozenset(found | {"delete"} if self.delete_flag else found)
+
+    @property
     def full_name(self) -> str:
         """`partner/stream`, as in the landing and in asset keys."""
         return f"{self.partner}/{self.name}"

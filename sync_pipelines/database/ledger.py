@@ -119,7 +119,9 @@ def _select(where: LiteralString) -> sql.Composed:
     return sql.SQL("select {columns} from sync.export_files where ").format(columns=columns) + sql.SQL(where)
 
 
-def _fetch(connection: psycopg.Connection[Any], where: LiteralString, values: Sequence[Any]) -> list[LedgerFile]:
+def _fetch(
+    connection: psycopg.Connection[Any], where: LiteralString, values: Sequence[Any] | Mapping[str, Any]
+) -> list[LedgerFile]:
     with connection.cursor(row_factory=class_row(LedgerFile)) as cursor:
         return cursor.execute(_select(where), values).fetchall()
 
@@ -210,16 +212,28 @@ def of_ids(connection: psycopg.Connection[Any], ids: Iterable[int]) -> list[Ledg
     return _fetch(connection, 'id = any(%s) order by effective_at, path collate "C", revision', [list(ids)])
 
 
-def newest_loaded(
-    connection: psycopg.Connection[Any], partner: str, stream: str, tenant: str, limit: int
-) -> list[LedgerFile]:
-    """The last loaded entries with accepted records of one tenant's stream, newest first."""
+def nearest_loaded(connection: psycopg.Connection[Any], entry: LedgerFile, limit: int) -> list[LedgerFile]:
+    """The loaded entries with accepted records of an entry's stream and tenant that are nearest in time, nearest first.
+
+    Of equal ones, the newer come first.
+    """
+    of_stream: LiteralString = (
+        "select id, effective_at from sync.export_files where partner = %(partner)s and stream = %(stream)s"
+        " and tenant = %(tenant)s and status = 'loaded' and effective_to is not null and effective_at"
+    )
     return _fetch(
         connection,
-        "partner = %s and stream = %s and tenant = %s and status = 'loaded' and effective_to is not null "
-        'order by effective_at desc, path collate "C" desc, revision desc limit %s',
-        [partner, stream, tenant, limit],
-    )
+        f"id in (select id from ("
+        f"({of_stream} <= %(at)s order by effective_at desc limit %(limit)s) union all"
+        f" ({of_stream} > %(at)s order by effective_at limit %(limit)s)) found"
+        " order by abs(extract(epoch from effective_at - %(at)s)) limit %(limit)s)"
+        " order by abs(extract(epoch from effective_at - %(at)s)), effective_at desc,"
+        ' path collate "C" desc, revision desc',
+        {
+            "partner": entry.partner, "stream": entry.stream, "tenant": entry.tenant,
+            "at": entry.effective_at, "limit": limit,
+        },
+    )  # fmt: skip
 
 
 def register(connection: psycopg.Connection[Any], exports: Iterable[NewExport]) -> None:

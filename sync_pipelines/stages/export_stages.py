@@ -66,8 +66,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-_EARLIER: Final = 4
-"""Loaded exports whose lines a new one is held against."""
+_NEIGHBORS: Final = 4
+"""Loaded exports whose lines a new one is compared with."""
 
 
 def archive_export(workspace: Workspace, file_id: int, run_id: str | None = None) -> LedgerFile:
@@ -133,7 +133,7 @@ def archive_and_keep(
         passed = Tee(content)
         archived = archiving.submit(_archived, workspace, entry, passed)
         try:
-            kept = normalize_archived(workspace, entry, _earlier(workspace, connection, entry), beside, passed.reader)
+            kept = normalize_archived(workspace, entry, _neighbors(workspace, connection, entry), beside, passed.reader)
         finally:
             passed.let_go()
             sha256 = archived.result()
@@ -164,15 +164,15 @@ def keep_records(
         except ArchiveIncomplete as fault:
             damage = fault
     try:
-        kept = normalize_archived(workspace, entry, _earlier(workspace, connection, entry), beside)
+        kept = normalize_archived(workspace, entry, _neighbors(workspace, connection, entry), beside)
     except ArchiveIncomplete as fault:
         raise damage or fault from fault
     ledger.mark_kept(connection, entry, kept)
 
 
-def _earlier(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> list[KeptRecords]:
-    """The kept records of the newest loaded exports of an export's stream and tenant, newest first."""
-    entries = ledger.newest_loaded(connection, entry.partner, entry.stream, entry.tenant, _EARLIER)
+def _neighbors(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> list[KeptRecords]:
+    """The kept records of the loaded exports of its stream and tenant that are nearest in time, nearest first."""
+    entries = ledger.nearest_loaded(connection, entry, _NEIGHBORS)
     found = []
     for loaded in entries:
         with contextlib.suppress(ArchiveIncomplete):

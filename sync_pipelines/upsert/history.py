@@ -6,11 +6,12 @@ Belongs here: key lists compared, kept records of some keys read back as changes
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -98,7 +99,37 @@ class KnownExport:
 
 
 Knowing = Callable[[Hashes], Sequence[KnownExport]]
-"""Tells the exports that have records of some key hashes, in version order."""
+"""Returns the exports that have records of some key hashes, in version order, or had them before a replay."""
+
+_FEW: Final = 8
+"""Part of the keys that may be left before the index is asked which exports know them: each time is a query."""
+
+
+def those_knowing(
+    exports: Sequence[KnownExport], open_keys: Callable[[], Hashes], knowing: Knowing, asked: int
+) -> Iterator[KnownExport]:
+    """Yields exports one after the other, until no key is left to look for in them.
+
+    The neighbors of a full list know nearly all of its keys. What they leave is known by few others, which the index
+    tells without opening any.
+
+    Args:
+        exports: in the order to look into them.
+        open_keys: returns the keys that are still looked for (sorted).
+        knowing: asks the index.
+        asked: of how many keys the exports are known to have one.
+    """
+    waiting = deque(exports)
+    while waiting:
+        keys = open_keys()
+        if not len(keys):
+            return
+        if len(waiting) > 1 and len(keys) * _FEW <= asked:
+            known = {export.entry.id for export in knowing(keys)}
+            waiting = deque(export for export in waiting if export.entry.id in known)
+            asked = len(keys)
+        else:
+            yield waiting.popleft()
 
 
 class History:
@@ -142,7 +173,7 @@ class History:
                 kept = KeptRecords(self._archive, entry.kept or "-")
                 self._known[entry.id] = KnownExport(entry, kept, (entry.effective_from, entry.effective_to))
         found = [self._known[number] for number in ids if number in self._known]
-        return sorted((known for known in found if len(known.knows(hashes))), key=lambda known: known.entry.version)
+        return sorted(found, key=lambda known: known.entry.version)
 
     def add(self, export_id: int, hashes: Hashes) -> None:
         """Notes the key hashes (sorted) of an export, which every later load will find."""
@@ -168,7 +199,7 @@ def late_keys(
         alone: by row, see `alone_rows`.
         layout: of the kept records.
     """
-    late = known_of(export, newer)
+    late = known_of(export, newer, knowing)
     if alone.all():
         return late
     keys = export.kept.keys
@@ -225,14 +256,12 @@ def decided_keys(connection: psycopg.Connection[Any], entry: LedgerFile) -> Hash
     return distinct(np.array(found, np.uint64))
 
 
-def known_of(export: KnownExport, others: Sequence[KnownExport]) -> Hashes:
+def known_of(export: KnownExport, others: Sequence[KnownExport], knowing: Knowing) -> Hashes:
     """Keys of an export of which one of the others speaks (sorted)."""
     mine = distinct(export.kept.keys.hashes)
     found = np.zeros(len(mine), bool)
-    for other in others:
+    for other in those_knowing(others, lambda: mine[~found], knowing, len(mine)):
         left = np.flatnonzero(~found)
-        if not len(left):
-            break
         found[left] = are_among(mine[left], other.kept.keys.hashes)
     return mine[found]
 

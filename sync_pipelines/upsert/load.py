@@ -166,7 +166,7 @@ class Loading:
 
     def _overruled(self, mine: KnownExport, newer: list[KnownExport], late: Mask) -> Mask:
         """By row, which late records newer ones overrule; the rows they refer to are made all the same (X7)."""
-        stale = Stale(self._stream, self._layout).rows(mine, newer, late)
+        stale = Stale(self._stream, self._layout).rows(mine, newer, late, self._history.knowing)
         self._outcomes.note(stale, "stale")
         if stale.any() and self._stream.references:
             referred = ReferenceIds.searching(self._connection, self._entry, self._run_id)
@@ -183,7 +183,8 @@ class Loading:
         if self._begun is not None:
             self._outcomes.note(self._begun.created, "created")
             return self._begun.left
-        unchanged = Unchanged(self._stream, self._layout).rows(mine, others, folded, alone, decided)
+        way = Unchanged(self._stream, self._layout)
+        unchanged = way.rows(mine, others, folded, alone, decided, self._history.knowing)
         for export in (mine, *others):
             export.kept.let_go()
         self._outcomes.note(unchanged, "unchanged")
@@ -191,14 +192,14 @@ class Loading:
         known = folded[:0]
         if self._stream.scope is not None:
             # A row of another scope may be the one a record means (P2): only the fold sees all rows of a key.
-            known = np.setdiff1d(known_of(mine, others), folded)
+            known = np.setdiff1d(known_of(mine, others, self._history.knowing), folded)
             rows = mine.kept.rows_known_by(known) & ~aside
             known = mine.kept.keys.of_rows(rows)
             aside |= rows
         if aside.all():
             return known
-        way = NewRowWriter(self._connection, self._stream, self._layout, self._entry, self._run_id)
-        direct = way.write(self._kept, aside)
+        writer = NewRowWriter(self._connection, self._stream, self._layout, self._entry, self._run_id)
+        direct = writer.write(self._kept, aside)
         self._outcomes.note(direct.created, "created")
         return np.union1d(known, direct.left)
 

@@ -192,7 +192,7 @@ class PrefetchedLoad:
         connection = self._begin(stack)
         entry, stream = self._entry, self._stream
         self._take(own_locks(stream, entry.tenant))
-        if ledger.newest_loaded(connection, entry.partner, entry.stream, entry.tenant, 1):
+        if ledger.nearest_loaded(connection, entry, 1):
             raise _NotByBlocks("there are other exports")
         way = NewRowWriter(connection, stream, self._layout, entry, self._run_id)
         direct = way.write_first(records, partial(self._lock, way))

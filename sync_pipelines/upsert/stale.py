@@ -25,12 +25,13 @@ import pyarrow.compute as pc
 
 from sync_pipelines.contracts.streams import EFFECTIVE_TIME, Children, Stream
 from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.normalize.keys import are_among, distinct
 from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.normalize.list_duplicates import Mask
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.upsert.column_changes import are_distinct, mask_of
 from sync_pipelines.upsert.copying import one
-from sync_pipelines.upsert.history import Hashes, KnownExport
+from sync_pipelines.upsert.history import Hashes, Knowing, KnownExport, those_knowing
 from sync_pipelines.upsert.list_rules import are_steady, kinds_of
 
 Bits = npt.NDArray[np.int64]
@@ -53,20 +54,22 @@ class Stale:
         self._stream = stream
         self._layout = layout
 
-    def rows(self, mine: KnownExport, newer: Sequence[KnownExport], late: Mask) -> Mask:
+    def rows(self, mine: KnownExport, newer: Sequence[KnownExport], late: Mask, knowing: Knowing) -> Mask:
         """By row, which late records are overruled; of a key with several, all are or none.
 
         Args:
             mine: the export being loaded.
             newer: loaded exports with records that may be newer, the oldest first.
             late: by row, which records are late, and of keys none of whose records was ever refused by their state.
+            knowing: asks the index.
         """
         stale = np.zeros(len(late), bool)
         rows = np.flatnonzero(late)
         if not len(rows):
             return stale
         found = _Late(self._stream, self._layout, mine, rows)
-        for other in newer:
+        found.bar(newer)
+        for other in those_knowing(newer, found.open_keys, knowing, mine.kept.count):
             found.hold_against(other)
             other.kept.let_go()
         stale[rows[found.overruled]] = True
@@ -120,6 +123,21 @@ class _Late:
         self._done = np.zeros(len(rows), bool)
         self._barred = np.zeros(len(rows), bool)
 
+    def open_keys(self) -> Hashes:
+        """The keys of records that a further export may still decide (sorted)."""
+        return distinct(self._hashes[self._open])
+
+    def bar(self, newer: Sequence[KnownExport]) -> None:
+        """Leaves to the fold what a newer export asks of rows only if they are there, or are not: older ones make them.
+
+        It may be answered otherwise now.
+        """
+        if self._stream.operations <= _PLAIN:
+            return
+        for other in newer:
+            if not other.kept.operations <= _PLAIN:
+                self._barred |= are_among(self._hashes, other.kept.keys.hashes)
+
     @property
     def overruled(self) -> Mask:
         """Which of the records are."""
@@ -138,22 +156,13 @@ class _Late:
 
     def hold_against(self, other: KnownExport) -> None:
         """Looks at the records that another export has of the same keys."""
-        is_plain = other.kept.operations <= _PLAIN
-        wanted = np.flatnonzero(self._open if is_plain else self._open | self._done)
-        if not len(wanted):
-            return
+        wanted = np.flatnonzero(self._open)
         keys = other.kept.keys
         last = np.searchsorted(keys.hashes, self._hashes[wanted], side="right")
         known = last > np.searchsorted(keys.hashes, self._hashes[wanted], side="left")
-        if not known.any():
-            return
-        if not is_plain:
-            # A call that asks whether the row is there is answered otherwise, now that an older record made it.
-            self._barred[wanted[known]] = True
-        chosen = wanted[known & self._open[wanted]]
+        chosen, ends = wanted[known], last[known]
         if not len(chosen):
             return
-        ends = last[known & self._open[wanted]]
         theirs = _Records(other, np.asarray(keys.rows)[ends - 1].astype(np.int64), self._stream, self._layout)
         is_one = ends < 2
         is_one |= keys.hashes[np.maximum(ends - 2, 0)] != self._hashes[chosen]

@@ -18,9 +18,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.normalize.keys import are_among
+from sync_pipelines.normalize.keys import are_among, distinct
 from sync_pipelines.normalize.layout import Layout
-from sync_pipelines.upsert.history import Hashes, KnownExport, looked_up
+from sync_pipelines.upsert.history import Hashes, Knowing, KnownExport, looked_up, those_knowing
 from sync_pipelines.upsert.list_rules import are_steady, undecided
 
 Mask = npt.NDArray[np.bool_]
@@ -44,7 +44,13 @@ class Unchanged:
         self._layout = layout
 
     def rows(
-        self, mine: KnownExport, others: Sequence[KnownExport], folded: Hashes, alone: Mask, decided: Hashes
+        self,
+        mine: KnownExport,
+        others: Sequence[KnownExport],
+        folded: Hashes,
+        alone: Mask,
+        decided: Hashes,
+        knowing: Knowing,
     ) -> Mask:
         """By row, which records say, in the same words, what the newest loaded record of their key says.
 
@@ -55,11 +61,12 @@ class Unchanged:
                 has them more than once.
             alone: by row, see `alone_rows`.
             decided: see `decided_keys`.
+            knowing: asks the index.
         """
         same = ~mine.kept.rows_known_by(folded)
         if not self._stream.is_repeatable or mine.kept.texts is None or not others:
             return np.zeros(len(same), bool)
-        repeated = _repeated_words(mine, others, same[mine.kept.keys.rows])
+        repeated = _repeated_words(mine, others, same[mine.kept.keys.rows], knowing)
         same[mine.kept.keys.rows[~repeated]] = False
         same &= alone
         if same.any():
@@ -78,7 +85,7 @@ class Unchanged:
         return same
 
 
-def _repeated_words(mine: KnownExport, others: Sequence[KnownExport], wanted: Mask) -> Mask:
+def _repeated_words(mine: KnownExport, others: Sequence[KnownExport], wanted: Mask, knowing: Knowing) -> Mask:
     """By place in the key list, of which wanted keys the newest loaded record has the same text."""
     found = np.zeros(len(wanted), bool)
     # Records with times of their own may be newer than their export's place in the order says.
@@ -90,7 +97,7 @@ def _repeated_words(mine: KnownExport, others: Sequence[KnownExport], wanted: Ma
     newest = sorted(even, key=lambda known: known.newest, reverse=True)[:_LOOKED_AT]
     for start in range(0, len(wanted), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
-        found[some] = _repeated_among(mine, some, wanted[some], uneven, newest)
+        found[some] = _repeated_among(mine, some, wanted[some], uneven, newest, knowing)
         for known in (mine, *uneven, *newest):
             # The next keys are elsewhere in the lists, which are sorted.
             known.kept.let_go("keys")
@@ -98,17 +105,24 @@ def _repeated_words(mine: KnownExport, others: Sequence[KnownExport], wanted: Ma
 
 
 def _repeated_among(
-    mine: KnownExport, some: slice, wanted: Mask, uneven: Sequence[KnownExport], newest: Sequence[KnownExport]
+    mine: KnownExport,
+    some: slice,
+    wanted: Mask,
+    uneven: Sequence[KnownExport],
+    newest: Sequence[KnownExport],
+    knowing: Knowing,
 ) -> Mask:
     """The same of a part of the key list, among exports with and without times of their own, newest first."""
     keys, rows = mine.kept.keys.hashes[some], mine.kept.keys.rows[some]
     found, open_keys = np.zeros(len(keys), bool), wanted.copy()
-    for other in uneven:
-        open_keys &= ~are_among(keys, other.kept.keys.hashes)
-    for other in newest:
+
+    def left() -> Hashes:
+        return distinct(keys[open_keys])
+
+    for other in those_knowing(uneven, left, knowing, len(keys)):
+        open_keys[are_among(keys, other.kept.keys.hashes)] = False
+    for other in those_knowing(newest, left, knowing, len(keys)):
         places = np.flatnonzero(open_keys)
-        if not len(places):
-            break
         known, same = _compared(keys[places], rows[places], mine, other)
         found[places[same]] = True
         open_keys[places[known]] = False

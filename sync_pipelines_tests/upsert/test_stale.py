@@ -24,6 +24,7 @@ from sync_pipelines.partners import find_stream
 from sync_pipelines.sample_data.bulk_streams import BULK, bulk_records
 from sync_pipelines.upsert.fold import Rows, apply
 from sync_pipelines.upsert.history import (
+    Hashes,
     KnownExport,
     Mask,
     Spoken,
@@ -95,10 +96,12 @@ def stale_rows(stream: Stream, mine: KnownExport, others: list[KnownExport]) -> 
     refused = [s for s, code in zip(sorted(applied, key=lambda s: s.version), refusals, strict=True) if code]
     decided = np.array(sorted({h for s in refused for h in hashes_of(s.change)}), np.uint64)
     newer, alone = newer_exports(mine, others), alone_rows(mine, others, stream)
-    late = np.setdiff1d(
-        late_keys(mine, lambda hashes: [o for o in others if len(o.knows(hashes))], newer, alone, layout), decided
-    )
-    return Stale(stream, layout).rows(mine, newer, mine.kept.rows_known_by(late) & alone)
+
+    def knowing(hashes: Hashes) -> list[KnownExport]:
+        return [other for other in others if len(other.knows(hashes))]
+
+    late = np.setdiff1d(late_keys(mine, knowing, newer, alone, layout), decided)
+    return Stale(stream, layout).rows(mine, newer, mine.kept.rows_known_by(late) & alone, knowing)
 
 
 def declared(name: str) -> Stream:
