@@ -131,7 +131,8 @@ class SftpServer:
             transport.add_server_key(self.key)
             transport.set_subsystem_handler("sftp", paramiko.SFTPServer, _Files)
             self._transports.append(transport)
-            with suppress(paramiko.SSHException, EOFError):
+            # A client may be gone before the session begins.
+            with suppress(paramiko.SSHException, EOFError, OSError):
                 transport.start_server(server=_Login(self.user_key))
 
 

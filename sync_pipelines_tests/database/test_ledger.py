@@ -336,3 +336,16 @@ def test_what_another_worker_enters_during_a_look_is_not_gone(site: Site, monkey
     monkeypatch.setattr(Landing, "list", listing)
     discover(workspace)
     assert [entry.status for entry in site.ledger()] == ["pending", "pending"]
+
+
+def test_the_nearest_loaded_exports_are_those_nearest_in_time(site: Site) -> None:
+    for day in (1, 5, 9, 10, 11, 20):
+        site.put(f"2024-03-{day:02}.json", [order(f"k{day}")])
+    site.put("2024-03-12.json", "no JSON")
+    site.sync()
+    pending = next(entry for entry in site.ledger() if entry.path.endswith("2024-03-12.json"))
+
+    with site.workspace().connection() as connection:
+        found = ledger.nearest_loaded(connection, pending, 4)
+
+    assert [entry.path[-7:-5] for entry in found] == ["11", "10", "09", "05"]
