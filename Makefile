@@ -17,7 +17,7 @@ up: $(STAMP)
 	@$(BIN)/sync-pipelines up --port $(PORT)
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -q -n auto --dist loadfile
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 # Hours: all property tests, with ten times the examples of `make test`.
 thorough: $(STAMP)

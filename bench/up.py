@@ -42,6 +42,9 @@ query Backfill($id: String!) {
 _RUNS: Final = """
 query Runs { runsOrError(limit: 1000) { ... on Runs { results {
   runId status jobName tags { key value } startTime endTime } } } }"""
+_EVENTS: Final = """
+query Events($id: ID!) { logsForRun(runId: $id, limit: 1000) { ... on EventConnection { events {
+  ... on MessageEvent { timestamp message } ... on RunFailureEvent { timestamp message error { message } } } } } }"""
 _STOP_SENSOR: Final = "mutation Stop($id: String!) { stopSensor(id: $id) { __typename } }"
 _START_SENSOR: Final = """
 mutation Start($selector: SensorSelector!) { startSensor(sensorSelector: $selector) { __typename } }"""
@@ -110,6 +113,11 @@ class Up:
         """The newest thousand runs, with their tags as a mapping."""
         found = self.ask_patiently("runsOrError", "results", _RUNS)["results"]
         return [{**run, "tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in found]
+
+    def last_words(self, run_id: str, count: int = 12) -> list[str]:
+        """The last messages of a run."""
+        events = self.ask_patiently("logsForRun", "events", _EVENTS, id=run_id)["events"]
+        return [f"{event['timestamp']} {event['message']} {event.get('error') or ''}" for event in events[-count:]]
 
     def sensor(self, name: str) -> dict[str, Any]:
         """Id, state and latest ticks of a sensor."""

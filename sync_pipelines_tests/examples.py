@@ -13,7 +13,7 @@ from typing import Any, Final
 from hypothesis import HealthCheck, settings
 
 USUAL: Final = 50
-PROFILES: Final = {"default": USUAL, "ci": USUAL, "thorough": 10 * USUAL}
+PROFILES: Final = {"default": USUAL, "ci": USUAL * 3 // 5, "thorough": 10 * USUAL}
 """Profile -> examples of a property that says nothing of its own."""
 _SHARED: Final = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
 

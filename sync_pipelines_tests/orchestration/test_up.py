@@ -58,6 +58,16 @@ def database(home: Path) -> Database:
     return Database(EmbeddedServer(home).url)
 
 
+def what_happened(home: Path, up: Up) -> str:
+    """What `up` printed, and of every run that did not succeed its last messages."""
+    said = [(home / "up.log").read_text()]
+    for run in up.runs():
+        said.append(f"{run['runId']} {run['status']} {run['tags']}")
+        if run["status"] != "SUCCESS":
+            said += up.last_words(run["runId"])
+    return "\n".join(said)
+
+
 def test_whatever_is_killed_during_a_backfill_comes_back_and_completes_it(home: Path, up: Up) -> None:
     up.stop_sensor(SENSOR)
     history = History(home / "landing", ORDERS_A_DAY)
@@ -79,7 +89,7 @@ def test_whatever_is_killed_during_a_backfill_comes_back_and_completes_it(home: 
     kill_server(home)
     wait_until(lambda: up.backfill(backfill)["status"] in ENDED, 300, "the backfill ended")
 
-    assert up.backfill(backfill)["status"] == "COMPLETED_SUCCESS", (home / "up.log").read_text()
+    assert up.backfill(backfill)["status"] == "COMPLETED_SUCCESS", what_happened(home, up)
     assert differences(held_in(database(home)), history.expected) == (0, 0, 0)
     with database(home).connect() as connection:
         ledger = connection.execute("select status, count(*) from sync.export_files group by 1").fetchall()
