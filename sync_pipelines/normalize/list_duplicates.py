@@ -1,7 +1,7 @@
 """Elements of many lists compared with those beside them, as columns.
 
 Belongs here: which elements are the same by one way of telling them. Does not belong here: what follows from it
-(`plain`, `upsert.list_rules`).
+(`plain`, `upsert.list_columns`).
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 A chunk of records at a time: their rows and lists are read as columns, compared with what the records make of them,
 and what differs is updated. Left to the fold are records without a row of their own, and those of which it is not
-certain by columns alone what it makes of their row (`changed_columns`).
+certain by columns alone what it makes of their row (`columns`).
 
-Belongs here: the order of the steps, and the updates. Does not belong here: what the rows come to (`changed_columns`),
-new rows (`new_rows`).
+Belongs here: the order of the steps, and the updates. Does not belong here: what the rows come to (`columns`), new rows
+(`new_rows`).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.normalize.list_duplicates import Mask
-from sync_pipelines.upsert.changed_columns import ChangedColumns, ColumnReviser
 from sync_pipelines.upsert.column_changes import RowChanges, mask_of
+from sync_pipelines.upsert.columns import ColumnFold, FoldedRows
 from sync_pipelines.upsert.copy_format import ahead, csv_of
 from sync_pipelines.upsert.copying import Copying, one
 from sync_pipelines.upsert.fold import CREATE_OF_EXISTING
 from sync_pipelines.upsert.history import Hashes
-from sync_pipelines.upsert.new_rows import chunks_of, with_rows
+from sync_pipelines.upsert.new_rows import chunks_of, insert_elements, with_rows
 from sync_pipelines.upsert.record_outcomes import Outcomes
 from sync_pipelines.upsert.references import ReferenceIds, last_write
 from sync_pipelines.upsert.stored_columns import StoredColumns
@@ -73,70 +73,70 @@ class ChangedRowWriter:
         self._stream = stream
         self._entry = entry
         self._run_id = run_id
-        self._standing = StoredColumns(self._copying, stream, entry)
-        self._reviser = ColumnReviser(stream, layout, self._standing.lists)
+        self._stored = StoredColumns(self._copying, stream, entry)
+        self._columns = ColumnFold(stream, layout, self._stored.lists)
 
-    def write(self, kept: KeptRecords, chosen: Mask, outcomes: Outcomes) -> ChangedRowsResult:
+    def write(self, kept: KeptRecords, wanted: Mask, outcomes: Outcomes) -> ChangedRowsResult:
         """Applies records to rows that are there.
 
         Args:
             kept: the export's records.
-            chosen: by row, which of them; no other record of the export is known by what they are known by.
+            wanted: by row, which of them; no other record of the export is known by what they are known by.
             outcomes: takes what they come to.
         """
         came = ChangedRowsResult(Counter(), np.empty(0, np.uint64))
         left = [came.left]
         references = self._stream.references
         referred = ReferenceIds.searching(self._copying.connection, self._entry, self._run_id) if references else None
-        places = np.flatnonzero(chosen)
+        places = np.flatnonzero(wanted)
         for here, chunk in ahead(with_rows(chunks_of(kept, places), places)):
             links = {r.column: one(referred.ids(r, chunk)) for r in references if referred}
-            found = self._standing.rows(chunk, links.get(self._stream.scope or ""))
+            found = self._stored.rows(chunk, links.get(self._stream.scope or ""))
             is_only = np.bincount(found.records, minlength=chunk.num_rows)[found.records] == 1
             mine = found.records[is_only]
             records, rows = chunk.take(pa.array(mine)), found.rows.filter(pa.array(is_only))
-            done = self._buried(records, rows)
+            done = self._delete(records, rows)
             outcomes.note(here[mine[done]], "deleted")
             others = pa.array(np.flatnonzero(~done))
             records, rows = records.take(others), rows.take(others)
             links_of = {column: ids.take(pa.array(mine)).take(others) for column, ids in links.items()}
-            revised = self._reviser.revise(records, rows, links_of)
-            self._update(revised, records)
+            folded = self._columns.fold(records, rows, links_of)
+            self._update(folded, records)
             rest = here[mine[~done]]
-            outcomes.note(rest[revised.differs], "updated")
-            outcomes.note(rest[revised.certain & ~revised.differs], "unchanged")
-            came.leniencies.update(_leniencies_of(revised, records))
-            done[~done] = revised.certain
+            for outcome, chosen in folded.outcomes.items():
+                outcomes.note(rest[chosen], outcome)
+            came.leniencies.update(_leniencies_of(folded, records))
+            done[~done] = folded.certain
             left.append(np.delete(chunk.column("key_hash").to_numpy(), mine[done]))
         came.left = np.sort(np.concatenate(left))
         return came
 
-    def _buried(self, records: pa.Table, rows: pa.Table) -> Mask:
+    def _delete(self, records: pa.Table, rows: pa.Table) -> Mask:
         """Deletes rows: nothing of them stays but their names (X5). Returns which records did so."""
-        buried = self._reviser.buried(records, rows)
-        if not buried.any():
-            return buried
-        stream, dead = self._stream, records.filter(pa.array(buried))
-        ids = one(rows.column("id")).filter(pa.array(buried))
+        deleted = self._columns.deletes(records, rows)
+        if not deleted.any():
+            return deleted
+        stream, dead = self._stream, records.filter(pa.array(deleted))
+        ids = one(rows.column("id")).filter(pa.array(deleted))
         cleared = [*stream.written, *(reference.column for reference in stream.references), "extra"]
         cleared += ["defaulted_fields"] if stream.lists_defaults else []
         columns = {"id": ids, **{name: pa.nulls(len(ids), pa.string()) for name in cleared}}
         columns |= {"deleted_at": dead.column("effective_at"), **last_write(self._entry, self._run_id, dead)}
         self._update_rows(stream.table, {name: one(column) for name, column in columns.items()}, ["id"], touches=True)
         delete_children(self._copying.connection, stream.children, ids.to_pylist())
-        return buried
+        return deleted
 
-    def _update(self, revised: ChangedColumns, records: pa.Table) -> None:
+    def _update(self, folded: FoldedRows, records: pa.Table) -> None:
         last = last_write(self._entry, self._run_id, records)
-        self._write(revised.main, revised.differs, last, touches=True)
-        for rows in revised.children:
-            self._write(rows, rows.differs & revised.certain[rows.tops], {}, touches=False)
-        for lists in revised.resized:
-            gone, new = lists.gone.of(revised.certain), lists.new.of(revised.certain)
-            pairs = list(zip(*(gone[name].to_pylist() for name in (lists.declared.parent, "id")), strict=True))
-            delete_rows(self._copying.connection, lists.declared, pairs)
-            if len(new["line_no"]):
-                self._copying.insert(lists.declared.table, new)
+        self._write(folded.main, folded.differs, last, touches=True)
+        for rows in folded.children:
+            self._write(rows, rows.differs & folded.certain[rows.tops], {}, touches=False)
+        for lists in folded.resized:
+            gone = folded.certain[lists.gone_tops]
+            ids, parents = lists.gone[gone].tolist(), lists.ids[lists.gone_owners[gone]].tolist()
+            delete_children(self._copying.connection, lists.declared.nested, ids)
+            delete_rows(self._copying.connection, lists.declared, [*zip(parents, ids, strict=True)])
+            insert_elements(self._copying, lists.declared, lists.layout, lists.new.of(folded.certain), lists.ids)
 
     def _write(self, rows: RowChanges, chosen: Mask, also: dict[str, Any], *, touches: bool) -> None:
         if not chosen.any():
@@ -156,6 +156,6 @@ class ChangedRowWriter:
         )
 
 
-def _leniencies_of(revised: ChangedColumns, records: pa.Table) -> dict[str, int]:
-    created = mask_of(pc.equal(records.column("operation"), "create")) & revised.certain
+def _leniencies_of(folded: FoldedRows, records: pa.Table) -> dict[str, int]:
+    created = mask_of(pc.equal(records.column("operation"), "create")) & folded.certain
     return {CREATE_OF_EXISTING: int(created.sum())} if created.any() else {}

@@ -1,7 +1,7 @@
 """Columns of rows as they shall be, beside those that are stored.
 
-Belongs here: which values come to differ, by the write rules of single columns (X1, R4). Does not belong here: which
-column has which rule (`changed_columns`, `changed_lists`).
+Belongs here: the write rules of single columns (X1, R4, O3), and where values come to differ. Does not belong here:
+which column has which rule (`columns`, `list_columns`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,6 +22,7 @@ from sync_pipelines.upsert.copying import Ids, one
 from sync_pipelines.upsert.jsonb import are_unequal
 from sync_pipelines.upsert.lists import without_nulls
 
+Bits = npt.NDArray[np.int64]
 _REMEMBERED: Final = 1_000
 """Pairs of objects of which is remembered what they come to."""
 
@@ -60,23 +62,29 @@ class RowChanges:
         return RowChanges(table, keys, tops, columns, differs)
 
 
-def unchanged_column(stored: Any) -> ColumnChange:
-    """A column that stays as it is."""
-    return ColumnChange(stored, np.zeros(len(stored), bool))
+def changed_value(sent: Any, stored: Any, spoken: Mask, default: Any = None) -> ColumnChange:
+    """A column whose value is what was sent last; null clears it (X1).
 
-
-def changed_value(sent: Any, stored: Any, spoken: Mask) -> ColumnChange:
-    """A column whose value is what was sent last; null clears it."""
+    Args:
+        sent: by record.
+        stored: by record; None where no row is there.
+        spoken: which records say anything of it.
+        default: what a new row gets of those that do not (O3); None: null.
+    """
+    if stored is None:
+        return _new(sent if default is None or spoken.all() else pc.if_else(pa.array(spoken), sent, default))
     if not spoken.any():
-        return unchanged_column(stored)
+        return ColumnChange(stored, spoken)
     differs = spoken & are_distinct(sent, stored)
     return ColumnChange(_chosen(differs, sent, stored), differs)
 
 
 def changed_json(sent: Any, stored: Any, spoken: Mask, *, merges: bool) -> ColumnChange:
-    """The same of objects, which may be merged at their top level; compared as JSONB compares."""
+    """The same of objects, which may be merged at their top level (R4); compared as JSONB compares."""
+    if stored is None:
+        return _new(sent)
     if not spoken.any():
-        return unchanged_column(stored)
+        return ColumnChange(stored, spoken)
     differs = spoken & (mask_of(sent.is_valid()) != mask_of(stored.is_valid()))
     both = np.flatnonzero(spoken & mask_of(sent.is_valid()) & mask_of(stored.is_valid()))
     places = pa.array(both)
@@ -90,6 +98,33 @@ def changed_json(sent: Any, stored: Any, spoken: Mask, *, merges: bool) -> Colum
     return ColumnChange(
         pc.replace_with_mask(column, pa.array(mask), pa.array([*changed.values()], column.type)), differs | mask
     )
+
+
+def remaining_names(bits: Mapping[str, int], present: Bits, stored: Any) -> ColumnChange:
+    """Lists of names, without those that a record speaks of.
+
+    Args:
+        bits: name -> what it is in presence masks.
+        present: masks of the records.
+        stored: their lists; None where no row is there: all names.
+    """
+    if stored is None:
+        # Few kinds of records speak of different columns.
+        masks, kinds = np.unique(present, return_inverse=True)
+        lists = [_without(bits, [*bits], mask) for mask in masks.tolist()]
+        return _new(pa.DictionaryArray.from_arrays(pa.array(kinds), pa.array(lists, pa.list_(pa.string()))))
+    before = stored.to_pylist()
+    after = [_without(bits, names, mask) for names, mask in zip(before, present.tolist(), strict=True)]
+    differs = np.array([mine != theirs for mine, theirs in zip(after, before, strict=True)], bool)
+    return ColumnChange(pa.array(after, stored.type), differs)
+
+
+def _without(bits: Mapping[str, int], names: list[str] | None, mask: int) -> list[str] | None:
+    return None if names is None else [name for name in names if not mask & bits.get(name, 0)]
+
+
+def _new(column: Any) -> ColumnChange:
+    return ColumnChange(column, np.ones(len(column), bool))
 
 
 def _revised_object(sent: str, stored: str, *, merges: bool) -> str | None:

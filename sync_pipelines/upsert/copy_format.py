@@ -51,6 +51,9 @@ def _writable(column: Any) -> Any:
     if pa.types.is_timestamp(column.type):
         # In UTC, all of them. With a time zone each would be looked up in the zone's rules, twenty times the work.
         return pc.binary_join_element_wise(column.cast(_MOMENT).cast(pa.string()), "Z", "")
+    if pa.types.is_dictionary(column.type):
+        pieces = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+        return pa.chunked_array([_writable(piece.dictionary).take(piece.indices) for piece in pieces])
     if pa.types.is_list(column.type):
         return pa.array([None if v is None else array_literal(v) for v in column.to_pylist()], pa.string())
     return column

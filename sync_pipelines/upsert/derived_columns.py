@@ -1,7 +1,7 @@
-"""What `settle` leaves of rows that are revised (N3, N5, N6).
+"""What `settle` leaves of rows that records make or change (N3, N5, N6).
 
 Belongs here: its columns, of the rows in which it looks at something that differs; of the others it changes nothing.
-Does not belong here: what it does (`partners`), the same for new rows (`new_columns`).
+Does not belong here: what it does (`partners`).
 """
 
 from __future__ import annotations
@@ -16,70 +16,65 @@ import pyarrow.compute as pc
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.normalize.keys import distinct
 from sync_pipelines.normalize.layout import arrow_type
-from sync_pipelines.upsert.changed_lists import ListChanges
-from sync_pipelines.upsert.column_changes import ColumnChange, are_distinct, dicts_of
+from sync_pipelines.upsert.column_changes import ColumnChange, changed_value, dicts_of
 from sync_pipelines.upsert.copying import Ids, one
+from sync_pipelines.upsert.list_columns import ListAfter
 
 _Lists = dict[str, list[dict[str, Any]]]
 
 
 def derived_columns(
-    stream: Stream, revisions: Mapping[str, ColumnChange], shown: Sequence[ListChanges], rows: pa.Table
+    stream: Stream, changes: Mapping[str, ColumnChange], shown: Sequence[ListAfter], rows: pa.Table | None
 ) -> dict[str, ColumnChange]:
     """The columns that `settle` looks at, as it leaves them.
 
     Args:
         stream: the declaration.
-        revisions: every column of the rows that a load writes.
-        shown: the elements of the lists it looks at.
-        rows: as stored.
+        changes: every column of the rows that a load writes.
+        shown: the lists it looks at.
+        rows: as stored; None where no row is there.
     """
     names = [name for name in stream.settles if "." not in name]
-    chosen = _differing(stream, [revisions[name] for name in names], shown)
+    chosen = _differing(stream, [changes[name] for name in names], shown)
     if stream.settle is None or not len(chosen):
         return {}
     places = pa.array(chosen)
-    values = dicts_of({name: one(revisions[name].after).take(places) for name in names}, len(chosen))
+    values = dicts_of({name: one(changes[name].after).take(places) for name in names}, len(chosen))
     pairs = zip(values, _lists(stream, chosen, shown), strict=True)
     after = [stream.settle(row, lists) for row, lists in pairs]
-    return {
-        name: _revised(
-            revisions[name],
-            pa.array([row.get(name) for row in after], arrow_type(stream.table, name)),
-            one(rows.column(name)).take(places),
-            chosen,
-        )
-        for name in names
-    }
+    found = {}
+    for name in names:
+        settled = pa.array([row.get(name) for row in after], arrow_type(stream.table, name))
+        stored = None if rows is None else one(rows.column(name)).take(places)
+        found[name] = _merged(changes[name], settled, stored, chosen)
+    return found
 
 
-def _revised(revision: ColumnChange, after: Any, stored: Any, chosen: Ids) -> ColumnChange:
+def _merged(change: ColumnChange, settled: Any, stored: Any, chosen: Ids) -> ColumnChange:
     """A column with other values in the chosen rows; the others do not differ."""
-    mask, differs = np.zeros(len(revision.differs), bool), np.zeros(len(revision.differs), bool)
+    mask, differs = np.zeros(len(change.differs), bool), np.zeros(len(change.differs), bool)
     mask[chosen] = True
-    differs[chosen] = are_distinct(after, stored)
-    return ColumnChange(pc.replace_with_mask(one(revision.after), pa.array(mask), after), differs)
+    differs[chosen] = changed_value(settled, stored, np.ones(len(chosen), bool)).differs
+    return ColumnChange(pc.replace_with_mask(one(change.after), pa.array(mask), settled), differs)
 
 
-def _differing(stream: Stream, revisions: Sequence[ColumnChange], shown: Sequence[ListChanges]) -> Ids:
+def _differing(stream: Stream, changes: Sequence[ColumnChange], shown: Sequence[ListAfter]) -> Ids:
     """The rows in which something differs that is looked at."""
-    found = [np.flatnonzero(revision.differs) for revision in revisions]
+    found = [np.flatnonzero(change.differs) for change in changes]
     for part in shown:
-        found += [part.parents[part.revisions[name].differs] for name in _columns_of(stream, part.table)]
+        found += [part.differing(name) for name in _columns_of(stream, part.table)]
     return distinct(np.concatenate(found)) if found else np.empty(0, np.int64)
 
 
-def _lists(stream: Stream, chosen: Ids, shown: Sequence[ListChanges]) -> Iterator[_Lists]:
+def _lists(stream: Stream, chosen: Ids, shown: Sequence[ListAfter]) -> Iterator[_Lists]:
     """The lists of chosen rows, of their elements only the columns that are looked at."""
     found: dict[int, _Lists] = {index: {} for index in chosen.tolist()}
     for part in shown:
-        places = np.flatnonzero(np.isin(part.parents, chosen))
+        places = np.flatnonzero(np.isin(part.owners, chosen))
         names = _columns_of(stream, part.table)
-        elements = dicts_of(
-            {name: one(part.revisions[name].after).take(pa.array(places)) for name in names}, len(places)
-        )
-        for parent, element in zip(part.parents[places].tolist(), elements, strict=True):
-            found[parent].setdefault(part.table, []).append(element)
+        elements = dicts_of({name: part.column(name).take(pa.array(places)) for name in names}, len(places))
+        for owner, element in zip(part.owners[places].tolist(), elements, strict=True):
+            found[owner].setdefault(part.table, []).append(element)
     return iter(found.values())
 
 

@@ -2,7 +2,7 @@
 
 A chunk of records at a time: which keys have rows is asked, rows that records refer to are found or made, ids are
 drawn, and rows and children are copied with them. Left to another way are records of keys that have a row, and those
-of which it is not certain by their columns alone what a fold makes of them (`new_columns`).
+of which it is not certain by their columns alone what a fold makes of them (`columns`).
 
 Statistics know nothing of rows that this transaction made, so questions are put key by key (`offset 0` keeps the
 planner from turning them round).
@@ -30,11 +30,12 @@ from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.tables.schema import SCHEMA
+from sync_pipelines.upsert.columns import ColumnFold, FoldedRows
 from sync_pipelines.upsert.copy_format import ahead, numbered
 from sync_pipelines.upsert.copying import Copying, Ids, one
 from sync_pipelines.upsert.empty_tables import DeferredIndexes, without_indexes
 from sync_pipelines.upsert.history import Hashes
-from sync_pipelines.upsert.new_columns import NewColumns
+from sync_pipelines.upsert.list_columns import NewElements
 from sync_pipelines.upsert.references import ReferenceIds, Referents, last_write, referents_of
 from sync_pipelines.upsert.stored_rows import without_scope
 
@@ -68,24 +69,14 @@ class _Ready(NamedTuple):
 
     Attributes:
         rows: their numbers in the export.
-        columns: of the rows they make.
-        certain: which of them make just these.
+        folded: what they make; None of records that have rows.
         meant: reference -> the rows they refer to.
     """
 
     rows: Rows
     records: pa.Table
-    columns: Mapping[str, Any]
-    certain: Mask
+    folded: FoldedRows | None
     meant: Mapping[str, list[Referents]]
-
-    def some(self, places: Rows, stream: Stream) -> _Ready:
-        """The same of some of the records."""
-        if len(places) == self.records.num_rows:
-            return self
-        records, chosen = self.records.take(pa.array(places)), pa.array(places)
-        columns = {name: one(column).take(chosen) for name, column in self.columns.items()}
-        return _Ready(self.rows[places], records, columns, self.certain[places], _meant_by(stream, records))
 
 
 class NewRowWriter:
@@ -113,7 +104,7 @@ class NewRowWriter:
         self._layout = layout
         self._entry = entry
         self._run_id = run_id
-        self._made = NewColumns(stream, layout)
+        self._columns = ColumnFold(stream, layout)
         connection.execute("create temp table wanted (number bigint, key text, own text) on commit drop")
 
     def write(self, kept: KeptRecords, aside: Mask) -> NewRowsResult:
@@ -178,7 +169,7 @@ class NewRowWriter:
             has_row = self._has_row(chunk)
             known, new = rows[has_row], rows[~has_row]
             if len(known):
-                yield _Ready(known, chunk.filter(pa.array(has_row)), {}, np.zeros(len(known), bool), {})
+                yield _Ready(known, chunk.filter(pa.array(has_row)), None, {})
             yield from starmap(self._ready, with_rows(chunks_of(kept, new), new))
 
     def _written(self, records: Iterable[_Ready], unindexed: DeferredIndexes, count: int = 0) -> NewRowsResult:
@@ -187,19 +178,18 @@ class NewRowWriter:
         created, left = np.zeros(count, bool), [np.empty(0, np.uint64)]
         with self._copying.behind():
             for ready in records:
-                chosen = np.flatnonzero(ready.certain)
+                chosen = np.empty(0, np.int64)
+                if ready.folded is not None:
+                    chosen = np.flatnonzero(ready.folded.outcomes["created"])
+                    self._insert(ready, ready.folded, chosen, referred, unindexed)
                 if (missing := int(ready.rows.max(initial=-1)) + 1 - len(created)) > 0:
                     created = np.pad(created, (0, missing))
                 created[ready.rows[chosen]] = True
                 left.append(np.delete(ready.records.column("key_hash").to_numpy(), chosen))
-                if len(chosen):
-                    self._insert(ready.some(chosen, self._stream), referred, unindexed)
         return NewRowsResult(created, np.sort(np.concatenate(left)))
 
     def _ready(self, rows: Rows, records: pa.Table) -> _Ready:
-        columns = self._made.columns(records)
-        certain = self._made.is_certain(records, columns)
-        return _Ready(rows, records, columns, certain, _meant_by(self._stream, records))
+        return _Ready(rows, records, self._columns.fold(records, None, {}), _meant_by(self._stream, records))
 
     def _has_rows(self) -> bool:
         """Whether some record may have a row already; nobody else makes one while the load holds its locks."""
@@ -236,10 +226,18 @@ class NewRowWriter:
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def _insert(self, ready: _Ready, referred: ReferenceIds, unindexed: DeferredIndexes) -> None:
-        """Writes rows and their children."""
-        stream, new = self._stream, ready.records
-        links = {r.column: referred.ids(r, new, ready.meant[r.column]) for r in stream.references}
+    def _insert(
+        self, ready: _Ready, folded: FoldedRows, chosen: Rows, referred: ReferenceIds, unindexed: DeferredIndexes
+    ) -> None:
+        """Writes the rows that chosen records make, and their children."""
+        if not len(chosen):
+            return
+        stream, new, columns, meant = self._stream, ready.records, folded.main.columns, ready.meant
+        if len(chosen) < new.num_rows:
+            places = pa.array(chosen)
+            new, columns = new.take(places), {name: one(column).take(places) for name, column in columns.items()}
+            meant = _meant_by(stream, new)
+        links = {r.column: referred.ids(r, new, meant[r.column]) for r in stream.references}
         ids = self._copying.new_ids(stream.table, new.num_rows)
         own = {"partner_record_id": new.column("record_id")} if stream.has_record_ids else {}
         rows = {
@@ -249,28 +247,41 @@ class NewRowWriter:
             "external_id": new.column("external_id"),
             **own,
             **self._last_write(new),
-            **ready.columns,
+            **columns,
             **links,
-            "extra": new.column("extra"),
         }
         self._copying.insert(stream.table, unindexed.told(stream.table, rows))
-        for declared, child in zip(stream.children, self._layout.children, strict=True):
-            self._insert_children(declared, child, one(new.column(child.table)), ids)
-
-    def _insert_children(self, declared: Children, child: ChildLayout, lists: Any, ids: Ids) -> None:
-        """Writes the rows of lists, and those of the lists in their elements."""
-        parents, numbers, elements = numbered(lists)
-        columns = {declared.parent: pa.array(ids[parents]), "line_no": pa.array(numbers)}
-        columns |= {name: elements.field(name) for name in (*child.columns, "extra")}
-        if declared.nested:
-            own = self._copying.new_ids(child.table, len(parents))
-            columns["id"] = pa.array(own)
-        self._copying.insert(child.table, columns)
-        for inner, layout in zip(declared.nested, child.nested, strict=True):
-            self._insert_children(inner, layout, elements.field(layout.table), own)
+        ids_of = np.zeros(ready.records.num_rows, np.int64)
+        ids_of[chosen] = ids
+        for lists in folded.resized:
+            insert_elements(self._copying, lists.declared, lists.layout, lists.new.of(folded.certain), ids_of)
 
     def _last_write(self, records: pa.Table) -> dict[str, Any]:
         return last_write(self._entry, self._run_id, records)
+
+
+def insert_elements(copying: Copying, declared: Children, child: ChildLayout, new: NewElements, ids: Ids) -> None:
+    """Writes elements as rows of a child table, and those of the lists in them.
+
+    Args:
+        copying: inside the load's transaction.
+        declared: the table.
+        child: its columns in kept records.
+        new: the elements.
+        ids: of the rows that own them.
+    """
+    if not len(new.owners):
+        return
+    columns = {declared.parent: pa.array(ids[new.owners]), "line_no": pa.array(new.lines)}
+    columns |= {name: new.elements.field(name) for name in (*child.columns, "extra")}
+    own = ids[:0]
+    if declared.nested:
+        own = copying.new_ids(child.table, len(new.owners))
+        columns["id"] = pa.array(own)
+    copying.insert(child.table, columns)
+    for inner, layout in zip(declared.nested, child.nested, strict=True):
+        owners, lines, elements = numbered(new.elements.field(layout.table))
+        insert_elements(copying, inner, layout, NewElements(owners, owners, lines, elements), own)
 
 
 def _meant_by(stream: Stream, records: pa.Table) -> dict[str, list[Referents]]:

@@ -32,7 +32,7 @@ from sync_pipelines.normalize.values import from_json
 from sync_pipelines.upsert.column_changes import are_distinct, mask_of
 from sync_pipelines.upsert.copying import one
 from sync_pipelines.upsert.history import Hashes, Knowing, KnownExport, those_knowing
-from sync_pipelines.upsert.list_rules import are_steady, kinds_of
+from sync_pipelines.upsert.list_repeats import are_steady, kinds_of
 
 Bits = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.int64]

@@ -1,7 +1,7 @@
 """Rows as the tables hold them now, a column at a time.
 
 Belongs here: reading the rows that records mean, and their lists. Does not belong here: what records make of them
-(`changed_columns`), the same row by row (`stored_rows`).
+(`columns`), the same row by row (`stored_rows`).
 """
 
 from __future__ import annotations

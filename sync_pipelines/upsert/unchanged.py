@@ -1,9 +1,9 @@
 """Records that say what the newest record of their key said already, told by their text alone.
 
 Applied to a row that ends with an equal record, such a record changes nothing: patches, replaced rows and merged
-objects are idempotent, and so are lists of which that is certain (`list_rules`). It needs neither a fold nor a look at
-the row (law 5). Not so a record that was refused because of its key's state, and one whose row other records may have
-changed under another identity (P2): those are folded.
+objects are idempotent, and so are lists of which that is certain (`list_repeats`). It needs neither a fold nor a look
+at the row (law 5). Not so a record that was refused because of its key's state, and one whose row other records may
+have changed under another identity (P2): those are folded.
 
 Belongs here: comparing texts, by their digests. Does not belong here: making those (`stages.line_blocks`).
 """
@@ -21,7 +21,7 @@ from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.normalize.keys import are_among, distinct
 from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.upsert.history import Hashes, Knowing, KnownExport, looked_up, those_knowing
-from sync_pipelines.upsert.list_rules import are_steady, undecided
+from sync_pipelines.upsert.list_repeats import are_steady, undecided
 
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[Any]

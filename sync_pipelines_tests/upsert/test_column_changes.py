@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sync_pipelines.upsert.column_changes import changed_json, changed_value
+from sync_pipelines.upsert.column_changes import changed_json, changed_value, remaining_names
 
 OBJECTS: list[tuple[str, str | None, str | None, bool, str | None, bool]] = [
     # What is sent, what is stored, whether they merge, what comes of it, and whether that differs.
@@ -60,3 +60,16 @@ def test_what_is_not_spoken_of_stays() -> None:
     column = pa.array(["a", "b"])
     revision = changed_value(pa.array(["x", "y"]), column, np.array([False, True]))
     assert (revision.differs.tolist(), revision.after.to_pylist()) == ([False, True], ["a", "y"])
+
+
+def test_a_new_row_takes_what_was_sent_or_its_default() -> None:
+    sent, spoken = pa.array(["a", None, None]), np.array([True, True, False])
+    assert changed_value(sent, None, spoken, pa.scalar("d")).after.to_pylist() == ["a", None, "d"]
+    assert changed_value(sent, None, spoken).after.to_pylist() == ["a", None, None]
+
+
+def test_names_stay_until_they_are_spoken_of() -> None:
+    bits, present = {"x": 1, "y": 2}, np.array([0, 2, 3])
+    assert remaining_names(bits, present, None).after.to_pylist() == [["x", "y"], ["x"], []]
+    kept = remaining_names(bits, present, pa.array([["x"], ["x"], None]))
+    assert (kept.after.to_pylist(), kept.differs.tolist()) == ([["x"], ["x"], None], [False, False, False])

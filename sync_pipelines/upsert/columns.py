@@ -1,0 +1,220 @@
+"""What records make of the rows they mean, a column at a time: `fold` for many records at once.
+
+A new row is a row that is changed from nothing: every rule here is told for both. A rule that columns can't decide is
+left to the fold, record by record: each record is certain or not.
+
+Belongs here: which records are certain, and the columns of main tables. Does not belong here: the rules of one column
+(`column_changes`), lists (`list_columns`), reading rows (`stored_columns`), writing them (`new_rows`, `changed_rows`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sync_pipelines.contracts.streams import EFFECTIVE_TIME, Stream
+from sync_pipelines.normalize.layout import Layout, arrow_type
+from sync_pipelines.normalize.list_duplicates import Mask
+from sync_pipelines.upsert.column_changes import (
+    ColumnChange,
+    RowChanges,
+    are_distinct,
+    are_spoken,
+    changed_json,
+    changed_value,
+    mask_of,
+    remaining_names,
+)
+from sync_pipelines.upsert.copying import one
+from sync_pipelines.upsert.derived_columns import derived_columns
+from sync_pipelines.upsert.fold import Outcome, named_defaults, spoken_name
+from sync_pipelines.upsert.list_columns import ListAfter, ListFold, ReadLists, ResizedLists, SentLists
+from sync_pipelines.upsert.list_matching import ListTreatment
+from sync_pipelines.upsert.list_repeats import kinds_of
+
+_MAKES: Final = ("upsert", "create", "insert", "touch")
+"""What a record may ask for to make a row where none is."""
+_PATCHES: Final = ("upsert", "create", "update", "touch")
+"""What a record may ask for to patch a row that is live and defined."""
+
+
+@dataclass(frozen=True)
+class FoldedRows:
+    """What records make of rows, the n-th of the n-th.
+
+    Attributes:
+        certain: which records make just this.
+        are_new: whether no rows were there.
+        main: the rows.
+        children: rows of their lists that were there.
+        resized: lists whose rows come or go.
+    """
+
+    certain: Mask
+    are_new: bool
+    main: RowChanges
+    children: Sequence[RowChanges]
+    resized: Sequence[ResizedLists]
+
+    @property
+    def differs(self) -> Mask:
+        """Which rows come to differ, be it in their lists alone."""
+        found = self.main.differs.copy()
+        for rows in self.children:
+            found[rows.tops[rows.differs]] = True
+        for lists in self.resized:
+            found[lists.tops] = True
+        return found & self.certain
+
+    @property
+    def outcomes(self) -> dict[Outcome, Mask]:
+        """Which certain records come to what (X11)."""
+        if self.are_new:
+            return {"created": self.certain}
+        differs = self.differs
+        return {"updated": differs, "unchanged": self.certain & ~differs}
+
+
+class ColumnFold:
+    """Makes columns of records and the rows they mean.
+
+    Args:
+        stream: the declaration.
+        layout: of its kept records.
+        read: gives stored lists; needed where rows are there.
+    """
+
+    def __init__(self, stream: Stream, layout: Layout, read: ReadLists | None = None) -> None:
+        self._stream = stream
+        self._layout = layout
+        self._read = read
+        self._settles_lists = {name.partition(".")[0] for name in stream.settles if "." in name}
+
+    def fold(self, records: pa.Table, rows: pa.Table | None, links: Mapping[str, Any]) -> FoldedRows:
+        """Records and the rows they mean, one each.
+
+        Args:
+            records: kept records, each the only one of its export that means its row.
+            rows: their rows, as `StoredColumns` reads them; None where no row is there.
+            links: reference column -> the ids of the rows that records refer to; of new rows they may be added later.
+        """
+        certain = mask_of(pc.is_in(records.column("operation"), pa.array(_MAKES if rows is None else _PATCHES)))
+        if rows is not None:
+            certain &= self._may_patch(records, rows, links)
+        lists = ListFold(None if rows is None else self._read, certain)
+        shown = self._fold_lists(lists, records, rows)
+        changes = self._values(records, rows, links)
+        changes |= derived_columns(self._stream, changes, shown, rows)
+        if self._stream.lists_defaults:
+            changes["defaulted_fields"] = self._defaulted(records, _stored(rows, "defaulted_fields"))
+        if rows is None:
+            certain &= self._has_required(records, changes)
+        keys = {} if rows is None else {"id": rows.column("id")}
+        main = RowChanges.build(self._stream.table, keys, np.arange(records.num_rows), changes)
+        return FoldedRows(certain, rows is None, main, lists.found, lists.resized)
+
+    # -- which records are certain -----------------------------------------------------------------------------
+
+    def deletes(self, records: pa.Table, rows: pa.Table) -> Mask:
+        """Which records delete their row, certainly: nothing keeps it (T9), and no other row may be meant (P2, P5)."""
+        if self._stream.blocked_by is not None or self._stream.scope is not None:
+            return np.zeros(records.num_rows, bool)
+        return mask_of(pc.equal(records.column("operation"), "delete")) & _are_defined(records, rows)
+
+    def _has_required(self, records: pa.Table, changes: Mapping[str, ColumnChange]) -> Mask:
+        """Which new rows have all they need (N4, T3); other records are refused, or make a placeholder."""
+        found = np.ones(records.num_rows, bool)
+        for name in self._stream.required_new:
+            if name in changes:
+                found &= mask_of(one(changes[name].after).is_valid())
+            else:
+                lists = one(records.column(name))
+                found &= mask_of(pc.fill_null(pc.greater(pc.list_value_length(lists), 0), False))
+        return found
+
+    def _may_patch(self, records: pa.Table, rows: pa.Table, links: Mapping[str, Any]) -> Mask:
+        """Which rows are defined, and in the scope that their record names (P5)."""
+        found = _are_defined(records, rows)
+        scope = self._stream.scope
+        if scope is not None:
+            found &= mask_of(pc.fill_null(pc.equal(links[scope], one(rows.column(scope))), False))
+        return found
+
+    # -- columns -----------------------------------------------------------------------------------------------
+
+    def _values(self, records: pa.Table, rows: pa.Table | None, links: Mapping[str, Any]) -> dict[str, ColumnChange]:
+        """The rows' own columns."""
+        found: dict[str, ColumnChange] = {}
+        every, nothing = np.ones(records.num_rows, bool), np.zeros(records.num_rows, bool)
+        clears = self._stream.replaces and rows is not None
+        for name in self._stream.settled:
+            empty = pa.nulls(records.num_rows, arrow_type(self._stream.table, name))
+            found[name] = changed_value(empty, _stored(rows, name), nothing)
+        for name in self._layout.columns:
+            spoken = every if clears else self._spoken(name, records)
+            sent, stored = one(records.column(name)), _stored(rows, name)
+            if name in self._layout.json:
+                found[name] = changed_json(sent, stored, spoken, merges=name in self._stream.merges)
+            else:
+                found[name] = changed_value(sent, stored, spoken, self._default(name, records))
+        for name, ids in links.items():
+            found[name] = changed_value(ids, _stored(rows, name), self._spoken(name, records))
+        extra = one(records.column("extra"))
+        spoken = every if clears else mask_of(extra.is_valid())
+        return found | {"extra": changed_json(extra, _stored(rows, "extra"), spoken, merges=not self._stream.replaces)}
+
+    def _default(self, name: str, records: pa.Table) -> Any:
+        """What a new row gets where nothing was sent (O3), None where that is null."""
+        default = next((d for d in self._stream.defaults if d.column == name), None)
+        if default is None:
+            return None
+        if default.value is EFFECTIVE_TIME:
+            return one(records.column("effective_at"))
+        return pa.scalar(default.value, records.column(name).type)
+
+    def _defaulted(self, records: pa.Table, stored: Any) -> ColumnChange:
+        """The fields that still hold their default (O3)."""
+        bits = {
+            alias: 1 << self._layout.bits[spoken_name(self._stream, d)] for d, alias in named_defaults(self._stream)
+        }
+        return remaining_names(bits, one(records.column("present")).fill_null(0).to_numpy(), stored)
+
+    def _spoken(self, name: str, records: pa.Table) -> Mask:
+        return are_spoken(records.column("present"), self._layout.bits[name])
+
+    # -- lists -------------------------------------------------------------------------------------------------
+
+    def _fold_lists(self, lists: ListFold, records: pa.Table, rows: pa.Table | None) -> list[ListAfter]:
+        """Folds the lists of records; returns those that `settle` looks at."""
+        count = records.num_rows
+        ids = np.zeros(count, np.int64) if rows is None else one(rows.column("id")).to_numpy()
+        shown: list[ListAfter] = []
+        for declared, child in zip(self._stream.children, self._layout.children, strict=True):
+            spoken = self._spoken(child.table, records) & lists.certain
+            sent = SentLists(declared, child, one(records.column(child.table)), spoken, ids, np.arange(count))
+            is_shown = declared.table in self._settles_lists
+            for chosen, (mode, name) in kinds_of(records, declared):
+                of_kind = np.zeros(count, bool)
+                of_kind[chosen] = lists.certain[chosen]
+                wanted = of_kind if is_shown else of_kind & spoken
+                if wanted.any():
+                    ways = [match for match in declared.match if name is None or match.name == name]
+                    after = lists.fold(sent._replace(spoken=spoken & of_kind), ListTreatment(mode, ways), wanted)
+                    shown += [after] if is_shown else []
+        return shown
+
+
+def _stored(rows: pa.Table | None, name: str) -> Any:
+    return None if rows is None else one(rows.column(name))
+
+
+def _are_defined(records: pa.Table, rows: pa.Table) -> Mask:
+    """Which rows are live, defined, and named just as the record that means them names itself (P2)."""
+    defined: Mask = mask_of(rows.column("deleted_at").is_null()) & ~mask_of(rows.column("is_placeholder"))
+    defined &= ~are_distinct(records.column("external_id"), rows.column("external_id"))
+    return defined & ~are_distinct(records.column("record_id"), rows.column("partner_record_id"))

@@ -1,0 +1,313 @@
+"""What lists make of the rows that are there, of many rows at once: `lists`, a column at a time (R6 to R8, T8, N7).
+
+Certain are lists whose elements each mean one stored row or surely none, in the order of the stored rows where they
+replace them. A new row's list is one beside which no row is stored.
+
+Belongs here: the columns that come to differ, the rows that come and go. Does not belong here: which row an element
+means (`list_matching`), lists that change their order (`lists`), the main rows (`columns`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from sync_pipelines.contracts.streams import Children
+from sync_pipelines.normalize.layout import ChildLayout, arrow_type
+from sync_pipelines.normalize.list_duplicates import Codes, Mask, several_primaries
+from sync_pipelines.upsert.column_changes import (
+    ColumnChange,
+    RowChanges,
+    are_spoken,
+    changed_json,
+    changed_value,
+    mask_of,
+)
+from sync_pipelines.upsert.copy_format import numbered
+from sync_pipelines.upsert.copying import Ids, one
+from sync_pipelines.upsert.list_matching import DOUBTFUL, NEW, ListTreatment, meant_rows, struct_of
+from sync_pipelines.upsert.stored_columns import StoredListColumns
+
+ReadLists = Callable[[Children, ChildLayout, Ids], StoredListColumns]
+"""Gives the rows of a child table that belong to the given parents."""
+
+
+class SentLists(NamedTuple):
+    """The lists of one child table that records send, by owner.
+
+    Attributes:
+        declared, layout: of the table.
+        sent: the lists.
+        spoken: whose list is sent at all.
+        ids: of the owners' rows, where they are there.
+        tops: the index of the main row each owner belongs to.
+    """
+
+    declared: Children
+    layout: ChildLayout
+    sent: Any
+    spoken: Mask
+    ids: Ids
+    tops: Ids
+
+
+class NewElements(NamedTuple):
+    """Elements that become rows: the index of each one's owner and main row, its line, and the elements, a struct."""
+
+    owners: Codes
+    tops: Ids
+    lines: Codes
+    elements: Any
+
+    def of(self, certain: Mask) -> NewElements:
+        """Those that belong to certain main rows."""
+        chosen = certain[self.tops]
+        if chosen.all():
+            return self
+        elements = self.elements.filter(pa.array(chosen))
+        return NewElements(self.owners[chosen], self.tops[chosen], self.lines[chosen], elements)
+
+
+class ResizedLists(NamedTuple):
+    """Lists of one child table whose rows come or go.
+
+    Attributes:
+        declared, layout: of the table.
+        ids: of the owners' rows, where they are there.
+        gone: ids of the rows that go.
+        gone_owners, gone_tops: the index of each one's owner and main row.
+        new: the rows that come.
+    """
+
+    declared: Children
+    layout: ChildLayout
+    ids: Ids
+    gone: Ids
+    gone_owners: Codes
+    gone_tops: Ids
+    new: NewElements
+
+    @property
+    def tops(self) -> Ids:
+        """The main rows of rows that come or go."""
+        return np.concatenate([self.gone_tops, self.new.tops])
+
+
+@dataclass(frozen=True)
+class ListAfter:
+    """Rows of a child table as they shall be, by owner and line.
+
+    Attributes:
+        table: whose.
+        parents: the index of the owner of each stored row.
+        changes: columns of the stored rows.
+        goes: which of the stored rows go.
+        come: elements that become rows.
+    """
+
+    table: str
+    parents: Codes
+    changes: Mapping[str, ColumnChange]
+    goes: Mask
+    come: NewElements
+
+    @cached_property
+    def _resized(self) -> Codes:
+        """The owners whose rows come or go."""
+        return np.concatenate([self.parents[self.goes], self.come.owners])
+
+    @cached_property
+    def _order(self) -> Ids:
+        """The rows' places among those that stay and those that come behind them."""
+        return np.argsort(np.concatenate([self.parents[~self.goes], self.come.owners]), kind="stable")
+
+    @property
+    def owners(self) -> Codes:
+        """The index of each row's owner."""
+        if not len(self._resized):
+            return self.parents
+        return np.concatenate([self.parents[~self.goes], self.come.owners])[self._order]
+
+    def column(self, name: str) -> Any:
+        """A column of the rows."""
+        stored = one(self.changes[name].after)
+        if not len(self._resized):
+            return stored
+        both = [stored.filter(pa.array(~self.goes)), self.come.elements.field(name)]
+        return pa.concat_arrays(both).take(pa.array(self._order))
+
+    def differing(self, name: str) -> Codes:
+        """The owners in whose rows a column differs."""
+        return np.concatenate([self.parents[self.changes[name].differs], self._resized])
+
+
+class ListFold:
+    """Folds lists into the stored ones.
+
+    Args:
+        read: gives stored lists; None where none are there.
+        certain: by main row, whether all lists so far are certain; cleared where one is not.
+
+    Attributes:
+        found: rows that were there.
+        resized: lists whose rows come or go.
+    """
+
+    def __init__(self, read: ReadLists | None, certain: Mask) -> None:
+        self._read = read
+        self.certain = certain
+        self.found: list[RowChanges] = []
+        self.resized: list[ResizedLists] = []
+
+    def fold(self, lists: SentLists, taken: ListTreatment, wanted: Mask) -> ListAfter:
+        """Notes what lists make of the stored rows.
+
+        Args:
+            lists: of one table.
+            taken: how.
+            wanted: of which owners the stored rows are read, those with a list among them.
+        """
+        declared, layout = lists.declared, lists.layout
+        parents, rows = self._stored(lists, np.flatnonzero(wanted))
+        owners, numbers, elements = numbered(lists.sent)
+        meant = meant_rows(declared, taken, owners, elements, parents, rows)
+        self._doubt(lists, taken, owners, meant, parents, rows)
+        spoken = lists.spoken & self.certain[lists.tops]
+        pairs, new = np.flatnonzero(spoken[owners] & (meant >= 0)), np.flatnonzero(spoken[owners] & (meant == NEW))
+        found = np.full(len(parents), -1)
+        found[meant[pairs]] = pairs
+        places = pa.array(found, mask=found < 0)
+        sent = {name: elements.field(name).take(places) for name in _names_of(layout)}
+        changes = _changes(layout, taken, sent, rows, found >= 0)
+        goes = spoken[parents] & (found < 0) if taken.mode == "replace" else np.zeros(len(parents), bool)
+        lines = numbers if taken.mode == "replace" else _lines_behind(parents, owners, meant == NEW)
+        come = NewElements(owners[new], lists.tops[owners[new]], lines[new], _taken(elements, new))
+        after = ListAfter(declared.table, parents, changes, goes, come)
+        self.certain[lists.tops[_rivals(declared, taken, after, parents[found >= 0])]] = False
+        self._note(lists, parents, rows, changes, goes, come)
+        self._fold_nested(lists, taken, parents, rows, sent, found >= 0, come)
+        return after
+
+    def _stored(self, lists: SentLists, owners: Codes) -> tuple[Codes, pa.Table]:
+        """The stored rows, and the owner of each."""
+        if self._read is None:
+            return np.empty(0, np.int64), _no_rows(lists.layout)
+        stored = self._read(lists.declared, lists.layout, lists.ids[owners])
+        return owners[stored.parents], stored.rows
+
+    def _doubt(
+        self, lists: SentLists, taken: ListTreatment, owners: Codes, meant: Codes, parents: Codes, rows: pa.Table
+    ) -> None:
+        """Leaves lists aside with elements of which is not certain what they mean, or with gaps in their lines."""
+        fits = np.full(len(lists.spoken), taken.mode != "remove")
+        fits[owners[meant == DOUBTFUL]] = False
+        lines = np.arange(len(parents)) - np.searchsorted(parents, parents) + 1
+        fits[parents[one(rows.column("line_no")).to_numpy() != lines]] = False
+        self.certain[lists.tops[lists.spoken & ~fits]] = False
+
+    def _note(
+        self,
+        lists: SentLists,
+        parents: Codes,
+        rows: pa.Table,
+        changes: Mapping[str, ColumnChange],
+        goes: Mask,
+        come: NewElements,
+    ) -> None:
+        declared = lists.declared
+        if len(parents):
+            keys = {"id": rows.column("id"), declared.parent: pa.array(lists.ids[parents])}
+            self.found.append(RowChanges.build(declared.table, keys, lists.tops[parents], changes))
+        if len(come.owners) or goes.any():
+            gone = one(rows.column("id")).to_numpy()[goes]
+            self.resized.append(
+                ResizedLists(declared, lists.layout, lists.ids, gone, parents[goes], lists.tops[parents[goes]], come)
+            )
+
+    def _fold_nested(
+        self,
+        lists: SentLists,
+        taken: ListTreatment,
+        parents: Codes,
+        rows: pa.Table,
+        sent: Mapping[str, Any],
+        paired: Mask,
+        come: NewElements,
+    ) -> None:
+        """The lists in elements: of stored rows, and of those that come, whose rows are written with them."""
+        for inner, layout in zip(lists.declared.nested, lists.layout.nested, strict=True):
+            treatment = ListTreatment(inner.mode, inner.match)
+            if len(come.owners):
+                every = np.ones(len(come.owners), bool)
+                own = SentLists(inner, layout, come.elements.field(layout.table), every, come.owners, come.tops)
+                ListFold(None, self.certain).fold(own, treatment, every)
+            tops = lists.tops[parents]
+            spoken = _spoken(lists.layout, taken, sent, layout.table, paired) & self.certain[tops]
+            if spoken.any():
+                ids = one(rows.column("id")).to_numpy()
+                self.fold(SentLists(inner, layout, sent[layout.table], spoken, ids, tops), treatment, spoken)
+
+
+def _lines_behind(parents: Codes, owners: Codes, is_new: Mask) -> Codes:
+    """The lines of new elements behind the rows that are there."""
+    stored = np.searchsorted(parents, owners, "right") - np.searchsorted(parents, owners)
+    so_far = np.cumsum(is_new)
+    first = np.searchsorted(owners, owners)
+    before = np.concatenate([[0], so_far])[first] if len(owners) else so_far
+    lines: Codes = stored + so_far - before
+    return lines
+
+
+def _names_of(layout: ChildLayout) -> tuple[str, ...]:
+    return (*layout.names, "extra", *(("present",) if layout.is_patched else ()))
+
+
+def _spoken(layout: ChildLayout, taken: ListTreatment, sent: Mapping[str, Any], name: str, paired: Mask) -> Mask:
+    """Which elements write a column or nested list of the row they mean."""
+    match taken.mode:
+        case "replace":
+            return paired
+        case "merge" if layout.is_patched:
+            return paired & are_spoken(sent["present"], layout.names.index(name))
+        case _:
+            return np.zeros(len(paired), bool)
+
+
+def _changes(
+    layout: ChildLayout, taken: ListTreatment, sent: Mapping[str, Any], rows: pa.Table, paired: Mask
+) -> dict[str, ColumnChange]:
+    found = {
+        name: changed_value(sent[name], one(rows.column(name)), _spoken(layout, taken, sent, name, paired))
+        for name in layout.columns
+    }
+    merges = taken.mode == "merge"
+    spoken = paired & (mask_of(sent["extra"].is_valid()) if merges else taken.mode == "replace")
+    return found | {"extra": changed_json(sent["extra"], one(rows.column("extra")), spoken, merges=merges)}
+
+
+def _rivals(declared: Children, taken: ListTreatment, after: ListAfter, paired: Codes) -> Codes:
+    """The owners with a row that is primary beside another one: who is demoted depends on who was sent last (R7)."""
+    if declared.primary is None or taken.mode == "replace":
+        return np.empty(0, np.int64)
+    groups = set(declared.primary)
+    elements = struct_of({name: after.column(name) for name in (*groups, "is_primary")})
+    several = after.owners[several_primaries(declared.primary, after.owners, elements)]
+    if taken.mode == "add" or (groups and any(way.folds or not groups <= set(way.columns) for way in taken.ways)):
+        # A row may change the group in which it is, or is not, the only one.
+        return np.concatenate([several, paired])
+    return several
+
+
+def _taken(elements: Any, places: Codes) -> Any:
+    return elements if len(places) == len(elements) else elements.take(pa.array(places))
+
+
+def _no_rows(layout: ChildLayout) -> pa.Table:
+    kinds = {name: arrow_type(layout.table, name) for name in (*layout.columns, "extra")}
+    kinds |= {"id": pa.int64(), "line_no": pa.int64()}
+    return pa.table({name: pa.array([], kind) for name, kind in kinds.items()})

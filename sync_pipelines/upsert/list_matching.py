@@ -1,0 +1,130 @@
+"""Which stored row each element of many lists means (T8, N7): `lists.find`, a column at a time.
+
+Belongs here: that question; no answer where in doubt. Does not belong here: what becomes of the rows (`list_columns`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from sync_pipelines.contracts.streams import Children, Match
+from sync_pipelines.normalize.list_duplicates import Codes, Mask, codes_of, has_duplicate
+from sync_pipelines.upsert.copying import one
+from sync_pipelines.upsert.list_repeats import are_keyless
+
+NEW: Final = -1
+"""An element that means no stored row, and no other element."""
+DOUBTFUL: Final = -2
+
+
+class ListTreatment(NamedTuple):
+    """How lists are taken.
+
+    Attributes:
+        mode: see `ListMode`.
+        ways: in which elements mean rows.
+    """
+
+    mode: str
+    ways: Sequence[Match]
+
+
+def meant_rows(
+    declared: Children, taken: ListTreatment, owners: Codes, elements: Any, parents: Codes, rows: pa.Table
+) -> Codes:
+    """For each sent element the stored row it means, `NEW` or `DOUBTFUL`.
+
+    Args:
+        declared: the list.
+        taken: how.
+        owners: the index of each element's owner, ascending.
+        elements: a struct.
+        parents: the index of each stored row's owner, ascending.
+        rows: the stored rows, by owner and line.
+    """
+    replaces = taken.mode == "replace"
+    in_place = _in_place(owners, parents) if replaces and len(parents) else np.full(len(owners), NEW)
+    if not declared.match:
+        return in_place
+    is_first = replaces & ~np.isin(owners, parents)
+    if is_first.all():
+        return np.full(len(owners), NEW)
+    meant, is_told = _by_ways(declared, taken.ways, elements, owners, rows, parents)
+    if replaces:
+        # A row keeps its id where it moves, and where another is equal to it.
+        meant[((meant >= 0) & (meant != in_place)) | ((meant == NEW) & ~is_told)] = DOUBTFUL
+    meant[is_first] = NEW
+    return meant
+
+
+def _in_place(owners: Codes, parents: Codes) -> Codes:
+    """For each sent element the stored row of its line, `NEW` where there is none."""
+    numbers = np.arange(len(owners)) - np.searchsorted(owners, owners)
+    places = np.searchsorted(parents, owners) + numbers
+    there = places < len(parents)
+    there[there] = parents[places[there]] == owners[there]
+    return np.where(there, places, NEW)
+
+
+def _by_ways(
+    declared: Children, ways: Sequence[Match], elements: Any, owners: Codes, rows: pa.Table, parents: Codes
+) -> tuple[Codes, Mask]:
+    """The same by the first way that tells any element of a list, if it tells all; and which elements any way tells.
+
+    An element is new where no way finds another element or a stored row like it.
+    """
+    count = int(owners.max(initial=-1)) + 1
+    meant, is_alone, is_told = np.full(len(owners), NEW), np.ones(len(owners), bool), np.zeros(len(owners), bool)
+    undecided = np.ones(count, bool)
+    keyless = are_keyless(declared, elements)
+    for match in ways:
+        if match.whole and not keyless.any():
+            continue
+        both = {name: pa.concat_arrays([elements.field(name), one(rows.column(name))]) for name in match.columns}
+        codes, known = np.split(codes_of(match, struct_of(both)), [len(owners)])
+        tells = keyless if match.whole else codes >= 0
+        alike = tells & has_duplicate(np.concatenate([owners, parents]), np.concatenate([codes, known]))[: len(owners)]
+        found = np.full(len(owners), NEW) if match.whole else _matches(owners, codes, parents, known)
+        chosen = (undecided & _all_of(count, owners, tells & ((found >= 0) | ~alike)))[owners] & (found >= 0)
+        meant[chosen] = found[chosen]
+        is_alone &= ~alike
+        is_told |= tells
+        undecided &= _all_of(count, owners, ~tells)
+    is_certain = (meant >= 0) | is_alone
+    if len(ways) > 1 and any(len(match.columns) > 1 and not match.whole for match in ways):
+        # An element without all of these may still change one of them, and so what its row is told by.
+        is_certain &= _all_of(count, owners, meant < 0)[owners]
+    return np.where(is_certain, meant, DOUBTFUL), is_told
+
+
+def _matches(owners: Codes, codes: Codes, parents: Codes, known: Codes) -> Codes:
+    """For each element the one row of its owner that has its code, `NEW` where it is not one, or has several."""
+    if not len(parents):
+        return np.full(len(owners), NEW)
+    base = max(codes.max(initial=-1), known.max(initial=-1)) + 1
+    there = np.flatnonzero(known >= 0)
+    stored = parents[there] * base + known[there]
+    order = np.argsort(stored, kind="stable")
+    wanted = owners * base + codes
+    first = np.searchsorted(stored, wanted, "left", sorter=order)
+    is_one = np.searchsorted(stored, wanted, "right", sorter=order) - first == 1
+    found = np.full(len(owners), NEW)
+    fits = is_one & (codes >= 0) & ~has_duplicate(owners, codes)
+    found[fits] = there[order[first[fits]]]
+    return found
+
+
+def struct_of(columns: Mapping[str, Any]) -> Any:
+    """Columns as one array of structs."""
+    return pa.StructArray.from_arrays([one(column) for column in columns.values()], list(columns))
+
+
+def _all_of(owners: int, parents: Codes, fits: Mask) -> Mask:
+    """Of which owners all elements fit."""
+    answer = np.ones(owners, bool)
+    answer[parents[~fits]] = False
+    return answer

@@ -1,0 +1,119 @@
+"""Lists that change nothing the second time, of many records at once (R6, R7, R8, T8, N7).
+
+Where lists are merged, an element means the row that matches it. A list repeats where its elements are told by the same
+ways, or by one way alone: else one element may give a row a name by which another one is told the next time.
+
+Belongs here: that question, as computations on columns; no where in doubt. Does not belong here: merging (`lists`,
+`list_columns`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sync_pipelines.contracts.contract import Shape
+from sync_pipelines.contracts.streams import Children, Match, Stream
+from sync_pipelines.normalize.keys import distinct
+from sync_pipelines.normalize.layout import ChildLayout, Layout
+from sync_pipelines.normalize.list_duplicates import Codes, Mask, codes_of, has_duplicate
+from sync_pipelines.upsert.copying import one
+
+_PRIMARY = "is_primary"
+
+
+def are_steady(stream: Stream, layout: Layout, records: pa.Table) -> Mask:
+    """Which records' lists change nothing where they were just taken."""
+    found = np.ones(records.num_rows, bool)
+    has_modes = records.column("modes").null_count < records.num_rows
+    for declared, child in zip(stream.children, layout.children, strict=True):
+        if not has_modes and _always_steady(declared, stream.shape):
+            continue
+        lists = one(records.column(child.table))
+        for chosen, (mode, name) in kinds_of(records, declared):
+            ways = [match for match in declared.match if name is None or match.name == name]
+            found[chosen] &= _are_steady(declared, mode, ways, child, lists.take(pa.array(chosen)))
+    return found
+
+
+def undecided(stream: Stream) -> list[str]:
+    """The child tables whose lists have to be looked at to know whether they are steady."""
+    is_told = stream.listing is not None
+    return [declared.table for declared in stream.children if is_told or not _always_steady(declared, stream.shape)]
+
+
+def kinds_of(records: pa.Table, declared: Children) -> Iterator[tuple[Codes, tuple[str, str | None]]]:
+    """Rows that take a list in one way, and that way: its mode, and the name of the match they chose."""
+    encoded = one(records.column("modes")).dictionary_encode()
+    kinds = pc.fill_null(encoded.indices, -1).to_numpy()
+    for kind in distinct(kinds).tolist():
+        told = json.loads(encoded.dictionary[kind].as_py()) if kind >= 0 else {}
+        mode, name = told.get(declared.table, (None, None))
+        yield np.flatnonzero(kinds == kind), (mode or declared.mode, name)
+
+
+def are_keyless(declared: Children, elements: Any) -> Mask:
+    """Which elements have none of the columns that tell rows."""
+    columns = [column for match in declared.match if not match.whole for column in match.columns]
+    nulls = [elements.field(column).is_null().to_numpy(zero_copy_only=False) for column in columns]
+    keyless: Mask = np.logical_and.reduce([np.ones(len(elements), bool), *nulls])
+    return keyless
+
+
+def _are_steady(declared: Children, mode: str, ways: Sequence[Match], child: ChildLayout, lists: Any) -> Mask:
+    """The same of lists taken in one way, and of the lists in their elements."""
+    if mode == "remove":
+        return np.zeros(len(lists), bool)
+    parents, elements = pc.list_parent_indices(lists).to_numpy(), lists.flatten()
+    answer = np.ones(len(lists), bool)
+    if mode != "replace":
+        answer[parents[_may_differ(declared, ways, parents, elements)]] = False
+    for inner, layout in zip(declared.nested, child.nested, strict=True):
+        nested = elements.field(inner.table)
+        answer[parents[~_are_steady(inner, inner.mode, inner.match, layout, nested)]] = False
+    return answer
+
+
+def _may_differ(declared: Children, ways: Sequence[Match], parents: Codes, elements: Any) -> Mask:
+    """Which elements may do something else the next time."""
+    keyed = [codes_of(match, elements) for match in ways if not match.whole]
+    told = np.array([codes >= 0 for codes in keyed]).reshape(len(keyed), len(parents))
+    keyless = are_keyless(declared, elements)
+    found_whole = keyless if any(match.whole for match in ways) else np.zeros(len(parents), bool)
+    # What no way tells is added each time; a way by what another element changes tells the next time otherwise.
+    doubtful: Mask = ~(told.any(axis=0) | found_whole)
+    if declared.primary is not None and _tells_by_primary(ways):
+        return np.ones(len(parents), bool)
+    used = np.zeros((len(keyed), int(parents.max(initial=-1)) + 1), bool)
+    for way, mask in enumerate(told):
+        used[way, parents[mask]] = True
+    by_one = used.sum(axis=0) <= 1
+    for way, codes in enumerate(keyed):
+        unsure = used[way][parents] & ~keyless & (~told[way] | has_duplicate(parents, codes))
+        doubtful |= unsure & ~by_one[parents]
+    return doubtful
+
+
+def _always_steady(declared: Children, parent: Shape) -> bool:
+    """Whether every list is: replaced as a whole, or told by one way that every element has."""
+    shape = next(field.children for field in parent.nested if field.column == declared.column)
+    assert shape is not None
+    if (declared.match or declared.mode != "replace") and not _has_one_way(declared, shape):
+        return False
+    return all(_always_steady(inner, shape) for inner in declared.nested)
+
+
+def _has_one_way(declared: Children, shape: Shape) -> bool:
+    fields = shape.contract.model_fields
+    columns = [column for match in declared.match for column in match.columns]
+    is_one = len(declared.match) == 1 and not declared.match[0].whole and not _tells_by_primary(declared.match)
+    return is_one and all(fields[column].is_required() for column in columns)
+
+
+def _tells_by_primary(ways: Iterable[Match]) -> bool:
+    return any(_PRIMARY in match.columns for match in ways)
