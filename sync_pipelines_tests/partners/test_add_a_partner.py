@@ -28,11 +28,12 @@ COPIED = (
 )  # fmt: skip
 HELD = (
     "sync_pipelines_tests/partners/test_cases.py",
+    "sync_pipelines_tests/partners/test_declarations.py",
     "sync_pipelines_tests/contracts/test_streams.py",
     "sync_pipelines_tests/orchestration/test_definitions.py",
     "sync_pipelines_tests/test_docs.py",
 )
-"""Tests that know the registry, the names in Dagster and the docs."""
+"""Tests that know the registry, its declarations, the names in Dagster and the docs."""
 DESCRIBE = """
 import json
 from sync_pipelines.definitions import defs
