@@ -13,6 +13,7 @@ Belongs here: the loads, and switching checksums off. Does not belong here: the 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import random
 import statistics
@@ -33,12 +34,17 @@ from bench.late import TENANT, write_year
 from bench.process import compile_program
 from bench.server import Server, run_server
 from sync_pipelines.configuration.settings import Settings
-from sync_pipelines.kept import archive, kept_records, kept_writer
-from sync_pipelines.kept.checksums import GroupChecks, checksums_of
+from sync_pipelines.kept import archive, checksums, object_reader, object_writer
 from sync_pipelines.sample_data.bulk import write_bench_orders
 from sync_pipelines.stages import export_stages
 
 LIMIT: Final = 0.05
+_CHECKS: Final = {
+    object_reader: ("check_range", "checked_footer", "checksum_of", "footer_checksum"),
+    object_writer: ("checksum_of", "footer_checksum", "parquet_checksums"),
+}
+"""What makes and compares checksums of kept records; where it is used."""
+_SAME: Final = "0" * 32
 _WAYS: Final = ("with", "without")
 _waited = 0.0
 """Seconds by the clock that loads waited for checksums so far."""
@@ -187,11 +193,12 @@ def _timed() -> Iterator[None]:
         hexdigest = _method(waited_for(archive._Digest.hexdigest))
         close = _method(waited_for(archive._Digest.close))
 
-    names = ("check_file", "check_footer", "check_summary")
     with _patched(
-        *(mock.patch.object(kept_records, name, timed(getattr(kept_records, name))) for name in names),
-        mock.patch.object(GroupChecks, "check", _method(timed(GroupChecks.check))),
-        mock.patch.object(kept_writer, "checksums_of", timed(checksums_of)),
+        *(
+            mock.patch.object(module, name, timed(getattr(module, name)))
+            for module, names in _CHECKS.items()
+            for name in names
+        ),
         mock.patch.object(archive, "_Digest", Timed),
     ):
         yield
@@ -216,8 +223,8 @@ def _switched_off() -> Iterator[None]:
     def nothing(*_: Any) -> None:
         return None
 
-    def no_checksums(path: Path) -> list[str]:
-        return [""]
+    def unchecked_footer(read: Callable[[int, int], bytes], size: int, expected: Sequence[str]) -> Any:
+        return pq.read_metadata(io.BytesIO(checksums.footer_bytes(read, size)))
 
     def unchecked(name: str, option: str) -> Any:
         real = getattr(pq, name)
@@ -228,9 +235,13 @@ def _switched_off() -> Iterator[None]:
             return self._plain.read(size)
 
     with _patched(
-        *(mock.patch.object(kept_records, name, nothing) for name in ("check_file", "check_footer", "check_summary")),
-        mock.patch.object(GroupChecks, "check", nothing),
-        mock.patch.object(kept_writer, "checksums_of", no_checksums),
+        mock.patch.object(object_reader, "check_range", nothing),
+        mock.patch.object(object_reader, "checksum_of", lambda content: _SAME),
+        mock.patch.object(object_reader, "checked_footer", unchecked_footer),
+        mock.patch.object(object_reader, "footer_checksum", lambda content: _SAME),
+        mock.patch.object(object_writer, "checksum_of", lambda content: _SAME),
+        mock.patch.object(object_writer, "footer_checksum", lambda content: _SAME),
+        mock.patch.object(object_writer, "parquet_checksums", lambda file, size: [_SAME]),
         mock.patch.object(archive, "_Hashed", Plain),
         mock.patch.object(archive.RawBytes, "verify", nothing),
         mock.patch.object(pq, "ParquetWriter", unchecked("ParquetWriter", "write_page_checksum")),

@@ -98,7 +98,7 @@ class ArchiveIncomplete(SyncError):
     """A part of the archive is missing, so an export cannot be folded in or read again.
 
     Attributes:
-        kept: the folder of kept records that it belongs to, relative to the archive; empty for raw bytes.
+        kept: where the kept records are that it belongs to, as the ledger has it; empty for raw bytes.
     """
 
     def __init__(self, code: str, message: str, hint: str = "", kept: str = "") -> None:

@@ -16,7 +16,6 @@ import logging
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -25,13 +24,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+from unittest import mock
 from urllib.parse import urlsplit
 
 import click
 
 from sync_pipelines.database.embedded import use_server
 from sync_pipelines.database.postgres import Database
+from sync_pipelines.kept import object_writer
+from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.stages import repair
 from sync_pipelines.stages.export_stages import archive_export, discover, load_export, normalize_export
 from sync_pipelines.stages.replay import read_again
@@ -40,11 +42,27 @@ from sync_pipelines_tests.loading import TENANT, Site, item, lines, order
 
 FOLDER: Final = f"replenit/{TENANT}/orders"
 KINDS: Final = (
-    "raw.zst", "raw.gz", "records.parquet", "earlier.parquet", "keys.npy", "rows.npy", "texts.npy", "noted.npy",
-    "files.npy", "places.npy", "lines.npy", "rejects.ndjson", "summary.json",
+    "raw.zst", "raw.gz", "records", "repeated", "keys", "rows", "texts", "noted", "files", "places", "lines", "rejects",
+    "footer",
 )  # fmt: skip
 PENDING: Final = f"{FOLDER}/2024-05-07.ndjson"
-Damage = Callable[[Path], object]
+
+
+class Place(NamedTuple):
+    """Where damage is done.
+
+    Attributes:
+        file: relative to the archive.
+        start, end: the bytes of it.
+    """
+
+    file: Path
+    start: int
+    end: int
+
+
+Damage = Callable[[Path, int, int], object]
+"""Damages bytes of a file, from a place to another."""
 
 
 def _orders(start: int, end: int, **fields: Any) -> list[dict[str, Any]]:
@@ -147,14 +165,16 @@ class Trials:
     Args:
         server: makes databases.
         folder: for copies.
+        packed: bytes of sections that are compressed as a whole at most; others are stored as they are.
     """
 
-    def __init__(self, server: Database, folder: Path) -> None:
+    def __init__(self, server: Database, folder: Path, packed: int = object_writer.PACKED) -> None:
         self._server = server
         self._folder = folder
         self._source = make_database(server, "migrated")
         database = next(self._source)
-        self._site = build_site(folder / "whole", database)
+        with mock.patch.object(object_writer, "PACKED", packed):
+            self._site = build_site(folder / "whole", database)
         self._entries = [(entry.kept or "-", entry.sha256 or "-") for entry in self._site.ledger()]
         database.engine().dispose()
         self._template = database
@@ -166,37 +186,32 @@ class Trials:
         for _ in self._source:
             pass
 
-    def files(self, kind: str) -> list[Path]:
-        """The files of a kind, relative to the archive, in the order of their exports: the pending one's last."""
+    def places(self, kind: str) -> list[Place]:
+        """What there is of a kind, in the order of the exports: the pending one's last."""
         archive = self._site.settings.archive
-        found: list[Path] = []
-        for kept, sha256 in self._entries:
-            if kind.startswith("raw"):
-                stored = archive / "raw" / sha256[:2] / (f"{sha256}.zst" if kind == "raw.zst" else sha256)
-                found += [stored] if stored.exists() else []
-            else:
-                stem, suffix = kind.split(".")
-                found += sorted((archive / kept).glob(f"{stem}{'-*' if stem == 'earlier' else ''}.{suffix}"))
-        return [path.relative_to(archive) for path in found if path.stat().st_size]
+        if kind.startswith("raw"):
+            names = [f"{sha256}.zst" if kind == "raw.zst" else sha256 for _, sha256 in self._entries]
+            stored = [archive / "raw" / name[:2] / name for name in names]
+            return [Place(p.relative_to(archive), 0, p.stat().st_size) for p in stored if p.exists()]
+        found = [place for kept, _ in self._entries for place in places_in(KeptRecords(archive, kept), kind)]
+        return [place for place in found if place.end > place.start]
 
-    def run(self, action: str, file: Path, damage: Damage, *, has_raw: bool = True) -> Outcome:
+    def run(self, action: str, place: Place, damage: Damage, *, has_raw: bool = True) -> Outcome:
         """Damages a file of a fresh copy, does what reads it, and judges what came of it."""
         with self._copy() as site, _repairs() as repairs:
-            path = site.settings.archive / file
-            names = [str(file), *_other_names(site.settings.archive, path)]
             if not has_raw:
                 for raw in (site.settings.archive / "raw").glob("*/*"):
                     raw.unlink()
-            damage(path)
+            damage(site.settings.archive / place.file, place.start, place.end)
             errors = [error for error in ACTIONS[action](site) if error is not None]
             found = contents(site)
-        return Outcome(self._verdict(action, found, errors, names, len(repairs)), errors)
+        return Outcome(self._verdict(action, found, errors, str(place.file), len(repairs)), errors)
 
-    def _verdict(self, action: str, found: Any, errors: Sequence[str], names: Sequence[str], repaired: int) -> str:
+    def _verdict(self, action: str, found: Any, errors: Sequence[str], name: str, repaired: int) -> str:
         for error in errors:
             if not error.startswith(("archive_damaged: ", "archive_incomplete: ")):
                 return "wrong code"
-            if not any(name in error for name in names):
+            if name not in error:
                 return "path not named"
         if found != (self._before if errors and action != "reread" else self._after[action]):
             return "UNNOTICED" if not errors else "failed and changed the tables"
@@ -211,8 +226,7 @@ class Trials:
     def _copy(self) -> Iterator[Site]:
         made = make_database(self._server, urlsplit(self._template.url).path.strip("/"))
         folder = Path(tempfile.mkdtemp(dir=self._folder))
-        # Hard links stay.
-        subprocess.run(["cp", "-a", f"{self._site.folder}/.", folder], check=True)
+        shutil.copytree(self._site.folder, folder, dirs_exist_ok=True)
         site = Site(folder, next(made))
         try:
             yield site
@@ -228,8 +242,19 @@ def contents(site: Site) -> Any:
     return site.tables(), site.rejects(), loaded
 
 
-def _other_names(archive: Path, path: Path) -> list[str]:
-    return [str(p.relative_to(archive)) for p in archive.glob("records/*/*.parquet") if p.samefile(path)]
+def places_in(kept: KeptRecords, kind: str) -> list[Place]:
+    """The places of a section, or of the records of others that are repeated."""
+    readers = [reader for reader in kept._readers if reader is not None]
+    found = []
+    for reader in readers[1:] if kind == "repeated" else readers[:1]:
+        location = reader.location
+        end = location.start + location.size
+        if kind == "footer":
+            found.append(Place(Path(location.path), end - location.footer, end))
+        elif section := reader.footer.sections.get("records" if kind == "repeated" else kind):
+            start = location.start + section.start
+            found.append(Place(Path(location.path), start, start + section.size))
+    return found
 
 
 @contextmanager
@@ -259,9 +284,9 @@ def _repairs() -> Iterator[list[str]]:
 def flipped(bit: int) -> Damage:
     """Another value of one bit, counted round and round."""
 
-    def flip(path: Path) -> None:
+    def flip(path: Path, start: int, end: int) -> None:
         content = bytearray(path.read_bytes())
-        place = bit % (8 * len(content))
+        place = 8 * start + bit % (8 * (end - start))
         content[place // 8] ^= 1 << place % 8
         with path.open("r+b") as file:
             file.write(content)
@@ -269,27 +294,39 @@ def flipped(bit: int) -> Damage:
     return flip
 
 
-def cut(path: Path) -> None:
-    """The second half is missing."""
-    os.truncate(path, path.stat().st_size // 2)
+def overwritten(path: Path, start: int, end: int) -> None:
+    """As many other bytes."""
+    _write(path, start, random.Random(1).randbytes(end - start))
 
 
-def emptied(path: Path) -> None:
-    """Nothing is left."""
+def zeroed(path: Path, start: int, end: int) -> None:
+    """As many zeros, as a disk leaves them that lost a block."""
+    _write(path, start, bytes(end - start))
+
+
+def _write(path: Path, start: int, content: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(content)
+
+
+def cut(path: Path, start: int, end: int) -> None:
+    """The file ends in the middle of them."""
+    os.truncate(path, (start + end) // 2)
+
+
+def emptied(path: Path, start: int, end: int) -> None:
+    """Nothing is left of the file."""
     os.truncate(path, 0)
 
 
-def overwritten(path: Path) -> None:
-    """As many other bytes."""
-    path.write_bytes(random.Random(1).randbytes(path.stat().st_size))
-
-
-def removed(path: Path) -> None:
+def removed(path: Path, start: int, end: int) -> None:
     """The file is gone."""
     path.unlink()
 
 
-DAMAGES: Final[Mapping[str, Damage]] = {"cut": cut, "emptied": emptied, "overwritten": overwritten, "removed": removed}
+IN_PLACE: Final[Mapping[str, Damage]] = {"overwritten": overwritten, "zeroed": zeroed}
+OF_FILES: Final[Mapping[str, Damage]] = {"cut": cut, "emptied": emptied, "removed": removed}
 
 
 @dataclass(frozen=True)
@@ -299,7 +336,7 @@ class Flip:
     kind: str
     action: str
     has_raw: bool
-    file: Path
+    place: Place
     bit: int
 
 
@@ -311,22 +348,23 @@ def flips(trials: Trials, count: int, seed: int) -> Iterator[Flip]:
         action = chance.choice(list(ACTIONS))
         # Without raw bytes nothing can be made anew.
         has_raw = kind.startswith("raw") or action == "reread" or chance.random() < 0.6
-        yield Flip(kind, action, has_raw, chance.choice(trials.files(kind)), chance.getrandbits(40))
+        yield Flip(kind, action, has_raw, chance.choice(trials.places(kind)), chance.getrandbits(40))
 
 
 @click.command()
 @click.option("--flips", "count", default=900, show_default=True)
 @click.option("--seed", default=1, show_default=True)
-def main(count: int, seed: int) -> None:
+@click.option("--packed", default=object_writer.PACKED, show_default=True)
+def main(count: int, seed: int, packed: int) -> None:
     """Flips single bits and prints what came of them, by kind of file."""
     found: Counter[tuple[str, str]] = Counter()
     started = datetime.now(UTC)
     with tempfile.TemporaryDirectory() as folder:
         server = Database(use_server(Path(folder) / "server").superuser_url, embedded=True)
         make_template(server)
-        trials = Trials(server, Path(folder))
+        trials = Trials(server, Path(folder), packed)
         for flip in flips(trials, count, seed):
-            outcome = trials.run(flip.action, flip.file, flipped(flip.bit), has_raw=flip.has_raw)
+            outcome = trials.run(flip.action, flip.place, flipped(flip.bit), has_raw=flip.has_raw)
             found[flip.kind, outcome.verdict] += 1
             if not outcome.is_right:
                 click.echo(f"{outcome.verdict}: {flip} {outcome.errors}")

@@ -287,20 +287,20 @@ def mark_pending(connection: psycopg.Connection[Any], file_id: int) -> None:
 
 
 def mark_kept(connection: psycopg.Connection[Any], entry: LedgerFile, kept: str) -> None:
-    """Notes the folder of an entry's kept records, unless its path got other content meanwhile."""
+    """Notes where an entry's kept records are, unless its path got other content meanwhile."""
     connection.execute(
         "update sync.export_files set kept = %s where id = %s and sha256 = %s", [kept, entry.id, entry.sha256]
     )
 
 
 def of_kept(connection: psycopg.Connection[Any], kept: str) -> LedgerFile | None:
-    """The entry whose kept records are in a folder."""
+    """The entry whose kept records are at a place (`kept.locations`)."""
     found = _fetch(connection, "kept = %s", [kept])
     return found[0] if found else None
 
 
 def replace_kept(connection: psycopg.Connection[Any], entry: LedgerFile, kept: str) -> bool:
-    """Notes another folder of equal kept records; False where the entry has others by now, or somebody is at it."""
+    """Notes another place of equal kept records; False where the entry has others by now, or somebody is at it."""
     done = connection.execute(
         "update sync.export_files set kept = %s where id ="
         " (select id from sync.export_files where id = %s and kept = %s for update skip locked)",

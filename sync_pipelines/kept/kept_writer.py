@@ -1,19 +1,14 @@
 """Kept records, written: block by block, in the order of the export, visible when they are whole.
 
-Belongs here: changes, blocks and repeated lines into the folder that `kept_records` describes. Does not belong here:
-reading it.
+Belongs here: changes, blocks and repeated lines into the sections that `kept_records` describes. Does not belong here:
+reading them, the object they are in (`object_writer`).
 """
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 import sys
-import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -22,15 +17,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from sync_pipelines.contracts.streams import Identity
-from sync_pipelines.kept.checksums import checksums_of, summary_checksum
-from sync_pipelines.kept.kept_records import BLOCK, Hashes, RecordFile, Summary
+from sync_pipelines.kept.kept_records import BLOCK, KINDS, Hashes, Summary
+from sync_pipelines.kept.locations import NOWHERE, to_kept
+from sync_pipelines.kept.object_store import open_store
+from sync_pipelines.kept.object_writer import Column, ObjectWriter, Spool
+from sync_pipelines.kept.record_batches import to_batch
 from sync_pipelines.kept.repeated_lines import Repeats
 from sync_pipelines.normalize.change import Change, Reject
 from sync_pipelines.normalize.keys import distinct, hashes_of
-from sync_pipelines.normalize.layout import ChildLayout, Layout, child_type
+from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.normalize.plain import PlainBlock
 from sync_pipelines.normalize.values import displayable, to_json
 
@@ -39,8 +35,12 @@ _AT_ONCE: Final = 65_536
 """Keys that are written at once."""
 _REJECTS_SIZE: Final = 256 << 20
 """Characters of refused records that are kept of an export, about."""
+_BESIDE: Final = ("texts", "noted", "files", "places", "lines")
+"""What is noted beside the records, by row."""
+_TOLD: Final = ("texts", "noted")
+"""Of that what does not tell where records are."""
 _FILES: Final = 200
-"""Files of other exports at most; their numbers are bytes."""
+"""Other exports whose records are named at most; their numbers are bytes."""
 
 
 class Lines(NamedTuple):
@@ -55,52 +55,6 @@ class Lines(NamedTuple):
     first: int
     texts: Hashes
     noted: npt.NDArray[np.bool_]
-
-
-class _Column:
-    """An array that is written piece by piece, so that memory does not grow with it.
-
-    Args:
-        path: of the file.
-        kind: of its numbers.
-        width: numbers of each row, where it has several.
-    """
-
-    def __init__(self, path: Path, kind: type[np.generic], width: int | None = None) -> None:
-        self._kind = np.dtype(kind)
-        self._width = () if width is None else (width,)
-        self._count = 0
-        self._file = path.open("wb")
-        self._write_head()
-        self.path = path
-        self.holds_any = False
-
-    def add(self, piece: npt.NDArray[Any]) -> None:
-        """Writes further rows."""
-        self._count += len(piece)
-        self.holds_any = self.holds_any or bool(piece.any())
-        self._file.write(np.ascontiguousarray(piece, self._kind).data)
-
-    def close(self) -> None:
-        """Completes the file; once is enough."""
-        if not self._file.closed:
-            try:
-                self._file.seek(0)
-                self._write_head()
-            finally:
-                self._file.close()
-
-    def taken(self) -> npt.NDArray[Any]:
-        """All of it, once it is closed; the file is gone then."""
-        array: npt.NDArray[Any] = np.load(self.path)
-        self.path.unlink()
-        return array
-
-    def _write_head(self) -> None:
-        # numpy leaves room in it for any number of rows.
-        shape = (self._count, *self._width)
-        head = {"descr": self._kind.str, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._file, head)
 
 
 class KeptWriter:
@@ -129,32 +83,15 @@ class KeptWriter:
         self._layout = layout
         self._at = at
         self._has_own_ids = has_own_ids
-        self._records = root / "records"
-        self._id = uuid.uuid4().hex
-        self._folder = root / "tmp" / self._id
-        self._folder.mkdir(parents=True)
-        # Most columns have as many values as rows: a dictionary makes the file larger and slower.
-        self._parquet = pq.ParquetWriter(
-            self._folder / "records.parquet",
-            layout.arrow,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=False,
-            write_statistics=False,
-            write_page_checksum=True,
-        )
-        self._rejects = (self._folder / "rejects.ndjson").open("w", encoding="utf-8")
+        self._object = ObjectWriter(open_store(root), layout.arrow)
+        folder = self._object.folder
+        self._rejects = Spool(folder)
         self._block: list[Change] = []
-        self._first = _Column(self._folder / "first.npy", np.uint64)
-        self._second = _Column(self._folder / "second.npy", np.uint64)
-        self._texts = _Column(self._folder / "texts.npy", np.uint64, 2)
-        self._noted = _Column(self._folder / "noted.npy", np.bool_)
-        self._places = [
-            _Column(self._folder / f"{name}.npy", kind)
-            for name, kind in (("files", np.uint8), ("places", np.uint32), ("lines", np.uint32))
-        ]
+        self._first = Column(folder, np.uint64)
+        self._second = Column(folder, np.uint64)
+        self._beside_rows = {name: Column(folder, KINDS[name]) for name in _BESIDE}
         self._own = 0
-        self._links: dict[str, list[str]] = {}
+        self._others: list[str] = []
         self._from: datetime | None = None
         self._to: datetime | None = None
         self._referred: set[tuple[str, str, str]] = set()
@@ -165,18 +102,16 @@ class KeptWriter:
         self._rejects_limit = rejects
         self._rejects_size = 0
 
-    def link(self, file: RecordFile) -> int | None:
-        """Gives a file of another export's records a name in this one; its number, or None where that can't be."""
-        number = len(self._links) + 1
-        if number > _FILES:
+    def link(self, location: str) -> int | None:
+        """Gives records of another export a number in this one, None where that can't be.
+
+        Args:
+            location: where they are, see `KeptRecords.location`.
+        """
+        if len(self._others) >= _FILES:
             return None
-        name = f"earlier-{number}.parquet"
-        try:
-            os.link(file.path, self._folder / name)
-        except OSError:
-            return None
-        self._links[name] = file.checksums
-        return number
+        self._others.append(location)
+        return len(self._others)
 
     def take(self, outcome: Change | Reject) -> None:
         """Keeps a record, accepted or refused."""
@@ -200,7 +135,7 @@ class KeptWriter:
         Args:
             block: the plain ones.
             others: changes of the other lines, each with its line's index in the block.
-            repeats: lines whose records are in other exports' files.
+            repeats: lines whose records are in other exports' objects.
             lines: of the block.
         """
         self._flush()
@@ -243,57 +178,41 @@ class KeptWriter:
             message=displayable(reject.message),
             field_path=displayable(reject.field_path),
         )
-        self._rejects_size += self._rejects.write(to_json(shown._asdict()) + "\n")
+        line = to_json(shown._asdict()) + "\n"
+        self._rejects_size += len(line)
+        self._rejects.add(line.encode())
 
     def finish(self, summary: Summary) -> str:
-        """Makes the folder visible under its final name and returns that name, relative to the archive."""
+        """Makes the records visible and returns where they are, for the ledger."""
         self._flush()
-        self._close()
-        self._write_key_list()
-        self._remove_unused()
         summary.effective_from = self._from.isoformat() if self._from else None
         summary.effective_to = self._to.isoformat() if self._to else None
         summary.referred = [list(target) for target in sorted(self._referred)]
         summary.at = self._at.isoformat()
         summary.operations = sorted(self._operations)
-        # A linked file has the checksums it was written with, so that damage since then is seen.
-        summary.checksums = {
-            path.name: self._links.get(path.name) or checksums_of(path) for path in sorted(self._folder.iterdir())
-        }
-        summary.id = self._id
-        text = json.dumps(asdict(summary)).encode()
-        (self._folder / "summary.json").write_bytes(text)
-        for path in self._folder.iterdir():
-            _flush_to_disk(path)
-        self._records.mkdir(parents=True, exist_ok=True)
-        final = self._folder.rename(self._records / summary_checksum(text))
-        return f"records/{final.name}"
+        summary.bits = self._layout.bits
+        files = self._beside_rows["files"]
+        used = set(distinct(files.taken()).tolist()) if files.holds_any else set()
+        self._write_key_list()
+        for name, column in self._beside_rows.items():
+            # Columns of zeros say nothing.
+            if column.holds_any if name in _TOLD else used:
+                self._object.add_section(name, column.parts(), column.size)
+        self._object.add_section("rejects", self._rejects.parts(), self._rejects.size)
+        own = self._object.finish(summary)
+        self._close()
+        others = [place if number in used else NOWHERE for number, place in enumerate(self._others, 1)]
+        return to_kept(own, others[: max(used, default=0)])
 
     def discard(self) -> None:
         """Forgets everything."""
-        with suppress(OSError):  # the disk may be full
-            self._close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    @property
-    def _columns(self) -> list[_Column]:
-        return [self._texts, self._noted, *self._places]
+        self._close()
+        self._object.discard()
 
     def _close(self) -> None:
         with ExitStack() as stack:
-            for part in (self._parquet, self._rejects, self._first, self._second, *self._columns):
-                stack.callback(part.close)
-
-    def _remove_unused(self) -> None:
-        """Removes what says nothing: columns of zeros, files that no line repeats."""
-        files = self._places[0]
-        used = set(distinct(np.load(files.path)).tolist()) if files.holds_any else set()
-        for number in range(1, len(self._links) + 1):
-            if number not in used:
-                (self._folder / f"earlier-{number}.parquet").unlink()
-        unused = [column for column in (self._texts, self._noted) if not column.holds_any]
-        for column in [*unused, *([] if files.holds_any else self._places)]:
-            column.path.unlink()
+            for spool in (self._rejects, self._first, self._second, *self._beside_rows.values()):
+                stack.callback(spool.close)
 
     def _flush(self) -> None:
         block, self._block = self._block, []
@@ -312,7 +231,7 @@ class KeptWriter:
         span = pc.min_max(table.column("effective_at")).as_py()
         self._spans(span["min"], span["max"])
         self._operations.update(table.column("operation").unique().to_pylist())
-        self._parquet.write_table(table)
+        self._object.add_records(table)
         self._own += table.num_rows
         if self._beside is not None:
             self._beside(table)
@@ -328,8 +247,8 @@ class KeptWriter:
         self._first.add(first)
         if self._has_own_ids:
             self._second.add(second)
-        for column, piece in zip(self._columns, (texts, noted, files, places, lines), strict=True):
-            column.add(piece)
+        for name, piece in zip(_BESIDE, (texts, noted, files, places, lines), strict=True):
+            self._beside_rows[name].add(piece)
 
     def _write_key_list(self) -> None:
         hashes, second, rows = self._first.taken(), self._second.taken(), None
@@ -337,14 +256,10 @@ class KeptWriter:
             rows = np.concatenate([np.arange(len(hashes)), also]).astype(np.uint32)
             hashes = np.concatenate([hashes, second[also]])
         order = np.argsort(hashes, kind="stable")
-        with (
-            closing(_Column(self._folder / "keys.npy", np.uint64)) as key_column,
-            closing(_Column(self._folder / "rows.npy", np.uint32)) as row_column,
-        ):
-            for start in range(0, len(order), _AT_ONCE):
-                some = order[start : start + _AT_ONCE]
-                key_column.add(hashes[some])
-                row_column.add(some if rows is None else rows[some])
+        parts = [order[start : start + _AT_ONCE] for start in range(0, len(order), _AT_ONCE)]
+        places = ((some if rows is None else rows[some]).astype(np.uint32) for some in parts)
+        self._object.add_section("keys", (hashes[some].data for some in parts), hashes.nbytes)
+        self._object.add_section("rows", (some.data for some in places), 4 * len(order))
 
 
 class _KnownBy(NamedTuple):
@@ -371,76 +286,3 @@ def _referred(changes: Iterable[Change]) -> set[tuple[str, str, str]]:
         for link, meant in change.links.items()
         if meant is not None
     }
-
-
-def _flush_to_disk(path: Path) -> None:
-    with path.open("rb") as handle:
-        os.fsync(handle.fileno())
-
-
-def to_batch(layout: Layout, changes: Sequence[Change], hashes: npt.NDArray[np.uint64]) -> pa.RecordBatch:
-    """Changes as a block of `records.parquet`."""
-    columns: list[Any] = [
-        [change.position for change in changes],
-        [change.effective_at for change in changes],
-        [change.operation for change in changes],
-        [change.key for change in changes],
-        [change.record_id for change in changes],
-        hashes,
-        _presence(layout, changes),
-    ]
-    columns += [_column(column, [change.values for change in changes], layout.json) for column in layout.columns]
-    for link in layout.links:
-        identities = [change.links.get(link) for change in changes]
-        columns += [[identity and identity[part] for identity in identities] for part in range(len(Identity._fields))]
-    columns.append([to_json(change.extra) if change.extra else None for change in changes])
-    columns.append([_modes(change) for change in changes])
-    for child in layout.children:
-        lists = [change.children.get(child.table) for change in changes]
-        columns.append(_list_array(child, [None if sent is None else sent.rows for sent in lists]))
-    arrays = [
-        column if isinstance(column, pa.Array) else pa.array(column, type=field.type)
-        for column, field in zip(columns, layout.arrow, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=layout.arrow)
-
-
-def _column(name: str, rows: Sequence[Mapping[str, Any]], json_columns: frozenset[str]) -> list[Any]:
-    values = [row.get(name) for row in rows]
-    return [None if v is None else to_json(v) for v in values] if name in json_columns else values
-
-
-def _modes(change: Change) -> str | None:
-    """How lists are to be taken, where a record says so itself."""
-    chosen = {table: [sent.mode, sent.match] for table, sent in change.children.items() if sent.mode or sent.match}
-    return json.dumps(chosen) if chosen else None
-
-
-def _list_array(child: ChildLayout, lists: Sequence[list[dict[str, Any]] | None]) -> pa.Array:
-    offsets: list[int | None] = []
-    rows: list[dict[str, Any]] = []
-    for elements in lists:
-        offsets.append(None if elements is None else len(rows))
-        rows.extend(elements or ())
-    offsets.append(len(rows))
-    struct = child_type(child)
-    arrays = [pa.array([row.get(name) for row in rows], type=struct.field(name).type) for name in child.columns]
-    arrays += [_list_array(inner, [row.get(inner.table) for row in rows]) for inner in child.nested]
-    if child.is_patched:
-        bits = {name: 1 << bit for bit, name in enumerate(child.names)}
-        arrays.append(pa.array([sum(bits[name] for name in row if name != "extra") for row in rows], pa.int64()))
-    arrays.append(pa.array([to_json(row["extra"]) if row.get("extra") else None for row in rows], pa.string()))
-    values = pa.StructArray.from_arrays(arrays, fields=list(struct))
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
-
-
-def _presence(layout: Layout, changes: Sequence[Change]) -> list[int]:
-    masks: dict[tuple[str, ...], int] = {}
-    present = []
-    for change in changes:
-        spoken = (*change.values, *change.links, *change.children)
-        mask = masks.get(spoken)
-        if mask is None:
-            mask = masks[spoken] = sum(1 << layout.bits[name] for name in spoken)
-        present.append(mask)
-    return present

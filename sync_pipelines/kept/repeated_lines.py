@@ -1,7 +1,7 @@
 """Lines that repeat lines of exports loaded before: their records are there already.
 
 Equal texts under one way of reading are equal records, but for their position and the time of their export. They need
-not be read again, nor written: the new export names the files of the earlier ones.
+not be read again, nor written: the new export names the objects of the earlier ones.
 
 Belongs here: finding such lines. Does not belong here: how they are kept (`kept_writer`, `kept_records`), whether an
 equal record changes anything (`upsert.unchanged`).
@@ -18,16 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from sync_pipelines.errors import ArchiveIncomplete
-from sync_pipelines.kept.kept_records import FileIdentity, Hashes, KeptRecords, RecordFile, Rows
+from sync_pipelines.kept.kept_records import Hashes, KeptRecords, Rows
 from sync_pipelines.normalize.keys import by_row
 
 log = logging.getLogger(__name__)
 
-Link = Callable[[RecordFile], int | None]
+Link = Callable[[str], int | None]
 _ENOUGH: Final = 1_000_000
 """Records after which no further export is looked at; memory is a multiple of it."""
 _FILES: Final = 16
-"""Files that repeated lines may come from; more make an export slow to read."""
+"""Exports whose records repeated lines may name; more make an export slow to read."""
 
 
 class Repeats(NamedTuple):
@@ -53,7 +53,7 @@ class KnownLines:
 
     Args:
         exports: their kept records, all read one way, those first that are most likely repeated.
-        link: gives a file a number among those of the new export, None where it can't have one.
+        link: gives the records at a location a number in the new export, None where they can't have one.
     """
 
     def __init__(self, exports: Iterable[KeptRecords], link: Link) -> None:
@@ -113,28 +113,28 @@ def _enough(exports: Iterable[KeptRecords]) -> list[KeptRecords]:
     return found
 
 
-def _numbered(exports: Iterable[KeptRecords], link: Link) -> dict[FileIdentity, int]:
-    """Numbers for the files that hold most of the records."""
-    sizes: Counter[FileIdentity] = Counter()
-    names: dict[FileIdentity, RecordFile] = {}
+def _numbered(exports: Iterable[KeptRecords], link: Link) -> dict[str, int]:
+    """Numbers for the exports whose objects hold most of the records, by what tells those apart."""
+    sizes: Counter[str] = Counter()
+    locations: dict[str, str] = {}
     for export in exports:
         for number, count in _counts(export):
-            file = export.identity(number)
-            sizes[file] += count
-            names[file] = export.file(number)
-    numbers = {file: link(names[file]) for file, _ in sizes.most_common(_FILES)}
-    return {file: number for file, number in numbers.items() if number is not None}
+            name = export.identity(number)
+            sizes[name] += count
+            locations[name] = export.location(number)
+    numbers = {name: link(locations[name]) for name, _ in sizes.most_common(_FILES)}
+    return {name: number for name, number in numbers.items() if number is not None}
 
 
 def _counts(export: KeptRecords) -> list[tuple[int, int]]:
-    """The files of an export that hold records, and how many."""
+    """The numbers under which an export names records, and how many."""
     if export.places is None:
         return [(0, export.count)]
     return [(number, count) for number, count in enumerate(np.bincount(export.places.files).tolist()) if count]
 
 
 def _lines_of(
-    export: KeptRecords, numbers: dict[FileIdentity, int]
+    export: KeptRecords, numbers: dict[str, int]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32], Hashes, Hashes, Hashes]:
     """Of an export's rows that can be repeated: file, place, text, hashes."""
     table = np.zeros(256, np.uint8)

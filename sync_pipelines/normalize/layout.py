@@ -50,7 +50,7 @@ class Layout:
         children: the child tables.
         bits: name -> its bit in `present`; columns, links and child tables share the numbering.
         json: columns that hold JSON, kept as text.
-        arrow: the schema of `records.parquet`.
+        arrow: the schema of kept records.
     """
 
     columns: tuple[str, ...]

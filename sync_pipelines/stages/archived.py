@@ -26,7 +26,7 @@ def normalize_archived(
     beside: Beside | None = None,
     content: Callable[[], AbstractContextManager[BinaryIO]] | None = None,
 ) -> str:
-    """Reads an archived export under the settings in force; returns the folder of its kept records.
+    """Reads an archived export under the settings in force; returns where its kept records are, for the ledger.
 
     Args:
         workspace: what a sync works with.

@@ -1,7 +1,8 @@
 """Files that nobody needs any more: what dead processes left behind, and what retention removes.
 
-Kept records that the ledger names are never touched: every later fold may need them. Raw bytes of exports go only
-where a setting says so, and only those of loaded exports.
+Objects of kept records that the ledger names are never touched: every later fold may need them. One that no entry names
+is removed a day after that was first seen, so that whoever read the ledger before can go on. Raw bytes of exports go
+only where a setting says so, and only those of loaded exports.
 
 Belongs here: which files go, and the proof that nothing needs them. Does not belong here: Dagster's runs and ticks
 (`orchestration.storage_cleanup`).
@@ -9,7 +10,6 @@ Belongs here: which files go, and the proof that nothing needs them. Does not be
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -20,13 +20,14 @@ from typing import Any, Final
 
 import psycopg
 
+from sync_pipelines.database import kept_objects
+from sync_pipelines.kept.locations import objects_in
+from sync_pipelines.kept.object_store import ObjectStore, open_store
 from sync_pipelines.stages.export_stages import Workspace
 
 DAY: Final = 24 * 3600.0
 GRACE: Final = DAY
 """Seconds without a change after which what has no owner belongs to a process that died."""
-SET_ASIDE: Final = 30 * DAY
-"""Seconds for which kept records that no ledger entry names stay in `archive/orphans`, for whoever misses them."""
 
 
 @dataclass
@@ -48,15 +49,13 @@ class Cleared:
 
     Attributes:
         unfinished: files and folders that dead processes were writing.
-        orphans_set_aside: kept records that no ledger entry names, moved to `archive/orphans`.
-        orphans: such records that lay there for 30 days.
+        objects: kept records that no ledger entry has named for a day.
         raw: raw bytes of loaded exports older than `SYNC_KEEP_RAW_DAYS`.
         logs: old traces and log files.
     """
 
     unfinished: Removed
-    orphans_set_aside: Removed
-    orphans: Removed
+    objects: Removed
     raw: Removed
     logs: Removed
 
@@ -64,15 +63,12 @@ class Cleared:
 def clear_files(workspace: Workspace, now: float | None = None) -> Cleared:
     """One round; running it again at once removes nothing more."""
     moment = time.time() if now is None else now
-    archive = workspace.settings.archive
     with workspace.connection() as connection:
-        set_aside = _set_orphans_aside(connection, archive, moment)
+        objects = _remove_unnamed(connection, open_store(workspace.settings.archive), moment)
         raw = _clear_raw(connection, workspace, moment)
     return Cleared(
         unfinished=_remove(_unfinished(workspace), moment - GRACE),
-        orphans_set_aside=set_aside,
-        # A folder set aside is stamped with that moment.
-        orphans=_remove(_entries(archive / "orphans"), moment - SET_ASIDE, whole=False),
+        objects=objects,
         raw=raw,
         logs=_remove(_logs(workspace.settings.logs), moment - workspace.settings.keep_runs_days * DAY),
     )
@@ -91,23 +87,22 @@ def _logs(folder: Path) -> Iterator[Path]:
     return (path for path in _entries(folder) if path.is_file() and path.suffix in (".txt", ".log"))
 
 
-def _set_orphans_aside(connection: psycopg.Connection[Any], archive: Path, now: float) -> Removed:
-    """Moves kept records away that no ledger entry names.
+def _remove_unnamed(connection: psycopg.Connection[Any], store: ObjectStore, now: float) -> Removed:
+    """Removes objects that no ledger entry has named for a day.
 
-    A ledger younger than a folder's records says nothing of them: they are another database's.
+    An object older than the ledger is another database's.
     """
-    old = [path for path in _entries(archive / "records") if _changed_at(path) < now - GRACE]
-    # Read after the folders were listed: what a sync finishes meanwhile is named here, or younger than the grace.
-    rows = connection.execute("select kept, extract(epoch from seen_at)::float from sync.export_files").fetchall()
-    named = {Path(kept).name for kept, _ in rows if kept}
-    begun = min((seen for _, seen in rows), default=now)
+    stored = list(store.list())
+    # Read after the objects were listed: what a sync finishes meanwhile is named here, or younger than the grace.
+    named, begun = set[str](), now
+    for entry in kept_objects.all_kept(connection):
+        named |= objects_in(entry.kept or "")
+        begun = min(begun, entry.seen_at)
+    unnamed = {item.name: item.size for item in stored if item.name not in named and item.made_at > begun}
     removed = Removed()
-    for path in old:
-        if named and path.name not in named and _changed_at(path) > begun:
-            removed.add(_size(path))
-            (archive / "orphans").mkdir(exist_ok=True)
-            path.rename(archive / "orphans" / path.name)
-            os.utime(archive / "orphans" / path.name, (now, now))
+    for name in kept_objects.note_unnamed(connection, list(unnamed), now, now - GRACE) if named else ():
+        store.remove(name)
+        removed.add(unnamed[name])
     return removed
 
 
@@ -130,12 +125,12 @@ def _clear_raw(connection: psycopg.Connection[Any], workspace: Workspace, now: f
     return removed
 
 
-def _remove(paths: Iterable[Path], before: float, *, whole: bool = True) -> Removed:
-    """Removes what was last changed before a moment; with `whole`, anything within counts as a change."""
+def _remove(paths: Iterable[Path], before: float) -> Removed:
+    """Removes what was last changed before a moment; anything within a folder counts as a change."""
     removed = Removed()
     for path in list(paths):
         try:
-            if (_changed_at(path) if whole else path.stat().st_mtime) >= before:
+            if _changed_at(path) >= before:
                 continue
             size = _size(path)
             if path.is_dir():

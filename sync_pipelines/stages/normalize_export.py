@@ -66,7 +66,7 @@ class ExportText:
 def normalize(
     export: ExportText, archive: Path, earlier: Sequence[KeptRecords] = (), beside: Beside | None = None
 ) -> str:
-    """Reads an export and keeps its records; returns the folder's name relative to the archive.
+    """Reads an export and keeps its records; returns where they are, for the ledger.
 
     Args:
         export: what is read.

@@ -10,22 +10,21 @@ Belongs here: when kept records are replaced by equal ones. Does not belong here
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable
 from typing import TypeVar
 
 from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.errors import ArchiveIncomplete, SyncError
-from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.kept.kept_records import KeptRecords, remove_unnamed, stored_footer
 from sync_pipelines.stages.archived import normalize_archived
 from sync_pipelines.stages.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-_COMPARED = ("keys.npy", "rows.npy", "rejects.ndjson")
-"""Files that are the same whenever an export is read the same way."""
+_COMPARED = ("keys", "rows", "rejects")
+"""Sections that are the same whenever an export is read the same way."""
 
 
 def repairing(workspace: Workspace, work: Callable[[], Result]) -> Result:
@@ -66,7 +65,7 @@ def _repair(workspace: Workspace, fault: ArchiveIncomplete, repaired: set[int]) 
         if _is_same(workspace, entry, kept) and ledger.replace_kept(connection, entry, kept):
             log.warning("%s: its kept records were made anew from its raw bytes, because of %s", entry.path, fault)
             return entry.id
-    shutil.rmtree(workspace.settings.archive / kept)
+    remove_unnamed(workspace.settings.archive, kept)
     log.warning("%s: its kept records can't be made anew as they were", entry.path)
     return None
 
@@ -74,14 +73,15 @@ def _repair(workspace: Workspace, fault: ArchiveIncomplete, repaired: set[int]) 
 def _is_same(workspace: Workspace, entry: LedgerFile, kept: str) -> bool:
     """Whether an export was read as it was when it was loaded.
 
-    The former summary tells, and may be damaged itself: what is looked for are words of 16 digits or more.
+    The former footer tells, and may be damaged itself: what is looked for are words of 16 digits or more.
     """
     if entry.status != "loaded":
         return True
+    archive = workspace.settings.archive
     try:
-        former = (workspace.settings.archive / (entry.kept or "-") / "summary.json").read_bytes()
-    except OSError:
+        former = stored_footer(archive, entry.kept or "-")
+    except ArchiveIncomplete:
         return False
-    summary = KeptRecords(workspace.settings.archive, kept).summary
-    words = [summary.fingerprint, summary.contract, *(summary.checksums[name][0] for name in _COMPARED)]
+    mine = KeptRecords(archive, kept)
+    words = [*mine.summary.reading, *(mine.checksum(name) for name in _COMPARED)]
     return all(word.encode() in former for word in words)

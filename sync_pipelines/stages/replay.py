@@ -9,7 +9,6 @@ Belongs here: which exports, and what became of each. Does not belong here: what
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from sync_pipelines.database import ledger, reports
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.database.reports import RejectFilter
 from sync_pipelines.errors import SyncError
+from sync_pipelines.kept.kept_records import remove_unnamed
 from sync_pipelines.stages.export_stages import Workspace, normalize_archived, stream_of, unforeseen
 from sync_pipelines.stages.repair import repairing
 from sync_pipelines.upsert.refold import Replayed, replay
@@ -80,8 +80,7 @@ def _replayed(workspace: Workspace, entry: LedgerFile, run_id: str | None, *, wh
             outcome = replay(connection, stream_of(entry), entry.id, kept, archive, run_id)
         except BaseException:
             if kept != entry.kept:
-                shutil.rmtree(archive / kept, ignore_errors=True)
+                remove_unnamed(archive, kept)
             raise
-    if kept != entry.kept:
-        shutil.rmtree(archive / entry.kept, ignore_errors=True)
+    # What was kept before may be named by other exports, or be in use: housekeeping removes it.
     return outcome

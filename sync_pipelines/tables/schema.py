@@ -316,5 +316,10 @@ key_pages = Table(
 )
 """Which exports speak of which keys (`upsert.key_index`)."""
 
+unnamed_objects = Table(
+    "unnamed_objects", metadata, Column("name", Text, primary_key=True), _instant("seen_at", nullable=False)
+)
+"""Objects of kept records that no ledger entry names, and since when that is known (`stages.file_cleanup`)."""
+
 MAIN_TABLES: Final = (commerces, orders, stores, customers)
 """The tables partners' records make; each has a view `live_<table>` of its live rows."""

@@ -59,7 +59,7 @@ def replay(
         connection: in autocommit, so that the transaction here is the only one.
         stream: the declaration.
         file_id: the ledger entry, loaded.
-        kept: folder of the other reading's kept records, relative to the archive.
+        kept: where the other reading's kept records are (`kept.locations`).
         archive: the archive's folder.
         run_id: named by the rows written.
 

@@ -134,6 +134,23 @@ def test_a_schema_newer_than_the_program(database: Database) -> None:
         migrate(database)
 
 
+def test_an_archive_of_an_earlier_version_is_refused_and_nothing_is_changed(database: Database) -> None:
+    with database.connect() as connection:
+        connection.execute("drop table sync.unnamed_objects")
+        connection.execute("update sync.alembic_version set version_num = '0004'")
+        connection.execute(
+            "insert into sync.export_files"
+            " (partner, tenant, stream, path, size, modified_at, effective_at, partition_date, kept)"
+            " values ('nilo', 'acme', 'stores', 'a.json', 1, now(), now(), '2024-05-06', 'records/0123abcd')"
+        )
+    with pytest.raises(ConfigurationError, match=r"archive_format_old.*earlier version.*set SYNC_HOME"):
+        migrate(database)
+    with database.connect() as connection:
+        assert connection.execute("select version_num from sync.alembic_version").fetchone() == ("0004",)
+        connection.execute("update sync.export_files set kept = null")
+    assert not migrate(database)
+
+
 def test_the_embedded_server_stops_with_its_last_user(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path)
     longer = use(tmp_path, 6)

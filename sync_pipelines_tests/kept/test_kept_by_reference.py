@@ -1,10 +1,8 @@
-"""Records of repeated lines: names for other exports' files, what becomes of those files, and what is read again."""
+"""Records of repeated lines: names for other exports' objects, and what is read again."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
@@ -18,11 +16,12 @@ from sync_pipelines.exports import lines as physical
 from sync_pipelines.exports import text as decoding
 from sync_pipelines.kept import kept_writer, repeated_lines
 from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.kept.object_store import open_store
 from sync_pipelines.normalize import plain
 from sync_pipelines.normalize.record import RecordReader
 from sync_pipelines.sample_data.bulk_streams import BULK, bulk_records
 from sync_pipelines_tests.loading import order, posted
-from sync_pipelines_tests.normalize.keeping_in import DAY, Keeping, everything, files_of
+from sync_pipelines_tests.normalize.keeping_in import DAY, Keeping, everything, sections_of
 
 A, B, C, D = (json.dumps(order(key, Email=f"{key}@x.cl")) for key in "ABCD")
 LENIENT = json.dumps(order("L", TotalRevenue="7.5", Extra=1))
@@ -42,6 +41,11 @@ def file_of(*texts: str) -> str:
 def kept_in(kept: KeptRecords) -> Counter[int]:
     """How many records each of the files has, by its number."""
     return Counter([0] * kept.count if kept.places is None else kept.places.files.tolist())
+
+
+def named(kept: KeptRecords) -> list[str]:
+    """The locations of other exports' records."""
+    return [str(reader.location) for reader in kept._readers[1:] if reader is not None]
 
 
 def assert_same(found: KeptRecords, written: KeptRecords) -> None:
@@ -79,15 +83,11 @@ def test_a_chain_names_the_file_that_has_the_record(orders: Keeping) -> None:
     second = orders.keep(file_of(A, B, C), [first])
     third = orders.keep(file_of(A, C, D, B), [second])
     assert kept_in(third) == {0: 1, 1: 2, 2: 1}
-    assert os.path.samefile(third.file(1).path, first.file(0).path) and os.path.samefile(
-        third.file(2).path, second.file(0).path
-    )
-    for kept in (first, second):
-        shutil.rmtree(kept.file(0).path.parent)
+    assert [third.location(number) for number in (1, 2)] == [first.location(0), second.location(0)]
     assert_same(third, orders.keep(file_of(A, C, D, B)))
 
 
-def test_a_record_that_two_exports_have_in_one_file_is_told_by_its_place(orders: Keeping) -> None:
+def test_a_record_that_two_exports_have_in_one_object_is_told_by_its_place(orders: Keeping) -> None:
     first = orders.keep(file_of(A, B))
     second = orders.keep(file_of(A, B, C), [first])
     third = orders.keep(file_of(A, C, D, B), [second])
@@ -104,7 +104,7 @@ def test_a_record_that_two_exports_have_in_one_file_is_told_by_its_place(orders:
     assert shared(written, third) == shared(third, written) == shared(first, second) == set()
 
 
-def test_a_file_that_two_exports_name_is_named_once(orders: Keeping) -> None:
+def test_an_object_that_two_exports_name_is_named_once(orders: Keeping) -> None:
     first = orders.keep(file_of(A, B))
     second, third = orders.keep(file_of(A, C), [first]), orders.keep(file_of(B, D), [first])
     fourth = orders.keep(file_of(A, B, C, D), [third, second, first])
@@ -112,33 +112,20 @@ def test_a_file_that_two_exports_name_is_named_once(orders: Keeping) -> None:
     assert_same(fourth, orders.keep(file_of(A, B, C, D)))
 
 
-def test_files_that_no_line_uses_are_not_left(orders: Keeping) -> None:
+def test_exports_that_no_line_repeats_are_not_named(orders: Keeping) -> None:
     first, second = orders.keep(file_of(A)), orders.keep(file_of(B))
     fresh, mixed = orders.keep(file_of(C, D), [first, second]), orders.keep(file_of(B, D), [first, second])
-    whole = {"records.parquet", "keys.npy", "rows.npy", "texts.npy", "rejects.ndjson", "summary.json"}
-    assert files_of(fresh) == whole
-    assert len(files_of(mixed) - whole - {"files.npy", "places.npy", "lines.npy"}) == 1
-    assert first.file(0).path.stat().st_nlink == 1 and second.file(0).path.stat().st_nlink == 2
+    whole = {"records", "keys", "rows", "texts", "rejects"}
+    assert (sections_of(fresh), named(fresh)) == (whole, [])
+    assert (sections_of(mixed), named(mixed)) == (whole | {"files", "places", "lines"}, [second.location(0)])
 
 
 def test_under_other_settings_nothing_is_taken_over(orders: Keeping) -> None:
     first = orders.keep(file_of(A, B))
     for options in ({"strict": True}, {"timezone": "America/Santiago"}, {"currency_default": "EUR"}):
         kept = orders.keep(file_of(A, B), [first], **options)
-        assert kept_in(kept) == {0: 2} and files_of(kept) == files_of(first)
+        assert kept_in(kept) == {0: 2} and sections_of(kept) == sections_of(first)
         assert_same(kept, orders.keep(file_of(A, B), **options))
-
-
-def test_where_no_hard_link_can_be_made_all_is_written(orders: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = orders.keep(file_of(A, B))
-
-    def refuse(*names: Any) -> None:
-        raise OSError("too many links")
-
-    monkeypatch.setattr(os, "link", refuse)
-    second = orders.keep(file_of(A, B, C), [first])
-    assert files_of(second) == files_of(first)
-    assert_same(second, orders.keep(file_of(A, B, C)))
 
 
 def many(orders: Keeping, number: int) -> tuple[list[KeptRecords], str]:
@@ -147,21 +134,21 @@ def many(orders: Keeping, number: int) -> tuple[list[KeptRecords], str]:
     return [orders.keep(file_of(text)) for text in texts], file_of(A, *texts)
 
 
-def test_lines_of_sixteen_files_are_taken_over_and_those_of_others_written(orders: Keeping) -> None:
+def test_lines_of_sixteen_exports_are_taken_over_and_those_of_others_written(orders: Keeping) -> None:
     found, repeated = many(orders, 19)
     kept = orders.keep(repeated, found)
     assert kept_in(kept) == {0: 4, **{number: 1 for number in range(1, 17)}}
     assert_same(kept, orders.keep(repeated))
 
 
-def test_the_files_of_most_records_are_taken_first(orders: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_exports_of_most_records_are_taken_first(orders: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repeated_lines, "_FILES", 1)
     small, large = orders.keep(file_of(A)), orders.keep(file_of(B, C))
     kept = orders.keep(file_of(A, B, C), [small, large])
-    assert kept_in(kept) == {0: 1, 1: 2} and os.path.samefile(kept.file(1).path, large.file(0).path)
+    assert kept_in(kept) == {0: 1, 1: 2} and kept.location(1) == large.location(0)
 
 
-def test_files_beyond_what_a_byte_can_number_are_not_taken(orders: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exports_beyond_what_a_byte_can_number_are_not_taken(orders: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept_writer, "_FILES", 2)
     found, repeated = many(orders, 3)
     kept = orders.keep(repeated, found)
@@ -211,13 +198,17 @@ def test_an_export_that_repeats_another_writes_hardly_any_records(tmp_path: Path
     assert_same(second, place.keep(text(changed=0.01)))
     whole = place.keep(text(), [second, first])
     assert kept_in(whole) == {1: 2000}
-    assert whole.file(0).path.stat().st_size < first.file(0).path.stat().st_size / 10
+    assert records_size(whole) < records_size(first) / 10
     assert own_bytes(whole) < own_bytes(first)
 
 
 def own_bytes(kept: KeptRecords) -> int:
-    """What a folder adds to the disk."""
-    return sum(p.stat().st_size for p in kept.file(0).path.parent.iterdir() if not p.name.startswith("earlier-"))
+    """What an export adds to the disk."""
+    return kept._own.location.size
+
+
+def records_size(kept: KeptRecords) -> int:
+    return kept._own.footer.sections["records"].size
 
 
 def test_repeated_lines_are_not_read(orders: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +225,7 @@ def test_repeated_lines_are_not_read(orders: Keeping, monkeypatch: pytest.Monkey
 def vanished(orders: Keeping, texts: Iterable[str]) -> KeptRecords:
     """Kept records that another process replaced after they were found in the ledger."""
     kept = orders.keep(file_of(*texts))
-    shutil.rmtree(kept.file(0).path.parent)
+    open_store(orders.archive).remove(kept._own.location.name)
     return kept
 
 

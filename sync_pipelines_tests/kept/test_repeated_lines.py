@@ -18,6 +18,7 @@ from sync_pipelines.errors import ExportError
 from sync_pipelines.exports import lines as physical
 from sync_pipelines.exports import text as decoding
 from sync_pipelines.kept import kept_records as reading
+from sync_pipelines.kept import object_reader, object_writer, record_groups
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize import plain
 from sync_pipelines_tests.examples import examples
@@ -53,13 +54,16 @@ def keeping(tmp_path: Path) -> Callable[[str], Keeping]:
 
 @contextmanager
 def in_small_pieces(is_so: bool) -> Iterator[None]:
-    """As if files were large: many blocks of lines, many row groups, several answers."""
+    """As if exports were large: many blocks of lines, many row groups, several answers, mapped sections."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plain, "_FEWEST", 1)
         if is_so:
             patch.setattr(decoding, "CHUNK", 150)
             patch.setattr(physical, "BLOCK_LINES", 2)
             patch.setattr(reading, "BLOCK", 3)
+            patch.setattr(record_groups, "BLOCK", 3)
+            patch.setattr(object_writer, "PACKED", 0)
+            patch.setattr(object_reader, "AT_ONCE", 64)
         yield
 
 

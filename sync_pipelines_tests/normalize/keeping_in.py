@@ -61,15 +61,15 @@ class Keeping:
         return KeptRecords(self.archive, normalize(export, self.archive, earlier))
 
 
-def files_of(kept: KeptRecords) -> set[str]:
-    """The names in a folder of kept records."""
-    return {path.name for path in kept.file(0).path.parent.iterdir()}
+def sections_of(kept: KeptRecords) -> set[str]:
+    """The names of the sections of kept records."""
+    return set(kept._own.footer.sections)
 
 
 def everything(kept: KeptRecords, some: Sequence[int] = (), columns: Sequence[str] | None = None) -> dict[str, Any]:
     """All that kept records tell, some rows and columns asked for by themselves too."""
     summary = asdict(kept.summary)
-    for name in ("seconds", "referred", "checksums", "id"):
+    for name in ("seconds", "referred"):
         del summary[name]
     rows = np.array(sorted(some), np.int64)
     table, bits = kept.rows(rows)

@@ -10,7 +10,6 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,9 +70,9 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         archive = tmp_path / "archive"
         kept = KeptRecords(archive, normalize(export, archive))
         summary = kept.summary
-        summary.seconds, summary.checksums, summary.id = 0, {}, ""
+        summary.seconds = 0
         found = (
-            pq.read_table(archive / kept._folder / "records.parquet").to_pylist(),
+            [record for block in kept.blocks() for record in block.to_pylist()],
             list(kept.rejects()),
             summary,
             kept.keys.hashes.tolist(),

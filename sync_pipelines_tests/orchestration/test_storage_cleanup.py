@@ -139,7 +139,18 @@ def test_the_job_tells_what_it_removed(
     (told,) = [e.step_output_data.metadata for e in result.all_events if e.event_type_value == "STEP_OUTPUT"]
     numbers = {name: value.value for name, value in told.items()}
     assert numbers["unfinished"] == 1
-    assert set(numbers) >= {"runs", "events", "ticks", "raw", "raw_bytes", "orphans", "logs", "run_logs"}
+    assert set(numbers) >= {
+        "runs",
+        "events",
+        "ticks",
+        "raw",
+        "raw_bytes",
+        "objects",
+        "merged",
+        "merged_bytes",
+        "logs",
+        "run_logs",
+    }
 
 
 def test_the_command_does_the_same(

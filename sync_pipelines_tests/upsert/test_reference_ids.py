@@ -23,6 +23,8 @@ Load = Callable[[Site], None]
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(new_rows, "CHUNK", 8)
     monkeypatch.setattr("sync_pipelines.kept.kept_records.BLOCK", 8)
+    monkeypatch.setattr("sync_pipelines.kept.record_groups.BLOCK", 8)
+    monkeypatch.setattr("sync_pipelines.kept.object_writer.PACKED", 0)
     monkeypatch.setattr("sync_pipelines.kept.kept_writer.BLOCK", 8)
 
 

@@ -1,0 +1,235 @@
+"""One export's part of an object, read: its footer, its sections, its Parquet.
+
+Whatever is read is compared with its checksum first.
+
+Belongs here: bytes, arrays and Parquet by their sections, and what faults of reading them mean. Does not belong here:
+what they say (`kept_records`), writing them (`object_writer`).
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property, partial
+from typing import Any, BinaryIO, Final, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from backports import zstd
+
+from sync_pipelines.errors import ArchiveDamaged, ArchiveIncomplete
+from sync_pipelines.kept.checksums import (
+    AT_ONCE,
+    ChecksumError,
+    check_range,
+    checked_footer,
+    checksum_of,
+    group_edges,
+)
+from sync_pipelines.kept.locations import Location
+from sync_pipelines.kept.object_footer import Footer, Section, Summary, footer_checksum
+from sync_pipelines.kept.object_store import ObjectStore
+from sync_pipelines.kept.record_groups import RecordGroups
+from sync_pipelines.privacy.untrusted_text import on_one_line
+
+_DAMAGE: Final = (errno.EIO, errno.EISDIR, errno.ENOTDIR, None)
+"""What the disk says of damage; Arrow's own faults have no number."""
+_HINT: Final = "restore SYNC_HOME/archive from your backup, then sync again"
+
+
+class ObjectReader:
+    """A part of an object.
+
+    Args:
+        store: has the object.
+        location: of the part.
+        kept: what the ledger has of the export that is read, for its faults.
+
+    Raises:
+        ArchiveIncomplete: (when anything is read) the object is gone.
+        ArchiveDamaged: it is not what was written.
+    """
+
+    def __init__(self, store: ObjectStore, location: Location, kept: str) -> None:
+        self._store = store
+        self._location = location
+        self._kept = kept
+        self._checked: set[tuple[str, int]] = set()
+
+    @cached_property
+    def footer(self) -> Footer:
+        """The footer."""
+        with self.faults_of("footer"):
+            content = self.footer_bytes()
+            if footer_checksum(content) != self._location.checksum:
+                raise ChecksumError
+            return Footer.of_bytes(content)
+
+    @property
+    def summary(self) -> Summary:
+        """What normalizing came to."""
+        return self.footer.summary
+
+    @property
+    def location(self) -> Location:
+        """Where it is."""
+        return self._location
+
+    def footer_bytes(self) -> bytes:
+        """The footer as it is stored, damaged or not."""
+        place = self._location
+        return self._store.read(place.name, place.start + place.size - place.footer, place.footer)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a section, be it damaged or not."""
+        return name in self.footer.sections
+
+    def array(self, name: str, kind: type[np.generic]) -> npt.NDArray[Any]:
+        """A section as numbers; many of them are mapped."""
+        section = self.footer.sections[name]
+        with self.faults_of(name):
+            if section.plain is not None or section.size <= AT_ONCE:
+                return np.frombuffer(self._content(section), kind)
+            self._check_once(name, section, 0, section.size)
+            start = self._location.start + section.start
+            return self._store.mapped(self._location.name, start, section.size).view(kind)
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[BinaryIO]:
+        """A section to be read from its beginning."""
+        section = self.footer.sections[name]
+        with self.faults_of(name):
+            if section.plain is not None or section.size <= AT_ONCE:
+                stream: Any = io.BytesIO(self._content(section))
+            else:
+                self._check_once(name, section, 0, section.size)
+                stream = io.BufferedReader(_Range(partial(self._read, section), section.size), AT_ONCE)
+        with stream:
+            yield stream
+
+    @contextmanager
+    def records(self, names: list[str] | None = None) -> Iterator[RecordGroups]:
+        """Its Parquet, the given columns alone (None: all)."""
+        section = self.footer.sections["records"]
+        with self.faults_of("records"):
+            if section.plain is not None:
+                parquet = pq.ParquetFile(pa.BufferReader(self._content(section)))
+            else:
+                metadata = checked_footer(partial(self._read, section), section.size, section.checksums)
+                # Pre-buffering would hold the file's compressed columns in memory (law 6).
+                parquet = pq.ParquetFile(
+                    self._store.source(self._location.name),
+                    metadata=metadata,
+                    pre_buffer=False,
+                    page_checksum_verification=True,
+                )
+        with parquet:
+            edges = [] if section.plain is not None else group_edges(parquet.metadata, section.size)
+
+            @contextmanager
+            def checked(groups: Iterable[int]) -> Iterator[None]:
+                with self.faults_of("records"):
+                    for group in groups if edges else ():
+                        self._check_once("records", section, edges[group], edges[group + 1], group)
+                    yield
+
+            yield RecordGroups(parquet, names, checked)
+
+    @property
+    def can_move(self) -> bool:
+        """Whether nothing in it depends on where it is."""
+        return self.footer.sections["records"].plain is not None
+
+    def verify(self) -> None:
+        """Compares everything.
+
+        Raises:
+            ArchiveIncomplete, ArchiveDamaged: the part can't be read.
+        """
+        for name, section in self.footer.sections.items():
+            with self.faults_of(name):
+                if section.plain is not None:
+                    self._content(section)
+                elif name != "records":
+                    self._check_once(name, section, 0, section.size)
+        with self.records() as groups:
+            for group in range(len(groups.edges) - 1):
+                groups.read(group)
+
+    def _read(self, section: Section, start: int, size: int) -> bytes:
+        """A range of a section."""
+        size = min(size, section.size - start)
+        return self._store.read(self._location.name, self._location.start + section.start + start, size)
+
+    def _content(self, section: Section) -> bytes:
+        """A section that fits in memory."""
+        content = self._read(section, 0, section.size)
+        if section.plain is not None:
+            # What is damaged may decompress to anything.
+            content = zstd.ZstdDecompressor().decompress(content, section.plain)
+        if checksum_of(content) != section.checksums[0]:
+            raise ChecksumError
+        return content
+
+    def _check_once(self, name: str, section: Section, start: int, end: int, number: int = 0) -> None:
+        if (name, number) not in self._checked:
+            check_range(partial(self._read, section), start, end, section.checksums[number])
+            self._checked.add((name, number))
+
+    # -- damage ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def faults_of(self, name: str) -> Iterator[None]:
+        """Faults of reading a section as those of the archive."""
+        try:
+            yield
+        except FileNotFoundError as fault:
+            raise gone(self._location.path, self._kept) from fault
+        except OSError as fault:
+            if fault.errno not in _DAMAGE:
+                raise
+            raise self._damaged(name, fault) from fault
+        except (
+            ChecksumError,
+            pa.ArrowException,
+            zstd.ZstdError,
+            ValueError,
+            LookupError,
+            TypeError,
+            EOFError,
+        ) as fault:
+            raise self._damaged(name, fault) from fault
+
+    def _damaged(self, name: str, fault: Exception) -> ArchiveDamaged:
+        path = f"{self._location.path} ({name})"
+        if isinstance(fault, ChecksumError):
+            return ArchiveDamaged(path, _HINT, self._kept)
+        return ArchiveDamaged(path, _HINT, self._kept, on_one_line(f"it can't be read ({fault})"))
+
+
+def gone(path: str, kept: str) -> ArchiveIncomplete:
+    """What it means that an object is not there."""
+    return ArchiveIncomplete("archive_incomplete", f"the archive's {path} is gone", _HINT, kept)
+
+
+class _Range(io.RawIOBase):
+    """A section as a file."""
+
+    def __init__(self, read: Any, size: int) -> None:
+        super().__init__()
+        self._read = read
+        self._size = size
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = cast(bytes, self._read(self._place, min(len(buffer), self._size - self._place)))
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)

@@ -1,0 +1,81 @@
+"""Row groups of Parquet that holds kept records.
+
+Belongs here: records by their place. Does not belong here: where the Parquet is (`object_reader`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sync_pipelines.normalize.keys import distinct
+
+Rows = npt.NDArray[np.int64]
+Checked = Callable[[Iterable[int]], AbstractContextManager[None]]
+"""Compares row groups with their checksums; within the context they may be read."""
+BLOCK: Final = 4096
+"""Records a block: the unit of writing, reading and staging; memory is a multiple of it."""
+
+
+class RecordGroups:
+    """The row groups of a file, of which the last one read stays in memory.
+
+    Args:
+        parquet: the file.
+        names: columns to read, None for all.
+        checked: see `Checked`.
+    """
+
+    def __init__(self, parquet: pq.ParquetFile, names: list[str] | None, checked: Checked) -> None:
+        self._parquet = parquet
+        self._names = names
+        self._checked = checked
+        sizes = [parquet.metadata.row_group(index).num_rows for index in range(parquet.num_row_groups)]
+        self.edges = np.cumsum([0, *sizes])
+        self._last: tuple[int, pa.RecordBatch] | None = None
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns."""
+        return self._parquet.schema_arrow
+
+    def blocks(self) -> Iterator[pa.RecordBatch]:
+        """All records, by blocks that may span groups."""
+        batches = self._parquet.iter_batches(batch_size=BLOCK, columns=self._names)
+        done, count = 0, int(self.edges[-1])
+        while done < count:
+            first, last = self.of(np.array([done, min(done + BLOCK, count) - 1])).tolist()
+            with self._checked(range(first, last + 1)):
+                block = next(batches)
+            done += block.num_rows
+            yield block
+
+    def of(self, places: Rows) -> Rows:
+        """The group of each place."""
+        found: Rows = np.searchsorted(self.edges, places, side="right") - 1
+        return found
+
+    def read(self, group: int) -> pa.RecordBatch:
+        """A whole group."""
+        if self._last is None or self._last[0] != group:
+            with self._checked([group]):
+                table = self._parquet.read_row_group(group, columns=self._names)
+            self._last = group, table.combine_chunks().to_batches()[0]
+        return self._last[1]
+
+    def take(self, places: Rows) -> pa.Table:
+        """The records in some places, in their order."""
+        groups = self.of(places)
+        pieces, order = [], []
+        for group in distinct(groups).tolist():
+            mine = np.flatnonzero(groups == group)
+            pieces.append(self.read(group).take(pa.array(places[mine] - self.edges[group])))
+            order.append(mine)
+        table = pa.Table.from_batches(pieces)
+        return table if len(pieces) == 1 else table.take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
