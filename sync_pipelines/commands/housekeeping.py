@@ -15,6 +15,7 @@ _MEANINGS = {
     "events": "events of steps of other old runs",
     "ticks": "old ticks of sensors and schedules",
     "unfinished": "left behind by processes that died",
+    "merged": "small objects of kept records, merged into larger ones",
     "objects": "kept records that no ledger entry has named for a day",
     "raw": "raw bytes of loaded exports (SYNC_KEEP_RAW_DAYS)",
     "logs": "old traces and log files",
@@ -23,7 +24,7 @@ _MEANINGS = {
 
 
 def run(*, as_json: bool, is_masking: bool = False) -> int:
-    """Removes what is old, masks personal data if asked to, and prints how much of it; returns 0."""
+    """Removes what is old, merges what is small, masks personal data if asked to, and prints how much; returns 0."""
     from sync_pipelines.orchestration.instance import open_instance
     from sync_pipelines.orchestration.masked_events import mask_stored
     from sync_pipelines.orchestration.storage_cleanup import tidy
@@ -37,7 +38,7 @@ def run(*, as_json: bool, is_masking: bool = False) -> int:
         print(json_of(done.counts | done.bytes | masked))
         return 0
     rows = [(name, number, done.bytes.get(f"{name}_bytes"), _MEANINGS[name]) for name, number in done.counts.items()]
-    print_table(("what", "removed", "bytes", "which is"), rows)
+    print_table(("what", "number", "bytes", "which is"), rows)
     for name, number in masked.items():
         say(f"{name.replace('_', ' ')}: {number:,}")
     return 0

@@ -31,6 +31,7 @@ from sync_pipelines.orchestration.private_dagster import (
     purge_ticks,
     storage_connection,
 )
+from sync_pipelines.stages.compaction import compact
 from sync_pipelines.stages.export_stages import Workspace
 from sync_pipelines.stages.file_cleanup import Removed, clear_files
 
@@ -59,6 +60,7 @@ def tidy(
     settings = workspace.settings
     before = moment - timedelta(days=settings.keep_runs_days)
     runs, events = _clear_runs(instance, before, _latest_checks(instance, streams))
+    compacted = compact(workspace)
     files = asdict(clear_files(workspace, moment.timestamp()))
     files["run_logs"] = asdict(_clear_run_logs(settings, instance, before))
     return Tidied(
@@ -66,9 +68,10 @@ def tidy(
             "runs": runs,
             "events": events,
             "ticks": purge_ticks(instance, moment),
+            "merged": compacted.merged,
             **{name: told["entries"] for name, told in files.items()},
         },
-        bytes={f"{name}_bytes": told["bytes"] for name, told in files.items()},
+        bytes={"merged_bytes": compacted.bytes} | {f"{name}_bytes": told["bytes"] for name, told in files.items()},
     )
 
 
