@@ -30,7 +30,12 @@ from dagster._core.storage.local_compute_log_manager import LocalComputeLogManag
 from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG
 from dagster._core.utils import make_new_run_id
 from dagster._serdes import ConfigurableClassData as StorageData
-from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresRunStorage
+from dagster_postgres import (
+    DagsterPostgresStorage,
+    PostgresEventLogStorage,
+    PostgresRunStorage,
+    PostgresScheduleStorage,
+)
 from dagster_postgres.utils import DagsterPostgresException
 
 from sync_pipelines.orchestration.storage_engine import Tables, build_storage_engine, connect_impatiently
@@ -177,6 +182,37 @@ class _Runs(PostgresRunStorage):
         return self.tables.have("runs", "backfill_id")
 
 
+class _Schedules(PostgresScheduleStorage):
+    """Sensors, schedules and their ticks in PostgreSQL.
+
+    Relies on: Dagster asking `has_instigators_table`, `_has_instigators_table` and `has_built_index` before nearly
+    every statement, half a dozen times a tick. It never takes a table or a migration back.
+    """
+
+    @cached_property
+    def tables(self) -> Tables:
+        """Those of the database."""
+        return Tables(self._engine)
+
+    @cached_property
+    def built(self) -> set[str]:
+        """Migrations that are known to be done."""
+        return set()
+
+    def has_instigators_table(self) -> bool:
+        """Returns whether the table of sensors and schedules exists."""
+        return self.tables.have("instigators")
+
+    def _has_instigators_table(self, conn: Any) -> bool:
+        return self.has_instigators_table()
+
+    def has_built_index(self, migration_name: str) -> bool:
+        """Returns whether a migration is done. A yes is remembered, a no is asked again."""
+        if migration_name not in self.built and super().has_built_index(migration_name):
+            self.built.add(migration_name)
+        return migration_name in self.built
+
+
 class BatchingStorage(DagsterPostgresStorage):
     """Dagster's storage in PostgreSQL, with one pool of connections.
 
@@ -197,9 +233,10 @@ class BatchingStorage(DagsterPostgresStorage):
         super().__init__(postgres_url, should_autocreate_tables=not is_set_up, inst_data=inst_data)
         self._run_storage = _Runs(postgres_url, self.should_autocreate_tables)
         self._event_log_storage = BatchingEventLog(postgres_url, self.should_autocreate_tables)
+        self._schedule_storage = _Schedules(postgres_url, self.should_autocreate_tables)
         for part in (self._event_log_storage, self._run_storage, self._schedule_storage):
             part._engine = engine
-        self._event_log_storage.tables = self._run_storage.tables = tables
+            part.tables = tables
 
 
 def plain_storage(url: str, inst_data: StorageData | None) -> DagsterPostgresStorage:

@@ -82,7 +82,7 @@ class Tick:
 
     def __post_init__(self) -> None:
         self.ready = [entry for entry in self.pending if is_due(entry, self.now) and not self._changed(entry)]
-        busy = busy_dates(unfinished_runs(self.instance), self.stream)
+        busy = busy_dates(unfinished_runs(self.instance), self.stream) if self.ready else []
         self.free = [entry for entry in self.ready if not is_busy(entry.partition_date, busy)]
         self.crashed = 0
         self.asked = 0

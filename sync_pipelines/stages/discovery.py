@@ -131,8 +131,9 @@ class _Look:
         for file in files:
             self._take(file, known.get(file.path))
             gone.discard(file.path)
-        with self._connection.transaction():
-            ledger.register(self._connection, self._new)
+        if self._new:
+            with self._connection.transaction():
+                ledger.register(self._connection, self._new)
         self._refuse()
         self._let_go(self._known(gone).values())
         return self._pending()
@@ -248,11 +249,12 @@ class _Look:
         """
         waiting = [e for e in gone if e.status != "loaded" and self._wanted.holds(e.tenant, e.effective_at)]
         waiting = [e for e in waiting if not self._is_hidden(e.path)]
-        ledger.forget_faults_of_folders(self._connection, [e.id for e in waiting])
-        self._to_try += [e.id for e in waiting if e.status == "pending" and e.sha256 is not None]
+        if not waiting:
+            return
         missed = [e.id for e in waiting]
-        if missed:
-            ledger.mark_vanished(self._connection, missed, "file_vanished: it is no longer in the landing")
+        ledger.forget_faults_of_folders(self._connection, missed)
+        self._to_try += [e.id for e in waiting if e.status == "pending" and e.sha256 is not None]
+        ledger.mark_vanished(self._connection, missed, "file_vanished: it is no longer in the landing")
 
     def _is_hidden(self, path: str) -> bool:
         return any(path.startswith(f"{folder}/") for folder in self._unreadable)

@@ -98,6 +98,18 @@ def test_a_table_that_is_there_is_looked_for_once(
     assert log.has_table("later") and log.tables.have("later", "two")
 
 
+def test_the_state_of_sensors_is_asked_for_and_nothing_else(postgres_instance: dg.DagsterInstance) -> None:
+    asked: list[str] = []
+    assert postgres_instance.all_instigator_state() == []
+    sa.event.listen(
+        vars(postgres_instance.schedule_storage)["_engine"],
+        "before_cursor_execute",
+        lambda *given: asked.append(given[2]),
+    )
+    assert postgres_instance.all_instigator_state() == []
+    assert [statement.split()[1] for statement in asked] == ["instigators.instigator_body"]
+
+
 def test_a_connection_that_was_cut_while_it_was_kept_is_made_anew(
     postgres_instance: dg.DagsterInstance, workspace: Workspace
 ) -> None:

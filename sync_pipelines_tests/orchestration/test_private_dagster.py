@@ -56,6 +56,11 @@ _FUNCTIONS: Final = {
         "SqlRunStorage.has_backfill_id_column": "(self)",
         "SqlRunStorage.has_run_stats_index_cols": "(self)",
     },
+    "dagster._core.storage.schedules.sql_schedule_storage": {
+        "SqlScheduleStorage._has_instigators_table": "(self, conn)",
+        "SqlScheduleStorage.has_built_index": "(self, migration_name)",
+        "SqlScheduleStorage.has_instigators_table": "(self)",
+    },
     "dagster._core.storage.schedules": {
         "ScheduleStorage.get_ticks": "(self, origin_id, selector_id, before=..., after=..., limit=..., statuses=...)",
         "ScheduleStorage.purge_ticks": "(self, origin_id, selector_id, before, tick_statuses=...)",
@@ -108,6 +113,9 @@ _FUNCTIONS: Final = {
         "PostgresEventLogStorage.store_event": "(self, event)",
         "PostgresEventLogStorage.store_event_batch": "(self, events)",
         "PostgresRunStorage.__init__": (
+            "(self, postgres_url, should_autocreate_tables=..., inst_data=..., token_provider=...)"
+        ),
+        "PostgresScheduleStorage.__init__": (
             "(self, postgres_url, should_autocreate_tables=..., inst_data=..., token_provider=...)"
         ),
     },
