@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
+from urllib.parse import unquote
 
 import boto3
 from moto.server import ThreadedMotoServer
@@ -27,9 +28,11 @@ class S3Server:
 
     Attributes:
         url: `http://127.0.0.1:5000`.
+        requests: every request so far, such as `GET /exports?list-type=2&prefix=nilo/`.
     """
 
     url: str
+    requests: list[str] = field(default_factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -59,9 +62,23 @@ def s3_server() -> Iterator[S3Server]:
     running.start()
     host, port = running.get_host_and_port()
     server = S3Server(f"http://{host}:{port}")
+    _note_requests(running, server.requests)
     server.client.create_bucket(Bucket="exports")
     try:
         yield server
     finally:
         server.client.close()
         running.stop()
+
+
+def _note_requests(running: ThreadedMotoServer, requests: list[str]) -> None:
+    serving = running._server
+    assert serving is not None
+    answer = serving.app
+
+    def noted(environment: Any, start: Any) -> Any:
+        query = unquote(environment["QUERY_STRING"])
+        requests.append(f"{environment['REQUEST_METHOD']} {environment['PATH_INFO']}?{query}")
+        return answer(environment, start)
+
+    serving.app = noted

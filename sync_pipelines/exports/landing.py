@@ -9,7 +9,7 @@ belong here: which partners and tenants are known, what was loaded already, pull
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import count
@@ -58,6 +58,9 @@ _BYTES_A_CHARACTER: Final = 10
 ANY_TENANT_FOLDER: Final = "*"
 """As the tenant folder of a fault: the partner's folder itself is at fault, so no tenant of it is known."""
 
+_HIDDEN: Final = (".", "_")
+"""Folders whose names begin so are no tenants and no streams."""
+
 FollowsLinks = Callable[[str, str | None, str], bool]
 """Whether links of a partner, tenant folder and stream are followed within the landing; a tenant of None is any."""
 
@@ -103,22 +106,30 @@ class Landing:
         """Partner, tenant folder and stream of every third-level folder, by name; faults are left to `list`."""
         for partner in self._folders(""):
             with suppress(FolderFault):
+                if self._storage.lists_by_prefix:
+                    yield from sorted({(partner, tenant, stream) for tenant, stream, _ in self._objects(partner)})
+                    continue
                 for tenant in self._folders(partner):
                     with suppress(FolderFault):
                         for stream in self._folders(f"{partner}/{tenant}"):
                             yield partner, tenant, stream
 
-    def list(self, partner: str, stream: str, tenants: Iterable[str] | None = None) -> Iterator[LandingFile]:
+    def list(self, partner: str, stream: str) -> Iterator[LandingFile]:
         """The exports of a stream, a tenant's together; names that are no exports yet are left out.
+
+        Object stores are asked once for everything of the partner, servers with folders tenant by tenant.
 
         Args:
             partner: folder of the partner.
             stream: folder of the stream.
-            tenants: folders of tenants to look into; all by default.
         """
         try:
-            if tenants is None:
-                tenants = self._folders(partner, follow_links=self._follows_links(partner, None, stream))
+            if self._storage.lists_by_prefix:
+                for tenant, found_stream, found in self._objects(partner):
+                    if found_stream == stream and is_export_name(found.below):
+                        yield _landing_file(partner, tenant, stream, found)
+                return
+            tenants = self._folders(partner, follow_links=self._follows_links(partner, None, stream))
         except FolderFault as fault:
             yield _faulty(partner, ANY_TENANT_FOLDER, stream, fault)
             return
@@ -127,6 +138,13 @@ class Landing:
                 yield from self._of_tenant(partner, tenant, stream)
             except FolderFault as fault:
                 yield _faulty(partner, tenant, stream, fault)
+
+    def _objects(self, partner: str) -> Iterator[tuple[str, str, Found]]:
+        """What an object store has of a partner: tenant folder, stream, and the object below that."""
+        for found in self._storage.files(partner):
+            names = found.below.split("/", 2)
+            if len(names) == 3 and not names[0].startswith(_HIDDEN) and not names[1].startswith(_HIDDEN):
+                yield names[0], names[1], found._replace(below=names[2])
 
     def _of_tenant(self, partner: str, tenant: str, stream: str) -> Iterator[LandingFile]:
         follow_links = self._follows_links(partner, tenant, stream)
@@ -166,7 +184,7 @@ class Landing:
 
     def _folders(self, path: str, *, follow_links: bool = False) -> Sequence[str]:
         names = self._storage.folders(path, follow_links=follow_links)
-        return sorted(name for name in names if not name.startswith((".", "_")))
+        return sorted(name for name in names if not name.startswith(_HIDDEN))
 
 
 def _landing_file(partner: str, tenant: str, stream: str, found: Found) -> LandingFile:

@@ -69,6 +69,11 @@ class LocalStorage:
         except OSError as fault:
             raise unavailable(self._root, fault) from fault
 
+    @property
+    def lists_by_prefix(self) -> bool:
+        """See `Storage`."""
+        return False
+
     def folders(self, path: str, *, follow_links: bool = False) -> list[str]:
         """See `Storage`."""
         self._make_root()

@@ -78,6 +78,13 @@ class RemoteStorage:
         except Exception as fault:
             raise self._unreachable(fault) from fault
 
+    @property
+    def lists_by_prefix(self) -> bool:
+        """See `Storage`; object stores do."""
+        filesystem = self._connection.filesystem
+        own_find = type(filesystem).find is not AbstractFileSystem.find
+        return own_find or isinstance(filesystem, AsyncFileSystem)
+
     def folders(self, path: str, *, follow_links: bool = False) -> list[str]:
         """See `Storage`."""
         self._refuse_links(path, follow_links)
@@ -86,7 +93,7 @@ class RemoteStorage:
 
     def files(self, path: str, *, follow_links: bool = False) -> Iterator[Found]:
         """See `Storage`; object stores are listed by prefix, servers with real folders folder by folder."""
-        if not self._lists_by_prefix:
+        if not self.lists_by_prefix:
             self._refuse_links(path, follow_links)
             yield from RemoteWalk(self, path, follow_links).below(self._real(path))
             return
@@ -157,12 +164,6 @@ class RemoteStorage:
         except SyncError as of_landing:
             return of_landing
         return cannot_read(path, fault)
-
-    @property
-    def _lists_by_prefix(self) -> bool:
-        filesystem = self._connection.filesystem
-        own_find = type(filesystem).find is not AbstractFileSystem.find
-        return own_find or isinstance(filesystem, AsyncFileSystem)
 
     def _real(self, path: str) -> str:
         root = self._connection.root
@@ -258,13 +259,17 @@ class RemoteStorage:
             return [by_name[name] for name in sorted(by_name)]
 
         try:
-            return self._connection.ask(found)
+            objects = self._connection.ask(found)
         except FileNotFoundError:
-            return []
+            objects = []
         except SyncError:
             raise
         except Exception as fault:
             raise self._folder_fault(fault, folder, path) from fault
+        if not objects:
+            # A bucket that is not there has none either.
+            self.reach()
+        return objects
 
     def _folder_fault(self, fault: Exception, folder: str, path: str) -> SyncError:
         """A folder's fault is its own only where the landing itself can be read."""

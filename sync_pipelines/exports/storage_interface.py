@@ -99,6 +99,14 @@ class Storage(Protocol):
             LandingUnavailable: the storage does not answer.
         """
 
+    @property
+    def lists_by_prefix(self) -> bool:
+        """Whether `files` lists everything below a folder at once: there are no folders that would be asked one by one.
+
+        Raises:
+            LandingUnavailable: the storage does not answer.
+        """
+
     def folders(self, path: str, *, follow_links: bool = False) -> list[str]:
         """Names of the folders and links in a folder; none if it is not there.
 

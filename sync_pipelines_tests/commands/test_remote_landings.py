@@ -249,6 +249,23 @@ def test_check_says_which_server_and_user_it_used(commands: Commands, remote: Re
     assert "opensesame" not in done.stdout and ":open@" not in done.stdout
 
 
+@pytest.mark.parametrize("command", ["sync", "check"])
+def test_a_bucket_of_many_tenants_is_not_asked_tenant_by_tenant(
+    settings: Settings, s3: S3Server, tmp_path: Path, command: str
+) -> None:
+    prefix = f"{tmp_path.name}/replenit"
+    for number in range(25):
+        # Too old to be loaded, so that nothing is asked but what there is.
+        s3.put(f"{prefix}/3f0c9a52-6b1e-4d7a-9c35-{number:012}/orders/1999-05-02.json", content_of("A"))
+    commands = Commands(settings, {**s3.environment, "SYNC_LANDING": f"s3://exports/{tmp_path.name}"})
+    before = len(s3.requests)
+    done = commands.run(command)
+    asked = s3.requests[before:]
+    assert done.stdout.count("1999-05-02.json" if command == "sync" else "/orders: 1 exports") == 25, done.stdout
+    assert asked
+    assert [request for request in asked if "/3f0c9a52" in request] == []
+
+
 def test_a_bucket_without_credentials(settings: Settings, s3: S3Server, tmp_path: Path) -> None:
     environment = {"AWS_ENDPOINT_URL": s3.url, "AWS_EC2_METADATA_DISABLED": "true", "SYNC_LANDING": "s3://exports/x"}
     sentence = fault_of(Commands(settings, environment))

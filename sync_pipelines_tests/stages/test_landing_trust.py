@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -83,9 +83,9 @@ def test_a_loaded_path_that_became_a_link_keeps_its_rows_and_is_told(site: Site,
 class Unprivileged(Landing):
     """A landing that is listed as a user who owns nothing."""
 
-    def list(self, partner: str, stream: str, tenants: Iterable[str] | None = None) -> Iterator[LandingFile]:
+    def list(self, partner: str, stream: str) -> Iterator[LandingFile]:
         with as_nobody():
-            return iter(tuple(super().list(partner, stream, tenants)))
+            return iter(tuple(super().list(partner, stream)))
 
 
 class Reachable(Site):
