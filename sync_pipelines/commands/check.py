@@ -5,21 +5,34 @@ Belongs here: the order and the words. Does not belong here: the faults' own sen
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
+
+from pydantic import SecretStr
 
 from sync_pipelines.commands.rights import check_rights, is_powerful
 from sync_pipelines.commands.screen import say
 from sync_pipelines.configuration.pull_settings import PullSettings
-from sync_pipelines.configuration.settings import Settings, load_settings
+from sync_pipelines.configuration.settings import Settings, load_settings, variable_of
 from sync_pipelines.configuration.sources import Sources, load_sources
 from sync_pipelines.database.postgres import migrate, open_database
 from sync_pipelines.errors import ConfigurationError, SyncError
 from sync_pipelines.partners import STREAMS, find_stream
 from sync_pipelines.privacy.redaction import redacted
 from sync_pipelines.stages.workspace import open_landing
+
+_OF_SETTINGS: Final = {"database_url": "database_shown", "alert_webhook": "webhook_shown"}
+"""Settings that have a sentence of their own: name -> property."""
+_WITHOUT: Final = {
+    "reader_url": "questions are asked as above",
+    "sftp_key_file": "the keys of the SSH agent and of ~/.ssh",
+    "sftp_known_hosts": "the keys that ssh knows",
+    "keep_raw_days": "for ever",
+    "ui_url": "messages have no link",
+}
+"""What holds where a setting is not set."""
 
 
 @dataclass
@@ -65,21 +78,20 @@ def run() -> int:
 
 
 def _settings(settings: Settings) -> Iterator[str]:
-    shown = {
-        "SYNC_HOME": settings.home,
-        "SYNC_DATABASE_URL": settings.database_shown,
-        "SYNC_READER_URL": redacted(settings.reader_url) if settings.reader_url else "questions are asked as above",
-        "SYNC_LANDING": settings.landing_shown,
-        "SYNC_SOURCES": settings.sources,
-        "SYNC_FIRST_DATE": settings.first_date,
-        "SYNC_KEEP_RUNS_DAYS": settings.keep_runs_days,
-        "SYNC_KEEP_RAW_DAYS": settings.keep_raw_days or "for ever",
-        "SYNC_ALERT_WEBHOOK": settings.webhook_shown,
-        "SYNC_UI_URL": settings.ui_url or "messages have no link",
-        "SYNC_PLAIN_DAGSTER_STORAGE": "on" if settings.plain_dagster_storage else "off",
-    }
-    for name, value in shown.items():
-        yield f"{name} = {value}" + ("" if os.environ.get(name) else " (default)")
+    for name in Settings.model_fields:
+        yield f"{variable_of(name)} = {_shown(settings, name)}" + ("" if settings.is_given(name) else " (default)")
+
+
+def _shown(settings: Settings, name: str) -> str:
+    """A setting's value without its secrets."""
+    if name in _OF_SETTINGS:
+        return str(getattr(settings, _OF_SETTINGS[name]))
+    value = getattr(settings, name)
+    if value is None:
+        return _WITHOUT.get(name, "not set")
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "***" if isinstance(value, SecretStr) else redacted(str(value))
 
 
 def _sources(settings: Settings) -> Iterator[str]:

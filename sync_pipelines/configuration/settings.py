@@ -128,6 +128,10 @@ class Settings(BaseSettings):
                 raise ValueError("it is no URL that begins with https:// or http://")
         return value
 
+    def is_given(self, name: str) -> bool:
+        """Whether a setting is set, in the environment or in `.env`; False for one that has its default."""
+        return name in self.model_fields_set and not (name == "landing" and self.is_landing_own)
+
     @property
     def webhook_shown(self) -> str:
         """Whether there is a webhook, and at which host; the rest of the URL is a secret."""
@@ -159,6 +163,11 @@ class Settings(BaseSettings):
     def logs(self) -> Path:
         """The folder of full traces and of what supervised processes print."""
         return self.home / "logs"
+
+
+def variable_of(name: str) -> str:
+    """The variable of a setting."""
+    return PREFIX + name.upper()
 
 
 def load_settings() -> Settings:

@@ -17,7 +17,7 @@ import pytest
 
 from sync_pipelines import cli
 from sync_pipelines.commands.screen import json_of
-from sync_pipelines.configuration.settings import Settings
+from sync_pipelines.configuration.settings import Settings, variable_of
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.sample_data import sample_sources
 from sync_pipelines_tests.exports_in import OTHER, TENANT, order, put
@@ -318,6 +318,29 @@ def test_sql_never_writes(call: Call, landing: str) -> None:
         done = call("sql", query)
         assert (done.status, done.out) == (2, "")
     assert call("sql", "select count(*) as n from sync.orders;", "--format", "json").json == [{"n": 1}]
+
+
+def test_check_lists_every_setting_and_no_secret(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNC_LANDING_TIMEOUT", "7")
+    monkeypatch.setenv("SYNC_SFTP_PASSWORD", "opensesame")
+    monkeypatch.setenv("SYNC_ALERT_WEBHOOK", "https://hooks.example.com/opensesame")
+    lines = [line for line in call("check").out.splitlines() if "settings: SYNC_" in line]
+    assert [line.split()[2] for line in lines] == [variable_of(name) for name in Settings.model_fields]
+    said = {line.split()[2]: line.partition(" = ")[2] for line in lines}
+    assert (said["SYNC_LANDING_TIMEOUT"], said["SYNC_SFTP_PASSWORD"]) == ("7.0", "***")
+    assert (said["SYNC_SFTP_KEY_FILE"], said["SYNC_KEEP_RUNS_DAYS"]) == (
+        "the keys of the SSH agent and of ~/.ssh (default)",
+        "90 (default)",
+    )
+    assert "opensesame" not in "".join(lines)
+
+
+def test_check_tells_a_setting_of_the_env_file_from_a_default(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("SYNC_KEEP_RUNS_DAYS=90\n")
+    assert "SYNC_KEEP_RUNS_DAYS = 90\n" in call("check").out
 
 
 def test_check_says_what_is_well_and_what_is_not(call: Call, settings: Settings, landing: str) -> None:
