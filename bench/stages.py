@@ -27,7 +27,7 @@ from bench.noted import BORN, NOTES, STAGES
 from bench.process import compile_program, run_process
 from bench.server import run_server
 
-_COLORS: Final = dict(zip(STAGES, ("#9aa5b1", "#c3cfd9", "#f0b429", "#f7c948", "#2680c2", "#84c5f4"), strict=True))
+_COLORS: Final = dict(zip(STAGES, ("#9aa5b1", "#c3cfd9", "#f0b429", "#2680c2", "#84c5f4"), strict=True))
 _WIDTH, _LEFT, _BAR, _GAP = 900, 190, 34, 18
 
 

@@ -64,7 +64,7 @@ def test_a_failure_that_cannot_be_noted_is_noted_as_such(site: Site, monkeypatch
     site.put("2024-06-01.json", [order("A")])
     workspace = site.workspace()
     [entry] = export_stages.discover(workspace).pending
-    monkeypatch.setattr(export_stages, "keep_records", unstorable)
+    monkeypatch.setattr(export_stages, "archive_and_keep", unstorable)
     monkeypatch.setattr(ledger, "storable", str)
     failed = load_export(workspace, entry.id)
     assert (failed.status, failed.attempts) == ("failed", 1)

@@ -6,7 +6,6 @@ Belongs here: the answer and the exit status. Does not belong here: loading (`st
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date
@@ -20,7 +19,6 @@ from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import COUNTS, LedgerFile
 from sync_pipelines.process.lean_imports import without
 from sync_pipelines.stages import export_stages, pulls
-from sync_pipelines.stages.forked import forked_head_start
 from sync_pipelines.stages.killed_runs import mark_killed
 from sync_pipelines.stages.preview import preview
 from sync_pipelines.stages.pulls import Pull
@@ -113,17 +111,12 @@ def _make_dagsters_tables(workspace: export_stages.Workspace) -> None:
 def _run(
     workspace: export_stages.Workspace, pending: Sequence[LedgerFile], tenant: str | None, to_pull: Sequence[Stream]
 ) -> FileProgress:
-    # What is pulled is loaded by the same run, perhaps before what is there.
-    first_run = None if to_pull else str(uuid.uuid4())
-    head_start = forked_head_start(workspace, [e for e in pending if not e.has_killed_a_run], first_run)
-    with head_start as (ready, begun), FileProgress(len(pending)) as progress:
-        # Dagster's libraries would colour traces with these: a tenth of the time of importing it.
-        with without("pygments", "rich.traceback"):
-            from sync_pipelines.orchestration.runs import run_pending
+    # Dagster's libraries would colour traces with these: a tenth of the time of importing it.
+    with without("pygments", "rich.traceback"):
+        from sync_pipelines.orchestration.runs import run_pending
 
-        begun.end()
-        with ready.keeping_connections() as keeping:
-            run_pending(keeping, pending, progress, tenant, to_pull, first_run)
+    with FileProgress(len(pending)) as progress, workspace.keeping_connections() as keeping:
+        run_pending(keeping, pending, progress, tenant, to_pull)
     return progress
 
 

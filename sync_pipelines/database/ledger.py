@@ -272,10 +272,12 @@ def mark_unchanged(connection: psycopg.Connection[Any], file_id: int, file: Land
     )
 
 
-def mark_archived(connection: psycopg.Connection[Any], file_id: int, sha256: str, looked_at: datetime) -> None:
-    """Notes the content of an entry and when it was read."""
+def mark_archived(connection: psycopg.Connection[Any], entry: LedgerFile, sha256: str, looked_at: datetime) -> None:
+    """Notes the content of an entry and when it was read, unless a look at its path renewed it meanwhile."""
     connection.execute(
-        "update sync.export_files set sha256 = %s, looked_at = %s where id = %s", [sha256, looked_at, file_id]
+        "update sync.export_files set sha256 = %s, looked_at = %s"
+        " where id = %s and (size, modified_at) = (%s, %s) and etag is not distinct from %s",
+        [sha256, looked_at, entry.id, entry.size, entry.modified_at, entry.etag],
     )
 
 

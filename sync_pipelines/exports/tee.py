@@ -26,9 +26,16 @@ class Tee(io.RawIOBase):
         self._pieces = deque[bytes]()
         self._change = threading.Condition()
         self._is_wanted = True
+        self._is_stopped = False
 
     def read(self, size: int = -1, /) -> bytes:
-        """The next bytes; waits while enough wait for the other thread."""
+        """The next bytes; waits while enough wait for the other thread.
+
+        Raises:
+            InterruptedError: reading was stopped.
+        """
+        if self._is_stopped:
+            raise InterruptedError("reading was stopped")
         data = self._stream.read(size)
         with self._change:
             self._change.wait_for(lambda: len(self._pieces) < _AHEAD or not self._is_wanted)
@@ -66,6 +73,11 @@ class Tee(io.RawIOBase):
             self._is_wanted = False
             self._pieces.clear()
             self._change.notify_all()
+
+    def stop(self) -> None:
+        """Nobody wants the rest, not even the thread that reads it."""
+        self._is_stopped = True
+        self.let_go()
 
 
 class _Reader(io.RawIOBase):

@@ -5,7 +5,9 @@
     normalize_export    kept records and rejects
     load_export         rows, counts and ledger in one transaction
 
-Each stage is idempotent and takes up where a killed process stopped. A fault of the file itself marks its ledger entry
+A stage does what earlier ones have left to do, at once where that can be: bytes are archived while they are read, and
+the rows of a tenant's first export are written meanwhile. Each stage is idempotent and takes up where a killed process
+stopped. A fault of the file itself marks its ledger entry
 as failed and is no exception; one that stops everything (no database, no landing) is raised.
 
 Belongs here: the order and the faults. Does not belong here: any stage's own work, Dagster.
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -46,6 +48,7 @@ from sync_pipelines.stages.repair import repairing
 from sync_pipelines.stages.run_files import at_work
 from sync_pipelines.stages.workspace import Workspace, open_workspace
 from sync_pipelines.upsert.load import load
+from sync_pipelines.upsert.streaming_load import StreamingLoad
 
 __all__ = [
     "Discovery",
@@ -76,32 +79,37 @@ def archive_export(workspace: Workspace, file_id: int, run_id: str | None = None
 
 
 def normalize_export(workspace: Workspace, file_id: int, run_id: str | None = None) -> LedgerFile:
-    """Makes an archived export's kept records and rejects, once for the settings in force."""
+    """Makes an export's kept records and rejects, once for the settings in force."""
 
-    def normalize_if_archived(connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
-        if entry.sha256 is not None:
-            keep_records(workspace, connection, entry)
+    def normalize_pending(connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
+        if entry.status == "pending" or entry.sha256 is not None:
+            archive_and_keep(workspace, connection, entry)
 
-    return _stage(workspace, file_id, run_id, normalize_if_archived)
+    return _stage(workspace, file_id, run_id, normalize_pending)
 
 
 def load_export(workspace: Workspace, file_id: int, run_id: str | None = None) -> LedgerFile:
     """Loads an export, taking up the earlier stages where they were not completed."""
 
-    def load_whole(connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
-        if entry.sha256 is None:
-            entry = archive_export(workspace, file_id, run_id)
-        if entry.status == "pending" and entry.sha256 is not None:
-            keep_records(workspace, connection, entry)
-            # A path that got other content meanwhile waits for the next look.
-            entry = ledger.entry_of(connection, file_id)
-            if entry.kept is not None and not workspace.complete(file_id, run_id):
-                load(connection, stream_of(entry), file_id, workspace.settings.archive, run_id)
-
     def load_repairing(connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
-        repairing(workspace, lambda: load_whole(connection, ledger.entry_of(connection, file_id)))
+        repairing(workspace, lambda: _load_pending(workspace, connection, ledger.entry_of(connection, file_id), run_id))
 
     return _stage(workspace, file_id, run_id, load_repairing)
+
+
+def _load_pending(
+    workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, run_id: str | None
+) -> None:
+    if entry.status != "pending":
+        return
+    archive_folder, stream = workspace.settings.archive, stream_of(entry)
+    with StreamingLoad(workspace.connection, archive_folder, stream, entry, run_id) as streaming:
+        kept = archive_and_keep(workspace, connection, entry, streaming.take)
+        if kept is not None and streaming.complete(kept):
+            return
+    # A path that got other content meanwhile waits for the next look.
+    if ledger.entry_of(connection, entry.id).kept is not None:
+        load(connection, stream, entry.id, archive_folder, run_id)
 
 
 def archive(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
@@ -110,12 +118,12 @@ def archive(workspace: Workspace, connection: psycopg.Connection[Any], entry: Le
         looked_at = datetime.now(UTC)
         with workspace.landing.open(entry.path) as content:
             stored = workspace.archive.store(content, entry.path)
-        ledger.mark_archived(connection, entry.id, stored.sha256, looked_at)
+        ledger.mark_archived(connection, entry, stored.sha256, looked_at)
 
 
 def archive_and_keep(
     workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, beside: Beside | None = None
-) -> None:
+) -> str | None:
     """Archives and normalizes a pending export, both at once where that can be; a fault is raised.
 
     Args:
@@ -123,44 +131,68 @@ def archive_and_keep(
         connection: in autocommit.
         entry: the export.
         beside: takes the records while they are read.
+
+    Returns:
+        The folder of its kept records in the archive.
     """
     # What is in a zip is looked at twice.
     if entry.sha256 is not None or entry.path.lower().endswith(".zip"):
         archive(workspace, connection, entry)
-        keep_records(workspace, connection, ledger.entry_of(connection, entry.id), beside)
-        return
-    with workspace.landing.open(entry.path) as content, ThreadPoolExecutor(1) as archiving:
-        passed = Tee(content)
-        archived = archiving.submit(_archived, workspace, entry, passed)
+        return keep_records(workspace, connection, ledger.entry_of(connection, entry.id), beside)
+    looked_at = datetime.now(UTC)
+    with workspace.landing.open(entry.path) as content, _archiving(workspace, entry, content) as (passed, stored):
         try:
             kept = normalize_archived(workspace, entry, _neighbors(workspace, connection, entry), beside, passed.reader)
-        finally:
-            passed.let_go()
-            sha256 = archived.result()
+        except Exception:
+            ledger.mark_archived(connection, entry, stored(), looked_at)
+            raise
+        sha256 = stored()
+        ledger.mark_archived(connection, entry, sha256, looked_at)
     ledger.mark_kept(connection, replace(entry, sha256=sha256), kept)
+    return kept
 
 
-def _archived(workspace: Workspace, entry: LedgerFile, content: Tee) -> str:
-    """Copies the bytes of an export while they are passed on; returns their hash."""
-    looked_at = datetime.now(UTC)
-    with content, workspace.connection() as connection:
-        sha256 = workspace.archive.store(cast(BinaryIO, content), entry.path).sha256
-        ledger.mark_archived(connection, entry.id, sha256, looked_at)
-        return sha256
+@contextlib.contextmanager
+def _archiving(workspace: Workspace, entry: LedgerFile, content: BinaryIO) -> Iterator[tuple[Tee, Callable[[], str]]]:
+    """Archives bytes in another thread, which passes them on; gives them, and what waits for their hash."""
+    with ThreadPoolExecutor(1) as archiving:
+        passed = Tee(content)
+        archived = archiving.submit(_store, workspace, entry, passed)
+
+        def stored() -> str:
+            passed.let_go()
+            return archived.result()
+
+        try:
+            yield passed, stored
+        except Exception:
+            raise
+        except BaseException:
+            # Whoever interrupts a sync does not wait for the rest of a large export.
+            passed.stop()
+            raise
+
+
+def _store(workspace: Workspace, entry: LedgerFile, content: Tee) -> str:
+    with content:
+        return workspace.archive.store(cast(BinaryIO, content), entry.path).sha256
 
 
 def keep_records(
     workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, beside: Beside | None = None
-) -> None:
-    """Normalizes an archived export that is not loaded, once for the settings in force; a fault is raised."""
+) -> str | None:
+    """Normalizes an archived export that is not loaded, once for the settings in force; a fault is raised.
+
+    Returns the folder of its kept records.
+    """
     settings = workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream)
-    if entry.status == "loaded":
-        return
+    if entry.status == "loaded" or entry.sha256 is None:
+        return entry.kept
     damage: ArchiveIncomplete | None = None
     if entry.kept is not None:
         try:
             if KeptRecords(workspace.settings.archive, entry.kept).summary.fingerprint == settings.fingerprint:
-                return
+                return entry.kept
         except ArchiveIncomplete as fault:
             damage = fault
     try:
@@ -168,6 +200,7 @@ def keep_records(
     except ArchiveIncomplete as fault:
         raise damage or fault from fault
     ledger.mark_kept(connection, entry, kept)
+    return kept
 
 
 def _neighbors(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> list[KeptRecords]:
@@ -187,7 +220,6 @@ def _stage(
     work: Callable[[psycopg.Connection[Any], LedgerFile], None],
 ) -> LedgerFile:
     """A stage of one file, and the entry after it; the file's own faults are written to its entry and end here."""
-    workspace.settled(file_id)
     try:
         with workspace.connection() as connection:
             entry = ledger.entry_of(connection, file_id)

@@ -5,7 +5,7 @@ Belongs here: opening them. Does not belong here: anything done with them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -33,9 +33,6 @@ class Workspace:
 
     Attributes:
         is_new: whether the schema has just been made.
-        settled: returns when no head start is at work on the ledger entry with an id.
-        complete: completes the load of such an entry for a run, where a head start began it; False where none did, or
-            where it came to nothing. Any other load that was begun ends.
         idle: connections that wait for their next use; None where each is closed after its first.
     """
 
@@ -45,8 +42,6 @@ class Workspace:
     landing: Landing
     archive: Archive
     is_new: bool = False
-    settled: Callable[[int], None] = lambda file_id: None
-    complete: Callable[[int, str | None], bool] = lambda file_id, run_id: False
     idle: list[psycopg.Connection[Any]] | None = None
 
     def window(self) -> DateWindow:

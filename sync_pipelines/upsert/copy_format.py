@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,10 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from sync_pipelines.upsert.workers import Workers
-
 T = TypeVar("T")
-_WORKERS = Workers(3, "ahead")
+# Kept: threads that come and go leave memory behind.
+_WORKERS = ThreadPoolExecutor(3, "ahead")
 _CSV = pyarrow.csv.WriteOptions(include_header=False, batch_size=8_192)
 _MOMENT = pa.timestamp("us")
 

@@ -59,18 +59,18 @@ def load(
     file_id: int,
     archive: Path,
     run_id: str | None = None,
-    begun: NewRowsResult | Loading | None = None,
+    written: NewRowsResult | None = None,
 ) -> Loaded:
     """Loads an export whose records are kept; one that is loaded already is left alone.
 
     Args:
-        connection: in autocommit, so that the transaction here is the only one; a preview and a load that was begun
-            have one around it.
+        connection: in autocommit, so that the transaction here is the only one; a preview and a streaming load have
+            one around it.
         stream: the declaration.
         file_id: the ledger entry.
         archive: the archive's folder.
         run_id: named by the rows written.
-        begun: what was written of it already in this transaction: the direct way of a first export, or every row.
+        written: what a streaming load has written of it in this transaction.
 
     Raises:
         ArchiveIncomplete: kept records that a fold needs are gone.
@@ -83,9 +83,7 @@ def load(
         assert entry is not None and entry.kept is not None
         if entry.status == "loaded":
             return Loaded(entry.counts, is_new=False)
-        if isinstance(begun, Loading):
-            return begun.complete()
-        loading = Loading(connection, stream, entry, archive, run_id, begun)
+        loading = Loading(connection, stream, entry, archive, run_id, written)
         loading.write()
         return loading.complete()
 
@@ -95,7 +93,7 @@ class Loading:
 
     Args:
         connection: inside the transaction.
-        stream, entry, archive, run_id, begun: as `load` has them.
+        stream, entry, archive, run_id, written: as `load` has them.
     """
 
     def __init__(
@@ -105,7 +103,7 @@ class Loading:
         entry: LedgerFile,
         archive: Path,
         run_id: str | None,
-        begun: NewRowsResult | None = None,
+        written: NewRowsResult | None = None,
     ) -> None:
         set_json_loads(from_json, connection)
         self._connection = connection
@@ -113,7 +111,7 @@ class Loading:
         self._entry = entry
         self._archive = archive
         self._run_id = run_id
-        self._begun = begun
+        self._written = written
         self._layout: Layout = layout_of(stream)
         self._kept = KeptRecords(archive, entry.kept or "-")
         self._summary = self._kept.summary
@@ -180,9 +178,9 @@ class Loading:
         self, mine: KnownExport, others: list[KnownExport], folded: Hashes, alone: Mask, decided: Hashes
     ) -> Hashes:
         """Records equal to the newest known ones are done, those of new keys are copied; returns the other keys."""
-        if self._begun is not None:
-            self._outcomes.note(self._begun.created, "created")
-            return self._begun.left
+        if self._written is not None:
+            self._outcomes.note(self._written.created, "created")
+            return self._written.left
         way = Unchanged(self._stream, self._layout)
         unchanged = way.rows(mine, others, folded, alone, decided, self._history.knowing)
         for export in (mine, *others):

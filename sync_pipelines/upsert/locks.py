@@ -1,6 +1,6 @@
 """The locks of loads: one for every table, partner and tenant that a load may write, until its transaction ends.
 
-Belongs here: their names, taking them. Does not belong here: when they are taken (`load`, `prefetched_load`, `refold`).
+Belongs here: their names, taking them. Does not belong here: when they are taken (`load`, `streaming_load`, `refold`).
 """
 
 from __future__ import annotations

@@ -8,11 +8,11 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from sync_pipelines.upsert.workers import Workers
-
-_WRITERS: Final = Workers(8, "behind")
+# Kept: threads that come and go leave memory behind.
+_WRITERS: Final = ThreadPoolExecutor(8, "behind")
 _ROWS: Final = 16_384
 """Rows that wait, from which on whoever brings more waits too; memory is a multiple of it."""
 

@@ -1,0 +1,187 @@
+"""A streaming load: the rows of a tenant's first export of a stream, written while the export is read.
+
+No row of the tenant is there yet, so rows are made block by block, in the load's own transaction and in another thread.
+A streaming load never waits for a lock: that would hold up whoever reads the landing. Where it cannot go on (few
+records, earlier exports, a key with several records, a lock that another load holds, any fault), it rolls back, and the
+export is loaded as a whole once it is read.
+
+Belongs here: the thread and the transaction. Does not belong here: making rows (`new_rows`), what else a load does
+(`load`), reading (`stages`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, suppress
+from functools import partial
+from pathlib import Path
+from queue import Empty, Queue
+from types import TracebackType
+from typing import Any, Final, Self
+
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.database import ledger
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.normalize.layout import layout_of
+from sync_pipelines.upsert import new_rows
+from sync_pipelines.upsert.load import load
+from sync_pipelines.upsert.locks import own_locks, referred_locks, try_locks
+from sync_pipelines.upsert.new_rows import NewRowsResult, NewRowWriter
+from sync_pipelines.upsert.references import Referents
+
+log = logging.getLogger(__name__)
+
+Connect = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
+_WAITING: Final = 2
+"""Blocks that wait to be written at most; memory is a multiple of it."""
+
+
+class _GivenUp(Exception):
+    """The export is to be loaded as a whole."""
+
+
+class StreamingLoad:
+    """Writes an export while it is read; whatever is not completed when the block ends is rolled back.
+
+    Args:
+        connect: a connection of its own.
+        archive: the archive's folder.
+        stream: the declaration.
+        entry: the export.
+        run_id: named by the rows written.
+    """
+
+    def __init__(self, connect: Connect, archive: Path, stream: Stream, entry: LedgerFile, run_id: str | None) -> None:
+        self._connect = connect
+        self._archive = archive
+        self._stream = stream
+        self._entry = entry
+        self._run_id = run_id
+        self._first = deque[pa.Table]()
+        self._blocks: Queue[pa.Table | None] = Queue(_WAITING)
+        self._is_over = self._is_unwanted = False
+        self._thread: threading.Thread | None = None
+        self._locked: set[tuple[str, str, str]] = set()
+        self._transaction = ExitStack()
+        self._written: tuple[psycopg.Connection[Any], NewRowsResult] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_unwanted = True
+        self._end()
+        # The connection says whether the server went away.
+        self._transaction.__exit__(kind, error, trace)
+
+    # -- the thread that reads the export ----------------------------------------------------------------------
+
+    def take(self, records: pa.Table) -> None:
+        """Takes kept records, in file order; waits while enough are waiting."""
+        if self._thread is not None:
+            self._put(records)
+            return
+        self._first.append(records)
+        # Few records are written as fast afterwards, and cost no connection now.
+        if sum(map(len, self._first)) >= new_rows.MANY:
+            self._thread = threading.Thread(target=self._work, name="streaming-load", daemon=True)
+            self._thread.start()
+
+    def complete(self, kept: str) -> bool:
+        """Completes the load of the export, whose records are all taken and kept in a folder of the archive.
+
+        Returns:
+            False where the export has to be loaded as a whole; nothing of this load is left then.
+        """
+        self._end()
+        if self._written is None:
+            return False
+        connection, written = self._written
+        records = KeptRecords(self._archive, kept)
+        # Locked until the commit, so that no look at the landing renews it meanwhile.
+        entry = ledger.find(connection, self._entry.id, lock=True)
+        is_whole = len(written.created) == records.count and not len(records.keys.repeated())
+        if is_whole and entry is not None and (entry.status, entry.kept) == ("pending", kept):
+            load(connection, self._stream, entry.id, self._archive, self._run_id, written)
+            connection.commit()
+            return True
+        self._transaction.close()
+        return False
+
+    def _put(self, records: pa.Table | None) -> None:
+        # A thread that ends empties the queue, so that nobody waits here for ever.
+        if not self._is_over:
+            self._blocks.put(records)
+
+    def _end(self) -> None:
+        """Returns when the thread has ended."""
+        if self._thread is not None:
+            self._put(None)
+            self._thread.join()
+
+    # -- the thread that writes --------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            self._written = self._write()
+        except _GivenUp as reason:
+            log.debug("%s is not loaded while it is read: %s", self._entry.path, reason)
+        except Exception:
+            # The load of the whole export meets it again, and tells.
+            log.debug("%s is not loaded while it is read", self._entry.path, exc_info=True)
+        if self._written is None:
+            self._transaction.close()
+        self._is_over = True
+        with suppress(Empty):
+            while True:
+                self._blocks.get_nowait()
+        # A thread that made records ready may still wait for the next ones.
+        self._blocks.put(None)
+
+    def _write(self) -> tuple[psycopg.Connection[Any], NewRowsResult]:
+        connection = self._transaction.enter_context(self._connect())
+        connection.autocommit = False
+        self._transaction.callback(_roll_back, connection)
+        stream, entry = self._stream, self._entry
+        if not try_locks(connection, own_locks(stream, entry.tenant)):
+            raise _GivenUp("somebody else loads the stream")
+        if ledger.newest_loaded(connection, entry.partner, entry.stream, entry.tenant, 1):
+            raise _GivenUp("there are other exports")
+        writer = NewRowWriter(connection, stream, layout_of(stream), entry, self._run_id)
+        written = writer.write_first(self._coming(), partial(self._lock, writer))
+        if written is None:
+            raise _GivenUp("there are rows")
+        return connection, written
+
+    def _coming(self) -> Iterator[pa.Table]:
+        while self._first:
+            yield self._first.popleft()
+        while (records := self._blocks.get()) is not None:
+            yield records
+        if self._is_unwanted:
+            raise _GivenUp("it could not be read")
+
+    def _lock(self, writer: NewRowWriter, records: pa.Table, meant: Mapping[str, list[Referents]]) -> None:
+        """Locks the rows that records refer to; the records' keys have to be different."""
+        if len(pc.unique(records.column("key_hash"))) < len(records):
+            raise _GivenUp("a key has several records")
+        referred = {(link, *owner) for link, parts in meant.items() for part in parts for owner in part.owners}
+        if more := referred - self._locked:
+            if not try_locks(writer.connection, referred_locks(self._stream, more)):
+                raise _GivenUp("somebody else makes rows that are referred to")
+            self._locked |= more
+
+
+def _roll_back(connection: psycopg.Connection[Any]) -> None:
+    with suppress(psycopg.Error):
+        connection.rollback()
