@@ -52,6 +52,10 @@ class FileProgress:
     ) -> None:
         self._bar.stop()
 
+    def started(self, entry: LedgerFile) -> None:
+        """Names the file that is being loaded."""
+        self._bar.update(self._task, description=on_one_line(f"loading {entry.path}")[-70:])
+
     def reached(self, stage: str, entry: LedgerFile) -> None:
         """Moves the bar, or prints a line for a file that is through."""
         self.handled.setdefault(entry.id)

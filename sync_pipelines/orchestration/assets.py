@@ -1,14 +1,16 @@
 """Three assets a stream, for the days of a run: exports -> normalized -> table.
 
-A file that fails is written to the ledger and never stops the first two. The table's asset materializes the good
-days with their own metadata and then fails, naming the others, so that they re-execute alone; what is known of those
-is logged as an observation.
+One step makes all three, or those that are selected, so that an export can be archived, read and loaded at once.
+
+A file that fails is written to the ledger and never stops the others. The first two assets are materialized all the
+same. The table's is materialized for the good days, with their own metadata; then the step fails, naming the others,
+so that they re-execute alone. What is known of those is logged as an observation.
 
 A preview archives and normalizes, which stays, and loads into a transaction that is rolled back: it observes the
 table's days and materializes none.
 
-Where today is among the days and a source says so, the exports' asset pulls first. A pull that fails fails that asset
-once everything else is archived; whoever runs next takes that on.
+Where today is among the days and a source says so, the step pulls first. A pull that fails leaves today's exports
+unmaterialized, and fails the step once everything else is loaded.
 
 Belongs here: what becomes of a run's days. Does not belong here: which files it takes (`days`), a file's way
 (`stages.export_stages`), words of metadata (`metadata`, `descriptions`).
@@ -16,9 +18,9 @@ Belongs here: what becomes of a run's days. Does not belong here: which files it
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any
@@ -30,14 +32,13 @@ from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import reports
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.orchestration import descriptions, metadata
-from sync_pipelines.orchestration.dagster_names import Stage, asset_key, stream_name
-from sync_pipelines.orchestration.days import DaysRun, Move, Moved
+from sync_pipelines.orchestration.dagster_names import STAGES, Stage, asset_key, stream_name
+from sync_pipelines.orchestration.days import DaysRun, Moved
 from sync_pipelines.orchestration.outages import through_outages
 from sync_pipelines.orchestration.partitions import PARTITIONS_PER_RUN
-from sync_pipelines.orchestration.private_dagster import NOTHING
 from sync_pipelines.orchestration.run_config import SyncConfig, config_of_run
 from sync_pipelines.privacy.untrusted_text import on_one_line
-from sync_pipelines.stages import display_rows, export_stages, preview
+from sync_pipelines.stages import display_rows, preview
 from sync_pipelines.stages.pulls import Pull
 from sync_pipelines.stages.replay import ReplayedExport, read_again
 
@@ -48,68 +49,131 @@ Told = dict[date, dict[str, Any]]
 
 
 class ExportsFailed(dg.Failure):
-    """Some days have files that failed; the others are materialized."""
+    """Some days have files that failed, or today's listing could not be pulled; all else is materialized."""
 
 
-class PullsFailed(ExportsFailed):
-    """Today's listing could not be pulled; what the landing has is archived."""
+@dataclass
+class _Days:
+    """What becomes of an asset's days.
+
+    Attributes:
+        good: metadata of the days to materialize.
+        observed: metadata of days to observe only.
+        failure: why the asset fails, after its good days are materialized.
+    """
+
+    good: Told
+    observed: Told = field(default_factory=dict)
+    failure: ExportsFailed | None = None
 
 
-def build_assets(stream: Stream, partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
+def build_assets(stream: Stream, partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
     """The three assets of a stream."""
-    return [
-        _asset(stream, "exports", partitions, _pull_and_archive),
-        _asset(stream, "normalized", partitions, _normalize),
-        _asset(stream, "table", partitions, _load),
-    ]
+
+    def compute(
+        context: dg.AssetExecutionContext,
+        config: SyncConfig,
+        workspace: dg.ResourceParam[Any],
+        observer: dg.ResourceParam[Any],
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        def work() -> dict[Stage, _Days]:
+            effective = config_of_run(stream, config, workspace)
+            return _sync(DaysRun(context, stream, effective, workspace, observer))
+
+        yield from _materialized(
+            context, stream, through_outages(context.instance, context.run, workspace.database, work)
+        )
+
+    with warnings.catch_warnings():
+        # Backfill policies and code references are called beta and warn at every import.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.multi_asset(
+            name=stream_name(stream),
+            specs=[_spec(stage, stream) for stage in STAGES],
+            partitions_def=partitions,
+            backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=PARTITIONS_PER_RUN),
+            pool=stream_name(stream),
+            can_subset=True,
+        )(compute)
 
 
-def _pull_and_archive(run: DaysRun) -> bool:
-    today = datetime.now(UTC).date()
-    pulled = run.pull(today)
-    entries = run.to_archive(run.discover().pending, {p.path for p in pulled})
-    moved = run.move("exports", entries, _step(run, export_stages.archive_export, normalizes=False))
-    told = {
-        day: metadata.arrived(entries, moved.seconds.get(day, 0.0)) for day, entries in _days_after(run, moved).items()
+def _spec(stage: Stage, stream: Stream) -> dg.AssetSpec:
+    before: dict[Stage, list[dg.AssetKey]] = {
+        "exports": [],
+        "normalized": [asset_key("exports", stream)],
+        "table": [asset_key("normalized", stream)],
     }
-    if pulled:
-        told[today]["pulled"] = metadata.pulled(pulled)
-    if failed := [p for p in pulled if p.error]:
-        _materialize_good_days(run.context, {day: told[day] for day in told if day != today})
-        raise _pull_failure(failed, pulled)
-    return _materialize(run, told)
-
-
-def _normalize(run: DaysRun) -> bool:
-    # Files that may end the process go through the last two stages one by one, in the table's asset.
-    entries = [] if run.config.killers == "only" else run.archived()
-    moved = run.move("normalized", entries, _step(run, export_stages.normalize_export, normalizes=True))
-    return _materialize(
-        run,
-        {
-            day: metadata.normalized(entries, moved.seconds.get(day, 0.0))
-            for day, entries in _days_after(run, moved).items()
+    return dg.AssetSpec(
+        asset_key(stage, stream),
+        deps=before[stage],
+        group_name=stream.partner,
+        owners=descriptions.OWNERS,
+        description=descriptions.asset_description(stage, stream),
+        metadata={
+            "dagster/code_references": descriptions.code_references(stream),
+            **(metadata.table_definition(stream) if stage == "table" else {}),
         },
+        kinds=descriptions.KINDS[stage],
+        # A preview of the table materializes nothing.
+        skippable=True,
     )
 
 
-def _step(run: DaysRun, step: Move, *, normalizes: bool) -> Move:
-    """A stage that notes faults in the ledger; of a preview one that does not."""
-    if not run.config.preview:
-        return step
-    return lambda workspace, file_id, _run_id: preview.prepare(workspace, file_id, normalizes=normalizes)
+def _materialized(
+    context: dg.AssetExecutionContext, stream: Stream, days: Mapping[Stage, _Days]
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Materializes good days and observes others, then fails where an asset does."""
+    failures = []
+    for stage, one in days.items():
+        key = asset_key(stage, stream)
+        for day, values in one.observed.items():
+            context.log_event(dg.AssetObservation(key, partition=day.isoformat(), metadata=values))
+        if one.failure is not None:
+            # Dagster materializes all days of a run or none; only events logged before the failure stay.
+            for day, values in one.good.items():
+                context.log_event(dg.AssetMaterialization(key, partition=day.isoformat(), metadata=values))
+            failures.append(one.failure)
+        elif one.good:
+            for day, values in one.good.items():
+                context.add_asset_metadata(values, asset_key=key, partition_key=day.isoformat())
+            yield dg.MaterializeResult(asset_key=key)
+    if failures:
+        raise _all_of(failures)
 
 
-def _days_after(run: DaysRun, moved: Moved) -> dict[date, list[LedgerFile]]:
-    return run.by_day(instead=moved.failed if run.config.preview else ())
+def _sync(run: DaysRun) -> dict[Stage, _Days]:
+    """Takes the files of a run's days through the stages that are selected."""
+    today = datetime.now(UTC).date()
+    pulled = run.pull(today)
+    days: dict[Stage, _Days] = {}
+    if "table" not in run.stages:
+        moved = run.move(run.pending(whole={p.path for p in pulled}))
+    elif run.config.preview:
+        moved, days["table"] = _preview(run)
+    else:
+        loaded_before = run.loaded_before() if run.config.reread else []
+        moved = run.move(run.pending(whole={p.path for p in pulled}))
+        days["table"] = _loaded(run, moved, _read_again(run, loaded_before))
+    by_day = run.by_day(instead=moved.failed if run.config.preview else ())
+    if "exports" in run.stages:
+        days["exports"] = _arrived(by_day, moved, pulled, today)
+    if "normalized" in run.stages:
+        days["normalized"] = _Days(
+            {day: metadata.normalized(entries, moved.seconds.get(day, 0.0)) for day, entries in by_day.items()}
+        )
+    return {stage: days[stage] for stage in STAGES if stage in days}
 
 
-def _load(run: DaysRun) -> bool:
-    if run.config.preview:
-        return _preview(run)
-    loaded_before = run.loaded_before() if run.config.reread else []
-    moved = run.move("table", run.archived(), export_stages.load_export)
-    replayed = _read_again(run, loaded_before)
+def _arrived(by_day: Mapping[date, Sequence[LedgerFile]], moved: Moved, pulled: Sequence[Pull], today: date) -> _Days:
+    told = {day: metadata.arrived(entries, moved.seconds.get(day, 0.0)) for day, entries in by_day.items()}
+    if pulled:
+        told[today]["pulled"] = metadata.pulled(pulled)
+    if not (failed := [pull for pull in pulled if pull.error]):
+        return _Days(told)
+    return _Days({day: values for day, values in told.items() if day != today}, failure=_pull_failure(failed, pulled))
+
+
+def _loaded(run: DaysRun, moved: Moved, replayed: Mapping[date, Sequence[ReplayedExport]]) -> _Days:
     # The server counts a large table for as long as the rest takes.
     with ThreadPoolExecutor(1) as beside, run.workspace.connection() as connection:
         rows = beside.submit(_live_rows, run)
@@ -119,11 +183,10 @@ def _load(run: DaysRun) -> bool:
     for day, exports in replayed.items():
         told[day] |= metadata.read_again(exports)
     failed = {day: bad for day, entries in by_day.items() if (bad := run.failed(entries) + _faults(replayed, day))}
-    if failed:
-        _materialize_good_days(run.context, {day: told[day] for day in told if day not in failed})
-        _observe(run.context, {day: told[day] for day in failed})
-        raise _failure(failed, len(by_day))
-    return _materialize(run, told)
+    if not failed:
+        return _Days(told)
+    good = {day: values for day, values in told.items() if day not in failed}
+    return _Days(good, {day: told[day] for day in failed}, _failure(failed, len(by_day)))
 
 
 def _live_rows(run: DaysRun) -> int:
@@ -146,15 +209,14 @@ def _stories(
     }
 
 
-def _preview(run: DaysRun) -> bool:
+def _preview(run: DaysRun) -> tuple[Moved, _Days]:
     """Observes what loading would come to; the asset stays as it is materialized."""
     moved, clock = Moved(), _Clock()
 
     def reached(stage: str, entry: LedgerFile) -> None:
-        spent = clock.lap()
+        run.observer.reached(stage, entry)
         if stage == "table":
-            run.observer.reached(stage, entry)
-            moved.add(entry, spent)
+            moved.add(entry, clock.lap())
 
     with preview.preview(run.workspace, run.to_preview(), reached) as previewed:
         told = _stories(
@@ -166,19 +228,16 @@ def _preview(run: DaysRun) -> bool:
             # A late file changes rows of which a file loaded before has the last word.
             day = days.get(difference.path, max(days.values(), default=run.days[-1]))
             differences.setdefault(day, []).append(difference)
-    _observe(
-        run.context,
-        {
-            day: metadata.previewed(run.stream, values, differences.get(day, [])[:DIFFERENCES_SHOWN])
-            for day, values in told.items()
-        },
-    )
     run.context.log.info(
-        f"Preview: nothing was loaded, and no day of {run.context.asset_key.to_user_string()} is materialized."
+        f"Preview: nothing was loaded, and no day of {asset_key('table', run.stream).to_user_string()} is materialized."
         f" {len(moved.entries) - len(moved.failed)} files would be loaded, {len(moved.failed)} would fail."
         " The observations of the days tell what would change."
     )
-    return False
+    observed = {
+        day: metadata.previewed(run.stream, values, differences.get(day, [])[:DIFFERENCES_SHOWN])
+        for day, values in told.items()
+    }
+    return moved, _Days({}, observed)
 
 
 class _Clock:
@@ -205,23 +264,6 @@ def _faults(replayed: Mapping[date, Sequence[ReplayedExport]], day: date) -> lis
     return [replace(export.entry, error=str(export.error)) for export in replayed.get(day, ()) if export.error]
 
 
-def _materialize(run: DaysRun, told: Mapping[date, Mapping[str, Any]]) -> bool:
-    for day, values in told.items():
-        run.context.add_asset_metadata(values, partition_key=day.isoformat())
-    return True
-
-
-def _observe(context: dg.AssetExecutionContext, told: Mapping[date, Mapping[str, Any]]) -> None:
-    for day, values in told.items():
-        context.log_event(dg.AssetObservation(context.asset_key, partition=day.isoformat(), metadata=values))
-
-
-def _materialize_good_days(context: dg.AssetExecutionContext, told: Mapping[date, Mapping[str, Any]]) -> None:
-    """Marks days of a run that is about to fail; only events logged before the failure stay."""
-    for day, values in told.items():
-        context.log_event(dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=values))
-
-
 def _failure(failed: Mapping[date, Sequence[LedgerFile]], days: int) -> ExportsFailed:
     entries = [entry for day in sorted(failed) for entry in failed[day]]
     names = ", ".join(day.isoformat() for day in sorted(failed)[:10]) + (", ..." if len(failed) > 10 else "")
@@ -233,56 +275,20 @@ def _failure(failed: Mapping[date, Sequence[LedgerFile]], days: int) -> ExportsF
     )
 
 
-def _pull_failure(failed: Sequence[Pull], pulled: Sequence[Pull]) -> PullsFailed:
+def _pull_failure(failed: Sequence[Pull], pulled: Sequence[Pull]) -> ExportsFailed:
     first = on_one_line(f"{failed[0].tenant}: {failed[0].error}")
-    return PullsFailed(
+    return ExportsFailed(
         f"{len(failed)} of {len(pulled)} pulls failed; the first: {first}. "
-        "Materialize this partition again today to pull again; what the landing has is loaded by the next run.",
+        "Materialize this partition again today to pull again; what the landing has is loaded.",
         metadata={"pulled": metadata.pulled(pulled)},
         allow_retries=False,
     )
 
 
-def _asset(
-    stream: Stream, stage: Stage, partitions: dg.PartitionsDefinition[str], body: Callable[[DaysRun], bool]
-) -> dg.AssetsDefinition:
-    before: dict[Stage, list[dg.AssetKey]] = {
-        "exports": [],
-        "normalized": [asset_key("exports", stream)],
-        "table": [asset_key("normalized", stream)],
-    }
-
-    def compute(
-        context: dg.AssetExecutionContext,
-        config: SyncConfig,
-        workspace: dg.ResourceParam[Any],
-        observer: dg.ResourceParam[Any],
-    ) -> Iterator[dg.Output[None]]:
-        def work() -> bool:
-            effective = config_of_run(context, stream, config, workspace)
-            return body(DaysRun(context, stream, effective, workspace, observer))
-
-        if through_outages(context.instance, context.run, workspace.database, work):
-            yield dg.Output(None)
-
-    with warnings.catch_warnings():
-        # Backfill policies and code references are called beta and warn at every import.
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        return dg.asset(
-            key=asset_key(stage, stream),
-            deps=before[stage],
-            group_name=stream.partner,
-            owners=descriptions.OWNERS,
-            partitions_def=partitions,
-            backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=PARTITIONS_PER_RUN),
-            pool=stream_name(stream),
-            description=descriptions.asset_description(stage, stream),
-            metadata={
-                "dagster/code_references": descriptions.code_references(stream),
-                **(metadata.table_definition(stream) if stage == "table" else {}),
-            },
-            kinds=descriptions.KINDS[stage],
-            dagster_type=NOTHING,
-            # A preview of the table materializes nothing.
-            output_required=stage != "table",
-        )(compute)
+def _all_of(failures: Sequence[ExportsFailed]) -> ExportsFailed:
+    """One failure that says what each of some says."""
+    if len(failures) == 1:
+        return failures[0]
+    told = {name: value for failure in failures for name, value in failure.metadata.items()}
+    text = " ".join(failure.description or "" for failure in failures)
+    return ExportsFailed(text, metadata=told, allow_retries=False)

@@ -45,7 +45,7 @@ def build_definitions(
     chosen = tuple(streams)
     check_job = build_check_job()
     return dg.Definitions(
-        assets=[asset for stream in chosen for asset in build_assets(stream, partitions)],
+        assets=[build_assets(stream, partitions) for stream in chosen],
         asset_checks=[check for stream in chosen for check in build_checks(stream)],
         jobs=[*(build_job(stream) for stream in chosen), check_job, build_housekeeping_job(chosen)],
         schedules=[

@@ -23,13 +23,8 @@ def asset_key(stage: Stage, stream: Stream) -> dg.AssetKey:
 
 
 def stream_name(stream: Stream) -> str:
-    """`<partner>_<stream>`, also the name of the stream's pool."""
+    """`<partner>_<stream>`, also the name of the step of its three assets, and of its pool."""
     return f"{stream.partner}_{stream.name}"
-
-
-def op_name(stage: Stage, stream: Stream) -> str:
-    """The asset's name in run configuration."""
-    return "__".join(asset_key(stage, stream).path)
 
 
 def job_name(stream: Stream) -> str:

@@ -1,6 +1,6 @@
-"""One asset's part of a run: its days, and which files of them it takes.
+"""A run of some of a stream's assets: its days, and which files of them it takes.
 
-Belongs here: choosing files and taking them through a stage. Does not belong here: what becomes of the days
+Belongs here: choosing files and taking them through the stages. Does not belong here: what becomes of the days
 (`assets`), a file's way (`stages.export_stages`).
 """
 
@@ -18,24 +18,22 @@ import psycopg
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import LedgerFile
-from sync_pipelines.orchestration.dagster_names import Stage, op_name
+from sync_pipelines.orchestration.dagster_names import STAGES, Stage, asset_key
 from sync_pipelines.orchestration.due import is_due
 from sync_pipelines.orchestration.resources import Observer
 from sync_pipelines.orchestration.run_config import SyncConfig
-from sync_pipelines.stages import export_stages, pulls
+from sync_pipelines.stages import export_stages, preview, pulls
 from sync_pipelines.stages.export_stages import Workspace
 from sync_pipelines.stages.pulls import Pull
-
-Move = Callable[[Workspace, int, str | None], LedgerFile]
 
 
 @dataclass
 class Moved:
-    """What came of taking files through a stage.
+    """What came of taking files through the stages of a run.
 
     Attributes:
         entries: the files, as they are afterwards.
-        seconds: what each day took.
+        seconds: what each day took, all stages together, because they overlap.
     """
 
     entries: list[LedgerFile] = field(default_factory=list)
@@ -54,10 +52,10 @@ class Moved:
 
 @dataclass(frozen=True)
 class DaysRun:
-    """One asset's part of a run.
+    """A run of some of a stream's assets.
 
     Attributes:
-        context: Dagster's, with the days.
+        context: Dagster's, with the days and the selected assets.
         stream: whose exports.
         config: which of them.
         workspace, observer: the resources.
@@ -74,40 +72,58 @@ class DaysRun:
         """The days of the run, in order."""
         return [date.fromisoformat(key) for key in self.context.partition_keys]
 
+    @property
+    def stages(self) -> list[Stage]:
+        """The stages whose assets are selected, in order."""
+        selected = self.context.selected_asset_keys
+        return [stage for stage in STAGES if asset_key(stage, self.stream) in selected]
+
     def pull(self, today: date) -> list[Pull]:
         """Pulls the stream's listing where this run is to do so."""
-        if not self.config.pull or self.config.preview or today not in self.days:
+        if "exports" not in self.stages or not self.config.pull or self.config.preview or today not in self.days:
             return []
         found = pulls.pull(self.workspace, self.stream, self.config.tenants)
         for pulled in found:
             self.observer.pulled(pulled)
         return found
 
-    def to_archive(self, pending: Iterable[LedgerFile], whole: Collection[str] = ()) -> list[LedgerFile]:
-        """The discovered files this run takes on, those known to be whole at once; failed ones become pending."""
-        chosen = self._chosen(self._killers_or_others(pending), whole)
+    def pending(self, whole: Collection[str] = ()) -> list[LedgerFile]:
+        """The files that this run takes on, in version order; failed ones become pending.
+
+        Of those that may end the process the least tried come first.
+
+        Args:
+            whole: paths that are known to be written to their end.
+        """
+        found = {entry.id: entry for entry in self._discovered(whole)} if "exports" in self.stages else {}
+        if self.stages != ["exports"]:
+            found |= {entry.id: entry for entry in self._archived() if entry.id not in found}
+        if self.config.killers == "only":
+            return sorted(found.values(), key=lambda entry: entry.attempts)
+        return sorted(found.values(), key=lambda entry: entry.version)
+
+    def _discovered(self, whole: Collection[str]) -> list[LedgerFile]:
+        chosen = self._chosen(self._killers_or_others(self.discover().pending), whole)
         return chosen if self.config.preview else self._taken_on(chosen)
 
-    def archived(self) -> list[LedgerFile]:
-        """The archived files that are to go on, in version order.
+    def _archived(self) -> list[LedgerFile]:
+        """The archived files that are to go on.
 
-        Where this run archives too, a file marked as failed has failed in it or was not taken on. Otherwise (a failed
-        table re-executed alone) failed files are what it is about. Of those that may end the process the least tried
-        come first.
+        Where this run archives too, a file marked as failed was not taken on. Otherwise (a failed table materialized
+        alone) failed files are what it is about.
         """
         with self.workspace.connection() as connection:
             entries = ledger.to_load(connection, self.stream.partner, self.stream.name, self.days)
         archived = self._chosen(entry for entry in entries if entry.sha256)
         if self.config.preview:
             return archived
-        if self._archives():
-            pending = [entry for entry in archived if entry.status == "pending"]
-            return sorted(pending, key=lambda entry: entry.attempts) if self.config.killers == "only" else pending
+        if "exports" in self.stages:
+            return [entry for entry in archived if entry.status == "pending"]
         return self._taken_on(self._killers_or_others(archived))
 
     def to_preview(self) -> list[LedgerFile]:
         """The files that a run like this one, but no preview, would load now, in version order."""
-        found = {entry.id for entry in self.discover().pending} if self._archives() else None
+        found = {entry.id for entry in self.discover().pending} if "exports" in self.stages else None
         with self.workspace.connection() as connection:
             entries = ledger.to_load(connection, self.stream.partner, self.stream.name, self.days)
         chosen = self._chosen(entries)
@@ -123,11 +139,6 @@ class DaysRun:
         """Holds the landing against the ledger, for those days."""
         dates = (self.days[0], self.days[-1])
         return export_stages.discover(self.workspace, self.stream.partner, self.stream.name, dates=dates)
-
-    def _archives(self) -> bool:
-        """Whether the exports' asset is part of this run."""
-        steps = self.context.run.step_keys_to_execute or [node.name for node in self.context.job_def.nodes]
-        return op_name("exports", self.stream) in steps
 
     def _taken_on(self, entries: list[LedgerFile]) -> list[LedgerFile]:
         with self.workspace.connection() as connection:
@@ -175,12 +186,23 @@ class DaysRun:
             found[entry.partition_date].append(others.get(entry.id, entry))
         return found
 
-    def move(self, stage: Stage, entries: Iterable[LedgerFile], step: Move) -> Moved:
-        """Takes files through a stage."""
-        moved = Moved()
+    def move(self, entries: Iterable[LedgerFile]) -> Moved:
+        """Takes files through the selected stages, one after the other."""
+        moved, stage, step = Moved(), self.stages[-1], self._step()
         for entry in entries:
-            started = time.monotonic()
+            began = time.monotonic()
+            self.observer.started(entry)
             through = step(self.workspace, entry.id, self.context.run.run_id)
             self.observer.reached(stage, through)
-            moved.add(through, time.monotonic() - started)
+            moved.add(through, time.monotonic() - began)
         return moved
+
+    def _step(self) -> Callable[[Workspace, int, str | None], LedgerFile]:
+        """The way of one file to the last of the stages; it takes up the stages before."""
+        last = self.stages[-1]
+        if self.config.preview:
+            # A fault is in the entry, not in the ledger.
+            return lambda workspace, file_id, _: preview.prepare(workspace, file_id, normalizes=last != "exports")
+        if last == "exports":
+            return export_stages.archive_export
+        return export_stages.normalize_export if last == "normalized" else export_stages.load_export

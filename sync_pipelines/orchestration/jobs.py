@@ -6,13 +6,12 @@ Belongs here: what a job selects and how its runs are tagged. Does not belong he
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import dagster as dg
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.orchestration.dagster_names import STAGES, Stage, asset_key, job_name, op_name
+from sync_pipelines.orchestration.dagster_names import STAGES, asset_key, job_name, stream_name
 from sync_pipelines.orchestration.descriptions import job_description
 
 
@@ -26,6 +25,6 @@ def build_job(stream: Stream) -> Any:
     )
 
 
-def run_config(stream: Stream, stages: Iterable[Stage] = STAGES, **config: Any) -> dict[str, Any]:
-    """The run configuration that gives all three assets, or some of them, the same settings."""
-    return {"ops": {op_name(stage, stream): {"config": config} for stage in stages}}
+def run_config(stream: Stream, **config: Any) -> dict[str, Any]:
+    """The run configuration that gives a stream's assets some settings."""
+    return {"ops": {stream_name(stream): {"config": config}}}

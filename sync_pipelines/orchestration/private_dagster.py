@@ -55,9 +55,6 @@ __all__ = [
 BATCH_SIZE_VARIABLE: Final = "DAGSTER_EVENT_BATCH_SIZE"
 """Dagster hands events to its storage in batches of this size."""
 
-NOTHING: Final[Any] = dg.Nothing
-"""The type of an output without a value. Dagster documents it as a type, but its annotations say otherwise."""
-
 NO_COMPUTE_LOGS: Final = {
     "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
 }

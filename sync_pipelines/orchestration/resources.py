@@ -27,8 +27,11 @@ OBSERVER: Final = "observer"
 class Observer(Protocol):
     """Someone who watches files on their way; the command line's progress is one."""
 
+    def started(self, entry: LedgerFile) -> None:
+        """A file is about to go through its stages."""
+
     def reached(self, stage: str, entry: LedgerFile) -> None:
-        """A file has been through a stage, well or not."""
+        """A file has been through a stage and those before it, well or not."""
 
     def pulled(self, pull: Pull) -> None:
         """A listing was pulled, well or not."""
@@ -36,6 +39,9 @@ class Observer(Protocol):
 
 class Unobserved:
     """Nobody watches: runs of the daemon."""
+
+    def started(self, entry: LedgerFile) -> None:
+        """Does nothing."""
 
     def reached(self, stage: str, entry: LedgerFile) -> None:
         """Does nothing."""

@@ -3,15 +3,14 @@
 Belongs here: the options and their faults. Does not belong here: what a run does with them (`assets`).
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Collection
+from typing import Literal
 
 import dagster as dg
 from pydantic import Field
 
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import reports
-from sync_pipelines.orchestration.dagster_names import STAGES, op_name
 from sync_pipelines.stages.export_stages import Workspace
 
 
@@ -24,17 +23,16 @@ class SyncConfig(dg.Config):
 
     preview: bool = Field(
         default=False,
-        description="Load nothing: tell what loading would do, with counts and a sample of differences. Set in one of"
-        " the run's assets, it holds for all of them.",
+        description="Load nothing: tell what loading would do, with counts and a sample of differences.",
     )
     tenants: list[str] = Field(
         default=[],
-        description="Only these tenants; all when empty. Named in one of the run's assets, they hold for all of them.",
+        description="Only these tenants; all when empty.",
     )
     reread: bool = Field(
         default=False,
         description="Also read the loaded exports of these days again, from the archive, after a contract or a source"
-        " was corrected. Set in one of the run's assets, it holds for all of them.",
+        " was corrected.",
     )
     only_due: bool = Field(
         default=False,
@@ -52,34 +50,21 @@ class SyncConfig(dg.Config):
     )
 
 
-def config_of_run(
-    context: dg.AssetExecutionContext, stream: Stream, config: SyncConfig, workspace: Workspace
-) -> SyncConfig:
-    """The configuration of one asset of a run, with what the stream's other assets in the run were told.
+def config_of_run(stream: Stream, config: SyncConfig, workspace: Workspace) -> SyncConfig:
+    """The configuration of a run, with tenants as they are stored.
 
     Raises:
         ConfigurationRefused: in one sentence.
     """
-    given = [config.model_dump(), *_of_others(context.run.run_config, stream)]
-    preview, reread = (any(one.get(name) is True for one in given) for name in ("preview", "reread"))
-    if preview and reread:
+    if config.preview and config.reread:
         raise _refused("preview and reread contradict each other: a preview is of files that are not loaded yet")
-    named = [_normalized(stream, one["tenants"]) for one in given if one.get("tenants")]
-    if any(tenants != named[0] for tenants in named):
-        raise _refused("the assets of this run name different tenants: name them once, or alike")
-    tenants = named[0] if named else []
+    tenants = _normalized(stream, config.tenants)
     if unknown := sorted(set(tenants) - _known(workspace, stream, tenants)):
         raise _refused(
             f"{stream.partner} has no tenant {', '.join(unknown)}: neither sources.yaml nor the landing nor the ledger"
             " names it"
         )
-    return config.model_copy(update={"preview": preview, "reread": reread, "tenants": tenants})
-
-
-def _of_others(run_config: Mapping[str, Any], stream: Stream) -> Sequence[Mapping[str, Any]]:
-    ops = run_config.get("ops") or {}
-    found = (ops.get(op_name(stage, stream)) for stage in STAGES)
-    return [one["config"] for one in found if one and one.get("config")]
+    return config.model_copy(update={"tenants": tenants})
 
 
 def _normalized(stream: Stream, tenants: Collection[str]) -> list[str]:

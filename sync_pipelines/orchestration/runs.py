@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from itertools import chain
-from typing import Any, Final
+from typing import Final
 
 import dagster as dg
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.orchestration.activity import bury_orphans, installation_tags
-from sync_pipelines.orchestration.assets import ExportsFailed, PullsFailed
+from sync_pipelines.orchestration.assets import ExportsFailed
 from sync_pipelines.orchestration.build import build_definitions
-from sync_pipelines.orchestration.dagster_names import STAGES, Stage, asset_key, job_name
+from sync_pipelines.orchestration.dagster_names import job_name
 from sync_pipelines.orchestration.instance import open_instance
 from sync_pipelines.orchestration.jobs import run_config
 from sync_pipelines.orchestration.partitions import PARTITION, Dates, contiguous
@@ -40,15 +39,13 @@ def run_pending(
     observer: Observer,
     tenant: str | None = None,
     to_pull: Collection[Stream] = (),
-    first_run: str | None = None,
 ) -> None:
     """Syncs the days of the given exports, contiguous days of a stream in one run, streams in registry order.
 
     Streams to pull are pulled in a run of today. A file that fails is in the ledger, a pull that fails is told to the
-    observer; neither stops anything. Any other fault is raised. The first run may be given its id. Exports that killed
-    an earlier run come last, each day in a run of its own: they may end this process.
+    observer; neither stops anything. Any other fault is raised. Exports that killed an earlier run come last, each day
+    in a run of its own: they may end this process.
     """
-    run_ids = chain([first_run] if first_run else [], iter(make_new_run_id, None))
     killers = sorted((e for e in pending if e.has_killed_a_run), key=lambda e: e.attempts)
     killed_days = dict.fromkeys((e.partner, e.stream, e.partition_date) for e in killers)
     entries = [e for e in pending if not e.has_killed_a_run]
@@ -61,20 +58,11 @@ def run_pending(
             pulled = {datetime.now(UTC).date()} if stream in to_pull else set()
             for days in contiguous(_days(entries, stream) | pulled):
                 one = _Run(definitions, instance, workspace, stream, days, [tenant] if tenant else [])
-                is_pulled = one.execute(next(run_ids), STAGES, pull=any(day in days for day in pulled))
-                if not is_pulled and _archived(workspace, one):
-                    one.execute(next(run_ids), ("normalized", "table"), pull=False)
+                one.execute(pull=any(day in days for day in pulled))
         for partner, name, day in killed_days:
             (stream,) = (s for s in concerned if (s.partner, s.name) == (partner, name))
             one = _Run(definitions, instance, workspace, stream, Dates(day, day), [tenant] if tenant else [])
-            one.execute(next(run_ids), STAGES, pull=False, killers="only")
-
-
-def _archived(workspace: Workspace, run: _Run) -> bool:
-    """Whether something of the run's days is archived and waits to be loaded."""
-    with workspace.connection() as connection:
-        waiting = ledger.to_load(connection, run.stream.partner, run.stream.name, list(run.days))
-    return any(entry.status == "pending" and entry.sha256 for entry in waiting)
+            one.execute(pull=False, killers="only")
 
 
 def _days(entries: Iterable[LedgerFile], stream: Stream) -> set[date]:
@@ -92,27 +80,19 @@ class _Run:
     days: Dates
     tenants: Sequence[str]
 
-    def execute(self, run_id: str, stages: Sequence[Stage], *, pull: bool, killers: str = "without") -> bool:
-        """Runs the assets of some stages; False if a pull failed and kept the later stages from running."""
-        given = {"tenants": list(self.tenants), "pull": pull, "killers": killers}
-        config: dict[str, Any] = run_config(self.stream, stages, **given)
-        home = self.workspace.settings.home
+    def execute(self, *, pull: bool, killers: str = "without") -> None:
+        """Runs the stream's job."""
+        run_id, home = make_new_run_id(), self.workspace.settings.home
+        config = run_config(self.stream, tenants=list(self.tenants), pull=pull, killers=killers)
         tags = {**self.days.tags, **installation_tags(home, run_id)}
         key = tags.pop(PARTITION, None)
         job = self.definitions.resolve_job_def(job_name(self.stream))
-        try:
-            with held(home, run_id):
-                job.execute_in_process(
-                    run_config=config | {"loggers": _SILENT},
-                    instance=self.instance,
-                    partition_key=key,
-                    tags=tags,
-                    run_id=run_id,
-                    asset_selection=None if stages == STAGES else [asset_key(stage, self.stream) for stage in stages],
-                )
-        except PullsFailed:
-            return False
-        except ExportsFailed:
-            # The ledger names the files; the command line reports from there.
-            pass
-        return True
+        # The ledger names the files that failed, the observer the pulls; the command line reports from there.
+        with held(home, run_id), suppress(ExportsFailed):
+            job.execute_in_process(
+                run_config=config | {"loggers": _SILENT},
+                instance=self.instance,
+                partition_key=key,
+                tags=tags,
+                run_id=run_id,
+            )

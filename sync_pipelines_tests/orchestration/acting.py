@@ -28,6 +28,9 @@ class Watching:
 
     seen: list[tuple[str, str]] = field(default_factory=list)
 
+    def started(self, entry: LedgerFile) -> None:
+        self.seen.append(("started", entry.path.rsplit("/", 1)[-1]))
+
     def reached(self, stage: str, entry: LedgerFile) -> None:
         self.seen.append((stage, entry.path.rsplit("/", 1)[-1]))
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from sync_pipelines.orchestration.dagster_names import asset_key
+from sync_pipelines.orchestration.dagster_names import STAGES, Stage, asset_key, job_name
 from sync_pipelines.orchestration.jobs import run_config
 from sync_pipelines.partners.replenit import ORDERS
-from sync_pipelines.stages.export_stages import Workspace
+from sync_pipelines.stages.export_stages import Workspace, discover
 from sync_pipelines_tests.exports_in import OTHER, TENANT, order, put
 from sync_pipelines_tests.orchestration.acting import TABLE, Watching, days, files, materialized, run
 
@@ -42,9 +43,7 @@ def test_each_day_is_materialized_with_its_own_numbers(
     assert "at 3" in row.data["for example"]
     assert told["2010-12-04"]["dagster/row_count"] == 2
     assert set(materialized(instance, result, asset_key("exports", ORDERS))) == set(told)
-    assert watching.seen == [
-        (stage, f"2010-12-{day}.json") for stage in ("exports", "normalized", "table") for day in ("01", "03")
-    ]
+    assert watching.seen == [(what, f"2010-12-{day}.json") for day in ("01", "03") for what in ("started", "table")]
 
 
 def test_a_failed_day_leaves_the_others_materialized(
@@ -109,6 +108,57 @@ def test_the_table_alone_tries_failed_files_again(
         raise_on_error=False,
     )
     assert not again.success
+
+
+@pytest.mark.parametrize(
+    ("chosen", "states"),
+    [
+        (["exports"], [("pending", True, False)]),
+        (["exports", "normalized"], [("pending", True, True)]),
+        (["exports", "table"], [("loaded", True, True)]),
+        (["normalized"], [("pending", False, False)]),
+        (["table"], [("pending", False, False)]),
+    ],
+)
+def test_assets_that_are_not_selected_are_left_alone(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    landing: Path,
+    workspace: Workspace,
+    chosen: list[Stage],
+    states: list[tuple[str, bool, bool]],
+) -> None:
+    put(landing, "2010-12-01.json", [order("A")])
+    discover(workspace)
+    done = materialize(definitions, instance, chosen)
+    assert done.success
+    with workspace.connection() as connection:
+        found = connection.execute("select status, sha256 is not null, kept is not null from sync.export_files")
+        assert found.fetchall() == states
+    made = {stage for stage in STAGES if materialized(instance, done, asset_key(stage, ORDERS))}
+    assert made == set(chosen)
+
+
+def test_assets_materialized_one_after_the_other_load_what_a_run_of_all_loads(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path, workspace: Workspace
+) -> None:
+    put(landing, "2010-12-01.json", [order("A"), order("B")])
+    for stage in STAGES:
+        assert materialize(definitions, instance, [stage]).success
+    assert orders(workspace) == ["A", "B"]
+
+
+def materialize(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, stages: Sequence[Stage]
+) -> dg.ExecuteInProcessResult:
+    """Materializes some assets of orders for the first day, as the UI does."""
+    job = definitions.resolve_job_def(job_name(ORDERS))
+    return job.execute_in_process(
+        instance=instance,
+        partition_key="2010-12-01",
+        asset_selection=[asset_key(stage, ORDERS) for stage in stages],
+        raise_on_error=False,
+    )
 
 
 def test_a_run_of_some_tenants(

@@ -10,13 +10,13 @@ import pytest
 
 from sync_pipelines.database.ledger import COUNTS
 from sync_pipelines.definitions import build_definitions
-from sync_pipelines.orchestration.dagster_names import asset_key, op_name
+from sync_pipelines.orchestration.dagster_names import asset_key, stream_name
 from sync_pipelines.orchestration.jobs import run_config
 from sync_pipelines.orchestration.resources import WORKSPACE
 from sync_pipelines.orchestration.run_config import SyncConfig
 from sync_pipelines.partners.replenit import ORDERS
 from sync_pipelines.stages.export_stages import Workspace, open_workspace
-from sync_pipelines_tests.exports_in import OTHER, TENANT, order, put
+from sync_pipelines_tests.exports_in import OTHER, order, put
 from sync_pipelines_tests.orchestration.acting import TABLE, days, files, materialized, run
 from sync_pipelines_tests.orchestration.test_assets import orders
 from sync_pipelines_tests.test_docs import README, rows, section
@@ -50,9 +50,8 @@ def test_a_preview_tells_the_numbers_of_the_run_that_follows_and_loads_nothing(
     put(landing, "2010-12-01.json", [order("A"), order("B"), order("C", Currency="XXXX")])
     put(landing, "2010-12-02.json", "not json")
     put(landing, "2010-12-03.json", [order("A"), order("A", TotalRevenue=12)])
-    only_table = {"ops": {op_name("table", ORDERS): {"config": {"preview": True}}}}
-    for config in (run_config(ORDERS, preview=True), only_table):
-        result = run(definitions, instance, days(1, 4), config)
+    for _ in range(2):
+        result = run(definitions, instance, days(1, 4), run_config(ORDERS, preview=True))
         assert result.success
         assert materialized(instance, result) == {}
         assert instance.event_log_storage.get_materialized_partitions(TABLE) == set()
@@ -139,17 +138,8 @@ def test_a_file_that_cannot_be_read_again_fails_its_day_and_stays(
     [
         (run_config(ORDERS, preview=True, reread=True), "preview and reread contradict each other"),
         (run_config(ORDERS, tenants=["nobody"]), "replenit has no tenant nobody"),
-        (
-            {
-                "ops": {
-                    op_name("exports", ORDERS): {"config": {"tenants": [TENANT]}},
-                    op_name("table", ORDERS): {"config": {"tenants": [OTHER]}},
-                }
-            },
-            "name different tenants",
-        ),
     ],
-    ids=["contradiction", "unknown tenant", "different tenants"],
+    ids=["contradiction", "unknown tenant"],
 )
 def test_wrong_configuration_is_refused_in_one_sentence_before_anything_is_touched(
     definitions: dg.Definitions,
@@ -164,19 +154,9 @@ def test_wrong_configuration_is_refused_in_one_sentence_before_anything_is_touch
     result = run(definitions, instance, days(1, 1), config)
     assert not result.success
     step, message = failure(result)
-    assert step == op_name("exports", ORDERS)
+    assert step == stream_name(ORDERS)
     assert says in message and "\n" not in message.strip()
     assert files(workspace) == {}
-
-
-def test_tenants_named_in_one_asset_hold_for_the_run(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path, workspace: Workspace
-) -> None:
-    put(landing, "2010-12-01.json", [order("A")])
-    put(landing, "2010-12-01.json", [order("B")], tenant=OTHER)
-    config = {"ops": {op_name("table", ORDERS): {"config": {"tenants": [TENANT.upper()]}}}}
-    assert run(definitions, instance, days(1, 1), config).success
-    assert orders(workspace) == ["A"]
 
 
 def test_a_day_answers_whether_its_file_came_and_what_it_did(

@@ -62,7 +62,7 @@ def fault(kind: type[SyncError]) -> SyncError:
 @pytest.mark.parametrize(
     "away", [fault(DatabaseUnavailable), sa.exc.OperationalError("select 1", {}, Exception("server closed"))]
 )
-@pytest.mark.parametrize("function", ["discover", "archive_export", "normalize_export", "load_export"])
+@pytest.mark.parametrize("function", ["discover", "load_export"])
 def test_a_step_begins_again_when_the_database_is_back(
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
@@ -118,7 +118,7 @@ def test_a_file_that_failed_is_no_reason_to_launch_the_run_again(
     assert not wants_retry(instance, run(definitions, instance, DAY))
 
 
-@pytest.mark.parametrize("stage", ["archive", "keep_records", "load"])
+@pytest.mark.parametrize("stage", ["archive_and_keep", "load"])
 def test_a_server_that_ends_in_the_midst_of_a_file_does_not_fail_the_file(
     workspace: Workspace, landing: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:

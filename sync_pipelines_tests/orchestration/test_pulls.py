@@ -17,7 +17,7 @@ from sync_pipelines.definitions import build_definitions
 from sync_pipelines.orchestration.dagster_names import asset_key, job_name, schedule_name, sensor_name
 from sync_pipelines.orchestration.resources import OBSERVER, WORKSPACE
 from sync_pipelines.partners.nilo import STORES
-from sync_pipelines.stages.export_stages import Workspace, discover, open_workspace
+from sync_pipelines.stages.export_stages import Workspace, open_workspace
 from sync_pipelines_tests.listing_server import (
     ENVIRONMENT,
     Answer,
@@ -146,12 +146,24 @@ def test_N11_a_failed_pull_fails_todays_exports_with_a_sentence_and_no_other_day
     assert "1 of 1 pulls failed; the first: acme: pull_refused: page 1 of " in message
     assert "Token inválido" in message and "Materialize this partition again" in message
     assert set(materialized(instance, result, EXPORTS)) == {day(2), day(1)}
-    assert all(entry.sha256 for entry in discover(workspace).pending)
-
-    (asked,) = tick(definitions, instance)
-    assert run(definitions, instance, asked.tags, asked.run_config).success
+    assert set(materialized(instance, result, TABLE)) == {day(2), day(1), day()}
     assert loaded(workspace) == ["DROPPED", "OLD"]
     assert len(partner.asked) == 1
+
+
+def test_N11_a_failed_pull_and_a_failed_file_are_both_told(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, workspace: Workspace, partner: Partner
+) -> None:
+    put(workspace, f"{day(1)}.json", "OLD")
+    (Path(workspace.settings.landing) / "nilo/acme/stores" / f"{day(1)}_bad.json").write_text("not json")
+    partner.answers = [Answer({"message": "no"}, 401)]
+    result = run(definitions, instance, {START: day(1), END: day()})
+    (failure,) = [e for e in result.all_events if e.event_type == dg.DagsterEventType.STEP_FAILURE]
+    message = failure.step_failure_data.error.message  # type: ignore[union-attr]
+    assert "1 of 1 pulls failed" in message and "1 of 2 days have exports that failed" in message
+    assert set(materialized(instance, result, EXPORTS)) == {day(1)}
+    assert set(materialized(instance, result, TABLE)) == {day()}
+    assert loaded(workspace) == ["OLD"]
 
 
 def tick(definitions: dg.Definitions, instance: dg.DagsterInstance) -> list[dg.RunRequest]:
