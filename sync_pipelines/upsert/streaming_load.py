@@ -155,7 +155,7 @@ class StreamingLoad:
         stream, entry = self._stream, self._entry
         if not try_locks(connection, own_locks(stream, entry.tenant)):
             raise _GivenUp("somebody else loads the stream")
-        if ledger.newest_loaded(connection, entry.partner, entry.stream, entry.tenant, 1):
+        if ledger.nearest_loaded(connection, entry, 1):
             raise _GivenUp("there are other exports")
         writer = NewRowWriter(connection, stream, layout_of(stream), entry, self._run_id)
         written = writer.write_first(self._coming(), partial(self._lock, writer))
