@@ -112,6 +112,17 @@ def _stored(table: str, column: str) -> st.SearchStrategy[Any]:
 
 def kept_of(stream: Stream, records: list[Row], folder: Path, *, by_block: bool) -> Any:
     """Records and rejects that an export of records comes to, read a block at a time or record by record."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not by_block:
+            patch.setattr(PlainReader, "is_able", property(lambda reader: False))
+        kept = keep(stream, records, folder)
+    summary = kept.summary
+    counted = (summary.read, summary.rejected, summary.leniencies, summary.unknown_fields)
+    return [block.to_pylist() for block in kept.blocks()], list(kept.rejects()), counted
+
+
+def keep(stream: Stream, records: list[Row], folder: Path) -> KeptRecords:
+    """The kept records of an export of JSON Lines, in a new folder."""
     tenant = "7d444840-9dc0-11d1-b245-5ffdce74fad2"
     folder.mkdir()
     listed = {"partner": stream.partner, "tenant": tenant, "streams": {stream.name: {}}}
@@ -126,10 +137,4 @@ def kept_of(stream: Stream, records: list[Row], folder: Path, *, by_block: bool)
         effective_at=_EFFECTIVE_AT,
         window=DateWindow(date(2010, 1, 1), date(2030, 1, 1)),
     )
-    with pytest.MonkeyPatch.context() as patch:
-        if not by_block:
-            patch.setattr(PlainReader, "is_able", property(lambda reader: False))
-        kept = KeptRecords(folder, normalize(export, folder))
-    summary = kept.summary
-    counted = (summary.read, summary.rejected, summary.leniencies, summary.unknown_fields)
-    return [block.to_pylist() for block in kept.blocks()], list(kept.rejects()), counted
+    return KeptRecords(folder, normalize(export, folder))
