@@ -29,6 +29,11 @@ class KeyList(NamedTuple):
     hashes: npt.NDArray[np.uint64]
     rows: npt.NDArray[np.uint32]
 
+    @property
+    def distinct(self) -> npt.NDArray[np.uint64]:
+        """Its hashes, each once, ascending."""
+        return distinct(np.asarray(self.hashes))
+
     def rows_of(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """The rows of records known by one of the given hashes, ascending."""
         first = np.searchsorted(self.hashes, hashes, side="left")

@@ -81,6 +81,10 @@ class Copying:
         self._ids[table] = ids[count:]
         return ids[:count]
 
+    def new_id(self, table: str) -> int:
+        """One such id."""
+        return int(self.new_ids(table, 1)[0])
+
     def _draw(self, table: str, count: int) -> Ids:
         # The sequence is looked up once, not for every number.
         sequence = SQL("select pg_get_serial_sequence({}, 'id')::regclass as name offset 0").format(f"{SCHEMA}.{table}")

@@ -20,12 +20,14 @@ import psycopg
 from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.normalize.layout import Layout
+from sync_pipelines.upsert.copying import Copying
 from sync_pipelines.upsert.decisions import Decisions
 from sync_pipelines.upsert.differences import Differences, Provenance
 from sync_pipelines.upsert.fold import CREATE_OF_EXISTING, Applied, Outcome, Row, Rows, apply, outcome
 from sync_pipelines.upsert.history import Hashes, Knowing, KnownExport, Spoken, connected, in_file_order, spoken_of
+from sync_pipelines.upsert.references import ReferenceIds
 from sync_pipelines.upsert.stored_rows import StoredRow, read_rows
-from sync_pipelines.upsert.write import Ids, refer, write
+from sync_pipelines.upsert.write import write
 
 _KEYS_AT_ONCE: Final = 2_000
 
@@ -87,7 +89,7 @@ class Folding:
         self._run_id = run_id
         self._note_absorbed = note_absorbed
         self._note_outcome = note_outcome
-        self._ids = Ids(connection)
+        self._copying = Copying(connection)
         self._decisions = Decisions(connection, stream, entry, run_id)
         self.leniencies: Counter[str] = Counter()
 
@@ -126,7 +128,7 @@ class Folding:
         everything = [*mine, *(applied or ())]
         ids = self._refer(everything)
         stored = self._stored([*everything, *former])
-        differences = Differences(self._stream, self._ids)
+        differences = Differences(self._stream, self._copying.new_id)
         self._decisions.look_up(everything)
         mine, known = _linked(mine, ids), _linked(applied or [], ids)
         for family in _families([*mine, *former], mine, known, stored):
@@ -146,13 +148,10 @@ class Folding:
 
     def _refer(self, records: Sequence[Spoken]) -> dict[str, dict[Identity, int]]:
         """The rows that records refer to; every accepted record creates its references, a stale one too (X7)."""
-        provenance = (self._entry.effective_at, self._entry.path, self._run_id)
+        referred = ReferenceIds.naming_export(self._copying, self._entry, self._run_id)
         return {
-            reference.column: refer(
-                self._connection,
-                reference,
-                (m for s in records if (m := s.change.links.get(reference.column)) is not None),
-                provenance,
+            reference.column: referred.ids_of(
+                reference, [m for s in records if (m := s.change.links.get(reference.column)) is not None]
             )
             for reference in self._stream.references
         }

@@ -258,7 +258,7 @@ def decided_keys(connection: psycopg.Connection[Any], entry: LedgerFile) -> Hash
 
 def known_of(export: KnownExport, others: Sequence[KnownExport], knowing: Knowing) -> Hashes:
     """Keys of an export of which one of the others speaks (sorted)."""
-    mine = distinct(export.kept.keys.hashes)
+    mine = export.kept.keys.distinct
     found = np.zeros(len(mine), bool)
     for other in those_knowing(others, lambda: mine[~found], knowing, len(mine)):
         left = np.flatnonzero(~found)

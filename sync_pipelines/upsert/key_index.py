@@ -115,7 +115,7 @@ class KeyIndex:
         """
         missing = self._connection.execute(_NOT_INDEXED + " order by id", self._key).fetchall()
         for export_id, kept in missing:
-            self.add(export_id, distinct(np.asarray(KeptRecords(archive, kept or "-").keys.hashes)))
+            self.add(export_id, KeptRecords(archive, kept or "-").keys.distinct)
         return len(missing)
 
     def _found(self, hashes: Hashes) -> Iterator[Pairs]:

@@ -19,7 +19,6 @@ from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.kept.kept_records import KeptRecords
-from sync_pipelines.normalize.keys import distinct
 from sync_pipelines.normalize.layout import Layout, layout_of
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.upsert.changed_rows import ChangedRowWriter
@@ -124,8 +123,7 @@ class Loading:
         """Writes the rows."""
         if self._summary.window is not None:
             mine = KnownExport(self._entry, self._kept, self._summary.window)
-            hashes = distinct(np.asarray(self._kept.keys.hashes))
-            self._write(mine, self._history.knowing(hashes))
+            self._write(mine, self._history.knowing(self._kept.keys.distinct))
 
     def complete(self) -> Loaded:
         """Keeps refused records, and tells the ledger."""
@@ -134,7 +132,7 @@ class Loading:
         if self._summary.rejected:
             rejects.keep(self._kept.rejects())
         # From here on this export is one of those that know its keys.
-        self._history.add(self._entry.id, distinct(np.asarray(self._kept.keys.hashes)))
+        self._history.add(self._entry.id, self._kept.keys.distinct)
         return self._mark_loaded()
 
     # -- rows --------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ same for a few records (`write.refer`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -85,6 +85,29 @@ class ReferenceIds:
     def searching(connection: psycopg.Connection[Any], entry: LedgerFile, run_id: str | None) -> ReferenceIds:
         """One that searches tables, for the records of an export."""
         return ReferenceIds(Copying(connection), partial(last_write, entry, run_id), DeferredIndexes(connection))
+
+    @staticmethod
+    def naming_export(copying: Copying, entry: LedgerFile, run_id: str | None) -> ReferenceIds:
+        """One that searches tables; placeholders name the export as a whole."""
+        moment = pa.scalar(entry.effective_at, pa.timestamp("us", "UTC"))
+        named = {"effective_at": moment, "source_file": entry.path}
+        named |= {} if run_id is None else {"run_id": run_id}
+
+        def provenance(records: pa.Table) -> dict[str, Any]:
+            return {name: pa.repeat(value, records.num_rows) for name, value in named.items()}
+
+        return ReferenceIds(copying, provenance, DeferredIndexes(copying.connection))
+
+    def ids_of(self, reference: Reference, identities: Iterable[Identity]) -> dict[Identity, int]:
+        """The ids of the rows meant, by the partner's own id or else by external id."""
+        meant = list(dict.fromkeys(identities))
+        if not meant:
+            return {}
+        plain = [i if i.record_id is None else i._replace(external_id=None) for i in meant]
+        parts = dict(zip(Identity._fields, zip(*plain, strict=True), strict=True))
+        records = {f"{reference.column}_{part}": pa.array(values, pa.string()) for part, values in parts.items()}
+        nothing = {name: pa.nulls(len(meant)) for name in _TOLD}
+        return dict(zip(meant, self.ids(reference, pa.table(records | nothing)).to_pylist(), strict=True))
 
     def ids(self, reference: Reference, records: pa.Table, meant: Sequence[Referents] | None = None) -> pa.Array:
         """The id of the row each record refers to, null where it refers to none.

@@ -17,7 +17,7 @@ from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.kept.kept_records import KeptRecords
-from sync_pipelines.normalize.keys import distinct, key_hash, record_id_hash
+from sync_pipelines.normalize.keys import key_hash, record_id_hash
 from sync_pipelines.normalize.layout import Layout, layout_of
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.upsert.folding import Folding
@@ -98,7 +98,7 @@ class _Replay:
         self._archive = archive
         self._kept = kept
         self._history = History(connection, entry.partner, entry.tenant, entry.stream, archive, without=entry.id)
-        self._history.add(entry.id, distinct(np.asarray(kept.keys.hashes)))
+        self._history.add(entry.id, kept.keys.distinct)
         whole = (entry.effective_at, entry.effective_at)
         self._former = KnownExport(entry, KeptRecords(archive, entry.kept or "-"), whole)
         self._mine = KnownExport(entry, kept, whole)

@@ -14,7 +14,7 @@ Belongs here: which records are stale. Does not belong here: which keys are late
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -114,7 +114,7 @@ class _Late:
         self._mine = mine
         self._rows = rows
         self._hashes = _hash_of_rows(mine.kept)[rows]
-        self._records = _Records(mine, rows, stream, layout, stream.required_new)
+        self._records = _Records.read(mine, rows, stream, layout, stream.required_new)
         present = self._records.present
         self._need = present & (self._bits.values | self._bits.lists) | self._bits.always
         if stream.replaces:
@@ -163,7 +163,7 @@ class _Late:
         chosen, ends = wanted[known], last[known]
         if not len(chosen):
             return
-        theirs = _Records(other, np.asarray(keys.rows)[ends - 1].astype(np.int64), self._stream, self._layout)
+        theirs = _Records.read(other, np.asarray(keys.rows)[ends - 1].astype(np.int64), self._stream, self._layout)
         is_one = ends < 2
         is_one |= keys.hashes[np.maximum(ends - 2, 0)] != self._hashes[chosen]
         self._compare(chosen, self._records.some(chosen), theirs, is_one)
@@ -251,30 +251,35 @@ class _Late:
         return found
 
 
+@dataclass(frozen=True)
 class _Records:
-    """Columns of kept records in some rows, one each, in any order."""
+    """Columns of kept records in some rows, one each, in any order.
 
-    def __init__(
-        self, export: KnownExport, rows: Rows, stream: Stream, layout: Layout, also: Sequence[str] = ()
-    ) -> None:
-        self._export = export
-        self._stream = stream
-        self._layout = layout
-        self.numbers: Rows = np.arange(len(rows))
-        names = ["effective_at", "operation", *_IDENTITY, "present", "modes", "extra"]
-        names += [*stream.merges, *also]
+    Attributes:
+        export, stream, layout: whose.
+        numbers: of the records among those that were read.
+        table: their columns.
+    """
+
+    export: KnownExport
+    stream: Stream
+    layout: Layout
+    numbers: Rows
+    table: pa.Table
+
+    @staticmethod
+    def read(export: KnownExport, rows: Rows, stream: Stream, layout: Layout, also: Sequence[str] = ()) -> _Records:
+        """Those in some rows of an export, with further columns."""
+        names = ["effective_at", "operation", *_IDENTITY, "present", "modes", "extra", *stream.merges, *also]
         if stream.scope is not None:
             names += [f"{stream.scope}_{part}" for part in ("partner", "tenant", "external_id", "record_id")]
         names += [declared.table for declared in stream.children if _is_looked_at(stream, declared)]
-        self.table: pa.Table = export.kept.taken(rows, list(dict.fromkeys(names)), layout)
+        table = export.kept.taken(rows, list(dict.fromkeys(names)), layout)
+        return _Records(export, stream, layout, np.arange(len(rows)), table)
 
     def some(self, places: Rows) -> _Records:
         """Those in some places."""
-        found: _Records = object.__new__(_Records)
-        found._export, found._stream, found._layout = self._export, self._stream, self._layout
-        found.numbers = self.numbers[places]
-        found.table = self.table.take(pa.array(places))
-        return found
+        return replace(self, numbers=self.numbers[places], table=self.table.take(pa.array(places)))
 
     def column(self, name: str) -> Any:
         """A column, in one piece."""
@@ -284,8 +289,8 @@ class _Records:
     def present(self) -> Bits:
         """What they speak of, in the layout's bits."""
         masks = self.column("present").fill_null(0).to_numpy()
-        bits = self._export.kept.bits
-        return masks if bits == self._layout.bits else _translated(masks, bits, self._layout.bits)
+        bits = self.export.kept.bits
+        return masks if bits == self.layout.bits else _translated(masks, bits, self.layout.bits)
 
     @property
     def is_upsert(self) -> Mask:
@@ -305,12 +310,12 @@ class _Records:
     @property
     def over(self) -> Bits:
         """What they settle: columns they speak of, and lists they replace."""
-        columns = _Columns.of(self._stream, self._layout)
+        columns = _Columns.of(self.stream, self.layout)
         found = self.present & columns.values
-        if self._stream.replaces:
-            found = found | _mask(self._layout, self._layout.columns)
-        for declared in self._stream.children:
-            bit = 1 << self._layout.bits[declared.table]
+        if self.stream.replaces:
+            found = found | _mask(self.layout, self.layout.columns)
+        for declared in self.stream.children:
+            bit = 1 << self.layout.bits[declared.table]
             for rows, (mode, _) in kinds_of(self.table, declared):
                 if mode == "replace":
                     found[rows] |= self.present[rows] & bit
@@ -320,13 +325,13 @@ class _Records:
         """Which follow another export's records in the total order (X4)."""
         mine, theirs = self.column("effective_at"), other.column("effective_at")
         later = mask_of(pc.greater(mine, theirs))
-        if self._export.follows(other._export):
+        if self.export.follows(other.export):
             later |= mask_of(pc.equal(mine, theirs))
         return later
 
     def are_even(self, other: _Records) -> bool:
         """Whether all records of either export have one time, so that exports stand in the order of their records."""
-        return all(export.window[0] == export.window[1] for export in (self._export, other._export))
+        return all(export.window[0] == export.window[1] for export in (self.export, other.export))
 
 
 def _is_looked_at(stream: Stream, declared: Children) -> bool:

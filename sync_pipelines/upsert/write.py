@@ -6,41 +6,15 @@ way of columns (`changed_rows`).
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 import psycopg
 from psycopg.sql import SQL, Composed, Identifier
 
-from sync_pipelines.contracts.streams import Children, Identity, Reference, Stream
+from sync_pipelines.contracts.streams import Children, Stream
 from sync_pipelines.tables.schema import SCHEMA, metadata
 from sync_pipelines.upsert.differences import Retired, Writes, child_columns, main_columns
-from sync_pipelines.upsert.stored_rows import unscoped
-
-_IDS_AT_ONCE: Final = 1_000
-
-
-class Ids:
-    """Ids for new rows, drawn from the tables' own sequences in blocks."""
-
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._connection = connection
-        self._drawn: dict[str, deque[int]] = {}
-        self._count: dict[str, int] = {}
-
-    def __call__(self, table: str) -> int:
-        """The next id of a table."""
-        drawn = self._drawn.setdefault(table, deque())
-        if not drawn:
-            # Small loads take few; ids that are drawn and not used are lost.
-            count = self._count[table] = min(self._count.get(table, 4) * 2, _IDS_AT_ONCE)
-            rows = self._connection.execute(
-                "select nextval(pg_get_serial_sequence(%s, 'id')) from generate_series(1, %s)",
-                [f"{SCHEMA}.{table}", count],
-            )
-            drawn.extend(value for (value,) in rows)
-        return drawn.popleft()
 
 
 def write(connection: psycopg.Connection[Any], stream: Stream, tenant: str, writes: Writes) -> None:
@@ -205,58 +179,3 @@ def _copy(
 
 def _names(columns: Iterable[str]) -> Composed:
     return SQL(", ").join(map(Identifier, columns))
-
-
-def refer(
-    connection: psycopg.Connection[Any],
-    reference: Reference,
-    meant: Iterable[Identity],
-    provenance: tuple[Any, str, str | None],
-) -> dict[Identity, int]:
-    """The ids of the rows that references mean; missing ones are made as placeholders (X7).
-
-    Args:
-        connection: inside the load's transaction.
-        reference: the foreign key.
-        meant: the rows, by the partner's own id or else by external id.
-        provenance: effective time, file and run of the placeholders.
-    """
-    found: dict[Identity, int] = {}
-    identities = set(meant)
-    for column, part in (("external_id", 2), ("partner_record_id", 3)):
-        wanted = sorted(
-            (i for i in identities if (i.record_id is None) == (part == 2)), key=lambda i: (*i[:2], i[part] or "")
-        )
-        if wanted:
-            columns = [[identity[index] for identity in wanted] for index in (0, 1, part)]
-            connection.execute(_make_placeholders(reference, column), [*provenance, *columns])
-            rows = connection.execute(_find_rows(reference, column), columns)
-            found.update((wanted[number - 1], row_id) for number, row_id in rows)
-    return found
-
-
-_MEANT: Final = "unnest(%s::text[], %s::text[], %s::text[]) with ordinality m(partner, tenant, key, number)"
-
-
-def _same(reference: Reference, column: str) -> Composed:
-    same = SQL("t.tenant = m.tenant and t.partner = m.partner and t.{} = m.key").format(Identifier(column))
-    return same + unscoped(reference, Identifier("t"))
-
-
-def _make_placeholders(reference: Reference, column: str) -> Composed:
-    return SQL(
-        "insert into {t} (tenant, partner, {column}, is_placeholder, effective_at, source_file, run_id)"
-        " select m.tenant, m.partner, m.key, true, %s, %s, %s from {meant}"
-        " where not exists (select from {t} t where {same}) order by m.number"
-    ).format(
-        t=Identifier(SCHEMA, reference.table),
-        column=Identifier(column),
-        meant=SQL(_MEANT),
-        same=_same(reference, column),
-    )
-
-
-def _find_rows(reference: Reference, column: str) -> Composed:
-    return SQL("select m.number, t.id from {meant} join {t} t on {same}").format(
-        t=Identifier(SCHEMA, reference.table), meant=SQL(_MEANT), same=_same(reference, column)
-    )

@@ -8,13 +8,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sync_pipelines.normalize.keys import KeyList
 from sync_pipelines.upsert.history import Hashes, KnownExport, known_of, those_knowing
 from sync_pipelines_tests.examples import examples
-
-
-class _Keys:
-    def __init__(self, hashes: set[int]) -> None:
-        self.hashes = np.array(sorted(hashes), np.uint64)
 
 
 class _Export:
@@ -28,7 +24,8 @@ class _Export:
     @property
     def kept(self) -> Any:
         self.is_opened = True
-        return type("Kept", (), {"keys": _Keys(self.known)})
+        hashes = np.array(sorted(self.known), np.uint64)
+        return type("Kept", (), {"keys": KeyList(hashes, np.arange(len(hashes), dtype=np.uint32))})
 
 
 def knowing_of(exports: list[Any]) -> Any:
