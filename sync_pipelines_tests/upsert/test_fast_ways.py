@@ -306,3 +306,40 @@ def test_clean_files_need_no_fold(site: Site, name: str, monkeypatch: pytest.Mon
         records = [*bulk_records(name, 100, **shares)]
         entry = site.load_at(f"{partner}/acme/{stream}/2024-03-{day:02}.ndjson", lines(*records))
         assert (outcomes(entry), folded) == (expected, [])
+
+
+KIOSK = {**STORE, "addresses": [PLACE], "users": ["u"]}
+OTHER_PLACE = {"address": "Dos", "zipCode": "2", "latitude": 1, "longitude": 2}
+HOUSE, SHED = {"source_ref": "1", "city": "X", "is_primary": True}, {"source_ref": "2", "city": "Y"}
+PHONE = {"contact_type": "PHONE", "value": "1"}
+CHAIN = {"external_id": "A", "name": "K", "addresses": [HOUSE], "users": [{"external_id": "u", "contacts": [PHONE]}]}
+CONTACTS = [{"contact_type": "EMAIL", "value": "2"}, PHONE]
+RESIZED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "a store has one more user": ("nilo/acme/stores", KIOSK, {"users": ["v", "u"]}),
+    "a store has one more address": ("nilo/acme/stores", KIOSK, {"addresses": [PLACE, OTHER_PLACE]}),
+    "a store has other addresses": ("nilo/acme/stores", {**KIOSK, "addresses": [PLACE] * 3},
+                                    {"addresses": [OTHER_PLACE]}),
+    "a commerce has one more address": ("reten/acme/commerces", CHAIN, {"addresses": [SHED]}),
+    "a user has one more contact": (
+        "reten/acme/commerces", CHAIN, {"users": [{"external_id": "u", "contacts": CONTACTS}]},
+    ),
+    "a commerce has one more user": (
+        "reten/acme/commerces", CHAIN, {"users": [{"external_id": "v", "contacts": CONTACTS}]},
+    ),
+    "an address is appended": (
+        "traede/acme/customers", APPENDED, {"addresses": [{**SHOP, "title": "Home", "remote_erp_id": "2"}]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", list(RESIZED))
+def test_lists_grow_and_shrink_without_a_fold(
+    fresh_site: Callable[[], Site], case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, record, change = RESIZED[case]
+    exports = [(f"{folder}/2024-03-{day:02}.ndjson", [{**record, **c}]) for day, c in enumerate(({}, change), 1)]
+    with everything_folded():
+        expected = loaded(fresh_site(), exports, [[0], [1]])
+    monkeypatch.setattr(folding, "apply", None)
+    assert loaded(fresh_site(), exports, [[0], [1]]) == expected
+    assert [counts["updated"] for _, _, counts, _ in expected[0]] == [0, 1]
