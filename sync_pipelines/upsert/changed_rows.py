@@ -15,24 +15,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.kept.kept_records import KeptRecords
-from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.normalize.list_duplicates import Mask
 from sync_pipelines.upsert.column_changes import RowChanges, mask_of
 from sync_pipelines.upsert.columns import ColumnFold, FoldedRows
+from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.copy_format import ahead, csv_of
 from sync_pipelines.upsert.copying import Copying, one
 from sync_pipelines.upsert.fold import CREATE_OF_EXISTING
 from sync_pipelines.upsert.history import Hashes
 from sync_pipelines.upsert.new_rows import chunks_of, insert_elements, with_rows
 from sync_pipelines.upsert.record_outcomes import Outcomes
-from sync_pipelines.upsert.references import ReferenceIds, last_write
+from sync_pipelines.upsert.references import ReferenceIds
 from sync_pipelines.upsert.stored_columns import StoredColumns
 from sync_pipelines.upsert.write import delete_children, delete_rows, update_rows
 
@@ -54,27 +51,14 @@ class ChangedRowWriter:
     """Revises the rows that records of one export mean.
 
     Args:
-        connection: inside the load's transaction, with the export's locks.
-        stream: the declaration.
-        layout: of its kept records.
-        entry: the export.
-        run_id: named by the rows written.
+        context: of the load.
     """
 
-    def __init__(
-        self,
-        connection: psycopg.Connection[Any],
-        stream: Stream,
-        layout: Layout,
-        entry: LedgerFile,
-        run_id: str | None,
-    ) -> None:
-        self._copying = Copying(connection)
-        self._stream = stream
-        self._entry = entry
-        self._run_id = run_id
-        self._stored = StoredColumns(self._copying, stream, entry)
-        self._columns = ColumnFold(stream, layout, self._stored.lists)
+    def __init__(self, context: LoadContext) -> None:
+        self._load = context
+        self._copying = Copying(context.connection)
+        self._stored = StoredColumns(self._copying, context)
+        self._columns = ColumnFold(context.stream, context.layout, self._stored.lists)
 
     def write(self, kept: KeptRecords, wanted: Mask, outcomes: Outcomes) -> ChangedRowsResult:
         """Applies records to rows that are there.
@@ -86,12 +70,12 @@ class ChangedRowWriter:
         """
         came = ChangedRowsResult(Counter(), np.empty(0, np.uint64))
         left = [came.left]
-        references = self._stream.references
-        referred = ReferenceIds.searching(self._copying.connection, self._entry, self._run_id) if references else None
+        references = self._load.stream.references
+        referred = ReferenceIds.searching(self._load) if references else None
         places = np.flatnonzero(wanted)
         for here, chunk in ahead(with_rows(chunks_of(kept, places), places)):
             links = {r.column: one(referred.ids(r, chunk)) for r in references if referred}
-            found = self._stored.rows(chunk, links.get(self._stream.scope or ""))
+            found = self._stored.rows(chunk, links.get(self._load.stream.scope or ""))
             is_only = np.bincount(found.records, minlength=chunk.num_rows)[found.records] == 1
             mine = found.records[is_only]
             records, rows = chunk.take(pa.array(mine)), found.rows.filter(pa.array(is_only))
@@ -116,18 +100,18 @@ class ChangedRowWriter:
         deleted = self._columns.deletes(records, rows)
         if not deleted.any():
             return deleted
-        stream, dead = self._stream, records.filter(pa.array(deleted))
+        stream, dead = self._load.stream, records.filter(pa.array(deleted))
         ids = one(rows.column("id")).filter(pa.array(deleted))
         cleared = [*stream.written, *(reference.column for reference in stream.references), "extra"]
         cleared += ["defaulted_fields"] if stream.lists_defaults else []
         columns = {"id": ids, **{name: pa.nulls(len(ids), pa.string()) for name in cleared}}
-        columns |= {"deleted_at": dead.column("effective_at"), **last_write(self._entry, self._run_id, dead)}
+        columns |= {"deleted_at": dead.column("effective_at"), **self._load.last_write(dead)}
         self._update_rows(stream.table, {name: one(column) for name, column in columns.items()}, ["id"], touches=True)
         delete_children(self._copying.connection, stream.children, ids.to_pylist())
         return deleted
 
     def _update(self, folded: FoldedRows, records: pa.Table) -> None:
-        last = last_write(self._entry, self._run_id, records)
+        last = self._load.last_write(records)
         self._write(folded.main, folded.differs, last, touches=True)
         for rows in folded.children:
             self._write(rows, rows.differs & folded.certain[rows.tops], {}, touches=False)

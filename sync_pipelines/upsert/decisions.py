@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-import psycopg
 from psycopg.sql import SQL, Identifier
 
-from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.normalize.values import displayable, to_json
 from sync_pipelines.privacy.personal_data import masked_reason
 from sync_pipelines.tables.schema import SCHEMA
+from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.fold import Refusal, alias_of
 from sync_pipelines.upsert.history import Spoken
 
@@ -28,19 +26,11 @@ class Decisions:
     """What was decided of the records of a chunk before, and what is decided now.
 
     Args:
-        connection: inside the load's transaction.
-        stream: the declaration.
-        entry: the export being loaded.
-        run_id: named by new rejects.
+        context: of the load.
     """
 
-    def __init__(
-        self, connection: psycopg.Connection[Any], stream: Stream, entry: LedgerFile, run_id: str | None
-    ) -> None:
-        self._connection = connection
-        self._stream = stream
-        self._entry = entry
-        self._run_id = run_id
+    def __init__(self, context: LoadContext) -> None:
+        self._load = context
         self._known: dict[_Place, tuple[int, str, str]] = {}
         self._new: list[list[Any]] = []
         self._status: dict[str, list[int]] = {"open": [], "resolved": []}
@@ -49,7 +39,7 @@ class Decisions:
     def look_up(self, records: Iterable[Spoken]) -> None:
         """Reads what was decided of these records."""
         files = sorted({spoken.file_id for spoken in records})
-        rows = self._connection.execute(
+        rows = self._load.connection.execute(
             "select export_file_id, position, id, code, status from sync.rejected_records"
             " where export_file_id = any(%s) and depends_on_state",
             [files],
@@ -77,12 +67,12 @@ class Decisions:
 
     def block(self, spoken: Spoken, row_ids: Sequence[int]) -> bool:
         """Whether live rows refer to the rows a record would delete; noted if they do (T9)."""
-        blocked_by = self._stream.blocked_by
+        blocked_by = self._load.stream.blocked_by
         assert blocked_by is not None
         statement = SQL("select count(*) from {t} where {c} = any(%s) and deleted_at is null").format(
             t=Identifier(SCHEMA, blocked_by.table), c=Identifier(blocked_by.column)
         )
-        row = self._connection.execute(statement, [list(row_ids)]).fetchone()
+        row = self._load.connection.execute(statement, [list(row_ids)]).fetchone()
         count = row[0] if row else 0
         if count:
             message = f"{count} live {blocked_by.table} refer to {spoken.change.key!r}, so it is not deleted"
@@ -93,17 +83,17 @@ class Decisions:
         """Writes what was noted."""
         for status, ids in self._status.items():
             if ids:
-                self._connection.execute(
+                self._load.connection.execute(
                     "update sync.rejected_records set status = %s, updated_at = now() where id = any(%s)", [status, ids]
                 )
         for reason in self._reasons:
-            self._connection.execute(
+            self._load.connection.execute(
                 "update sync.rejected_records set code = %s, field_path = %s, message = %s, updated_at = now()"
                 " where id = %s",
                 reason,
             )
         if self._new:
-            with self._connection.cursor().copy(
+            with self._load.connection.cursor().copy(
                 "copy sync.rejected_records (export_file_id, position, external_id, code, field_path, message, record,"
                 " run_id, depends_on_state) from stdin"
             ) as copy:
@@ -116,17 +106,17 @@ class Decisions:
         key = change.key if change.key is not None else change.record_id
         return [
             spoken.file_id, change.position, key, refusal.code, refusal.path, self._message(refusal),
-            to_json(self._record(spoken)), self._run_id, True,
+            to_json(self._record(spoken)), self._load.run_id, True,
         ]  # fmt: skip
 
     def _message(self, refusal: Refusal) -> str:
-        return masked_reason(self._stream, refusal.path, refusal.message)
+        return masked_reason(self._load.stream, refusal.path, refusal.message)
 
     def _record(self, spoken: Spoken) -> dict[str, Any]:
         """The record as it was understood, in the page's words."""
         change = spoken.change
-        record = {alias_of(self._stream, name): value for name, value in change.values.items()}
-        record |= {alias_of(self._stream, table): sent.rows for table, sent in change.children.items()}
+        record = {alias_of(self._load.stream, name): value for name, value in change.values.items()}
+        record |= {alias_of(self._load.stream, table): sent.rows for table, sent in change.children.items()}
         shown: dict[str, Any] = displayable(
             {"operation": change.operation, "key": change.key, **record, **change.extra}
         )

@@ -15,14 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
-import psycopg
-
 from sync_pipelines.contracts.streams import Identity, Stream
-from sync_pipelines.database.ledger import LedgerFile
-from sync_pipelines.normalize.layout import Layout
+from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.copying import Copying
 from sync_pipelines.upsert.decisions import Decisions
 from sync_pipelines.upsert.differences import Differences, Provenance
+from sync_pipelines.upsert.empty_tables import DeferredIndexes
 from sync_pipelines.upsert.fold import CREATE_OF_EXISTING, Applied, Outcome, Row, Rows, apply, outcome
 from sync_pipelines.upsert.history import Hashes, Knowing, KnownExport, Spoken, connected, in_file_order, spoken_of
 from sync_pipelines.upsert.references import ReferenceIds
@@ -63,45 +61,33 @@ class Folding:
     """Folds records of one export into the tables, chunk by chunk, inside the load's transaction.
 
     Args:
-        connection: inside the transaction.
-        stream: the declaration.
-        layout: of its kept records.
-        entry: the export's ledger entry.
-        run_id: named by the rows written.
+        context: of the load.
         note_absorbed: told the ids of rows that another row is about to take the place of.
         note_outcome: told the row of each record of the export in its kept records, and what it came to.
     """
 
     def __init__(
         self,
-        connection: psycopg.Connection[Any],
-        stream: Stream,
-        layout: Layout,
-        entry: LedgerFile,
-        run_id: str | None,
+        context: LoadContext,
         note_absorbed: Callable[[Sequence[int]], None] = lambda ids: None,
         note_outcome: Callable[[int, Outcome], None] = lambda row, outcome: None,
     ) -> None:
-        self._connection = connection
-        self._stream = stream
-        self._layout = layout
-        self._entry = entry
-        self._run_id = run_id
+        self._load = context
         self._note_absorbed = note_absorbed
         self._note_outcome = note_outcome
-        self._copying = Copying(connection)
-        self._decisions = Decisions(connection, stream, entry, run_id)
+        self._copying = Copying(context.connection)
+        self._decisions = Decisions(context)
         self.leniencies: Counter[str] = Counter()
 
     def fold_late(self, mine: KnownExport, knowing: Knowing, hashes: Hashes) -> None:
         """Keys of which newer exports spoke: folded from an empty row over all their records (X5)."""
-        for chunk in _chunks(in_file_order(mine, hashes), at_once=self._stream.has_record_ids):
-            self._fold(spoken_of([mine], chunk, self._layout), spoken_of(knowing(chunk), chunk, self._layout))
+        for chunk in _chunks(in_file_order(mine, hashes), at_once=self._load.stream.has_record_ids):
+            self._fold(spoken_of([mine], chunk, self._load.layout), spoken_of(knowing(chunk), chunk, self._load.layout))
 
     def fold_newest(self, mine: KnownExport, hashes: Hashes) -> None:
         """Keys on which the export is the newest word: applied one after the other to the stored row (X6)."""
-        for chunk in _chunks(in_file_order(mine, hashes), at_once=self._stream.has_record_ids):
-            self._fold(spoken_of([mine], chunk, self._layout), None)
+        for chunk in _chunks(in_file_order(mine, hashes), at_once=self._load.stream.has_record_ids):
+            self._fold(spoken_of([mine], chunk, self._load.layout), None)
 
     def fold_again(self, former: KnownExport, mine: KnownExport, knowing: Knowing, hashes: Hashes) -> None:
         """Keys of an export that is read again: folded from an empty row, its own refusals decided anew.
@@ -112,23 +98,23 @@ class Folding:
             knowing: tells the other loaded exports by keys.
             hashes: the keys.
         """
-        for chunk in _chunks(hashes, at_once=self._stream.has_record_ids):
-            records = [spoken_of(exports, chunk, self._layout) for exports in ([mine], knowing(chunk), [former])]
+        for chunk in _chunks(hashes, at_once=self._load.stream.has_record_ids):
+            records = [spoken_of(exports, chunk, self._load.layout) for exports in ([mine], knowing(chunk), [former])]
             self._fold(*records)
 
     def fold_known(self, knowing: Knowing, hashes: Hashes) -> None:
         """Keys folded from an empty row over the records of loaded exports alone."""
-        if self._stream.has_record_ids:
-            hashes = connected(hashes, knowing, self._layout)
-        for chunk in _chunks(hashes, at_once=self._stream.has_record_ids):
-            records = spoken_of(knowing(chunk), chunk, self._layout)
+        if self._load.stream.has_record_ids:
+            hashes = connected(hashes, knowing, self._load.layout)
+        for chunk in _chunks(hashes, at_once=self._load.stream.has_record_ids):
+            records = spoken_of(knowing(chunk), chunk, self._load.layout)
             self._fold([], records, records)
 
     def _fold(self, mine: list[Spoken], applied: list[Spoken] | None, former: Sequence[Spoken] = ()) -> None:
         everything = [*mine, *(applied or ())]
         ids = self._refer(everything)
         stored = self._stored([*everything, *former])
-        differences = Differences(self._stream, self._copying.new_id)
+        differences = Differences(self._load.stream, self._copying.new_id)
         self._decisions.look_up(everything)
         mine, known = _linked(mine, ids), _linked(applied or [], ids)
         for family in _families([*mine, *former], mine, known, stored):
@@ -137,23 +123,25 @@ class Folding:
         absorbed = [row.id for row in differences.writes.retired if row.heir is not None]
         if absorbed:
             self._note_absorbed(absorbed)
-        write(self._connection, self._stream, self._entry.tenant, differences.writes)
+        write(self._load.connection, self._load.stream, self._load.entry.tenant, differences.writes)
         self._decisions.write()
 
     def _stored(self, records: Iterable[Spoken]) -> list[StoredRow]:
         changes = [spoken.change for spoken in records]
         keys = {change.key for change in changes if change.key is not None}
         record_ids = {change.record_id for change in changes if change.record_id is not None}
-        return read_rows(self._connection, self._stream, self._entry.tenant, sorted(keys), sorted(record_ids))
+        return read_rows(
+            self._load.connection, self._load.stream, self._load.entry.tenant, sorted(keys), sorted(record_ids)
+        )
 
     def _refer(self, records: Sequence[Spoken]) -> dict[str, dict[Identity, int]]:
         """The rows that records refer to; every accepted record creates its references, a stale one too (X7)."""
-        referred = ReferenceIds.naming_export(self._copying, self._entry, self._run_id)
+        referred = ReferenceIds(self._copying, self._load.last_write_of_export, DeferredIndexes(self._load.connection))
         return {
             reference.column: referred.ids_of(
                 reference, [m for s in records if (m := s.change.links.get(reference.column)) is not None]
             )
-            for reference in self._stream.references
+            for reference in self._load.stream.references
         }
 
     # -- late: from an empty row -------------------------------------------------------------------------------
@@ -183,13 +171,13 @@ class Folding:
     def _row_of(self, rows: Rows, applied: Applied) -> Row | None:
         """The row a record is told by, in other rows of the same family."""
         told = applied.after or applied.before
-        return None if told is None else next((row for row in rows if _is_same(self._stream, row, told)), None)
+        return None if told is None else next((row for row in rows if _is_same(self._load.stream, row, told)), None)
 
     def _trail(self, records: Iterable[Spoken]) -> tuple[Rows, list[Applied]]:
         rows: Rows = ()
         trail = []
         for spoken in records:
-            applied = apply(self._stream, rows, spoken.change)
+            applied = apply(self._load.stream, rows, spoken.change)
             rows = applied.rows
             trail.append(applied)
         return rows, trail
@@ -199,7 +187,7 @@ class Folding:
     def _applied(self, family: Family) -> tuple[Rows, list[_Came]]:
         rows, came = tuple(stored.row for stored in family.stored), list[_Came]()
         for spoken in family.mine:
-            applied = apply(self._stream, rows, spoken.change)
+            applied = apply(self._load.stream, rows, spoken.change)
             self._decisions.decide(spoken, applied.refusal)
             if applied.refusal is not None:
                 self._note_outcome(spoken.version[3], "rejected")
@@ -219,13 +207,13 @@ class Folding:
     def _is_blocked(self, family: Family, spoken: Spoken, applied: Applied) -> bool:
         """Whether live rows elsewhere keep a row from being deleted that is live just before it (T9)."""
         before, after = applied.before, applied.after
-        if self._stream.blocked_by is None or before is None or not before.is_live or (after and after.is_live):
+        if self._load.stream.blocked_by is None or before is None or not before.is_live or (after and after.is_live):
             return False
         stored_ids = [s.id for s in family.stored if s.row.external_id == spoken.change.key]
         return self._decisions.block(spoken, stored_ids)
 
     def _take(self, differences: Differences, family: Family, rows: Rows, came: Sequence[_Came]) -> None:
-        pairs = _paired(self._stream, rows, family.stored)
+        pairs = _paired(self._load.stream, rows, family.stored)
         kept = {stored.id for stored in pairs if stored is not None}
         ids = [
             differences.take(s, row, self._provenance(family, row, came), _ways(family))
@@ -237,18 +225,18 @@ class Folding:
 
     def _provenance(self, family: Family, row: Row, came: Sequence[_Came]) -> Provenance:
         """The last record of this export that made the row, or where it has none (any more) the last of all."""
-        records = [c for c in came if c.spoken.file_id == self._entry.id] if family.mine else came
-        made = (c.spoken for c in reversed(records) if c.row is not None and _is_same(self._stream, row, c.row))
+        records = [c for c in came if c.spoken.file_id == self._load.entry.id] if family.mine else came
+        made = (c.spoken for c in reversed(records) if c.row is not None and _is_same(self._load.stream, row, c.row))
         last = next(made, None) or (family.mine[-1] if family.mine else family.newest)
         if last is None:
-            return Provenance(self._entry.effective_at, self._entry.path, None, self._run_id)
-        path = self._entry.path if family.mine else last.path
-        return Provenance(last.change.effective_at, path, last.change.position, self._run_id)
+            return Provenance(self._load.entry.effective_at, self._load.entry.path, None, self._load.run_id)
+        path = self._load.entry.path if family.mine else last.path
+        return Provenance(last.change.effective_at, path, last.change.position, self._load.run_id)
 
     def _retire(self, differences: Differences, stored: StoredRow, rows: Sequence[tuple[Row, int]]) -> None:
         """A stored row that no record makes any more; a placeholder others refer to stays as it is."""
-        scope = stored.row.scope_of(self._stream)
-        rivals = [(row, row_id) for row, row_id in rows if row.scope_of(self._stream) == scope]
+        scope = stored.row.scope_of(self._load.stream)
+        rivals = [(row, row_id) for row, row_id in rows if row.scope_of(self._load.stream) == scope]
         key, own = stored.row.external_id, stored.row.record_id
         by_key = next((row_id for row, row_id in rivals if key is not None and row.external_id == key), None)
         by_id = next((row_id for row, row_id in rivals if own is not None and row.record_id == own), None)

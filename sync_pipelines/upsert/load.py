@@ -17,11 +17,10 @@ from psycopg.types.json import set_json_loads
 
 from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.database import ledger
-from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.kept.kept_records import KeptRecords
-from sync_pipelines.normalize.layout import Layout, layout_of
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.upsert.changed_rows import ChangedRowWriter
+from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import (
     Hashes,
@@ -82,76 +81,46 @@ def load(
         assert entry is not None and entry.kept is not None
         if entry.status == "loaded":
             return Loaded(entry.counts, is_new=False)
-        loading = Loading(connection, stream, entry, archive, run_id, written)
-        loading.write()
-        return loading.complete()
-
-
-class Loading:
-    """The load of one export, in a transaction that has its locks.
-
-    Args:
-        connection: inside the transaction.
-        stream, entry, archive, run_id, written: as `load` has them.
-    """
-
-    def __init__(
-        self,
-        connection: psycopg.Connection[Any],
-        stream: Stream,
-        entry: LedgerFile,
-        archive: Path,
-        run_id: str | None,
-        written: NewRowsResult | None = None,
-    ) -> None:
         set_json_loads(from_json, connection)
-        self._connection = connection
-        self._stream = stream
-        self._entry = entry
+        return _Loading(LoadContext(connection, stream, entry, run_id), archive, written).run()
+
+
+class _Loading:
+    """The load of one export, in a transaction that has its locks."""
+
+    def __init__(self, context: LoadContext, archive: Path, written: NewRowsResult | None) -> None:
+        self._load = context
         self._archive = archive
-        self._run_id = run_id
         self._written = written
-        self._layout: Layout = layout_of(stream)
+        entry = context.entry
         self._kept = KeptRecords(archive, entry.kept or "-")
         self._summary = self._kept.summary
         self._outcomes = Outcomes(self._kept.count)
         self._leniencies: Counter[str] = Counter(self._summary.leniencies)
+        self._history = History(context.connection, entry.partner, entry.tenant, entry.stream, archive)
 
-        self._history = History(connection, entry.partner, entry.tenant, entry.stream, archive)
-
-    def write(self) -> None:
-        """Writes the rows."""
+    def run(self) -> Loaded:
+        """Writes the rows, keeps refused records, and tells the ledger."""
         if self._summary.window is not None:
-            mine = KnownExport(self._entry, self._kept, self._summary.window)
+            mine = KnownExport(self._load.entry, self._kept, self._summary.window)
             self._write(mine, self._history.knowing(self._kept.keys.distinct))
-
-    def complete(self) -> Loaded:
-        """Keeps refused records, and tells the ledger."""
-        rejects = Rejects(self._connection, self._stream, self._entry, self._history.knowing, self._run_id)
+        rejects = Rejects(self._load, self._history.knowing)
         rejects.supersede_older(self._kept.keys.hashes)
         if self._summary.rejected:
             rejects.keep(self._kept.rejects())
         # From here on this export is one of those that know its keys.
-        self._history.add(self._entry.id, self._kept.keys.distinct)
+        self._history.add(self._load.entry.id, self._kept.keys.distinct)
         return self._mark_loaded()
 
     # -- rows --------------------------------------------------------------------------------------------------
 
     def _write(self, mine: KnownExport, others: list[KnownExport]) -> None:
-        newer, alone = newer_exports(mine, others), alone_rows(mine, others, self._stream)
-        late = late_keys(mine, self._history.knowing, newer, alone, self._layout)
-        decided = decided_keys(self._connection, self._entry) if others else late[:0]
+        newer, alone = newer_exports(mine, others), alone_rows(mine, others, self._load.stream)
+        late = late_keys(mine, self._history.knowing, newer, alone, self._load.layout)
+        decided = decided_keys(self._load.connection, self._load.entry) if others else late[:0]
         stale = self._overruled(mine, newer, mine.kept.rows_known_by(np.setdiff1d(late, decided)) & alone)
-        absorbed = MergedPlaceholders(self._connection, self._stream, self._entry, self._archive, self._run_id)
-        folding = Folding(
-            self._connection,
-            self._stream,
-            self._layout,
-            self._entry,
-            self._run_id,
-            absorbed.note,
-            self._outcomes.note,
-        )
+        absorbed = MergedPlaceholders(self._load, self._archive)
+        folding = Folding(self._load, absorbed.note, self._outcomes.note)
         left = np.setdiff1d(late, mine.kept.keys.of_rows(stale), assume_unique=True)
         folding.fold_late(mine, self._history.knowing, left)
         several = np.setdiff1d(mine.kept.keys.repeated(), late, assume_unique=True)
@@ -162,11 +131,11 @@ class Loading:
 
     def _overruled(self, mine: KnownExport, newer: list[KnownExport], late: Mask) -> Mask:
         """By row, which late records newer ones overrule; the rows they refer to are made all the same (X7)."""
-        stale = Stale(self._stream, self._layout).rows(mine, newer, late, self._history.knowing)
+        stale = Stale(self._load.stream, self._load.layout).rows(mine, newer, late, self._history.knowing)
         self._outcomes.note(stale, "stale")
-        if stale.any() and self._stream.references:
-            referred = ReferenceIds.searching(self._connection, self._entry, self._run_id)
-            for reference in self._stream.references:
+        if stale.any() and self._load.stream.references:
+            referred = ReferenceIds.searching(self._load)
+            for reference in self._load.stream.references:
                 names = [f"{reference.column}_{part}" for part in Identity._fields]
                 for records in chunks_of(self._kept, np.flatnonzero(stale), ["effective_at", "position", *names]):
                     referred.ids(reference, records)
@@ -179,14 +148,14 @@ class Loading:
         if self._written is not None:
             self._outcomes.note(self._written.created, "created")
             return self._written.left
-        way = Unchanged(self._stream, self._layout)
+        way = Unchanged(self._load.stream, self._load.layout)
         unchanged = way.rows(mine, others, folded, alone, decided, self._history.knowing)
         for export in (mine, *others):
             export.kept.let_go()
         self._outcomes.note(unchanged, "unchanged")
         aside = unchanged | mine.kept.rows_known_by(folded)
         known = folded[:0]
-        if self._stream.scope is not None:
+        if self._load.stream.scope is not None:
             # A row of another scope may be the one a record means (P2): only the fold sees all rows of a key.
             known = np.setdiff1d(known_of(mine, others, self._history.knowing), folded)
             rows = mine.kept.rows_known_by(known) & ~aside
@@ -194,7 +163,7 @@ class Loading:
             aside |= rows
         if aside.all():
             return known
-        writer = NewRowWriter(self._connection, self._stream, self._layout, self._entry, self._run_id)
+        writer = NewRowWriter(self._load)
         direct = writer.write(self._kept, aside)
         self._outcomes.note(direct.created, "created")
         return np.union1d(known, direct.left)
@@ -204,7 +173,7 @@ class Loading:
         chosen = self._kept.rows_known_by(keys) & ~self._kept.rows_known_by(several)
         if not chosen.any():
             return keys[:0]
-        way = ChangedRowWriter(self._connection, self._stream, self._layout, self._entry, self._run_id)
+        way = ChangedRowWriter(self._load)
         came = way.write(self._kept, chosen, self._outcomes)
         self._leniencies.update(came.leniencies)
         return came.left
@@ -212,15 +181,15 @@ class Loading:
     def _mark_loaded(self) -> Loaded:
         counts = {"read": self._summary.read, **self._outcomes.counts}
         counts["rejected"] += self._summary.rejected
-        self._outcomes.store(self._connection, self._entry.id)
+        self._outcomes.store(self._load.connection, self._load.entry.id)
         ledger.mark_loaded(
-            self._connection,
-            self._entry.id,
+            self._load.connection,
+            self._load.entry.id,
             counts,
             lines=self._summary.lines,
             leniencies=dict(self._leniencies),
             unknown_fields=self._summary.unknown_fields,
             window=self._summary.window,
-            run_id=self._run_id,
+            run_id=self._load.run_id,
         )
         return Loaded(counts, is_new=True)

@@ -11,19 +11,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import psycopg
 from psycopg.sql import SQL, Identifier
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.normalize.keys import hashes_of_row
-from sync_pipelines.normalize.layout import layout_of
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.tables.schema import SCHEMA
+from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import History
 from sync_pipelines.upsert.write import remove_unused
@@ -43,42 +41,36 @@ class MergedPlaceholders:
     """Follows rows that have an heir, from before they are written to after.
 
     Args:
-        connection: inside the load's transaction.
-        stream: of the rows.
-        entry: the export being loaded.
+        context: of the load.
         archive: the archive's folder.
-        run_id: named by the rows written.
     """
 
-    def __init__(
-        self, connection: psycopg.Connection[Any], stream: Stream, entry: LedgerFile, archive: Path, run_id: str | None
-    ) -> None:
-        self._connection = connection
-        self._stream = stream
-        self._entry = entry
+    def __init__(self, context: LoadContext, archive: Path) -> None:
+        self._load = context
         self._archive = archive
-        self._run_id = run_id
         self._ids: list[int] = []
         self._hashes: dict[str, set[int]] = defaultdict(set)
 
     def note(self, ids: Sequence[int]) -> None:
         """Remembers which rows live within rows that are about to be absorbed."""
         self._ids += ids
-        for inner in streams_within(self._stream):
+        for inner in streams_within(self._load.stream):
             assert inner.scope is not None
             statement = SQL("select external_id, partner_record_id from {t} where {scope} = any(%s)").format(
                 t=Identifier(SCHEMA, inner.table), scope=Identifier(inner.scope)
             )
-            for row in self._connection.execute(statement, [list(ids)]):
+            for row in self._load.connection.execute(statement, [list(ids)]):
                 self._hashes[inner.name].update(hashes_of_row(*row))
 
     def settle(self) -> None:
         """Folds those rows again over all their records, and removes what nothing refers to any more."""
-        for inner in streams_within(self._stream):
+        for inner in streams_within(self._load.stream):
             hashes = np.array(sorted(self._hashes[inner.name]), np.uint64)
             if len(hashes):
-                history = History(self._connection, inner.partner, self._entry.tenant, inner.name, self._archive)
-                folding = Folding(self._connection, inner, layout_of(inner), self._entry, self._run_id)
+                history = History(
+                    self._load.connection, inner.partner, self._load.entry.tenant, inner.name, self._archive
+                )
+                folding = Folding(replace(self._load, stream=inner))
                 folding.fold_known(history.knowing, hashes)
         if self._ids:
-            remove_unused(self._connection, self._stream, self._ids)
+            remove_unused(self._load.connection, self._load.stream, self._ids)

@@ -26,17 +26,17 @@ import pyarrow as pa
 from psycopg.sql import SQL, Identifier
 
 from sync_pipelines.contracts.streams import Children, Stream
-from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.kept.kept_records import KeptRecords
-from sync_pipelines.normalize.layout import ChildLayout, Layout
+from sync_pipelines.normalize.layout import ChildLayout
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.columns import ColumnFold, FoldedRows
+from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.copy_format import ahead, numbered
 from sync_pipelines.upsert.copying import Copying, Ids, one
 from sync_pipelines.upsert.empty_tables import DeferredIndexes, without_indexes
 from sync_pipelines.upsert.history import Hashes
 from sync_pipelines.upsert.list_columns import NewElements
-from sync_pipelines.upsert.references import ReferenceIds, Referents, last_write, referents_of
+from sync_pipelines.upsert.references import ReferenceIds, Referents, referents_of
 from sync_pipelines.upsert.stored_rows import without_scope
 
 CHUNK: Final = 4_096
@@ -82,30 +82,17 @@ class _Ready(NamedTuple):
 class NewRowWriter:
     """Writes the new rows of one export.
 
+    Where keys are unique in a scope, no record that is written is of a key that any loaded export knows.
+
     Args:
-        connection: inside the load's transaction, with the export's locks.
-        stream: the declaration. Where keys are unique in a scope, no record that is written is of a key that any loaded
-            export knows.
-        layout: of its kept records.
-        entry: the export.
-        run_id: named by the rows written.
+        context: of the load.
     """
 
-    def __init__(
-        self,
-        connection: psycopg.Connection[Any],
-        stream: Stream,
-        layout: Layout,
-        entry: LedgerFile,
-        run_id: str | None,
-    ) -> None:
-        self._copying = Copying(connection)
-        self._stream = stream
-        self._layout = layout
-        self._entry = entry
-        self._run_id = run_id
-        self._columns = ColumnFold(stream, layout)
-        connection.execute("create temp table wanted (number bigint, key text, own text) on commit drop")
+    def __init__(self, context: LoadContext) -> None:
+        self._load = context
+        self._copying = Copying(context.connection)
+        self._columns = ColumnFold(context.stream, context.layout)
+        context.connection.execute("create temp table wanted (number bigint, key text, own text) on commit drop")
 
     def write(self, kept: KeptRecords, aside: Mask) -> NewRowsResult:
         """Writes records of keys without a row.
@@ -150,17 +137,21 @@ class NewRowWriter:
 
     @property
     def _tables(self) -> list[str]:
-        return [self._stream.table, *_tables_of(self._layout.children)]
+        return [self._load.stream.table, *_tables_of(self._load.layout.children)]
 
     @property
     def _referred(self) -> set[str]:
-        return {reference.table for reference in self._stream.references}
+        return {reference.table for reference in self._load.stream.references}
 
     def _without_indexes(self) -> AbstractContextManager[DeferredIndexes]:
-        run = {} if self._run_id is None else {"run_id": self._run_id}
-        written = {"source_file": self._entry.path, **run}
+        run = {} if self._load.run_id is None else {"run_id": self._load.run_id}
+        written = {"source_file": self._load.entry.path, **run}
         common = {table: written for table in self._referred}
-        common[self._stream.table] = {"tenant": self._entry.tenant, "partner": self._stream.partner, **written}
+        common[self._load.stream.table] = {
+            "tenant": self._load.entry.tenant,
+            "partner": self._load.stream.partner,
+            **written,
+        }
         return without_indexes(self.connection, self._tables, self._referred, common)
 
     def _searched(self, kept: KeptRecords, wanted: Rows) -> Iterator[_Ready]:
@@ -174,7 +165,7 @@ class NewRowWriter:
 
     def _written(self, records: Iterable[_Ready], unindexed: DeferredIndexes, count: int = 0) -> NewRowsResult:
         """Writes rows; of an export that is still being read, `count` is 0."""
-        referred = ReferenceIds(self._copying, self._last_write, unindexed)
+        referred = ReferenceIds(self._copying, self._load.last_write, unindexed)
         created, left = np.zeros(count, bool), [np.empty(0, np.uint64)]
         with self._copying.behind():
             for ready in records:
@@ -189,17 +180,17 @@ class NewRowWriter:
         return NewRowsResult(created, np.sort(np.concatenate(left)))
 
     def _ready(self, rows: Rows, records: pa.Table) -> _Ready:
-        return _Ready(rows, records, self._columns.fold(records, None, {}), _meant_by(self._stream, records))
+        return _Ready(rows, records, self._columns.fold(records, None, {}), _meant_by(self._load.stream, records))
 
     def _has_rows(self) -> bool:
         """Whether some record may have a row already; nobody else makes one while the load holds its locks."""
-        if self._stream.scope is not None:
+        if self._load.stream.scope is not None:
             return False
         row = self.connection.execute(
             SQL("select exists (select from {} where tenant = %s and partner = %s)").format(
-                Identifier(SCHEMA, self._stream.table)
+                Identifier(SCHEMA, self._load.stream.table)
             ),
-            [self._entry.tenant, self._stream.partner],
+            [self._load.entry.tenant, self._load.stream.partner],
         ).fetchone()
         return row == (True,)
 
@@ -209,16 +200,16 @@ class NewRowWriter:
         numbers = pa.array(np.arange(chunk.num_rows))
         keys = {"key": chunk.column("external_id"), "own": chunk.column("record_id")}
         self._copying.fill("wanted", {"number": numbers, **keys})
-        ways = [SQL("t.external_id = w.key{}").format(without_scope(self._stream, Identifier("t")))]
-        ways += [SQL("t.partner_record_id = w.own").format()] if self._stream.has_record_ids else []
+        ways = [SQL("t.external_id = w.key{}").format(without_scope(self._load.stream, Identifier("t")))]
+        ways += [SQL("t.partner_record_id = w.own").format()] if self._load.stream.has_record_ids else []
         for way in ways:
             statement = SQL(
                 "select w.number from wanted w cross join lateral (select from {main} t where t.tenant = {tenant}"
                 " and t.partner = {partner} and {way} limit 1) found"
             ).format(
-                main=Identifier(SCHEMA, self._stream.table),
-                tenant=self._entry.tenant,
-                partner=self._stream.partner,
+                main=Identifier(SCHEMA, self._load.stream.table),
+                tenant=self._load.entry.tenant,
+                partner=self._load.stream.partner,
                 way=way,
             )
             found[self._copying.numbers(statement, "number")] = True
@@ -232,7 +223,7 @@ class NewRowWriter:
         """Writes the rows that chosen records make, and their children."""
         if not len(chosen):
             return
-        stream, new, columns, meant = self._stream, ready.records, folded.main.columns, ready.meant
+        stream, new, columns, meant = self._load.stream, ready.records, folded.main.columns, ready.meant
         if len(chosen) < new.num_rows:
             places = pa.array(chosen)
             new, columns = new.take(places), {name: one(column).take(places) for name, column in columns.items()}
@@ -242,11 +233,11 @@ class NewRowWriter:
         own = {"partner_record_id": new.column("record_id")} if stream.has_record_ids else {}
         rows = {
             "id": pa.array(ids),
-            "tenant": pa.repeat(self._entry.tenant, new.num_rows),
+            "tenant": pa.repeat(self._load.entry.tenant, new.num_rows),
             "partner": pa.repeat(stream.partner, new.num_rows),
             "external_id": new.column("external_id"),
             **own,
-            **self._last_write(new),
+            **self._load.last_write(new),
             **columns,
             **links,
         }
@@ -255,9 +246,6 @@ class NewRowWriter:
         ids_of[chosen] = ids
         for lists in folded.resized:
             insert_elements(self._copying, lists.declared, lists.layout, lists.new.of(folded.certain), ids_of)
-
-    def _last_write(self, records: pa.Table) -> dict[str, Any]:
-        return last_write(self._entry, self._run_id, records)
 
 
 def insert_elements(copying: Copying, declared: Children, child: ChildLayout, new: NewElements, ids: Ids) -> None:

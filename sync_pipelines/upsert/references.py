@@ -7,19 +7,17 @@ same for a few records (`write.refer`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg.sql import SQL, Identifier
 
 from sync_pipelines.contracts.streams import Identity, Reference
-from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.normalize.keys import texts_of
 from sync_pipelines.tables.schema import SCHEMA
+from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.copying import Copying, Ids, one
 from sync_pipelines.upsert.empty_tables import DeferredIndexes
 from sync_pipelines.upsert.id_cache import Digests, IdCache
@@ -82,21 +80,9 @@ class ReferenceIds:
         )
 
     @staticmethod
-    def searching(connection: psycopg.Connection[Any], entry: LedgerFile, run_id: str | None) -> ReferenceIds:
+    def searching(context: LoadContext) -> ReferenceIds:
         """One that searches tables, for the records of an export."""
-        return ReferenceIds(Copying(connection), partial(last_write, entry, run_id), DeferredIndexes(connection))
-
-    @staticmethod
-    def naming_export(copying: Copying, entry: LedgerFile, run_id: str | None) -> ReferenceIds:
-        """One that searches tables; placeholders name the export as a whole."""
-        moment = pa.scalar(entry.effective_at, pa.timestamp("us", "UTC"))
-        named = {"effective_at": moment, "source_file": entry.path}
-        named |= {} if run_id is None else {"run_id": run_id}
-
-        def provenance(records: pa.Table) -> dict[str, Any]:
-            return {name: pa.repeat(value, records.num_rows) for name, value in named.items()}
-
-        return ReferenceIds(copying, provenance, DeferredIndexes(copying.connection))
+        return ReferenceIds(Copying(context.connection), context.last_write, DeferredIndexes(context.connection))
 
     def ids_of(self, reference: Reference, identities: Iterable[Identity]) -> dict[Identity, int]:
         """The ids of the rows meant, by the partner's own id or else by external id."""
@@ -182,17 +168,6 @@ class ReferenceIds:
         known = self._copying.numbers(statement, "number", "id").reshape(-1, 2)
         ids[known[:, 0]] = known[:, 1]
         return ids
-
-
-def last_write(entry: LedgerFile, run_id: str | None, records: pa.Table) -> dict[str, Any]:
-    """The columns that name records as the last write of their rows."""
-    count = records.num_rows
-    return {
-        "effective_at": records.column("effective_at"),
-        "source_file": pa.repeat(entry.path, count),
-        "source_position": records.column("position"),
-        "run_id": pa.nulls(count, pa.string()) if run_id is None else pa.repeat(run_id, count),
-    }
 
 
 def referents_of(reference: Reference, records: pa.Table) -> list[Referents]:

@@ -15,11 +15,10 @@ from psycopg.types.json import set_json_loads
 
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import ledger
-from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.keys import key_hash, record_id_hash
-from sync_pipelines.normalize.layout import Layout, layout_of
 from sync_pipelines.normalize.values import from_json
+from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import Hashes, History, KnownExport, connected
 from sync_pipelines.upsert.locks import lock
@@ -77,27 +76,18 @@ def replay(
         if kept != entry.kept:
             carry_over(connection, file_id, KeptRecords(archive, entry.kept), mine)
         ledger.mark_replayed(connection, file_id, kept, mine.summary.window)
-        return _Replay(connection, stream, entry, mine, archive, run_id).run()
+        return _Replay(LoadContext(connection, stream, entry, run_id), mine, archive).run()
 
 
 class _Replay:
-    def __init__(
-        self,
-        connection: psycopg.Connection[Any],
-        stream: Stream,
-        entry: LedgerFile,
-        kept: KeptRecords,
-        archive: Path,
-        run_id: str | None,
-    ) -> None:
-        self._connection = connection
-        self._stream = stream
-        self._entry = entry
-        self._run_id = run_id
-        self._layout: Layout = layout_of(stream)
+    def __init__(self, context: LoadContext, kept: KeptRecords, archive: Path) -> None:
+        self._load = context
+        entry = context.entry
         self._archive = archive
         self._kept = kept
-        self._history = History(connection, entry.partner, entry.tenant, entry.stream, archive, without=entry.id)
+        self._history = History(
+            context.connection, entry.partner, entry.tenant, entry.stream, archive, without=entry.id
+        )
         self._history.add(entry.id, kept.keys.distinct)
         whole = (entry.effective_at, entry.effective_at)
         self._former = KnownExport(entry, KeptRecords(archive, entry.kept or "-"), whole)
@@ -107,11 +97,11 @@ class _Replay:
         """The whole replay, inside the caller's transaction."""
         before = self._resolved()
         hashes = self._hashes()
-        absorbed = MergedPlaceholders(self._connection, self._stream, self._entry, self._archive, self._run_id)
-        folding = Folding(self._connection, self._stream, self._layout, self._entry, self._run_id, absorbed.note)
+        absorbed = MergedPlaceholders(self._load, self._archive)
+        folding = Folding(self._load, absorbed.note)
         folding.fold_again(self._former, self._mine, self._history.knowing, hashes)
         absorbed.settle()
-        rejects = Rejects(self._connection, self._stream, self._entry, self._history.knowing, self._run_id)
+        rejects = Rejects(self._load, self._history.knowing)
         rejects.renew(self._kept.rejects())
         rejects.supersede_older(self._kept.keys.hashes)
         return Replayed(len(hashes), **{**self._statuses(), "resolved": len(self._resolved() - before)})
@@ -119,27 +109,29 @@ class _Replay:
     def _hashes(self) -> Hashes:
         """Keys whose records are understood otherwise now, and those with refusals that depend on their state."""
         changed = _changed(self._former.kept, self._kept)
-        rows = self._connection.execute(
+        rows = self._load.connection.execute(
             "select external_id from sync.rejected_records where export_file_id = %s and depends_on_state"
             " and external_id is not null",
-            [self._entry.id],
+            [self._load.entry.id],
         ).fetchall()
         decided = [named(key) for (key,) in rows for named in (key_hash, record_id_hash)]
         hashes = np.union1d(changed, np.array(decided, np.uint64))
-        if self._stream.has_record_ids:
+        if self._load.stream.has_record_ids:
             own = [self._former, self._mine]
-            return connected(hashes, lambda some: [*own, *self._history.knowing(some)], self._layout)
+            return connected(hashes, lambda some: [*own, *self._history.knowing(some)], self._load.layout)
         return hashes
 
     def _statuses(self) -> dict[str, int]:
-        rows = self._connection.execute(
-            "select status, count(*) from sync.rejected_records where export_file_id = %s group by 1", [self._entry.id]
+        rows = self._load.connection.execute(
+            "select status, count(*) from sync.rejected_records where export_file_id = %s group by 1",
+            [self._load.entry.id],
         ).fetchall()
         return {"open": 0, "superseded": 0, **dict(rows)}
 
     def _resolved(self) -> set[int]:
-        rows = self._connection.execute(
-            "select id from sync.rejected_records where export_file_id = %s and status = 'resolved'", [self._entry.id]
+        rows = self._load.connection.execute(
+            "select id from sync.rejected_records where export_file_id = %s and status = 'resolved'",
+            [self._load.entry.id],
         )
         return {row_id for (row_id,) in rows}
 

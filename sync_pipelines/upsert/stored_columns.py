@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.csv
 from psycopg.sql import SQL, Composed, Identifier
 
-from sync_pipelines.contracts.streams import Children, Stream
-from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.contracts.streams import Children
 from sync_pipelines.normalize.layout import ChildLayout, arrow_type
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.tables.schema import SCHEMA
+from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.copying import Copying, Ids, one
 from sync_pipelines.upsert.stored_rows import without_scope
 
@@ -55,14 +55,12 @@ class StoredColumns:
 
     Args:
         copying: inside the load's transaction, with the export's locks.
-        stream: the declaration.
-        entry: the export being loaded.
+        context: of the load.
     """
 
-    def __init__(self, copying: Copying, stream: Stream, entry: LedgerFile) -> None:
+    def __init__(self, copying: Copying, context: LoadContext) -> None:
         self._copying = copying
-        self._stream = stream
-        self._entry = entry
+        self._load = context
         copying.connection.execute(
             "create temp table sought (number bigint, key text, own text, scope bigint) on commit drop"
         )
@@ -100,7 +98,7 @@ class StoredColumns:
 
     def _kinds(self) -> dict[str, pa.DataType]:
         """The columns of a row and how they are read."""
-        stream = self._stream
+        stream = self._load.stream
         kinds = {"id": pa.int64(), "external_id": pa.string(), "partner_record_id": pa.string()}
         kinds |= {"is_placeholder": pa.bool_(), "deleted_at": pa.timestamp("us", "UTC"), "extra": pa.string()}
         defaulted = ("defaulted_fields",) if stream.lists_defaults else ()
@@ -108,7 +106,7 @@ class StoredColumns:
         return kinds | {reference.column: pa.int64() for reference in stream.references}
 
     def _query(self, kinds: Mapping[str, pa.DataType]) -> Composed:
-        stream = self._stream
+        stream = self._load.stream
         row = Identifier("t")
         by_key = SQL("t.external_id = s.key{}").format(without_scope(stream, row))
         if stream.scope is not None:
@@ -118,7 +116,7 @@ class StoredColumns:
             ways.append(SQL("t.partner_record_id = s.own and ({}) is not true").format(by_key))
         select = SQL("select {columns} from {main} t where t.tenant = {tenant} and t.partner = {partner} and {way}")
         fields = {"columns": _columns(kinds), "main": Identifier(SCHEMA, stream.table)}
-        names = {"tenant": self._entry.tenant, "partner": stream.partner}
+        names = {"tenant": self._load.entry.tenant, "partner": stream.partner}
         found = SQL(" union all ").join(select.format(way=way, **fields, **names) for way in ways)
         return SQL("select s.number, t.* from sought s cross join lateral ({} offset 0) t order by s.number").format(
             found

@@ -12,13 +12,11 @@ from itertools import islice
 from typing import Any, Final
 
 import numpy as np
-import psycopg
 
-from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.normalize.keys import key_hash
 from sync_pipelines.normalize.values import to_json
 from sync_pipelines.privacy.personal_data import masked_reason
+from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.history import Hashes, Knowing
 
 _INSERT: Final = (
@@ -45,40 +43,27 @@ class Rejects:
     """The rejects of one export.
 
     Args:
-        connection: inside the transaction.
-        stream: of the export.
-        entry: the export's ledger entry.
+        context: of the load.
         knowing: tells the other loaded exports of its tenant's stream by keys: what newer ones know is overtaken.
-        run_id: named by the rows written.
     """
 
-    def __init__(
-        self,
-        connection: psycopg.Connection[Any],
-        stream: Stream,
-        entry: LedgerFile,
-        knowing: Knowing,
-        run_id: str | None,
-    ) -> None:
-        self._connection = connection
-        self._stream = stream
-        self._entry = entry
+    def __init__(self, context: LoadContext, knowing: Knowing) -> None:
+        self._load = context
         self._knowing = knowing
-        self._run_id = run_id
 
     def keep(self, refused: Iterable[Refused]) -> None:
         """Writes refused records; one whose key a newer export knows is overtaken already."""
         rejects = iter(refused)
         while some := list(islice(rejects, _AT_ONCE)):
             overtaken = self._overtaken(some)
-            with self._connection.cursor().copy(_INSERT) as copy:
+            with self._load.connection.cursor().copy(_INSERT) as copy:
                 for reject in some:
                     key = reject["external_id"]
                     status = "superseded" if key in overtaken else "open"
                     copy.write_row(
                         [
-                            self._entry.id, reject["position"], key, reject["code"], reject["field_path"],
-                            self._message(reject), to_json(reject["record"]), status, self._run_id,
+                            self._load.entry.id, reject["position"], key, reject["code"], reject["field_path"],
+                            self._message(reject), to_json(reject["record"]), status, self._load.run_id,
                         ]
                     )  # fmt: skip
 
@@ -96,46 +81,46 @@ class Rejects:
             key = reject["external_id"]
             values = [key, reject["code"], reject["field_path"], self._message(reject), to_json(reject["record"])]
             status = "superseded" if key in overtaken else "open"
-            self._connection.execute(_RENEW, [*values, status, self._run_id, places.popleft()])
-        self._connection.execute(_RESOLVE, [self._run_id, [row_id for places in known.values() for row_id in places]])
+            self._load.connection.execute(_RENEW, [*values, status, self._load.run_id, places.popleft()])
+        self._load.connection.execute(
+            _RESOLVE, [self._load.run_id, [row_id for places in known.values() for row_id in places]]
+        )
         self.keep(added)
 
     def supersede_older(self, known: Hashes) -> None:
         """Open rejects of older exports are overtaken where this one has a good record of their key."""
-        older = self._connection.execute(
+        entry = self._load.entry
+        older = self._load.connection.execute(
             "select r.id, r.external_id from sync.rejected_records r"
             " join sync.export_files f on f.id = r.export_file_id"
             " where r.status = 'open' and r.external_id is not null and f.partner = %s and f.stream = %s"
             " and f.tenant = %s and (f.effective_at, f.path collate \"C\", f.revision) < (%s, %s, %s)",
-            [
-                self._entry.partner, self._entry.stream, self._entry.tenant, self._entry.effective_at,
-                self._entry.path, self._entry.revision,
-            ],
+            [entry.partner, entry.stream, entry.tenant, entry.effective_at, entry.path, entry.revision],
         ).fetchall()  # fmt: skip
         if not older:
             return
         hashes = np.fromiter((key_hash(key) for _, key in older), np.uint64, len(older))
         ids = [row[0] for row, found in zip(older, np.isin(hashes, known), strict=True) if found]
-        self._connection.execute(
+        self._load.connection.execute(
             "update sync.rejected_records set status = 'superseded', updated_at = now() where id = any(%s)", [ids]
         )
 
     def _message(self, reject: Refused) -> str:
         """Why it is rejected: the record stays as it was, its message goes where people see it unasked."""
-        return masked_reason(self._stream, reject["field_path"], reject["message"])
+        return masked_reason(self._load.stream, reject["field_path"], reject["message"])
 
     def _overtaken(self, refused: Sequence[Refused]) -> set[str]:
         """The keys of refused records of which newer exports have good ones."""
         keys = {key_hash(key): key for reject in refused if (key := reject["external_id"]) is not None}
         hashes = np.array(sorted(keys), np.uint64)
-        newer = [known for known in self._knowing(hashes) if known.entry.version > self._entry.version]
+        newer = [known for known in self._knowing(hashes) if known.entry.version > self._load.entry.version]
         return {keys[found] for known in newer for found in known.knows(hashes).tolist()}
 
     def _by_position(self) -> dict[str | None, deque[int]]:
-        rows = self._connection.execute(
+        rows = self._load.connection.execute(
             "select id, position from sync.rejected_records where export_file_id = %s and not depends_on_state"
             " order by id",
-            [self._entry.id],
+            [self._load.entry.id],
         )
         found: dict[str | None, deque[int]] = defaultdict(deque)
         for row_id, position in rows:

@@ -30,8 +30,8 @@ from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.kept.kept_records import KeptRecords
-from sync_pipelines.normalize.layout import layout_of
 from sync_pipelines.upsert import new_rows
+from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.load import load
 from sync_pipelines.upsert.locks import own_locks, referred_locks, try_locks
 from sync_pipelines.upsert.new_rows import NewRowsResult, NewRowWriter
@@ -157,7 +157,7 @@ class StreamingLoad:
             raise _GivenUp("somebody else loads the stream")
         if ledger.nearest_loaded(connection, entry, 1):
             raise _GivenUp("there are other exports")
-        writer = NewRowWriter(connection, stream, layout_of(stream), entry, self._run_id)
+        writer = NewRowWriter(LoadContext(connection, stream, entry, self._run_id))
         written = writer.write_first(self._coming(), partial(self._lock, writer))
         if written is None:
             raise _GivenUp("there are rows")
