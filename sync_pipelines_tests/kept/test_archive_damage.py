@@ -33,7 +33,7 @@ def trials(
 def test_no_flipped_bit_goes_unnoticed(trials: Trials) -> None:
     found: Counter[str] = Counter()
     wrong: list[tuple[object, Outcome]] = []
-    for flip in flips(trials, 65, seed=2):
+    for flip in flips(trials, 45, seed=2):
         outcome = trials.run(flip.action, flip.place, flipped(flip.bit), has_raw=flip.has_raw)
         found[outcome.verdict] += 1
         if not outcome.is_right:
