@@ -48,7 +48,8 @@ for line in sys.stdin:
         while True:
             compaction.compact(workspace)
     print(child, flush=True)
-    sys.stdin.readline()
+    if not sys.stdin.readline():
+        os.kill(child, 9)
     os.waitpid(child, 0)
 """
 
@@ -255,7 +256,9 @@ def ask(process: subprocess.Popen[str], line: str = "begin") -> int:
 def forks(site: Site) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", FORKS, str(site.folder), site.database.url]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield process
         assert process.stdin is not None
-        process.stdin.close()
+        try:
+            yield process
+        finally:
+            process.stdin.close()
         assert process.wait() == 0
