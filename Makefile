@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PORT ?= 3000
 
-.PHONY: sync up test thorough check bench bench-late bench-lists bench-backfill screenshots lock clean
+.PHONY: sync up test thorough check bench bench-late bench-backfill screenshots lock clean
 
 sync: $(STAMP)
 	@$(BIN)/sync-pipelines sample --if-empty
@@ -29,17 +29,16 @@ check: $(STAMP)
 	@$(BIN)/mypy --no-error-summary
 	@$(MAKE) --no-print-directory test
 
+# The budgets that take a few minutes; BENCH=all, or names of docs/performance.md, for others.
+BENCH ?=
 bench: $(STAMP)
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench.budgets $(BENCH)
 
 screenshots: $(STAMP)
 	@SCREENSHOTS=docs/images $(BIN)/python -m pytest -q sync_pipelines_tests/test_browser.py
 
 bench-late: $(STAMP)
 	@$(BIN)/python -m bench.late
-
-bench-lists: $(STAMP)
-	@$(BIN)/python -m bench.lists
 
 bench-backfill: $(STAMP)
 	@$(BIN)/python -m bench.backfill

@@ -47,7 +47,8 @@ class Scenario:
 
 def make_scenarios(folder: Path, orders: int) -> tuple[Scenario, ...]:
     """Writes the files of all scenarios."""
-    first = make_first(folder, orders)
+    folder.mkdir(parents=True, exist_ok=True)
+    first = Scenario("first", folder / "first", _write(folder / "first", orders), created=orders, updated=0)
     resent = _write(folder / "resent", orders, changed=1 / orders)
     changed = _write(folder / "changed", orders, changed=0.1, new=0.05)
     # The one order changed in "resent" is among the changed ones of "changed", and changed in the same way.
@@ -56,12 +57,6 @@ def make_scenarios(folder: Path, orders: int) -> tuple[Scenario, ...]:
         Scenario("resent", folder / "resent", resent, created=0, updated=resent.changed),
         Scenario("changed", folder / "changed", changed, created=changed.new, updated=max(0, changed.changed - 1)),
     )
-
-
-def make_first(folder: Path, orders: int) -> Scenario:
-    """Writes the file of the first scenario alone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return Scenario("first", folder / "first", _write(folder / "first", orders), created=orders, updated=0)
 
 
 def _write(stem: Path, orders: int, changed: float = 0.0, new: float = 0.0) -> BulkTotals:

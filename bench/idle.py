@@ -27,6 +27,7 @@ from typing import Final
 import psutil
 import psycopg
 
+from bench.figures import Figure, print_figures
 from bench.process import Ended, compile_program, run_process
 from bench.server import run_server
 from bench.up import Up, run_up
@@ -57,6 +58,17 @@ where status = 'loaded' and revision = 1
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the bench with the options of the command line and gives the exit status."""
     options = _parser().parse_args(arguments)
+    return print_figures(measure(options.files, options.reps, with_up=not options.no_up))
+
+
+def measure(files: int = 100_000, reps: int = 3, *, with_up: bool = True) -> list[Figure]:
+    """Measures a sync with nothing to do, and a minute of `up`.
+
+    Args:
+        files: that are loaded, in the landing.
+        reps: syncs; the one with the least processor time counts.
+        with_up: whether `up` is measured.
+    """
     compile_program()
     with tempfile.TemporaryDirectory(prefix="idle-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)
@@ -67,15 +79,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "SYNC_SOURCES": str(folder / "sources.yaml"),
                 "SYNC_DATABASE_URL": server.create_database("idle"),
             }
-            _fill(environment, folder, options.files)
-            synced = _best_sync(environment, folder, options.reps)
-            up_cpu = None if options.no_up else _minute_of_up(environment, folder)
-    print(f"{options.files:,} loaded files in the landing, nothing pending\n")
-    print("| | CPU, s | peak, MB |\n|---|---|---|")
-    print(f"| sync | {synced.cpu:.2f} | {synced.peak_mb:.0f} |")
-    if up_cpu is not None:
-        print(f"| up, a minute | {up_cpu:.2f} | |")
-    return int(synced.cpu > SYNC_CPU or synced.peak_mb > SYNC_MB or (up_cpu or 0) > UP_CPU)
+            _fill(environment, folder, files)
+            synced = _best_sync(environment, folder, reps)
+            up_cpu = _minute_of_up(environment, folder) if with_up else None
+    what = f"nothing pending, {files:,} loaded files"
+    figures = [
+        Figure(f"{what}: sync", SYNC_CPU, synced.cpu, "s of CPU"),
+        Figure(f"{what}: peak memory of sync", SYNC_MB, synced.peak_mb, "MB"),
+    ]
+    return figures if up_cpu is None else [*figures, Figure(f"{what}: up", UP_CPU, up_cpu, "s of CPU a minute")]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -72,18 +72,23 @@ class FloorLane:
 
 
 class SyncLane:
-    """`sync-pipelines sync` with a home, a landing and a database of its own."""
+    """`sync-pipelines sync` with a home, a landing and a database of its own.
+
+    Attributes:
+        url: of the database.
+        environment: variables that name all of it.
+    """
 
     def __init__(self, server: Server, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self._folder = folder
-        self._url = server.create_database("sync")
+        self.url = server.create_database("sync")
         self._exports = folder / "landing" / "replenit" / TENANT / "orders"
         self._exports.mkdir(parents=True)
-        self._environment = {
+        self.environment = {
             "SYNC_HOME": str(folder / "home"),
-            "SYNC_DATABASE_URL": self._url,
+            "SYNC_DATABASE_URL": self.url,
             "SYNC_LANDING": str(folder / "landing"),
             "SYNC_SOURCES": str(folder / "sources.yaml"),
         }
@@ -93,31 +98,35 @@ class SyncLane:
 
     def start(self) -> Measure:
         """A sync with nothing pending: what every one of them costs."""
-        watch = Watch(self._url)
+        watch = Watch(self.url)
         ended = self._sync()
         traces = watch.traces(TABLES)
         faults = exit_faults(ended, 0) + report_faults(ended, files=0, counts={"read": 0})
-        tidy(self._url)
+        tidy(self.url)
         return Measure("sync", "start", ended.seconds, ended.cpu, ended.peak_mb, traces.wal_bytes, traces.dead, faults)
 
-    def load(self, scenario: Scenario) -> Measure:
-        """Puts one scenario's file into the landing, dated a day after the last one, and syncs."""
+    def put(self, scenario: Scenario) -> None:
+        """Puts one scenario's file into the landing, dated a day after the last one."""
         day = SCENARIOS.index(scenario.name) + 1
         place(scenario.stem.with_suffix(".ndjson"), self._exports / f"orders_2026-01-{day:02d}.ndjson")
-        watch = Watch(self._url)
+
+    def load(self, scenario: Scenario) -> Measure:
+        """Puts one scenario's file into the landing, and syncs."""
+        self.put(scenario)
+        watch = Watch(self.url)
         ended = self._sync()
         traces = watch.traces(TABLES)
         counts = {"created": scenario.created, "updated": scenario.updated, "unchanged": scenario.unchanged}
         faults = exit_faults(ended, 0) + report_faults(ended, files=1, counts=counts)
-        holdings = ask_holdings(self._url, "sync.live_orders", "sync.order_items", "sync.live_customers")
+        holdings = ask_holdings(self.url, "sync.live_orders", "sync.order_items", "sync.live_customers")
         faults += differences(holdings, scenario.totals)
-        tidy(self._url)
+        tidy(self.url)
         return Measure("sync", scenario.name, ended.seconds, ended.cpu, ended.peak_mb, traces.wal_bytes, traces.dead,
                        faults)  # fmt: skip
 
     def _sync(self) -> Ended:
         command = [str(Path(sys.executable).with_name("sync-pipelines")), "sync", "--json"]
-        return run_process(command, self._environment, self._folder)
+        return run_process(command, self.environment, self._folder)
 
 
 def place(source: Path, target: Path) -> None:

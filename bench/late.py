@@ -3,10 +3,10 @@
     python -m bench.late                             365 days of 300 orders, 5% of them orders of other days too
 
 Every file but the first of the newest-first way is late (X5): each of its records has to find its place behind records
-that are loaded. Timed is everything from the landing to the tables, file by file in one process. Exit status 1 when
+that are loaded. Exit status 1 when
 the two ways end in different tables or the late one costs more than three times the other.
 
-Belongs here: the exports, the two ways and their comparison. Does not belong here: the server (`bench.server`).
+Belongs here: the exports, the two ways and their comparison. Does not belong here: the loop (`in_process`).
 """
 
 from __future__ import annotations
@@ -15,32 +15,25 @@ import argparse
 import json
 import os
 import random
-import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from bench.in_process import load_in_order
 from bench.process import compile_program
-from bench.server import Server, run_server
-from sync_pipelines.configuration.settings import Settings
-from sync_pipelines.database.ledger import LedgerFile
-from sync_pipelines.stages import export_stages
+from bench.server import run_server
 
 TENANT: Final = "3f0c9a52-6b1e-4d7a-9c35-8e2d41b7a6f0"
 FIRST: Final = date(2024, 1, 1)
 LIMIT: Final = 3.0
-_WAYS: Final = ("as they were made", "newest first")
 
-
-@dataclass(frozen=True)
-class _Way:
-    name: str
-    seconds: float
-    held: list[tuple[Any, ...]]
+_QUESTION: Final = (
+    "select o.external_id, o.email, o.total_revenue, i.line_no, i.price from sync.live_orders o"
+    " join sync.order_items i on i.order_id = o.id order by 1, 4"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,16 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = Path(scratch)
         write_year(folder / "landing", options.days, options.orders, options.shared)
         with run_server(folder / "postgres") as server:
-            ways = [_load(server, folder, name) for name in _WAYS]
-    forth, back = ways
-    ratio = back.seconds / forth.seconds
+            forth = load_in_order(server, folder, "as they were made", list, _QUESTION)
+            back = load_in_order(server, folder, "newest first", lambda entries: entries[::-1], _QUESTION)
     print(f"{options.days} files of {options.orders} orders, {options.shared:.0%} of them of other days too\n")
     print("| order | s | times |\n|---|---|---|")
-    for way in ways:
+    for way in (forth, back):
         print(f"| {way.name} | {way.seconds:.1f} | {way.seconds / forth.seconds:.1f} |")
     same = forth.held == back.held
     print("\nthe same tables" if same else "\nWRONG: the tables differ")
-    return int(not same or ratio > LIMIT)
+    return int(not same or back.seconds > LIMIT * forth.seconds)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,31 +90,6 @@ def _order(rng: random.Random, key: str) -> dict[str, Any]:
             for n, price in enumerate(prices)
         ],
     }
-
-
-def _load(server: Server, folder: Path, name: str) -> _Way:
-    place = name.replace(" ", "_")
-    settings = Settings(
-        home=folder / place,
-        database_url=server.create_database(place),
-        landing=str(folder / "landing"),
-        sources=folder / "sources.yaml",
-    )
-    workspace = export_stages.open_workspace(settings)
-    entries: Iterable[LedgerFile] = sorted(export_stages.discover(workspace).pending, key=lambda entry: entry.version)
-    begun = time.monotonic()
-    for entry in entries if name == _WAYS[0] else reversed([*entries]):
-        loaded = export_stages.load_export(workspace, entry.id)
-        if loaded.status != "loaded":
-            raise SystemExit(f"{loaded.path}: {loaded.error}")
-    seconds = time.monotonic() - begun
-    print(f"{name}: {seconds:.1f} s", file=sys.stderr, flush=True)
-    with workspace.connection() as connection:
-        held = connection.execute(
-            "select o.external_id, o.email, o.total_revenue, i.line_no, i.price from sync.live_orders o"
-            " join sync.order_items i on i.order_id = o.id order by 1, 4"
-        ).fetchall()
-    return _Way(name, seconds, held)
 
 
 if __name__ == "__main__":

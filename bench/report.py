@@ -31,12 +31,9 @@ def build_spread(measures: Sequence[Measure]) -> str:
     )
 
 
-def build_memory_table(peaks: dict[int, float]) -> str:
-    """Peak memory by number of orders, and how much larger each is than the first."""
-    first = next(iter(peaks.values()))
-    rows: list[tuple[str, ...]] = [("orders", "peak MB", "x first")]
-    rows += [(f"{orders:,}", f"{peak:.0f}", f"{peak / first:.2f}") for orders, peak in peaks.items()]
-    return _aligned(rows)
+def middle(measures: Sequence[Measure], lane: str, scenario: str, field: str) -> float:
+    """The median of a field over the runs of a lane and scenario."""
+    return _middle(_runs(measures, lane, scenario), field)
 
 
 def _row(measures: Sequence[Measure], name: ScenarioName, start: float) -> tuple[str, ...]:

@@ -28,8 +28,8 @@ GIVEN_UP_AFTER: Final = 1_800.0
 """Seconds after which a look is taken for stuck and another begins."""
 
 BRIEF: Final = 0.25
-RESTS: Final = 40
-LONGEST_REST: Final = 60.0
+RESTS: Final = 120
+LONGEST_REST: Final = 120.0
 """After a look that took longer than `BRIEF` seconds and found nothing to load, none follows for `RESTS` times as long,
 at most `LONGEST_REST` seconds: 100,000 loaded files would otherwise keep a processor busy."""
 

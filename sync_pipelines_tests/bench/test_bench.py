@@ -9,9 +9,10 @@ from pathlib import Path
 
 from bench.data import make_scenarios
 from bench.database import Holdings, differences
+from bench.figures import Figure, build_budget_table
 from bench.lanes import FloorLane, Measure
 from bench.process import run_process
-from bench.report import build_memory_table, build_table
+from bench.report import build_table
 from bench.server import Server
 from sync_pipelines.database.postgres import Database
 from sync_pipelines.sample_data.bulk import BulkTotals
@@ -59,9 +60,9 @@ def test_table_has_medians_and_ratios_with_and_without_the_start() -> None:
     assert line.split() == ["first", "load", "2.00", "5.00", "2.50", "4.00", "2.00", "200", "3.0", "1.0", "7", "0"]
 
 
-def test_memory_table_compares_with_the_first() -> None:
-    assert build_memory_table({100_000: 200.0, 1_000_000: 230.0}).splitlines()[-1].split() == [
-        "1,000,000",
-        "230",
-        "1.15",
-    ]
+def test_a_budget_is_held_within_a_tenth_by_a_right_result() -> None:
+    figures = [Figure("one", 2.0, seen, "s") for seen in (2.0, 2.1, 2.3)] + [Figure("one", 2.0, 1.0, "s", ("lost",))]
+    assert [figure.is_held for figure in figures] == [True, True, False, False]
+    rows = [line.split(" | ") for line in build_budget_table(figures).splitlines()[2:]]
+    assert [row[-1].removesuffix(" |") for row in rows] == ["ok", "ok, by a tenth", "MISSED", "WRONG: lost"]
+    assert rows[0][1:3] == ["2.00", "2.00 s"]
