@@ -17,7 +17,6 @@ from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import COUNTS, LedgerFile
-from sync_pipelines.process.lean_imports import without
 from sync_pipelines.stages import export_stages, pulls
 from sync_pipelines.stages.killed_runs import mark_killed
 from sync_pipelines.stages.preview import preview
@@ -111,9 +110,7 @@ def _make_dagsters_tables(workspace: export_stages.Workspace) -> None:
 def _run(
     workspace: export_stages.Workspace, pending: Sequence[LedgerFile], tenant: str | None, to_pull: Sequence[Stream]
 ) -> FileProgress:
-    # Dagster's libraries would colour traces with these: a tenth of the time of importing it.
-    with without("pygments", "rich.traceback"):
-        from sync_pipelines.orchestration.runs import run_pending
+    from sync_pipelines.orchestration.runs import run_pending
 
     with FileProgress(len(pending)) as progress, workspace.keeping_connections() as keeping:
         run_pending(keeping, pending, progress, tenant, to_pull)

@@ -31,7 +31,6 @@ from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.errors import ExportError, Position, SyncError
 from sync_pipelines.exports.cells import EmptyIs
 from sync_pipelines.exports.disk import COPY_SIZE, on_disk
-from sync_pipelines.process.lean_arrow import leave_pandas_out
 
 Kind = Literal["parquet", "xlsx"]
 
@@ -175,7 +174,6 @@ def serve() -> None:
     # Whoever presses Ctrl-C means the command, which then lets go of its end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    leave_pandas_out()
     reads = _readers()
     with socket.socket(fileno=_SOCKET) as asked:
         while True:
@@ -190,7 +188,8 @@ def serve() -> None:
 
 
 def _readers() -> dict[Kind, Callable[..., Iterator[RawRecord]]]:
-    # Each fork would import it for itself.
+    # Each fork would import them for itself; pyarrow imports pandas with its first array.
+    import pandas  # noqa: F401
     import pyarrow.compute  # noqa: F401
 
     from sync_pipelines.exports.columnar import read_parquet

@@ -1,4 +1,4 @@
-"""This process: which modules it imports, and how it shares memory between threads.
+"""This process: how it shares memory between threads.
 
-Belongs here: settings of the interpreter and of the C library. Does not belong here: other processes.
+Belongs here: settings of the C library. Does not belong here: other processes.
 """

@@ -23,7 +23,6 @@ from sync_pipelines.exports.landing import Landing
 from sync_pipelines.kept.archive import Archive
 from sync_pipelines.normalize.envelope import DateWindow
 from sync_pipelines.privacy.private_files import keep_files_private, private_folder
-from sync_pipelines.process.lean_arrow import leave_pandas_out
 from sync_pipelines.process.lean_memory import share_memory
 
 
@@ -115,7 +114,6 @@ def open_workspace(settings: Settings) -> Workspace:
         DatabaseUnavailable: the database does not answer.
     """
     share_memory()
-    leave_pandas_out()
     keep_files_private()
     for folder in filter(Path.is_dir, (settings.archive, settings.logs)):
         private_folder(folder)
