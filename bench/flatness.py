@@ -89,7 +89,6 @@ def measure(loaded: Sequence[int] = LOADED) -> list[Figure]:
         Figure(f"{RECORDS}-record export with {numbers} loaded: {name}", LIMIT, max(seen) / min(seen), "between them")
         for name, seen in (
             ("CPU of its load", [point.load_ms for point in points]),
-            ("CPU of a sync", [point.sync_cpu for point in points]),
             ("peak memory of a sync", [point.sync_mb for point in points]),
         )
     ]
