@@ -23,7 +23,6 @@ from sync_pipelines.exports.landing import Landing
 from sync_pipelines.kept.archive import Archive
 from sync_pipelines.normalize.envelope import DateWindow
 from sync_pipelines.privacy.private_files import keep_files_private, private_folder
-from sync_pipelines.process.lean_memory import share_memory
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,6 @@ def open_workspace(settings: Settings) -> Workspace:
         ConfigurationError: a setting or `sources.yaml` is wrong.
         DatabaseUnavailable: the database does not answer.
     """
-    share_memory()
     keep_files_private()
     for folder in filter(Path.is_dir, (settings.archive, settings.logs)):
         private_folder(folder)
