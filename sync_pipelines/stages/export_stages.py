@@ -7,8 +7,8 @@
 
 A stage does what earlier ones have left to do, at once where that can be: bytes are archived while they are read, and
 the rows of a tenant's first export are written meanwhile. Each stage is idempotent and takes up where a killed process
-stopped. A fault of the file itself marks its ledger entry
-as failed and is no exception; one that stops everything (no database, no landing) is raised.
+stopped. A fault of the file itself marks its ledger entry as failed and is no exception; one that stops everything (no
+database, no landing) is raised.
 
 Belongs here: the order and the faults. Does not belong here: any stage's own work, Dagster.
 """
