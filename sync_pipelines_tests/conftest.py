@@ -125,7 +125,11 @@ def make_template(admin: Database) -> None:
 def make_database(server: Database, template: str) -> Iterator[Database]:
     name = sql.Identifier(f"test_{uuid.uuid4().hex[:12]}")
     with server.connect(autocommit=True) as connection:
-        connection.execute(sql.SQL("create database {} template {} owner sync").format(name, sql.Identifier(template)))
+        connection.execute(
+            sql.SQL("create database {} template {} strategy file_copy owner sync").format(
+                name, sql.Identifier(template)
+            )
+        )
     database = named(server, name.as_string(None).strip('"'))
     yield database
     database.engine().dispose()
