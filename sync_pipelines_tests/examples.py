@@ -13,7 +13,7 @@ from typing import Any, Final
 from hypothesis import HealthCheck, settings
 
 USUAL: Final = 50
-PROFILES: Final = {"default": USUAL, "ci": USUAL * 3 // 5, "thorough": 10 * USUAL}
+PROFILES: Final = {"brief": USUAL // 10, "default": USUAL, "ci": USUAL * 2 // 5, "thorough": 10 * USUAL}
 """Profile -> examples of a property that says nothing of its own."""
 _SHARED: Final = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
 
@@ -25,13 +25,14 @@ def load_profile(name: str | None = None) -> None:
     settings.load_profile(name or os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
-def examples(count: int, skip_checks: Iterable[HealthCheck] = _SHARED, **options: Any) -> settings:
+def examples(count: int, skip_checks: Iterable[HealthCheck] = _SHARED, at_least: int = 1, **options: Any) -> settings:
     """Settings of a property with costly examples, which share the fixtures of their test.
 
     Args:
-        count: examples under `default`; other profiles run more in proportion, and always one.
+        count: examples under `default`; other profiles run more or fewer in proportion.
         skip_checks: Hypothesis's checks that do not apply.
+        at_least: examples under any profile, where a test has to find something.
         options: further settings.
     """
-    number = max(1, count * settings().max_examples // USUAL)
+    number = max(at_least, count * settings().max_examples // USUAL)
     return settings(max_examples=number, suppress_health_check=list(skip_checks), **options)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed
 from hypothesis import strategies as st
 
 from sync_pipelines.contracts.streams import Identity, LinkResult, Stream
@@ -147,13 +147,9 @@ def test_a_wrong_declaration_is_found(small_blocks: None, tmp_path_factory: pyte
             (row, lists), (later, _) = data.draw(rows_of(stream)), data.draw(rows_of(stream))
             check_settling(stream, row, lists, sent(stream, later))
 
-    @settings(
-        max_examples=100 if stream.settle is None else 600,
-        database=None,
-        deadline=None,
-        phases=(Phase.generate,),
-        suppress_health_check=list(HealthCheck),
-    )
+    number = 100 if stream.settle is None else 600
+
+    @examples(number, list(HealthCheck), at_least=number, database=None, phases=(Phase.generate,))
     @seed(1)
     @given(data=st.data())
     def search(data: st.DataObject) -> None:
