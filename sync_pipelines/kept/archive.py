@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -320,5 +321,7 @@ def _sync_folder(folder: Path) -> None:
 def _remove_abandoned(folder: Path) -> None:
     limit = time.time() - _ABANDONED_AFTER
     for entry in os.scandir(folder):
-        if entry.stat().st_mtime < limit:
-            Path(entry.path).unlink(missing_ok=True)
+        # Other processes publish their files meanwhile.
+        with suppress(FileNotFoundError):
+            if entry.stat().st_mtime < limit:
+                Path(entry.path).unlink()

@@ -117,7 +117,11 @@ class LocalStore:
         """All objects, the oldest first."""
         if self._objects.is_dir():
             for path in sorted(self._objects.iterdir()):
-                yield StoredObject(path.name, path.stat().st_size)
+                try:
+                    size = path.stat().st_size
+                except FileNotFoundError:  # removed meanwhile
+                    continue
+                yield StoredObject(path.name, size)
 
     def remove(self, name: str) -> None:
         """Removes an object."""

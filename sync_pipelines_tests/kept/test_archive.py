@@ -206,6 +206,20 @@ def test_files_of_processes_that_died_are_removed(archive: Archive, tmp_path: Pa
     assert files(tmp_path) == sorted([new, stored.stored])
 
 
+def test_files_that_others_publish_meanwhile_are_no_fault(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive.store(io.BytesIO(b"first"))
+    scan = os.scandir
+
+    def scanned_late(folder: Path) -> list[os.DirEntry[str]]:
+        (folder / "of another process").touch()
+        found = list(scan(folder))
+        (folder / "of another process").unlink()
+        return found
+
+    monkeypatch.setattr(os, "scandir", scanned_late)
+    assert archive.store(io.BytesIO(b"second")).size == 6
+
+
 def test_an_archive_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "raw").write_text("in the way")
     with pytest.raises(ExportError, match=r"^storage_unwritable"):
