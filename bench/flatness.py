@@ -73,12 +73,7 @@ def measure(loaded: Sequence[int] = LOADED) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="flatness-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)
         with run_server(folder / "postgres") as server:
-            environment = {
-                "SYNC_HOME": str(folder / "home"),
-                "SYNC_LANDING": str(folder / "landing"),
-                "SYNC_SOURCES": str(folder / "sources.yaml"),
-                "SYNC_DATABASE_URL": server.create_database("flat"),
-            }
+            environment = server.environment(folder, "flat")
             points = _Exports(environment, folder).points(sorted(loaded))
     print("| loaded | load, ms of CPU | by the clock | a sync, s of CPU | peak, MB |\n|---|---|---|---|---|")
     for point in points:

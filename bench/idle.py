@@ -73,12 +73,7 @@ def measure(files: int = 100_000, reps: int = 3, *, with_up: bool = True) -> lis
     with tempfile.TemporaryDirectory(prefix="idle-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)
         with run_server(folder / "postgres") as server:
-            environment = {
-                "SYNC_HOME": str(folder / "home"),
-                "SYNC_LANDING": str(folder / "landing"),
-                "SYNC_SOURCES": str(folder / "sources.yaml"),
-                "SYNC_DATABASE_URL": server.create_database("idle"),
-            }
+            environment = server.environment(folder, "idle")
             _fill(environment, folder, files)
             synced = _best_sync(environment, folder, reps)
             up_cpu = _minute_of_up(environment, folder) if with_up else None

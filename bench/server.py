@@ -40,6 +40,15 @@ class Server:
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
         return urlunsplit(urlsplit(self.url)._replace(path=f"/{name}"))
 
+    def environment(self, folder: Path, name: str) -> dict[str, str]:
+        """Settings of a sync with landing, state and sources below a folder, and a database of a name, made anew."""
+        return {
+            "SYNC_HOME": str(folder / "home"),
+            "SYNC_LANDING": str(folder / "landing"),
+            "SYNC_SOURCES": str(folder / "sources.yaml"),
+            "SYNC_DATABASE_URL": self.create_database(name),
+        }
+
     def drop_database(self, name: str) -> None:
         """Removes a database, so that the disk does not fill over the repetitions."""
         with psycopg.connect(self.url, autocommit=True) as connection:

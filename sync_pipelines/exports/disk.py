@@ -1,15 +1,18 @@
 """The disk of this machine: faults of writing, and copies for formats that must be read from a file.
 
-Belongs here: what a failed write means, temporary copies. Does not belong here: the archive's layout.
+Belongs here: what a failed write means, waiting for the disk, temporary copies. Does not belong here: the archive's
+layout.
 """
 
 from __future__ import annotations
 
 import errno
 import io
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO, cast
 
 from sync_pipelines.errors import ExportError
@@ -27,6 +30,15 @@ def storage_fault(fault: OSError, where: object) -> ExportError:
         hint = "free space or lift the limit, then sync again: nothing of this export was kept"
         return ExportError("storage_full", f"no room to write below {where}: {why}", hint)
     return ExportError("storage_unwritable", f"cannot write below {where}: {why}", "make the folder writable")
+
+
+def flush_to_disk(path: Path) -> None:
+    """Returns when the disk has a file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from backports import zstd
 from sync_pipelines.configuration.limits import Readable
 from sync_pipelines.errors import ArchiveDamaged, ArchiveIncomplete, ExportError
 from sync_pipelines.exports.compression import COMPRESSED_SUFFIXES, checked_reader
-from sync_pipelines.exports.disk import COPY_SIZE, storage_fault
+from sync_pipelines.exports.disk import COPY_SIZE, flush_to_disk, storage_fault
 from sync_pipelines.privacy.untrusted_text import on_one_line
 
 _STORED_AS_THEY_ARE = (*COMPRESSED_SUFFIXES, ".xlsx", ".parquet")
@@ -155,7 +155,7 @@ class Archive:
             written.replace(stored)
             if existing not in (None, stored):
                 existing.unlink(missing_ok=True)
-            _sync_folder(stored.parent)
+            flush_to_disk(stored.parent)
         except OSError as fault:
             raise storage_fault(fault, self._raw) from fault
         return stored
@@ -308,14 +308,6 @@ def _write(written: _RawFile, data: bytes, where: Path) -> None:
             left = left[written.write(left) :]
     except OSError as fault:
         raise storage_fault(fault, where) from fault
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove_abandoned(folder: Path) -> None:

@@ -20,6 +20,8 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from sync_pipelines.exports.disk import flush_to_disk
+
 _STAMP: Final = "%Y%m%dT%H%M%S%f"
 _NAME: Final = re.compile(r"(\d{8}T\d{12})-[0-9a-f]{16}")
 
@@ -91,10 +93,10 @@ class LocalStore:
 
     def put(self, name: str, file: Path) -> None:
         """Makes a whole file an object, durably."""
-        _flush_to_disk(file)
+        flush_to_disk(file)
         self._objects.mkdir(parents=True, exist_ok=True)
         file.replace(self._objects / name)
-        _flush_to_disk(self._objects)
+        flush_to_disk(self._objects)
 
     def read(self, name: str, start: int, size: int) -> bytes:
         """A range."""
@@ -136,11 +138,3 @@ def open_store(root: Path) -> ObjectStore:
 def new_name() -> str:
     """Returns a name that no other object has. It begins with the time, so that a listing tells how old each is."""
     return f"{datetime.now(UTC):{_STAMP}}-{secrets.token_hex(8)}"
-
-
-def _flush_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

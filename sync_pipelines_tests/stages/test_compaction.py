@@ -111,6 +111,15 @@ def test_small_objects_become_one_and_say_the_same(loaded: Site) -> None:
     assert compact(loaded.workspace()) == Compacted()
 
 
+def loaded_after_late(site: Site) -> Site:
+    """A site whose late export came first, and then the twelve that `loaded` has."""
+    site.sources()
+    site.load("2024-04-01.ndjson", lines(*LATE))
+    for day in range(1, 13):
+        site.load(name_of(day), lines(*export(day)))
+    return site
+
+
 def test_what_was_merged_goes_a_day_later_and_nothing_misses_it(loaded: Site, fresh_site: Callable[[], Site]) -> None:
     before, merged = loaded.tables(), objects(loaded)
     compact(loaded.workspace())
@@ -123,11 +132,7 @@ def test_what_was_merged_goes_a_day_later_and_nothing_misses_it(loaded: Site, fr
     loaded.load("2024-04-01.ndjson", lines(*LATE))
     found = loaded.tables()
 
-    clean = fresh_site()
-    clean.sources()
-    clean.load("2024-04-01.ndjson", lines(*LATE))
-    for day in range(1, 13):
-        clean.load(name_of(day), lines(*export(day)))
+    clean = loaded_after_late(fresh_site())
     assert found == clean.tables()
 
 
@@ -234,11 +239,7 @@ def test_no_record_is_lost_when_it_is_killed_at_any_moment(loaded: Site, fresh_s
     assert loaded.load("2024-04-01.ndjson", lines(*LATE)).status == "loaded"
     found = loaded.tables()
 
-    clean = fresh_site()
-    clean.sources()
-    clean.load("2024-04-01.ndjson", lines(*LATE))
-    for day in range(1, 13):
-        clean.load(name_of(day), lines(*export(day)))
+    clean = loaded_after_late(fresh_site())
     for day in range(13, 13 + KILLS):
         clean.load(f"2024-06-{day - 12:02}.ndjson", lines(*export(day)))
     assert found == clean.tables()
