@@ -6,130 +6,28 @@ Belongs here: the keys of that file, what a wrong one is told, looking a source 
 
 from __future__ import annotations
 
-import codecs
 import difflib
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
-from zoneinfo import ZoneInfo
+from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError
 
-from sync_pipelines.configuration.limits import Limits
 from sync_pipelines.configuration.marked_yaml import MarkedYaml, Where, read_yaml
 from sync_pipelines.configuration.pull_settings import PullSettings, pull_model
+from sync_pipelines.configuration.stream_settings import StreamSettings
 from sync_pipelines.contracts.contract import folded
 from sync_pipelines.contracts.streams import Options, Stream
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.partners import STREAMS, find_stream
 
 M = TypeVar("M", bound=BaseModel)
-_NO_TEXT_ENCODINGS: Final = frozenset(
-    {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "unicode-escape", "raw-unicode-escape"}
-)
-"""Python lists them among its encodings of text; no file is written in one."""
-Format = Literal["json", "ndjson", "csv", "parquet", "xlsx"]
-
-
 ANY_TENANT: Final = "*"
 """As a source's tenant: every tenant of the partner that is not listed by name, if it has a folder in the landing."""
-
-
-class StreamSettings(BaseModel):
-    """How one tenant's exports of one stream are read.
-
-    Attributes:
-        path: glob below `<stream>/`; other files are no exports of this source.
-        format: overrides the file's extension.
-        encoding: of text formats; UTF-8 unless said.
-        columns: contract field -> column of a flat file; `addresses[0].zipCode` is a field of a list's element.
-        constants: contract field -> value of records that have none.
-        empty_is: what an empty cell says (X1).
-        date_format: a `strptime` pattern for times that are not ISO 8601 (X10).
-        timezone: zone of times written without one (X10); UTC unless said.
-        decimal: decimal separator of numbers written as text.
-        strict: each leniency is a reject (X8).
-        follow_links: symbolic links to folders and regular files within the landing are followed.
-        effective_at: the field that carries a record's own time (X4).
-        limits: how much an export may have.
-        pull: where and how the partner's listing is pulled (N11).
-        options: the partner's own settings.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
-
-    path: str | None = None
-    format: Format | None = None
-    encoding: str | None = None
-    columns: dict[str, str] = {}
-    constants: dict[str, Any] = {}
-    empty_is: Literal["absent", "null"] = "absent"
-    date_format: str | None = None
-    timezone: str | None = None
-    decimal: Literal[".", ","] = "."
-    strict: bool = False
-    follow_links: bool = False
-    effective_at: str | None = None
-    limits: Limits = Limits()
-    pull: SerializeAsAny[PullSettings] | None = None
-    options: SerializeAsAny[Options] = Options()
-
-    @field_validator("empty_is", mode="before")
-    @classmethod
-    def _null_is_a_word(cls, value: Any) -> Any:
-        return "null" if value is None else value
-
-    @field_validator("encoding")
-    @classmethod
-    def _encoding_exists(cls, value: str | None) -> str | None:
-        if not value:
-            return None
-        try:
-            found = codecs.lookup(value)
-            is_of_text = found.name not in _NO_TEXT_ENCODINGS and "a" in b"a\x00\x00\x00".decode(value, "ignore")
-        except (LookupError, ValueError):
-            is_of_text = False
-        if not is_of_text:
-            raise ValueError(f"{value!r} is no known encoding of text")
-        return found.name
-
-    @field_validator("timezone")
-    @classmethod
-    def _zone_exists(cls, value: str | None) -> str | None:
-        try:
-            return value and ZoneInfo(value).key
-        except (LookupError, ValueError, OSError):
-            raise ValueError(f"{value!r} is no known time zone; write it as in America/Mexico_City") from None
-
-    @field_validator("date_format")
-    @classmethod
-    def _date_format_reads_dates(cls, value: str | None) -> str | None:
-        example = datetime(2010, 12, 31)
-        if value is not None:
-            try:
-                sound = datetime.strptime(example.strftime(value), value).date() == example.date()
-            except (ValueError, LookupError, ArithmeticError, re.error):
-                # re.error: a directive that stands twice.
-                sound = False
-            if not sound:
-                raise ValueError(
-                    f"{value!r} does not tell year, month and day, each once; write it as in %d/%m/%Y %H:%M"
-                )
-        return value
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of what says how a file is read; two settings with one fingerprint read it alike."""
-        told = self.model_dump(mode="json", exclude={"pull", "limits", "follow_links"})
-        canonical = json.dumps(told, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 @dataclass(frozen=True)

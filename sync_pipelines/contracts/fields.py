@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from functools import cache
@@ -260,17 +261,23 @@ def read_instant(value: Any, reading: Reading) -> datetime:
 
 def _moment_from_text(text: str, reading: Reading) -> datetime:
     plain = text.strip(WHITE_SPACE)
-    try:
-        if reading.date_format is not None:
-            moment = datetime.strptime(plain, reading.date_format)
-        else:
-            moment = datetime.fromisoformat(plain if _ISO_TIME.fullmatch(plain) else "")
-    except ValueError:
-        wanted = f"in the format {reading.date_format}" if reading.date_format else "in ISO 8601"
-        raise refuse("not_a_date", f"{_shown(text)!r} is no time {wanted}") from None
+    moment = _moment_in(plain, reading)
+    if moment is None:
+        wanted = f"in the format {' or '.join(reading.date_formats)}" if reading.date_formats else "in ISO 8601"
+        raise refuse("not_a_date", f"{_shown(text)!r} is no time {wanted}")
     if plain != text:
         reading.forgive("trimmed_text")
     return moment
+
+
+def _moment_in(plain: str, reading: Reading) -> datetime | None:
+    for pattern in reading.date_formats:
+        with suppress(ValueError):
+            return datetime.strptime(plain, pattern)
+    if not reading.date_formats and _ISO_TIME.fullmatch(plain):
+        with suppress(ValueError):
+            return datetime.fromisoformat(plain)
+    return None
 
 
 # The data the library has (CLDR) knows market names and predecessors that ISO never listed.

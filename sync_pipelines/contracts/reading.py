@@ -22,7 +22,7 @@ class Reading:
 
     Attributes:
         decimal: the decimal separator of numbers written as text.
-        date_format: a `strptime` format for times that are not ISO 8601, or None.
+        date_formats: `strptime` formats of times, tried in order; ISO 8601 where there is none.
         timezone: the zone of times written without one (X10).
         strict: a leniency is a reject (X8).
         flat: the record comes from cells, where a number is always written as text and no leniency.
@@ -30,7 +30,7 @@ class Reading:
     """
 
     decimal: Literal[".", ","] = "."
-    date_format: str | None = None
+    date_formats: tuple[str, ...] = ()
     timezone: tzinfo = UTC
     strict: bool = False
     flat: bool = False

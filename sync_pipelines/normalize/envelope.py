@@ -106,7 +106,7 @@ class Envelope:
         self._effective_at = effective_at
         self._own_times = own_times
         self._reading = reading
-        self._log_reading = replace(reading, date_format=None)
+        self._log_reading = replace(reading, date_formats=())
         self._names = names
         self._window = window
         self._listed_so_far = 0

@@ -112,7 +112,7 @@ class PlainReader:
         return (
             (self._stream.prepare is None or self._stream.prepared is not None)
             and self._stream.links.keys() == self._stream.link_fields.keys()
-            and self._reading.date_format is None
+            and not self._reading.date_formats
             and not self._names.is_mapped
         )
 

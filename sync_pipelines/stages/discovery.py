@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final
 
 import psycopg
 
-from sync_pipelines.configuration.sources import StreamSettings
+from sync_pipelines.configuration.stream_settings import StreamSettings
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import LedgerFile, NewExport

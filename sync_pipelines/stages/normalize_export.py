@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
-from sync_pipelines.configuration.sources import StreamSettings
+from sync_pipelines.configuration.stream_settings import StreamSettings
 from sync_pipelines.contracts.contract import folded
 from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.contracts.reading import Reading
@@ -143,7 +143,7 @@ class _Pipeline:
         self._flat = is_flat(_inner_name(export), _read_settings(export))
         self._reading = Reading(
             decimal=settings.decimal,
-            date_format=settings.date_format,
+            date_formats=settings.date_format,
             timezone=ZoneInfo(settings.timezone) if settings.timezone else UTC,
             strict=settings.strict,
             flat=self._flat,

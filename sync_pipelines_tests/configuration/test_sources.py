@@ -9,7 +9,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from sync_pipelines.configuration.pull_settings import Secret
-from sync_pipelines.configuration.sources import Sources, StreamSettings, load_sources
+from sync_pipelines.configuration.sources import Sources, load_sources
+from sync_pipelines.configuration.stream_settings import StreamSettings
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.partners.replenit import CustomersOf, OrderOptions
 from sync_pipelines.sample_data import sample_sources

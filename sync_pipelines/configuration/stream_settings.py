@@ -1,0 +1,105 @@
+"""How one tenant's exports of one stream are read: the keys of a stream in `sources.yaml`.
+
+Belongs here: the settings that every stream has, and what is wrong with a value. Does not belong here: where in the
+file they stand (`sources`), what a partner's own settings are (`partners`), what a setting does (`exports`,
+`normalize`).
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import json
+from functools import cached_property
+from typing import Any, Final, Literal
+
+from pydantic import Field, SerializeAsAny, field_validator
+
+from sync_pipelines.configuration.limits import Limits
+from sync_pipelines.configuration.pull_settings import PullSettings
+from sync_pipelines.configuration.table_settings import TableSettings
+from sync_pipelines.configuration.value_settings import ValueSettings, reads_dates
+from sync_pipelines.contracts.streams import Options
+
+_NO_TEXT_ENCODINGS: Final = frozenset(
+    {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "unicode-escape", "raw-unicode-escape"}
+)
+"""Python lists them among its encodings of text; no file is written in one."""
+Format = Literal["json", "ndjson", "csv", "parquet", "xlsx"]
+
+
+class StreamSettings(TableSettings, ValueSettings):
+    """How one tenant's exports of one stream are read.
+
+    Attributes:
+        path: glob below `<stream>/`; other files are no exports of this source.
+        format: overrides the file's extension.
+        encoding: of text formats; UTF-8 unless said.
+        columns: contract field -> column of a flat file; `addresses[0].zipCode` is a field of a list's element.
+        constants: contract field -> value of records that have none.
+        empty_is: what an empty cell says (X1).
+        layout: a known layout of exports, whose settings hold where this block says nothing.
+        member: glob of the file within a zip that is the export.
+        record: way to the record within each element, such as `_airbyte_data`.
+        parts: `folder`: files of one date in one folder are one export.
+        file_date: pattern of the date in file names, such as `ventas_%d-%m-%Y`; `required` refuses files without (X4).
+        strict: each leniency is a reject (X8).
+        follow_links: symbolic links to folders and regular files within the landing are followed.
+        effective_at: the field that carries a record's own time (X4).
+        limits: how much an export may have.
+        pull: where and how the partner's listing is pulled (N11).
+        options: the partner's own settings.
+    """
+
+    path: str | None = None
+    format: Format | None = None
+    encoding: str | None = None
+    columns: dict[str, str] = Field(default={})
+    constants: dict[str, Any] = Field(default={})
+    empty_is: Literal["absent", "null"] = "absent"
+    layout: str | None = None
+    member: str | None = None
+    record: str | None = None
+    parts: Literal["folder"] | None = None
+    file_date: str | None = None
+    strict: bool = False
+    follow_links: bool = False
+    effective_at: str | None = None
+    limits: Limits = Limits()
+    pull: SerializeAsAny[PullSettings] | None = None
+    options: SerializeAsAny[Options] = Options()
+
+    @field_validator("empty_is", mode="before")
+    @classmethod
+    def _null_is_a_word(cls, value: Any) -> Any:
+        return "null" if value is None else value
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_exists(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        try:
+            found = codecs.lookup(value)
+            is_of_text = found.name not in _NO_TEXT_ENCODINGS and "a" in b"a\x00\x00\x00".decode(value, "ignore")
+        except (LookupError, ValueError):
+            is_of_text = False
+        if not is_of_text:
+            raise ValueError(f"{value!r} is no known encoding of text")
+        return found.name
+
+    @field_validator("file_date")
+    @classmethod
+    def _file_date_reads_dates(cls, value: str | None) -> str | None:
+        if value is not None and value != "required" and not reads_dates(value):
+            raise ValueError(
+                f"{value!r} does not tell year, month and day, each once; write it as in ventas_%d-%m-%Y, or required"
+            )
+        return value
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of what says how a file is read; two settings with one fingerprint read it alike."""
+        told = self.model_dump(mode="json", exclude={"pull", "limits", "follow_links"}, exclude_defaults=True)
+        canonical = json.dumps(told, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,110 @@
+"""How values are written in a source's exports: numbers, dates, words.
+
+Belongs here: those keys of a stream in `sources.yaml`, and what is wrong with a value. Does not belong here: reading
+values (`contracts.fields`).
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any, Final, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+
+NAMED_DATE_FORMATS: Final = ("iso", "epoch_s", "epoch_ms", "excel")
+"""Date formats that are no patterns."""
+
+
+class ValueSettings(BaseModel):
+    """How numbers, dates and words are written.
+
+    Attributes:
+        decimal: decimal separator of numbers written as text; the other mark is never one (X9).
+        thousands: separator of groups of three digits; none unless said.
+        date_format: `strptime` patterns or names of `NAMED_DATE_FORMATS`, tried in order; ISO 8601 unless said (X10).
+        timezone: zone of times written without one (X10); UTC unless said.
+        locale: language of month names and of a.m. and p.m., such as `es`; English unless said.
+        null_values: texts of cells that say null.
+        true_values, false_values: further words for yes and no (X10).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    decimal: Literal[".", ","] = "."
+    thousands: Literal[".", ",", " ", "'"] | None = None
+    date_format: tuple[str, ...] = ()
+    timezone: str | None = None
+    locale: str | None = None
+    null_values: tuple[str, ...] = ()
+    true_values: tuple[str, ...] = ()
+    false_values: tuple[str, ...] = ()
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, value: str | None) -> str | None:
+        try:
+            return value and ZoneInfo(value).key
+        except (LookupError, ValueError, OSError):
+            raise ValueError(f"{value!r} is no known time zone; write it as in America/Mexico_City") from None
+
+    @field_validator("date_format", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else () if value is None else value
+
+    @field_validator("date_format")
+    @classmethod
+    def _date_formats_read_dates(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in value:
+            if pattern not in NAMED_DATE_FORMATS and not reads_dates(pattern):
+                raise ValueError(
+                    f"{pattern!r} does not tell year, month and day, each once; write it as in %d/%m/%Y %H:%M, "
+                    f"or one of {', '.join(NAMED_DATE_FORMATS)}"
+                )
+        return value
+
+    @field_validator("locale")
+    @classmethod
+    def _locale_exists(cls, value: str | None) -> str | None:
+        from babel import Locale, UnknownLocaleError
+
+        try:
+            return value and str(Locale.parse(value.replace("-", "_")))
+        except (UnknownLocaleError, ValueError):
+            raise ValueError(f"{value!r} is no known language; write it as in es, pt or es_MX") from None
+
+    @field_validator("null_values", "true_values", "false_values", mode="before")
+    @classmethod
+    def _words(cls, value: Any) -> Any:
+        """YAML reads some of the very words meant here, such as null, ~ and nan, as values of its own."""
+        words = value if isinstance(value, list | tuple) else () if value is None else (value,)
+        return tuple(_word(word) for word in words)
+
+    @model_validator(mode="after")
+    def _marks_differ(self) -> ValueSettings:
+        if self.thousands == self.decimal:
+            raise ValueError(f"thousands and decimal are both {self.decimal!r}; one mark has one meaning")
+        both = {w.casefold() for w in self.true_values} & {w.casefold() for w in self.false_values}
+        if both:
+            raise ValueError(f"{min(both)!r} stands in true_values and in false_values")
+        return self
+
+
+def reads_dates(pattern: str) -> bool:
+    """Whether a `strptime` pattern tells year, month and day, each once."""
+    example = datetime(2010, 12, 31)
+    try:
+        return datetime.strptime(example.strftime(pattern), pattern).date() == example.date()
+    except (ValueError, LookupError, ArithmeticError, re.error):
+        # re.error: a directive that stands twice.
+        return False
+
+
+def _word(word: Any) -> str:
+    if word is None:
+        return "null"
+    if isinstance(word, bool):
+        return str(word).lower()
+    return str(word)
