@@ -7,7 +7,7 @@ values (`contracts.fields`).
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
@@ -94,7 +94,7 @@ class ValueSettings(BaseModel):
 
 def reads_dates(pattern: str) -> bool:
     """Whether a `strptime` pattern tells year, month and day, each once."""
-    example = datetime(2010, 12, 31)
+    example = datetime(2010, 12, 31, tzinfo=UTC)
     try:
         return datetime.strptime(example.strftime(pattern), pattern).date() == example.date()
     except (ValueError, LookupError, ArithmeticError, re.error):
