@@ -13,7 +13,7 @@ from typing import Any, Final
 from hypothesis import HealthCheck, settings
 
 USUAL: Final = 50
-PROFILES: Final = {"brief": USUAL // 10, "default": USUAL, "ci": USUAL * 2 // 5, "thorough": 10 * USUAL}
+PROFILES: Final = {"brief": USUAL // 10, "default": USUAL, "ci": USUAL // 5, "thorough": 10 * USUAL}
 """Profile -> examples of a property that says nothing of its own."""
 _SHARED: Final = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
 
@@ -36,3 +36,8 @@ def examples(count: int, skip_checks: Iterable[HealthCheck] = _SHARED, at_least:
     """
     number = max(at_least, count * settings().max_examples // USUAL)
     return settings(max_examples=number, suppress_health_check=list(skip_checks), **options)
+
+
+def rounds(count: int, at_least: int) -> int:
+    """How often a test that draws moments or orders of its own does so; profiles scale it as they do examples."""
+    return max(at_least, count * settings().max_examples // USUAL)

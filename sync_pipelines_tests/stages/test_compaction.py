@@ -26,10 +26,11 @@ from sync_pipelines.stages import compaction
 from sync_pipelines.stages.compaction import Compacted, compact
 from sync_pipelines.stages.file_cleanup import clear_files
 from sync_pipelines.stages.replay import read_again
+from sync_pipelines_tests.examples import rounds
 from sync_pipelines_tests.loading import Site, item, lines, order
 from sync_pipelines_tests.normalize.keeping_in import everything
 
-KILLS = 20
+KILLS = rounds(20, at_least=8)
 DAY = 24 * 3600.0
 
 FORKS = """

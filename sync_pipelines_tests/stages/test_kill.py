@@ -21,9 +21,10 @@ import pytest
 from sync_pipelines.database.postgres import Database
 from sync_pipelines.upsert.record_outcomes import stored_outcomes
 from sync_pipelines_tests.conftest import TEMPLATE, make_database
+from sync_pipelines_tests.examples import rounds
 from sync_pipelines_tests.loading import Site, deleted, item, lines, order, posted
 
-KILLS = 20
+KILLS = rounds(20, at_least=8)
 CUTS = 5
 
 FORKS = """
