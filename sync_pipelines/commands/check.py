@@ -17,10 +17,14 @@ from sync_pipelines.commands.screen import say
 from sync_pipelines.configuration.pull_settings import PullSettings
 from sync_pipelines.configuration.settings import Settings, load_settings, variable_of
 from sync_pipelines.configuration.sources import Sources, load_sources
+from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database.postgres import migrate, open_database
 from sync_pipelines.errors import ConfigurationError, SyncError
+from sync_pipelines.exports.file_dates import SHAPES, effective_time_in
+from sync_pipelines.exports.landing import LandingFile
 from sync_pipelines.partners import STREAMS, find_stream
 from sync_pipelines.privacy.redaction import redacted
+from sync_pipelines.privacy.untrusted_text import on_one_line
 from sync_pipelines.stages.workspace import open_landing
 
 _OF_SETTINGS: Final = {"database_url": "database_shown", "alert_webhook": "webhook_shown"}
@@ -148,6 +152,7 @@ def _landing(settings: Settings) -> Iterator[str | SyncError]:
         yield f"NOTE nothing is at {settings.landing_shown}: a wrong prefix, unless no export was ever put there"
         return
     places = {(partner, tenant, name): 0 for partner, tenant, name in landing.streams()}
+    undated: dict[tuple[str, str, str], list[str]] = {}
     faults: dict[str, SyncError] = {}
     for stream in STREAMS:
         for file in landing.list(stream.partner, stream.name):
@@ -156,11 +161,32 @@ def _landing(settings: Settings) -> Iterator[str | SyncError]:
             else:
                 place = (stream.partner, file.tenant_folder, stream.name)
                 places[place] = places.get(place, 0) + 1
+                if not _is_dated(sources, stream, file):
+                    undated.setdefault(place, []).append(file.below)
     for place, exports in sorted(places.items()):
         yield _place(sources, *place, exports)
+        if place in undated:
+            yield f"NOTE {'/'.join(place)}: {_undated(undated[place])}"
     yield from faults.values()
     if not places and not faults:
         yield f"{settings.landing_shown} has no exports yet; put them at <partner>/<tenant>/<stream>/<file>"
+
+
+def _is_dated(sources: Sources, stream: Stream, file: LandingFile) -> bool:
+    """Whether the date of an export stands in its path."""
+    tenant = stream.normalize_tenant(file.tenant_folder) or ""
+    settings = sources.for_stream(stream.partner, tenant, stream.name)
+    return effective_time_in(file.below, settings.file_date) is not None
+
+
+def _undated(files: list[str]) -> str:
+    """What is to be said of exports whose date is that of their modification (X4)."""
+    have = "1 export has" if len(files) == 1 else f"{len(files):,} exports have"
+    return (
+        f"{have} no date in the path, such as {on_one_line(files[0])}; the modification time says when it holds."
+        f" Write dates as {SHAPES}, say in `file_date` how they are written, or refuse such files by"
+        f" `file_date: required`"
+    )
 
 
 def _place(sources: Sources, partner: str, tenant: str, name: str, exports: int) -> str:

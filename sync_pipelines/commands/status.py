@@ -45,8 +45,16 @@ def run(*, as_json: bool) -> int:
             for s in found
         ],
     )  # fmt: skip
+    for undated in (s for s in found if s.undated):
+        say(f"{undated.partner}/{undated.stream}: {_undated(undated.undated)}")
     say("", f"landing {settings.landing_shown}, database {database.shown}")
     return 0
+
+
+def _undated(files: int) -> str:
+    """Why exports may not be in the order their owner thinks of."""
+    have = "1 file has" if files == 1 else f"{files:,} files have"
+    return f"{have} no date in the path, so the modification time says when it holds; see `file_date`"
 
 
 def _in_utc(status: StreamStatus) -> dict[str, object]:

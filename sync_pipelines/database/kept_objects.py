@@ -47,12 +47,12 @@ class KeptEntry(NamedTuple):
 
 
 def all_kept(connection: psycopg.Connection[Any]) -> Iterator[KeptEntry]:
-    """Every entry, streams together, in version order."""
+    """Every entry, streams together, by time."""
     with connection.transaction(), connection.cursor("all_kept") as cursor:
         cursor.itersize = _AT_ONCE
         cursor.execute(
             "select id, partner, tenant, stream, status = 'loaded', kept, extract(epoch from seen_at)::float"
-            ' from sync.export_files order by partner, tenant, stream, effective_at, path collate "C", revision'
+            " from sync.export_files order by partner, tenant, stream, effective_at, id"
         )
         for file_id, partner, tenant, stream, is_loaded, kept, seen_at in cursor:
             yield KeptEntry(file_id, (partner, tenant, stream), is_loaded, kept, seen_at)

@@ -19,6 +19,7 @@ from psycopg.rows import class_row
 
 from sync_pipelines.errors import SyncError
 from sync_pipelines.exports.landing import LandingFile
+from sync_pipelines.exports.naming import natural_order
 from sync_pipelines.exports.storage_interface import EPOCH
 from sync_pipelines.privacy.untrusted_text import storable
 from sync_pipelines.tables.schema import OUTCOMES
@@ -31,8 +32,8 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _ROWS_AT_A_TIME: Final = 2_000
 _COLUMNS: Final = (
     "id", "partner", "tenant", "stream", "path", "revision", "size", "modified_at", "etag", "sha256", "looked_at",
-    "effective_at", "partition_date", "status", *COUNTS, "lines", "leniencies", "unknown_fields", "error", "attempts",
-    "attempted_at", "run_id", "kept", "effective_from", "effective_to", "loaded_at",
+    "effective_at", "partition_date", "has_own_date", "status", *COUNTS, "lines", "leniencies", "unknown_fields",
+    "error", "attempts", "attempted_at", "run_id", "kept", "effective_from", "effective_to", "loaded_at",
 )  # fmt: skip
 
 _LOADED_LOOKS: Final = """
@@ -51,7 +52,11 @@ where partner = %(partner)s and stream = %(stream)s and status = 'loaded'
 
 @dataclass(frozen=True)
 class LedgerFile:
-    """One revision of one export, as the ledger has it."""
+    """One revision of one export, as the ledger has it.
+
+    Attributes:
+        has_own_date: whether `effective_at` stands in its path; otherwise it is the file's modification time (X4).
+    """
 
     id: int
     partner: str
@@ -66,6 +71,7 @@ class LedgerFile:
     looked_at: datetime | None
     effective_at: datetime
     partition_date: date
+    has_own_date: bool
     status: str
     read: int
     created: int
@@ -96,7 +102,7 @@ class LedgerFile:
     @property
     def version(self) -> tuple[datetime, bytes, int]:
         """The export's place in the order of exports: time, path, revision (X4)."""
-        return (self.effective_at, self.path.encode(), self.revision)
+        return (self.effective_at, natural_order(self.path), self.revision)
 
     @property
     def has_killed_a_run(self) -> bool:
@@ -111,6 +117,7 @@ class NewExport:
     file: LandingFile
     tenant: str
     effective_at: datetime
+    has_own_date: bool
     revision: int
 
 
@@ -124,6 +131,10 @@ def _fetch(
 ) -> list[LedgerFile]:
     with connection.cursor(row_factory=class_row(LedgerFile)) as cursor:
         return cursor.execute(_select(where), values).fetchall()
+
+
+def _in_version_order(entries: Iterable[LedgerFile]) -> list[LedgerFile]:
+    return sorted(entries, key=lambda entry: entry.version)
 
 
 def find(connection: psycopg.Connection[Any], file_id: int, *, lock: bool = False) -> LedgerFile | None:
@@ -180,36 +191,45 @@ def to_load(
     connection: psycopg.Connection[Any], partner: str, stream: str, dates: Sequence[date], tenant: str | None = None
 ) -> list[LedgerFile]:
     """Entries of the given dates that are pending, or failed and to be tried again, in version order."""
-    return _fetch(
+    found = _fetch(
         connection,
         "partner = %s and stream = %s and partition_date = any(%s) and status in ('pending', 'failed') "
-        'and (%s::text is null or tenant = %s) order by effective_at, path collate "C", revision',
+        "and (%s::text is null or tenant = %s)",
         [partner, stream, list(dates), tenant, tenant],
     )
+    return _in_version_order(found)
 
 
 def of_dates(connection: psycopg.Connection[Any], partner: str, stream: str, dates: Sequence[date]) -> list[LedgerFile]:
     """Every entry of the given dates, whatever its status, in version order."""
-    return _fetch(
+    found = _fetch(
         connection,
-        'partner = %s and stream = %s and partition_date = any(%s) order by effective_at, path collate "C", revision',
+        "partner = %s and stream = %s and partition_date = any(%s)",
         [partner, stream, list(dates)],
     )
+    return _in_version_order(found)
 
 
 def unloaded(connection: psycopg.Connection[Any], partner: str, stream: str) -> list[LedgerFile]:
     """Entries of a stream that are pending or failed, in version order."""
-    return _fetch(
-        connection,
-        "partner = %s and stream = %s and status in ('pending', 'failed') "
-        'order by effective_at, path collate "C", revision',
-        [partner, stream],
-    )
+    found = _fetch(connection, "partner = %s and stream = %s and status in ('pending', 'failed')", [partner, stream])
+    return _in_version_order(found)
 
 
 def of_ids(connection: psycopg.Connection[Any], ids: Iterable[int]) -> list[LedgerFile]:
     """The entries with the given ids, in version order."""
-    return _fetch(connection, 'id = any(%s) order by effective_at, path collate "C", revision', [list(ids)])
+    return _in_version_order(_fetch(connection, "id = any(%s)", [list(ids)]))
+
+
+def loaded_at_same_time(connection: psycopg.Connection[Any], entry: LedgerFile) -> list[LedgerFile]:
+    """The other loaded entries of an entry's stream and tenant that have its very time, in version order."""
+    found = _fetch(
+        connection,
+        "partner = %s and stream = %s and status = 'loaded' and partition_date = %s"
+        " and tenant = %s and effective_at = %s and id <> %s",
+        [entry.partner, entry.stream, entry.partition_date, entry.tenant, entry.effective_at, entry.id],
+    )
+    return _in_version_order(found)
 
 
 def nearest_loaded(connection: psycopg.Connection[Any], entry: LedgerFile, limit: int) -> list[LedgerFile]:
@@ -221,19 +241,19 @@ def nearest_loaded(connection: psycopg.Connection[Any], entry: LedgerFile, limit
         "select id, effective_at from sync.export_files where partner = %(partner)s and stream = %(stream)s"
         " and tenant = %(tenant)s and status = 'loaded' and effective_to is not null and effective_at"
     )
-    return _fetch(
+    found = _fetch(
         connection,
         f"id in (select id from ("
         f"({of_stream} <= %(at)s order by effective_at desc limit %(limit)s) union all"
         f" ({of_stream} > %(at)s order by effective_at limit %(limit)s)) found"
-        " order by abs(extract(epoch from effective_at - %(at)s)) limit %(limit)s)"
-        " order by abs(extract(epoch from effective_at - %(at)s)), effective_at desc,"
-        ' path collate "C" desc, revision desc',
+        " order by abs(extract(epoch from effective_at - %(at)s)) limit %(limit)s)",
         {
             "partner": entry.partner, "stream": entry.stream, "tenant": entry.tenant,
             "at": entry.effective_at, "limit": limit,
         },
     )  # fmt: skip
+    newest_first = reversed(_in_version_order(found))
+    return sorted(newest_first, key=lambda near: abs(near.effective_at - entry.effective_at))
 
 
 def register(connection: psycopg.Connection[Any], exports: Iterable[NewExport]) -> None:
@@ -241,27 +261,31 @@ def register(connection: psycopg.Connection[Any], exports: Iterable[NewExport]) 
     with connection.cursor() as cursor:
         cursor.executemany(
             "insert into sync.export_files (partner, tenant, stream, path, revision, size, modified_at, etag,"
-            " effective_at, partition_date) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, (%s at time zone 'UTC')::date)"
+            " effective_at, has_own_date, partition_date)"
+            " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, (%s at time zone 'UTC')::date)"
             " on conflict (partner, tenant, stream, path, revision) do nothing",
             [
                 (
                     new.file.partner, new.tenant, new.file.stream, new.file.path, new.revision, new.file.size,
-                    new.file.modified_at, new.file.etag, new.effective_at, new.effective_at,
+                    new.file.modified_at, new.file.etag, new.effective_at, new.has_own_date, new.effective_at,
                 )
                 for new in exports
             ],
         )  # fmt: skip
 
 
-def renew(connection: psycopg.Connection[Any], entry: LedgerFile, file: LandingFile, effective_at: datetime) -> None:
+def renew(connection: psycopg.Connection[Any], entry: LedgerFile, new: NewExport) -> None:
     """An entry that was never loaded takes the path's present content: pending again, no attempt made."""
     connection.execute(
-        "update sync.export_files set size = %s, modified_at = %s, etag = %s, effective_at = %s,"
+        "update sync.export_files set size = %s, modified_at = %s, etag = %s, effective_at = %s, has_own_date = %s,"
         " partition_date = (%s at time zone 'UTC')::date, status = 'pending', sha256 = null, kept = null,"
         " looked_at = null, error = null, attempts = 0, attempted_at = null, seen_at = now()"
         " where id = %s and status <> 'loaded'",
-        [file.size, file.modified_at, file.etag, effective_at, effective_at, entry.id],
-    )
+        [
+            new.file.size, new.file.modified_at, new.file.etag, new.effective_at, new.has_own_date, new.effective_at,
+            entry.id,
+        ],
+    )  # fmt: skip
 
 
 def mark_unchanged(connection: psycopg.Connection[Any], file_id: int, file: LandingFile, looked_at: datetime) -> None:

@@ -28,6 +28,7 @@ class StreamStatus:
         rows: live rows of the stream's partner in its table.
         open_rejects: records refused and not put right since.
         oldest_pending: when the oldest file that is not loaded was first seen.
+        undated: files without a date in their path, which have that of their modification (X4).
     """
 
     partner: str
@@ -39,6 +40,7 @@ class StreamStatus:
     rows: int
     open_rejects: int
     oldest_pending: datetime | None
+    undated: int
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ def stream_status(connection: psycopg.Connection[Any], stream: Stream) -> Stream
     row = connection.execute(
         "select max(attempted_at), count(*) filter (where status = 'pending'),"
         " count(*) filter (where status = 'loaded'), count(*) filter (where status = 'failed' and not is_gone),"
-        " min(seen_at) filter (where status <> 'loaded' and not is_gone)"
+        " min(seen_at) filter (where status <> 'loaded' and not is_gone),"
+        " count(distinct path) filter (where not has_own_date and not is_gone)"
         " from sync.export_files, lateral (select coalesce(error like 'file_vanished:%%', false) as is_gone) gone"
         " where partner = %s and stream = %s",
         [stream.partner, stream.name],
@@ -124,9 +127,11 @@ def stream_status(connection: psycopg.Connection[Any], stream: Stream) -> Stream
         [stream.partner, stream.name],
     ).fetchone()
     assert row is not None and rejects is not None
-    last_sync, pending, loaded, failed, oldest = row
+    last_sync, pending, loaded, failed, oldest, undated = row
     rows = live_rows(connection, stream)
-    return StreamStatus(stream.partner, stream.name, last_sync, pending, loaded, failed, rows, rejects[0], oldest)
+    return StreamStatus(
+        stream.partner, stream.name, last_sync, pending, loaded, failed, rows, rejects[0], oldest, undated
+    )
 
 
 def live_rows(connection: psycopg.Connection[Any], stream: Stream) -> int:

@@ -147,6 +147,7 @@ def _files(entries: Sequence[LedgerFile]) -> dg.TableMetadataValue:
         {
             "path": e.path,
             "status": e.status,
+            "dated by": "path" if e.has_own_date else "modification time",
             "bytes": e.size,
             **{name: count for name, count in e.counts.items()},
             "error": e.error or "",
@@ -171,6 +172,8 @@ def _summary(entries: Sequence[LedgerFile]) -> dg.TextMetadataValue:
     if _number(entries, "loaded"):
         outcomes = [f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items() if n and name != "read"]
         parts.append(f"{counts['read']:,} records read" + (f": {', '.join(outcomes)}." if outcomes else "."))
+    if undated := sum(not e.has_own_date for e in entries):
+        parts.append(f"{undated} without a date in the path, dated by modification time.")
     failed = [e for e in entries if e.status == "failed"]
     parts += [f"Failed: {on_one_line(f'{e.path}: {e.error}')}." for e in failed[:_FAULTS_SHOWN]]
     return dg.MetadataValue.text(" ".join(parts))

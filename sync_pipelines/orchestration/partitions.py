@@ -1,7 +1,7 @@
 """The daily partitions, by an export's date (UTC), from `SYNC_FIRST_DATE` to tomorrow.
 
 Belongs here: the partitions and how dates become ranges of them. Does not belong here: which date an export has
-(`exports.naming`).
+(`exports.file_dates`).
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import LedgerFile, NewExport
 from sync_pipelines.errors import ExportError
+from sync_pipelines.exports.file_dates import REQUIRED, SHAPES, effective_time_in
 from sync_pipelines.exports.landing import ANY_TENANT_FOLDER, LandingFile
-from sync_pipelines.exports.naming import effective_time_in
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.privacy.untrusted_text import on_one_line
 from sync_pipelines.stages.workspace import Workspace
@@ -159,30 +159,33 @@ class _Look:
         settings = self._settings(known_tenant)
         if settings.path is not None and not file.is_folder and not fnmatchcase(file.below, settings.path):
             return
-        effective_at = effective_time_in(file.below) or file.modified_at
-        if not self._wanted.holds(tenant, effective_at):
+        own_date = effective_time_in(file.below, settings.file_date)
+        is_dated = own_date is not None or file.is_folder
+        new = NewExport(file, tenant, own_date or file.modified_at, is_dated, entry.revision if entry else 1)
+        if not self._wanted.holds(tenant, new.effective_at):
             return
-        refusal = self._refusal(file, known_tenant, effective_at)
+        refusal = self._refusal(new, known_tenant, settings)
         if refusal is not None:
             self._refusals[file.path] = refusal
         if entry is None:
-            self._new.append(NewExport(file, tenant, effective_at, 1))
+            self._new.append(new)
         elif file.fault is not None:
             # Never opened: what was loaded from this path stays, and the fault is the path's next revision.
             if entry.status == "loaded":
-                self._new.append(NewExport(file, tenant, effective_at, entry.revision + 1))
+                self._new.append(_next_revision(new))
         elif entry.status == "loaded":
-            self._look_again(file, entry, tenant, effective_at)
+            self._look_again(new, entry)
         else:
             if _is_changed(file, entry):
-                self._renew(file, entry, effective_at)
+                self._renew(new, entry)
             self._to_try.append(entry.id)
 
     def _settings(self, tenant: str | None) -> StreamSettings:
         return self._workspace.sources.for_stream(self._stream.partner, tenant or "", self._stream.name)
 
-    def _refusal(self, file: LandingFile, tenant: str | None, effective_at: datetime) -> ExportError | None:
+    def _refusal(self, new: NewExport, tenant: str | None, settings: StreamSettings) -> ExportError | None:
         """Why an export can't be loaded whatever is in it (O1), or None."""
+        file, effective_at = new.file, new.effective_at
         if file.fault is not None:
             return file.fault
         if tenant is None:
@@ -192,35 +195,39 @@ class _Look:
         if listed is not None and tenant not in listed:
             message = f"{self._stream.partner} has no tenant {tenant} in sources.yaml"
             return ExportError("tenant_unknown", message, "list the tenant there, or remove the folder")
+        if settings.file_date == REQUIRED and not new.has_own_date:
+            message = f"no date stands in {file.below!r}, and `file_date` is required"
+            hint = f"put one there, such as {SHAPES}; or say in `file_date` how it is written, as in ventas_%d-%m-%Y"
+            return ExportError("file_date_missing", message, hint)
         if not self._window.holds(effective_at):
             span = f"{self._window.first} to {self._window.last}"
             message = f"the export's date {effective_at.date()} is not within {span}"
             return ExportError("date_out_of_range", message, "rename the file, or set SYNC_FIRST_DATE")
         return None
 
-    def _renew(self, file: LandingFile, entry: LedgerFile, effective_at: datetime) -> None:
+    def _renew(self, new: NewExport, entry: LedgerFile) -> None:
         """A path that waits and looks different starts anew, unless it is archived with the very content it has.
 
         A run may have archived it a moment ago and be about to load it.
         """
         looked_at = datetime.now(UTC)
-        is_archived = entry.sha256 is not None and effective_at == entry.effective_at
-        is_same = self._has_content(file, entry) if is_archived else False
+        is_archived = entry.sha256 is not None and new.effective_at == entry.effective_at
+        is_same = self._has_content(new.file, entry) if is_archived else False
         if is_same:
-            ledger.mark_unchanged(self._connection, entry.id, file, looked_at)
+            ledger.mark_unchanged(self._connection, entry.id, new.file, looked_at)
         elif is_same is not None:
-            ledger.renew(self._connection, entry, file, effective_at)
+            ledger.renew(self._connection, entry, new)
 
-    def _look_again(self, file: LandingFile, entry: LedgerFile, tenant: str, effective_at: datetime) -> None:
+    def _look_again(self, new: NewExport, entry: LedgerFile) -> None:
         """A loaded path that looks different is read again: the same content, or its next revision (X4)."""
-        if not _is_changed(file, entry):
+        if not _is_changed(new.file, entry):
             return
         looked_at = datetime.now(UTC)
-        is_same = self._has_content(file, entry)
+        is_same = self._has_content(new.file, entry)
         if is_same:
-            ledger.mark_unchanged(self._connection, entry.id, file, looked_at)
+            ledger.mark_unchanged(self._connection, entry.id, new.file, looked_at)
         elif is_same is not None:
-            self._new.append(NewExport(file, tenant, effective_at, entry.revision + 1))
+            self._new.append(_next_revision(new))
 
     def _has_content(self, file: LandingFile, entry: LedgerFile) -> bool | None:
         """Whether a file has the content the ledger knows; None where it cannot be read."""
@@ -264,6 +271,10 @@ class _Look:
         paths = {new.file.path for new in self._new}
         to_try = set(self._to_try)
         return [e for e in latest if (e.path in paths or e.id in to_try) and e.path not in self._refusals]
+
+
+def _next_revision(new: NewExport) -> NewExport:
+    return replace(new, revision=new.revision + 1)
 
 
 def _is_changed(file: LandingFile, entry: LedgerFile) -> bool:

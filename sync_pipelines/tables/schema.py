@@ -235,6 +235,7 @@ export_files = Table(
     _instant("looked_at"),
     _instant("effective_at", nullable=False),
     Column("partition_date", Date, nullable=False),
+    Column("has_own_date", Boolean, nullable=False, server_default=text("true")),
     Column("status", Text, nullable=False, server_default="pending"),
     *[Column(name, BigInteger, nullable=False, server_default=text("0")) for name in _counts],
     Column("lines", BigInteger),

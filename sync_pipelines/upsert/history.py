@@ -39,7 +39,7 @@ from sync_pipelines.upsert.key_index import KeyIndex
 Hashes = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 Version = tuple[datetime, bytes, int, int]
-"""A record's place in the total order: time, path, revision of the path, row in the file (X4)."""
+"""A record's place in the total order: time, path in natural order, revision of the path, row in the file (X4)."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,9 @@ class Spoken:
     """One record, with its version and the export it stands in."""
 
     file_id: int
+    path: str
     version: Version
     change: Change
-
-    @property
-    def path(self) -> str:
-        """The export's path."""
-        return self.version[1].decode()
 
 
 @dataclass(frozen=True)
@@ -74,12 +70,11 @@ class KnownExport:
         return self.newest > other._order(other.window[0])
 
     def _order(self, moment: datetime) -> tuple[datetime, bytes, int]:
-        return (moment, self.entry.path.encode(), self.entry.revision)
+        return (moment, *self.entry.version[1:])
 
     def follows(self, other: KnownExport) -> bool:
         """Whether its records come after another export's of the same time."""
-        mine, theirs = (export.entry for export in (self, other))
-        return (mine.path.encode(), mine.revision) > (theirs.path.encode(), theirs.revision)
+        return self.entry.version[1:] > other.entry.version[1:]
 
     def knows(self, hashes: Hashes) -> Hashes:
         """Those of the given key hashes that this export has records of."""
@@ -91,9 +86,9 @@ class KnownExport:
         if not len(rows):
             return []
         table, bits = self.kept.rows(rows)
-        path, revision = self.entry.path.encode(), self.entry.revision
+        entry, place = self.entry, self.entry.version[1:]
         return [
-            Spoken(self.entry.id, (record["effective_at"], path, revision, row), to_change(record, layout, bits))
+            Spoken(entry.id, entry.path, (record["effective_at"], *place, row), to_change(record, layout, bits))
             for row, record in zip(rows.tolist(), table.to_pylist(), strict=True)
         ]
 

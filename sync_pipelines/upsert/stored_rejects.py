@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from sync_pipelines.database import ledger
 from sync_pipelines.normalize.keys import key_hash
 from sync_pipelines.normalize.values import to_json
 from sync_pipelines.privacy.personal_data import masked_reason
@@ -89,13 +90,17 @@ class Rejects:
 
     def supersede_older(self, known: Hashes) -> None:
         """Open rejects of older exports are overtaken where this one has a good record of their key."""
-        entry = self._load.entry
-        older = self._load.connection.execute(
+        entry, connection = self._load.entry, self._load.connection
+        same_time = ledger.loaded_at_same_time(connection, entry)
+        older = connection.execute(
             "select r.id, r.external_id from sync.rejected_records r"
             " join sync.export_files f on f.id = r.export_file_id"
             " where r.status = 'open' and r.external_id is not null and f.partner = %s and f.stream = %s"
-            " and f.tenant = %s and (f.effective_at, f.path collate \"C\", f.revision) < (%s, %s, %s)",
-            [entry.partner, entry.stream, entry.tenant, entry.effective_at, entry.path, entry.revision],
+            " and f.tenant = %s and (f.effective_at < %s or f.id = any(%s))",
+            [
+                entry.partner, entry.stream, entry.tenant, entry.effective_at,
+                [other.id for other in same_time if other.version < entry.version],
+            ],
         ).fetchall()  # fmt: skip
         if not older:
             return

@@ -266,6 +266,26 @@ def test_status_tells_how_each_stream_stands(call: Call, landing: str) -> None:
     assert stream["last_sync"].endswith("+00:00")
     assert stream["oldest_pending"] is not None
     assert "replenit/orders" in call("status").out
+    assert stream["undated"] == 0
+    assert "no date" not in call("status").out
+
+
+def test_status_and_check_say_which_exports_have_no_date_of_their_own(
+    call: Call, settings: Settings, landing: str
+) -> None:
+    put(landing, "2010-12-01.json", [order("A")])
+    put(landing, "ventas_02-12-2010.json", [order("B")])
+    call("sync")
+    (stream,) = [s for s in call("status", "--json").json["streams"] if s["stream"] == "orders"]
+    assert stream["undated"] == 1
+    assert "replenit/orders: 1 file has no date in the path" in call("status").out
+    told = f"NOTE   landing: replenit/{TENANT}/orders: 1 export has no date in the path, such as ventas_02-12-2010.json"
+    assert told in call("check").out
+    streams = {"orders": {"file_date": "ventas_%d-%m-%Y"}}
+    settings.sources.write_text(
+        json.dumps({"sources": [{"partner": "replenit", "tenant": TENANT, "streams": streams}]})
+    )
+    assert "such as 2010-12-01.json" in call("check").out
 
 
 def test_rejects_are_listed_and_shown(call: Call, landing: str) -> None:

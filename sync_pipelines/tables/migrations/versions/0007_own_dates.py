@@ -1,0 +1,19 @@
+"""The ledger notes whether an export's date stands in its path."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    """Adds the column; exports that are there had no date if they have the time of their file."""
+    op.add_column(
+        "export_files",
+        sa.Column("has_own_date", sa.Boolean(), nullable=False, server_default=sa.text("true")),
+        schema="sync",
+    )
+    op.execute("update sync.export_files set has_own_date = false where effective_at = modified_at")
