@@ -49,6 +49,8 @@ REJECT_CODES: Final[dict[str, str]] = {
     "too_many_cells": "The row has more cells than the header.",
     "bad_quotes": "The row's quotes are broken or never closed.",
     "truncated_line": "The file ends in the middle of this row.",
+    "bad_encoding": "The bytes are not the promised encoding (UTF-8 unless `encoding` says otherwise).",
+    "cell_error": "A cell holds an error of the spreadsheet, such as #N/A.",
     "nesting_too_deep": "The record is nested deeper than 200 levels.",
     "not_an_object": "A record, or a field that holds an object, is something else.",
     "key_missing": "The record has no key, or an empty one.",

@@ -22,7 +22,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from sync_pipelines.contracts import vectors
 from sync_pipelines.contracts.personal import OBJECT
-from sync_pipelines.contracts.raw import Cell, NotFinite, Scientific
+from sync_pipelines.contracts.raw import Cell, CellError, NotFinite, Scientific
 from sync_pipelines.contracts.reading import Reading, refuse
 from sync_pipelines.contracts.vectors import Vector
 
@@ -115,6 +115,8 @@ def read_text(value: Any, reading: Reading) -> Any:
             return value.isoformat()
         case NotFinite():
             raise refuse("not_finite", f"{value.text} is no text")
+        case CellError():
+            raise refuse("cell_error", f"{value.text} is an error of the spreadsheet")
         case None:
             return None
         case _:

@@ -36,7 +36,8 @@ class RawRecord(NamedTuple):
     Attributes:
         position: line, row or element, counted from 1 (X14); `0` for what surrounds the streamed lists.
         value: built of str, int, Decimal, `Scientific`, `NotFinite`, bool, None, list and dict; cells of flat files
-            are `Cell`, those of Excel and Parquet also date and datetime. None where there is `damage`.
+            are `Cell`, those of Excel and Parquet also date and datetime, those of Excel also `Percent` and
+            `CellError`. None where there is `damage`.
         within: name of the top-level list a JSON element stood in, as written; `""` for an object that is the whole
             document; `"rest"` for the other members beside streamed lists; None for everything else.
         damage: set when this piece could not be read.
@@ -81,6 +82,22 @@ class NotFinite:
     """`NaN`, `Infinity` or `-Infinity`, in `text`."""
 
     text: str
+
+
+class Percent(Decimal):
+    """A number of a workbook that is shown as a percentage; its value is the stored one, 0.075 where 7.5% is shown."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CellError:
+    """An error of a spreadsheet where a value should be, such as `#N/A`, in `text`."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class AmbiguousObject(dict[str, Any]):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from sync_pipelines.contracts.contract import Shape, folded
-from sync_pipelines.contracts.raw import AmbiguousObject, NamedRecord
+from sync_pipelines.contracts.raw import AmbiguousObject, CellError, NamedRecord
 from sync_pipelines.normalize.change import Refused, path_of
 
 _TWICE: Final = "the field stands twice with different values"
@@ -147,7 +147,7 @@ class Names:
                 fields[alias] = value
             for placed in self._placed.get(name, ()):
                 lists.setdefault(placed.list_alias, {}).setdefault(placed.place, {})[placed.alias] = value
-            if not aliases and name not in self._placed:
+            if not aliases and name not in self._placed and type(value) is not CellError:
                 extra[name] = value
         for alias, elements in lists.items():
             if alias in fields:

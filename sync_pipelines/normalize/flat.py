@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from sync_pipelines.contracts.contract import folded
 from sync_pipelines.contracts.fields import read_key
-from sync_pipelines.contracts.raw import NamedRecord, RawRecord
+from sync_pipelines.contracts.raw import CellError, NamedRecord, RawRecord
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.normalize.change import Refused
@@ -171,7 +171,8 @@ class LineFold:
     def _merge(self, record: NamedRecord, fields: dict[str, Any], name: str, value: Any) -> None:
         """The last non-empty value wins; two that differ are counted, but for two spellings of one key (O12)."""
         known = fields.get(name)
-        if value is None and known is not None:
+        # An error of the workbook refuses the record, whatever other lines say.
+        if (value is None and known is not None) or isinstance(known, CellError):
             return
         if known is not None and known != value and name != self._key_alias:
             record.conflicts += 1

@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sync_pipelines.contracts.codes import ALL_CODES, LENIENCY_CODES, REJECT_CODES
 from sync_pipelines.contracts.contract import Contract
 from sync_pipelines.contracts.fields import read_key
-from sync_pipelines.contracts.raw import NamedRecord
+from sync_pipelines.contracts.raw import CellError, NamedRecord
 from sync_pipelines.contracts.reading import Reading, RecordRefused
 from sync_pipelines.contracts.streams import Children, Identity, ListMode, Operation, Stream
 from sync_pipelines.normalize.change import Change, Findings, Listed, Refused, Reject, path_of
@@ -384,6 +384,8 @@ def code_of(detail: ErrorDetails) -> str:
     """The reject code of one of pydantic's errors; null where a value is required is `required` (X1)."""
     if detail["input"] is None:
         return "required"
+    if isinstance(detail["input"], CellError):
+        return "cell_error"
     if isinstance(detail["input"], str) and "\x00" in detail["input"]:
         return "nul_character"
     return detail["type"] if detail["type"] in ALL_CODES else _PYDANTIC_CODES.get(detail["type"], "invalid")
