@@ -1,4 +1,4 @@
-"""Compressed exports: `.gz`, `.zst`, `.bz2`, and `.zip` of one file.
+"""Compressed exports: `.gz`, `.zst`, `.bz2`, and `.zip` that holds one export.
 
 Belongs here: plain bytes out of compressed ones, and what their damage means. Does not belong here: formats.
 """
@@ -9,9 +9,11 @@ import bz2
 import errno
 import gzip
 import io
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from fnmatch import fnmatchcase
 from typing import Any, BinaryIO, cast
 
 from backports import zstd
@@ -19,8 +21,14 @@ from backports import zstd
 from sync_pipelines.configuration.limits import Limits, Meter, Metered, Readable
 from sync_pipelines.errors import ExportError, Position, SyncError
 from sync_pipelines.exports.disk import COPY_SIZE, on_disk
+from sync_pipelines.exports.naming import is_export_name
+from sync_pipelines.privacy.untrusted_text import on_one_line
 
 COMPRESSED_SUFFIXES = (".gz", ".zst", ".bz2", ".zip")
+
+_IS_ENCRYPTED = 0x1
+_SHOWN_MEMBERS = 10
+_SHOWN_NAME = 100
 
 _OPEN: dict[str, Callable[[Any], Any]] = {
     ".gz": lambda stream: gzip.GzipFile(fileobj=stream),
@@ -49,13 +57,16 @@ def plain_name(name: str) -> str:
     return name[: len(name) - len(compression_of(name) or "")]
 
 
-def open_export(stream: BinaryIO, name: str, meter: Meter | None = None) -> tuple[BinaryIO, str]:
+def open_export(
+    stream: BinaryIO, name: str, meter: Meter | None = None, member: str | None = None
+) -> tuple[BinaryIO, str]:
     """Opens the plain bytes of an export.
 
     Args:
         stream: the bytes as they came; it stays the caller's to close.
         name: their file name, or path.
         meter: counts the bytes; by default one with the default limits.
+        member: glob of the file within a `.zip` that is the export; by default its only one.
 
     Returns:
         The plain bytes, to be closed, and the name without its compression; for a `.zip` the name of its member.
@@ -70,7 +81,7 @@ def open_export(stream: BinaryIO, name: str, meter: Meter | None = None) -> tupl
     meter = meter or Meter(Limits())
     source = _Counted(stream)
     if suffix == ".zip":
-        return _open_zip(source, meter)
+        return _open_zip(source, meter, member)
     plain = Metered(_OPEN[suffix](io.BufferedReader(source, COPY_SIZE)), meter, lambda: source.count)
     return checked_reader(plain, lambda fault: _bad_compression(fault, suffix, source)), plain_name(name)
 
@@ -80,12 +91,12 @@ def checked_reader(plain: Readable, refuse: Callable[[Exception], Exception], *o
     return cast(BinaryIO, io.BufferedReader(_Checked(plain, refuse, owned), COPY_SIZE))
 
 
-def _open_zip(source: _Counted, meter: Meter) -> tuple[BinaryIO, str]:
+def _open_zip(source: _Counted, meter: Meter, pattern: str | None) -> tuple[BinaryIO, str]:
     with ExitStack() as owned:
         file = owned.enter_context(on_disk(cast(BinaryIO, io.BufferedReader(source, COPY_SIZE))))
         try:
             archive = owned.enter_context(zipfile.ZipFile(file))
-            member = _only_member(archive)
+            member = _member(archive, pattern)
             # A member has no more bytes than the archive says; zipfile sees to that.
             meter.check_bytes(member.file_size, member.compress_size)
             plain = Metered(cast(Readable, archive.open(member)), meter)
@@ -97,12 +108,40 @@ def _open_zip(source: _Counted, meter: Meter) -> tuple[BinaryIO, str]:
         return reader, member.filename.rsplit("/", 1)[-1]
 
 
-def _only_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    members = [m for m in archive.infolist() if not m.is_dir() and not m.filename.startswith("__MACOSX/")]
-    if len(members) != 1:
-        hint = "a .zip export holds exactly one file"
-        raise ExportError("bad_compression", f"the .zip holds {len(members)} files", hint)
-    return members[0]
+def _member(archive: zipfile.ZipFile, pattern: str | None) -> zipfile.ZipInfo:
+    """The one member that is an export, or the one that the pattern names by its path or its name."""
+    exports = [part for part in archive.infolist() if not part.is_dir() and is_export_name(part.filename)]
+    chosen = [part for part in exports if pattern is None or _is_named(part.filename, pattern)]
+    if len(chosen) != 1:
+        raise _not_one_member(exports, chosen, pattern)
+    if chosen[0].flag_bits & _IS_ENCRYPTED:
+        message = f"{_shown(chosen[0].filename)} in the .zip is protected by a password"
+        raise ExportError("bad_compression", message, "send it without a password")
+    return chosen[0]
+
+
+def _is_named(name: str, pattern: str) -> bool:
+    name, pattern = (unicodedata.normalize("NFC", text) for text in (name, pattern))
+    return fnmatchcase(name, pattern) or fnmatchcase(name.rsplit("/", 1)[-1], pattern)
+
+
+def _not_one_member(exports: list[zipfile.ZipInfo], chosen: list[zipfile.ZipInfo], pattern: str | None) -> ExportError:
+    names = [part.filename for part in chosen or exports]
+    if "[Content_Types].xml" in names:
+        hint = "it looks like an Excel workbook: the name should end in .xlsx"
+        return ExportError("bad_compression", "the .zip is no archive of exports", hint)
+    if not names:
+        return ExportError("bad_compression", "the .zip holds no export", "a .zip holds one export")
+    shown = ", ".join(map(_shown, names[:_SHOWN_MEMBERS])) + (", ..." if len(names) > _SHOWN_MEMBERS else "")
+    if pattern is not None and not chosen:
+        message = f"nothing in the .zip matches `member: {on_one_line(pattern)}`; it holds {shown}"
+        return ExportError("bad_compression", message, "correct `member` in sources.yaml")
+    message = f"the .zip holds {len(names)} exports{' that match' if pattern else ''}: {shown}"
+    return ExportError("bad_compression", message, "set `member` to the name or pattern of the one to read")
+
+
+def _shown(name: str) -> str:
+    return repr(on_one_line(name)[:_SHOWN_NAME])
 
 
 def _bad_compression(fault: Exception, suffix: str, source: _Counted | None) -> ExportError:

@@ -47,6 +47,7 @@ class ReadSettings:
         format: one of `FORMATS`, whatever the name says; None goes by the name.
         encoding: codec of text formats; None is UTF-8.
         empty_is: what an empty cell of a flat file says (X1).
+        member: glob of the file within a `.zip` that is the export; by default its only one.
         envelopes: folded names (lower case, no underscores) of top-level lists that are streamed.
         limits: how much an export may have.
     """
@@ -54,6 +55,7 @@ class ReadSettings:
     format: str | None = None
     encoding: str | None = None
     empty_is: EmptyIs = "absent"
+    member: str | None = None
     envelopes: frozenset[str] = frozenset()
     limits: Limits = field(default_factory=Limits)
 
@@ -98,7 +100,7 @@ def read_blocks(source: Source, name: str, settings: ReadSettings = ReadSettings
         with ExitStack() as stack:
             stream = stack.enter_context(source()) if callable(source) else source
             meter = Meter(settings.limits)
-            plain, inner = open_export(stream, name, meter)
+            plain, inner = open_export(stream, name, meter, settings.member)
             if plain is not stream:
                 stack.enter_context(closing(plain))
             kind = _format_named(inner, settings) or _format_named(plain_name(name), settings)

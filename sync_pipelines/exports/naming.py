@@ -9,17 +9,21 @@ from __future__ import annotations
 import re
 
 _NUMBER = re.compile("[0-9]+")
-_UNFINISHED = (".part", ".tmp", ".partial")
+_UNFINISHED = (".part", ".tmp", ".partial", ".filepart", ".crdownload", ".swp", "~")
+_OF_THE_SYSTEM = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini"})
 
 
 def is_export_name(name: str) -> bool:
     """Whether a path below `<stream>/` is an export already.
 
-    Names that start with `.` or `_`, of the file or of a folder, and names that end in `.part`, `.tmp` or `.partial`
-    (any case) are not.
+    Names that start with `.` or `_`, of the file or of a folder, are not. Neither are, in any case, the names of
+    unfinished uploads and downloads (`.part`, `.tmp`, `.partial`, `.filepart`, `.crdownload`), of files that stand
+    beside an open one (`~$...`, `.swp`, `...~`), and of files that systems leave (`Thumbs.db`, `desktop.ini`).
     """
-    is_hidden = name.startswith((".", "_")) or "/." in name or "/_" in name
-    return not is_hidden and not name.lower().endswith(_UNFINISHED)
+    if name.startswith((".", "_")) or "/." in name or "/_" in name:
+        return False
+    last = name.rsplit("/", 1)[-1].lower()
+    return not (last.endswith(_UNFINISHED) or last.startswith("~$") or last in _OF_THE_SYSTEM)
 
 
 def natural_order(path: str) -> bytes:

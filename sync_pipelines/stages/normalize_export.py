@@ -273,7 +273,7 @@ def _inner_name(export: ExportText) -> str:
     if not export.name.lower().endswith(".zip"):
         return export.name
     with export.content() as content:
-        plain, inner = open_export(content, export.name)
+        plain, inner = open_export(content, export.name, member=export.settings.member)
         plain.close()
     return inner
 
@@ -284,6 +284,7 @@ def _read_settings(export: ExportText) -> ReadSettings:
         format=settings.format,
         encoding=settings.encoding,
         empty_is=settings.empty_is,
+        member=settings.member,
         envelopes=export.stream.envelopes,
         limits=settings.limits,
     )

@@ -70,6 +70,50 @@ def test_a_zip_is_named_by_its_member_or_else_by_itself(read: Read) -> None:
     assert read("x.zip", zipped(b"[1]", "data"), format="json")[0].value == 1
 
 
+def zip_of(*members: str, data: bytes = b"a\n1\n") -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as writer:
+        for member in members:
+            writer.writestr(member, data)
+    return archive.getvalue()
+
+
+@pytest.mark.parametrize(
+    "ignored", ["out/", "out/.DS_Store", "__MACOSX/out/._orders.csv", "Thumbs.db", "out/desktop.ini", "~$x.csv"]
+)
+def test_what_systems_leave_in_a_zip_does_not_count(ignored: str, read: Read) -> None:
+    assert len(read("x.zip", zip_of(ignored, "out/orders.csv"))) == 1
+
+
+def test_a_zip_of_several_exports_names_them_until_one_is_chosen(read: Read) -> None:
+    data = zip_of("out/orders.csv", "out/customers.csv", "leeme.txt")
+    with pytest.raises(ExportError) as caught:
+        read("x.zip", data)
+    assert str(caught.value) == (
+        "bad_compression: the .zip holds 3 exports: 'out/orders.csv', 'out/customers.csv', 'leeme.txt'"
+        " (set `member` to the name or pattern of the one to read)"
+    )
+    for member in ("orders*", "out/orders.csv", "orders.csv"):
+        assert len(read("x.zip", data, member=member)) == 1
+    with pytest.raises(ExportError, match=r"holds 2 exports that match: 'out/orders.csv', 'out/customers.csv' "):
+        read("x.zip", data, member="*.csv")
+    with pytest.raises(
+        ExportError, match=r"nothing in the .zip matches `member: pedidos\*`; it holds 'out/orders.csv'"
+    ):
+        read("x.zip", data, member="pedidos*")
+
+
+def test_a_zip_says_what_it_is_where_it_is_no_archive_of_exports(read: Read) -> None:
+    with pytest.raises(ExportError, match=r"the \.zip holds no export"):
+        read("x.zip", zip_of(".DS_Store"))
+    with pytest.raises(ExportError, match=r"it looks like an Excel workbook: the name should end in \.xlsx"):
+        read("x.zip", zip_of("[Content_Types].xml", "xl/workbook.xml"))
+    protected = bytearray(zip_of("orders.csv"))
+    protected[protected.index(b"PK\x01\x02") + 8] |= 1
+    with pytest.raises(ExportError, match=r"'orders.csv' in the \.zip is protected by a password"):
+        read("x.zip", bytes(protected))
+
+
 def test_an_uncompressed_export_is_itself() -> None:
     stream = io.BytesIO(b"x")
     assert open_export(stream, "a.json") == (stream, "a.json")

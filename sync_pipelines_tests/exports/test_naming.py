@@ -23,6 +23,18 @@ from sync_pipelines.exports.naming import is_export_name, natural_order
         (".sync/a.json", False),
         ("x/_temporary/a.json", False),
         ("x.tmp/a.json", True),
+        ("~$2024-01-01.xlsx", False),
+        ("2024/~$a.xlsx", False),
+        ("a.csv.filepart", False),
+        ("a.csv.crdownload", False),
+        ("a.csv.swp", False),
+        ("a.csv~", False),
+        ("2024/Thumbs.db", False),
+        ("Desktop.ini", False),
+        ("2024/.DS_Store", False),
+        ("__MACOSX/a.csv", False),
+        ("~a.csv", True),
+        ("my desktop.ini.csv", True),
     ],
 )
 def test_names_that_are_no_exports_yet(path: str, expected: bool) -> None:
