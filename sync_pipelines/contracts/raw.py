@@ -55,6 +55,25 @@ class Cell(str):
     __slots__ = ()
 
 
+class Binary(Cell):
+    """Bytes of a Parquet file that need not be text: a field of a contract reads them as UTF-8.
+
+    Bytes that are not UTF-8 stand as lone surrogates, which no field accepts.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, data: bytes) -> Binary:
+        """The text of some bytes."""
+        return cls(data.decode("utf-8", "surrogateescape"))
+
+    @property
+    def hex(self) -> str:
+        """The bytes as hexadecimal digits."""
+        return self.encode("utf-8", "surrogateescape").hex()
+
+
 class Scientific(Decimal):
     """A number written with an exponent, or one too long to be anything but a mistake.
 

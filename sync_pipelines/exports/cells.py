@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Literal
 
-from sync_pipelines.contracts.raw import Cell
+from sync_pipelines.contracts.raw import Binary, Cell
 from sync_pipelines.errors import ExportError, Position
 
 EmptyIs = Literal["absent", "null"]
@@ -57,6 +57,8 @@ class Header:
 
 
 def _cell(value: Any) -> Any:
+    if isinstance(value, Binary):
+        return value or None
     if isinstance(value, str):
         return Cell(value) if value else None
     return value

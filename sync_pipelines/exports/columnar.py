@@ -6,6 +6,7 @@ Belongs here: Arrow types to raw values. Does not belong here: writing Parquet (
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any, BinaryIO
@@ -14,14 +15,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sync_pipelines.configuration.limits import Limits, Meter, too_large
-from sync_pipelines.contracts.raw import RawRecord, damaged, number_from_float
+from sync_pipelines.contracts.raw import Binary, RawRecord, damaged, number_from_float
 from sync_pipelines.errors import ExportError, Position
 from sync_pipelines.exports.cells import EmptyIs, Header
 from sync_pipelines.exports.compression import is_of_data
 from sync_pipelines.exports.disk import on_disk
+from sync_pipelines.exports.json_values import build_object
 
 _BATCH = 2_000
 _BUFFER = 1 << 20
+
+_LISTS = (
+    (pa.types.is_list, pa.list_),
+    (pa.types.is_large_list, pa.large_list),
+    (pa.types.is_list_view, pa.list_view),
+    (pa.types.is_large_list_view, pa.large_list_view),
+)
 
 Convert = Callable[[Any], Any]
 """From what pyarrow gives for a value that is not null to a raw value."""
@@ -31,7 +40,8 @@ def read_parquet(stream: BinaryIO, empty_is: EmptyIs = "absent", meter: Meter | 
     """Yields one record for every row, at its number from 1 (X14).
 
     Nulls are empty cells, in structs too. Binary floats become the decimal of their shortest text (X9), texts at the
-    top level become `Cell`s, lists and structs become lists and dicts.
+    top level become `Cell`s, bytes `Binary`, lists and structs lists and dicts. Nanoseconds are cut to microseconds. A
+    file without columns and rows has no records.
 
     Raises:
         ExportError: `bad_sheet`, with the row where reading stopped; `bad_header`; `too_large`.
@@ -69,9 +79,18 @@ _Batch = tuple[Header, Iterator[tuple[Any, ...]], _Refused]
 def _batches(file: BinaryIO, empty_is: EmptyIs, meter: Meter) -> Iterator[_Batch]:
     read = 0
     try:
-        with pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False) as parquet:
+        # As nanoseconds, the times that Spark writes (INT96) would wrap before 1677 and after 2262.
+        with pq.ParquetFile(
+            file,
+            buffer_size=_BUFFER,
+            pre_buffer=False,
+            page_checksum_verification=True,
+            coerce_int96_timestamp_unit="us",
+        ) as parquet:
             _check_sizes(parquet.metadata, meter)
             schema = parquet.schema_arrow
+            if not len(schema) and not parquet.metadata.num_rows:
+                return
             meter.check_columns(len(schema))
             header = Header(schema.names, empty_is, Position("row", 0))
             converts = [_converter(field.type, empty_is == "null") for field in schema]
@@ -118,19 +137,26 @@ def _values(name: str, column: pa.Array, convert: Convert, refused: _Refused) ->
 
 
 def _in_microseconds(kind: pa.DataType) -> pa.DataType:
-    """The type with microseconds for nanoseconds, which no time of Python has."""
+    """The type with microseconds for nanoseconds, which no time of Python has, and without dictionaries of them."""
     if pa.types.is_timestamp(kind) and kind.unit == "ns":
         return pa.timestamp("us", kind.tz)
     if pa.types.is_time64(kind):
         return pa.time64("us")
     if pa.types.is_duration(kind) and kind.unit == "ns":
         return pa.duration("us")
+    if pa.types.is_dictionary(kind):
+        values = _in_microseconds(kind.value_type)
+        return kind if values == kind.value_type else values
     if pa.types.is_struct(kind):
         return pa.struct([field.with_type(_in_microseconds(field.type)) for field in kind])
     if pa.types.is_map(kind):
-        return pa.map_(kind.key_type, kind.item_field.with_type(_in_microseconds(kind.item_type)), kind.keys_sorted)
-    if pa.types.is_list(kind):
-        return pa.list_(kind.value_field.with_type(_in_microseconds(kind.value_type)))
+        items = kind.item_field.with_type(_in_microseconds(kind.item_type))
+        return pa.map_(kind.key_field.with_type(_in_microseconds(kind.key_type)), items, kind.keys_sorted)
+    for is_list, list_of in _LISTS:
+        if is_list(kind):
+            return list_of(kind.value_field.with_type(_in_microseconds(kind.value_type)))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(_in_microseconds(kind.value_type)), kind.list_size)
     return kind
 
 
@@ -140,8 +166,22 @@ def _value_or_refusal(name: str, index: int, scalar: pa.Scalar, refused: _Refuse
     except UnicodeError:
         refused[index] = _Unreadable("invalid_text", f"{name!r} holds text that is not UTF-8")
     except (ValueError, OverflowError):
-        refused[index] = _Unreadable("out_of_range", f"{name!r} holds a time that no calendar has")
+        doubled = _doubled_name(scalar.type)
+        if doubled is None:
+            refused[index] = _Unreadable("out_of_range", f"{name!r} holds a time that no calendar has")
+        else:
+            refused[index] = _Unreadable("field_conflict", f"{name!r} has a struct that names {doubled!r} twice")
     return None
+
+
+def _doubled_name(kind: pa.DataType) -> str | None:
+    """A name that stands twice in a struct of the type; None where there is none."""
+    inner = [kind.field(index) for index in range(kind.num_fields)]
+    if pa.types.is_struct(kind):
+        for name, count in Counter(field.name for field in inner).items():
+            if count > 1:
+                return str(name)
+    return next((name for field in inner if (name := _doubled_name(field.type)) is not None), None)
 
 
 def _converter(kind: pa.DataType, keeps_nulls: bool) -> Convert:
@@ -152,7 +192,7 @@ def _converter(kind: pa.DataType, keeps_nulls: bool) -> Convert:
         return _struct({field.name: _converter(field.type, keeps_nulls) for field in kind}, keeps_nulls)
     if pa.types.is_map(kind):
         return _map(_converter(kind.item_type, keeps_nulls), keeps_nulls)
-    if isinstance(kind, pa.ListType | pa.LargeListType | pa.FixedSizeListType):
+    if pa.types.is_fixed_size_list(kind) or any(is_list(kind) for is_list, _ in _LISTS):
         return _list(_converter(kind.value_type, keeps_nulls))
     if pa.types.is_float32(kind) or pa.types.is_float16(kind):
         return lambda value: number_from_float(value, _short_text(value, kind))
@@ -169,8 +209,8 @@ def _struct(members: dict[str, Convert], keeps_nulls: bool) -> Convert:
 
 def _map(item: Convert, keeps_nulls: bool) -> Convert:
     def convert(value: list[tuple[Any, Any]]) -> dict[str, Any]:
-        named = ((str(key), entry) for key, entry in value if keeps_nulls or entry is not None)
-        return {key: None if entry is None else item(entry) for key, entry in named}
+        named = ((str(_scalar(key)), entry) for key, entry in value if keeps_nulls or entry is not None)
+        return build_object([(key, None if entry is None else item(entry)) for key, entry in named])
 
     return convert
 
@@ -183,9 +223,7 @@ def _scalar(value: Any) -> Any:
     if isinstance(value, float):
         return number_from_float(value, repr(value))
     if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    if isinstance(value, dt.datetime):
-        return value.to_pydatetime(warn=False) if hasattr(value, "to_pydatetime") else value
+        return Binary.of(value)
     if isinstance(value, dt.time):
         return value.isoformat()
     return value if isinstance(value, str | bool | int | Decimal | dt.date) else str(value)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from sync_pipelines.contracts.codes import REJECT_CODES
-from sync_pipelines.contracts.raw import NamedRecord, NotFinite, Scientific
+from sync_pipelines.contracts.raw import Binary, NamedRecord, NotFinite, Scientific
 from sync_pipelines.normalize.change import Refused, path_of
 from sync_pipelines.privacy.untrusted_text import storable
 
@@ -63,6 +63,8 @@ def keepable(value: Any, path: tuple[str | int, ...]) -> Any:
     match value:
         case bool() | None:
             return value
+        case Binary():
+            return value.hex
         case str():
             return _keepable_text(str(value), path)
         case Decimal():
