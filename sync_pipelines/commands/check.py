@@ -7,24 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Final
 
 from pydantic import SecretStr
 
+from sync_pipelines.commands.misplaced import SHOWN
 from sync_pipelines.commands.rights import check_rights, is_powerful
 from sync_pipelines.commands.screen import say
 from sync_pipelines.configuration.pull_settings import PullSettings
 from sync_pipelines.configuration.settings import Settings, load_settings, variable_of
 from sync_pipelines.configuration.sources import Sources, load_sources
+from sync_pipelines.contracts.near_names import near_name
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database.postgres import migrate, open_database
 from sync_pipelines.errors import ConfigurationError, SyncError
 from sync_pipelines.exports.file_dates import SHAPES, effective_time_in
+from sync_pipelines.exports.formats import why_no_format
 from sync_pipelines.exports.landing import LandingFile
 from sync_pipelines.partners import STREAMS, find_stream
 from sync_pipelines.privacy.redaction import redacted
 from sync_pipelines.privacy.untrusted_text import on_one_line
+from sync_pipelines.stages.misplaced import ENDING, Misplaced, find_misplaced
 from sync_pipelines.stages.workspace import open_landing
 
 _OF_SETTINGS: Final = {"database_url": "database_shown", "alert_webhook": "webhook_shown"}
@@ -154,21 +159,29 @@ def _landing(settings: Settings) -> Iterator[str | SyncError]:
     places = {(partner, tenant, name): 0 for partner, tenant, name in landing.streams()}
     undated: dict[tuple[str, str, str], list[str]] = {}
     faults: dict[str, SyncError] = {}
+    endings: list[Misplaced] = []
     for stream in STREAMS:
         for file in landing.list(stream.partner, stream.name):
             if file.fault is not None:
                 faults.setdefault(file.path, file.fault)
+            elif (fault := _ending(sources, stream, file)) is not None:
+                endings.append(fault)
             else:
                 place = (stream.partner, file.tenant_folder, stream.name)
                 places[place] = places.get(place, 0) + 1
                 if not _is_dated(sources, stream, file):
                     undated.setdefault(place, []).append(file.below)
-    for place, exports in sorted(places.items()):
-        yield _place(sources, *place, exports)
-        if place in undated:
+    for (partner, tenant, name), exports in sorted(places.items()):
+        if (known := find_stream(partner, name)) is not None:
+            yield _place(sources, known, tenant, exports)
+        if (place := (partner, tenant, name)) in undated:
             yield f"NOTE {'/'.join(place)}: {_undated(undated[place])}"
     yield from faults.values()
-    if not places and not faults:
+    misplaced = [*find_misplaced(landing, sources), *endings]
+    yield from (f"NOTE {one.path} {one.why}; nothing in it is loaded; {one.hint}" for one in misplaced[:SHOWN])
+    if len(misplaced) > SHOWN:
+        yield f"NOTE and {len(misplaced) - SHOWN:,} more files and folders that no stream takes"
+    if not places and not faults and not misplaced:
         yield f"{settings.landing_shown} has no exports yet; put them at <partner>/<tenant>/<stream>/<file>"
 
 
@@ -189,14 +202,23 @@ def _undated(files: list[str]) -> str:
     )
 
 
-def _place(sources: Sources, partner: str, tenant: str, name: str, exports: int) -> str:
-    """What is to be said of a folder at the place of a stream."""
-    place = f"{partner}/{tenant}/{name}"
-    stream = find_stream(partner, name)
-    if stream is None:
-        return f"NOTE {place} is no stream this program knows; nothing in it is loaded"
-    listed = sources.tenants(partner)
+def _ending(sources: Sources, stream: Stream, file: LandingFile) -> Misplaced | None:
+    """A file of a stream whose ending is no format's; it fails when it is synced."""
+    tenant = stream.normalize_tenant(file.tenant_folder)
+    settings = sources.for_stream(stream.partner, tenant or "", stream.name)
+    is_left_out = settings.path is not None and not fnmatchcase(file.below, settings.path)
+    if is_left_out or settings.format is not None or file.below.lower().endswith(".zip"):
+        return None
+    fault = why_no_format(file.below)
+    return None if fault is None else Misplaced(file.path, ENDING, fault.hint, stream.partner)
+
+
+def _place(sources: Sources, stream: Stream, tenant: str, exports: int) -> str:
+    """What is to be said of a folder of a stream."""
+    place = f"{stream.partner}/{tenant}/{stream.name}"
+    listed = sources.tenants(stream.partner)
     known = stream.normalize_tenant(tenant)
     if known is None or (listed is not None and known not in listed):
-        return f"NOTE {place}: its tenant is not known; its files fail"
+        near = near_name(tenant, listed) if listed else None
+        return f"NOTE {place}: its tenant is not known; its files fail" + (f"; did you mean {near}?" if near else "")
     return f"{place}: {exports:,} exports"

@@ -5,12 +5,12 @@ Belongs here: refusing unknown ones with a near word. Does not belong here: what
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 import click
 
 from sync_pipelines.contracts.codes import ALL_CODES
+from sync_pipelines.contracts.near_names import near_name
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.tables.schema import OUTCOMES
 
@@ -33,8 +33,8 @@ def check_names(partner: str | None, stream: str | None) -> None:
 def nearest(word: str, names: Iterable[str]) -> str:
     """Returns the known name that looks most like a word, as a question, or else all of them."""
     known = list(names)
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"
+    near = near_name(word, known)
+    return f"did you mean {near}?" if near else f"one of {', '.join(known)}"
 
 
 def check_code(code: str | None) -> None:

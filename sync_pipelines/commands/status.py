@@ -8,11 +8,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import UTC, datetime
 
+from sync_pipelines.commands.misplaced import as_answer, print_misplaced
 from sync_pipelines.commands.screen import json_of, print_table, say
 from sync_pipelines.configuration.settings import load_settings
+from sync_pipelines.configuration.sources import load_sources
 from sync_pipelines.database.postgres import migrate, open_database
 from sync_pipelines.database.reports import StreamStatus, stream_status
+from sync_pipelines.errors import SyncError
 from sync_pipelines.partners import STREAMS
+from sync_pipelines.stages.misplaced import find_misplaced, unknown_endings
+from sync_pipelines.stages.workspace import open_landing
 
 
 def run(*, as_json: bool) -> int:
@@ -22,8 +27,15 @@ def run(*, as_json: bool) -> int:
     migrate(database)
     with database.connect() as connection:
         found = [stream_status(connection, stream) for stream in STREAMS]
+        misplaced = unknown_endings(connection)
+    fault = None
+    try:
+        sources = load_sources(settings.sources)
+        misplaced = [*find_misplaced(open_landing(settings, sources), sources), *misplaced]
+    except SyncError as error:
+        fault = error
     if as_json:
-        print(json_of({"streams": [_in_utc(s) for s in found]}))
+        print(json_of({"streams": [_in_utc(s) for s in found]} | as_answer(misplaced)))
         return 0
     headers = (
         "stream",
@@ -47,7 +59,10 @@ def run(*, as_json: bool) -> int:
     )  # fmt: skip
     for undated in (s for s in found if s.undated):
         say(f"{undated.partner}/{undated.stream}: {_undated(undated.undated)}")
+    print_misplaced(misplaced)
     say("", f"landing {settings.landing_shown}, database {database.shown}")
+    if fault is not None:
+        say(f"the landing was not looked at: {fault.message}")
     return 0
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date
 from typing import Any, Final
 
+from sync_pipelines.commands.misplaced import as_answer, print_misplaced
 from sync_pipelines.commands.progress import FileProgress, working
 from sync_pipelines.commands.screen import json_of, print_table, say, tell
 from sync_pipelines.configuration.settings import load_settings
@@ -19,6 +20,7 @@ from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import COUNTS, LedgerFile
 from sync_pipelines.stages import export_stages, pulls
 from sync_pipelines.stages.killed_runs import mark_killed
+from sync_pipelines.stages.misplaced import Misplaced, find_misplaced
 from sync_pipelines.stages.preview import preview
 from sync_pipelines.stages.pulls import Pull
 
@@ -50,9 +52,10 @@ def run(selection: Selection, *, as_json: bool, is_preview: bool = False) -> int
         workspace = export_stages.open_workspace(load_settings())
         mark_killed(workspace)
         found = export_stages.discover(workspace, *wanted)
+        misplaced = find_misplaced(workspace.landing, workspace.sources, selection.partner)
     to_pull = pulls.streams_to_pull(workspace.sources, *wanted)
     if is_preview:
-        return _preview(workspace, found, to_pull, selection, as_json=as_json)
+        return _preview(workspace, found, to_pull, selection, misplaced, as_json=as_json)
     handled, failed_pulls = [entry.id for entry in found.failed], list[Pull]()
     if found.pending or to_pull:
         progress = _run(workspace, found.pending, selection.tenant, to_pull)
@@ -69,7 +72,11 @@ def run(selection: Selection, *, as_json: bool, is_preview: bool = False) -> int
     if not as_json and not entries and not failed_pulls and workspace.landing.reach().is_empty:
         say(f"Nothing to do: the landing {workspace.settings.landing_shown} is empty.")
         return LOADED
-    print(json_of(answer(entries, failed_pulls))) if as_json else _print(entries, failed_pulls, selection)
+    if as_json:
+        print(json_of(answer(entries, failed_pulls) | as_answer(misplaced)))
+    else:
+        _print(entries, failed_pulls, selection)
+        print_misplaced(misplaced)
     return exit_status(entries, failed_pulls)
 
 
@@ -78,6 +85,7 @@ def _preview(
     found: export_stages.Discovery,
     to_pull: Sequence[Stream],
     selection: Selection,
+    misplaced: Sequence[Misplaced],
     *,
     as_json: bool,
 ) -> int:
@@ -90,9 +98,10 @@ def _preview(
         with progress, preview(workspace, found.pending, progress.reached) as previewed:
             entries += previewed.entries
     if as_json:
-        print(json_of(answer(entries)))
+        print(json_of(answer(entries) | as_answer(misplaced)))
     else:
         _print(entries, (), selection, is_preview=True)
+        print_misplaced(misplaced)
     if not as_json:
         say("")
     (tell if as_json else say)("This was a preview: nothing was loaded.")

@@ -6,7 +6,6 @@ Belongs here: the keys of that file, what a wrong one is told, looking a source 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from sync_pipelines.configuration.marked_yaml import MarkedYaml, Where, read_yam
 from sync_pipelines.configuration.pull_settings import PullSettings, pull_model
 from sync_pipelines.configuration.stream_settings import StreamSettings
 from sync_pipelines.contracts.contract import folded
+from sync_pipelines.contracts.near_names import near_name
 from sync_pipelines.contracts.streams import Options, Stream
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.partners import STREAMS, find_stream
@@ -63,6 +63,11 @@ class Sources:
         declared = find_stream(partner, stream)
         tenant = declared.normalize_tenant(tenant_folder) if declared else None
         return tenant is not None and self.for_stream(partner, tenant, stream).follow_links
+
+    def path_of(self, stream: Stream, tenant_folder: str) -> str | None:
+        """The pattern that a tenant's files of a stream must match, or None."""
+        tenant = stream.normalize_tenant(tenant_folder)
+        return self.for_stream(stream.partner, tenant or "", stream.name).path
 
     def pulled(self, partner: str, stream: str) -> list[str]:
         """The tenants whose listing of a stream is pulled, as the file lists them."""
@@ -246,9 +251,8 @@ def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, .
 
 
 def _nearest(word: str, names: tuple[str, ...]) -> str:
-    by_lower = {name.lower(): name for name in names}
-    near = difflib.get_close_matches(word.lower(), list(by_lower), n=1, cutoff=0.6)
-    return f"did you mean {by_lower[near[0]]}?" if near else f"one of {', '.join(names)}"
+    near = near_name(word, names)
+    return f"did you mean {near}?" if near else f"one of {', '.join(names)}"
 
 
 def _named(value: Any) -> str:

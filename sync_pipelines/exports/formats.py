@@ -13,6 +13,7 @@ from json import JSONDecodeError
 from typing import BinaryIO, cast
 
 from sync_pipelines.configuration.limits import Limits, Meter, Metered
+from sync_pipelines.contracts.near_names import near_name
 from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.cells import EmptyIs
@@ -66,6 +67,11 @@ def is_flat(name: str, settings: ReadSettings = ReadSettings()) -> bool:
     A `.zip` whose own name tells no format is told by the name of its member, which `open_export` returns.
     """
     return _format_named(plain_name(name), settings) in _FLAT
+
+
+def why_no_format(name: str) -> ExportError | None:
+    """Why a name alone tells no format, or None; that of a `.zip` may be told by its member."""
+    return None if _format_named(plain_name(name), ReadSettings()) else _format_unknown(name, ReadSettings())
 
 
 Source = BinaryIO | Callable[[], AbstractContextManager[BinaryIO]]
@@ -134,8 +140,10 @@ def _read(
 
 def _format_unknown(name: str, settings: ReadSettings) -> ExportError:
     known = ", ".join(f".{extension}" for extension in FORMATS)
+    near = near_name(plain_name(name).rsplit(".", 1)[-1], FORMATS) if "." in name else None
+    meant = f"did you mean .{near}? " if near else ""
     what = f"format: {settings.format}" if settings.format else repr(name.rsplit("/", 1)[-1])
-    return ExportError("format_unknown", f"no format is known for {what}", f"known are {known}; or set `format`")
+    return ExportError("format_unknown", f"no format is known for {what}", f"{meant}known are {known}; or set `format`")
 
 
 def _read_json(

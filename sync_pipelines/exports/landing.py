@@ -9,8 +9,9 @@ belong here: which partners and tenants are known, what was loaded already, pull
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
 from typing import BinaryIO, Final, NamedTuple
@@ -20,7 +21,7 @@ from sync_pipelines.exports.access import Access
 from sync_pipelines.exports.local_storage import LocalStorage
 from sync_pipelines.exports.naming import is_export_name
 from sync_pipelines.exports.remote_storage import open_storage
-from sync_pipelines.exports.storage_interface import FolderFault, Found, Reached
+from sync_pipelines.exports.storage_interface import FolderFault, Found, Named, Reached
 
 
 class LandingFile(NamedTuple):
@@ -47,6 +48,26 @@ class LandingFile(NamedTuple):
     etag: str | None
     fault: ExportError | None = None
     is_folder: bool = False
+
+
+class Unclaimed(NamedTuple):
+    """A file or a folder of the landing that is in no stream's folder; its path is relative to the landing."""
+
+    path: str
+    is_folder: bool = False
+
+
+@dataclass
+class _Beside:
+    """What stands beside the streams of a partner.
+
+    Attributes:
+        files: paths of the files that are above the streams' folders.
+        folders: (tenant folder, its folder), the streams' own included, in order.
+    """
+
+    files: list[str] = field(default_factory=list)
+    folders: dict[tuple[str, str], None] = field(default_factory=dict)
 
 
 LONGEST_PATH: Final = 1_200
@@ -92,6 +113,7 @@ class Landing:
     ) -> None:
         self._storage = open_storage(url, access or Access(), is_made=is_made)
         self._follows_links = follows_links
+        self._seen: dict[str, _Beside] = {}
 
     @property
     def is_local(self) -> bool:
@@ -141,10 +163,56 @@ class Landing:
 
     def _objects(self, partner: str) -> Iterator[tuple[str, str, Found]]:
         """What an object store has of a partner: tenant folder, stream, and the object below that."""
+        seen = _Beside()
         for found in self._storage.files(partner):
             names = found.below.split("/", 2)
-            if len(names) == 3 and not names[0].startswith(_HIDDEN) and not names[1].startswith(_HIDDEN):
+            if len(names) < 3:
+                seen.files.append(f"{partner}/{found.below}")
+            elif not names[0].startswith(_HIDDEN) and not names[1].startswith(_HIDDEN):
+                seen.folders[names[0], names[1]] = None
                 yield names[0], names[1], found._replace(below=names[2])
+        self._seen[partner] = seen
+
+    def unclaimed(self, streams: Mapping[str, Collection[str]], partner: str | None = None) -> Iterator[Unclaimed]:
+        """What lies in no stream's folder; a folder is told once, without what is in it.
+
+        Links, and names that are no exports, are left out. A folder of this machine or of a server is looked into down
+        to the tenants' folders; what an object store listed a moment ago is used once more.
+
+        Args:
+            streams: partner -> its streams.
+            partner: of one partner alone.
+
+        Raises:
+            LandingUnavailable: the landing does not answer.
+        """
+        (top,) = self._storage.names([""])
+        if partner is None:
+            yield from _misfits(top, streams)
+        for name in (named.name for named in top if named.name in streams and named.kind == "folder"):
+            if partner in (None, name):
+                beside = self._beside(name)
+                yield from (Unclaimed(path) for path in beside.files if is_export_name(path.partition("/")[2]))
+                for tenant, folder in beside.folders:
+                    if folder not in streams[name]:
+                        yield Unclaimed(f"{name}/{tenant}/{folder}", is_folder=True)
+
+    def _beside(self, partner: str) -> _Beside:
+        """What a partner's folder and its tenants' hold."""
+        if self._storage.lists_by_prefix:
+            if partner not in self._seen:
+                for _ in self._objects(partner):
+                    pass
+            return self._seen.pop(partner)
+        (here,) = self._storage.names([partner])
+        tenants = [n.name for n in here if n.kind == "folder" and not n.name.startswith(_HIDDEN)]
+        below = self._storage.names([f"{partner}/{tenant}" for tenant in tenants])
+        seen = _Beside([f"{partner}/{named.name}" for named in here if named.kind == "file"])
+        for tenant, names in zip(tenants, below, strict=True):
+            seen.files += [f"{partner}/{tenant}/{named.name}" for named in names if named.kind == "file"]
+            folders = (n.name for n in names if n.kind == "folder" and not n.name.startswith(_HIDDEN))
+            seen.folders |= {(tenant, folder): None for folder in folders}
+        return seen
 
     def _of_tenant(self, partner: str, tenant: str, stream: str) -> Iterator[LandingFile]:
         follow_links = self._follows_links(partner, tenant, stream)
@@ -185,6 +253,14 @@ class Landing:
     def _folders(self, path: str, *, follow_links: bool = False) -> Sequence[str]:
         names = self._storage.folders(path, follow_links=follow_links)
         return sorted(name for name in names if not name.startswith(_HIDDEN))
+
+
+def _misfits(names: Iterable[Named], known: Collection[str]) -> Iterator[Unclaimed]:
+    for name, kind in names:
+        if kind == "file" and is_export_name(name):
+            yield Unclaimed(name)
+        elif kind == "folder" and name not in known and not name.startswith(_HIDDEN):
+            yield Unclaimed(name, is_folder=True)
 
 
 def _landing_file(partner: str, tenant: str, stream: str, found: Found) -> LandingFile:

@@ -15,7 +15,7 @@ import io
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,6 +28,7 @@ from sync_pipelines.exports.storage_interface import (
     ChangedWhileRead,
     FolderFault,
     Found,
+    Named,
     Reached,
     cannot_list,
     cannot_open,
@@ -82,6 +83,19 @@ class LocalStorage:
             return []
         entries = self._entries(folder, path)
         return [shown_name(entry.name) for entry in entries if not entry.is_file(follow_symlinks=False)]
+
+    def names(self, paths: Sequence[str]) -> list[list[Named]]:
+        """See `Storage`."""
+        self._make_root()
+        return [list(self._names(path)) for path in paths]
+
+    def _names(self, path: str) -> Iterator[Named]:
+        with contextlib.suppress(FolderFault):
+            folder = self._resolved(path, follow_links=False)
+            for entry in self._entries(folder, path) if folder is not None else ():
+                is_folder = entry.is_dir(follow_symlinks=False)
+                is_file = entry.is_file(follow_symlinks=False)
+                yield Named(shown_name(entry.name), "folder" if is_folder else "file" if is_file else "other")
 
     def files(self, path: str, *, follow_links: bool = False) -> Iterator[Found]:
         """See `Storage`; in the order of names, folders that begin with `.` or `_` left out."""

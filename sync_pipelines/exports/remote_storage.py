@@ -29,6 +29,7 @@ from sync_pipelines.exports.storage_interface import (
     ChangedWhileRead,
     FolderFault,
     Found,
+    Named,
     Reached,
     Storage,
     cannot_list,
@@ -90,6 +91,18 @@ class RemoteStorage:
         self._refuse_links(path, follow_links)
         infos = self._listing(self._real(path), path)
         return [name_of(info) for info in infos if info["type"] == "directory" or is_link(info)]
+
+    def names(self, paths: Sequence[str]) -> list[list[Named]]:
+        """See `Storage`; a server with folders is asked for several at once."""
+        found: list[list[Named]] = []
+        for start in range(0, len(paths), self.folders_at_once):
+            folders = [(self._real(path), path) for path in paths[start : start + self.folders_at_once]]
+            for (folder, _), infos in zip(folders, self.listings(folders), strict=True):
+                if isinstance(infos, SyncError) and not isinstance(infos, FolderFault):
+                    raise infos
+                # Object stores name a folder within itself where somebody made it.
+                found.append([] if isinstance(infos, SyncError) else [_named(i) for i in infos if _is_in(i, folder)])
+        return found
 
     def files(self, path: str, *, follow_links: bool = False) -> Iterator[Found]:
         """See `Storage`; object stores are listed by prefix, servers with real folders folder by folder."""
@@ -349,6 +362,16 @@ class _UnchangedObject(io.RawIOBase):
             return self._is_same()
         except FileNotFoundError:
             return False
+
+
+def _named(info: Info) -> Named:
+    if is_link(info):
+        return Named(name_of(info), "other")
+    return Named(name_of(info), "folder" if info["type"] == "directory" else "file")
+
+
+def _is_in(info: Info, folder: str) -> bool:
+    return str(info["name"]).strip("/") != folder.strip("/")
 
 
 def _is_taken(filesystem: AbstractFileSystem, folder: str, real: str) -> bool:

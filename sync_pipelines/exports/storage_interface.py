@@ -7,10 +7,10 @@ Belongs here: the interface, what is told of a file, the words of a fault. Does 
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import BinaryIO, Final, NamedTuple, Protocol
+from typing import BinaryIO, Final, Literal, NamedTuple, Protocol
 from uuid import uuid4
 
 from sync_pipelines.errors import ConfigurationError, ExportError, LandingUnavailable
@@ -24,6 +24,18 @@ _KINDS: Final = (
     (stat.S_ISBLK, "a block device"),
     (stat.S_ISCHR, "a character device"),
 )
+
+
+class Named(NamedTuple):
+    """What stands directly in a folder.
+
+    Attributes:
+        name: its text, see `file_names`.
+        kind: links, pipes and the like are `other`.
+    """
+
+    name: str
+    kind: Literal["file", "folder", "other"]
 
 
 class Found(NamedTuple):
@@ -112,6 +124,13 @@ class Storage(Protocol):
 
         Raises:
             FolderFault: the folder may not be read, or is reached by a link.
+            LandingUnavailable: the storage does not answer.
+        """
+
+    def names(self, paths: Sequence[str]) -> list[list[Named]]:
+        """What stands directly in each of some folders; nothing where it is a link, is not there or may not be read.
+
+        Raises:
             LandingUnavailable: the storage does not answer.
         """
 

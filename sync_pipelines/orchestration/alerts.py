@@ -55,7 +55,9 @@ def build_alert_sensor(streams: Iterable[Stream], other_jobs: Iterable[str], sen
         files = failed_files(workspace, concerned, run.run_id)
         if files and not any(is_news(file) for file in files):
             return dg.SkipReason(f"run {run.run_id} tried files again that were told of before")
-        fault = _send(send, settings, message(run, context.failure_event.message, concerned, files, settings.ui_url))
+        fault = send_text(
+            send, settings, message(run, context.failure_event.message, concerned, files, settings.ui_url)
+        )
         return dg.SkipReason(f"run {run.run_id} failed and nobody was told: {fault}") if fault else None
 
     return failure_alerts
@@ -109,7 +111,7 @@ def _short(text: str | None) -> str:
     return slack_escaped(one_line if len(one_line) <= _LONGEST_FAULT else one_line[: _LONGEST_FAULT - 4] + " ...")
 
 
-def _send(send: Send | None, settings: Settings, text: str) -> str | None:
+def send_text(send: Send | None, settings: Settings, text: str) -> str | None:
     """Sends; returns why it could not be, without the URL."""
     # httpx takes a fifth of a second to import, and most installations have no webhook.
     from sync_pipelines.orchestration import webhook

@@ -23,6 +23,7 @@ from sync_pipelines.orchestration.check_runs import (
 )
 from sync_pipelines.orchestration.checks import build_checks
 from sync_pipelines.orchestration.jobs import build_job
+from sync_pipelines.orchestration.misplaced_alerts import build_misplaced_sensor
 from sync_pipelines.orchestration.partitions import daily_partitions
 from sync_pipelines.orchestration.resources import build_resources
 from sync_pipelines.orchestration.schedules import build_schedule
@@ -57,6 +58,7 @@ def build_definitions(
             *(build_sensor(stream) for stream in chosen),
             build_check_sensor(chosen, check_job),
             build_alert_sensor(chosen, (CHECK_JOB, HOUSEKEEPING)),
+            build_misplaced_sensor(),
         ],
         resources=build_resources(overrides),
         # A process for each step would cost seconds; the work is in one transaction a file anyway.

@@ -19,14 +19,17 @@ from sync_pipelines.contracts.codes import REJECT_CODES
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import ledger, quality, reports
 from sync_pipelines.database.quality import Arrivals, Extent
+from sync_pipelines.errors import ConfigurationError, LandingUnavailable
 from sync_pipelines.orchestration.dagster_names import asset_key, stream_name
 from sync_pipelines.orchestration.metadata_tables import table_of
 from sync_pipelines.orchestration.outages import through_outages
 from sync_pipelines.orchestration.partitions import dates_of
 from sync_pipelines.partners import STREAMS
+from sync_pipelines.privacy.masking import without_emails
 from sync_pipelines.privacy.personal_data import masked_example
 from sync_pipelines.stages.display_rows import ids_written
 from sync_pipelines.stages.export_stages import Workspace
+from sync_pipelines.stages.misplaced import find_misplaced, unknown_endings
 
 ERROR: Final = dg.AssetCheckSeverity.ERROR
 WARN: Final = dg.AssetCheckSeverity.WARN
@@ -218,6 +221,31 @@ def soundness(asked: Asked) -> Answer:
     )
 
 
+def strays(asked: Asked) -> Answer:
+    """Whether nothing lies where no stream takes it: of this partner, or of nobody who can be told."""
+    workspace, partner = asked.workspace, asked.stream.partner
+    try:
+        found = find_misplaced(workspace.landing, workspace.sources)
+    except (LandingUnavailable, ConfigurationError) as fault:
+        todo = f"Look: sync-pipelines check. It says {fault.code}."
+        return Answer(passed=False, says="the landing cannot be looked at", numbers={}, todo=todo)
+    mine = [one for one in found if one.partner in (None, partner)]
+    mine += unknown_endings(asked.connection, partner)
+    return Answer(
+        passed=not mine,
+        says=f"{len(mine):,} files and folders lie where no stream takes them"
+        if mine
+        else "everything lies where a stream takes it",
+        numbers={"misplaced": len(mine)},
+        todo="Nothing is loaded from them. Move or rename them as told, or ask the partner to; names that begin with "
+        "an underscore are left alone.",
+        examples=[
+            {"path": without_emails(one.path), "why": one.why, "what to do": one.hint}
+            for one in mine[: quality.EXAMPLES * 5]
+        ],
+    )
+
+
 ACCOUNTING: Final = Check(
     "accounting_balances", "ERROR. Every record read has exactly one outcome, in every loaded file.", accounting
 )
@@ -236,6 +264,12 @@ REJECTS: Final = Check("no_open_rejects", "WARN. No refused record is open.", op
 PLACEHOLDERS: Final = Check(
     "placeholders_are_defined", "WARN. No row that others refer to is undefined for more than a day.", placeholders
 )
+MISPLACED: Final = Check(
+    "nothing_is_misplaced",
+    "WARN. No file or folder of the landing lies where no stream takes it: a misspelt partner or stream, a file above "
+    "a stream's folder, an ending of no known format, a `path` that takes nothing.",
+    strays,
+)
 TOTALS: Final = Check(
     "totals_match_items",
     "WARN. An order's total is the sum of Price x Quantity, to 0.01. Cancelled orders, orders without items and "
@@ -246,7 +280,7 @@ TOTALS: Final = Check(
 
 def checks_of(stream: Stream) -> list[Check]:
     """The checks that make sense for a stream."""
-    chosen = [ACCOUNTING, SOUND, FRESH, REJECTS]
+    chosen = [ACCOUNTING, SOUND, FRESH, REJECTS, MISPLACED]
     if quality.may_be_placeholders(stream, STREAMS):
         chosen.append(PLACEHOLDERS)
     return [*chosen, TOTALS] if quality.has_totals(stream) else chosen

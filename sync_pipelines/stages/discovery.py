@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Final
 import psycopg
 
 from sync_pipelines.configuration.stream_settings import StreamSettings
+from sync_pipelines.contracts.near_names import near_name
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import LedgerFile, NewExport
@@ -194,7 +195,9 @@ class _Look:
         listed = self._workspace.sources.tenants(self._stream.partner)
         if listed is not None and tenant not in listed:
             message = f"{self._stream.partner} has no tenant {tenant} in sources.yaml"
-            return ExportError("tenant_unknown", message, "list the tenant there, or remove the folder")
+            near = near_name(tenant, listed)
+            meant = f"did you mean {near}? " if near else ""
+            return ExportError("tenant_unknown", message, f"{meant}list the tenant there, or remove the folder")
         if settings.file_date == REQUIRED and not new.has_own_date:
             message = f"no date stands in {file.below!r}, and `file_date` is required"
             hint = f"put one there, such as {SHAPES}; or say in `file_date` how it is written, as in ventas_%d-%m-%Y"

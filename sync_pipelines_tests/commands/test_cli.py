@@ -363,6 +363,49 @@ def test_check_tells_a_setting_of_the_env_file_from_a_default(
     assert "SYNC_KEEP_RUNS_DAYS = 90\n" in call("check").out
 
 
+def test_what_no_stream_takes_is_listed_by_sync_status_and_check(call: Call, landing: str) -> None:
+    put(landing, "2010-12-01.cvs", [order("A")])
+    folder = Path(landing) / "replenit" / TENANT / "Orders"
+    folder.mkdir()
+    (folder / "2010-12-02.json").write_text("[]")
+    first = call("sync")
+    assert first.status == 4
+    assert "did you mean .csv? known are" in first.out
+    told = f"replenit/{TENANT}/Orders  is no stream of replenit  did you mean orders?"
+    assert told in first.out
+    wrong = {"path": f"replenit/{TENANT}/Orders", "why": "is no stream of replenit", "hint": "did you mean orders?"}
+    assert call("sync", "--json").json["misplaced"] == [wrong]
+    assert call("sync", "--preview", "--json").json["misplaced"] == [wrong]
+    found = call("status", "--json").json
+    assert [one["path"][-8:] for one in found["misplaced"]] == ["2/Orders", "2-01.cvs"]
+    assert found["misplaced_count"] == 2
+    assert "did you mean orders?" in call("status").out
+    done = call("check")
+    assert f"NOTE   landing: replenit/{TENANT}/Orders is no stream of replenit; nothing in it is loaded" in done.out
+    assert "2010-12-01.cvs has an ending of no known format; nothing in it is loaded; did you mean .csv?" in done.out
+
+
+def test_nothing_to_do_still_lists_what_no_stream_takes(call: Call, landing: str) -> None:
+    for number in range(25):
+        file = Path(landing) / f"orders_{number:02}.csv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x")
+    done = call("sync")
+    assert done.status == 0
+    assert "Nothing to do" in done.out
+    assert "put it at replenit/<tenant>/orders/orders_00.csv" in done.out
+    assert "and 5 more files and folders that no stream takes" in done.out
+
+
+def test_status_answers_where_the_landing_does_not(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("SYNC_LANDING", str(tmp_path / "file"))
+    done = call("status")
+    assert done.status == 0
+    assert "replenit/orders" in done.out
+    assert "the landing was not looked at: the landing cannot be read" in done.out
+
+
 def test_check_says_what_is_well_and_what_is_not(call: Call, settings: Settings, landing: str) -> None:
     put(landing, "2010-12-01.json", [order("A")])
     (Path(landing) / "replenit" / TENANT / "ordrs").mkdir()

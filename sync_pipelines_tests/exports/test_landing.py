@@ -16,6 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 from sync_pipelines.errors import ConfigurationError, ExportError, LandingUnavailable
 from sync_pipelines.exports.landing import Landing
 from sync_pipelines.exports.remote_storage import RemoteStorage, _as_utc
+from sync_pipelines.exports.storage_interface import Found
 
 TREE = {
     "replenit/t1/orders/b.json": b"[]",
@@ -67,6 +68,37 @@ def test_streams_are_the_folders_of_the_third_level(url: str) -> None:
         ("replenit", "t2", "orders"),
         ("replenit", "t2", "stores"),
     ]
+
+
+def test_what_lies_in_no_streams_folder_is_told_once(url: str) -> None:
+    streams = {"replenit": ("orders",), "traede": ("customers",)}
+    found = Landing(url).unclaimed(streams)
+    assert sorted(found) == [
+        ("nilo", True),
+        ("replenit/t2/stores", True),
+        ("stray.json", False),
+    ]
+    nilo = Landing(url).unclaimed({"nilo": ("stores",), **streams}, "nilo")
+    assert sorted(nilo) == [("nilo/README.md", False)]
+
+
+def test_what_a_listing_saw_serves_the_look_for_what_no_stream_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Object stores are asked for a partner's objects once, not again."""
+    name = uuid.uuid4().hex
+    fsspec.filesystem("memory").pipe({f"/{name}/{path}": data for path, data in TREE.items()})
+    landing = Landing(f"memory://{name}")
+    list(landing.list("replenit", "orders"))
+    asked: list[str] = []
+    listed = RemoteStorage.files
+
+    def files(self: RemoteStorage, path: str, *, follow_links: bool = False) -> Iterator[Found]:
+        asked.append(path)
+        return listed(self, path, follow_links=follow_links)
+
+    monkeypatch.setattr(RemoteStorage, "files", files)
+    known = {"replenit": ("orders",), "nilo": ("stores",)}
+    assert ("replenit/t2/stores", True) in list(landing.unclaimed(known))
+    assert asked == (["nilo"] if landing._storage.lists_by_prefix else [])
 
 
 def test_exports_are_listed_with_what_tells_a_change(url: str) -> None:

@@ -119,6 +119,31 @@ def test_large_tables_are_looked_at_by_the_days_of_the_run(site: Site, monkeypat
     assert ask(site, "totals_match_items")[1] == {"orders": 2, "differing": 1}
 
 
+# -- misplaced --------------------------------------------------------------------------------------------------
+
+
+def test_what_no_stream_takes_is_seen_by_its_partners_checks(site: Site) -> None:
+    site.load("2024-01-01.json", [order("A")])
+    assert ask(site, "nothing_is_misplaced") == ("passed", {"misplaced": 0}, [])
+    site.put_at(f"replenit/{TENANT}/Orders/2024-01-01.json", "[]")
+    site.put_at("who/knows/whose.json", "[]")
+    said, numbers, examples = ask(site, "nothing_is_misplaced")
+    assert (said, numbers) == ("WARN", {"misplaced": 2})
+    assert [(one["path"][-6:], one["what to do"][:12]) for one in examples] == [
+        ("who", "partners are"),
+        ("Orders", "did you mean"),
+    ]
+    assert ask(site, "nothing_is_misplaced", stream_of("nilo/stores"))[1] == {"misplaced": 1}
+    site.load("2024-01-01.cvs", "OrderId")
+    assert ask(site, "nothing_is_misplaced")[1] == {"misplaced": 3}
+
+
+def test_a_landing_that_does_not_answer_is_said_by_the_check(site: Site) -> None:
+    site.landing.rmdir()
+    site.landing.write_text("a file")
+    assert ask(site, "nothing_is_misplaced")[0] == "WARN"
+
+
 # -- freshness --------------------------------------------------------------------------------------------------
 
 

@@ -50,7 +50,7 @@ def test_names_that_users_rely_on(definitions: dg.Definitions) -> None:
     names = {name.replace("/", "_") for name in declared}
     jobs = {f"sync_{name}" for name in names} | {"check_tables", "housekeeping"}
     assert {job.name for job in repository.get_all_jobs()} >= jobs
-    sensors = {f"{name}_arrivals" for name in names} | {"checks_after_failure", "failure_alerts"}
+    sensors = {f"{name}_arrivals" for name in names} | {"checks_after_failure", "failure_alerts", "misplaced_files"}
     assert {s.name for s in repository.sensor_defs} == sensors
     assert {s.name for s in repository.schedule_defs} == {f"{job}_daily" for job in jobs}
 

@@ -1,0 +1,26 @@
+"""The known name that a word most likely means.
+
+Belongs here: comparing words. Does not belong here: what is said of an unknown one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import Final
+
+LIKE: Final = 0.6
+VERY_LIKE: Final = 0.85
+
+
+def near_name(word: str, names: Iterable[str], likeness: float = LIKE) -> str | None:
+    """Returns the name that looks most like a word, whatever its case, blanks, hyphens and underscores; or None."""
+    by_folded = {_folded(name): name for name in reversed(list(names))}
+    near = difflib.get_close_matches(_folded(word), list(by_folded), n=1, cutoff=likeness)
+    return by_folded[near[0]] if near else None
+
+
+def _folded(word: str) -> str:
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", word)).casefold()

@@ -1,0 +1,155 @@
+"""What lies in the landing where no stream takes it, with the nearest right name.
+
+It is looked for anew each time and kept nowhere: two levels of folders, and the files of the few streams whose sources
+have a `path`. Where sources leave files out on purpose, that is nothing to tell; a `path` that takes none is.
+
+Belongs here: which things are misplaced, and where they may belong. Does not belong here: listing (`exports.landing`),
+files of a stream that fail (`discovery`), who is told (`commands`, `orchestration`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any, Final, NamedTuple
+
+import psycopg
+
+from sync_pipelines.configuration.sources import Sources
+from sync_pipelines.contracts.near_names import VERY_LIKE, near_name
+from sync_pipelines.database import ledger
+from sync_pipelines.exports.landing import Landing, Unclaimed
+from sync_pipelines.partners import STREAMS
+
+TEMPLATE: Final = "<partner>/<tenant>/<stream>/<file>"
+ENDING: Final = "has an ending of no known format"
+
+
+class Misplaced(NamedTuple):
+    """A file or a folder that nothing is loaded from.
+
+    Attributes:
+        path: relative to the landing.
+        why: what is wrong, to be said after the path.
+        hint: where it belongs, as far as that can be told.
+        partner: whose it most likely is, or None.
+    """
+
+    path: str
+    why: str
+    hint: str
+    partner: str | None = None
+
+
+def find_misplaced(landing: Landing, sources: Sources, partner: str | None = None) -> list[Misplaced]:
+    """Looks for what no stream takes: misspelt partners and streams, files above a stream's folder, a wrong `path`.
+
+    Args:
+        landing: that is looked into.
+        sources: for their `path`.
+        partner: of one partner alone.
+
+    Raises:
+        LandingUnavailable: the landing does not answer.
+    """
+    streams = _streams()
+    found = [_placed(thing, streams) for thing in landing.unclaimed(streams, partner)]
+    # A folder of a tenant that bears a stream's name is told once, not for all that is in it.
+    return [*dict.fromkeys(found), *_left_out(landing, sources, partner)]
+
+
+def unknown_endings(connection: psycopg.Connection[Any], partner: str | None = None) -> list[Misplaced]:
+    """The failed files whose ending is no format's, as the last look at the landing entered them."""
+    chosen = [stream for stream in STREAMS if partner in (None, stream.partner)]
+    return [
+        Misplaced(entry.path, ENDING, _hint_of(entry.error), stream.partner)
+        for stream in chosen
+        for entry in ledger.unloaded(connection, stream.partner, stream.name)
+        if entry.status == "failed" and (entry.error or "").startswith("format_unknown:")
+    ]
+
+
+def _hint_of(error: str | None) -> str:
+    return (error or "").partition(" (")[2].removesuffix(")")
+
+
+def _streams() -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for stream in STREAMS:
+        found[stream.partner] = (*found.get(stream.partner, ()), stream.name)
+    return found
+
+
+def _placed(thing: Unclaimed, streams: dict[str, tuple[str, ...]]) -> Misplaced:
+    names = thing.path.split("/")
+    if len(names) == 1:
+        return _at_the_root(names[0], streams, is_folder=thing.is_folder)
+    partner, below = names[0], names[1:]
+    own = streams[partner]
+    if len(below) > 1 and (missed := _alike(below[0], own)):
+        hint = f"put it at {partner}/<tenant>/{missed}/"
+        return Misplaced(f"{partner}/{below[0]}", "stands where a tenant's folder is expected", hint, partner)
+    if not thing.is_folder:
+        tenant = below[0] if len(below) > 1 else "<tenant>"
+        hint = f"put it at {partner}/{tenant}/{_stream_for(below[-1], own)}/{below[-1]}"
+        return Misplaced(thing.path, "is above the folder of a stream", hint, partner)
+    owner = next((of for of, known in streams.items() if _alike(below[1], known)), None)
+    if owner not in (None, partner):
+        hint = f"put it below {owner}/<tenant>/"
+    elif near := near_name(below[1], own):
+        hint = f"did you mean {near}?"
+    else:
+        hint = f"streams of {partner} are {', '.join(own)}"
+    return Misplaced(thing.path, f"is no stream of {partner}", hint, partner)
+
+
+def _at_the_root(name: str, streams: dict[str, tuple[str, ...]], *, is_folder: bool) -> Misplaced:
+    places = [(partner, stream) for partner, known in streams.items() for stream in known]
+    if not is_folder:
+        owner, stream = _place_for(name, places)
+        hint = f"put it at {owner or '<partner>'}/<tenant>/{stream}/{name}"
+        return Misplaced(name, "is above the folder of a stream", hint, owner)
+    if near := near_name(name, streams):
+        return Misplaced(name, "is no partner", f"did you mean {near}?", near)
+    for partner, stream in places:
+        if _alike(name, (stream,)):
+            return Misplaced(name, "is no partner", f"put it at {partner}/<tenant>/{stream}/", partner)
+    return Misplaced(name, "is no partner", f"partners are {', '.join(streams)}; exports go to {TEMPLATE}")
+
+
+def _place_for(name: str, places: list[tuple[str, str]]) -> tuple[str | None, str]:
+    """Partner and stream that a file's name tells of, where it does of one alone."""
+    told = [place for place in places if place[1] in name.lower()]
+    return told[0] if len(told) == 1 else (None, "<stream>")
+
+
+def _stream_for(name: str, own: tuple[str, ...]) -> str:
+    told = [stream for stream in own if stream in name.lower()] if len(own) > 1 else own
+    return told[0] if len(told) == 1 else "<stream>"
+
+
+def _alike(name: str, streams: tuple[str, ...]) -> str | None:
+    """The stream that a name is but for case, signs and a letter."""
+    return near_name(name, streams, VERY_LIKE)
+
+
+def _left_out(landing: Landing, sources: Sources, partner: str | None) -> Iterator[Misplaced]:
+    """Folders of streams of which the source's `path` takes no file at all."""
+    patterned = {
+        (of, stream) for (of, _, stream), found in sources.streams.items() if found.path and partner in (None, of)
+    }
+    for stream in (stream for stream in STREAMS if (stream.partner, stream.name) in patterned):
+        taken, left, examples = set[str](), Counter[str](), dict[str, str]()
+        for file in landing.list(stream.partner, stream.name):
+            pattern = sources.path_of(stream, file.tenant_folder)
+            if pattern is None or file.fault is not None or fnmatchcase(file.below, pattern):
+                taken.add(file.tenant_folder)
+            else:
+                left[file.tenant_folder] += 1
+                examples.setdefault(file.tenant_folder, file.below)
+        for folder in sorted(left.keys() - taken):
+            pattern = sources.path_of(stream, folder)
+            why = f"has no file that `path: {pattern}` takes, of {left[folder]:,}, such as "
+            path = f"{stream.partner}/{folder}/{stream.name}"
+            yield Misplaced(path, why + examples[folder], "correct `path` in sources.yaml", stream.partner)
