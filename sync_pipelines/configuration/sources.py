@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from sync_pipelines.configuration.layouts import layouts, with_layout
 from sync_pipelines.configuration.marked_yaml import MarkedYaml, Where, read_yaml
 from sync_pipelines.configuration.pull_settings import PullSettings, pull_model
 from sync_pipelines.configuration.stream_settings import StreamSettings
@@ -155,6 +156,8 @@ class _Reader:
         given = self._mapping(where, value or {})
         own = stream.options.model_fields
         self._only_keys(where, given, (*_SETTING_KEYS, *own))
+        if given.get("layout") is not None:
+            given = self._with_layout(where, given, stream)
         known = {"columns": _fields(stream) + _placed_fields(stream), "constants": _fields(stream)}
         for key, names in known.items():
             self._only_keys((*where, key), self._mapping((*where, key), given.get(key) or {}), names, folding=True)
@@ -163,6 +166,21 @@ class _Reader:
         if "pull" in general:
             general["pull"] = self._pull((*where, "pull"), general["pull"], stream)
         return self._validated(where, StreamSettings, general | {"options": options})
+
+    def _with_layout(self, where: Where, given: dict[Any, Any], stream: Stream) -> dict[Any, Any]:
+        """A block with what its layout says where it says nothing itself."""
+        here = (*where, "layout")
+        layout = layouts()[self._one_of(here, given["layout"], layouts(), "known layout")]
+        if stream.full_name not in layout.streams:
+            message = f"{layout.key} is a layout of {' and '.join(layout.streams)}, not of {stream.full_name}"
+            raise self.document.fault(here, message)
+        for key in ("columns", "constants"):
+            self._mapping((*where, key), given.get(key) or {})
+        try:
+            return with_layout(given, layout.keys_of(stream.full_name))
+        except KeyError:
+            message = f"{layout.key} names the currency in its columns; set `constants: {{Currency: ...}}`"
+            raise self.document.fault(here, message) from None
 
     def _pull(self, where: Where, value: Any, stream: Stream) -> PullSettings:
         if stream.pull is None:

@@ -1,0 +1,207 @@
+"""A stream's block put into `sources.yaml`, with everything else in the file as it is, comments included.
+
+The text is changed, not the document: lines are put in where the block belongs. What comes out is read as any
+`sources.yaml` is before it takes the file's place, and all other streams must be as they were.
+
+Belongs here: where a block goes, and putting it there. Does not belong here: what is in it (`inspection`).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from sync_pipelines.configuration.sources import Sources, load_sources
+from sync_pipelines.errors import ConfigurationError
+
+_STEP: Final = "  "
+
+
+class _NoPlace(Exception):
+    """The file is written in a way in which no lines can be put in."""
+
+
+def add_stream(path: Path, partner: str, tenant: str, stream: str, block: str) -> None:
+    """Puts a stream's block into a sources file, which is made where it is missing; whole or not at all.
+
+    Args:
+        path: of the file.
+        partner: the source's.
+        tenant: the source's, as it is stored.
+        stream: the stream's name.
+        block: the keys of the stream as YAML, comments included, not indented; empty for the defaults.
+
+    Raises:
+        ConfigurationError: the file is wrong already (`sources_invalid`); the tenant's stream is there, the file is
+            written so that no lines can be put in, or it cannot be written (`sources_not_written`). It is unchanged.
+    """
+    real = Path(os.path.realpath(path))
+    before = load_sources(real)
+    if (partner, tenant, stream) in before.streams:
+        message = f"{path} has {partner}/{tenant}/{stream} already"
+        raise _not_written(message, "change its keys there by hand, or remove it first")
+    lines = block.rstrip("\n").splitlines()
+    try:
+        text = real.read_text(encoding="utf-8-sig") if real.exists() else ""
+        _replace(real, _with_stream(text, partner, tenant, stream, lines), before, (partner, tenant, stream))
+    except _NoPlace as fault:
+        raise _not_written(f"{path} {fault}", "put the block there by hand") from None
+    except OSError as fault:
+        raise _not_written(f"{path} cannot be written: {fault.strerror}", "correct its rights") from None
+
+
+def source_block(partner: str, tenant: str, stream: str, block: str) -> str:
+    """A whole sources file with one stream."""
+    return "sources:\n" + "\n".join(_entry(partner, tenant, stream, block.rstrip("\n").splitlines(), _STEP)) + "\n"
+
+
+def _not_written(message: str, hint: str) -> ConfigurationError:
+    return ConfigurationError("sources_not_written", message, hint)
+
+
+def _with_stream(text: str, partner: str, tenant: str, stream: str, block: list[str]) -> str:
+    root = yaml.compose(text, Loader=yaml.SafeLoader) if text.strip() else None
+    if root is None:
+        return (
+            text
+            + ("\n" if text and not text.endswith("\n") else "")
+            + source_block(partner, tenant, stream, "\n".join(block))
+        )
+    listed = _value(root, "sources")
+    if listed is None:
+        raise _NoPlace("has no list of sources")
+    lines = text.splitlines()
+    if isinstance(listed, yaml.ScalarNode) or not listed.value:
+        return _after_empty(lines, listed, _entry(partner, tenant, stream, block, _STEP))
+    if _is_flow(listed):
+        raise _NoPlace("has its sources in brackets")
+    source = next((s for s in listed.value if _is_source(s, partner, tenant)), None)
+    if source is None:
+        indent = " " * (listed.value[0].start_mark.column - len(_dash(lines, listed.value[0])))
+        return _put_in(lines, _end(listed, lines, len(indent)), _entry(partner, tenant, stream, block, indent))
+    return _within(lines, source, stream, block)
+
+
+def _within(lines: list[str], source: yaml.Node, stream: str, block: list[str]) -> str:
+    if _is_flow(source):
+        raise _NoPlace("has this tenant's source in braces")
+    streams = _value(source, "streams")
+    inner = " " * source.start_mark.column
+    if streams is None:
+        return _put_in(lines, _end(source, lines, len(inner)), [f"{inner}streams:", *_stream(stream, block, inner)])
+    if isinstance(streams, yaml.ScalarNode) or not streams.value:
+        return _after_empty(lines, streams, _stream(stream, block, inner))
+    if _is_flow(streams):
+        raise _NoPlace("has this tenant's streams in braces")
+    indent = " " * (streams.start_mark.column - len(_STEP))
+    return _put_in(lines, _end(streams, lines, len(indent) + len(_STEP)), _stream(stream, block, indent))
+
+
+def _entry(partner: str, tenant: str, stream: str, block: list[str], indent: str) -> list[str]:
+    inner = indent + _STEP
+    return [
+        f"{indent}- partner: {partner}",
+        f"{inner}tenant: {scalar(tenant)}",
+        f"{inner}streams:",
+        *_stream(stream, block, inner),
+    ]
+
+
+def _stream(stream: str, block: list[str], indent: str) -> list[str]:
+    own = indent + _STEP
+    has_keys = any(line.strip() and not line.lstrip().startswith("#") for line in block)
+    return [
+        f"{own}{stream}:" if has_keys else f"{own}{stream}: {{}}",
+        *(f"{own}{_STEP}{line}".rstrip() for line in block),
+    ]
+
+
+def scalar(value: object) -> str:
+    """A value as YAML on one line, quoted where it would be read as something else."""
+    return (
+        yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000).removesuffix("...\n").strip()
+    )
+
+
+def _value(node: yaml.Node, key: str) -> yaml.Node | None:
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    return next((value for name, value in node.value if name.value == key), None)
+
+
+def _is_source(node: yaml.Node, partner: str, tenant: str) -> bool:
+    own, named = _value(node, "partner"), _value(node, "tenant")
+    return own is not None and named is not None and (own.value, str(named.value).lower()) == (partner, tenant.lower())
+
+
+def _dash(lines: list[str], node: yaml.Node) -> str:
+    """The `- ` before an element of a list."""
+    before = lines[node.start_mark.line][: node.start_mark.column]
+    return before[before.rindex("-") :]
+
+
+def _after_empty(lines: list[str], node: yaml.Node, added: list[str]) -> str:
+    """The lines with others in the place of an empty value, such as `[]`, `{}` or nothing."""
+    number = node.start_mark.line
+    line = lines[number]
+    if node.start_mark.index != node.end_mark.index:
+        line = line[: node.start_mark.column].rstrip() + line[node.end_mark.column :]
+    return _put_in([*lines[:number], line.rstrip(), *lines[number + 1 :]], number + 1, added)
+
+
+def _end(node: yaml.Node, lines: list[str], column: int) -> int:
+    """The number of the line below a block, its own comments at the end included."""
+    last = max(leaf.end_mark.line + (leaf.end_mark.column > 0) for leaf in _leaves(node))
+    while last < len(lines) and lines[last].lstrip().startswith("#") and _indent(lines[last]) >= max(column, 1):
+        last += 1
+    return last
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _leaves(node: yaml.Node) -> Iterator[yaml.Node]:
+    below = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else None
+    below = list(node.value) if isinstance(node, yaml.SequenceNode) else below
+    if not below or _is_flow(node):
+        yield node
+    else:
+        for part in below:
+            yield from _leaves(part)
+
+
+def _is_flow(node: yaml.Node) -> bool:
+    """Whether it is written in brackets or braces."""
+    return isinstance(node, yaml.CollectionNode) and bool(node.flow_style)
+
+
+def _put_in(lines: list[str], place: int, added: list[str]) -> str:
+    return "\n".join([*lines[:place], *added, *lines[place:]]) + "\n"
+
+
+def _replace(path: Path, text: str, before: Sources, added: tuple[str, str, str]) -> None:
+    """Puts a text in a file's place, if it is a sources file that says the same of all other streams."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".yaml", dir=path.parent)
+    unfinished = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        after = load_sources(unfinished)
+        others = {key: found for key, found in after.streams.items() if key != added}
+        if added not in after.streams or others != dict(before.streams):
+            raise _NoPlace("is written in a way in which no block can be put in")
+        unfinished.chmod(path.stat().st_mode & 0o7777 if path.exists() else 0o644)
+        unfinished.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            unfinished.unlink()
