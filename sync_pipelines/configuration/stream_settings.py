@@ -98,6 +98,11 @@ class StreamSettings(TableSettings, ValueSettings):
         return value
 
     @cached_property
+    def of_tables(self) -> TableSettings:
+        """Those settings alone that say how rows stand in a file."""
+        return TableSettings.model_construct(**{name: getattr(self, name) for name in TableSettings.model_fields})
+
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of what says how a file is read; two settings with one fingerprint read it alike."""
         told = self.model_dump(mode="json", exclude={"pull", "limits", "follow_links"}, exclude_defaults=True)

@@ -15,7 +15,8 @@ FILE_CODES: Final[dict[str, str]] = {
     "bad_encoding": "The bytes are not the promised encoding (UTF-8 unless `encoding` says otherwise).",
     "not_json": "The file is not JSON where JSON was expected.",
     "wrong_envelope": "The JSON is neither records, nor a documented body, nor a request log of this stream.",
-    "bad_header": "The header line is unusable: a column name is missing or stands twice.",
+    "bad_header": "No row is the header of this stream: the key's column is missing, or stands twice.",
+    "column_missing": "A column that the source needs is missing.",
     "bad_sheet": "The Excel or Parquet file is damaged.",
     "format_unknown": "The file's extension is none of the formats read, and the source names no `format`.",
     "tenant_invalid": "The tenant's folder is not named as this partner names its tenants.",
@@ -111,6 +112,8 @@ LENIENCY_CODES: Final[dict[str, str]] = {
     "create_of_existing": "A store to create was there already; it was updated.",
     "payment_term_id_rules": "A payment term had id and code; both are kept, the id rules.",
     "rejects_not_kept": "A record was refused after the `rejects` limit; it is counted, not kept.",
+    "row_above_header": "A row above the header was passed over.",
+    "header_again": "The header stood again among the rows, and was passed over.",
     "line_conflict": "Lines of one order disagree on an order field; the last non-empty value won.",
 }
 

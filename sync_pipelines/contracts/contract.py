@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import re
 import types
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, ClassVar, Union, get_args, get_origin
+from typing import Any, ClassVar, Final, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict
+
+_NO_PART_OF_A_HEADER: Final = re.compile(r"[-\s_.\x00-\x1f\u200b-\u200f\u202a-\u202e\u2060\ufeff]+")
 
 
 class Contract(BaseModel):
@@ -44,6 +47,12 @@ class Contract(BaseModel):
 def folded(name: str) -> str:
     """A field name as it is matched: without case and underscores (X3)."""
     return name.replace("_", "").lower()
+
+
+@lru_cache(maxsize=4096)
+def folded_header(name: str) -> str:
+    """A column's name as it is matched: also without blanks, hyphens, dots and characters nobody sees, in NFC."""
+    return unicodedata.normalize("NFC", _NO_PART_OF_A_HEADER.sub("", name)).lower()
 
 
 @dataclass(frozen=True)

@@ -1,39 +1,53 @@
 """What flat formats share: a header of column names, and rows of cells under it.
 
-Belongs here: the rules for headers, empty cells and rows that are too long. Does not belong here: CSV, Excel or
-Parquet themselves, the meaning of a column.
+Belongs here: the rules for names of columns, empty cells and rows that are too long. Does not belong here: which row is
+the header (`tables`), CSV, Excel or Parquet themselves, the meaning of a column.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import Any, Literal
 
 from sync_pipelines.contracts.raw import Binary, Cell
 from sync_pipelines.errors import ExportError, Position
+from sync_pipelines.exports.columns import Columns, SoughtColumns, cleaned
 
 EmptyIs = Literal["absent", "null"]
 """What an empty cell says (X1)."""
 
 
 class Header:
-    """The columns of a flat file, trimmed; a column without a name is called by its number, `column_3`.
+    """The columns of a flat file, trimmed; one without a name is called by its number, `column_3`.
+
+    Of two columns of one name the second is called `Notes_2`; a name that a field is read from stands once.
 
     Raises:
-        ExportError: `bad_header` if a name stands twice or no column has a name.
+        ExportError: `bad_header`, `column_missing`.
     """
 
-    def __init__(self, names: Sequence[str], empty_is: EmptyIs, position: Position) -> None:
-        self.names = [name.strip() or f"column_{number}" for number, name in enumerate(names, 1)]
-        self._are_named = [bool(name.strip()) for name in names]
-        self._keeps_empty = empty_is == "null"
-        if not any(self._are_named):
+    def __init__(
+        self, cells: Sequence[Any], empty_is: EmptyIs, position: Position, sought: SoughtColumns | None = None
+    ) -> None:
+        self.cells = [cleaned(cell) for cell in cells]
+        while self.cells and not self.cells[-1]:
+            self.cells.pop()
+        if not self.cells:
             raise ExportError("bad_header", "no column of the header has a name", "", position)
-        doubled = sorted(name for name, count in Counter(self.names).items() if count > 1)
-        if doubled:
-            raise ExportError("bad_header", f"the header names {doubled[0]!r} twice", "rename one of them", position)
+        given = [*self.cells, *[""] * (len(cells) - len(self.cells))]
+        meant = sought.as_mapped(given) if sought is not None else given
+        self.position = position
+        self.names = _distinct_names(meant, position, sought)
+        self._are_named = [bool(name) for name in given]
+        self._keeps_empty = empty_is == "null"
+        if sought is not None:
+            sought.check([name for name in self.names if name], position)
+
+    @property
+    def columns(self) -> Columns:
+        """The names of its columns, those without a name left out."""
+        return Columns(tuple(name for name, is_named in zip(self.names, self._are_named, strict=True) if is_named))
 
     def is_too_long(self, row: Sequence[Any]) -> bool:
         """Whether a row has cells beyond the header that say something."""
@@ -54,6 +68,23 @@ class Header:
         """The record with its empty cells as nulls, in the order of the columns."""
         named = zip(self.names, self._are_named, row, strict=False)
         return {name: record.get(name) for name, is_named, _ in named if is_named or name in record}
+
+
+def _distinct_names(names: Sequence[str], position: Position, sought: SoughtColumns | None) -> list[str]:
+    found: list[str] = []
+    taken = set(names)
+    seen: set[str] = set()
+    for number, name in enumerate(names, 1):
+        own = name or f"column_{number}"
+        if name in seen and sought is not None and sought.needs(name):
+            raise ExportError("bad_header", f"the header names {name!r} twice", "rename one of them", position)
+        if name in seen or (not name and own in taken):
+            own = next(other for n in count(2) if (other := f"{own}_{n}") not in taken)
+        if name:
+            seen.add(name)
+        taken.add(own)
+        found.append(own)
+    return found
 
 
 def _cell(value: Any) -> Any:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
+from itertools import chain
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -17,10 +19,11 @@ import pyarrow.parquet as pq
 from sync_pipelines.configuration.limits import Limits, Meter, too_large
 from sync_pipelines.contracts.raw import Binary, RawRecord, damaged, number_from_float
 from sync_pipelines.errors import ExportError, Position
-from sync_pipelines.exports.cells import EmptyIs, Header
+from sync_pipelines.exports.cells import Header
 from sync_pipelines.exports.compression import is_of_data
 from sync_pipelines.exports.disk import on_disk
 from sync_pipelines.exports.json_values import build_object
+from sync_pipelines.exports.tables import AS_IT_STANDS, Part, Row, TableReading, read_table
 
 _BATCH = 2_000
 _BUFFER = 1 << 20
@@ -36,25 +39,43 @@ Convert = Callable[[Any], Any]
 """From what pyarrow gives for a value that is not null to a raw value."""
 
 
-def read_parquet(stream: BinaryIO, empty_is: EmptyIs = "absent", meter: Meter | None = None) -> Iterator[RawRecord]:
-    """Yields one record for every row, at its number from 1 (X14).
+def read_parquet(stream: BinaryIO, reading: TableReading = AS_IT_STANDS, meter: Meter | None = None) -> Iterator[Part]:
+    """Yields the columns, and one record for every row that is not empty, at its number from 1 (X14).
 
     Nulls are empty cells, in structs too. Binary floats become the decimal of their shortest text (X9), texts at the
     top level become `Cell`s, bytes `Binary`, lists and structs lists and dicts. Nanoseconds are cut to microseconds. A
     file without columns and rows has no records.
 
     Raises:
-        ExportError: `bad_sheet`, with the row where reading stopped; `bad_header`; `too_large`.
+        ExportError: `bad_sheet`, with the row where reading stopped; `bad_header`, `column_missing`; `too_large`.
     """
-    number = 0
+    # The schema is the header, and a table in a file of its own has no footer.
+    settings = reading.settings.model_copy(update={"header_row": 0, "skip_footer": 0})
+    meter = meter or Meter(Limits())
     with on_disk(stream) as file:
-        for header, rows, refused in _batches(file, empty_is, meter or Meter(Limits())):
-            for index, row in enumerate(rows):
-                number += 1
-                if index in refused:
-                    yield damaged(str(number), refused[index].code, refused[index].message, repr(row))
-                else:
-                    yield RawRecord(str(number), header.record(row))
+        rows = _rows(file, reading.empty_is == "null", meter)
+        header = next(rows, None)
+        if header is not None:
+            yield from read_table(chain([header], rows), _record, replace(reading, settings=settings), meter)
+
+
+def _record(number: int, row: Sequence[Any], header: Header) -> RawRecord:
+    return RawRecord(str(number), header.record(row))
+
+
+def _rows(file: BinaryIO, keeps_nulls: bool, meter: Meter) -> Iterator[Row | RawRecord]:
+    number = 0
+    for batch in _batches(file, keeps_nulls, meter):
+        if isinstance(batch, list):
+            yield number, batch
+            continue
+        rows, refused = batch
+        for index, row in enumerate(rows):
+            number += 1
+            if index in refused:
+                yield damaged(str(number), refused[index].code, refused[index].message, repr(row))
+            else:
+                yield number, row
 
 
 class _Unreadable(Exception):
@@ -73,10 +94,11 @@ class _Unreadable(Exception):
 
 _Refused = dict[int, _Unreadable]
 """Row of a batch -> why it is refused."""
-_Batch = tuple[Header, Iterator[tuple[Any, ...]], _Refused]
+_Batch = tuple[Iterator[tuple[Any, ...]], _Refused]
 
 
-def _batches(file: BinaryIO, empty_is: EmptyIs, meter: Meter) -> Iterator[_Batch]:
+def _batches(file: BinaryIO, keeps_nulls: bool, meter: Meter) -> Iterator[list[str] | _Batch]:
+    """The names of the columns, then the rows."""
     read = 0
     try:
         # As nanoseconds, the times that Spark writes (INT96) would wrap before 1677 and after 2262.
@@ -92,17 +114,17 @@ def _batches(file: BinaryIO, empty_is: EmptyIs, meter: Meter) -> Iterator[_Batch
             if not len(schema) and not parquet.metadata.num_rows:
                 return
             meter.check_columns(len(schema))
-            header = Header(schema.names, empty_is, Position("row", 0))
-            converts = [_converter(field.type, empty_is == "null") for field in schema]
+            yield list(schema.names)
+            converts = [_converter(field.type, keeps_nulls) for field in schema]
             for batch in parquet.iter_batches(_BATCH):
                 meter.check_time()
                 refused: _Refused = {}
                 columns = [
                     _values(name, column, convert, refused)
-                    for name, column, convert in zip(header.names, batch.columns, converts, strict=True)
+                    for name, column, convert in zip(schema.names, batch.columns, converts, strict=True)
                 ]
                 read += batch.num_rows
-                yield header, zip(*columns, strict=True), refused
+                yield zip(*columns, strict=True), refused
     except Exception as fault:
         # Damaged files make Arrow raise whatever Python has.
         if not is_of_data(fault):

@@ -1,74 +1,79 @@
-"""CSV with RFC 4180 quotes, any of four delimiters, and a damaged row that takes nothing with it.
+"""CSV with quotes as RFC 4180 or a source has them, and a damaged row that takes nothing with it.
 
-Belongs here: delimiter, header, rows to cells. Does not belong here: types of cells, mapping of columns.
+Belongs here: lines to rows of cells. Does not belong here: the delimiter (`csv_dialect`), the header and rows that are
+no records (`tables`), types of cells, mapping of columns.
 """
 
 from __future__ import annotations
 
 import csv
-import re
 from collections import deque
-from collections.abc import Iterator
-from itertools import chain, islice
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any, Final
 
 from sync_pipelines.configuration.limits import Limits, Meter
 from sync_pipelines.contracts.raw import RawRecord, damaged
-from sync_pipelines.errors import ExportError, Position
-from sync_pipelines.exports.cells import EmptyIs, Header
+from sync_pipelines.exports.cells import Header
+from sync_pipelines.exports.csv_dialect import Dialect, dialect_of, separator_named
 from sync_pipelines.exports.lines import LINE_LIMIT, Line, numbered_lines
+from sync_pipelines.exports.tables import AS_IT_STANDS, Part, Row, TableReading, read_table
 
-DELIMITERS = ",;|\t"
 ROW_LIMIT = 16 << 20
 """Characters of the longest row that spans lines."""
 
-_HEADER_LINES = 100
-_QUOTED = re.compile(r'"[^"]*"')
+_FIRST_LINES: Final = 100
+_FIRST_TEXT: Final = 1 << 20
+"""Lines, and about as many characters of them, that the dialect is told from."""
+_RETURN: Final = "\ufdd0"
+"""Stands for a carriage return within a cell while `csv` reads it; no text has this character."""
 
 
-def read_csv(chunks: Iterator[str], empty_is: EmptyIs = "absent", meter: Meter | None = None) -> Iterator[RawRecord]:
-    """Yields one record of `Cell`s for every row below the header, at the line where the row begins (X14).
+def read_csv(chunks: Iterator[str], reading: TableReading = AS_IT_STANDS, meter: Meter | None = None) -> Iterator[Part]:
+    """Yields the columns, and one record of `Cell`s for every row below the header, at the line where it begins (X14).
 
-    The delimiter is the one of `,;|` and tab that stands most often in the header outside quotes. Blank lines are
-    passed over. A row with more cells than the header, with quotes that break RFC 4180, with a line that is too long,
-    or cut off at the end of the file is a damaged record. After bad quotes reading goes on at the next line.
+    Blank rows are passed over, and rows that repeat the header. A row with more cells than the header, with quotes that
+    break RFC 4180, with a line that is too long, or cut off at the end of the file is a damaged record. After bad
+    quotes reading goes on at the next line.
 
     Raises:
-        ExportError: `bad_header`, `too_large`.
+        ExportError: `bad_header`, `column_missing`, `too_large`.
     """
-    meter = meter or Meter(Limits())
     lines = _Lines(chunks)
-    rows = _rows(lines, lines.sniff_delimiter())
-    header = None
-    for row in rows:
-        if header is None:
-            header = _header(row, empty_is, lines.row_position, meter)
-        elif isinstance(row, RawRecord):
-            yield row
-        else:
-            yield _record(row, header, lines)
+    first = lines.first()
+    named = separator_named(first.partition("\n")[0])
+    if named is not None:
+        lines.drop_first()
+    dialect = dialect_of(first, reading.settings, reading.sought, named)
+
+    def make(number: int, cells: Sequence[Any], header: Header) -> RawRecord:
+        return _record(number, cells, header, lines)
+
+    yield from read_table(_rows(lines, dialect), make, reading, meter or Meter(Limits()), "line", _other_format(first))
 
 
-def _header(row: list[str] | RawRecord, empty_is: EmptyIs, line: int, meter: Meter) -> Header:
-    if isinstance(row, list):
-        meter.check_columns(len(row))
-        return Header(row, empty_is, Position("line", line))
-    why = row.damage.message if row.damage else ""
-    raise ExportError("bad_header", f"the header cannot be read: {why}", "", Position("line", line))
+def _other_format(first: str) -> str:
+    """What a file looks like that is no CSV at all."""
+    begin = first.lstrip("\ufeff \t\r\n")[:1]
+    if begin == "<":
+        return "it looks like a web page, such as one to sign in; send the export itself"
+    if begin and begin in "{[":
+        return "it looks like JSON: look whether it is an error message, else its name should end in .json or .ndjson"
+    return ""
 
 
-def _record(row: list[str], header: Header, lines: _Lines) -> RawRecord:
-    position = str(lines.row_position)
+def _record(number: int, row: Sequence[str], header: Header, lines: _Lines) -> RawRecord:
     if len(row) > len(header.names):
         message = f"the row has {len(row)} cells, the header {len(header.names)}"
-        return damaged(position, "too_many_cells", message, lines.row_text)
+        return damaged(str(number), "too_many_cells", message, lines.row_text)
     if len(row) < len(header.names) and lines.is_cut:
-        return damaged(position, "truncated_line", "the file ends in the middle of this row", lines.row_text)
-    return RawRecord(position, header.text_record(row))
+        return damaged(str(number), "truncated_line", "the file ends in the middle of this row", lines.row_text)
+    return RawRecord(str(number), header.text_record(row))
 
 
-def _rows(lines: _Lines, delimiter: str) -> Iterator[list[str] | RawRecord]:
+def _rows(lines: _Lines, dialect: Dialect) -> Iterator[Row | RawRecord]:
     csv.field_size_limit(LINE_LIMIT)
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    reader = _reader(lines, dialect)
     while True:
         lines.begin_row()
         try:
@@ -76,14 +81,26 @@ def _rows(lines: _Lines, delimiter: str) -> Iterator[list[str] | RawRecord]:
         except StopIteration:
             return
         except csv.Error as fault:
-            yield _damaged_row(lines, fault)
-            reader = csv.reader(lines, delimiter=delimiter, strict=True)
+            yield _damaged_row(lines, fault, dialect)
+            reader = _reader(lines, dialect)
             continue
-        if cells:
-            yield cells
+        if lines.has_returns:
+            cells = [cell.replace(_RETURN, "\r") for cell in cells]
+        yield lines.row_position, cells
 
 
-def _damaged_row(lines: _Lines, fault: csv.Error) -> RawRecord:
+def _reader(lines: _Lines, dialect: Dialect) -> Any:
+    return csv.reader(
+        lines,
+        delimiter=dialect.delimiter,
+        quotechar=dialect.quote,
+        escapechar=dialect.escape,
+        skipinitialspace=dialect.passes_blanks,
+        strict=True,
+    )
+
+
+def _damaged_row(lines: _Lines, fault: csv.Error, dialect: Dialect) -> RawRecord:
     first = lines.give_back_all_but_first()
     if not first.is_whole:
         code, message = "line_too_long", f"the line is longer than {LINE_LIMIT} characters"
@@ -91,6 +108,8 @@ def _damaged_row(lines: _Lines, fault: csv.Error) -> RawRecord:
         code, message = "bad_quotes", "a quote is opened and never closed"
     else:
         code, message = "bad_quotes", f"the quotes of this row are wrong: {fault}"
+    if code == "bad_quotes" and dialect.escape is None and f"\\{dialect.quote}" in first.text:
+        message += "; if the backslashes here are meant to escape quotes, set `escape`"
     return damaged(str(first.number), code, message, first.text)
 
 
@@ -104,6 +123,8 @@ class _Lines(Iterator[str]):
         self._again: deque[Line] = deque()
         self._row: list[Line] = []
         self._length = 0
+        self._returns_twice = self._newline == "\n" and first.partition("\n")[0].endswith("\r\r")
+        self.has_returns = False
 
     def __next__(self) -> str:
         line = self._again.popleft() if self._again else next(self._lines)
@@ -113,7 +134,17 @@ class _Lines(Iterator[str]):
             raise csv.Error("a line is too long")
         if len(self._row) > 1 and self._length > ROW_LIMIT:
             raise csv.Error("unexpected end of data")
-        return line.text + self._newline if line.is_ended else line.text
+        text = line.text if line.text.find("\r", 0, -1) < 0 else self._without_returns(line.text)
+        return text + self._newline if line.is_ended else text
+
+    def _without_returns(self, text: str) -> str:
+        """A line whose carriage returns are masked, but for the one at its end: `csv` takes each for an end."""
+        if self._returns_twice and text.endswith("\r\r"):
+            text = text[:-1]
+        if text.find("\r", 0, -1) < 0 or _RETURN in text:
+            return text
+        self.has_returns = True
+        return text[:-1].replace("\r", _RETURN) + text[-1]
 
     @property
     def row_position(self) -> int:
@@ -132,7 +163,7 @@ class _Lines(Iterator[str]):
 
     def begin_row(self) -> None:
         """Forgets the lines of the row before."""
-        self._row, self._length = [], 0
+        self._row, self._length, self.has_returns = [], 0, False
 
     def give_back_all_but_first(self) -> Line:
         """The row's later lines come again, as rows of their own; returns its first line."""
@@ -141,12 +172,16 @@ class _Lines(Iterator[str]):
         self._row = [first]
         return first
 
-    def sniff_delimiter(self) -> str:
-        """The delimiter that stands most often outside quotes in the first line that is not blank."""
-        text = ""
-        for line in islice(self._lines, _HEADER_LINES):
+    def first(self) -> str:
+        """The first lines, which are read again; a line that is too long is cut."""
+        length = 0
+        for line in self._lines:
             self._again.append(line)
-            text += line.text.strip("\r") + "\n"
-            if text.strip() and text.count('"') % 2 == 0:
+            length += len(line.text)
+            if len(self._again) >= _FIRST_LINES or length >= _FIRST_TEXT:
                 break
-        return max(DELIMITERS, key=_QUOTED.sub("", text).count)
+        return "\n".join(line.text[:_FIRST_TEXT] for line in self._again)
+
+    def drop_first(self) -> None:
+        """Passes over the first line."""
+        self._again.popleft()

@@ -16,12 +16,12 @@ from sync_pipelines.configuration.limits import Limits, Meter, Metered
 from sync_pipelines.contracts.near_names import near_name
 from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.errors import ExportError
-from sync_pipelines.exports.cells import EmptyIs
 from sync_pipelines.exports.compression import open_export, plain_name
 from sync_pipelines.exports.csv_cells import read_csv
 from sync_pipelines.exports.json_stream import read_document
 from sync_pipelines.exports.json_values import NestedTooDeep, decode_at
 from sync_pipelines.exports.lines import LineBlock, line_blocks, read_lines
+from sync_pipelines.exports.tables import AS_IT_STANDS, Part, TableReading
 from sync_pipelines.exports.text import text_chunks, utf8_chunks
 
 FORMATS = {
@@ -29,6 +29,8 @@ FORMATS = {
     "ndjson": "ndjson",
     "jsonl": "ndjson",
     "csv": "csv",
+    "tsv": "csv",
+    "txt": "csv",
     "parquet": "parquet",
     "xlsx": "xlsx",
 }
@@ -47,7 +49,7 @@ class ReadSettings:
     Attributes:
         format: one of `FORMATS`, whatever the name says; None goes by the name.
         encoding: codec of text formats; None is UTF-8.
-        empty_is: what an empty cell of a flat file says (X1).
+        table: how rows of a flat file are read.
         member: glob of the file within a `.zip` that is the export; by default its only one.
         envelopes: folded names (lower case, no underscores) of top-level lists that are streamed.
         limits: how much an export may have.
@@ -55,7 +57,7 @@ class ReadSettings:
 
     format: str | None = None
     encoding: str | None = None
-    empty_is: EmptyIs = "absent"
+    table: TableReading = AS_IT_STANDS
     member: str | None = None
     envelopes: frozenset[str] = frozenset()
     limits: Limits = field(default_factory=Limits)
@@ -87,12 +89,14 @@ def read_export(source: Source, name: str, settings: ReadSettings = ReadSettings
     for part in read_blocks(source, name, settings):
         if isinstance(part, LineBlock):
             yield from read_lines(part.lines)
-        else:
+        elif isinstance(part, RawRecord):
             yield part
 
 
-def read_blocks(source: Source, name: str, settings: ReadSettings = ReadSettings()) -> Iterator[RawRecord | LineBlock]:
+def read_blocks(source: Source, name: str, settings: ReadSettings = ReadSettings()) -> Iterator[Part | LineBlock]:
     """Reads an export of any format, compressed or not: JSON Lines in blocks of lines, all else record by record.
+
+    Flat files give their columns first, and the rows among their records that were passed over and count.
 
     Args:
         source: what is read.
@@ -125,16 +129,16 @@ def _format_named(name: str, settings: ReadSettings) -> str | None:
 
 def _read(
     plain: BinaryIO, kind: str | None, name: str, settings: ReadSettings, meter: Meter
-) -> Iterator[RawRecord] | Iterator[LineBlock]:
+) -> Iterator[Part] | Iterator[LineBlock]:
     if kind in ("parquet", "xlsx"):
         from sync_pipelines.exports.isolated import Kind, read_isolated
 
-        return read_isolated(plain, cast(Kind, kind), settings.empty_is, meter)
+        return read_isolated(plain, cast(Kind, kind), settings.table, meter)
     if kind is None:
         raise _format_unknown(name, settings)
     text = cast(BinaryIO, Metered(plain, meter))
     if kind == "csv":
-        return read_csv(text_chunks(text, settings.encoding), settings.empty_is, meter)
+        return read_csv(text_chunks(text, settings.encoding), settings.table, meter)
     return _read_json(utf8_chunks(text, settings.encoding), kind == "ndjson", settings)
 
 
@@ -146,9 +150,7 @@ def _format_unknown(name: str, settings: ReadSettings) -> ExportError:
     return ExportError("format_unknown", f"no format is known for {what}", f"{meant}known are {known}; or set `format`")
 
 
-def _read_json(
-    chunks: Iterator[bytes], is_lines: bool, settings: ReadSettings
-) -> Iterator[RawRecord] | Iterator[LineBlock]:
+def _read_json(chunks: Iterator[bytes], is_lines: bool, settings: ReadSettings) -> Iterator[Part] | Iterator[LineBlock]:
     """The content decides: an array is an array whatever the name, and `.json` may hold lines."""
     head = _read_until(chunks, b"", lambda text: bool(text.strip(_BLANK)))
     opening = head.lstrip(_BLANK)[:1]

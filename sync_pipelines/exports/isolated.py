@@ -27,10 +27,9 @@ from itertools import islice
 from typing import Any, BinaryIO, Final, Literal, NamedTuple, cast
 
 from sync_pipelines.configuration.limits import Limits, Meter, too_large
-from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.errors import ExportError, Position, SyncError
-from sync_pipelines.exports.cells import EmptyIs
 from sync_pipelines.exports.disk import COPY_SIZE, on_disk
+from sync_pipelines.exports.tables import Part, TableReading
 
 Kind = Literal["parquet", "xlsx"]
 
@@ -46,7 +45,7 @@ _SOCKET: Final = 3
 
 class _Request(NamedTuple):
     kind: Kind
-    empty_is: EmptyIs
+    reading: TableReading
     limits: Limits
 
 
@@ -65,8 +64,8 @@ class _Fault(NamedTuple):
         return error
 
 
-def read_isolated(stream: BinaryIO, kind: Kind, empty_is: EmptyIs, meter: Meter) -> Iterator[RawRecord]:
-    """Yields the records of a Parquet file or a workbook, as `read_parquet` and `read_sheet` do.
+def read_isolated(stream: BinaryIO, kind: Kind, reading: TableReading, meter: Meter) -> Iterator[Part]:
+    """Yields the parts of a Parquet file or a workbook, as `read_parquet` and `read_sheet` do.
 
     Raises:
         ExportError: what those raise; `bad_sheet` where the file makes the reader crash, `too_large` where it needs
@@ -76,7 +75,7 @@ def read_isolated(stream: BinaryIO, kind: Kind, empty_is: EmptyIs, meter: Meter)
         ours, theirs = os.pipe()
         try:
             try:
-                _READER.ask(_Request(kind, empty_is, meter.limits), (file.fileno(), theirs))
+                _READER.ask(_Request(kind, reading, meter.limits), (file.fileno(), theirs))
             finally:
                 os.close(theirs)
             while (answer := _next(ours, meter)) is not None:
@@ -187,7 +186,7 @@ def serve() -> None:
                 os.close(descriptor)
 
 
-def _readers() -> dict[Kind, Callable[..., Iterator[RawRecord]]]:
+def _readers() -> dict[Kind, Callable[..., Iterator[Part]]]:
     # Each fork would import them for itself; pyarrow imports pandas with its first array.
     import pandas  # noqa: F401
     import pyarrow.compute  # noqa: F401
@@ -198,13 +197,13 @@ def _readers() -> dict[Kind, Callable[..., Iterator[RawRecord]]]:
     return {"parquet": read_parquet, "xlsx": read_sheet}
 
 
-def _answer(reads: dict[Kind, Callable[..., Iterator[RawRecord]]], request: _Request, source: int, target: int) -> None:
+def _answer(reads: dict[Kind, Callable[..., Iterator[Part]]], request: _Request, source: int, target: int) -> None:
     """A fork's work; it never returns."""
     with suppress(BaseException):
         _limit(request.limits)
         with os.fdopen(source, "rb") as file, os.fdopen(target, "wb") as answers:
             file.seek(0)
-            records = reads[request.kind](file, request.empty_is, Meter(request.limits))
+            records = reads[request.kind](file, request.reading, Meter(request.limits))
             try:
                 while batch := list(islice(records, _BATCH)):
                     _send(answers, batch)
@@ -235,7 +234,7 @@ def _taken() -> int:
     return 0
 
 
-def _send(answers: BinaryIO, answer: list[RawRecord] | _Fault | None) -> None:
+def _send(answers: BinaryIO, answer: list[Part] | _Fault | None) -> None:
     message = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
     answers.write(_LENGTH.pack(len(message)))
     answers.write(message)

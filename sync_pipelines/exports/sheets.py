@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import Any, BinaryIO, Final
@@ -20,11 +20,12 @@ from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 from openpyxl.worksheet._reader import WorkSheetParser
 
 from sync_pipelines.configuration.limits import Limits, Meter
-from sync_pipelines.contracts.raw import NotFinite, RawRecord, damaged, number_from_float
+from sync_pipelines.contracts.raw import NotFinite, RawRecord, number_from_float
 from sync_pipelines.errors import ExportError, Position
-from sync_pipelines.exports.cells import EmptyIs, Header
+from sync_pipelines.exports.cells import Header
 from sync_pipelines.exports.compression import is_of_data
 from sync_pipelines.exports.disk import on_disk
+from sync_pipelines.exports.tables import AS_IT_STANDS, Part, TableReading, read_table, too_many_cells
 
 TEXTS_LIMIT = 256 << 20
 """Bytes of the longest table of texts that is read."""
@@ -45,33 +46,23 @@ _BLOCK: Final = 1 << 16
 NumberedRow = tuple[int, tuple[Any, ...]]
 
 
-def read_sheet(stream: BinaryIO, empty_is: EmptyIs = "absent", meter: Meter | None = None) -> Iterator[RawRecord]:
-    """Yields one record for every row of the first sheet below its header, at the number of the row (X14).
+def read_sheet(stream: BinaryIO, reading: TableReading = AS_IT_STANDS, meter: Meter | None = None) -> Iterator[Part]:
+    """Yields the columns, and one record for every row of the first sheet below its header, at the row's number (X14).
 
-    The header is the first row that is not empty; empty rows are passed over. A row with more cells than the header
-    is a damaged record. Numbers come from the shortest text of the stored double (X9).
+    Empty rows are passed over. A row with more cells than the header is a damaged record. Numbers come from the
+    shortest text of the stored double (X9).
 
     Raises:
-        ExportError: `bad_sheet`, with the row where reading stopped; `bad_header`; `too_large`.
+        ExportError: `bad_sheet`, with the row where reading stopped; `bad_header`, `column_missing`; `too_large`.
     """
-    header = None
     meter = meter or Meter(Limits())
     with on_disk(stream) as file:
-        for number, row in _rows(file, meter):
-            if all(cell in (None, "") for cell in row):
-                continue
-            if header is None:
-                names = ["" if cell is None else str(cell) for cell in row]
-                meter.check_columns(len(names))
-                header = Header(names, empty_is, Position("row", number))
-            else:
-                yield _record(number, row, header)
+        yield from read_table(_rows(file, meter), _record, reading, meter)
 
 
-def _record(number: int, row: tuple[Any, ...], header: Header) -> RawRecord:
+def _record(number: int, row: Sequence[Any], header: Header) -> RawRecord:
     if header.is_too_long(row):
-        message = f"the row has cells beyond the {len(header.names)} columns of the header"
-        return damaged(str(number), "too_many_cells", message, repr(row))
+        return too_many_cells(number, row, header)
     return RawRecord(str(number), header.record([_value(cell) for cell in row]))
 
 

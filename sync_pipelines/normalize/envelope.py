@@ -178,7 +178,7 @@ class Envelope:
         if self._own_times and isinstance(value, dict):
             unknown = value.unknown if isinstance(value, NamedRecord) else {}
             for name, own in (*value.items(), *unknown.items()):
-                if folded(name) in self._own_times and own is not None:
+                if self._names.fold(name) in self._own_times and own is not None:
                     return name, own
         return "", None
 

@@ -1,34 +1,39 @@
 """Which field of the contract a name in the file means (X3), and the source's own column names.
 
-Belongs here: matching of names. Does not belong here: values.
+Belongs here: matching of names. Does not belong here: values, which columns a file must have (`exports.columns`).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from json import JSONDecodeError
 from typing import Any, Final, NamedTuple
 
-from sync_pipelines.contracts.contract import Shape, folded
-from sync_pipelines.contracts.raw import AmbiguousObject, CellError, NamedRecord
+from sync_pipelines.contracts.contract import Shape, folded, folded_header
+from sync_pipelines.contracts.paths import Holds, Path, Way, holds_of, way_to
+from sync_pipelines.contracts.raw import AmbiguousObject, Cell, CellError, NamedRecord
+from sync_pipelines.exports.columns import SoughtColumns
+from sync_pipelines.exports.json_values import NestedTooDeep, decode_at, explain
 from sync_pipelines.normalize.change import Refused, path_of
 
 _TWICE: Final = "the field stands twice with different values"
+_NAMES_KNOWN: Final = 20_000
+"""Names whose meaning is remembered; a file may have any number."""
+_OPENINGS: Final = {"list": "[", "object": "{"}
+_OTHERWISE: Final = {"list": "not_a_list", "object": "not_an_object"}
 
 
-Path = tuple[str | int, ...]
+class _Meaning(NamedTuple):
+    """What a name in the file stands for.
 
-PLACED: Final = re.compile(r"(\w+)\[(\d{1,3})\]\.(\w+)", re.ASCII)
-"""A key of `columns` that reaches into a list: `addresses[0].zipCode`, indexes from 0."""
+    Attributes:
+        aliases: fields of the contract.
+        ways: places within them.
+    """
 
-
-class _Placed(NamedTuple):
-    """Where in a list a column's value goes."""
-
-    list_alias: str
-    place: int
-    alias: str
+    aliases: tuple[str, ...]
+    ways: tuple[Way, ...]
 
 
 @dataclass(frozen=True)
@@ -55,41 +60,75 @@ class Names:
         shape: the contract.
         columns: the source's `columns`: contract field -> name in the file. A field named there is found under
             that name alone; one name may stand for several fields. `list[0].field` is a field of an element.
+        flat: the names are headers of columns: they match across blanks, hyphens and dots too, paths are headers of
+            their own, and cells may hold the JSON text of a list or an object.
     """
 
-    def __init__(self, shape: Shape, columns: Mapping[str, str]) -> None:
+    def __init__(self, shape: Shape, columns: Mapping[str, str], *, flat: bool = False) -> None:
+        self._shape = shape
+        self._flat = flat
+        self.fold: Final = folded_header if flat else folded
+        """A name as it is matched."""
         self._by_name: dict[str, tuple[str, ...]] = {}
-        mapped = {folded(name): column for name, column in columns.items()}
+        mapped = {self.fold(name): column for name, column in columns.items()}
         for field_shape in shape.fields:
-            column = mapped.get(folded(field_shape.alias))
+            column = mapped.get(self.fold(field_shape.alias))
             if column is not None:
                 self._by_name[column] = (*self._by_name.get(column, ()), field_shape.alias)
         self._placed = _placed(shape, columns)
-        self._by_folded = {f: s.alias for f, s in shape.by_folded.items() if f not in mapped}
+        self._by_folded = {self.fold(f): s.alias for f, s in shape.by_folded.items() if self.fold(f) not in mapped}
+        self._holds = {f.alias: holds for f in shape.fields if flat and (holds := holds_of(f)) != "value"}
         # Where nothing is mapped, a record all of whose names are the page's own needs no matching at all.
-        self._own = shape.aliases if not mapped else frozenset()
-        self._nested = [(f.alias, Names(f.children, columns)) for f in shape.nested if f.children is not None]
+        self._own = shape.aliases - self._holds.keys() if not mapped else frozenset()
+        self._nested = [(f.alias, Names(f.children, columns, flat=flat)) for f in shape.nested if f.children]
+        self._meanings: dict[str, _Meaning] = {}
 
     def aliases_of(self, name: str) -> tuple[str, ...]:
         """The contract fields that a name in the file stands for; none for an unknown field."""
-        found = self._by_name.get(name)
-        if found is not None:
-            return found
-        alias = self._by_folded.get(folded(name)) if name not in self._placed else None
-        return (alias,) if alias is not None else ()
+        return self._meaning_of(name).aliases
+
+    def _meaning_of(self, name: str) -> _Meaning:
+        known = self._meanings.get(name)
+        if known is None:
+            if len(self._meanings) >= _NAMES_KNOWN:
+                self._meanings.clear()
+            known = self._meanings[name] = self._read_name(name)
+        return known
+
+    def _read_name(self, name: str) -> _Meaning:
+        placed = self._placed.get(name, ())
+        if name in self._by_name or placed:
+            return _Meaning(self._by_name.get(name, ()), tuple(placed))
+        alias = self._by_folded.get(self.fold(name))
+        if alias is not None:
+            return _Meaning((alias,), ())
+        way = way_to(self._shape, name) if self._flat else None
+        return _Meaning((), () if way is None else (way,))
 
     @property
     def is_mapped(self) -> bool:
         """Whether the source says which name of the file stands for which field."""
         return bool(self._by_name or self._placed)
 
+    @property
+    def unmapped(self) -> tuple[str, ...]:
+        """The fields that are found by their own names."""
+        return tuple(dict.fromkeys(self._by_folded.values()))
+
+    @property
+    def lists(self) -> tuple[str, ...]:
+        """The fields that hold lists or objects."""
+        return tuple(f.alias for f in self._shape.fields if holds_of(f) != "value")
+
     def nested(self, alias: str) -> Names:
         """The names in the elements of a list."""
         return next(names for name, names in self._nested if name == alias)
 
     def supplied_by(self, names: Iterable[str]) -> frozenset[str]:
-        """The contract fields that a file with these columns supplies."""
-        return frozenset(alias for name in names for alias in self.aliases_of(name))
+        """The contract fields that a file with these columns supplies, as a whole or in part."""
+        meanings = [self._meaning_of(name) for name in names]
+        whole = {alias for meaning in meanings for alias in meaning.aliases}
+        return frozenset(whole | {str(way.path[0]) for meaning in meanings for way in meaning.ways})
 
     def match(self, raw: dict[str, Any]) -> Matched:
         """A record under the contract's names.
@@ -138,35 +177,112 @@ class Names:
             raise _conflict((*path, raw.names[0]))
         fields: dict[str, Any] = {}
         extra: dict[str, Any] = {}
-        lists: dict[str, dict[int, dict[str, Any]]] = {}
+        placed: dict[str, Any] = {}
         for name, value in raw.items():
-            aliases = self.aliases_of(name)
+            aliases, ways = self._meaning_of(name)
             for alias in aliases:
-                if alias in fields and not _same(fields[alias], value):
+                own = _opened(value, self._holds[alias], (*path, alias)) if alias in self._holds else value
+                if alias in fields and not _same(fields[alias], own):
                     raise _conflict((*path, alias))
-                fields[alias] = value
-            for placed in self._placed.get(name, ()):
-                lists.setdefault(placed.list_alias, {}).setdefault(placed.place, {})[placed.alias] = value
-            if not aliases and name not in self._placed and type(value) is not CellError:
+                fields[alias] = own
+            for way in ways:
+                _place(placed, way.path, _opened(value, way.holds, (*path, *way.path)), path)
+            if not aliases and not ways and type(value) is not CellError:
                 extra[name] = value
-        for alias, elements in lists.items():
-            if alias in fields:
+        for alias, tree in placed.items():
+            if fields.get(alias) is not None:
                 raise _conflict((*path, alias))
-            fields[alias] = [elements[index] for index in sorted(elements)]
+            fields[alias] = _built(tree)
         return Matched(fields, extra)
 
 
-def _placed(shape: Shape, columns: Mapping[str, str]) -> dict[str, list[_Placed]]:
-    """Column of the file -> where in lists its value goes; elements without any value are left out."""
-    lists = {folded(f.alias): f for f in shape.nested}
-    found: dict[str, list[_Placed]] = {}
+def sought_columns(
+    names: Iterable[Names], stream: str, keys: Iterable[str], optional: Iterable[str], columns: Mapping[str, str]
+) -> SoughtColumns:
+    """What the header of a source's flat files must have.
+
+    Args:
+        names: of the contracts whose fields a row has.
+        stream: for messages.
+        keys: the fields any of which is the key; none where a constant is.
+        optional: columns or fields that may be missing.
+        columns: the source's `columns`.
+    """
+    own = {alias: None for found in names for alias in found.unmapped}
+    by_folded = {folded_header(alias): column for alias, column in columns.items()}
+    return SoughtColumns(
+        stream=stream,
+        key=tuple(by_folded.get(folded_header(alias), alias) for alias in keys),
+        fields=tuple(own),
+        lists=tuple({alias: None for found in names for alias in found.lists}),
+        mapped=dict(columns),
+        optional=tuple(optional),
+    )
+
+
+def _placed(shape: Shape, columns: Mapping[str, str]) -> dict[str, list[Way]]:
+    """Column of the file -> where in lists and objects its value goes."""
+    found: dict[str, list[Way]] = {}
     for key, column in columns.items():
-        parts = PLACED.fullmatch(key)
-        field_shape = lists.get(folded(parts[1])) if parts else None
-        if parts and field_shape is not None and field_shape.children is not None:
-            inner = field_shape.children.by_folded[folded(parts[3])]
-            found.setdefault(column, []).append(_Placed(field_shape.alias, int(parts[2]), inner.alias))
+        way = way_to(shape, key)
+        if way is not None:
+            found.setdefault(column, []).append(way)
     return found
+
+
+def _place(tree: dict[Any, Any], way: Path, value: Any, before: Path) -> None:
+    """Puts a value into a tree of fields, in which a list is a mapping of places."""
+    *outer, last = way
+    for step in outer:
+        inner = tree.setdefault(step, _Tree())
+        if not isinstance(inner, _Tree):
+            raise _conflict((*before, *way))
+        tree = inner
+    if last in tree and not _same(tree[last], value):
+        raise _conflict((*before, *way))
+    tree[last] = value
+
+
+class _Tree(dict[Any, Any]):
+    """What columns say of one list or object."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all it holds is null."""
+        return all(value is None or (isinstance(value, _Tree) and value.is_empty) for value in self.values())
+
+
+def _built(tree: Any) -> Any:
+    """The list or object that a tree stands for; elements without any value are left out."""
+    if not isinstance(tree, _Tree):
+        return tree
+    if any(isinstance(step, int) for step in tree):
+        elements = (tree[place] for place in sorted(tree))
+        return [_built(e) for e in elements if e is not None and not (isinstance(e, _Tree) and e.is_empty)]
+    return {name: _built(value) for name, value in tree.items()}
+
+
+def _opened(value: Any, holds: Holds, path: Path) -> Any:
+    """The list or object whose JSON text a cell holds; any other value as it is.
+
+    Raises:
+        Refused: the text begins like one and is no JSON.
+    """
+    if holds == "value" or not isinstance(value, Cell):
+        return value
+    text = value.strip(" \t\r\n")
+    if not text.startswith(_OPENINGS[holds]):
+        return value
+    where = path_of(path)
+    try:
+        opened, end = decode_at(text, 0)
+    except (JSONDecodeError, NestedTooDeep) as fault:
+        why = f"{explain(fault)} at character {fault.pos + 1}" if isinstance(fault, JSONDecodeError) else "too deep"
+        raise Refused(_OTHERWISE[holds], where, f"{where}: no JSON: {why}") from None
+    if end != len(text):
+        message = f"{where}: something stands after the JSON, at character {end + 1}"
+        raise Refused(_OTHERWISE[holds], where, message)
+    return opened
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from pydantic_core import PydanticCustomError
 
-from sync_pipelines.contracts.contract import folded
 from sync_pipelines.contracts.fields import read_key
 from sync_pipelines.contracts.raw import CellError, NamedRecord, RawRecord
 from sync_pipelines.contracts.reading import Reading
@@ -49,8 +48,8 @@ class LineFold:
         assert nested.children is not None
         self._list_alias = nested.alias
         self._key_alias = stream.key_alias
-        self._record_names = Names(stream.shape, columns)
-        self._item_names = Names(nested.children, columns)
+        self._record_names = Names(stream.shape, columns, flat=True)
+        self._item_names = Names(nested.children, columns, flat=True)
         # A name both have, such as the key repeated in each line, is the record's.
         self._item_aliases = nested.children.aliases - stream.shape.aliases
         self._record_constants = {a: v for a, v in constants.items() if a in stream.shape.aliases}
@@ -163,7 +162,7 @@ class LineFold:
         for alias, value in own.fields.items():
             self._merge(record, record, alias, value)
         unknown = {name: value for name, value in own.extra.items() if name in of_item.extra}
-        for name in [name for name in unknown if folded(name) in self._own_times]:
+        for name in [name for name in unknown if self._record_names.fold(name) in self._own_times]:
             self._merge(record, record.unknown, name, unknown.pop(name))
         fields = {alias: value for alias, value in of_item.fields.items() if alias in self._item_aliases}
         return NamedRecord(fields | self._item_constants, unknown)

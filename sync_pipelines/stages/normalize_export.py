@@ -12,28 +12,32 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
 from sync_pipelines.configuration.stream_settings import StreamSettings
-from sync_pipelines.contracts.contract import folded
+from sync_pipelines.contracts.contract import FieldShape
 from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.exports.columns import SoughtColumns
 from sync_pipelines.exports.compression import open_export
 from sync_pipelines.exports.formats import ReadSettings, is_flat, read_blocks, read_export
+from sync_pipelines.exports.lines import LineBlock
+from sync_pipelines.exports.tables import TableReading
 from sync_pipelines.kept.kept_records import KeptRecords, Summary
 from sync_pipelines.kept.kept_writer import Beside, KeptWriter
 from sync_pipelines.kept.repeated_lines import build_known_lines
 from sync_pipelines.normalize.change import Change, Findings, Reject
 from sync_pipelines.normalize.envelope import Call, DateWindow, Envelope
-from sync_pipelines.normalize.field_names import Names
+from sync_pipelines.normalize.field_names import Names, sought_columns
 from sync_pipelines.normalize.flat import LineFold
 from sync_pipelines.normalize.layout import layout_of
 from sync_pipelines.normalize.plain import PlainReader
 from sync_pipelines.normalize.record import RecordReader
+from sync_pipelines.stages.flat_parts import FlatParts
 from sync_pipelines.stages.line_blocks import BlockReader, OneByOne
 
 Totals = Mapping[str, Callable[[list[Any]], Any]]
@@ -148,7 +152,8 @@ class _Pipeline:
             strict=settings.strict,
             flat=self._flat,
         )
-        self._names = Names(stream.shape, settings.columns)
+        self._names = Names(stream.shape, settings.columns, flat=self._flat)
+        self._columns: tuple[str, ...] | None = None
         self._constants = _by_alias(stream, settings.constants)
         self._fold: LineFold | None = None
 
@@ -174,7 +179,10 @@ class _Pipeline:
         else:
             known = build_known_lines(earlier, self._read_under, writer.link)
             BlockReader(plain, self._one_by_one(), self._findings, writer, known).read(
-                read_blocks(self._export.content, self._export.name, _read_settings(self._export))
+                cast(
+                    Iterator[RawRecord | LineBlock],
+                    read_blocks(self._export.content, self._export.name, _read_settings(self._export)),
+                )
             )
 
     @property
@@ -184,19 +192,38 @@ class _Pipeline:
 
     def _outcomes(self) -> Iterator[Change | Reject]:
         """Every record's change or reject, in file order."""
-        records = read_export(self._export.content, self._export.name, _read_settings(self._export))
-        if self._flat and self._export.stream.flat is not None:
-            records, nested = _peeked_columns(records)
-            if self._list_alias not in self._names.supplied_by(nested):
-                yield from self._folded(records)
-                return
-        yield from self._read(records, None)
+        if not self._flat:
+            records = read_export(self._export.content, self._export.name, _read_settings(self._export))
+            yield from self._read(records, None)
+            return
+        settings = _read_settings(self._export, self._sought_columns())
+        table = FlatParts(read_blocks(self._export.content, self._export.name, settings), self._findings, self._reading)
+        self._columns = table.columns
+        if self._is_of_lines(table.columns):
+            yield from self._folded(table.records())
+        else:
+            yield from self._read(table.records(), None)
+        yield from table.refused
+
+    def _sought_columns(self) -> SoughtColumns:
+        settings, stream = self._export.settings, self._export.stream
+        lines = [Names(f.children, settings.columns, flat=True) for f in self._line_fields if f.children is not None]
+        keys = [stream.contract.model_fields[name].alias or name for name in (stream.key, stream.record_id) if name]
+        given = any(alias in self._constants for alias in keys)
+        return sought_columns(
+            [self._names, *lines], stream.full_name, () if given else keys, settings.optional, settings.columns
+        )
 
     @property
-    def _list_alias(self) -> str:
-        stream = self._export.stream
-        assert stream.flat is not None
-        return stream.contract.model_fields[stream.flat.children].alias or stream.flat.children
+    def _line_fields(self) -> list[FieldShape]:
+        """The list that each line of a flat file is an element of, where lines fold."""
+        flat = self._export.stream.flat
+        return [f for f in self._export.stream.shape.nested if flat is not None and f.column == flat.children]
+
+    def _is_of_lines(self, columns: Iterable[str]) -> bool:
+        """Whether each row of a flat file is a line of a record, rather than a whole one with a list of its own."""
+        supplied = self._names.supplied_by(columns)
+        return any(field.alias not in supplied for field in self._line_fields)
 
     def _folded(self, lines: Iterable[RawRecord]) -> Iterator[Change | Reject]:
         settings, stream = self._export.settings, self._export.stream
@@ -210,8 +237,9 @@ class _Pipeline:
         name = settings.effective_at
         if not name:
             return frozenset()
-        mapped = (column for field, column in settings.columns.items() if folded(field) == folded(name))
-        return frozenset(map(folded, (name, *self._names.aliases_of(name), *mapped)))
+        fold = self._names.fold
+        mapped = (column for field, column in settings.columns.items() if fold(field) == fold(name))
+        return frozenset(map(fold, (name, *self._names.aliases_of(name), *mapped)))
 
     def _all_constants(self) -> dict[str, Any]:
         stream = self._export.stream
@@ -278,12 +306,12 @@ def _inner_name(export: ExportText) -> str:
     return inner
 
 
-def _read_settings(export: ExportText) -> ReadSettings:
+def _read_settings(export: ExportText, sought: SoughtColumns | None = None) -> ReadSettings:
     settings = export.settings
     return ReadSettings(
         format=settings.format,
         encoding=settings.encoding,
-        empty_is=settings.empty_is,
+        table=TableReading(settings.empty_is, settings.of_tables, sought),
         member=settings.member,
         envelopes=export.stream.envelopes,
         limits=settings.limits,
@@ -298,16 +326,3 @@ def _by_alias(stream: Stream, constants: Mapping[str, Any]) -> dict[str, Any]:
         for name, column in named.items()
         if column is not None
     }
-
-
-def _peeked_columns(records: Iterator[RawRecord]) -> tuple[Iterator[RawRecord], set[str]]:
-    """The records, and the columns of the first; a list column tells nested rows from lines."""
-    first = next(records, None)
-    if first is None:
-        return iter(()), set()
-
-    def chained() -> Iterator[RawRecord]:
-        yield first
-        yield from records
-
-    return chained(), set(first.value) if isinstance(first.value, dict) else set()

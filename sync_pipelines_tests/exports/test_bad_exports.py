@@ -10,6 +10,7 @@ from backports import zstd
 
 from sync_pipelines.contracts.raw import DAMAGE_TEXT
 from sync_pipelines.errors import ExportError
+from sync_pipelines.exports.columns import SoughtColumns
 from sync_pipelines_tests.exports.conftest import CASES, Read
 
 WHOLE_FILES = {
@@ -30,7 +31,7 @@ WHOLE_FILES = {
     "not_gzip.json.gz": ("bad_compression", None),
     "truncated.json.bz2": ("bad_compression", "byte 91"),
     "name_twice.csv": ("bad_header", "line 1"),
-    "no_names.csv": ("bad_header", "line 1"),
+    "no_names.csv": ("bad_header", "line 2"),
     "broken_header.csv": ("bad_header", "line 1"),
     "damaged.xlsx": ("bad_sheet", "row 1"),
     "damaged.parquet": ("bad_sheet", "row 1"),
@@ -62,7 +63,7 @@ PIECES = {
 def test_x13_a_file_that_cannot_be_read_says_why_and_where(case: str, read: Read) -> None:
     code, position = WHOLE_FILES[case]
     with pytest.raises(ExportError) as caught:
-        read(case)
+        read(case, sought=SoughtColumns("replenit/orders", key=("OrderId",)))
     assert (caught.value.code, str(caught.value.position or "") or None) == (code, position)
 
 

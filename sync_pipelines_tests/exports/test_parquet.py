@@ -62,7 +62,7 @@ class NoPandas:
             raise ImportError(name)
 sys.meta_path.insert(0, NoPandas())
 from sync_pipelines.exports.columnar import read_parquet
-[record] = read_parquet(open({str(tmp_path / "x.parquet")!r}, "rb"))
+_, record = read_parquet(open({str(tmp_path / "x.parquet")!r}, "rb"))
 print(*(str(value).count("123456") + str(value).count("234567") for value in record.value.values()))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

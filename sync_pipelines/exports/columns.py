@@ -1,0 +1,148 @@
+"""Which columns a flat file must have, and which it has: the header judged before any record is read.
+
+Belongs here: names of columns compared with what a source looks for. Does not belong here: which row is the header
+(`tables`), which field of the contract a column means (`normalize.field_names`), cells.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final, NamedTuple
+
+from sync_pipelines.contracts.contract import folded_header
+from sync_pipelines.contracts.near_names import near_name
+from sync_pipelines.errors import ExportError, Position
+
+_SHOWN: Final = 12
+"""Columns that a message names."""
+_PATH: Final = re.compile(r"([^\[\].]+)(?:\[\d+\]|\.).+|([^\[\].]+)\[\d+\]")
+_UNSEEN: Final = "".join(map(chr, (*range(0x200B, 0x2010), *range(0x202A, 0x202F), 0x2060, 0xFEFF, *range(0x20))))
+_LOG: Final = frozenset({"method", "path"})
+"""Columns of a request log (X12), which names no field of its records."""
+
+
+class Columns(NamedTuple):
+    """The columns of a flat file, under the names its records have; read before them."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SoughtColumns:
+    """What a source looks for in the header of its flat files.
+
+    Attributes:
+        stream: the stream's name, for messages.
+        key: the columns any of which has the key, as they would be written; none where a constant is the key.
+        fields: the columns that mean fields under their own names, as they would be written.
+        lists: the fields that hold lists or objects, which paths such as `addresses[0].city` reach into.
+        mapped: field -> column, as `columns` says.
+        optional: columns or fields that may be missing.
+    """
+
+    stream: str
+    key: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
+    mapped: Mapping[str, str] = field(default_factory=dict)
+    optional: tuple[str, ...] = ()
+
+    @cached_property
+    def _keys(self) -> frozenset[str]:
+        return frozenset(map(folded_header, self.key))
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(map(folded_header, (*self.key, *self.fields, *self.mapped.values())))
+
+    @cached_property
+    def _outer(self) -> frozenset[str]:
+        return frozenset(map(folded_header, self.lists))
+
+    def has_key(self, names: Iterable[str]) -> bool:
+        """Whether one of these columns has the key, or they are those of a request log."""
+        given = tuple(names)
+        return any(folded_header(name) in self._keys for name in given) or {name.lower() for name in given} >= _LOG
+
+    def is_header(self, names: Iterable[str]) -> bool:
+        """Whether these names are those of a header: one has the key, or means anything where no column has it."""
+        return self.has_key(names) if self.key else bool(self.known_among(names))
+
+    def needs(self, name: str) -> bool:
+        """Whether a column is read into a field."""
+        if folded_header(name) in self._known:
+            return True
+        path = _PATH.fullmatch(name)
+        return path is not None and folded_header(path[1] or path[2]) in self._outer
+
+    def known_among(self, names: Iterable[str]) -> list[str]:
+        """The columns that mean anything to the stream."""
+        return [name for name in names if self.needs(name)]
+
+    def as_mapped(self, names: Sequence[str]) -> list[str]:
+        """The names, those that `columns` means in another spelling in the spelling it has there; an exact one wins."""
+        found = list(names)
+        for column in dict.fromkeys(self.mapped.values()):
+            near = [i for i, name in enumerate(names) if folded_header(name) == folded_header(column)]
+            if column not in names and len(near) == 1:
+                found[near[0]] = column
+        return found
+
+    def check(self, names: Sequence[str], position: Position) -> None:
+        """Refuses a header without what a source needs.
+
+        Raises:
+            ExportError: `bad_header`, `column_missing`.
+        """
+        if not self.is_header(names):
+            raise self.bad_header(names, position)
+        free = {folded_header(name) for name in self.optional}
+        for wanted, column in self.mapped.items():
+            if column not in names and not {folded_header(wanted), folded_header(column)} & free:
+                raise column_missing(column, f"{wanted} is to be read from", names, position)
+
+    def bad_header(self, names: Sequence[str], position: Position | None, hint: str = "") -> ExportError:
+        """The fault of a file whose header has nothing of the stream, or no key."""
+        wanted = self.key or self.fields
+        what = "has the key of" if self.known_among(names) else "is one of"
+        message = f"no column {what} {self.stream}: looked for {_listed(wanted, ' or ')}, found {_listed(names)}"
+        near = [near for name in wanted if (near := nearest(name, names))]
+        meant = f"is {near[0]!r} the key? then name it in `columns`" if near else "name the key's column in `columns`"
+        return ExportError("bad_header", message, hint or f"{meant}, or the header's row in `header_row`", position)
+
+
+def column_missing(column: str, why: str, names: Sequence[str], position: Position | None) -> ExportError:
+    """The fault of a file that lacks a column it needs; `why` stands before the column's name."""
+    near = nearest(column, names)
+    found = f"; the nearest there is {near!r}" if near else f"; found {_listed(names)}"
+    hint = "correct `columns`, or name it in `optional` if files may lack it"
+    return ExportError("column_missing", f"{why} the column {column!r}, which is missing{found}", hint, position)
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name most like another, or else one that shares a word with it; None where none is like it."""
+    given = list(names)
+    words = _words(name)
+    return near_name(name, given) or next((other for other in given if words & _words(other)), None)
+
+
+def cleaned(cell: Any) -> str:
+    """A cell of a header as a name: without white space and characters nobody sees at its ends."""
+    text = "" if cell is None else str(cell)
+    stripped = text.strip().strip(_UNSEEN)
+    while stripped != text:
+        text, stripped = stripped, stripped.strip().strip(_UNSEEN)
+    return text
+
+
+def _words(name: str) -> set[str]:
+    return {word for word in re.split(r"[\W_]+", name.lower()) if len(word) > 2}
+
+
+def _listed(names: Iterable[str], joiner: str = ", ") -> str:
+    given = list(names)
+    shown = joiner.join(repr(name[:60]) for name in given[:_SHOWN]) or "none"
+    return shown + (f" and {len(given) - _SHOWN} more" if len(given) > _SHOWN else "")

@@ -1,0 +1,115 @@
+"""How a CSV is written: what stands between cells and around them, as settings say or its first lines show.
+
+Belongs here: the delimiter and blanks after it, told from a few lines. Does not belong here: rows (`csv_cells`).
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from sync_pipelines.configuration.table_settings import TableSettings
+from sync_pipelines.exports.columns import SoughtColumns, cleaned
+
+DELIMITERS: Final = ",;|\t"
+_SEPARATOR_LINE: Final = re.compile(r'\ufeff?"?sep=(.)"?', re.IGNORECASE)
+
+
+class Dialect(NamedTuple):
+    """What tells cells apart.
+
+    Attributes:
+        delimiter: between cells.
+        quote: around them.
+        escape: takes the next character's meaning away; None where a doubled quote does.
+        passes_blanks: blanks after a delimiter are no part of the cell, so that a quote after them opens one.
+    """
+
+    delimiter: str = ","
+    quote: str = '"'
+    escape: str | None = None
+    passes_blanks: bool = False
+
+    def split(self, text: str) -> list[list[str]]:
+        """The rows of a text, however its quotes are."""
+        reader = csv.reader(
+            text.replace("\r", " ").split("\n"),
+            delimiter=self.delimiter,
+            quotechar=self.quote,
+            escapechar=self.escape,
+            skipinitialspace=self.passes_blanks,
+        )
+        rows = []
+        while True:
+            try:
+                rows.append(next(reader))
+            except StopIteration:
+                return [row for row in rows if any(row)]
+            except csv.Error:
+                continue
+
+
+def separator_named(line: str) -> str | None:
+    """The delimiter that Excel's own first line names, `sep=;`; None where it is another line."""
+    match = _SEPARATOR_LINE.fullmatch(line.strip("\r"))
+    return match[1] if match else None
+
+
+def dialect_of(text: str, settings: TableSettings, sought: SoughtColumns | None, named: str | None = None) -> Dialect:
+    """The dialect of a file that begins with some lines.
+
+    Args:
+        text: its first lines.
+        settings: what the source says.
+        sought: the columns by which the header is found; None takes the first row.
+        named: the delimiter that the file itself names.
+    """
+    given = settings.delimiter or named
+    dialect = Dialect(given or ",", settings.quote or '"', settings.escape)
+    if given is None:
+        candidates = [dialect._replace(delimiter=delimiter) for delimiter in DELIMITERS]
+        dialect = max(candidates, key=lambda candidate: _fit(candidate, text, sought))
+    return dialect._replace(passes_blanks=_has_blanks(dialect, text))
+
+
+def _fit(dialect: Dialect, text: str, sought: SoughtColumns | None) -> tuple[bool, int, float, int]:
+    """How well a dialect explains some lines, the better the greater.
+
+    The key's column and the other columns that are looked for come first, then how many of the next rows have as many
+    cells as the header, then how many those are.
+    """
+    rows = dialect._replace(passes_blanks=True).split(text)
+    place, known = _header_in(rows, sought)
+    if place is None:
+        return False, 0, _agreement(rows), len(rows[0]) if rows else 0
+    return True, known, _agreement(rows[place:]), len(rows[place])
+
+
+def _header_in(rows: Sequence[Sequence[str]], sought: SoughtColumns | None) -> tuple[int | None, int]:
+    if sought is None:
+        return (0, 0) if rows else (None, 0)
+    for place, row in enumerate(rows):
+        names = sought.as_mapped([cleaned(cell) for cell in row])
+        if sought.is_header(names):
+            return place, len(sought.known_among(names))
+    return None, 0
+
+
+def _agreement(rows: Sequence[Sequence[str]]) -> float:
+    """The share of rows below the first that have as many cells; 0 where cells are not told apart at all."""
+    if not rows or len(rows[0]) == 1:
+        return 0.0
+    below = rows[1:]
+    return sum(len(row) == len(rows[0]) for row in below) / len(below) if below else 1.0
+
+
+def _has_blanks(dialect: Dialect, text: str) -> bool:
+    """Whether blanks stand after delimiters: after each of the first row with several cells, or before a quote."""
+    if dialect.delimiter == " ":
+        return False
+    if f"{dialect.delimiter} {dialect.quote}" in text:
+        return True
+    rows = [row for row in dialect.split(text) if len(row) > 1]
+    return bool(rows) and all(cell.startswith(" ") for cell in rows[0][1:])
