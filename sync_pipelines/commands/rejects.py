@@ -24,7 +24,7 @@ from sync_pipelines.database.postgres import migrate, open_database
 from sync_pipelines.database.reports import Reject, RejectFilter
 from sync_pipelines.partners import find_stream
 from sync_pipelines.privacy.masking import masked
-from sync_pipelines.privacy.personal_data import masked_reason, masked_record
+from sync_pipelines.privacy.personal_data import masked_faults, masked_reason, masked_record
 from sync_pipelines.stages.export_stages import open_workspace
 from sync_pipelines.stages.replay import ReplayedExport, replay_rejects
 from sync_pipelines.upsert.refold import Replayed
@@ -77,8 +77,11 @@ def run_show(reject_id: int, *, as_json: bool, unmasked: bool = False) -> int:
         print(json_of(_listed(found) | {"record": found.record}))
         return 0
     for name, value in _listed(found).items():
-        say(f"{name.replace('_', ' '):<12} {'' if value is None else value}")
+        if name != "faults":
+            say(f"{name.replace('_', ' '):<12} {'' if value is None else value}")
     say(f"{'means':<12} {REJECT_CODES.get(found.code, '')}")
+    if len(found.faults) > 1:
+        print_table(("code", "field", "what is wrong"), [_fault(fault) for fault in found.faults])
     say("record", *_indented(found.record).split("\n"))
     return 0
 
@@ -132,13 +135,18 @@ def _totals(replayed: Sequence[ReplayedExport]) -> dict[str, int]:
 def _masked(reject: Reject) -> Reject:
     stream = find_stream(reject.partner, reject.stream)
     if stream is None:
-        return replace(reject, external_id=masked(reject.external_id, "plain"), message=None, record=None)
+        return replace(reject, external_id=masked(reject.external_id, "plain"), message=None, faults=[], record=None)
     return replace(
         reject,
         external_id=masked(reject.external_id, "plain"),
         message=masked_reason(stream, reject.field_path, reject.message or ""),
+        faults=masked_faults(stream, reject.faults),
         record=masked_record(stream, reject.record),
     )
+
+
+def _fault(fault: Mapping[str, Any]) -> tuple[str | None, ...]:
+    return fault["code"], fault["path"], fault["message"]
 
 
 def _filter(chosen: dict[str, str | None]) -> RejectFilter:

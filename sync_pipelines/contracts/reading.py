@@ -6,7 +6,7 @@ Belongs here: the context that field types consult and report to. Does not belon
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from typing import Any, Literal
@@ -50,13 +50,26 @@ class RecordRefused(Exception):
         code: a reject code.
         path: the field, in the page's spelling.
         message: one sentence.
+        more: further faults of the record (F20).
     """
 
-    def __init__(self, code: str, path: str | None, message: str) -> None:
+    def __init__(self, code: str, path: str | None, message: str, more: Sequence[RecordRefused] = ()) -> None:
         super().__init__(message)
         self.code = code
         self.path = path
         self.message = message
+        self.more = more
+
+
+def refuse_for(faults: Sequence[RecordRefused]) -> None:
+    """Refuses a record for all faults a partner's function found, if it found any (F20).
+
+    Raises:
+        RecordRefused: the first, with the others.
+    """
+    if faults:
+        first = faults[0]
+        raise RecordRefused(first.code, first.path, first.message, faults[1:])
 
 
 def refuse(code: str, detail: str = "") -> PydanticCustomError:

@@ -45,7 +45,11 @@ class StreamStatus:
 
 @dataclass(frozen=True)
 class Reject:
-    """A refused record and where it stands."""
+    """A refused record and where it stands.
+
+    Attributes:
+        faults: code, path and message of each, at most 20; none where an earlier version rejected it (F20).
+    """
 
     id: int
     partner: str
@@ -59,6 +63,7 @@ class Reject:
     message: str | None
     status: str
     created_at: datetime
+    faults: list[dict[str, Any]]
     record: Any = None
 
 
@@ -101,11 +106,12 @@ class RejectSummary:
     position: str | None
     field_path: str | None
     message: str | None
+    faults: list[dict[str, Any]]
 
 
 _REJECT_COLUMNS = (
     "r.id, f.partner, f.tenant, f.stream, f.path, r.position, r.external_id, r.code, r.field_path, r.message,"
-    " r.status, r.created_at"
+    " r.status, r.created_at, r.faults"
 )
 _REJECTS = "sync.rejected_records r join sync.export_files f on f.id = r.export_file_id"
 
@@ -204,15 +210,16 @@ def reject_summary(
 ) -> dict[date, list[RejectSummary]]:
     """The open refused records of some days by code, the most frequent first, each with its first record."""
     rows = connection.execute(
-        "select f.partition_date, r.code, count(*), (array_agg(array[f.path, r.position, r.field_path, r.message]"
-        " order by r.id))[1:1] from sync.rejected_records r join sync.export_files f on f.id = r.export_file_id"
+        "select f.partition_date, r.code, count(*),"
+        " (array_agg(jsonb_build_array(f.path, r.position, r.field_path, r.message, r.faults) order by r.id))[1]"
+        " from sync.rejected_records r join sync.export_files f on f.id = r.export_file_id"
         " where f.partner = %s and f.stream = %s and f.partition_date = any(%s) and r.status = 'open'"
         " group by 1, 2 order by 3 desc, 2",
         [partner, stream, list(days)],
     ).fetchall()
     found: dict[date, list[RejectSummary]] = {}
     for day, code, records, example in rows:
-        found.setdefault(day, []).append(RejectSummary(code, records, *example[0]))
+        found.setdefault(day, []).append(RejectSummary(code, records, *example))
     return found
 
 

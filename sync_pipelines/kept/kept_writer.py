@@ -178,7 +178,10 @@ class KeptWriter:
             message=displayable(reject.message),
             field_path=displayable(reject.field_path),
         )
-        line = to_json(shown._asdict()) + "\n"
+        told = shown._asdict() | {"faults": [displayable(fault._asdict()) for fault in reject.faults]}
+        if not reject.faults:
+            del told["faults"]
+        line = to_json(told) + "\n"
         self._rejects_size += len(line)
         self._rejects.add(line.encode())
 

@@ -54,8 +54,24 @@ class Change(NamedTuple):
     record_id: str | None = None
 
 
+class Fault(NamedTuple):
+    """One thing that is wrong with a record (F20)."""
+
+    code: str
+    path: str | None
+    message: str
+
+
 class Reject(NamedTuple):
-    """One refused record: where, why, and what it was."""
+    """One refused record: where, why, and what it was.
+
+    Attributes:
+        position: where it stands in the export (X14).
+        external_id: its key, as far as it can be told.
+        code, field_path, message: its first fault.
+        record: what the export says.
+        faults: all of its faults, where it has more than one, see `faults.MOST` (F20).
+    """
 
     position: str
     external_id: str | None
@@ -63,6 +79,7 @@ class Reject(NamedTuple):
     field_path: str | None
     message: str
     record: Any
+    faults: tuple[Fault, ...] = ()
 
 
 @dataclass
@@ -86,6 +103,18 @@ class Refused(Exception):
         self.code = code
         self.path = path
         self.message = message
+
+    @property
+    def fault(self) -> Fault:
+        """The same as a value."""
+        return Fault(self.code, self.path, self.message)
+
+
+def refuse(refused: Refused, noted: list[Fault] | None) -> None:
+    """Refuses a record, or notes why where all its faults are asked for (F20)."""
+    if noted is None:
+        raise refused
+    noted.append(refused.fault)
 
 
 def path_of(parts: Iterable[str | int]) -> str:

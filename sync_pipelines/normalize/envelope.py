@@ -24,8 +24,9 @@ from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import ListMode, Operation, Route, Stream
 from sync_pipelines.errors import ExportError
 from sync_pipelines.normalize.change import Reject
+from sync_pipelines.normalize.faults import code_of
 from sync_pipelines.normalize.field_names import Names
-from sync_pipelines.normalize.record import Place, code_of
+from sync_pipelines.normalize.record import Place
 from sync_pipelines.normalize.values import displayable
 
 _LOG_FIELDS: Final = frozenset({"method", "path"})

@@ -15,7 +15,7 @@ from sync_pipelines.contracts.paths import Holds, Path, Way, holds_of, way_to
 from sync_pipelines.contracts.raw import AmbiguousObject, Cell, CellError, NamedRecord
 from sync_pipelines.exports.columns import SoughtColumns
 from sync_pipelines.exports.json_values import NestedTooDeep, decode_at, explain
-from sync_pipelines.normalize.change import Refused, path_of
+from sync_pipelines.normalize.change import Fault, Refused, path_of, refuse
 
 _TWICE: Final = "the field stands twice with different values"
 _NAMES_KNOWN: Final = 20_000
@@ -130,33 +130,41 @@ class Names:
         whole = {alias for meaning in meanings for alias in meaning.aliases}
         return frozenset(whole | {str(way.path[0]) for meaning in meanings for way in meaning.ways})
 
-    def match(self, raw: dict[str, Any]) -> Matched:
+    def match(self, raw: dict[str, Any], noted: list[Fault] | None = None) -> Matched:
         """A record under the contract's names.
+
+        Args:
+            raw: the record.
+            noted: takes the fields that stand twice, where all faults of the record are asked for (F20).
 
         Raises:
             Refused: one field stands twice with different values (X3).
         """
-        matched = self._match_own(raw, ())
-        fields = self._with_nested(matched.fields, (), matched.nested_extra)
+        matched = self._match_own(raw, (), noted)
+        fields = self._with_nested(matched.fields, (), matched.nested_extra, noted)
         return matched if fields is matched.fields else replace(matched, fields=fields)
 
-    def _with_nested(self, fields: dict[str, Any], path: Path, extras: dict[Path, dict[str, Any]]) -> dict[str, Any]:
+    def _with_nested(
+        self, fields: dict[str, Any], path: Path, extras: dict[Path, dict[str, Any]], noted: list[Fault] | None
+    ) -> dict[str, Any]:
         """The fields with every nested object under the contract's names; the same mapping where nothing changes."""
         for alias, names in self._nested:
             elements = fields.get(alias)
             if isinstance(elements, list):
-                renamed = [names._nested_one(e, (*path, alias, i), extras) for i, e in enumerate(elements)]
+                renamed = [names._nested_one(e, (*path, alias, i), extras, noted) for i, e in enumerate(elements)]
                 if any(new is not old for new, old in zip(renamed, elements, strict=True)):
                     fields = {**fields, alias: renamed}
         return fields
 
-    def _nested_one(self, element: Any, path: Path, extras: dict[Path, dict[str, Any]]) -> Any:
+    def _nested_one(
+        self, element: Any, path: Path, extras: dict[Path, dict[str, Any]], noted: list[Fault] | None
+    ) -> Any:
         if not isinstance(element, dict):
             return element
-        matched = self._match_own(element, path)
+        matched = self._match_own(element, path, noted)
         if matched.extra:
             extras[path] = matched.extra
-        return self._with_nested(matched.fields, path, extras) if self._nested else matched.fields
+        return self._with_nested(matched.fields, path, extras, noted) if self._nested else matched.fields
 
     def match_line(self, raw: dict[str, Any], path: tuple[str | int, ...] = ()) -> Matched:
         """A line of a flat file under the contract's names; lists are left as they are.
@@ -166,7 +174,7 @@ class Names:
         """
         return self._match_own(raw, path)
 
-    def _match_own(self, raw: dict[str, Any], path: tuple[str | int, ...]) -> Matched:
+    def _match_own(self, raw: dict[str, Any], path: tuple[str | int, ...], noted: list[Fault] | None = None) -> Matched:
         if type(raw) is dict and raw.keys() <= self._own:
             return Matched(raw)
         if isinstance(raw, NamedRecord):
@@ -174,24 +182,25 @@ class Names:
                 raise Refused("field_conflict", raw.twice, _TWICE)
             return Matched(dict(raw), raw.unknown, conflicts=raw.conflicts)
         if isinstance(raw, AmbiguousObject):
-            raise _conflict((*path, raw.names[0]))
+            for name in raw.names:
+                refuse(_conflict((*path, name)), noted)
         fields: dict[str, Any] = {}
         extra: dict[str, Any] = {}
         placed: dict[str, Any] = {}
         for name, value in raw.items():
             aliases, ways = self._meaning_of(name)
             for alias in aliases:
-                own = _opened(value, self._holds[alias], (*path, alias)) if alias in self._holds else value
+                own = _opened(value, self._holds[alias], (*path, alias), noted) if alias in self._holds else value
                 if alias in fields and not _same(fields[alias], own):
-                    raise _conflict((*path, alias))
+                    refuse(_conflict((*path, alias)), noted)
                 fields[alias] = own
             for way in ways:
-                _place(placed, way.path, _opened(value, way.holds, (*path, *way.path)), path)
+                _place(placed, way.path, _opened(value, way.holds, (*path, *way.path), noted), path)
             if not aliases and not ways and type(value) is not CellError:
                 extra[name] = value
         for alias, tree in placed.items():
             if fields.get(alias) is not None:
-                raise _conflict((*path, alias))
+                refuse(_conflict((*path, alias)), noted)
             fields[alias] = _built(tree)
         return Matched(fields, extra)
 
@@ -262,26 +271,28 @@ def _built(tree: Any) -> Any:
     return {name: _built(value) for name, value in tree.items()}
 
 
-def _opened(value: Any, holds: Holds, path: Path) -> Any:
+def _opened(value: Any, holds: Holds, path: Path, noted: list[Fault] | None) -> Any:
     """The list or object whose JSON text a cell holds; any other value as it is.
 
     Raises:
-        Refused: the text begins like one and is no JSON.
+        Refused: the text begins like one and is no JSON, and faults are not noted.
     """
     if holds == "value" or not isinstance(value, Cell):
         return value
     text = value.strip(" \t\r\n")
     if not text.startswith(_OPENINGS[holds]):
         return value
-    where = path_of(path)
     try:
         opened, end = decode_at(text, 0)
-    except (JSONDecodeError, NestedTooDeep) as fault:
-        why = f"{explain(fault)} at character {fault.pos + 1}" if isinstance(fault, JSONDecodeError) else "too deep"
-        raise Refused(_OTHERWISE[holds], where, f"{where}: no JSON: {why}") from None
-    if end != len(text):
-        message = f"{where}: something stands after the JSON, at character {end + 1}"
-        raise Refused(_OTHERWISE[holds], where, message)
+        why = None if end == len(text) else f"something stands after the JSON, at character {end + 1}"
+    except JSONDecodeError as fault:
+        why = f"no JSON: {explain(fault)} at character {fault.pos + 1}"
+    except NestedTooDeep:
+        why = "no JSON: too deep"
+    if why is not None:
+        where = path_of(path)
+        refuse(Refused(_OTHERWISE[holds], where, f"{where}: {why}"), noted)
+        return None
     return opened
 
 

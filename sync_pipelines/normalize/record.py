@@ -8,41 +8,36 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 from sqlalchemy.dialects.postgresql import JSONB
 
-from sync_pipelines.contracts.codes import ALL_CODES, LENIENCY_CODES, REJECT_CODES
+from sync_pipelines.contracts.codes import LENIENCY_CODES, REJECT_CODES
 from sync_pipelines.contracts.contract import Contract
 from sync_pipelines.contracts.fields import read_key
-from sync_pipelines.contracts.raw import CellError, NamedRecord
+from sync_pipelines.contracts.raw import NamedRecord
 from sync_pipelines.contracts.reading import Reading, RecordRefused
 from sync_pipelines.contracts.streams import Children, Identity, ListMode, Operation, Stream
-from sync_pipelines.normalize.change import Change, Findings, Listed, Refused, Reject, path_of
+from sync_pipelines.normalize.change import (
+    Change,
+    Fault,
+    Findings,
+    Listed,
+    Refused,
+    Reject,
+    path_of,
+    refuse,
+)
+from sync_pipelines.normalize.faults import MOST, REFUSALS, code_of, distinct_faults, faults_of, sentence_of
 from sync_pipelines.normalize.field_names import Matched, Names
-from sync_pipelines.normalize.values import displayable, keepable, to_json
+from sync_pipelines.normalize.values import displayable, keepable
 from sync_pipelines.tables.schema import SCHEMA, metadata
-
-_PYDANTIC_CODES: Final = {
-    "missing": "required",
-    "string_type": "not_text",
-    "string_too_long": "too_long",
-    "string_unicode": "invalid_text",
-    "string_pattern_mismatch": "nul_character",
-    "int_type": "not_an_integer",
-    "bool_type": "not_a_boolean",
-    "list_type": "not_a_list",
-    "model_type": "not_an_object",
-    "dict_type": "not_an_object",
-    "greater_than_equal": "out_of_range",
-    "less_than": "out_of_range",
-}
 
 LONGEST_REFERENCE: Final = 2_000
 """Bytes of the longest key an index entry is sure to hold."""
@@ -85,6 +80,7 @@ class RecordReader:
         self._names = names
         self._constants = constants
         self._findings = findings
+        self._noted: list[Fault] | None = None
         self._aliases = frozenset(f.alias for f in stream.shape.fields)
         self._validate = stream.contract.__pydantic_validator__.validate_python
         main = metadata.tables[f"{SCHEMA}.{stream.table}"]
@@ -109,28 +105,46 @@ class RecordReader:
             mode: how lists of children are to be taken, where the call tells.
         """
         if not isinstance(raw, dict):
-            return self._reject(raw, place, Refused("not_an_object", None, REJECT_CODES["not_an_object"]))
-        try:
-            matched = self._matched(raw)
-            if self._stream.delete_flag is not None and matched.fields.get(self._stream.delete_flag) is not None:
-                reading = replace(self._reading, leniencies=Counter())
-                if self._field(self._stream.delete_flag, matched, reading):
-                    return self._deleted(matched, place, reading)
-            reading = replace(self._reading, leniencies=Counter())
-            matched = self._prepared(matched, reading)
-            self._check_nulls(matched.fields)
-            record, leniencies = self._validated(matched.fields)
-            leniencies.update(reading.leniencies)
-            change = self._change(record, matched, place, leniencies, totals or {}, operation)
+            return self._reject(raw, place, [Refused("not_an_object", None, REJECT_CODES["not_an_object"]).fault])
+
+        def read() -> Change:
+            change = self._read(raw, place, totals or {}, operation)
             return change if mode is None else _with_mode(change, mode)
-        except PydanticCustomError as error:
-            return self._reject(raw, place, Refused(error.type, None, error.message()))
-        except RecordRefused as refused:
-            return self._reject(raw, place, Refused(refused.code, refused.path, refused.message))
-        except ValidationError as error:
-            return self._reject(raw, place, self._refusal(error))
-        except Refused as refused:
-            return self._reject(raw, place, refused)
+
+        try:
+            return read()
+        except REFUSALS as refusal:
+            return self._reject(raw, place, [*faults_of(refusal, self._stream.key_alias), *self._all_faults(read)])
+
+    def _read(
+        self,
+        raw: dict[str, Any],
+        place: Place,
+        totals: Mapping[str, Callable[[list[Any]], Any]],
+        operation: Operation,
+    ) -> Change:
+        matched = self._matched(raw)
+        if self._stream.delete_flag is not None and matched.fields.get(self._stream.delete_flag) is not None:
+            reading = replace(self._reading, leniencies=Counter())
+            if self._field(self._stream.delete_flag, matched, reading):
+                return self._deleted(matched, place, reading)
+        reading = replace(self._reading, leniencies=Counter())
+        matched = self._prepared(matched, reading)
+        self._check_nulls(matched.fields)
+        record, leniencies = self._validated(matched.fields)
+        leniencies.update(reading.leniencies)
+        return self._change(record, matched, place, leniencies, totals, operation)
+
+    def _all_faults(self, read: Callable[[], Any]) -> list[Fault]:
+        """What is wrong with a refused record: it is read once more, past its first fault (F20)."""
+        self._noted = noted = []
+        try:
+            read()
+        except REFUSALS as refusal:
+            noted += faults_of(refusal, self._stream.key_alias)
+        finally:
+            self._noted = None
+        return noted
 
     def _deleted(self, matched: Matched, place: Place, reading: Reading) -> Change:
         """A delete, for which the key is enough (T9)."""
@@ -147,16 +161,24 @@ class RecordReader:
             first = error.errors(include_url=False)[0]
             code = code_of(first)
             code = "key_missing" if code == "required" and column == self._stream.key else code
-            raise Refused(code, alias, f"{alias}: {self._sentence(first, code)}") from None
+            raise Refused(code, alias, f"{alias}: {sentence_of(first, code)}") from None
 
     def _matched(self, raw: dict[str, Any]) -> Matched:
-        matched = self._names.match(raw)
+        matched = self._names.match(raw, self._noted)
         return replace(matched, fields={**matched.fields, **self._constants}) if self._constants else matched
 
     def _prepared(self, matched: Matched, reading: Reading) -> Matched:
         if self._stream.prepare is None:
             return matched
-        prepared = self._stream.prepare(matched.fields, self._options, reading)
+        try:
+            prepared = self._stream.prepare(matched.fields, self._options, reading)
+        except (RecordRefused, PydanticCustomError) as refusal:
+            looked_at = (self._stream.prepared or frozenset()) & matched.fields.keys()
+            if self._noted is None or not looked_at:
+                raise
+            self._noted += faults_of(refusal, self._stream.key_alias)
+            others = {name: value for name, value in matched.fields.items() if name not in looked_at}
+            return self._prepared(replace(matched, fields=others), reading)
         if prepared is matched.fields:
             return matched
         fields = {name: value for name, value in prepared.items() if name in self._aliases}
@@ -167,7 +189,7 @@ class RecordReader:
         """Null where a field is required on create is refused on update too (X1)."""
         for alias in self._never_null:
             if alias in fields and fields[alias] is None:
-                raise Refused("required", alias, f"{alias}: {REJECT_CODES['required']}, got null")
+                refuse(Refused("required", alias, f"{alias}: {REJECT_CODES['required']}, got null"), self._noted)
 
     def _validated(self, fields: dict[str, Any]) -> tuple[Contract, Counter[str]]:
         """The record by the exact pass, or by the lenient one where that fails (see `contracts.fields`)."""
@@ -193,7 +215,7 @@ class RecordReader:
         key = values.pop(self._stream.key, None)
         record_id = values.pop(self._stream.record_id, None) if self._stream.record_id else None
         if key is None and record_id is None:
-            raise Refused("key_missing", self._stream.key_alias, REJECT_CODES["key_missing"])
+            refuse(Refused("key_missing", self._stream.key_alias, REJECT_CODES["key_missing"]), self._noted)
         for column, total in totals.items():
             children = values.get(self._stream.children[0].column)
             if column not in values and children is not None:
@@ -202,14 +224,14 @@ class RecordReader:
         if self._stream.scope is not None and self._stream.scope not in links and operation != "update":
             path = self._stream.links[self._stream.scope](values, self._options, self._tenant).column
             message = f"the record does not say which {self._stream.scope_name} it belongs to"
-            raise Refused("required", path and self._alias_of(path), message)
-        modes = self._stream.listing(values) if self._stream.listing else {}
+            refuse(Refused("required", path and self._alias_of(path), message), self._noted)
+        modes = self._modes(values)
         children_rows = self._children(values, key, matched, leniencies)
         children_rows = {t: Listed(sent.rows, *modes.get(t, (None, None))) for t, sent in children_rows.items()}
         values = {name: v for name, v in values.items() if name not in type(record).not_columns}
         for name in self._json_columns & values.keys():
-            values[name] = keepable(values[name], (self._alias_of(name),))
-        extra = keepable(matched.extra, ())
+            values[name] = self._kept(values[name], (self._alias_of(name),))
+        extra = self._kept(matched.extra, ())
         for _ in range(matched.conflicts):
             self._forgive("line_conflict", leniencies)
         self._count(leniencies, matched)
@@ -218,6 +240,25 @@ class RecordReader:
         return Change(
             place.position, place.effective_at, operation, key, values, children_rows, links, extra, record_id
         )
+
+    def _modes(self, values: Mapping[str, Any]) -> Mapping[str, tuple[ListMode, str | None]]:
+        """How the record says its lists are to be taken (T6)."""
+        try:
+            return self._stream.listing(values) if self._stream.listing else {}
+        except RecordRefused as refusal:
+            if self._noted is None:
+                raise
+            self._noted += faults_of(refusal, self._stream.key_alias)
+            return {}
+
+    def _kept(self, value: Any, at: tuple[str | int, ...]) -> Any:
+        """A value outside the contract's types, as JSONB can hold it."""
+        if self._noted is not None and isinstance(value, dict):
+            return {name: self._kept(below, (*at, name)) for name, below in value.items()}
+        try:
+            return keepable(value, at)
+        except Refused as refused:
+            refuse(refused, self._noted)
 
     def _paired(self, row: dict[str, Any], contract: Contract, leniencies: Counter[str]) -> dict[str, Any]:
         """The row without half pairs (X9)."""
@@ -239,13 +280,13 @@ class RecordReader:
                 self._forgive(result.leniency, leniencies)
             if result.identity is not None and is_too_long(result.identity):
                 path = self._alias_of(result.column) if result.column else None
-                raise Refused("too_long", path, f"a reference has at most {LONGEST_REFERENCE} bytes")
+                refuse(Refused("too_long", path, f"a reference has at most {LONGEST_REFERENCE} bytes"), self._noted)
         return links
 
     def _forgive(self, code: str, leniencies: Counter[str]) -> None:
         """Counts a leniency that no field type found, or refuses the record where the source is strict (X8)."""
         if self._reading.strict:
-            raise Refused(code, None, LENIENCY_CODES[code])
+            refuse(Refused(code, None, LENIENCY_CODES[code]), self._noted)
         leniencies[code] += 1
 
     def _checked_total(self, column: str, total: Any) -> Any:
@@ -303,7 +344,8 @@ class RecordReader:
             named = row.get(children.parent_key)
             if named is not None and named != key:
                 alias = type(element).model_fields[children.parent_key].alias or children.parent_key
-                raise Refused("key_mismatch", path_of((*at, alias)), f"{named!r} is not the record's own key {key!r}")
+                message = f"{named!r} is not the record's own key {key!r}"
+                refuse(Refused("key_mismatch", path_of((*at, alias)), message), self._noted)
         for nested in children.nested:
             if nested.column in row:
                 alias = type(element).model_fields[nested.column].alias or nested.column
@@ -312,13 +354,15 @@ class RecordReader:
         row = {name: value for name, value in row.items() if name not in type(element).not_columns}
         extra = matched.nested_extra.get(at)
         if extra:
-            row["extra"] = keepable(extra, at)
+            row["extra"] = self._kept(extra, at)
         return row
 
     def _alias_of(self, column: str) -> str:
         return self._stream.contract.model_fields[column].alias or column
 
     def _count(self, leniencies: Counter[str], matched: Matched) -> None:
+        if self._noted is not None:
+            return
         if leniencies:
             self._findings.leniencies.update(leniencies)
         if matched.extra:
@@ -327,29 +371,12 @@ class RecordReader:
             place = re.sub(r"\[\d+\]", "[]", path_of(at))
             self._findings.unknown_fields.update(f"{place}.{name}" for name in extra)
 
-    def _refusal(self, error: ValidationError) -> Refused:
-        details = error.errors(include_url=False)
-        first = details[0]
-        code = self._code_of(first)
-        path = path_of(first["loc"])
-        value = f", got {_shown(first['input'])}" if code != "required" or first["input"] is None else ""
-        more = f" (and {len(details) - 1} more in this record)" if len(details) > 1 else ""
-        return Refused(code, path, f"{path}: {self._sentence(first, code)}{value}{more}")
-
-    def _code_of(self, detail: ErrorDetails) -> str:
-        code = code_of(detail)
-        is_key = detail["loc"] == (self._stream.key_alias,)
-        return "key_missing" if is_key and code == "required" else code
-
-    @staticmethod
-    def _sentence(detail: ErrorDetails, code: str) -> str:
-        if detail["type"] == code:
-            return detail["msg"]
-        limit = detail.get("ctx", {}).get("max_length")
-        return f"longer than {limit} characters" if code == "too_long" and limit else REJECT_CODES[code]
-
-    def _reject(self, raw: Any, place: Place, refused: Refused) -> Reject:
-        return Reject(place.position, self._key_in(raw), refused.code, refused.path, refused.message, displayable(raw))
+    def _reject(self, raw: Any, place: Place, found: Sequence[Fault]) -> Reject:
+        faults = distinct_faults(found)
+        first, more = faults[0], len(faults) - 1
+        message = f"{first.message} (and {more} more in this record)" if more else first.message
+        kept = tuple(faults[:MOST]) if more else ()
+        return Reject(place.position, self._key_in(raw), first.code, first.path, message, displayable(raw), kept)
 
     def _key_in(self, raw: Any) -> str | None:
         """The record's key as far as it can be told, to find the reject by."""
@@ -380,17 +407,6 @@ def _type_of(contract: type[Contract], column: str) -> TypeAdapter[Any]:
     return TypeAdapter(Annotated[annotation, *declared.metadata] if declared.metadata else annotation)
 
 
-def code_of(detail: ErrorDetails) -> str:
-    """The reject code of one of pydantic's errors; null where a value is required is `required` (X1)."""
-    if detail["input"] is None:
-        return "required"
-    if isinstance(detail["input"], CellError):
-        return "cell_error"
-    if isinstance(detail["input"], str) and "\x00" in detail["input"]:
-        return "nul_character"
-    return detail["type"] if detail["type"] in ALL_CODES else _PYDANTIC_CODES.get(detail["type"], "invalid")
-
-
 def _sent(record: Contract) -> dict[str, Any]:
     """The fields that were sent, and what is derived from them."""
     sent = record.__pydantic_fields_set__
@@ -410,11 +426,6 @@ def is_too_long(meant: Identity) -> bool:
         if part is not None and len(part) * 4 > LONGEST_REFERENCE and len(part.encode()) > LONGEST_REFERENCE:
             return True
     return False
-
-
-def _shown(value: Any) -> str:
-    text = to_json(displayable(value))
-    return text if len(text) <= 120 else text[:120] + "…"
 
 
 def _with_mode(change: Change, mode: ListMode) -> Change:

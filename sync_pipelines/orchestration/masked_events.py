@@ -17,6 +17,7 @@ import dagster as dg
 import sqlalchemy as sa
 
 from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.normalize.values import to_json
 from sync_pipelines.orchestration.dagster_names import STAGES, asset_key
 from sync_pipelines.orchestration.private_dagster import (
     STORED_DOCUMENTS,
@@ -26,7 +27,7 @@ from sync_pipelines.orchestration.private_dagster import (
 )
 from sync_pipelines.partners import find_stream
 from sync_pipelines.privacy.masking import masked, without_emails
-from sync_pipelines.privacy.personal_data import masked_example, masked_reason, masked_row
+from sync_pipelines.privacy.personal_data import masked_example, masked_faults, masked_reason, masked_row
 from sync_pipelines.stages.export_stages import Workspace
 
 _LABELS: Final = ("sample_rows", "differences", "rejected_by_code", "examples")
@@ -156,14 +157,18 @@ def _mask_messages(workspace: Workspace) -> int:
     changed = 0
     with workspace.connection() as connection:
         rows = connection.execute(
-            "select r.id, f.partner, f.stream, r.field_path, r.message from sync.rejected_records r"
+            "select r.id, f.partner, f.stream, r.field_path, r.message, r.faults from sync.rejected_records r"
             " join sync.export_files f on f.id = r.export_file_id where r.message is not null"
         )
-        for row_id, partner, name, path, message in rows.fetchall():
+        for row_id, partner, name, path, message, faults in rows.fetchall():
             stream = find_stream(partner, name)
             shown = without_emails(message) if stream is None else masked_reason(stream, path, message)
-            if shown != message:
-                connection.execute("update sync.rejected_records set message = %s where id = %s", [shown, row_id])
+            told = [] if stream is None else masked_faults(stream, faults)
+            if (shown, told) != (message, faults):
+                connection.execute(
+                    "update sync.rejected_records set message = %s, faults = %s where id = %s",
+                    [shown, to_json(told), row_id],
+                )
                 changed += 1
     return changed
 

@@ -22,7 +22,7 @@ from sync_pipelines.database.reports import RejectSummary
 from sync_pipelines.orchestration.descriptions import replay_command
 from sync_pipelines.orchestration.metadata_tables import table_of
 from sync_pipelines.orchestration.table_schemas import child_schemas, table_schema
-from sync_pipelines.privacy.personal_data import masked_reason, masked_row
+from sync_pipelines.privacy.personal_data import masked_faults, masked_reason, masked_row
 from sync_pipelines.privacy.untrusted_text import on_one_line
 from sync_pipelines.stages.display_rows import Difference
 from sync_pipelines.stages.pulls import Pull
@@ -223,6 +223,7 @@ def _rejects(stream: Stream, rejects: Sequence[RejectSummary]) -> dg.TableMetada
                 "records": r.records,
                 "meaning": REJECT_CODES.get(r.code, ""),
                 "for example": _example(stream, r),
+                "also wrong in it": _further(stream, r),
                 "list them": f"sync-pipelines rejects list --stream {stream.full_name} --code {r.code}",
                 "replay them": replay_command(stream, r.code),
             }
@@ -234,6 +235,12 @@ def _rejects(stream: Stream, rejects: Sequence[RejectSummary]) -> dg.TableMetada
 def _example(stream: Stream, reject: RejectSummary) -> str:
     why = masked_reason(stream, reject.field_path, reject.message or "")
     return f"{reject.path} at {reject.position or '?'}: {reject.field_path or ''} {why}".strip()
+
+
+def _further(stream: Stream, reject: RejectSummary) -> str:
+    """The faults of the example but its first (F20)."""
+    faults = masked_faults(stream, reject.faults[1:])
+    return "; ".join(f"{fault['code']} {fault['message']}" for fault in faults)
 
 
 def _codes(counts: Mapping[str, int], meanings: Mapping[str, str]) -> dg.TableMetadataValue:

@@ -30,7 +30,7 @@ from sync_pipelines.contracts.fields import (
 )
 from sync_pipelines.contracts.listing import Credential, Listing
 from sync_pipelines.contracts.personal import ADDRESS, CONTACT, EMAIL, LEGAL_ID, NAME, PHONE
-from sync_pipelines.contracts.reading import Reading, RecordRefused, read_at, refuse
+from sync_pipelines.contracts.reading import Reading, RecordRefused, read_at, refuse, refuse_for
 from sync_pipelines.contracts.streams import Children, Match, Route, Stream, tenant_as_named
 
 _POINT: Final = re.compile(
@@ -187,9 +187,10 @@ def with_plain_fields(record: dict[str, Any], options: Any, reading: Reading) ->
 
     Top-level values win over those in the settings (N6); a promotion code may be text or a list (N3).
     """
+    faults: list[RecordRefused] = []
     settings = record.get("settings")
     if isinstance(settings, dict):
-        moved = _out_of_settings(settings, reading)
+        moved = _out_of_settings(settings, reading, faults)
         kept = {name: value for name, value in settings.items() if folded(name) not in _OUT_OF_SETTINGS}
         record = {**moved, **record, "settings": kept}
     codes = record.get("promotionGrouperCode")
@@ -197,17 +198,31 @@ def with_plain_fields(record: dict[str, Any], options: Any, reading: Reading) ->
         record = {**record, "promotionGrouperCode": [codes]}
     users = record.get("users")
     if isinstance(users, list):
-        record = {**record, "users": [_user(user, f"users[{index}]", reading) for index, user in enumerate(users)]}
+        record = {**record, "users": _users(users, reading, faults)}
+    refuse_for(faults)
     return record
 
 
-def _out_of_settings(settings: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
+def _out_of_settings(settings: Mapping[str, Any], reading: Reading, faults: list[RecordRefused]) -> dict[str, Any]:
     moved: dict[str, Any] = {}
     for name, value in settings.items():
         if folded(name) in _OUT_OF_SETTINGS:
             field, read = _OUT_OF_SETTINGS[folded(name)]
-            moved[field] = None if value is None else read_at(f"settings.{name}", read, value, reading)
+            try:
+                moved[field] = None if value is None else read_at(f"settings.{name}", read, value, reading)
+            except RecordRefused as fault:
+                faults.append(fault)
     return moved
+
+
+def _users(users: list[Any], reading: Reading, faults: list[RecordRefused]) -> list[dict[str, Any]]:
+    rows = []
+    for index, user in enumerate(users):
+        try:
+            rows.append(_user(user, f"users[{index}]", reading))
+        except RecordRefused as fault:
+            faults.append(fault)
+    return rows
 
 
 def _user(value: Any, path: str, reading: Reading) -> dict[str, Any]:

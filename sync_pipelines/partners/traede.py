@@ -13,7 +13,7 @@ from pydantic import Field
 from sync_pipelines.contracts.contract import Contract, folded
 from sync_pipelines.contracts.fields import Country, Currency, Filled, Flag, JsonObject, Key, Percentage, Text, choice
 from sync_pipelines.contracts.personal import ADDRESS, NAME, PLAIN
-from sync_pipelines.contracts.reading import Reading, RecordRefused
+from sync_pipelines.contracts.reading import Reading, RecordRefused, refuse_for
 from sync_pipelines.contracts.streams import (
     BlockedBy,
     Children,
@@ -114,23 +114,32 @@ def address_list(values: Mapping[str, Any]) -> Mapping[str, tuple[ListMode, str 
     if addresses is None:
         return {}
     mode, key = values.get("addresses_sync_mode"), values.get("addresses_sync_key")
-    for name, value in (("addresses_sync_mode", mode), ("addresses_sync_key", key)):
-        if value is None:
-            raise RecordRefused("list_mode_missing", name, f"{name} is required where addresses are sent")
+    said = {"addresses_sync_mode": mode, "addresses_sync_key": key}
+    refuse_for(
+        [
+            RecordRefused("list_mode_missing", name, f"{name} is required where addresses are sent")
+            for name, value in said.items()
+            if value is None
+        ]
+    )
     _check_keys(addresses, str(key))
     return {"customer_addresses": ("merge" if mode == "append" else "replace", key)}
 
 
 def _check_keys(addresses: list[Address], key: str) -> None:
     seen: set[str] = set()
+    faults: list[RecordRefused] = []
     for index, address in enumerate(addresses):
         path = f"addresses[{index}].{'title' if key == 'address_title' else key}"
         found = address.title.strip().casefold() if key == "address_title" else address.remote_erp_id
         if found is None:
-            raise RecordRefused("required", path, f"{path}: remote_erp_id is required, because it is the sync key")
-        if found in seen:
-            raise RecordRefused("duplicate_in_list", path, f"{path}: two addresses have the key {found!r}")
-        seen.add(found)
+            why = f"{path}: remote_erp_id is required, because it is the sync key"
+            faults.append(RecordRefused("required", path, why))
+        elif found in seen:
+            faults.append(RecordRefused("duplicate_in_list", path, f"{path}: two addresses have the key {found!r}"))
+        else:
+            seen.add(found)
+    refuse_for(faults)
 
 
 CUSTOMERS: Final = Stream(

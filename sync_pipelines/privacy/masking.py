@@ -27,7 +27,7 @@ _DIGIT: Final = re.compile(r"[\d*]")
 _QUOTED: Final = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 _NUMBER: Final = re.compile(r"\+?\d[\d*.,]*(?:[eE][+-]?\d+|\d{4})[\d*.,]*")
 _TELLING: Final = re.compile(r"\d{5}|[^\x00-\x7f]|\s")
-_GOT: Final = re.compile(r"(?<=, got ).*", re.DOTALL)
+_GOT: Final = re.compile(r"(?<=, got ).*?(?=(?: \(and \d+ more in this record\))?\Z)", re.DOTALL)
 _JSON_VALUE: Final = re.compile(r"(?P<whole>\"(?:[^\"\\]|\\.)*\")(?P<colon>\s*:)?|\"(?:[^\"\\]|\\.)*$|\d[\w.+*-]*")
 """A string, with the colon behind it where it is a name; a string that is cut; a number."""
 _SHOWN_OF_PHONE: Final = 2

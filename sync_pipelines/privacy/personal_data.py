@@ -106,6 +106,11 @@ def masked_reason(stream: Stream, field_path: str | None, message: str) -> str:
     return masked_message(message, _kind_at(stream.shape, field_path))
 
 
+def masked_faults(stream: Stream, faults: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the faults of a record (code, path, message) with their messages masked like `masked_reason`."""
+    return [{**fault, "message": masked_reason(stream, fault["path"], fault["message"])} for fault in faults]
+
+
 def _kind_at(shape: Shape, path: str | None) -> Kind:
     """The kind of a field by its path, such as `users[0].contacts[1].value`."""
     kind: Kind = "plain"

@@ -281,6 +281,7 @@ rejected_records = Table(
     Column("run_id", Text),
     _instant("created_at", nullable=False, now=True),
     _instant("updated_at", nullable=False, now=True),
+    Column("faults", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
     CheckConstraint("status in ('open', 'resolved', 'superseded')", name="status"),
     Index("rejected_records_open_idx", "export_file_id", postgresql_where=text("status = 'open'")),
 )

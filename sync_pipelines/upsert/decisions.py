@@ -6,12 +6,12 @@ Belongs here: rejects of records whose contract was kept. Does not belong here: 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from psycopg.sql import SQL, Identifier
 
 from sync_pipelines.normalize.values import displayable, to_json
-from sync_pipelines.privacy.personal_data import masked_reason
+from sync_pipelines.privacy.personal_data import masked_faults, masked_reason
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.fold import Refusal, alias_of
@@ -20,6 +20,15 @@ from sync_pipelines.upsert.history import Spoken
 BLOCKED: Final = "delete_blocked"
 
 _Place = tuple[int, str]
+
+
+class _Known(NamedTuple):
+    """What was decided of a record before."""
+
+    row_id: int
+    code: str
+    status: str
+    faults: list[dict[str, Any]]
 
 
 class Decisions:
@@ -31,39 +40,41 @@ class Decisions:
 
     def __init__(self, context: LoadContext) -> None:
         self._load = context
-        self._known: dict[_Place, tuple[int, str, str]] = {}
+        self._known: dict[_Place, _Known] = {}
         self._new: list[list[Any]] = []
         self._status: dict[str, list[int]] = {"open": [], "resolved": []}
-        self._reasons: list[tuple[str, str | None, str, int]] = []
+        self._reasons: list[tuple[str, str | None, str, str, int]] = []
 
     def look_up(self, records: Iterable[Spoken]) -> None:
         """Reads what was decided of these records."""
         files = sorted({spoken.file_id for spoken in records})
         rows = self._load.connection.execute(
-            "select export_file_id, position, id, code, status from sync.rejected_records"
+            "select export_file_id, position, id, code, status, faults from sync.rejected_records"
             " where export_file_id = any(%s) and depends_on_state",
             [files],
         )
-        self._known = {(file_id, position): (row_id, code, status) for file_id, position, row_id, code, status in rows}
+        self._known = {(file_id, position): _Known(*known) for file_id, position, *known in rows}
 
     def is_blocked(self, spoken: Spoken) -> bool:
         """Whether a delete was blocked when it was loaded, overtaken since or not; only a replay decides again (T9)."""
         known = self._known.get(_place(spoken))
-        return known is not None and known[1] == BLOCKED and known[2] != "resolved"
+        return known is not None and known.code == BLOCKED and known.status != "resolved"
 
     def decide(self, spoken: Spoken, refusal: Refusal | None) -> None:
         """Notes that a record is refused, or is not (any more)."""
         known = self._known.get(_place(spoken))
         if refusal is None:
-            if known is not None and known[2] != "resolved":
-                self._status["resolved"].append(known[0])
+            if known is not None and known.status != "resolved":
+                self._status["resolved"].append(known.row_id)
         elif known is None:
             self._new.append(self._reject(spoken, refusal))
         else:
-            if known[2] == "resolved":
-                self._status["open"].append(known[0])
-            if known[1] != refusal.code or refusal.code == BLOCKED:
-                self._reasons.append((refusal.code, refusal.path, self._message(refusal), known[0]))
+            if known.status == "resolved":
+                self._status["open"].append(known.row_id)
+            faults = self._faults(refusal)
+            if known.faults != faults:
+                reason = refusal.code, refusal.path, self._message(refusal), to_json(faults), known.row_id
+                self._reasons.append(reason)
 
     def block(self, spoken: Spoken, row_ids: Sequence[int]) -> bool:
         """Whether live rows refer to the rows a record would delete; noted if they do (T9)."""
@@ -88,14 +99,14 @@ class Decisions:
                 )
         for reason in self._reasons:
             self._load.connection.execute(
-                "update sync.rejected_records set code = %s, field_path = %s, message = %s, updated_at = now()"
-                " where id = %s",
+                "update sync.rejected_records set code = %s, field_path = %s, message = %s, faults = %s,"
+                " updated_at = now() where id = %s",
                 reason,
             )
         if self._new:
             with self._load.connection.cursor().copy(
                 "copy sync.rejected_records (export_file_id, position, external_id, code, field_path, message, record,"
-                " run_id, depends_on_state) from stdin"
+                " faults, run_id, depends_on_state) from stdin"
             ) as copy:
                 for reject in self._new:
                     copy.write_row(reject)
@@ -106,11 +117,15 @@ class Decisions:
         key = change.key if change.key is not None else change.record_id
         return [
             spoken.file_id, change.position, key, refusal.code, refusal.path, self._message(refusal),
-            to_json(self._record(spoken)), self._load.run_id, True,
+            to_json(self._record(spoken)), to_json(self._faults(refusal)), self._load.run_id, True,
         ]  # fmt: skip
 
     def _message(self, refusal: Refusal) -> str:
-        return masked_reason(self._load.stream, refusal.path, refusal.message)
+        more = f" (and {len(refusal.more)} more in this record)" if refusal.more else ""
+        return masked_reason(self._load.stream, refusal.path, refusal.message) + more
+
+    def _faults(self, refusal: Refusal) -> list[dict[str, Any]]:
+        return masked_faults(self._load.stream, refusal.faults)
 
     def _record(self, spoken: Spoken) -> dict[str, Any]:
         """The record as it was understood, in the page's words."""

@@ -69,11 +69,22 @@ class Row:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A record is refused because of its own key's state: decided anew whenever the key is folded (law 1)."""
+    """A record is refused because of its own key's state: decided anew whenever the key is folded (law 1).
+
+    Attributes:
+        code, path, message: the first fault.
+        more: the others (F20).
+    """
 
     code: str
     path: str | None
     message: str
+    more: tuple[Refusal, ...] = ()
+
+    @property
+    def faults(self) -> list[dict[str, Any]]:
+        """All of its faults (F20)."""
+        return [{"code": each.code, "path": each.path, "message": each.message} for each in (self, *self.more)]
 
 
 Rows = tuple[Row, ...]
@@ -166,8 +177,9 @@ def _written(stream: Stream, row: Row | None, change: Change) -> Row | Refusal:
     is_new = base is None or (base.is_placeholder and stream.placeholder_is_new)
     missing = _missing(stream, {**after.values, **after.children})
     if change.operation in ("upsert", "create", "insert") and is_new and missing:
-        path = alias_of(stream, missing[0])
-        return Refusal("required", path, f"{path} is required, because {change.key!r} is new")
+        paths = [alias_of(stream, name) for name in missing]
+        first, *more = [Refusal("required", p, f"{p} is required, because {change.key!r} is new") for p in paths]
+        return replace(first, more=tuple(more))
     may_wait = change.operation == "touch" or base is not None
     if may_wait and (base is None or base.is_placeholder) and missing:
         return replace(after, is_placeholder=True)

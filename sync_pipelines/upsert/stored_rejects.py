@@ -16,17 +16,18 @@ import numpy as np
 from sync_pipelines.database import ledger
 from sync_pipelines.normalize.keys import key_hash
 from sync_pipelines.normalize.values import to_json
-from sync_pipelines.privacy.personal_data import masked_reason
+from sync_pipelines.privacy.personal_data import masked_faults, masked_reason
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.history import Hashes, Knowing
 
 _INSERT: Final = (
     "copy sync.rejected_records (export_file_id, position, external_id, code, field_path, message, record,"
-    " status, run_id) from stdin"
+    " faults, status, run_id) from stdin"
 )
 _RENEW: Final = (
     "update sync.rejected_records set external_id = %s, code = %s, field_path = %s, message = %s, record = %s,"
-    " status = case when status = 'resolved' then %s else status end, run_id = %s, updated_at = now() where id = %s"
+    " faults = %s, status = case when status = 'resolved' then %s else status end, run_id = %s,"
+    " updated_at = now() where id = %s"
 )
 _RESOLVE: Final = (
     "update sync.rejected_records set status = 'resolved', run_id = %s, updated_at = now()"
@@ -37,7 +38,7 @@ _AT_ONCE: Final = 1_000
 """Rejects whose keys are looked up together."""
 
 Refused = Mapping[str, Any]
-"""A refused record as the kept records have it: position, external_id, code, field_path, message, record."""
+"""A refused record as the kept records have it: the fields of a `Reject`, `faults` only where there are several."""
 
 
 class Rejects:
@@ -64,7 +65,8 @@ class Rejects:
                     copy.write_row(
                         [
                             self._load.entry.id, reject["position"], key, reject["code"], reject["field_path"],
-                            self._message(reject), to_json(reject["record"]), status, self._load.run_id,
+                            self._message(reject), to_json(reject["record"]), self._faults(reject), status,
+                            self._load.run_id,
                         ]
                     )  # fmt: skip
 
@@ -80,7 +82,10 @@ class Rejects:
                 added.append(reject)
                 continue
             key = reject["external_id"]
-            values = [key, reject["code"], reject["field_path"], self._message(reject), to_json(reject["record"])]
+            values = [
+                key, reject["code"], reject["field_path"], self._message(reject), to_json(reject["record"]),
+                self._faults(reject),
+            ]  # fmt: skip
             status = "superseded" if key in overtaken else "open"
             self._load.connection.execute(_RENEW, [*values, status, self._load.run_id, places.popleft()])
         self._load.connection.execute(
@@ -113,6 +118,11 @@ class Rejects:
     def _message(self, reject: Refused) -> str:
         """Why it is rejected: the record stays as it was, its message goes where people see it unasked."""
         return masked_reason(self._load.stream, reject["field_path"], reject["message"])
+
+    def _faults(self, reject: Refused) -> str:
+        """All that is wrong with it (F20)."""
+        only = {"code": reject["code"], "path": reject["field_path"], "message": reject["message"]}
+        return to_json(masked_faults(self._load.stream, reject.get("faults") or [only]))
 
     def _overtaken(self, refused: Sequence[Refused]) -> set[str]:
         """The keys of refused records of which newer exports have good ones."""

@@ -304,6 +304,20 @@ def test_rejects_are_listed_and_shown(call: Call, landing: str) -> None:
     assert '"Currency": "XXXX"' in call("rejects", "show", str(reject["id"])).out
 
 
+def test_F20_show_has_every_fault(call: Call, landing: str) -> None:
+    put(landing, "2010-12-01.json", [order("A", Currency="XXXX", TotalQuantity="few", Email=True)])
+    call("sync")
+    (reject,) = call("rejects", "list", "--json").json["rejects"]
+    assert [(fault["code"], fault["path"]) for fault in reject["faults"]] == [
+        ("not_text", "Email"),
+        ("not_a_number", "TotalQuantity"),
+        ("currency_unknown", "Currency"),
+    ]
+    shown = call("rejects", "show", str(reject["id"])).out
+    assert "not_a_number" in shown and "'XXXX' is no ISO 4217 code" in shown
+    assert "(and 2 more in this record)" in call("rejects", "list").out
+
+
 def test_sql_as_json_keeps_digits_and_times(call: Call) -> None:
     query = (
         "select 1.10::numeric as n, 12345678901234567890123.4500::numeric as big,"

@@ -26,7 +26,7 @@ def orders(workspace: Workspace) -> list[Any]:
 def test_each_day_is_materialized_with_its_own_numbers(
     definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path, workspace: Workspace, watching: Watching
 ) -> None:
-    put(landing, "2010-12-01.json", [order("A"), order("B"), order("C", Currency="XXXX")])
+    put(landing, "2010-12-01.json", [order("A"), order("B"), order("C", Currency="XXXX", TotalRevenue="1-")])
     put(landing, "2010-12-03.json", [order("A"), order("A", TotalRevenue=12)])
     result = run(definitions, instance, days(1, 4))
     assert result.success
@@ -39,8 +39,9 @@ def test_each_day_is_materialized_with_its_own_numbers(
         "2010-12-04": (0, 0, 0, 0),
     }
     (row,) = told["2010-12-01"]["rejected_by_code"].records
-    assert row.data["code"] == "currency_unknown"
+    assert row.data["code"] == "not_a_number"
     assert "at 3" in row.data["for example"]
+    assert row.data["also wrong in it"].startswith("currency_unknown Currency: 'XXXX'")
     assert told["2010-12-04"]["dagster/row_count"] == 2
     assert set(materialized(instance, result, asset_key("exports", ORDERS))) == set(told)
     assert watching.seen == [(what, f"2010-12-{day}.json") for day in ("01", "03") for what in ("started", "table")]

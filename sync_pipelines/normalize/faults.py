@@ -1,0 +1,99 @@
+"""What is wrong with a record, in the words users meet: codes, paths and sentences (F20).
+
+Belongs here: refusals of contracts and of partners' functions as faults. Does not belong here: reading records
+(`record`), the types (`change`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from sync_pipelines.contracts.codes import ALL_CODES, REJECT_CODES
+from sync_pipelines.contracts.raw import CellError
+from sync_pipelines.contracts.reading import RecordRefused
+from sync_pipelines.normalize.change import Fault, Refused, path_of
+from sync_pipelines.normalize.values import displayable, to_json
+
+MOST: Final = 20
+"""Faults of one record that are kept."""
+
+REFUSALS: Final = (Refused, RecordRefused, ValidationError, PydanticCustomError)
+"""The ways in which a record is refused, each with its faults."""
+
+_PYDANTIC_CODES: Final = {
+    "missing": "required",
+    "string_type": "not_text",
+    "string_too_long": "too_long",
+    "string_unicode": "invalid_text",
+    "string_pattern_mismatch": "nul_character",
+    "int_type": "not_an_integer",
+    "bool_type": "not_a_boolean",
+    "list_type": "not_a_list",
+    "model_type": "not_an_object",
+    "dict_type": "not_an_object",
+    "greater_than_equal": "out_of_range",
+    "less_than": "out_of_range",
+}
+
+
+def faults_of(refusal: Exception, key_alias: str) -> list[Fault]:
+    """The faults one of `REFUSALS` names.
+
+    Args:
+        refusal: as it was raised.
+        key_alias: the match key in the page's spelling.
+    """
+    match refusal:
+        case Refused():
+            return [refusal.fault]
+        case RecordRefused():
+            return [Fault(each.code, each.path, each.message) for each in (refusal, *refusal.more)]
+        case PydanticCustomError():
+            return [Fault(refusal.type, None, refusal.message())]
+        case ValidationError():
+            return [_fault(detail, key_alias) for detail in refusal.errors(include_url=False)]
+    raise refusal
+
+
+def distinct_faults(found: Iterable[Fault]) -> list[Fault]:
+    """Each fault once, in the order in which they were found."""
+    faults: dict[tuple[str, str | None], Fault] = {}
+    for fault in found:
+        faults.setdefault((fault.code, fault.path), fault)
+    return list(faults.values())
+
+
+def code_of(detail: ErrorDetails) -> str:
+    """The reject code of one of pydantic's errors; null where a value is required is `required` (X1)."""
+    if detail["input"] is None:
+        return "required"
+    if isinstance(detail["input"], CellError):
+        return "cell_error"
+    if isinstance(detail["input"], str) and "\x00" in detail["input"]:
+        return "nul_character"
+    return detail["type"] if detail["type"] in ALL_CODES else _PYDANTIC_CODES.get(detail["type"], "invalid")
+
+
+def sentence_of(detail: ErrorDetails, code: str) -> str:
+    """What is wrong with the value, for people."""
+    if detail["type"] == code:
+        return detail["msg"]
+    limit = detail.get("ctx", {}).get("max_length")
+    return f"longer than {limit} characters" if code == "too_long" and limit else REJECT_CODES[code]
+
+
+def _fault(detail: ErrorDetails, key_alias: str) -> Fault:
+    code, path = code_of(detail), path_of(detail["loc"])
+    if code == "required" and path == key_alias:
+        code = "key_missing"
+    value = f", got {_shown(detail['input'])}" if code != "required" or detail["input"] is None else ""
+    return Fault(code, path, f"{path}: {sentence_of(detail, code)}{value}")
+
+
+def _shown(value: Any) -> str:
+    text = to_json(displayable(value))
+    return text if len(text) <= 120 else text[:120] + "…"
