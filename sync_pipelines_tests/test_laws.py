@@ -85,10 +85,12 @@ def oracle(exports: Sequence[Export]) -> tuple[dict[str, dict[str, Any]], set[st
     orders: dict[str, dict[str, Any]] = {}
     customers: set[str] = set()
     for said in sorted((s for export in exports for s in said_in(export) if is_good(s)), key=lambda s: s.version):
+        before = orders.get(said.key)
         if said.record is None:
-            orders[said.key] = {"deleted_at": said.version[0]}
+            # The first delete since the order last lived (F13).
+            is_dead = before is not None and before["deleted_at"] is not None
+            orders[said.key] = {"deleted_at": before["deleted_at"] if before and is_dead else said.version[0]}
         else:
-            before = orders.get(said.key)
             orders[said.key] = written(before, said.record, said.version[0])
             if said.record.get("Email"):
                 customers.add(said.record["Email"].strip().casefold())

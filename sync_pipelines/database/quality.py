@@ -132,11 +132,6 @@ def is_small(connection: psycopg.Connection[Any], stream: Stream) -> bool:
     return row is None or row[0] <= SMALL
 
 
-def has_totals(stream: Stream) -> bool:
-    """Whether the stream's records have a total that their items add up to (O10)."""
-    return stream.table == "orders"
-
-
 def totals(connection: psycopg.Connection[Any], stream: Stream, about: Extent = EVERYTHING) -> Totals:
     """Holds TotalRevenue against the sum of Price x Quantity (O10).
 

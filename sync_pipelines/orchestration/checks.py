@@ -17,7 +17,7 @@ import psycopg
 
 from sync_pipelines.contracts.codes import REJECT_CODES
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.database import ledger, quality, reports
+from sync_pipelines.database import ledger, quality, quality_of_orders, reports
 from sync_pipelines.database.quality import Arrivals, Extent
 from sync_pipelines.errors import ConfigurationError, LandingUnavailable
 from sync_pipelines.orchestration.dagster_names import asset_key, stream_name
@@ -246,6 +246,19 @@ def strays(asked: Asked) -> Answer:
     )
 
 
+def deleted_customers(asked: Asked) -> Answer:
+    """Whether live orders belong to customers that are deleted (F12)."""
+    number, examples = quality_of_orders.of_deleted_customers(asked.connection, asked.stream, asked.about)
+    return Answer(
+        passed=not number,
+        says=f"{number:,} live orders {asked.about.words} belong to a customer that is deleted",
+        numbers={"orders": number},
+        todo="Ask the partner whether the customers or the orders are wrong: an order that came after its customer's "
+        "delete keeps its link. sync.live_orders tells them by customer_is_deleted.",
+        examples=[dict(row) for row in examples],
+    )
+
+
 ACCOUNTING: Final = Check(
     "accounting_balances", "ERROR. Every record read has exactly one outcome, in every loaded file.", accounting
 )
@@ -276,6 +289,9 @@ TOTALS: Final = Check(
     "defaulted totals are left out.",
     totals,
 )
+DELETED_CUSTOMERS: Final = Check(
+    "customers_are_not_deleted", "WARN. No live order belongs to a customer that is deleted.", deleted_customers
+)
 
 
 def checks_of(stream: Stream) -> list[Check]:
@@ -283,7 +299,9 @@ def checks_of(stream: Stream) -> list[Check]:
     chosen = [ACCOUNTING, SOUND, FRESH, REJECTS, MISPLACED]
     if quality.may_be_placeholders(stream, STREAMS):
         chosen.append(PLACEHOLDERS)
-    return [*chosen, TOTALS] if quality.has_totals(stream) else chosen
+    if stream.table == "orders":
+        chosen += [TOTALS, DELETED_CUSTOMERS]
+    return chosen
 
 
 def check_keys(stream: Stream) -> list[dg.AssetCheckKey]:

@@ -166,7 +166,9 @@ def _written(stream: Stream, row: Row | None, change: Change) -> Row | Refusal:
     key = known.external_id if change.key is None else change.key
     record_id = known.record_id if change.record_id is None else change.record_id
     if change.operation == "delete":
-        return Row(key, record_id, deleted_at=change.effective_at)
+        # A tombstone tells when the row last lived (F13).
+        is_dead = row is not None and not row.is_live
+        return Row(key, record_id, deleted_at=known.deleted_at if is_dead else change.effective_at)
     base = row if row is not None and row.is_live else None
     if change.operation == "update" and base is None:
         message = f"{change.key!r} is unknown or removed, so there is nothing to update"

@@ -1,7 +1,7 @@
 """Late records that newer ones overrule, told by what those speak of (X5, X11).
 
-A late record changes nothing where every column it speaks of is spoken of by a newer record of its key, or where a
-newer record deletes the row: the row ends as it is, with it and without it. To see that takes the presence masks of the
+A late record changes nothing where every column it speaks of is spoken of by a newer record of its key: the row ends
+as it is, with it and without it. To see that takes the presence masks of the
 newer records, not their values. Objects and lists that are merged are overruled only by what says the same. Everything
 else is left to the fold.
 
@@ -181,14 +181,15 @@ class _Late:
         fits &= theirs.is_newer_than(mine)
         if self._stream.scope is not None:
             fits &= self._is_in_scope(mine, theirs)
-        deletes = fits & theirs.is_delete
         fits &= theirs.is_accepted
         left = self._need[chosen] & ~np.where(fits, theirs.over, 0)
         left = self._without_equal_lists(left, mine, theirs, fits, is_one)
+        # A newer delete overrules nothing by itself: which delete is the first since the row lived depends on what came
+        # between (F13).
         is_overruled = fits & (left == 0) & self._are_merged_alike(mine, theirs, fits)
         if self._stream.settle is None:
             self._need[chosen] = left
-        done = chosen[deletes | is_overruled]
+        done = chosen[is_overruled]
         self._done[done] = True
         self._open[done] = False
 

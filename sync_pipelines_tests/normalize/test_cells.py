@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from sync_pipelines.contracts import fields
 from sync_pipelines.contracts.raw import CellError
 from sync_pipelines.contracts.reading import Reading
-from sync_pipelines.normalize.record import code_of
+from sync_pipelines.normalize.faults import code_of
 
 
 def read(kind: Any, value: Any, **conventions: Any) -> tuple[Any, dict[str, int]]:

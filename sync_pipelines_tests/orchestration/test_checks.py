@@ -103,6 +103,20 @@ def test_O10_a_late_total_is_compared_once_it_is_sent(site: Site) -> None:
     assert ask(site, "totals_match_items")[1] == {"orders": 1, "differing": 1}
 
 
+def test_F12_orders_of_deleted_customers_are_counted(site: Site) -> None:
+    site.sources({"customer_identifier": "customer_id", "customers_of": {"partner": "traede", "tenant": "acme"}})
+    customer = {"customer_number": "1", "name": "Ana", "currency": "DKK"}
+    site.load_at("traede/acme/customers/2024-01-01.json", {"customers": [customer]})
+    site.load("2024-01-03.json", [order("A", CustomerId="2"), order("B")])
+    assert ask(site, "customers_are_not_deleted")[:2] == ("passed", {"orders": 0})
+    site.load_at("traede/acme/customers/2024-01-02.json", {"customers": [{"customer_number": "1", "delete": True}]})
+    site.load("2024-01-04.json", [order("C", CustomerId="1"), order("D", CustomerId="1")])
+    site.load("2024-01-05.ndjson", lines(call("2024-01-05T01:00:00Z", "DELETE", f"/orders/{TENANT}/D")))
+    said, numbers, examples = ask(site, "customers_are_not_deleted")
+    assert (said, numbers) == ("WARN", {"orders": 1})
+    assert [(e["external_id"], str(e["customer_deleted_at"].date())) for e in examples] == [("C", "2024-01-02")]
+
+
 def test_large_tables_are_looked_at_by_the_days_of_the_run(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.load("2024-01-01.json", [order("A", TotalRevenue=9, OrderItems=[item()])])
     site.load("2024-01-02.json", [order("B", TotalRevenue=2, OrderItems=[item()])])

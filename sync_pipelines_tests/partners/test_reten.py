@@ -501,10 +501,10 @@ def test_R10_the_outcome_in_the_api_s_own_shape(site: Site) -> None:
     assert day["response"] == {"created": 2, "updated": 2, "total": 4}
 
 
-def test_R10_a_stale_record_was_accepted_and_other_streams_have_no_response(site: Site) -> None:
+def test_F19_R10_a_stale_record_counts_as_updated_and_other_streams_have_no_response(site: Site) -> None:
     sent(site, 2, commerce(tax_id="1"))
     late = load(site, 1, [commerce(tax_id="2")])
     assert outcomes(late) == {"stale": 1}
-    assert metadata.loaded(stream(), [late], [], 0.0)["response"] == {"created": 0, "updated": 0, "total": 1}
+    assert metadata.loaded(stream(), [late], [], 0.0)["response"] == {"created": 0, "updated": 1, "total": 1}
     orders = find_stream("replenit", "orders")
     assert orders is not None and "response" not in metadata.loaded(orders, [late], [], 0.0)
