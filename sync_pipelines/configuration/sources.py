@@ -6,7 +6,6 @@ Belongs here: the keys of that file, what a wrong one is told, looking a source 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from sync_pipelines.configuration.pull_settings import PullSettings, pull_model
 from sync_pipelines.configuration.stream_settings import StreamSettings
 from sync_pipelines.contracts.contract import folded
 from sync_pipelines.contracts.near_names import near_name
+from sync_pipelines.contracts.paths import example_paths, way_to
 from sync_pipelines.contracts.streams import Options, Stream
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.partners import STREAMS, find_stream
@@ -158,9 +158,13 @@ class _Reader:
         self._only_keys(where, given, (*_SETTING_KEYS, *own))
         if given.get("layout") is not None:
             given = self._with_layout(where, given, stream)
-        known = {"columns": _fields(stream) + _placed_fields(stream), "constants": _fields(stream)}
-        for key, names in known.items():
-            self._only_keys((*where, key), self._mapping((*where, key), given.get(key) or {}), names, folding=True)
+        columns = self._mapping((*where, "columns"), given.get("columns") or {})
+        own_names = {key: column for key, column in columns.items() if way_to(stream.shape, str(key)) is None}
+        lists = tuple(f.alias for f in stream.shape.nested)
+        known = (*_fields(stream), *lists, *example_paths(stream.shape))
+        self._only_keys((*where, "columns"), own_names, known, folding=True)
+        constants = self._mapping((*where, "constants"), given.get("constants") or {})
+        self._only_keys((*where, "constants"), constants, _fields(stream), folding=True)
         options = self._validated(where, stream.options, {k: v for k, v in given.items() if k in own})
         general = {k: v for k, v in given.items() if k not in own and (v is not None or k == "empty_is")}
         if "pull" in general:
@@ -207,7 +211,7 @@ class _Reader:
         names = tuple(known)
         accepted = {folded(name) for name in names} if folding else set(names)
         for key in given:
-            if (folded(_first_place(str(key))) if folding else key) not in accepted:
+            if (folded(str(key)) if folding else key) not in accepted:
                 raise self._unknown((*where, str(key)), str(key), names)
 
     def _one_of(self, where: Where, value: Any, known: Iterable[str], what: str) -> str:
@@ -242,21 +246,6 @@ def _fields(stream: Stream) -> tuple[str, ...]:
         lines = next(f for f in stream.shape.nested if f.column == stream.flat.children)
         names += [f.alias for f in lines.children.fields if f.children is None] if lines.children else []
     return tuple(dict.fromkeys(names))
-
-
-def _placed_fields(stream: Stream) -> tuple[str, ...]:
-    """Fields of a list's elements that a column can be: `addresses[0].zipCode`, of any element."""
-    lists = [f for f in stream.shape.nested if stream.flat is None or f.column != stream.flat.children]
-    return tuple(
-        f"{outer.alias}[0].{inner.alias}"
-        for outer in lists
-        for inner in (outer.children.fields if outer.children else ())
-        if inner.children is None
-    )
-
-
-def _first_place(key: str) -> str:
-    return re.sub(r"\[\d{1,3}\]", "[0]", key)
 
 
 def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from sync_pipelines.contracts.contract import folded_header
 from sync_pipelines.contracts.near_names import near_name
 from sync_pipelines.errors import ExportError, Position
 
+_LIKE: Final = 0.5
 _SHOWN: Final = 12
 """Columns that a message names."""
 _PATH: Final = re.compile(r"([^\[\].]+)(?:\[\d+\]|\.).+|([^\[\].]+)\[\d+\]")
@@ -114,19 +115,32 @@ class SoughtColumns:
         return ExportError("bad_header", message, hint or f"{meant}, or the header's row in `header_row`", position)
 
 
-def column_missing(column: str, why: str, names: Sequence[str], position: Position | None) -> ExportError:
+def column_missing(
+    column: str, why: str, names: Sequence[str], position: Position | None, setting: str = "columns"
+) -> ExportError:
     """The fault of a file that lacks a column it needs; `why` stands before the column's name."""
     near = nearest(column, names)
     found = f"; the nearest there is {near!r}" if near else f"; found {_listed(names)}"
-    hint = "correct `columns`, or name it in `optional` if files may lack it"
-    return ExportError("column_missing", f"{why} the column {column!r}, which is missing{found}", hint, position)
+    may_lack = ", or name it in `optional` if files may lack it" if setting == "columns" else ""
+    return ExportError(
+        "column_missing",
+        f"{why} the column {column!r}, which is missing{found}",
+        f"correct `{setting}`{may_lack}",
+        position,
+    )
+
+
+def gone_since(before: Iterable[str], now: Iterable[str]) -> list[str]:
+    """The columns that one header had and a later one lacks, in whatever spelling."""
+    there = {folded_header(name) for name in now}
+    return [name for name in before if folded_header(name) not in there]
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The name most like another, or else one that shares a word with it; None where none is like it."""
     given = list(names)
     words = _words(name)
-    return near_name(name, given) or next((other for other in given if words & _words(other)), None)
+    return near_name(name, given, _LIKE) or next((other for other in given if words & _words(other)), None)
 
 
 def cleaned(cell: Any) -> str:

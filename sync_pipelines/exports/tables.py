@@ -250,7 +250,7 @@ def _place(rule: SkipRule, header: Header) -> int:
         return header.names.index(rule.column)
     near = [i for i, name in enumerate(header.names) if folded_header(name) == folded_header(rule.column)]
     if not near:
-        raise column_missing(rule.column, "`skip` looks into", header.columns.names, header.position)
+        raise column_missing(rule.column, "`skip` looks into", header.columns.names, header.position, "skip")
     return near[0]
 
 
