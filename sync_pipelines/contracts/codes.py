@@ -113,6 +113,7 @@ LENIENCY_CODES: Final[dict[str, str]] = {
     "payment_term_id_rules": "A payment term had id and code; both are kept, the id rules.",
     "rejects_not_kept": "A record was refused after the `rejects` limit; it is counted, not kept.",
     "row_above_header": "A row above the header was passed over.",
+    "column_renamed": "A field's column is gone since the flat export before, and an unknown one is new.",
     "header_again": "The header stood again among the rows, and was passed over.",
     "line_conflict": "Lines of one order disagree on an order field; the last non-empty value won.",
 }

@@ -256,6 +256,21 @@ def nearest_loaded(connection: psycopg.Connection[Any], entry: LedgerFile, limit
     return sorted(newest_first, key=lambda near: abs(near.effective_at - entry.effective_at))
 
 
+def loaded_before(connection: psycopg.Connection[Any], entry: LedgerFile, limit: int) -> list[LedgerFile]:
+    """The loaded entries of an entry's stream and tenant that come before it in version order, the last first."""
+    found = _fetch(
+        connection,
+        "partner = %(partner)s and stream = %(stream)s and tenant = %(tenant)s and status = 'loaded'"
+        " and effective_at <= %(at)s order by effective_at desc limit %(limit)s",
+        {
+            "partner": entry.partner, "stream": entry.stream, "tenant": entry.tenant,
+            "at": entry.effective_at, "limit": limit,
+        },
+    )  # fmt: skip
+    before = (loaded for loaded in found if loaded.version < entry.version)
+    return sorted(before, key=lambda loaded: loaded.version, reverse=True)
+
+
 def register(connection: psycopg.Connection[Any], exports: Iterable[NewExport]) -> None:
     """Enters new revisions as pending; one that another worker entered meanwhile is left alone."""
     with connection.cursor() as cursor:

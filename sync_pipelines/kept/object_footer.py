@@ -32,6 +32,7 @@ class Summary:
         at: the export's own time, as ISO 8601.
         operations: what its records ask for.
         bits: which bit of `present` is whose, as the contract was then.
+        columns: the names of a flat file's columns; None for others.
     """
 
     read: int = 0
@@ -48,6 +49,7 @@ class Summary:
     at: str = ""
     operations: list[str] = field(default_factory=list)
     bits: dict[str, int] = field(default_factory=dict)
+    columns: list[str] | None = None
 
     @property
     def reading(self) -> tuple[str, str]:

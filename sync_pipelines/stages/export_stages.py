@@ -43,6 +43,7 @@ from sync_pipelines.privacy.masking import masked_fault, masked_trace
 from sync_pipelines.privacy.private_files import private_folder
 from sync_pipelines.privacy.untrusted_text import on_one_line, storable
 from sync_pipelines.stages.archived import normalize_archived, stream_of
+from sync_pipelines.stages.column_checks import check_columns
 from sync_pipelines.stages.discovery import Discovery, discover
 from sync_pipelines.stages.repair import repairing
 from sync_pipelines.stages.run_files import at_work
@@ -105,6 +106,13 @@ def _load_pending(
     archive_folder, stream = workspace.settings.archive, stream_of(entry)
     with StreamingLoad(workspace.connection, archive_folder, stream, entry, run_id) as streaming:
         kept = archive_and_keep(workspace, connection, entry, streaming.take)
+        check_columns(
+            connection,
+            stream,
+            workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream),
+            replace(entry, kept=kept),
+            archive_folder,
+        )
         if kept is not None and streaming.complete(kept):
             return
     # A path that got other content meanwhile waits for the next look.

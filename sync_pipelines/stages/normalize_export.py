@@ -22,7 +22,7 @@ from sync_pipelines.contracts.contract import FieldShape
 from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.exports.columns import SoughtColumns
+from sync_pipelines.exports.columns import SoughtColumns, column_missing, gone_since
 from sync_pipelines.exports.compression import open_export
 from sync_pipelines.exports.formats import ReadSettings, is_flat, read_blocks, read_export
 from sync_pipelines.exports.lines import LineBlock
@@ -122,6 +122,8 @@ def _written(export: ExportText, writer: KeptWriter, earlier: Sequence[KeptRecor
     pipeline.write(writer, earlier)
     if writer.rejected > writer.rejects_kept:
         findings.leniencies["rejects_not_kept"] = writer.rejected - writer.rejects_kept
+    if pipeline.looks_renamed(earlier):
+        findings.leniencies["column_renamed"] += 1
     if export.verify is not None:
         export.verify()
     for kept in earlier:
@@ -135,6 +137,7 @@ def _written(export: ExportText, writer: KeptWriter, earlier: Sequence[KeptRecor
         fingerprint=export.settings.fingerprint,
         contract=export.stream.fingerprint,
         seconds=round(time.monotonic() - started, 3),
+        columns=None if pipeline.columns is None else list(pipeline.columns),
     )
     return writer.finish(summary)
 
@@ -154,8 +157,31 @@ class _Pipeline:
         )
         self._names = Names(stream.shape, settings.columns, flat=self._flat)
         self._columns: tuple[str, ...] | None = None
+        self._sought: SoughtColumns | None = None
         self._constants = _by_alias(stream, settings.constants)
         self._fold: LineFold | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """The columns of a flat file."""
+        return self._columns
+
+    def looks_renamed(self, earlier: Iterable[KeptRecords]) -> bool:
+        """Whether a field's column that the flat export before had is gone, and one that means nothing is new.
+
+        Raises:
+            ExportError: `column_missing`: so it looks, and the source is strict (X8).
+        """
+        at = self._export.effective_at.isoformat()
+        before = next((s.columns for s in (kept.summary for kept in earlier) if s.columns and s.at <= at), None)
+        if not before or not self._columns or self._sought is None:
+            return False
+        gone = self._sought.known_among(gone_since(before, self._columns))
+        new = gone_since(self._columns, before)
+        unknown = [name for name in new if not self._sought.needs(name)]
+        if gone and unknown and self._reading.strict:
+            raise column_missing(gone[0], "the export before had", self._columns, None)
+        return bool(gone and unknown)
 
     @property
     def lines(self) -> int | None:
@@ -196,7 +222,8 @@ class _Pipeline:
             records = read_export(self._export.content, self._export.name, _read_settings(self._export))
             yield from self._read(records, None)
             return
-        settings = _read_settings(self._export, self._sought_columns())
+        self._sought = self._sought_columns()
+        settings = _read_settings(self._export, self._sought)
         table = FlatParts(read_blocks(self._export.content, self._export.name, settings), self._findings, self._reading)
         self._columns = table.columns
         if self._is_of_lines(table.columns):

@@ -26,6 +26,7 @@ from sync_pipelines.errors import DatabaseUnavailable, SyncError
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.stages import export_stages
+from sync_pipelines.stages.column_checks import check_columns
 from sync_pipelines.stages.display_rows import Difference, differences
 from sync_pipelines.stages.repair import repairing
 from sync_pipelines.stages.workspace import Workspace
@@ -120,7 +121,10 @@ def _load(workspace: Workspace, connection: psycopg.Connection[Any], entry: Ledg
     def loaded() -> LedgerFile:
         with connection.transaction():
             ledger.mark_pending(connection, entry.id)
-            load(connection, export_stages.stream_of(entry), entry.id, workspace.settings.archive, run_id)
+            stream, archive = export_stages.stream_of(entry), workspace.settings.archive
+            settings = workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream)
+            check_columns(connection, stream, settings, entry, archive)
+            load(connection, stream, entry.id, archive, run_id)
             _drop_temporary(connection)
             return ledger.entry_of(connection, entry.id)
 
