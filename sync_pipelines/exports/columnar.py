@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from itertools import chain
@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 from sync_pipelines.configuration.limits import Limits, Meter, too_large
 from sync_pipelines.contracts.raw import Binary, RawRecord, damaged, number_from_float
 from sync_pipelines.errors import ExportError, Position
-from sync_pipelines.exports.cells import Header
 from sync_pipelines.exports.compression import is_of_data
 from sync_pipelines.exports.disk import on_disk
 from sync_pipelines.exports.json_values import build_object
@@ -56,11 +55,7 @@ def read_parquet(stream: BinaryIO, reading: TableReading = AS_IT_STANDS, meter: 
         rows = _rows(file, reading.empty_is == "null", meter)
         header = next(rows, None)
         if header is not None:
-            yield from read_table(chain([header], rows), _record, replace(reading, settings=settings), meter)
-
-
-def _record(number: int, row: Sequence[Any], header: Header) -> RawRecord:
-    return RawRecord(str(number), header.record(row))
+            yield from read_table(chain([header], rows), None, replace(reading, settings=settings), meter)
 
 
 def _rows(file: BinaryIO, keeps_nulls: bool, meter: Meter) -> Iterator[Row | RawRecord]:

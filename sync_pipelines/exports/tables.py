@@ -77,7 +77,7 @@ Part = RawRecord | Columns | Forgiven
 
 def read_table(
     rows: Iterator[Row | RawRecord],
-    make: MakeRecord,
+    make: MakeRecord | None,
     reading: TableReading,
     meter: Meter,
     unit: Literal["line", "row"] = "row",
@@ -87,7 +87,7 @@ def read_table(
 
     Args:
         rows: numbered rows; a damaged one is a record already.
-        make: makes a record of a row.
+        make: makes a record of a row; None where a row has at most the cells of the header, as records have them.
         reading: how the source's rows are read.
         meter: counts columns.
         unit: what rows are counted in.
@@ -116,7 +116,7 @@ class Table:
     def __init__(
         self,
         rows: Iterator[Row | RawRecord],
-        make: MakeRecord,
+        make: MakeRecord | None,
         reading: TableReading,
         meter: Meter,
         unit: Literal["line", "row"] = "row",
@@ -202,14 +202,17 @@ class Table:
                 yield row
                 continue
             number, cells = row
-            if not cells or ((not cells[0] or (isinstance(cells[0], str) and cells[0].isspace())) and is_blank(cells)):
+            lead = cells[first] if len(cells) > first else None
+            if (not lead or (isinstance(lead, str) and lead.isspace())) and is_blank(cells):
                 if tells_all:
                     yield _Left.BLANK
             elif is_skipped is not None and is_skipped(cells):
                 if tells_all:
                     yield _Left.SKIPPED
-            elif len(cells) > first and isinstance(told := cells[first], str) and name in told and _is(cells, header):
+            elif isinstance(lead, str) and name in lead and _is(cells, header):
                 yield Forgiven("header_again", *_told(row))
+            elif make is None:
+                yield RawRecord(str(number), header.record(cells))
             else:
                 yield make(number, cells, header)
 
