@@ -17,6 +17,8 @@ from sync_pipelines.contracts.near_names import near_name
 from sync_pipelines.errors import ExportError, Position
 
 _LIKE: Final = 0.5
+_NO_NAME: Final = re.compile(r"@|\d{5}")
+"""What stands in a record rather than in a header, and may be personal."""
 _SHOWN: Final = 12
 """Columns that a message names."""
 _PATH: Final = re.compile(r"([^\[\].]+)(?:\[\d+\]|\.).+|([^\[\].]+)\[\d+\]")
@@ -109,7 +111,8 @@ class SoughtColumns:
         """The fault of a file whose header has nothing of the stream, or no key."""
         wanted = self.key or self.fields
         what = "has the key of" if self.known_among(names) else "is one of"
-        message = f"no column {what} {self.stream}: looked for {_listed(wanted, ' or ')}, found {_listed(names)}"
+        shown = ["…" if _NO_NAME.search(name) else name for name in names]
+        message = f"no column {what} {self.stream}: looked for {_listed(wanted, ' or ')}, found {_listed(shown)}"
         near = [near for name in wanted if (near := nearest(name, names))]
         meant = f"is {near[0]!r} the key? then name it in `columns`" if near else "name the key's column in `columns`"
         return ExportError("bad_header", message, hint or f"{meant}, or the header's row in `header_row`", position)

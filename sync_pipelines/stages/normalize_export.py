@@ -158,6 +158,7 @@ class _Pipeline:
         self._names = Names(stream.shape, settings.columns, flat=self._flat)
         self._columns: tuple[str, ...] | None = None
         self._sought: SoughtColumns | None = None
+        self._item_columns: list[str] = []
         self._constants = _by_alias(stream, settings.constants)
         self._fold: LineFold | None = None
 
@@ -226,7 +227,9 @@ class _Pipeline:
         settings = _read_settings(self._export, self._sought)
         table = FlatParts(read_blocks(self._export.content, self._export.name, settings), self._findings, self._reading)
         self._columns = table.columns
-        if self._is_of_lines(table.columns):
+        lists = {field.alias for field in self._line_fields}
+        self._item_columns = [name for name in table.columns if lists & self._names.supplied_by([name])]
+        if lists and not self._item_columns:
             yield from self._folded(table.records())
         else:
             yield from self._read(table.records(), None)
@@ -246,11 +249,6 @@ class _Pipeline:
         """The list that each line of a flat file is an element of, where lines fold."""
         flat = self._export.stream.flat
         return [f for f in self._export.stream.shape.nested if flat is not None and f.column == flat.children]
-
-    def _is_of_lines(self, columns: Iterable[str]) -> bool:
-        """Whether each row of a flat file is a line of a record, rather than a whole one with a list of its own."""
-        supplied = self._names.supplied_by(columns)
-        return any(field.alias not in supplied for field in self._line_fields)
 
     def _folded(self, lines: Iterable[RawRecord]) -> Iterator[Change | Reject]:
         settings, stream = self._export.settings, self._export.stream
@@ -285,6 +283,13 @@ class _Pipeline:
         for raw in records:
             yield from read(raw)
 
+    def _totals_of(self, row: Any) -> Totals | None:
+        """What is computed where a row lacks it: the totals of items in cells, not of those in a list of their own."""
+        flat = self._export.stream.flat
+        if flat is None or not self._item_columns or not isinstance(row, dict):
+            return None
+        return flat.totals if any(not isinstance(row.get(name, []), list) for name in self._item_columns) else None
+
     def _one_by_one(self, fold: LineFold | None = None) -> OneByOne:
         """The record-by-record way: a raw record -> the changes and rejects it holds."""
         export = self._export
@@ -308,7 +313,7 @@ class _Pipeline:
         )
 
         def read(raw: RawRecord) -> Iterator[Change | Reject]:
-            totals = fold.missing_totals if fold is not None else None
+            totals = fold.missing_totals if fold is not None else self._totals_of(raw.value)
             for call in envelope.calls(raw):
                 yield _outcome(call, reader, totals)
 

@@ -95,6 +95,12 @@ def test_a_file_that_is_no_csv_fails_and_says_what_it_looks_like(text: str, hint
     assert hint in told
 
 
+def test_a_first_record_in_the_place_of_a_header_is_not_told() -> None:
+    assert "found 'A-1', '…', '…', 'x' (at line 1)" in fault(
+        "A-1,ana@x.cl,+56911112222,x\nA-2,bob@x.cl,+56911112223,y\n"
+    )
+
+
 @pytest.mark.parametrize("text", [";;\n;;\n", "sep=;\n", "Totals\n", "a,b\n1,2\n"])
 def test_nothing_of_the_stream_is_no_export(text: str) -> None:
     assert fault(text).startswith("bad_header")

@@ -78,6 +78,7 @@ def test_an_order_may_have_its_items_side_by_side(tmp_path: Path) -> None:
     text = f"OrderId,Currency,{','.join(items)}\nA,USD,p,p,1,10,q,q,2,5\nB,USD,r,r,1,1,,,,\n"
     first, second = kept(tmp_path, "replenit/orders", text)
     assert [(row["sku"], row["quantity"]) for row in first["order_items"]] == [("p", 1), ("q", 2)]
+    assert (first["total_revenue"], first["total_quantity"], first["unique_quantity"]) == (20, 3, 2)
     assert [row["sku"] for row in second["order_items"]] == ["r"]
 
 
@@ -85,6 +86,7 @@ def test_a_cell_may_hold_the_json_of_a_list_or_an_object(tmp_path: Path) -> None
     items = '"[{""ProductId"":""P"",""Sku"":""S"",""Quantity"":1,""Price"":10.5}]"'
     (order,) = kept(tmp_path, "replenit/orders", f"OrderId,Currency,order items\nA,USD,{items}\n")
     assert [(row["sku"], str(row["price"])) for row in order["order_items"]] == [("S", "10.5000")]
+    assert str(order["total_revenue"]) == "10.5000"
 
 
 def test_cells_of_stores_may_hold_json(tmp_path: Path) -> None:
