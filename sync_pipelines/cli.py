@@ -161,6 +161,23 @@ def outcomes(path: str, only: str | None, revision: int | None, as_json: bool, u
 
 
 @cli.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--stream", help="It is of this stream, such as replenit/orders; guessed where left out.")
+@click.option("--tenant", help="It is of this tenant.")
+@click.option("--write", "is_written", is_flag=True, help="Put the proposed block into the sources file.")
+@click.option("--unmasked", is_flag=True, help="Show personal values; noted in logs/unmasked.log.")
+def inspect(file: Path, stream: str | None, tenant: str | None, is_written: bool, unmasked: bool) -> int:
+    """Say what a file is, what would become of it, and which block of sources.yaml it needs.
+
+    FILE may be anywhere. Nothing is loaded, and no database is needed. Exit status: 0; 3 with records that would be
+    refused; 4 where the file would fail.
+    """
+    from sync_pipelines.commands import inspect as command
+
+    return command.run(file, stream, tenant, is_written=is_written, unmasked=unmasked)
+
+
+@cli.command()
 @click.argument("dest", required=False)
 @click.option("--days", type=int, default=30, show_default=True, help="Days of exports.")
 @click.option("--orders", type=int, default=5000, show_default=True, help="Orders in all.")

@@ -127,6 +127,19 @@ def test_every_key_of_a_source_is_documented() -> None:
     assert {row[0].strip("`") for row in rows(section(SOURCES, "Keys of every stream"))} == known
 
 
+def test_every_key_of_a_source_has_a_symptom_that_leads_to_it() -> None:
+    page = (ROOT / "docs" / "your_own_export.md").read_text()
+    told = " ".join(
+        line.rpartition(" | ")[2]
+        for line in section(page, "Which setting for which symptom").splitlines()
+        if line.startswith("| ")
+    )
+    known = {*StreamSettings.model_fields, *ORDERS.options.model_fields} - {"options"}
+
+    assert {name for name in known if not re.search(rf"`{name}[:`]", told)} == set()
+    assert {name for name in re.findall(r"`(\w+)(?::[^`]*)?`", told)} == known
+
+
 def test_every_setting_is_in_the_readme_and_no_other() -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
 

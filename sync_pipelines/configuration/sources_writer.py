@@ -8,6 +8,7 @@ Belongs here: where a block goes, and putting it there. Does not belong here: wh
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -123,7 +124,9 @@ def _stream(stream: str, block: list[str], indent: str) -> list[str]:
 
 
 def scalar(value: object) -> str:
-    """A value as YAML on one line, quoted where it would be read as something else."""
+    """A value as YAML on one line, quoted where it would be read as something else, or is nothing but signs."""
+    if isinstance(value, str) and value and not any(character.isalnum() for character in value):
+        return json.dumps(value, ensure_ascii=False)
     return (
         yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000).removesuffix("...\n").strip()
     )

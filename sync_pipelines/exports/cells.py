@@ -47,7 +47,8 @@ class Header:
     @property
     def columns(self) -> Columns:
         """The names of its columns, those without a name left out."""
-        return Columns(tuple(name for name, is_named in zip(self.names, self._are_named, strict=True) if is_named))
+        names = tuple(name for name, is_named in zip(self.names, self._are_named, strict=True) if is_named)
+        return Columns(names, self.position)
 
     def is_too_long(self, row: Sequence[Any]) -> bool:
         """Whether a row has cells beyond the header that say something."""

@@ -28,9 +28,19 @@ _LOG: Final = frozenset({"method", "path"})
 
 
 class Columns(NamedTuple):
-    """The columns of a flat file, under the names its records have; read before them."""
+    """The columns of a flat file, under the names its records have; read before them.
+
+    Attributes:
+        names: in order.
+        position: where the header stands, or None.
+        delimiter: of a CSV.
+        sheet: of a workbook.
+    """
 
     names: tuple[str, ...]
+    position: Position | None = None
+    delimiter: str | None = None
+    sheet: str | None = None
 
 
 @dataclass(frozen=True)

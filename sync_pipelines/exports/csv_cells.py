@@ -15,6 +15,7 @@ from typing import Any, Final
 from sync_pipelines.configuration.limits import Limits, Meter
 from sync_pipelines.contracts.raw import RawRecord, damaged
 from sync_pipelines.exports.cells import Header
+from sync_pipelines.exports.columns import Columns
 from sync_pipelines.exports.csv_dialect import Dialect, dialect_of, separator_named
 from sync_pipelines.exports.lines import LINE_LIMIT, Line, numbered_lines
 from sync_pipelines.exports.tables import AS_IT_STANDS, Part, Row, TableReading, read_table
@@ -49,7 +50,13 @@ def read_csv(chunks: Iterator[str], reading: TableReading = AS_IT_STANDS, meter:
     def make(number: int, cells: Sequence[Any], header: Header) -> RawRecord:
         return _record(number, cells, header, lines)
 
-    yield from read_table(_rows(lines, dialect), make, reading, meter or Meter(Limits()), "line", _other_format(first))
+    meter = meter or Meter(Limits())
+    parts = read_table(_rows(lines, dialect), make, reading, meter, "line", _other_format(first))
+    for part in parts:
+        # Its columns come first; what follows needs no look.
+        yield part._replace(delimiter=dialect.delimiter) if isinstance(part, Columns) else part
+        break
+    yield from parts
 
 
 def _other_format(first: str) -> str:

@@ -104,6 +104,19 @@ def normalize(
         pa.default_memory_pool().release_unused()
 
 
+def outcomes_of(export: ExportText, findings: Findings) -> Iterator[Change | Reject]:
+    """Yields what every record of an export becomes, in file order, and keeps nothing of it.
+
+    Args:
+        export: what is read.
+        findings: counts leniencies and unknown fields.
+
+    Raises:
+        ExportError: the export can't be read as a whole (X13).
+    """
+    yield from _Pipeline(export, findings).outcomes()
+
+
 @contextmanager
 def _few_collections() -> Iterator[None]:
     """Records hold no cycles; looking for some is a tenth of the time of reading a flat file."""
@@ -201,7 +214,7 @@ class _Pipeline:
             self._export.effective_at,
         )
         if self._flat or self._constants or self._own_times or not plain.is_able:
-            for outcome in self._outcomes():
+            for outcome in self.outcomes():
                 writer.take(outcome)
         else:
             known = build_known_lines(earlier, self._read_under, writer.link)
@@ -217,7 +230,7 @@ class _Pipeline:
         """What an export must have been read under for equal texts to be equal records, see `Summary.reading`."""
         return self._export.settings.fingerprint, self._export.stream.fingerprint
 
-    def _outcomes(self) -> Iterator[Change | Reject]:
+    def outcomes(self) -> Iterator[Change | Reject]:
         """Every record's change or reject, in file order."""
         if not self._flat:
             records = read_export(self._export.content, self._export.name, _read_settings(self._export))

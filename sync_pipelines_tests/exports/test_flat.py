@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_pipelines.contracts.raw import Cell, NotFinite, RawRecord, Scientific
-from sync_pipelines.errors import ExportError
+from sync_pipelines.errors import ExportError, Position
 from sync_pipelines.exports import csv_cells
 from sync_pipelines.exports.columns import Columns, SoughtColumns
 from sync_pipelines.exports.csv_cells import read_csv
@@ -50,7 +50,7 @@ def test_a_csv_round_trip_keeps_every_cell(rows: list[list[str]], delimiter: str
     written = text.getvalue()
     chunks = (written[at : at + size] for at in range(0, len(written), size))
     columns, *records = read_csv(chunks, TableReading("null"))
-    assert columns == Columns(tuple(NAMES))
+    assert columns == Columns(tuple(NAMES), Position("line", 1), delimiter)
     begins = [2 + n + sum(cell.count("\n") for row in rows[:n] for cell in row) for n in range(len(rows))]
     expected = [
         (begin, [cell or None for cell in row]) for begin, row in zip(begins, rows, strict=True) if "".join(row).strip()

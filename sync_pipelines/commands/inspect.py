@@ -1,0 +1,254 @@
+"""`sync-pipelines inspect`: what a file is, what would become of it, and a block of `sources.yaml` for it.
+
+Belongs here: layout, and which tenant and stream are meant. Does not belong here: looking (`inspection`), writing the
+file (`configuration.sources_writer`).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from sync_pipelines.commands.disclosure import log_unmasked
+from sync_pipelines.commands.known_names import nearest
+from sync_pipelines.commands.screen import print_table, say, shown
+from sync_pipelines.configuration.settings import Settings, load_settings
+from sync_pipelines.configuration.sources import Sources, load_sources
+from sync_pipelines.configuration.sources_writer import add_stream, source_block
+from sync_pipelines.configuration.stream_settings import StreamSettings
+from sync_pipelines.configuration.table_settings import TableSettings
+from sync_pipelines.contracts.personal import Kind
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.exports.file_dates import REQUIRED, effective_time_in
+from sync_pipelines.inspection.proposal import Proposal, field_named, propose
+from sync_pipelines.inspection.risks import risks_in
+from sync_pipelines.inspection.sight import LOOKED_AT, Seen, SeenColumn, see
+from sync_pipelines.inspection.trial import Outcome, try_reading
+from sync_pipelines.normalize.envelope import DateWindow
+from sync_pipelines.partners import STREAMS, find_stream
+from sync_pipelines.privacy.masking import masked, without_emails
+from sync_pipelines.privacy.personal_data import kind_of, masked_reason
+
+WELL: Final = 0
+WITH_REJECTS: Final = 3
+WOULD_FAIL: Final = 4
+_PLACEHOLDER: Final = "<tenant>"
+_ANY_GUID: Final = "00000000-0000-0000-0000-000000000000"
+_LONGEST_SAMPLE: Final = 40
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a file's exports belong, as far as that is known."""
+
+    stream: Stream | None = None
+    tenant: str | None = None
+
+
+def run(file: Path, stream: str | None, tenant: str | None, *, is_written: bool, unmasked: bool) -> int:
+    """Prints what a file is and what would become of it; returns 0, 3 with refused records, 4 where it would fail."""
+    settings = load_settings()
+    sources = load_sources(settings.sources)
+    place = _place(settings, file, stream, tenant)
+    if unmasked:
+        log_unmasked(settings, "inspect", str(file))
+    in_force = _in_force(sources, place)
+    seen = see(file, TableSettings(), in_force.format if in_force else None, in_force.encoding if in_force else None)
+    proposal = propose(seen, place.stream)
+    place = _Place(proposal.stream, place.tenant)
+    block_settings = in_force or _settings_of(proposal, place)
+    outcome = _try(file, proposal.stream, block_settings, place, settings)
+    _print_sight(seen, proposal)
+    _print_columns(seen, proposal, unmasked=unmasked)
+    _print_outcome(outcome, proposal.stream, unmasked=unmasked)
+    if in_force is not None:
+        say("", f"{settings.sources} has this stream already; the file was read under its keys.")
+    _print_look_at([*proposal.look_at, *risks_in(seen, proposal)])
+    _propose(settings, proposal, place, is_written=is_written, is_there=in_force is not None)
+    if outcome.fault is not None:
+        return WOULD_FAIL
+    return WITH_REJECTS if outcome.rejected else WELL
+
+
+def _place(settings: Settings, file: Path, stream: str | None, tenant: str | None) -> _Place:
+    """What the options say, and where they say nothing what the file's place in the landing does."""
+    found = _place_in_landing(settings, file)
+    if stream is not None:
+        partner, _, name = stream.partition("/")
+        known = find_stream(partner, name)
+        if known is None:
+            raise click.UsageError(f"there is no stream {stream!r}; {nearest(stream, [s.full_name for s in STREAMS])}")
+        found = _Place(known, found.tenant if found.stream == known else None)
+    if tenant is None:
+        return found
+    if found.stream is None:
+        return _Place(None, tenant)
+    return _Place(found.stream, _tenant_of(found.stream, tenant))
+
+
+def _tenant_of(stream: Stream, tenant: str) -> str:
+    known = stream.normalize_tenant(tenant)
+    if known is None:
+        raise click.UsageError(f"{tenant!r} is not how {stream.partner} names its tenants")
+    return known
+
+
+def _place_in_landing(settings: Settings, file: Path) -> _Place:
+    if "://" in settings.landing:
+        return _Place()
+    try:
+        names = file.resolve().relative_to(Path(settings.landing).expanduser().resolve()).parts
+    except ValueError:
+        return _Place()
+    stream = find_stream(names[0], names[2]) if len(names) > 3 else None
+    return _Place(stream, stream.normalize_tenant(names[1])) if stream is not None else _Place()
+
+
+def _in_force(sources: Sources, place: _Place) -> StreamSettings | None:
+    """The settings that `sources.yaml` has for the very stream of the tenant, or None."""
+    if place.stream is None or place.tenant is None:
+        return None
+    return sources.streams.get((place.stream.partner, place.tenant, place.stream.name))
+
+
+def _tenant_for(stream: Stream, tenant: str | None) -> str:
+    return tenant or (_ANY_GUID if stream.normalize_tenant("any") is None else "any")
+
+
+def _settings_of(proposal: Proposal, place: _Place) -> StreamSettings:
+    """The settings that a proposed block stands for, read as `sources.yaml` is."""
+    stream = proposal.stream
+    tenant = _tenant_for(stream, place.tenant)
+    with tempfile.TemporaryDirectory(prefix="sync_pipelines_") as folder:
+        path = Path(folder) / "sources.yaml"
+        path.write_text(source_block(stream.partner, tenant, stream.name, proposal.block), encoding="utf-8")
+        return load_sources(path).for_stream(stream.partner, tenant, stream.name)
+
+
+def _try(file: Path, stream: Stream, settings: StreamSettings, place: _Place, home: Settings) -> Outcome:
+    modified = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+    window = DateWindow.at(home.first_date, datetime.now(UTC))
+    at = effective_time_in(file.name, None if settings.file_date == REQUIRED else settings.file_date) or modified
+    return try_reading(file, stream, settings, _tenant_for(stream, place.tenant), at, window)
+
+
+def _print_sight(seen: Seen, proposal: Proposal) -> None:
+    parts = [f"{seen.name}: {seen.size:,} bytes, {seen.format}"]
+    parts += [f"compressed ({seen.compression})"] if seen.compression else []
+    parts += [f"encoding {seen.encoding}"] if seen.encoding else []
+    parts += [f"delimiter {_named_mark(seen.delimiter)}"] if seen.delimiter else []
+    parts += [f"sheet {seen.sheet!r}"] if seen.sheet else []
+    parts += [f"header in {seen.header}"] if seen.header else []
+    say(", ".join(parts))
+    if seen.fault is not None:
+        say(f"It was read only in part: {seen.fault}")
+    if proposal.layout is not None:
+        say(f"It looks like {proposal.layout.name} (layout {proposal.layout.key}), for {proposal.stream.full_name}.")
+    else:
+        say(f"It is taken for {proposal.stream.full_name}." + (" It is a request log." if seen.is_log else ""))
+
+
+def _named_mark(mark: str) -> str:
+    return {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar", " ": "blank"}.get(mark, repr(mark))
+
+
+def _print_columns(seen: Seen, proposal: Proposal, *, unmasked: bool) -> None:
+    if not seen.columns:
+        return
+    fields: dict[str, list[str]] = {}
+    for name, of_column in proposal.fields.items():
+        fields.setdefault(of_column, []).append(name)
+    rows = []
+    for column in seen.columns.values():
+        named = fields.get(column.name, [])
+        samples = ", ".join(_sample(value, proposal.stream, named, unmasked=unmasked) for value in column.samples())
+        where = f"{column.within}[].{column.name}" if column.within else column.name
+        rows.append((where, ", ".join(named) or "extra", _filled(column, seen), samples))
+    say("")
+    print_table(("column", "is read as", "filled", "samples"), rows)
+    if not unmasked:
+        say("(personal values are masked; --unmasked shows them)")
+    if seen.records >= LOOKED_AT:
+        say(f"(of the first {LOOKED_AT:,} records)")
+    _print_dates_and_numbers(proposal)
+
+
+def _filled(column: SeenColumn, seen: Seen) -> str:
+    if column.within or not seen.records:
+        return ""
+    return f"{100 * len(column.values) // seen.records} %"
+
+
+def _sample(value: Any, stream: Stream, named: list[str], *, unmasked: bool) -> str:
+    text = value if unmasked else masked(value, _kind(stream, named))
+    plain = " ".join(shown(text).split())
+    return plain if len(plain) <= _LONGEST_SAMPLE else plain[: _LONGEST_SAMPLE - 3] + "..."
+
+
+def _kind(stream: Stream, named: list[str]) -> Kind:
+    """How a column's values are masked; what the contract does not know is personal."""
+    kinds = [kind_of(field) for name in named if (field := field_named(stream, name)) is not None]
+    return next((kind for kind in kinds if kind != "plain"), "plain") if kinds else "contact"
+
+
+def _print_dates_and_numbers(proposal: Proposal) -> None:
+    dates, numbers = proposal.dates, proposal.numbers
+    if dates is not None and dates.example is not None:
+        text, moment = dates.example
+        how = " or ".join(dates.formats) or "ISO 8601"
+        two = f"; as {dates.also} it would be another day" if dates.also else ""
+        say(f"dates: {text} reads as {moment:%Y-%m-%d %H:%M:%S} UTC ({how}){two}")
+    if numbers is not None and (numbers.decimal or numbers.thousands):
+        decimal, between = proposal.keys.get("decimal", "."), proposal.keys.get("thousands")
+        thousands = f", {between!r} between thousands" if between else ""
+        say(f"numbers: decimal mark {decimal!r}{thousands}")
+
+
+def _print_outcome(outcome: Outcome, stream: Stream, *, unmasked: bool) -> None:
+    say("")
+    if outcome.fault is not None:
+        say(f"The file would fail, and nothing of it would be loaded: {outcome.fault}")
+        return
+    accepted, rejected = outcome.operations.total(), outcome.rejected.total()
+    say(f"It has {outcome.read:,} records: {accepted:,} would be accepted, {rejected:,} refused. Nothing was loaded.")
+    if rejected:
+        rows = []
+        for code, number in outcome.rejected.most_common():
+            first = outcome.examples[code][0]
+            reason = first.message if unmasked else masked_reason(stream, first.field_path, first.message)
+            places = ", ".join(reject.position for reject in outcome.examples[code])
+            rows.append(
+                (code, number, places + (", ..." if number > len(outcome.examples[code]) else ""), reason[:200])
+            )
+        print_table(("refused for", "records", "at", "for example"), rows)
+    if outcome.leniencies:
+        say("forgiven: " + ", ".join(f"{code} {number:,}" for code, number in outcome.leniencies.most_common()))
+
+
+def _print_look_at(sentences: list[str]) -> None:
+    if sentences:
+        say("", "Look at:")
+        say(*(f"- {without_emails(sentence)}" for sentence in dict.fromkeys(sentences)))
+
+
+def _propose(settings: Settings, proposal: Proposal, place: _Place, *, is_written: bool, is_there: bool) -> None:
+    stream, tenant = proposal.stream, place.tenant
+    if is_written:
+        if tenant is None:
+            raise click.UsageError("--write needs --tenant: the name of the tenant's folder in the landing")
+        tenant = _tenant_of(stream, tenant)
+        add_stream(settings.sources, stream.partner, tenant, stream.name, proposal.block)
+        say("", f"{settings.sources} has the block now.")
+        say(f"Put the file at {stream.partner}/{tenant}/{stream.name}/ of the landing, then: sync-pipelines sync")
+        return
+    if is_there:
+        return
+    say("", f"For {settings.sources} (--write puts it there):", "")
+    # Text to be copied: no line of it is folded or escaped twice.
+    for line in source_block(stream.partner, tenant or _PLACEHOLDER, stream.name, proposal.block).splitlines():
+        say(line)

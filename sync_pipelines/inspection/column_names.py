@@ -1,0 +1,111 @@
+"""Which field a column means, by its name in English, Spanish or Portuguese.
+
+Belongs here: names compared with `words.yaml`. Does not belong here: what the columns hold (`values`), which stream a
+file is of (`proposal`).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+from typing import Final, NamedTuple
+
+import yaml
+
+from sync_pipelines.contracts.contract import folded
+from sync_pipelines.contracts.streams import Stream
+
+_CAMEL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_NUMBER: Final = frozenset({"no", "nro", "num", "numero", "number", "n", "nr", "nº", "n°", "#"})
+_FILLER: Final = frozenset({"the", "of", "el", "la", "los", "las", "o", "a", "os", "as"})
+OWN, EXACT, WITHIN, LOOSE = 4.0, 3.0, 2.0, 1.0
+"""How sure a match is: the field's own name; a word for it; such a word among others; one word of a few."""
+
+
+class Meant(NamedTuple):
+    """A field that a column may be.
+
+    Attributes:
+        field: in the page's spelling.
+        score: how sure that is.
+    """
+
+    field: str
+    score: float
+
+
+@cache
+def words_of(stream: str) -> dict[str, tuple[tuple[str, ...], ...]]:
+    """The names that columns of a stream have: field -> names as words, the likeliest first."""
+    told = yaml.safe_load((files(__package__) / "words.yaml").read_text("utf-8"))
+    return {field: tuple(tuple(_words(name)) for name in names) for field, names in told.get(stream, {}).items()}
+
+
+def key_names() -> tuple[str, ...]:
+    """Every name that a column with the key of some stream may have, for finding a header."""
+    told = yaml.safe_load((files(__package__) / "words.yaml").read_text("utf-8"))
+    return tuple(dict.fromkeys(name for fields in told.values() for name in next(iter(fields.values()))))
+
+
+def fields_of(stream: Stream) -> tuple[str, ...]:
+    """The fields that a column of a flat file can be by its name: the record's, and those of the lines it folds."""
+    names = [field.alias for field in stream.shape.fields if field.children is None]
+    if stream.flat is not None:
+        lines = next(field for field in stream.shape.nested if field.column == stream.flat.children)
+        names += [field.alias for field in lines.children.fields if field.children is None] if lines.children else []
+    return tuple(dict.fromkeys(names))
+
+
+def meanings(stream: Stream, columns: Iterable[str]) -> dict[str, list[Meant]]:
+    """What each column may mean, the likeliest first; a column that means nothing known is left out."""
+    found = {}
+    for column in columns:
+        meant = [Meant(field, score) for field in fields_of(stream) if (score := _score(stream, field, column)) > 0]
+        if meant:
+            found[column] = sorted(meant, key=lambda one: -one.score)
+    return found
+
+
+def assigned(stream: Stream, columns: Iterable[str]) -> dict[str, tuple[str, float]]:
+    """Field -> the column that most likely has it, and how sure that is; a column is taken once."""
+    places = [
+        (meant.score, -place, meant.field, column)
+        for place, (column, of_column) in enumerate(meanings(stream, columns).items())
+        for meant in of_column
+    ]
+    taken: dict[str, tuple[str, float]] = {}
+    for score, _, field, column in sorted(places, reverse=True):
+        if field not in taken and column not in {one for one, _ in taken.values()}:
+            taken[field] = (column, score)
+    return taken
+
+
+def _score(stream: Stream, field: str, column: str) -> float:
+    if folded(field) == folded(column):
+        return OWN
+    words = _words(column)
+    best = 0.0
+    for place, known in enumerate(words_of(stream.full_name).get(field, ())):
+        lesser = place * 0.01
+        if words == list(known):
+            best = max(best, EXACT - lesser)
+        elif len(known) > 1 and set(known) <= set(words):
+            best = max(best, WITHIN - lesser)
+        elif len(known) == 1 and known[0] in words and len(words) <= 3:
+            best = max(best, LOOSE - lesser)
+    return best
+
+
+@cache
+def _split(name: str) -> tuple[str, ...]:
+    spaced = _CAMEL.sub(" ", name.replace("#", " # "))
+    plain = "".join(c for c in unicodedata.normalize("NFKD", spaced) if not unicodedata.combining(c))
+    words = re.findall(r"#|[^\W_]+", plain.lower())
+    return tuple("number" if word in _NUMBER else word for word in words if word not in _FILLER)
+
+
+def _words(name: str) -> list[str]:
+    return list(_split(name))

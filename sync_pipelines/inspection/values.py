@@ -1,0 +1,219 @@
+"""How the values of columns are written: numbers, dates, words.
+
+Each guess is held against the readers of fields (`contracts.fields`): a date format is one under which they read every
+value.
+
+Belongs here: settings that values ask for, and what is risky about them. Does not belong here: which column is which
+field (`column_names`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic_core import PydanticCustomError
+
+from sync_pipelines.contracts.fields import read_instant
+from sync_pipelines.contracts.reading import Reading
+
+_SIGNS: Final = re.compile(r"[^\d.,'\s\u00a0\u202f-]")
+_SPACE: Final = re.compile(r"[\s\u00a0\u202f]")
+_GROUPED: Final = {mark: re.compile(rf"-?\d{{1,3}}(?:{re.escape(mark)}\d{{3}})+") for mark in ".,' "}
+NULL_WORDS: Final = frozenset({"null", "\\n", "nan", "none", "n/a", "#n/a", "nil", "(null)", "s/d", "n/d"})
+_NUMBER: Final = re.compile(
+    r"[-\u2212(]?\s?(?:[A-Z]{0,3}[$€£¥]|[A-Z]{3}\s|S/)?\s?[-\u2212]?\d[\d.,'\s\u00a0\u202f]*[-)%]?\s?(?:[A-Z]{3}|[$€£¥])?"
+)
+_SCIENTIFIC: Final = re.compile(r"[-+]?\d(?:[.,]\d+)?[eE]\+?\d+")
+_DAYS: Final = ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y", "%d{0}%m{0}%y", "%m{0}%d{0}%y", "%Y{0}%m{0}%d")
+_TIMES: Final = (
+    "", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", "T%H:%M:%S", ", %H:%M", ", %H:%M:%S", " %H:%M:%S %z",
+)  # fmt: skip
+_WORDED: Final = (
+    "%d de %B de %Y", "%d %B %Y", "%d %b %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """How numbers are written.
+
+    Attributes:
+        decimal: the mark before decimals, or None where no value shows one.
+        thousands: the mark between groups, or None.
+        doubtful: values that could be read two ways.
+        mixed: whether values contradict each other.
+    """
+
+    decimal: str | None = None
+    thousands: str | None = None
+    doubtful: tuple[str, ...] = ()
+    mixed: bool = False
+
+
+@dataclass(frozen=True)
+class Dates:
+    """How dates are written.
+
+    Attributes:
+        formats: of `date_format`; none where ISO 8601 reads them all, or nothing does.
+        locale: of month names, or None for English.
+        also: another format that reads every value otherwise.
+        unread: values that none reads.
+        example: a value, and how it reads.
+    """
+
+    formats: tuple[str, ...] = ()
+    locale: str | None = None
+    also: str | None = None
+    unread: tuple[str, ...] = ()
+    example: tuple[str, datetime] | None = None
+
+
+def numbers_in(texts: Iterable[str]) -> Numbers:
+    """How numbers written as text are; a mark is decimal where only that explains a value."""
+    decimal: set[str] = set()
+    thousands: set[str] = set()
+    doubtful: list[str] = []
+    for text in texts:
+        plain = _SIGNS.sub("", text).strip("- ")
+        marks = [c for c in _SPACE.sub(" ", plain) if c in ".,' "]
+        if not marks:
+            continue
+        if len(set(marks)) > 1:
+            decimal |= {marks[-1]} & {".", ","}
+            thousands |= set(marks[:-1])
+        elif len(marks) > 1 or marks[0] in "' ":
+            thousands.add(marks[0])
+        elif len(plain.rpartition(marks[0])[2]) != 3 or plain.startswith(("0", marks[0])):
+            decimal.add(marks[0])
+        else:
+            doubtful.append(text)
+    return _judged(decimal, thousands, doubtful)
+
+
+def _judged(decimal: set[str], thousands: set[str], doubtful: Sequence[str]) -> Numbers:
+    if len(decimal) > 1 or len(thousands) > 1 or decimal & thousands:
+        return Numbers(None, None, tuple(doubtful), mixed=True)
+    mark = next(iter(decimal), None)
+    group = next(iter(thousands), None)
+    in_doubt = {c for text in doubtful for c in text if c in ".,"}
+    if in_doubt == {mark} and group is None:
+        return Numbers(mark, None)
+    if len(in_doubt) == 1 and mark not in in_doubt and group in (None, *in_doubt):
+        # Nothing but groups of three behind the mark: it separates thousands, as far as one can see.
+        return Numbers(mark, next(iter(in_doubt)), tuple(doubtful) if group is None and mark is None else ())
+    return Numbers(mark, group, tuple(doubtful) if in_doubt - {mark, group} else ())
+
+
+def dates_in(values: Sequence[Any], language: str | None) -> Dates:
+    """How dates are written.
+
+    Args:
+        values: raw values of the columns that hold dates.
+        language: of the file's columns, as far as that is known: tells month names, and that days come first.
+    """
+    texts = [value for value in values if isinstance(value, str)]
+    if not texts:
+        return Dates(example=_example(values, Reading(flat=True)))
+    if all(_reads(text, Reading(flat=True)) for text in texts):
+        return Dates(example=_example(texts, Reading(flat=True)))
+    read = [found for found in _candidates() if all(_reads(text, _reading(found)) for text in texts)]
+    if read:
+        chosen, *others = sorted(read, key=lambda found: _preference(found, language))
+        also = next((found for found in others if _differs(chosen, found, texts)), None)
+        return Dates((chosen,), None, also, example=_example(texts, _reading(chosen)))
+    return _several(texts)
+
+
+def _several(texts: Sequence[str]) -> Dates:
+    """More than one format, the one that reads most first; values that no format reads are told."""
+    counts = {found: {text for text in texts if _reads(text, _reading(found))} for found in ("iso", *_candidates())}
+    chosen: list[str] = []
+    left = set(texts)
+    while left and len(chosen) < 3:
+        best = max(counts, key=lambda found: len(counts[found] & left))
+        if not counts[best] & left:
+            break
+        chosen.append(best)
+        left -= counts[best]
+    formats = tuple(chosen) if chosen != ["iso"] else ()
+    return Dates(formats, unread=tuple(sorted(left)))
+
+
+def _candidates() -> Iterator[str]:
+    for mark in "/-.":
+        for day in _DAYS:
+            yield from (day.format(mark) + time for time in _TIMES)
+    for day in _WORDED:
+        yield from (day + time for time in _TIMES)
+    yield from ("%Y%m%d", "%d%m%Y", "epoch_s", "epoch_ms")
+
+
+def _preference(found: str, language: str | None) -> tuple[bool, bool, int]:
+    """Four-figure years before others; days first where the columns are not in English."""
+    month_first = found.startswith("%m")
+    return "%y" in found, month_first if language in ("es", "pt") else False, len(found)
+
+
+def _differs(one: str, other: str, texts: Sequence[str]) -> bool:
+    return any(_read(text, _reading(one)) != _read(text, _reading(other)) for text in texts)
+
+
+def _reading(date_format: str) -> Reading:
+    return Reading(date_formats=(date_format,), flat=True)
+
+
+def _reads(text: str, reading: Reading) -> bool:
+    return _read(text, reading) is not None
+
+
+def _read(text: Any, reading: Reading) -> datetime | None:
+    try:
+        return read_instant(text, reading)
+    except (PydanticCustomError, ValueError, ArithmeticError):
+        return None
+
+
+def _example(values: Sequence[Any], reading: Reading) -> tuple[str, datetime] | None:
+    for value in values:
+        found = _read(value, reading)
+        if found is not None:
+            return str(value), found
+    return None
+
+
+def looks_like_date(text: str) -> bool:
+    """Whether a text may be a date: digits in the places of one, or a month's name between numbers."""
+    return bool(
+        re.match(r"\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?!\d)", text)
+        or re.match(
+            r"\s*(?:\d{1,2}[\s/-]+(?:de\s+)?[A-Za-zé]{3,}|[A-Za-z]{3,9}\s+\d{1,2},?)[\s/-]+(?:de\s+)?\d{2,4}", text
+        )
+    )
+
+
+def looks_like_number(text: str) -> bool:
+    """Whether a text is a number, however it is written."""
+    return bool(_NUMBER.fullmatch(text.strip()))
+
+
+def is_scientific(text: str) -> bool:
+    """Whether a spreadsheet wrote a long number with an exponent."""
+    return bool(_SCIENTIFIC.fullmatch(text.strip()))
+
+
+@dataclass
+class WordsFound:
+    """Words in cells that stand for nothing, each with its columns."""
+
+    by_word: dict[str, list[str]] = field(default_factory=dict)
+
+    def note(self, column: str, texts: Iterable[str]) -> None:
+        """Notes the null words among a column's values."""
+        for text in texts:
+            if text.strip().lower() in NULL_WORDS and column not in self.by_word.setdefault(text.strip(), []):
+                self.by_word[text.strip()].append(column)
