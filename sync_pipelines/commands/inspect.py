@@ -22,6 +22,7 @@ from sync_pipelines.configuration.sources import Sources, load_sources
 from sync_pipelines.configuration.sources_writer import add_stream, source_block
 from sync_pipelines.configuration.stream_settings import StreamSettings
 from sync_pipelines.configuration.table_settings import TableSettings
+from sync_pipelines.contracts.contract import folded
 from sync_pipelines.contracts.personal import Kind
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.exports.file_dates import REQUIRED, effective_time_in
@@ -60,11 +61,13 @@ def run(file: Path, stream: str | None, tenant: str | None, *, is_written: bool,
     in_force = _in_force(sources, place)
     seen = see(file, TableSettings(), in_force.format if in_force else None, in_force.encoding if in_force else None)
     proposal = propose(seen, place.stream)
+    if not proposal.is_told:
+        return _print_unknown(seen, unmasked=unmasked)
     place = _Place(proposal.stream, place.tenant)
     block_settings = in_force or _settings_of(proposal, place)
-    outcome = _try(file, proposal.stream, block_settings, place, settings)
+    outcome = _try(file, seen, proposal.stream, block_settings, place, settings)
     _print_sight(seen, proposal)
-    _print_columns(seen, proposal, unmasked=unmasked)
+    _print_columns(seen, proposal, outcome.needed, unmasked=unmasked)
     _print_outcome(outcome, proposal.stream, unmasked=unmasked)
     if in_force is not None:
         say("", f"{settings.sources} has this stream already; the file was read under its keys.")
@@ -73,6 +76,20 @@ def run(file: Path, stream: str | None, tenant: str | None, *, is_written: bool,
     if outcome.fault is not None:
         return WOULD_FAIL
     return WITH_REJECTS if outcome.rejected else WELL
+
+
+def _print_unknown(seen: Seen, *, unmasked: bool) -> int:
+    """What is said of a file that is of no stream one can tell."""
+    _print_file(seen)
+    if seen.fault is not None:
+        say(f"It would fail, whatever it is: {seen.fault}")
+        return WOULD_FAIL
+    if seen.columns:
+        print_table(
+            ("column", "samples"), [(c.name, _samples(c, None, [], unmasked=unmasked)) for c in seen.columns.values()]
+        )
+    say("", "None of its columns tells which stream it is of: say it, as in --stream replenit/orders.")
+    return WOULD_FAIL
 
 
 def _place(settings: Settings, file: Path, stream: str | None, tenant: str | None) -> _Place:
@@ -130,14 +147,14 @@ def _settings_of(proposal: Proposal, place: _Place) -> StreamSettings:
         return load_sources(path).for_stream(stream.partner, tenant, stream.name)
 
 
-def _try(file: Path, stream: Stream, settings: StreamSettings, place: _Place, home: Settings) -> Outcome:
+def _try(file: Path, seen: Seen, stream: Stream, settings: StreamSettings, place: _Place, home: Settings) -> Outcome:
     modified = datetime.fromtimestamp(file.stat().st_mtime, UTC)
     window = DateWindow.at(home.first_date, datetime.now(UTC))
     at = effective_time_in(file.name, None if settings.file_date == REQUIRED else settings.file_date) or modified
-    return try_reading(file, stream, settings, _tenant_for(stream, place.tenant), at, window)
+    return try_reading(file, seen.columns, stream, settings, _tenant_for(stream, place.tenant), at, window)
 
 
-def _print_sight(seen: Seen, proposal: Proposal) -> None:
+def _print_file(seen: Seen) -> None:
     parts = [f"{seen.name}: {seen.size:,} bytes, {seen.format}"]
     parts += [f"compressed ({seen.compression})"] if seen.compression else []
     parts += [f"encoding {seen.encoding}"] if seen.encoding else []
@@ -145,8 +162,10 @@ def _print_sight(seen: Seen, proposal: Proposal) -> None:
     parts += [f"sheet {seen.sheet!r}"] if seen.sheet else []
     parts += [f"header in {seen.header}"] if seen.header else []
     say(", ".join(parts))
-    if seen.fault is not None:
-        say(f"It was read only in part: {seen.fault}")
+
+
+def _print_sight(seen: Seen, proposal: Proposal) -> None:
+    _print_file(seen)
     if proposal.layout is not None:
         say(f"It looks like {proposal.layout.name} (layout {proposal.layout.key}), for {proposal.stream.full_name}.")
     else:
@@ -157,7 +176,7 @@ def _named_mark(mark: str) -> str:
     return {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar", " ": "blank"}.get(mark, repr(mark))
 
 
-def _print_columns(seen: Seen, proposal: Proposal, *, unmasked: bool) -> None:
+def _print_columns(seen: Seen, proposal: Proposal, needed: frozenset[str], *, unmasked: bool) -> None:
     if not seen.columns:
         return
     fields: dict[str, list[str]] = {}
@@ -166,9 +185,10 @@ def _print_columns(seen: Seen, proposal: Proposal, *, unmasked: bool) -> None:
     rows = []
     for column in seen.columns.values():
         named = fields.get(column.name, [])
-        samples = ", ".join(_sample(value, proposal.stream, named, unmasked=unmasked) for value in column.samples())
+        samples = _samples(column, proposal.stream, named, unmasked=unmasked)
         where = f"{column.within}[].{column.name}" if column.within else column.name
-        rows.append((where, ", ".join(named) or "extra", _filled(column, seen), samples))
+        read_as = ", ".join(named) or _own_name(column, proposal.stream, needed) or "extra"
+        rows.append((where, read_as, _filled(column, seen), samples))
     say("")
     print_table(("column", "is read as", "filled", "samples"), rows)
     if not unmasked:
@@ -178,15 +198,29 @@ def _print_columns(seen: Seen, proposal: Proposal, *, unmasked: bool) -> None:
     _print_dates_and_numbers(proposal)
 
 
+def _own_name(column: SeenColumn, stream: Stream, needed: frozenset[str]) -> str | None:
+    """What a column is that is found by its own name, such as `addresses[0].city`; None for one nobody asks for."""
+    if column.within is None:
+        return column.name if column.name in needed else None
+    outer = stream.shape.by_folded.get(folded(column.within))
+    inner = outer.children.by_folded.get(folded(column.name)) if outer is not None and outer.children else None
+    return f"{column.within}[].{inner.alias}" if inner is not None else None
+
+
 def _filled(column: SeenColumn, seen: Seen) -> str:
     if column.within or not seen.records:
         return ""
     return f"{100 * len(column.values) // seen.records} %"
 
 
-def _sample(value: Any, stream: Stream, named: list[str], *, unmasked: bool) -> str:
-    text = value if unmasked else masked(value, _kind(stream, named))
-    plain = " ".join(shown(text).split())
+def _samples(column: SeenColumn, stream: Stream | None, named: list[str], *, unmasked: bool) -> str:
+    kind: Kind = "contact" if stream is None else _kind(stream, named)
+    return ", ".join(_sample(value if unmasked else masked(value, kind)) for value in column.samples())
+
+
+def _sample(value: Any) -> str:
+    # Digits of ids are not grouped.
+    plain = " ".join((str(value) if isinstance(value, int) else shown(value)).split())
     return plain if len(plain) <= _LONGEST_SAMPLE else plain[: _LONGEST_SAMPLE - 3] + "..."
 
 

@@ -81,7 +81,9 @@ class StreamSettings(TableSettings, ValueSettings):
             return None
         try:
             found = codecs.lookup(value)
-            is_of_text = found.name not in _NO_TEXT_ENCODINGS and "a" in b"a\x00\x00\x00".decode(value, "ignore")
+            is_of_text = found.name not in _NO_TEXT_ENCODINGS and any(
+                "a" in letter.decode(value, "ignore") for letter in (b"a\x00\x00\x00", b"\x00a", b"\x00\x00\x00a")
+            )
         except (LookupError, ValueError):
             is_of_text = False
         if not is_of_text:

@@ -42,6 +42,7 @@ class Proposal:
 
     Attributes:
         stream: of which it most likely is an export.
+        is_told: whether anything tells that, be it the user.
         layout: that its header tells, or None.
         fields: field -> its column, those found by their own name included.
         keys: of the block, as `sources.yaml` has them.
@@ -52,6 +53,7 @@ class Proposal:
     """
 
     stream: Stream
+    is_told: bool = True
     layout: Layout | None = None
     fields: dict[str, str] = field(default_factory=dict)
     keys: dict[str, Any] = field(default_factory=dict)
@@ -85,7 +87,9 @@ def propose(seen: Seen, stream: Stream | None = None) -> Proposal:
         layout = None
     if stream is None and layout is not None:
         stream = next(known for known in STREAMS if known.full_name in layout.streams)
-    found = Proposal(stream or _likeliest(seen), layout)
+    likeliest = stream or _likeliest(seen)
+    is_told = stream is not None or seen.is_log or bool(_held(likeliest, assigned(likeliest, seen.columns), seen))
+    found = Proposal(likeliest, is_told, layout)
     _say_how_it_is_read(found, seen)
     if seen.is_log:
         found.notes.append("a request log: its calls name their fields themselves")

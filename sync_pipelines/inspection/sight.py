@@ -37,6 +37,8 @@ _ENVELOPES: Final = frozenset(
 )
 """Lists that hold records, not parts of one."""
 _MAGIC: Final = ((b"PAR1", "parquet"), (b"PK\x03\x04", "xlsx"), (b"\xd0\xcf\x11\xe0", "xlsx"))
+_COMPRESSED: Final = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"PK\x03\x04")
+"""Under a name that does not say so; reading says it."""
 _ONE_BYTE: Final = ("cp1252", "cp850", "mac_roman", "cp1250", "cp1251", "shift_jis", "gb18030", "euc_kr")
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -161,7 +163,7 @@ def see(file: Path, table: TableSettings, format_: str | None = None, encoding: 
         known = _format_named(inner) or _format_named(plain_name(name))
         seen = Seen(name, file.stat().st_size, format_ or _format_of(known, head), known is not None)
         seen.compression = compression_of(name)
-        if seen.format in TEXT_FORMATS:
+        if seen.format in TEXT_FORMATS and not head.startswith(_COMPRESSED):
             seen.encoding = encoding or _encoding_of(head, plain)
     _look(seen, file, table)
     return seen

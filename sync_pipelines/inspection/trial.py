@@ -6,6 +6,7 @@ Belongs here: counting what the reading way yields. Does not belong here: that w
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,9 +16,9 @@ from sync_pipelines.configuration.stream_settings import StreamSettings
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.errors import ExportError
 from sync_pipelines.inspection.sight import opened
-from sync_pipelines.normalize.change import Change, Findings, Reject
+from sync_pipelines.normalize.change import Findings, Reject
 from sync_pipelines.normalize.envelope import DateWindow
-from sync_pipelines.stages.normalize_export import ExportText, outcomes_of
+from sync_pipelines.stages.normalize_export import ExportText, outcomes_of, sought_in
 
 EXAMPLES: Final = 5
 
@@ -31,8 +32,7 @@ class Outcome:
         rejected: reject code -> how many.
         examples: reject code -> the first of them.
         leniencies: code -> how often.
-        unknown: fields that would go to `extra` -> how often.
-        first: the first accepted record.
+        needed: the columns that are read into fields.
         fault: why the file would fail, or None.
     """
 
@@ -40,8 +40,7 @@ class Outcome:
     rejected: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[Reject]] = field(default_factory=dict)
     leniencies: Counter[str] = field(default_factory=Counter)
-    unknown: Counter[str] = field(default_factory=Counter)
-    first: Change | None = None
+    needed: frozenset[str] = frozenset()
     fault: ExportError | None = None
 
     @property
@@ -51,12 +50,19 @@ class Outcome:
 
 
 def try_reading(
-    file: Path, stream: Stream, settings: StreamSettings, tenant: str, effective_at: datetime, window: DateWindow
+    file: Path,
+    columns: Iterable[str],
+    stream: Stream,
+    settings: StreamSettings,
+    tenant: str,
+    effective_at: datetime,
+    window: DateWindow,
 ) -> Outcome:
     """Reads a whole file under some settings.
 
     Args:
         file: of this machine.
+        columns: that it has.
         stream: it is taken for an export of.
         settings: it is read under.
         tenant: as it is stored.
@@ -66,6 +72,8 @@ def try_reading(
     found, findings = Outcome(), Findings()
     export = ExportText(stream, settings, tenant, file.name, lambda: opened(file), effective_at, window)
     try:
+        sought = sought_in(export)
+        found.needed = frozenset(name for name in columns if sought.needs(name))
         for outcome in outcomes_of(export, findings):
             if isinstance(outcome, Reject):
                 found.rejected[outcome.code] += 1
@@ -74,8 +82,7 @@ def try_reading(
                     examples.append(outcome)
             else:
                 found.operations[outcome.operation] += 1
-                found.first = found.first or outcome
     except ExportError as fault:
         found.fault = fault
-    found.leniencies, found.unknown = findings.leniencies, findings.unknown_fields
+    found.leniencies = findings.leniencies
     return found

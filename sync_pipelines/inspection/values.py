@@ -35,6 +35,8 @@ _TIMES: Final = (
 _WORDED: Final = (
     "%d de %B de %Y", "%d %B %Y", "%d %b %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y",
 )  # fmt: skip
+_COUNTED: Final = ("epoch_s", "epoch_ms", "excel")
+"""Formats of times that are numbers."""
 
 
 @dataclass(frozen=True)
@@ -118,15 +120,32 @@ def dates_in(values: Sequence[Any], language: str | None) -> Dates:
     """
     texts = [value for value in values if isinstance(value, str)]
     if not texts:
-        return Dates(example=_example(values, Reading(flat=True)))
+        return _of_numbers(values)
     if all(_reads(text, Reading(flat=True)) for text in texts):
         return Dates(example=_example(texts, Reading(flat=True)))
     read = [found for found in _candidates() if all(_reads(text, _reading(found)) for text in texts)]
+    read = [found for found in read if found not in _COUNTED or _is_plausible(texts, found)]
     if read:
         chosen, *others = sorted(read, key=lambda found: _preference(found, language))
         also = next((found for found in others if _differs(chosen, found, texts)), None)
         return Dates((chosen,), None, also, example=_example(texts, _reading(chosen)))
     return _several(texts)
+
+
+def _of_numbers(values: Sequence[Any]) -> Dates:
+    """Dates that are no text: those of workbooks and Parquet, or numbers that count from some day."""
+    if all(_reads(value, Reading(flat=True)) for value in values):
+        return Dates(example=_example(values, Reading(flat=True)))
+    for found in _COUNTED:
+        if _is_plausible(values, found):
+            return Dates((found,), example=_example(values, _reading(found)))
+    return Dates(unread=tuple(sorted({str(value) for value in values})))
+
+
+def _is_plausible(values: Sequence[Any], date_format: str) -> bool:
+    """Whether numbers are times of this century if they are counted so."""
+    read = [_read(value, _reading(date_format)) for value in values]
+    return all(moment is not None and 2000 <= moment.year <= 2100 for moment in read)
 
 
 def _several(texts: Sequence[str]) -> Dates:
@@ -150,7 +169,7 @@ def _candidates() -> Iterator[str]:
             yield from (day.format(mark) + time for time in _TIMES)
     for day in _WORDED:
         yield from (day + time for time in _TIMES)
-    yield from ("%Y%m%d", "%d%m%Y", "epoch_s", "epoch_ms")
+    yield from ("%Y%m%d", "%d%m%Y", *_COUNTED)
 
 
 def _preference(found: str, language: str | None) -> tuple[bool, bool, int]:

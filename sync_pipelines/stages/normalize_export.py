@@ -117,6 +117,11 @@ def outcomes_of(export: ExportText, findings: Findings) -> Iterator[Change | Rej
     yield from _Pipeline(export, findings).outcomes()
 
 
+def sought_in(export: ExportText) -> SoughtColumns:
+    """Returns the columns that a flat export's header is searched for, under its source's settings."""
+    return _Pipeline(export, Findings())._sought_columns()
+
+
 @contextmanager
 def _few_collections() -> Iterator[None]:
     """Records hold no cycles; looking for some is a tenth of the time of reading a flat file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 from collections.abc import Callable
@@ -216,6 +217,39 @@ def test_wrong_usage_is_told(inspect: Inspect, options: tuple[str, ...], why: st
     done = inspect("o.csv", "OrderId\nA\n", *options)
     assert done.status == 2
     assert why in done.err
+
+
+def test_a_file_of_no_stream_one_can_tell_is_said_to_be_so(inspect: Inspect) -> None:
+    done = inspect("o.csv", "left,right\nana@x.cl,2\n")
+    assert done.status == 4
+    assert "None of its columns tells which stream it is of: say it, as in --stream replenit/orders." in done.out
+    assert "a***@x.cl" in done.out
+    assert "\nsources:" not in done.out
+    assert "none of its columns tells the key" not in inspect("o.csv", None, "--stream", "nilo/stores").out
+
+
+def test_a_compressed_file_under_a_plain_name_is_told(inspect: Inspect) -> None:
+    done = inspect("o.csv", gzip.compress(b"OrderId,Currency\nA,EUR\n"))
+    assert done.status == 4
+    assert "it looks like gzip: the name should end in .gz" in done.out
+
+
+def test_columns_that_reach_into_lists_are_told_from_extras(inspect: Inspect) -> None:
+    done = inspect("s.csv", "internalCode,addresses[0].address,addresses[0].zipCode,mood\nS1,Av. 1,123,fine\n")
+    told = {line.split()[0]: line.split()[1] for line in done.out.splitlines() if "100 %" in line}
+    assert told["addresses[0].zipCode"] == "addresses[0].zipCode"
+    assert told["mood"] == "extra"
+
+
+def test_of_a_large_file_the_first_values_are_looked_at_and_all_records_read(
+    inspect: Inspect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("inspection.sight", "commands.inspect"):
+        monkeypatch.setattr(f"sync_pipelines.{module}.LOOKED_AT", 200)
+    lines = "".join(f"{n},EUR,S{n % 50},1,2.50\n" for n in range(300))
+    done = inspect("o.csv", "OrderId,Currency,Sku,Qty,Price\n" + lines)
+    assert "(of the first 200 records)" in done.out
+    assert "300 records: 300 would be accepted" in done.out
 
 
 def test_a_file_that_is_not_there_or_empty(inspect: Inspect) -> None:
