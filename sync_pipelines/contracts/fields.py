@@ -34,6 +34,7 @@ WHITE_SPACE: Final = (
 _NO_NUL: Final = r"^[^\x00]*$"
 _KEY: Final = rf"^[^\x00{WHITE_SPACE}]([^\x00]*[^\x00{WHITE_SPACE}])?$"
 _ISO_TIME: Final = re.compile(r"\d{4}-?\d\d-?\d\d([T ]\d\d.*)?", re.DOTALL)
+_FILLED: Final = rf"^[^\x00]*[^\x00{WHITE_SPACE}][^\x00]*$"
 _INTEGER_LIMIT: Final = 2**63
 _MONEY_PLACES: Final = Decimal("0.0001")
 _MONEY_LIMIT: Final = Decimal(10) ** 14
@@ -462,6 +463,8 @@ Filled = Annotated[
     str, Exact(read_filled, {"type": "string", "minLength": 1}, "X2", vector=vectors.filled(WHITE_SPACE))
 ]
 """Text that is not empty."""
+Filled50 = Annotated[str, StringConstraints(strict=True, pattern=_FILLED, max_length=50), Lenient(read_filled, "X2")]
+"""Text of 1 to 50 characters that is not blank."""
 Latitude = Annotated[Decimal | None, coordinate(90)]
 """Degrees, -90 to 90."""
 Longitude = Annotated[Decimal | None, coordinate(180)]
@@ -475,6 +478,8 @@ def vector_of(annotation: Any, metadata: tuple[Any, ...]) -> Vector | None:
         return exact.vector
     if annotation is str:
         found = next((part for part in metadata if isinstance(part, StringConstraints)), None)
+        if found is not None and found.pattern == _FILLED:
+            return vectors.filled(WHITE_SPACE, found.max_length)
         if found is not None and found.pattern in (_NO_NUL, _KEY):
             return vectors.text(found.max_length, white_space=WHITE_SPACE if found.pattern == _KEY else None)
     return {int: vectors.INTEGER, bool: vectors.FLAG}.get(annotation)

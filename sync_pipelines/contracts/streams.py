@@ -145,7 +145,10 @@ class Route:
         sets: fields the call itself sets.
         mode: how lists of children are to be taken.
         needs: fields the call must send, in the page's spelling.
+        takes: fields the call takes, in the page's spelling; others are drift (F01). None takes all of the contract's.
         may_be_empty: an empty body asks for nothing, rather than for a record without fields (N8).
+        may_be_one: one record is a whole body of the page's own, even one without any field.
+        names_lists: field paths begin with the list and the record's index in it: `upsert[0].latitude` (F07).
     """
 
     method: str
@@ -158,7 +161,10 @@ class Route:
     sets: Mapping[str, Any] = field(default_factory=dict)
     mode: ListMode | None = None
     needs: tuple[str, ...] = ()
+    takes: tuple[str, ...] | None = None
     may_be_empty: bool = False
+    may_be_one: bool = False
+    names_lists: bool = False
 
 
 class Options(BaseModel):

@@ -67,11 +67,14 @@ def text(max_length: int | None, *, white_space: str | None = None) -> Vector:
     return Vector(pa.string(), finish)
 
 
-def filled(white_space: str) -> Vector:
-    """Texts that are more than white space."""
+def filled(white_space: str, max_length: int | None = None) -> Vector:
+    """Texts that are more than white space, of at most `max_length` characters."""
 
     def finish(column: Any) -> tuple[Any, Any | None]:
-        return column, pc.not_equal(pc.utf8_trim(column, characters=white_space), "")
+        plain = pc.not_equal(pc.utf8_trim(column, characters=white_space), "")
+        if max_length is not None:
+            plain = pc.and_(plain, pc.less_equal(pc.utf8_length(column), max_length))
+        return column, plain
 
     return Vector(pa.string(), finish)
 

@@ -7,7 +7,7 @@ hold (`record`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Final, NamedTuple
@@ -23,8 +23,8 @@ from sync_pipelines.contracts.raw import NamedRecord, RawRecord
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import ListMode, Operation, Route, Stream
 from sync_pipelines.errors import ExportError
-from sync_pipelines.normalize.change import Reject
-from sync_pipelines.normalize.faults import code_of
+from sync_pipelines.normalize.change import Fault, Reject
+from sync_pipelines.normalize.faults import code_of, located
 from sync_pipelines.normalize.field_names import Names
 from sync_pipelines.normalize.record import Place
 from sync_pipelines.normalize.values import displayable
@@ -41,6 +41,9 @@ class Call(NamedTuple):
         record: the raw record, None where the key is all there is.
         key: the key named in a path, where it is all there is.
         mode: how lists of children are to be taken, where the call tells.
+        spelled: fields of the record -> the page's name for them in this call (F07).
+        within: where in the body the record stands, `upsert[0]`, where paths say so.
+        drift: fields of the body that the call does not take (F01).
     """
 
     place: Place
@@ -48,6 +51,9 @@ class Call(NamedTuple):
     record: Any
     key: str | None = None
     mode: ListMode | None = None
+    spelled: Mapping[str, str] = {}
+    within: str = ""
+    drift: tuple[str, ...] = ()
 
 
 class DateWindow(NamedTuple):
@@ -67,11 +73,16 @@ class DateWindow(NamedTuple):
 
 
 class _Element(NamedTuple):
-    """One record of a body: the list it stands in, if any, and what is asked for."""
+    """One record of a body: the list it stands in, if any, what is asked for, and where in the body it stands.
+
+    A list that is none, or is missing, is an element with a fault (F09).
+    """
 
     list_name: str
     operation: Operation
     value: Any
+    within: str = ""
+    fault: Fault | None = None
 
 
 class _Pattern(NamedTuple):
@@ -150,6 +161,8 @@ class Envelope:
         for route in self._stream.routes:
             lists = {folded(name) for name in route.lists} - self._stream.envelopes
             if lists & names.keys() and "{" not in route.path.replace("{tenant}", ""):
+                if any(element.fault for element in self._elements(raw.value, route)):
+                    break
                 yield from self._listed("", raw.value, self._effective_at, route, {})
                 return
         listed = {folded(name) for route in self._stream.routes for name in route.lists}
@@ -225,19 +238,61 @@ class Envelope:
         self, before: str, body: Any, moment: datetime, route: Route, named: dict[str, str]
     ) -> Iterator[Call | Reject]:
         """The records in a body: in its named lists, its elements, or itself."""
-        elements = list(_elements(body, route))
+        elements = list(self._elements(body, route))
         twice = self._keys_in_two_lists(elements) if route.is_exclusive else frozenset()
-        for number, (_, operation, element) in enumerate(elements, start=1):
-            place = Place(f"{before}{number}", moment)
-            if self._key_of(element) in twice:
+        for number, found in enumerate(elements, start=1):
+            place, element = Place(f"{before}{number}", moment), found.value
+            if found.fault is not None:
+                yield Reject(place.position, None, *found.fault, displayable(body))
+            elif self._key_of(element) in twice:
                 code = "store_in_two_lists"
                 yield Reject(
                     place.position, self._key_of(element), code, None, REJECT_CODES[code], displayable(element)
                 )
             else:
-                if operation == "delete" and not isinstance(element, dict):
+                spelled = self._spelled(route)
+                if found.operation == "delete" and not isinstance(element, dict):
                     element = {self._stream.key_alias: element}
-                yield self._record_call(place, element, operation, route, named)
+                    spelled = {self._stream.key_alias: ""} if found.within else spelled
+                call = self._record_call(place, element, found.operation, route, named)
+                if isinstance(call, Call):
+                    yield call._replace(spelled=spelled, within=found.within)
+                else:
+                    yield located(call, spelled, found.within)
+
+    def _elements(self, body: Any, route: Route) -> Iterator[_Element]:
+        """The elements of a body, lists in the route's order (N8)."""
+        if isinstance(body, list):
+            yield from (_Element("", route.operation, element) for element in body)
+            return
+        names = {folded(name): name for name in body} if isinstance(body, dict) else {}
+        found = [(name, operation) for name, operation in route.lists.items() if folded(name) in names]
+        if not found and not (route.may_be_empty and not body):
+            is_missing = len(route.lists) == 1 and not self._is_one(body, route)
+            fault = _list_fault("required", next(iter(route.lists))) if is_missing else None
+            yield _Element("", route.operation, body, fault=fault)
+        for name, operation in found:
+            elements = body[names[folded(name)]]
+            if isinstance(elements, list):
+                at = name if route.names_lists else ""
+                yield from (
+                    _Element(name, operation, element, at and f"{at}[{index}]")
+                    for index, element in enumerate(elements)
+                )
+            elif elements is not None:
+                yield _Element(name, operation, None, fault=_list_fault("not_a_list", name))
+            elif not route.may_be_empty:
+                yield _Element(name, operation, None, fault=_list_fault("required", name))
+
+    def _is_one(self, body: Any, route: Route) -> bool:
+        """Whether a body without the route's list is one record, or nothing that could be taken for one (F09)."""
+        if isinstance(body, dict):
+            return bool(self._names.supplied_by(body)) or (route.may_be_one and not body)
+        return body is not None
+
+    def _spelled(self, route: Route) -> dict[str, str]:
+        """Fields of a record -> the route's own name for them (F07)."""
+        return {alias: name for name in route.takes or () for alias in self._names.aliases_of(name) if alias != name}
 
     def _record_call(
         self, place: Place, element: Any, operation: Operation, route: Route, named: dict[str, str]
@@ -254,13 +309,26 @@ class Envelope:
             if own is not None and str(own).strip() != value.strip():
                 message = f"the body says {str(own)[:80]!r}, the path {value[:80]!r}"
                 return Reject(place.position, value[:200], "key_mismatch", alias, message, displayable(element))
+        element, drift = self._taken(element, route)
         for need in route.needs:
             if not self._has(element, need):
                 message = f"{need}: {REJECT_CODES['required']}"
                 key = in_path.get(self._stream.key_alias)
                 return Reject(place.position, key, "required", need, message, displayable(element))
         known = {n: v for n, v in element.items() if not set(self._names.aliases_of(n)) & in_path.keys()}
-        return Call(place, operation, {**known, **in_path, **route.sets}, mode=route.mode)
+        return Call(place, operation, {**known, **in_path, **route.sets}, mode=route.mode, drift=drift)
+
+    def _taken(self, element: dict[str, Any], route: Route) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """What a call takes of a body, and the contract's fields that it does not (F01); the key is always its own."""
+        if route.takes is None:
+            return element, ()
+        takes = {folded(name) for name in route.takes}
+        drift = tuple(
+            name
+            for name in element
+            if folded(name) not in takes and {*self._names.aliases_of(name)} - {self._stream.key_alias}
+        )
+        return {name: value for name, value in element.items() if name not in drift}, drift
 
     def _has(self, element: dict[str, Any], field: str) -> bool:
         wanted = set(self._names.aliases_of(field))
@@ -273,8 +341,8 @@ class Envelope:
 
     def _keys_in_two_lists(self, elements: list[_Element]) -> frozenset[str | None]:
         lists: dict[str | None, set[str]] = {}
-        for name, _, element in elements:
-            lists.setdefault(self._key_of(element), set()).add(name)
+        for element in elements:
+            lists.setdefault(self._key_of(element.value), set()).add(element.list_name)
         return frozenset(key for key, found in lists.items() if key is not None and len(found) > 1)
 
     def _keyed_call(self, line: str, entry: Any, moment: datetime, route: Route, named: Any) -> Call | Reject:
@@ -307,22 +375,8 @@ def _moment(value: Any, reading: Reading) -> datetime | str:
         return error.message()
 
 
-def _elements(body: Any, route: Route) -> Iterator[_Element]:
-    """The elements of a body, lists in the route's order (N8)."""
-    if isinstance(body, list):
-        yield from (_Element("", route.operation, element) for element in body)
-        return
-    names = {folded(name): name for name in body} if isinstance(body, dict) else {}
-    found = [(names[folded(name)], operation) for name, operation in route.lists.items() if folded(name) in names]
-    if not found and not (route.may_be_empty and not body):
-        yield _Element("", route.operation, body)
-    for name, operation in found:
-        elements = body[name]
-        yield from (
-            _Element(name, operation, e)
-            for e in (elements if isinstance(elements, list) else [elements])
-            if elements is not None
-        )
+def _list_fault(code: str, name: str) -> Fault:
+    return Fault(code, name, f"{name}: {REJECT_CODES[code]}")
 
 
 def _compiled(path: str) -> re.Pattern[str]:

@@ -6,7 +6,8 @@ Belongs here: refusals of contracts and of partners' functions as faults. Does n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -15,7 +16,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from sync_pipelines.contracts.codes import ALL_CODES, REJECT_CODES
 from sync_pipelines.contracts.raw import CellError
 from sync_pipelines.contracts.reading import RecordRefused
-from sync_pipelines.normalize.change import Fault, Refused, path_of
+from sync_pipelines.normalize.change import Fault, Refused, Reject, path_of
 from sync_pipelines.normalize.values import displayable, to_json
 
 MOST: Final = 20
@@ -65,6 +66,32 @@ def distinct_faults(found: Iterable[Fault]) -> list[Fault]:
     for fault in found:
         faults.setdefault((fault.code, fault.path), fault)
     return list(faults.values())
+
+
+def respelled(fault: Fault, spelled: Mapping[str, str], within: str = "") -> Fault:
+    """A fault at another path (F07).
+
+    Args:
+        fault: the fault.
+        spelled: fields of the record -> the page's name for them here; "" for one that is the record itself.
+        within: where in the body the record stands, `upsert[0]`.
+    """
+    if fault.path is None or not (spelled or within):
+        return fault
+    name = re.split(r"[.\[]", fault.path, maxsplit=1)[0]
+    path = spelled.get(name, name) + fault.path[len(name) :]
+    path = ".".join(part for part in (within, path) if part)
+    rest = fault.message.removeprefix(f"{fault.path}:")
+    return Fault(fault.code, path, fault.message if rest == fault.message else f"{path}:{rest}")
+
+
+def located(reject: Reject, spelled: Mapping[str, str], within: str) -> Reject:
+    """A reject whose paths are those of its body, see `respelled`."""
+    if not (spelled or within):
+        return reject
+    first = respelled(Fault(reject.code, reject.field_path, reject.message), spelled, within)
+    faults = tuple(respelled(fault, spelled, within) for fault in reject.faults)
+    return reject._replace(field_path=first.path, message=first.message, faults=faults)
 
 
 def code_of(detail: ErrorDetails) -> str:

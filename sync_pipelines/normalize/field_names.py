@@ -183,7 +183,7 @@ class Names:
             return Matched(dict(raw), raw.unknown, conflicts=raw.conflicts)
         if isinstance(raw, AmbiguousObject):
             for name in raw.names:
-                refuse(_conflict((*path, name)), noted)
+                refuse(_conflict((*path, *(self.aliases_of(name)[:1] or (name,)))), noted)
         fields: dict[str, Any] = {}
         extra: dict[str, Any] = {}
         placed: dict[str, Any] = {}

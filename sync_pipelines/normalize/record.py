@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from sqlalchemy.dialects.postgresql import JSONB
 
 from sync_pipelines.contracts.codes import LENIENCY_CODES, REJECT_CODES
-from sync_pipelines.contracts.contract import Contract
+from sync_pipelines.contracts.contract import Contract, folded
 from sync_pipelines.contracts.fields import read_key
 from sync_pipelines.contracts.raw import NamedRecord
 from sync_pipelines.contracts.reading import Reading, RecordRefused
@@ -34,7 +34,7 @@ from sync_pipelines.normalize.change import (
     path_of,
     refuse,
 )
-from sync_pipelines.normalize.faults import MOST, REFUSALS, code_of, distinct_faults, faults_of, sentence_of
+from sync_pipelines.normalize.faults import MOST, REFUSALS, code_of, distinct_faults, faults_of, respelled, sentence_of
 from sync_pipelines.normalize.field_names import Matched, Names
 from sync_pipelines.normalize.values import displayable, keepable
 from sync_pipelines.tables.schema import SCHEMA, metadata
@@ -263,8 +263,8 @@ class RecordReader:
     def _paired(self, row: dict[str, Any], contract: Contract, leniencies: Counter[str]) -> dict[str, Any]:
         """The row without half pairs (X9)."""
         for pair in type(contract).pairs:
-            sent = [name for name in pair if row.get(name) is not None]
-            if len(sent) == 1:
+            spoken, sent = sum(name in row for name in pair), sum(row.get(name) is not None for name in pair)
+            if spoken == 1 or sent == 1:
                 self._forgive("incomplete_coordinates", leniencies)
                 gone = {*pair, *(name for name, (source, _) in type(contract).derived.items() if source in pair)}
                 row = {name: value for name, value in row.items() if name not in gone}
@@ -372,11 +372,21 @@ class RecordReader:
             self._findings.unknown_fields.update(f"{place}.{name}" for name in extra)
 
     def _reject(self, raw: Any, place: Place, found: Sequence[Fault]) -> Reject:
-        faults = distinct_faults(found)
+        spelled = self._spelled(raw)
+        faults = [respelled(fault, spelled) for fault in distinct_faults(found)]
         first, more = faults[0], len(faults) - 1
         message = f"{first.message} (and {more} more in this record)" if more else first.message
         kept = tuple(faults[:MOST]) if more else ()
         return Reject(place.position, self._key_in(raw), first.code, first.path, message, displayable(raw), kept)
+
+    def _spelled(self, raw: Any) -> dict[str, str]:
+        """Fields that a record has under another of the page's names -> that name (F07)."""
+        also = self._stream.contract.also
+        if not also or not isinstance(raw, dict) or isinstance(raw, NamedRecord):
+            return {}
+        sent = {folded(name) for name in raw}
+        others = ((alias, name) for alias, names in also.items() if folded(alias) not in sent for name in names)
+        return {alias: name for alias, name in others if folded(name) in sent}
 
     def _key_in(self, raw: Any) -> str | None:
         """The record's key as far as it can be told, to find the reject by."""

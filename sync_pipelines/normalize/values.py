@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from sync_pipelines.contracts.codes import REJECT_CODES
-from sync_pipelines.contracts.raw import Binary, NamedRecord, NotFinite, Scientific
+from sync_pipelines.contracts.raw import AmbiguousObject, Binary, NamedRecord, NotFinite, Scientific
 from sync_pipelines.normalize.change import Refused, path_of
 from sync_pipelines.privacy.untrusted_text import storable
 
@@ -56,7 +56,7 @@ def keepable(value: Any, path: tuple[str | int, ...]) -> Any:
     """An unknown field's value as JSONB can hold it.
 
     Raises:
-        Refused: NUL, broken Unicode, NaN, a number or a depth PostgreSQL can't hold.
+        Refused: NUL, broken Unicode, one name with two values, NaN, a number or a depth PostgreSQL can't hold.
     """
     if len(path) > DEEPEST:
         raise Refused("nesting_too_deep", path_of(path[:3]), REJECT_CODES["nesting_too_deep"])
@@ -76,6 +76,8 @@ def keepable(value: Any, path: tuple[str | int, ...]) -> Any:
         case list():
             return [keepable(part, (*path, index)) for index, part in enumerate(value)]
         case dict():
+            if isinstance(value, AmbiguousObject):
+                raise Refused("field_conflict", path_of((*path, value.names[0])), REJECT_CODES["field_conflict"])
             return {_keepable_text(name, path): keepable(part, (*path, name)) for name, part in value.items()}
         case date():
             return value.isoformat()

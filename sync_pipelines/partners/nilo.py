@@ -6,9 +6,9 @@ Read it top to bottom: coordinates, contracts, settings, what is shown of other 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -30,6 +30,7 @@ from sync_pipelines.contracts.fields import (
 )
 from sync_pipelines.contracts.listing import Credential, Listing
 from sync_pipelines.contracts.personal import ADDRESS, CONTACT, EMAIL, LEGAL_ID, NAME, PHONE
+from sync_pipelines.contracts.raw import AmbiguousObject
 from sync_pipelines.contracts.reading import Reading, RecordRefused, read_at, refuse, refuse_for
 from sync_pipelines.contracts.streams import Children, Match, Route, Stream, tenant_as_named
 
@@ -121,8 +122,8 @@ class Store(Contract):
     name: Annotated[Filled | None, NAME] = Field(default=None, alias="name")
     owner_name: Annotated[Text | None, NAME] = Field(default=None, alias="ownerName")
     owner_identifier: Annotated[Text | None, LEGAL_ID] = Field(default=None, alias="ownerIdentifier")
-    legal_name: Annotated[Text | None, NAME] = Field(default=None, alias="legalName")
-    legal_id: Annotated[Text | None, LEGAL_ID] = Field(default=None, alias="legalId")
+    legal_name: Annotated[Filled | None, NAME] = Field(default=None, alias="legalName")
+    legal_id: Annotated[Filled | None, LEGAL_ID] = Field(default=None, alias="legalId")
     enabled: Flag | None = Field(default=None, alias="enabled")
     credit_limit: Money | None = Field(default=None, alias="creditLimit")
     is_debtor: Flag | None = Field(default=None, alias="debtor")
@@ -147,9 +148,7 @@ class Store(Contract):
         "latePayer": ("isLatePayer",),
     }
     pairs: ClassVar[tuple[tuple[str, str], ...]] = (("latitude", "longitude"),)
-    derived: ClassVar[Mapping[str, tuple[str, Any]]] = {
-        "has_own_coordinates": ("latitude", lambda latitude: latitude is not None or None)
-    }
+    derived: ClassVar[Mapping[str, tuple[str, Any]]] = {"has_own_coordinates": ("latitude", lambda latitude: True)}
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "external_id": ("N1",),
         "name": ("N3", "N4"),
@@ -172,14 +171,25 @@ class Store(Contract):
     }  # fmt: skip
 
 
+class _Setting(NamedTuple):
+    """A setting that is a column (N6): the page's name of it, the field it is, and how it is read."""
+
+    name: str
+    field: str
+    read: Callable[[Any, Reading], Any]
+
+
 _OUT_OF_SETTINGS: Final = {
-    "credit": ("creditLimit", read_money),
-    "debtor": ("debtor", read_flag),
-    "isdebtor": ("debtor", read_flag),
-    "latepayer": ("latePayer", read_flag),
-    "islatepayer": ("latePayer", read_flag),
+    folded(name): _Setting(name, field, read)
+    for name, field, read in (
+        ("credit", "creditLimit", read_money),
+        ("debtor", "debtor", read_flag),
+        ("isDebtor", "debtor", read_flag),
+        ("latePayer", "latePayer", read_flag),
+        ("isLatePayer", "latePayer", read_flag),
+    )
 }
-"""Folded names of settings that are columns (N6) -> the field they are, and how it is read."""
+"""Folded name -> setting."""
 
 
 def with_plain_fields(record: dict[str, Any], options: Any, reading: Reading) -> dict[str, Any]:
@@ -190,6 +200,7 @@ def with_plain_fields(record: dict[str, Any], options: Any, reading: Reading) ->
     faults: list[RecordRefused] = []
     settings = record.get("settings")
     if isinstance(settings, dict):
+        faults += _settings_twice(settings)
         moved = _out_of_settings(settings, reading, faults)
         kept = {name: value for name, value in settings.items() if folded(name) not in _OUT_OF_SETTINGS}
         record = {**moved, **record, "settings": kept}
@@ -207,12 +218,29 @@ def _out_of_settings(settings: Mapping[str, Any], reading: Reading, faults: list
     moved: dict[str, Any] = {}
     for name, value in settings.items():
         if folded(name) in _OUT_OF_SETTINGS:
-            field, read = _OUT_OF_SETTINGS[folded(name)]
+            setting = _OUT_OF_SETTINGS[folded(name)]
             try:
-                moved[field] = None if value is None else read_at(f"settings.{name}", read, value, reading)
+                read = None if value is None else read_at(f"settings.{setting.name}", setting.read, value, reading)
+                moved[setting.field] = read
             except RecordRefused as fault:
                 faults.append(fault)
     return moved
+
+
+def _settings_twice(settings: Mapping[str, Any]) -> list[RecordRefused]:
+    """Settings that stand twice with different values, by two spellings or by one (F05)."""
+    twice = list(settings.names) if isinstance(settings, AmbiguousObject) else []
+    values: dict[str, tuple[str, Any]] = {}
+    for name, value in settings.items():
+        setting = _OUT_OF_SETTINGS.get(folded(name))
+        first, known = values.setdefault(setting.field if setting else folded(name), (name, value))
+        if type(known) is not type(value) or known != value:
+            twice.append(first)
+    spelled = [_OUT_OF_SETTINGS[folded(name)].name if folded(name) in _OUT_OF_SETTINGS else name for name in twice]
+    return [
+        RecordRefused("field_conflict", f"settings.{name}", f"settings.{name}: {REJECT_CODES['field_conflict']}")
+        for name in dict.fromkeys(spelled)
+    ]
 
 
 def _users(users: list[Any], reading: Reading, faults: list[RecordRefused]) -> list[dict[str, Any]]:
@@ -284,19 +312,27 @@ STORES: Final = Stream(
     routes=(
         Route("POST", "/store", "create"),
         Route("PUT", "/store/{key}", "update"),
-        Route("PUT", "/store/{key}/status", "touch", needs=("enabled",)),
-        Route("PUT", "/store/{key}/add/user", "touch", mode="add", needs=("users",)),
-        Route("PUT", "/store/{key}/remove/user", "touch", mode="remove", needs=("users",)),
-        Route("POST", "/store/{key}/credit", "touch", needs=("amount",)),
-        Route("POST", "/store/{key}/debtor", "touch", sets={"debtor": True}),
-        Route("POST", "/store/{key}/latepayer", "touch", sets={"latePayer": True}),
-        Route("POST", "/batch/store/setting", "touch", lists={"stores": "touch"}, may_be_empty=True),
+        Route("PUT", "/store/{key}/status", "touch", needs=("enabled",), takes=("enabled",)),
+        Route("PUT", "/store/{key}/add/user", "touch", mode="add", needs=("users",), takes=("users",)),
+        Route("PUT", "/store/{key}/remove/user", "touch", mode="remove", needs=("users",), takes=("users",)),
+        Route("POST", "/store/{key}/credit", "touch", needs=("amount",), takes=("amount",)),
+        Route("POST", "/store/{key}/debtor", "touch", sets={"debtor": True}, takes=()),
+        Route("POST", "/store/{key}/latepayer", "touch", sets={"latePayer": True}, takes=()),
+        Route(
+            "POST",
+            "/batch/store/setting",
+            "touch",
+            lists={"stores": "touch"},
+            takes=("storeCode", "settings"),
+            names_lists=True,
+        ),
         Route(
             "POST",
             "/batch/store",
             lists={"create": "create", "update": "update", "upsert": "upsert", "remove": "delete"},
             is_exclusive=True,
             may_be_empty=True,
+            names_lists=True,
         ),
     ),
     envelopes=frozenset({"data"}),

@@ -63,9 +63,9 @@ BUSINESSES: Final = Stream(
     normalize_tenant=tenant_as_named,
     replaces=True,
     routes=(
-        Route("POST", "/sync/businesses", lists={"businesses": "upsert"}),
-        Route("POST", "/sync/businesses/batch", lists={"businesses": "upsert"}),
-        Route("POST", "/businesses", lists={"businesses": "upsert"}),
+        Route("POST", "/sync/businesses", lists={"businesses": "upsert"}, may_be_one=True),
+        Route("POST", "/sync/businesses/batch", lists={"businesses": "upsert"}, may_be_one=True),
+        Route("POST", "/businesses", lists={"businesses": "upsert"}, may_be_one=True),
         Route("POST", "/businesses/{id}"),
     ),
     envelopes=frozenset({"businesses"}),
@@ -88,11 +88,13 @@ CUSTOMERS: Final = Stream(
     replaces=True,
     unknown_code="record_unknown",
     routes=(
-        Route("POST", "/sync/businesses/{business_id}/customers", lists={"customers": "upsert"}),
-        Route("POST", "/sync/businesses/{business_id}/customers/batch", lists={"customers": "upsert"}),
-        Route("POST", "/businesses/{business_id}/customers", lists={"customers": "upsert"}),
-        Route("POST", "/businesses/{business_id}/customers/batch", lists={"customers": "upsert"}),
-        Route("POST", "/businesses/{business_id}/customers/batch_update", lists={"customers": "upsert"}),
+        Route("POST", "/sync/businesses/{business_id}/customers", lists={"customers": "upsert"}, may_be_one=True),
+        Route("POST", "/sync/businesses/{business_id}/customers/batch", lists={"customers": "upsert"}, may_be_one=True),
+        Route("POST", "/businesses/{business_id}/customers", lists={"customers": "upsert"}, may_be_one=True),
+        Route("POST", "/businesses/{business_id}/customers/batch", lists={"customers": "upsert"}, may_be_one=True),
+        Route(
+            "POST", "/businesses/{business_id}/customers/batch_update", lists={"customers": "upsert"}, may_be_one=True
+        ),
         Route("POST", "/customers/{id}", "update"),
     ),
     envelopes=frozenset({"customers"}),

@@ -19,6 +19,7 @@ from sync_pipelines.contracts.contract import Contract
 from sync_pipelines.contracts.fields import (
     Count,
     Currency,
+    Filled50,
     Flag,
     Instant,
     Key,
@@ -81,7 +82,7 @@ class OrderItem(Contract):
     """A line of an order: CreateOrderItemDto (O6)."""
 
     product_id: Key100 = Field(alias="ProductId")
-    sku: Text50 = Field(alias="Sku")
+    sku: Filled50 = Field(alias="Sku")
     quantity: Count = Field(alias="Quantity")
     price: Money = Field(alias="Price")
     size: Text50 | None = Field(default=None, alias="Size")

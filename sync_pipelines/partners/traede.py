@@ -37,11 +37,11 @@ class Address(Contract):
     """An address of a customer (T7)."""
 
     title: Annotated[Filled, ADDRESS] = Field(alias="title")
-    name: Annotated[Text, NAME] = Field(alias="name")
-    address: Annotated[Text, ADDRESS] = Field(alias="address")
+    name: Annotated[Filled, NAME] = Field(alias="name")
+    address: Annotated[Filled, ADDRESS] = Field(alias="address")
     address_2: Annotated[Text | None, ADDRESS] = Field(default=None, alias="address_2")
-    zip: Annotated[Text, ADDRESS] = Field(alias="zip")
-    city: Text = Field(alias="city")
+    zip: Annotated[Filled, ADDRESS] = Field(alias="zip")
+    city: Filled = Field(alias="city")
     region: Text | None = Field(default=None, alias="region")
     country: Country = Field(alias="country")
     remote_erp_id: Key | None = Field(default=None, alias="remote_erp_id")
@@ -53,7 +53,7 @@ class Customer(Contract):
     """A customer (T2 to T6); name and currency are required of a new one alone, so null is refused of any (X1)."""
 
     external_id: Key = Field(alias="customer_number")
-    name: Annotated[Text, NAME] = Field(default="", alias="name")
+    name: Annotated[Filled, NAME] = Field(default="", alias="name")
     currency: Currency = Field(default="", alias="currency")
     discount_percentage: Percentage = Field(default=None, alias="discount_percentage")
     is_active: Flag | None = Field(default=None, alias="active")

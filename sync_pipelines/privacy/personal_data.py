@@ -18,6 +18,7 @@ from sync_pipelines.privacy.masking import masked, masked_message
 
 EXTRA: Final = "extra"
 _INDEX: Final = re.compile(r"\[\d+\]")
+_IN_LIST: Final = re.compile(r"(\w+)\[\d+\]\.")
 _OURS: Final = frozenset({"at", "method", "operation", "key"})
 """What a line of a request log, and a record that a key's state rejects, has beside the partner's fields."""
 
@@ -103,6 +104,10 @@ def _masked_record(shape: Shape, record: Any) -> Any:
 
 def masked_reason(stream: Stream, field_path: str | None, message: str) -> str:
     """Returns why a record is rejected, without what the message quotes of personal values."""
+    within = _IN_LIST.match(field_path or "")
+    if within and any(within[1] in route.lists for route in stream.routes if route.names_lists):
+        # The record stands in a list of a body, and its field in the record (F07).
+        field_path = (field_path or "")[within.end() :]
     return masked_message(message, _kind_at(stream.shape, field_path))
 
 

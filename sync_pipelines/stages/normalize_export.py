@@ -32,6 +32,7 @@ from sync_pipelines.kept.kept_writer import Beside, KeptWriter
 from sync_pipelines.kept.repeated_lines import build_known_lines
 from sync_pipelines.normalize.change import Change, Findings, Reject
 from sync_pipelines.normalize.envelope import Call, DateWindow, Envelope
+from sync_pipelines.normalize.faults import located
 from sync_pipelines.normalize.field_names import Names, sought_columns
 from sync_pipelines.normalize.flat import LineFold
 from sync_pipelines.normalize.layout import layout_of
@@ -333,7 +334,10 @@ class _Pipeline:
         def read(raw: RawRecord) -> Iterator[Change | Reject]:
             totals = fold.missing_totals if fold is not None else self._totals_of(raw.value)
             for call in envelope.calls(raw):
-                yield _outcome(call, reader, totals)
+                outcome = _outcome(call, reader, totals)
+                if isinstance(call, Call) and isinstance(outcome, Change):
+                    self._findings.unknown_fields.update(call.drift)
+                yield outcome
 
         return read
 
@@ -343,7 +347,8 @@ def _outcome(call: Call | Reject, reader: RecordReader, totals: Totals | None) -
         return call
     if call.operation == "delete" and call.key is not None:
         return Change(call.place.position, call.place.effective_at, "delete", call.key, {}, {}, {}, {})
-    return reader.read(call.record, call.place, totals, call.operation, call.mode)
+    outcome = reader.read(call.record, call.place, totals, call.operation, call.mode)
+    return located(outcome, call.spelled, call.within) if isinstance(outcome, Reject) else outcome
 
 
 def _inner_name(export: ExportText) -> str:

@@ -411,7 +411,7 @@ def test_N5_stores_show_their_own_or_the_first_addresses_coordinates(site: Site)
     (line,) = row(site)["store_addresses"]
     assert (line["latitude"], line["longitude"]) == (Decimal("-33.4"), Decimal("-70.6"))
     load(site, "2024-05-05.json", [{"internalCode": "A", "latitude": None, "longitude": None}])
-    assert of(site, "latitude", "longitude") == (Decimal("-33.4"), Decimal("-70.6"))
+    assert of(site, "latitude", "longitude") == (None, None), "cleared, and so they stay (F06)"
 
 
 def test_N5_one_of_a_pair_alone_counts_as_absent(site: Site) -> None:
@@ -650,10 +650,10 @@ def test_N9_remove_leaves_a_tombstone(site: Site) -> None:
 def test_N9_unknown_or_removed_is_not_found_and_keeps_older_records_out(site: Site) -> None:
     entry = log(site, 3, ("POST", "/batch/store", {"remove": ["A", 12.0, ""]}))
     assert outcomes(entry) == {"not_found": 2, "rejected": 1}
-    assert rejects_of(site) == [("1/3", "key_missing", "internalCode")]
+    assert rejects_of(site) == [("1/3", "key_missing", "remove[2]")]
     assert outcomes(log(site, 4, ("POST", "/batch/store", {"remove": ["A"]}))) == {"not_found": 1}
     load(site, "2024-05-01.json", [store("A"), store("12")])
-    assert of(site, "deleted_at") == (datetime(2024, 5, 4, 10, tzinfo=UTC),)
+    assert of(site, "deleted_at") == (datetime(2024, 5, 3, 10, tzinfo=UTC),), "the first delete since it lived (F13)"
     assert of(site, "deleted_at", code="12") == (datetime(2024, 5, 3, 10, tzinfo=UTC),)
     load(site, "2024-05-05.json", [store("A")])
     assert of(site, "deleted_at", "name") == (None, "Kiosko")
