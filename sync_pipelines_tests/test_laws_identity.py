@@ -147,8 +147,10 @@ def rows(site: Site, table: str) -> Iterator[dict[str, Any]]:
         yield found
 
 
-def refused(site: Site) -> list[tuple[str, str, str, str | None]]:
-    return [(r["path"], r["position"], r["code"], r["field_path"]) for r in site.rejects() if r["status"] != "resolved"]
+def refused(site: Site) -> list[tuple[str, ...]]:
+    """What is refused and how it stands, whatever else was before (F03)."""
+    columns = ("path", "position", "code", "field_path", "status")
+    return [tuple(r[c] for c in columns) for r in site.rejects() if r["status"] != "resolved"]
 
 
 def check(fresh_site: Callable[[], Site], data: st.DataObject, exports: list[Export], *tables: str) -> None:

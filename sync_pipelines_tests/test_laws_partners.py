@@ -78,7 +78,7 @@ def contents(site: Site) -> Any:
         " from sync.commerces c join sync.commerce_users u on u.commerce_id = c.id"
         " join sync.commerce_user_contacts n on n.commerce_user_id = u.id order by 1, 2, 3"
     )
-    refused = [(r["path"], r["position"], r["code"]) for r in site.rejects() if r["status"] != "resolved"]
+    refused = [(r["path"], r["position"], r["code"], r["status"]) for r in site.rejects() if r["status"] != "resolved"]
     return site.tables(), contacts, refused
 
 

@@ -56,7 +56,6 @@ REJECT_CODES: Final[dict[str, str]] = {
     "not_an_object": "A record, or a field that holds an object, is something else.",
     "key_missing": "The record has no key, or an empty one.",
     "order_incomplete": "Not all lines of the order can be read, so none of them is taken.",
-    "required": "A required field is absent or null.",
     "required": "A required field is absent, null or blank.",
     "too_long": "A text is longer than the partner allows.",
     "not_text": "A text field holds something that is not text.",

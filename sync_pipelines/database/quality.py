@@ -263,7 +263,9 @@ def _of_keys(stream: Stream, about: Extent) -> Iterator[tuple[str, sql.Composabl
     yield "key_missing", sql.SQL("select {} {} and " + unnamed).format(sql.SQL(_SHOWN), rows)
     for rule, column in (("key_twice", "external_id"), ("record_id_twice", "partner_record_id")):
         if column == "external_id" or stream.has_record_ids:
-            names = sql.SQL(", ").join(sql.Identifier(c) for c in ("tenant", *scope, column))
+            # The partner's own id names one row in its tenant (F04).
+            within = scope if column == "external_id" else []
+            names = sql.SQL(", ").join(sql.Identifier(c) for c in ("tenant", *within, column))
             if about.ids is None:
                 yield (
                     rule,
@@ -275,7 +277,7 @@ def _of_keys(stream: Stream, about: Extent) -> Iterator[tuple[str, sql.Composabl
                 other = sql.SQL(
                     "exists (select from sync.{0} o where o.tenant = t.tenant and o.partner = t.partner"
                     " and o.{1} = t.{1} and o.id <> t.id{2})"
-                ).format(table, sql.Identifier(column), _same_scope(stream))
+                ).format(table, sql.Identifier(column), _same_scope(stream) if column == "external_id" else sql.SQL(""))
                 yield rule, sql.SQL("select {} {} and {}").format(sql.SQL(_SHOWN), rows, other)
 
 

@@ -114,6 +114,11 @@ def record_id_bytes(record_id: bytes) -> bytes:
     return b"\x00" + record_id
 
 
+def named_by(key: str | None, record_id: str | None) -> int:
+    """The hash a refused record is looked for by: that of its key, or of its own id where it has none."""
+    return key_hash(key) if key is not None else record_id_hash(record_id or "")
+
+
 def hashes_of(change: Change) -> list[int]:
     """What a record is known by in key lists: its key, its own id, or both (P2)."""
     return hashes_of_row(change.key, change.record_id)

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 from psycopg.sql import SQL, Identifier
 
+from sync_pipelines.normalize.keys import named_by
 from sync_pipelines.normalize.values import displayable, to_json
 from sync_pipelines.privacy.personal_data import masked_faults, masked_reason
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.fold import Refusal, alias_of
-from sync_pipelines.upsert.history import Spoken
+from sync_pipelines.upsert.history import Knowing, Spoken
 
 BLOCKED: Final = "delete_blocked"
 
@@ -36,13 +38,15 @@ class Decisions:
 
     Args:
         context: of the load.
+        knowing: tells the other loaded exports of its tenant's stream by keys.
     """
 
-    def __init__(self, context: LoadContext) -> None:
+    def __init__(self, context: LoadContext, knowing: Knowing) -> None:
         self._load = context
+        self._knowing = knowing
         self._known: dict[_Place, _Known] = {}
-        self._new: list[list[Any]] = []
-        self._status: dict[str, list[int]] = {"open": [], "resolved": []}
+        self._refused: list[tuple[Spoken, Refusal, int | None]] = []
+        self._resolved: list[int] = []
         self._reasons: list[tuple[str, str | None, str, str, int]] = []
 
     def look_up(self, records: Iterable[Spoken]) -> None:
@@ -65,12 +69,12 @@ class Decisions:
         known = self._known.get(_place(spoken))
         if refusal is None:
             if known is not None and known.status != "resolved":
-                self._status["resolved"].append(known.row_id)
+                self._resolved.append(known.row_id)
         elif known is None:
-            self._new.append(self._reject(spoken, refusal))
+            self._refused.append((spoken, refusal, None))
         else:
             if known.status == "resolved":
-                self._status["open"].append(known.row_id)
+                self._refused.append((spoken, refusal, known.row_id))
             faults = self._faults(refusal)
             if known.faults != faults:
                 reason = refusal.code, refusal.path, self._message(refusal), to_json(faults), known.row_id
@@ -92,7 +96,15 @@ class Decisions:
 
     def write(self) -> None:
         """Writes what was noted."""
-        for status, ids in self._status.items():
+        statuses = self._statuses([spoken for spoken, _, _ in self._refused])
+        changed: dict[str, list[int]] = {"resolved": self._resolved, "open": [], "superseded": []}
+        new = []
+        for (spoken, refusal, row_id), status in zip(self._refused, statuses, strict=True):
+            if row_id is None:
+                new.append([*self._reject(spoken, refusal), status])
+            else:
+                changed[status].append(row_id)
+        for status, ids in changed.items():
             if ids:
                 self._load.connection.execute(
                     "update sync.rejected_records set status = %s, updated_at = now() where id = any(%s)", [status, ids]
@@ -103,14 +115,29 @@ class Decisions:
                 " updated_at = now() where id = %s",
                 reason,
             )
-        if self._new:
+        if new:
             with self._load.connection.cursor().copy(
                 "copy sync.rejected_records (export_file_id, position, external_id, code, field_path, message, record,"
-                " faults, run_id, depends_on_state) from stdin"
+                " faults, run_id, depends_on_state, status) from stdin"
             ) as copy:
-                for reject in self._new:
+                for reject in new:
                     copy.write_row(reject)
-        self._new, self._status, self._reasons = [], {"open": [], "resolved": []}, []
+        self._refused, self._resolved, self._reasons = [], [], []
+
+    def _statuses(self, refused: Sequence[Spoken]) -> list[str]:
+        """`superseded` where a newer export has a record of the key, else `open` (F03)."""
+        if not refused:
+            return []
+        named = [named_by(spoken.change.key, spoken.change.record_id) for spoken in refused]
+        exports = self._knowing(np.array(sorted(set(named)), np.uint64))
+        versions = {export.entry.id: export.entry.version for export in exports}
+        versions[self._load.entry.id] = self._load.entry.version
+        found = []
+        for spoken, name in zip(refused, named, strict=True):
+            key = np.array([name], np.uint64)
+            newer = (e for e in exports if e.entry.version > versions[spoken.file_id])
+            found.append("superseded" if any(len(export.knows(key)) for export in newer) else "open")
+        return found
 
     def _reject(self, spoken: Spoken, refusal: Refusal) -> list[Any]:
         change = spoken.change

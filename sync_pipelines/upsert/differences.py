@@ -113,13 +113,19 @@ class Differences:
         row_id = self._new_id(self._stream.table) if stored is None else stored.id
         kind = self.writes.inserts if stored is None else self.writes.updates
         kind[self._stream.table].append(self._main(row_id, row, provenance))
-        if stored is not None and stored.row.external_id not in (None, row.external_id):
+        if stored is not None and self._is_key_freed(stored.row, row):
             self.writes.freed_keys.append(row_id)
         for declared in self._stream.children:
             before = stored.children.get(declared.table, []) if stored else []
             way = (ways or {}).get(declared.table)
             self._children(declared, row_id, before, row.children.get(declared.table, []), way)
         return row_id
+
+    def _is_key_freed(self, before: Row, after: Row) -> bool:
+        """Whether another row may take the place of a row's external id: it has another one, or moves (F04)."""
+        if before.external_id is None:
+            return False
+        return before.external_id != after.external_id or before.scope_of(self._stream) != after.scope_of(self._stream)
 
     def retire(self, stored: StoredRow, heir: int | None, identity: tuple[str | None, str | None]) -> None:
         """Notes that no record makes a stored row any more; see `Retired`."""

@@ -56,11 +56,12 @@ class Row:
         """Whether the row counts."""
         return self.deleted_at is None
 
-    def is_same_record(self, other: Row) -> bool:
-        """Whether another row is this one at another time: by the partner's own id first (P2)."""
+    def is_same_record(self, other: Row, stream: Stream) -> bool:
+        """Whether another row is this one at another time: by the partner's own id first (P2), wherever it is (F04)."""
         if self.record_id is not None and other.record_id is not None:
             return self.record_id == other.record_id
-        return self.external_id is not None and self.external_id == other.external_id
+        is_near = self.scope_of(stream) == other.scope_of(stream)
+        return is_near and self.external_id is not None and self.external_id == other.external_id
 
     def scope_of(self, stream: Stream) -> dict[str, int]:
         """The link that tells within what the row's key is unique (P5)."""
@@ -116,14 +117,19 @@ def apply(stream: Stream, rows: Rows, change: Change) -> Applied:
 
 def _is_absorbed(stream: Stream, row: Row, after: Row) -> bool:
     """Whether a placeholder was made for a reference to what another row turns out to be (X7, P2)."""
-    if row is after or not row.is_placeholder or row.scope_of(stream) != after.scope_of(stream):
+    if row is after or not row.is_placeholder:
         return False
     by_id = row.record_id is not None and row.record_id == after.record_id
-    return by_id or (row.external_id is not None and row.external_id == after.external_id)
+    is_near = row.scope_of(stream) == after.scope_of(stream)
+    return by_id or (is_near and row.external_id is not None and row.external_id == after.external_id)
 
 
 def _found(stream: Stream, rows: Rows, change: Change) -> int | Refusal | None:
-    """Where the record's row is: by the partner's own id first, then by external id (P2)."""
+    """Where the record's row is: by the partner's own id first, then by external id (P2).
+
+    An own id names one row in its tenant, an external id one in its scope (P5, F04): a row found by its own id moves to
+    the scope the record is sent under, with the external id it has.
+    """
     if stream.scope is not None and stream.scope not in change.links:
         found = _found_anywhere(rows, change)
         if isinstance(found, Refusal):
@@ -132,10 +138,13 @@ def _found(stream: Stream, rows: Rows, change: Change) -> int | Refusal | None:
         change = change._replace(links={**change.links, stream.scope: rows[found].links.get(stream.scope)})
     scope = change.links.get(stream.scope) if stream.scope else None
     inside = [(i, row) for i, row in enumerate(rows) if stream.scope is None or row.links.get(stream.scope) == scope]
-    by_key = next((i for i, row in inside if change.key is not None and row.external_id == change.key), None)
+    by_id = next(
+        (i for i, row in enumerate(rows) if change.record_id is not None and row.record_id == change.record_id), None
+    )
+    key = rows[by_id].external_id if change.key is None and by_id is not None else change.key
+    by_key = next((i for i, row in inside if key is not None and row.external_id == key), None)
     if change.record_id is None:
         return by_key
-    by_id = next((i for i, row in inside if row.record_id == change.record_id), None)
     if by_id is not None and by_key is not None and by_id != by_key:
         # What is only referred to is no record that could be in conflict with another.
         if rows[by_key].is_placeholder:
@@ -144,7 +153,7 @@ def _found(stream: Stream, rows: Rows, change: Change) -> int | Refusal | None:
             by_id = None
     if by_id is not None:
         if by_key is not None and by_key != by_id:
-            return Refusal("external_id_conflict", None, f"external id {change.key!r} belongs to another record")
+            return Refusal("external_id_conflict", None, f"external id {key!r} belongs to another record")
         return by_id
     if by_key is not None and rows[by_key].record_id is not None:
         other = rows[by_key].record_id

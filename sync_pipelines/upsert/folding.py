@@ -62,6 +62,7 @@ class Folding:
 
     Args:
         context: of the load.
+        knowing: tells the loaded exports of the tenant's stream by keys.
         note_absorbed: told the ids of rows that another row is about to take the place of.
         note_outcome: told the row of each record of the export in its kept records, and what it came to.
     """
@@ -69,6 +70,7 @@ class Folding:
     def __init__(
         self,
         context: LoadContext,
+        knowing: Knowing,
         note_absorbed: Callable[[Sequence[int]], None] = lambda ids: None,
         note_outcome: Callable[[int, Outcome], None] = lambda row, outcome: None,
     ) -> None:
@@ -76,38 +78,42 @@ class Folding:
         self._note_absorbed = note_absorbed
         self._note_outcome = note_outcome
         self._copying = Copying(context.connection)
-        self._decisions = Decisions(context)
+        self._knowing = knowing
+        self._decisions = Decisions(context, knowing)
         self.leniencies: Counter[str] = Counter()
 
-    def fold_late(self, mine: KnownExport, knowing: Knowing, hashes: Hashes) -> None:
+    def fold_late(self, mine: KnownExport, hashes: Hashes) -> None:
         """Keys of which newer exports spoke: folded from an empty row over all their records (X5)."""
         for chunk in _chunks(in_file_order(mine, hashes), at_once=self._load.stream.has_record_ids):
-            self._fold(spoken_of([mine], chunk, self._load.layout), spoken_of(knowing(chunk), chunk, self._load.layout))
+            self._fold(
+                spoken_of([mine], chunk, self._load.layout), spoken_of(self._knowing(chunk), chunk, self._load.layout)
+            )
 
     def fold_newest(self, mine: KnownExport, hashes: Hashes) -> None:
         """Keys on which the export is the newest word: applied one after the other to the stored row (X6)."""
         for chunk in _chunks(in_file_order(mine, hashes), at_once=self._load.stream.has_record_ids):
             self._fold(spoken_of([mine], chunk, self._load.layout), None)
 
-    def fold_again(self, former: KnownExport, mine: KnownExport, knowing: Knowing, hashes: Hashes) -> None:
+    def fold_again(self, former: KnownExport, mine: KnownExport, hashes: Hashes) -> None:
         """Keys of an export that is read again: folded from an empty row, its own refusals decided anew.
 
         Args:
             former: the export as it was read before, whose records are applied no more.
             mine: as it is read now.
-            knowing: tells the other loaded exports by keys.
             hashes: the keys.
         """
         for chunk in _chunks(hashes, at_once=self._load.stream.has_record_ids):
-            records = [spoken_of(exports, chunk, self._load.layout) for exports in ([mine], knowing(chunk), [former])]
+            records = [
+                spoken_of(exports, chunk, self._load.layout) for exports in ([mine], self._knowing(chunk), [former])
+            ]
             self._fold(*records)
 
-    def fold_known(self, knowing: Knowing, hashes: Hashes) -> None:
+    def fold_known(self, hashes: Hashes) -> None:
         """Keys folded from an empty row over the records of loaded exports alone."""
         if self._load.stream.has_record_ids:
-            hashes = connected(hashes, knowing, self._load.layout)
+            hashes = connected(hashes, self._knowing, self._load.layout)
         for chunk in _chunks(hashes, at_once=self._load.stream.has_record_ids):
-            records = spoken_of(knowing(chunk), chunk, self._load.layout)
+            records = spoken_of(self._knowing(chunk), chunk, self._load.layout)
             self._fold([], records, records)
 
     def _fold(self, mine: list[Spoken], applied: list[Spoken] | None, former: Sequence[Spoken] = ()) -> None:
@@ -130,9 +136,16 @@ class Folding:
         changes = [spoken.change for spoken in records]
         keys = {change.key for change in changes if change.key is not None}
         record_ids = {change.record_id for change in changes if change.record_id is not None}
-        return read_rows(
-            self._load.connection, self._load.stream, self._load.entry.tenant, sorted(keys), sorted(record_ids)
-        )
+        while True:
+            stored = read_rows(
+                self._load.connection, self._load.stream, self._load.entry.tenant, sorted(keys), sorted(record_ids)
+            )
+            # A row that moves may meet one of its external id (F04).
+            further = {s.row.external_id for s in stored if s.row.external_id is not None} - keys
+            if self._load.stream.scope is None or not further:
+                return stored
+            keys |= further
+            record_ids |= {s.row.record_id for s in stored if s.row.record_id is not None}
 
     def _refer(self, records: Sequence[Spoken]) -> dict[str, dict[Identity, int]]:
         """The rows that records refer to; every accepted record creates its references, a stale one too (X7)."""
@@ -236,10 +249,10 @@ class Folding:
     def _retire(self, differences: Differences, stored: StoredRow, rows: Sequence[tuple[Row, int]]) -> None:
         """A stored row that no record makes any more; a placeholder others refer to stays as it is."""
         scope = stored.row.scope_of(self._load.stream)
-        rivals = [(row, row_id) for row, row_id in rows if row.scope_of(self._load.stream) == scope]
+        near = [(row, row_id) for row, row_id in rows if row.scope_of(self._load.stream) == scope]
         key, own = stored.row.external_id, stored.row.record_id
-        by_key = next((row_id for row, row_id in rivals if key is not None and row.external_id == key), None)
-        by_id = next((row_id for row, row_id in rivals if own is not None and row.record_id == own), None)
+        by_key = next((row_id for row, row_id in near if key is not None and row.external_id == key), None)
+        by_id = next((row_id for row, row_id in rows if own is not None and row.record_id == own), None)
         if stored.row.is_placeholder and by_key is None and by_id is None:
             return
         heir = by_key if own is None else by_id
@@ -342,7 +355,7 @@ class _Groups:
 
 
 def _is_same(stream: Stream, one: Row, other: Row) -> bool:
-    return one.scope_of(stream) == other.scope_of(stream) and one.is_same_record(other)
+    return one.is_same_record(other, stream)
 
 
 def _chunks(hashes: Hashes, *, at_once: bool = False) -> Iterator[Hashes]:

@@ -120,9 +120,9 @@ class _Loading:
         decided = decided_keys(self._load.connection, self._load.entry) if others else late[:0]
         stale = self._overruled(mine, newer, mine.kept.rows_known_by(np.setdiff1d(late, decided)) & alone)
         absorbed = MergedPlaceholders(self._load, self._archive)
-        folding = Folding(self._load, absorbed.note, self._outcomes.note)
+        folding = Folding(self._load, self._history.knowing, absorbed.note, self._outcomes.note)
         left = np.setdiff1d(late, mine.kept.keys.of_rows(stale), assume_unique=True)
-        folding.fold_late(mine, self._history.knowing, left)
+        folding.fold_late(mine, left)
         several = np.setdiff1d(mine.kept.keys.repeated(), late, assume_unique=True)
         left = self._write_plain(mine, others, np.union1d(late, several), alone, decided)
         folding.fold_newest(mine, np.union1d(several, self._revise(left, several)))

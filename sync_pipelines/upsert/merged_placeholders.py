@@ -70,7 +70,7 @@ class MergedPlaceholders:
                 history = History(
                     self._load.connection, inner.partner, self._load.entry.tenant, inner.name, self._archive
                 )
-                folding = Folding(replace(self._load, stream=inner))
-                folding.fold_known(history.knowing, hashes)
+                folding = Folding(replace(self._load, stream=inner), history.knowing)
+                folding.fold_known(hashes)
         if self._ids:
             remove_unused(self._load.connection, self._load.stream, self._ids)

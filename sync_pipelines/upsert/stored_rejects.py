@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from sync_pipelines.database import ledger
-from sync_pipelines.normalize.keys import key_hash
+from sync_pipelines.normalize.keys import key_hash, named_by
 from sync_pipelines.normalize.values import to_json
 from sync_pipelines.privacy.personal_data import masked_faults, masked_reason
 from sync_pipelines.upsert.context import LoadContext
@@ -98,7 +98,7 @@ class Rejects:
         entry, connection = self._load.entry, self._load.connection
         same_time = ledger.loaded_at_same_time(connection, entry)
         older = connection.execute(
-            "select r.id, r.external_id from sync.rejected_records r"
+            "select r.id, r.external_id, r.depends_on_state and r.record->>'key' is null from sync.rejected_records r"
             " join sync.export_files f on f.id = r.export_file_id"
             " where r.status = 'open' and r.external_id is not null and f.partner = %s and f.stream = %s"
             " and f.tenant = %s and (f.effective_at < %s or f.id = any(%s))",
@@ -109,8 +109,9 @@ class Rejects:
         ).fetchall()  # fmt: skip
         if not older:
             return
-        hashes = np.fromiter((key_hash(key) for _, key in older), np.uint64, len(older))
-        ids = [row[0] for row, found in zip(older, np.isin(hashes, known), strict=True) if found]
+        # A record without a key is refused under its own id (P2).
+        named = [named_by(None, name) if is_own else named_by(name, None) for _, name, is_own in older]
+        ids = [row[0] for row, found in zip(older, np.isin(np.array(named, np.uint64), known), strict=True) if found]
         self._load.connection.execute(
             "update sync.rejected_records set status = 'superseded', updated_at = now() where id = any(%s)", [ids]
         )

@@ -110,11 +110,11 @@ def test_P1_the_legacy_route_of_one_customer_finds_it_among_the_tenants(site: Si
     assert customers(site) == [("7", "1", "c", "Bea"), ("8", "2", None, None)]
 
 
-def test_P1_none_or_several_customers_of_that_id_are_a_reject(site: Site) -> None:
+def test_P1_no_customer_of_that_id_is_a_reject(site: Site) -> None:
     load(site, "2024-05-01.json", [{"business_id": b, "id": 1, **ANA} for b in (7, 8)], "customers")
     customers_log(site, 2, ("/customers/1", {"full_name": "x"}), ("/customers/9", {"full_name": "x"}))
-    assert rejects_of(site) == [("1/1", "record_unknown", None), ("2/1", "record_unknown", None)]
-    assert customers(site) == [("7", "1", "c", "Ana"), ("8", "1", "c", "Ana")]
+    assert rejects_of(site) == [("2/1", "record_unknown", None)]
+    assert customers(site) == [("8", "1", "c", "x")]
 
 
 def test_P1_the_legacy_route_never_gives_one_customers_key_to_two(site: Site) -> None:
@@ -343,12 +343,22 @@ def test_P4_a_customer_needs_nothing_else(site: Site) -> None:
 
 
 def test_P5_keys_are_scoped_to_their_business(site: Site) -> None:
-    records = [{"business_id": b, "id": 1, "external_id": "c", "full_name": f"of {b}"} for b in (7, 8)]
+    records = [{"business_id": b, "external_id": "c", "full_name": f"of {b}"} for b in (7, 8)]
     assert outcomes(load(site, "2024-05-01.json", records, "customers")) == {"created": 2}
-    assert customers(site) == [("7", "1", "c", "of 7"), ("8", "1", "c", "of 8")]
+    assert customers(site) == [("7", None, "c", "of 7"), ("8", None, "c", "of 8")]
     records = [{"business_id": 8, "external_id": "c", "full_name": "new"}]
     assert outcomes(load(site, "2024-05-02.json", records, "customers")) == {"updated": 1}
-    assert customers(site) == [("7", "1", "c", "of 7"), ("8", "1", "c", "new")]
+    assert customers(site) == [("7", None, "c", "of 7"), ("8", None, "c", "new")]
+
+
+def test_F04_an_id_names_one_customer_of_the_tenant_which_moves(site: Site) -> None:
+    records = [{"business_id": b, "id": 1, "external_id": "c", "full_name": f"of {b}"} for b in (7, 8)]
+    assert outcomes(load(site, "2024-05-02.json", records, "customers")) == {"created": 1, "updated": 1}
+    assert customers(site) == [("8", "1", "c", "of 8")]
+    late = [{"business_id": 9, "id": 1, "full_name": "of 9"}, {"business_id": 8, "external_id": "c"}]
+    assert outcomes(load(site, "2024-05-01.json", late, "customers")) == {"stale": 1, "updated": 1}
+    assert customers(site) == [("7", "1", "c", "of 7"), ("8", None, "c", None)]
+    assert rejects_of(site) == [("2", "external_id_conflict", None)]
 
 
 def test_P5_an_unknown_business_becomes_a_placeholder_that_its_definition_promotes(site: Site) -> None:
