@@ -15,7 +15,7 @@ class SkipRule(BaseModel):
     """Rows that are no records: those whose cell in `column` matches a glob, such as `Total*`.
 
     Attributes:
-        column: a column of the file, as `columns` names it.
+        column: a column of the file, or the field that `columns` reads from it.
         matches: a glob over the trimmed cell, whatever its case.
     """
 

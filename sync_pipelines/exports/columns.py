@@ -95,6 +95,10 @@ class SoughtColumns:
         """The columns that mean anything to the stream."""
         return [name for name in names if self.needs(name)]
 
+    def columns_of(self, field: str) -> list[str]:
+        """The columns that `columns` names for a field."""
+        return [column for name, column in self.mapped.items() if folded_header(name) == folded_header(field)]
+
     def as_mapped(self, names: Sequence[str]) -> list[str]:
         """The names, those that `columns` means in another spelling in the spelling it has there; an exact one wins."""
         found = list(names)

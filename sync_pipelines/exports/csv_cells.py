@@ -63,7 +63,7 @@ def _other_format(first: str) -> str:
     """What a file looks like that is no CSV at all."""
     begin = first.lstrip("\ufeff \t\r\n")[:1]
     if begin == "<":
-        return "it looks like a web page, such as one to sign in; send the export itself"
+        return "it looks like a web page or XML, such as a page to sign in or an error; send the export itself"
     if begin and begin in "{[":
         return "it looks like JSON: look whether it is an error message, else its name should end in .json or .ndjson"
     return ""

@@ -194,9 +194,9 @@ class Table:
         """Every row below the header; also those that say nothing or are skipped, if asked to tell of them."""
         header, make = self.header, self._make
         assert header is not None
-        is_skipped = _skipping(self._reading.settings.skip, header)
+        is_skipped = _skipping(self._reading.settings.skip, header, self._reading.sought)
         first = next(index for index, name in enumerate(header.cells) if name)
-        name = header.cells[first]
+        name = header.cells[first].lower()
         for row in self._rows:
             if isinstance(row, RawRecord):
                 yield row
@@ -209,7 +209,7 @@ class Table:
             elif is_skipped is not None and is_skipped(cells):
                 if tells_all:
                     yield _Left.SKIPPED
-            elif isinstance(lead, str) and name in lead and _is(cells, header):
+            elif isinstance(lead, str) and name in lead.lower() and _is(cells, header):
                 yield Forgiven("header_again", *_told(row))
             elif make is None:
                 yield RawRecord(str(number), header.record(cells))
@@ -227,17 +227,21 @@ _EMPTY: Final = (None, "")
 
 def _is(cells: Sequence[Any], header: Header) -> bool:
     """Whether a row repeats the header."""
-    names = [cleaned(cell) for cell in cells]
+    names = [folded_header(cleaned(cell)) for cell in cells]
     while names and not names[-1]:
         names.pop()
-    return names == header.cells
+    return names == [folded_header(name) for name in header.cells]
 
 
-def _skipping(rules: Sequence[SkipRule], header: Header) -> Callable[[Sequence[Any]], bool] | None:
+def _skipping(
+    rules: Sequence[SkipRule], header: Header, sought: SoughtColumns | None
+) -> Callable[[Sequence[Any]], bool] | None:
     """Tells the rows that `skip` leaves out; None where it leaves out none."""
     if not rules:
         return None
-    globs = [(_place(rule, header), re.compile(translate(rule.matches.strip()), re.IGNORECASE)) for rule in rules]
+    globs = [
+        (_place(rule, header, sought), re.compile(translate(rule.matches.strip()), re.IGNORECASE)) for rule in rules
+    ]
 
     def is_skipped(cells: Sequence[Any]) -> bool:
         return any(
@@ -248,10 +252,14 @@ def _skipping(rules: Sequence[SkipRule], header: Header) -> Callable[[Sequence[A
     return is_skipped
 
 
-def _place(rule: SkipRule, header: Header) -> int:
+def _place(rule: SkipRule, header: Header, sought: SoughtColumns | None) -> int:
+    """Where the column of a rule is, which may also be named by its field."""
     if rule.column in header.names:
         return header.names.index(rule.column)
-    near = [i for i, name in enumerate(header.names) if folded_header(name) == folded_header(rule.column)]
+    meant = {folded_header(rule.column)} | (
+        {folded_header(c) for c in sought.columns_of(rule.column)} if sought else set()
+    )
+    near = [i for i, name in enumerate(header.names) if folded_header(name) in meant]
     if not near:
         raise column_missing(rule.column, "`skip` looks into", header.columns.names, header.position, "skip")
     return near[0]

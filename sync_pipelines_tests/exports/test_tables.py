@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from typing import Any
 
 import openpyxl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sync_pipelines.configuration.table_settings import TableSettings
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.columns import Columns, SoughtColumns
 from sync_pipelines.exports.csv_cells import read_csv
 from sync_pipelines.exports.tables import Forgiven, TableReading
+from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.exports.conftest import Read
 
 ORDERS = SoughtColumns("replenit/orders", key=("OrderId",), fields=("OrderId", "Sku", "Quantity", "Price"))
@@ -83,8 +87,8 @@ def test_a_header_without_the_key_says_what_was_sought_and_found() -> None:
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("<!DOCTYPE html>\n<html><body>Sign in, please</body></html>\n", "a web page"),
-        ('\ufeff\n  <?xml version="1.0"?>\n<Error><Code>AccessDenied</Code></Error>', "a web page"),
+        ("<!DOCTYPE html>\n<html><body>Sign in, please</body></html>\n", "a web page or XML"),
+        ('\ufeff\n  <?xml version="1.0"?>\n<Error><Code>AccessDenied</Code></Error>', "a web page or XML"),
         ('{"error":"rate limit exceeded"}\n', "looks like JSON"),
         ('[{"OrderId":"A","Sku":"x"}]', "looks like JSON"),
     ],
@@ -226,7 +230,7 @@ def test_rows_of_nothing_but_delimiters_are_passed_over() -> None:
     assert [line for line, _ in records('OrderId,Sku\n,\nA,x\n\n , \n"",\nB,y\n,\n')] == ["3", "7"]
 
 
-@pytest.mark.parametrize("again", ["OrderId,Sku", "\ufeffOrderId,Sku", '"OrderId",Sku ', "OrderId,Sku,"])
+@pytest.mark.parametrize("again", ["OrderId,Sku", "ORDERID,sku", "\ufeffOrderId,Sku", '"OrderId",Sku ', "OrderId,Sku,"])
 def test_a_header_that_stands_again_is_passed_over_and_counted(again: str) -> None:
     assert parts(f"OrderId,Sku,\nA,x\n{again}\nB,y\n")[1] == "header_again 3"
 
@@ -240,7 +244,14 @@ def test_skip_leaves_out_rows_by_a_cell() -> None:
     rules = [{"column": "order id", "matches": "total*"}, {"column": "Sku", "matches": "Subtotal"}]
     assert [line for line, _ in records(text, skip=rules)] == ["2", "5"]
     assert [line for line, _ in records(text, skip=[{"column": "n", "matches": ""}])] == ["2", "3", "4", "5"]
-    assert fault(text, skip=[{"column": "Skew", "matches": "*"}]).startswith(
+    text = text.replace("OrderId", "No")
+    sought = SoughtColumns("replenit/orders", key=("No",), mapped={"OrderId": "No"})
+    assert [line for line, _ in records(text, sought, skip=[{"column": "order_id", "matches": "tot*"}])] == [
+        "2",
+        "4",
+        "5",
+    ]
+    assert fault(text, sought, skip=[{"column": "Skew", "matches": "*"}]).startswith(
         "column_missing: `skip` looks into the column 'Skew', which is missing; the nearest there is 'Sku'"
     )
 
@@ -291,3 +302,28 @@ def test_tsv_and_txt_are_csv(name: str, read: Read) -> None:
     data = b"OrderId\tSku\nA\tx\n"
     (record,) = read(name, gzip.compress(data) if name.endswith("gz") else data, sought=ORDERS)
     assert record.value == {"OrderId": "A", "Sku": "x"}
+
+
+@examples(60)
+@given(
+    st.lists(st.lists(st.text("ab\"',;|\t .1", max_size=5), min_size=3, max_size=3), min_size=1, max_size=8),
+    st.sampled_from(",;|\t"),
+    st.sampled_from(["\n", "\r\n"]),
+    st.integers(0, 3),
+)
+def test_cells_quoted_where_they_must_be_come_back(
+    rows: list[list[str]], delimiter: str, newline: str, titles: int
+) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator=newline)
+    writer.writerows([["title, of; this|one"]] * titles)
+    writer.writerows([["OrderId", "Sku", "Note, or; so|on"], *rows])
+    found = [(row["OrderId"], row.get("Sku"), row.get("Note, or; so|on")) for _, row in keyed(records(text.getvalue()))]
+    expected = [tuple(cell.strip() or None for cell in row) for row in rows]
+    assert found == [row for row in expected if row[0]]
+
+
+def keyed(found: list[Any]) -> list[Any]:
+    """Records with a key, their cells trimmed as fields are."""
+    trimmed = [(line, {name: text for name, cell in row.items() if (text := cell.strip())}) for line, row in found]
+    return [(line, row) for line, row in trimmed if "OrderId" in row]
