@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from sync_pipelines.contracts.contract import folded_header
@@ -17,6 +18,9 @@ from sync_pipelines.contracts.near_names import near_name
 from sync_pipelines.errors import ExportError, Position
 
 _LIKE: Final = 0.5
+_COMPARED: Final = 2_000
+_LONGEST: Final = 200
+"""Columns, and characters of each, that are compared with a missing one."""
 _NO_NAME: Final = re.compile(r"@|\d{5}")
 """What stands in a record rather than in a header, and may be personal."""
 _SHOWN: Final = 12
@@ -102,10 +106,15 @@ class SoughtColumns:
     def as_mapped(self, names: Sequence[str]) -> list[str]:
         """The names, those that `columns` means in another spelling in the spelling it has there; an exact one wins."""
         found = list(names)
-        for column in dict.fromkeys(self.mapped.values()):
-            near = [i for i, name in enumerate(names) if folded_header(name) == folded_header(column)]
-            if column not in names and len(near) == 1:
-                found[near[0]] = column
+        missing = dict.fromkeys(self.mapped.values()).keys() - set(names)
+        if missing:
+            places: dict[str, list[int]] = {}
+            for place, name in enumerate(names):
+                places.setdefault(folded_header(name), []).append(place)
+            for column in missing:
+                near = places.get(folded_header(column), [])
+                if len(near) == 1:
+                    found[near[0]] = column
         return found
 
     def check(self, names: Sequence[str], position: Position) -> None:
@@ -155,7 +164,7 @@ def gone_since(before: Iterable[str], now: Iterable[str]) -> list[str]:
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The name most like another, or else one that shares a word with it; None where none is like it."""
-    given = list(names)
+    given = [other for other in islice(names, _COMPARED) if len(other) <= _LONGEST]
     words = _words(name)
     return near_name(name, given, _LIKE) or next((other for other in given if words & _words(other)), None)
 

@@ -24,7 +24,7 @@ ROW_LIMIT = 16 << 20
 """Characters of the longest row that spans lines."""
 
 _FIRST_LINES: Final = 100
-_FIRST_TEXT: Final = 1 << 20
+_FIRST_TEXT: Final = 1 << 18
 """Lines, and about as many characters of them, that the dialect is told from."""
 _RETURN: Final = "\ufdd0"
 """Stands for a carriage return within a cell while `csv` reads it; no text has this character."""

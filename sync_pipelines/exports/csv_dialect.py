@@ -14,6 +14,8 @@ from sync_pipelines.configuration.table_settings import TableSettings
 from sync_pipelines.exports.columns import SoughtColumns, cleaned
 
 DELIMITERS: Final = ",;|\t"
+_MOST_CELLS: Final = 20_000
+"""Of a row that is looked at as a header; what has more is rather cut by a wrong delimiter."""
 _SEPARATOR_LINE: Final = re.compile(r'\ufeff?"?sep=(.)"?', re.IGNORECASE)
 
 
@@ -91,6 +93,8 @@ def _header_in(rows: Sequence[Sequence[str]], sought: SoughtColumns | None) -> t
     if sought is None:
         return (0, 0) if rows else (None, 0)
     for place, row in enumerate(rows):
+        if len(row) > _MOST_CELLS:
+            continue
         names = sought.as_mapped([cleaned(cell) for cell in row])
         if sought.is_header(names):
             return place, len(sought.known_among(names))

@@ -170,8 +170,8 @@ class Table:
                 number, cells = int(row.position), None
             else:
                 number, cells = row
+                self._meter.check_columns(len(cells))
                 if not is_blank(cells) and self._is_header(number, cells):
-                    self._meter.check_columns(len(cells))
                     position = Position(self._unit, number)
                     return Header(cells, self._reading.empty_is, position, self._reading.sought)
             if cells is None or not is_blank(cells):

@@ -137,6 +137,8 @@ def test_a_column_twice_matters_only_where_a_field_is_read_from_it() -> None:
     row = {"OrderId": "A", "Notes": "1", "Notes_3": "2", "Notes_2": "3"}
     assert records("OrderId,Notes,Notes,Notes_2\nA,1,2,3\n") == [("2", row)]
     assert "the header names 'Sku' twice" in fault("OrderId,Sku,Sku\nA,1,2\n")
+    second = SoughtColumns("replenit/orders", key=("OrderId",), mapped={"Sku": "Sku_2"})
+    assert records("OrderId,Sku,Sku\nA,1,2\n", second) == [("2", {"OrderId": "A", "Sku": "1", "Sku_2": "2"})]
     assert "the header names 'addresses[0].city' twice" in fault(
         "OrderId,addresses[0].city,addresses[0].city\nA,1,2\n",
         SoughtColumns("x/y", key=("OrderId",), lists=("addresses",)),
