@@ -22,6 +22,7 @@ from sync_pipelines.errors import ExportError, Position
 from sync_pipelines.exports.cells import EmptyIs, Header
 from sync_pipelines.exports.columns import Columns, SoughtColumns, cleaned, column_missing
 
+_EMPTY: Final = (None, "")
 HEADER_ROWS: Final = 20
 """Rows with content among which the header is looked for."""
 
@@ -133,9 +134,9 @@ class Table:
         """Why no row is the header; None where any would do and none has content."""
         named, sought = self._reading.settings.header_row, self._reading.sought
         rows = [row for row in self._above if not isinstance(row, RawRecord)]
-        likest = max(rows, key=lambda row: self._known_in(row[1]), default=(0, ()))
+        best = max(rows, key=lambda row: self._known_in(row[1]), default=(0, ()))
         unreadable = [row for row in self._above if isinstance(row, RawRecord)]
-        if unreadable and not self._known_in(likest[1]):
+        if unreadable and not self._known_in(best[1]):
             first = unreadable[0]
             why = first.damage.message if first.damage else ""
             at = Position(self._unit, int(first.position))
@@ -145,8 +146,8 @@ class Table:
             return ExportError("bad_header", message, hint or "correct `header_row`")
         if sought is None:
             return None
-        position = Position(self._unit, likest[0]) if likest[0] else None
-        return sought.bad_header([name for name in map(cleaned, likest[1]) if name], position, hint)
+        position = Position(self._unit, best[0]) if best[0] else None
+        return sought.bad_header([name for name in map(cleaned, best[1]) if name], position, hint)
 
     def _known_in(self, cells: Sequence[Any]) -> int:
         sought = self._reading.sought
@@ -156,8 +157,7 @@ class Table:
         """The columns, and every row that is no header as a record, or as passed over."""
         assert self.header is not None
         yield self.header.columns
-        if self._reading.settings.header_row is None:
-            yield from (Forgiven("row_above_header", *_told(row)) for row in self._above)
+        yield from (Forgiven("row_above_header", *_told(row)) for row in self._above)
         footer = self._reading.settings.skip_footer
         below = self._below(tells_all=footer > 0)
         # Without a footer nothing but records and what is forgiven comes.
@@ -174,7 +174,8 @@ class Table:
                 if not is_blank(cells) and self._is_header(number, cells):
                     position = Position(self._unit, number)
                     return Header(cells, self._reading.empty_is, position, self._reading.sought)
-            if cells is None or not is_blank(cells):
+            # Where the header's row is given, those above it may be many.
+            if (cells is None or not is_blank(cells)) and named in (None, number):
                 self._above.append(row)
             if number >= named if named is not None else len(self._above) >= HEADER_ROWS:
                 return None
@@ -220,9 +221,6 @@ class Table:
 def is_blank(cells: Iterable[Any]) -> bool:
     """Whether a row says nothing."""
     return all(cell in _EMPTY or (isinstance(cell, str) and cell.isspace()) for cell in cells)
-
-
-_EMPTY: Final = (None, "")
 
 
 def _is(cells: Sequence[Any], header: Header) -> bool:
