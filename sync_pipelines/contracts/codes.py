@@ -115,6 +115,10 @@ LENIENCY_CODES: Final[dict[str, str]] = {
     "row_above_header": "A row above the header was passed over.",
     "column_renamed": "A field's column is gone since the flat export before, and an unknown one is new.",
     "header_again": "The header stood again among the rows, and was passed over.",
+    "trailing_comma": "A comma stood before a closing bracket, or at the end of a line of JSON.",
+    "missing_comma": "No comma stood between two elements of a JSON list.",
+    "list_from_object": "An object that is empty or has numbers for names stood for a list; its values were taken.",
+    "object_from_list": "An empty list stood for an object; it was taken as an empty one.",
     "line_conflict": "Lines of one order disagree on an order field; the last non-empty value won.",
 }
 

@@ -390,6 +390,9 @@ def read_texts(value: Any, reading: Reading) -> list[str]:
     """A list of texts; null is the empty list (X1)."""
     if value is None:
         return []
+    if isinstance(value, dict) and all(name.isascii() and name.isdigit() for name in value):
+        reading.forgive("list_from_object")
+        value = list(value.values())
     if not isinstance(value, list):
         raise refuse("not_a_list")
     texts = [read_text(element, reading) for element in value]
@@ -402,7 +405,10 @@ def read_texts(value: Any, reading: Reading) -> list[str]:
 
 
 def read_object(value: Any, reading: Reading) -> dict[str, Any] | None:
-    """A JSON object; null clears."""
+    """A JSON object; null clears. PHP writes an empty one as an empty list."""
+    if value == [] and isinstance(value, list):
+        reading.forgive("object_from_list")
+        return {}
     if value is not None and not isinstance(value, dict):
         raise refuse("not_an_object", f"{_shown(value)!r} is not an object")
     return value

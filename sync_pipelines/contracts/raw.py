@@ -41,12 +41,14 @@ class RawRecord(NamedTuple):
         within: name of the top-level list a JSON element stood in, as written; `""` for an object that is the whole
             document; `"rest"` for the other members beside streamed lists; None for everything else.
         damage: set when this piece could not be read.
+        forgiven: codes of leniencies that reading it took.
     """
 
     position: str
     value: Any
     within: str | None = None
     damage: Damage | None = None
+    forgiven: tuple[str, ...] = ()
 
 
 class Cell(str):

@@ -18,9 +18,11 @@ from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.compression import open_export, plain_name
 from sync_pipelines.exports.csv_cells import read_csv
+from sync_pipelines.exports.json_lines import read_each, read_lines
+from sync_pipelines.exports.json_messages import refuse_messages, unwrapped
 from sync_pipelines.exports.json_stream import read_document
 from sync_pipelines.exports.json_values import NestedTooDeep, decode_at
-from sync_pipelines.exports.lines import LineBlock, line_blocks, read_lines
+from sync_pipelines.exports.lines import LineBlock, line_blocks
 from sync_pipelines.exports.tables import AS_IT_STANDS, Part, TableReading
 from sync_pipelines.exports.text import text_chunks, utf8_chunks
 
@@ -51,6 +53,7 @@ class ReadSettings:
         encoding: codec of text formats; None is UTF-8.
         table: how rows of a flat file are read.
         member: glob of the file within a `.zip` that is the export; by default its only one.
+        record: way to the record within each JSON element, such as `record.data`; None where the element is it.
         envelopes: folded names (lower case, no underscores) of top-level lists that are streamed.
         limits: how much an export may have.
     """
@@ -59,6 +62,7 @@ class ReadSettings:
     encoding: str | None = None
     table: TableReading = AS_IT_STANDS
     member: str | None = None
+    record: str | None = None
     envelopes: frozenset[str] = frozenset()
     limits: Limits = field(default_factory=Limits)
 
@@ -156,13 +160,35 @@ def _read_json(chunks: Iterator[bytes], is_lines: bool, settings: ReadSettings) 
     opening = head.lstrip(_BLANK)[:1]
     if opening == b"{" or (is_lines and opening == b"["):
         head = _read_until(chunks, head, lambda text: bool(_first_line(text)[1]))
-        reads_lines = (is_lines and opening == b"{") or _begins_with_a_whole_line(head)
+        # A first line without an end holds values one after another, not lines.
+        is_endless = len(head) >= _FIRST_LINE and not _first_line(head)[1]
+        reads_lines = (is_lines and opening == b"{" and not is_endless) or _begins_with_a_whole_line(head)
     else:
         reads_lines = is_lines and opening != b"<"
     text = chain([head], chunks)
-    if reads_lines:
-        return line_blocks(text)
-    return read_document((piece.decode("utf-8", "surrogatepass") for piece in text), settings.envelopes)
+    if not reads_lines:
+        document = (piece.decode("utf-8", "surrogatepass") for piece in text)
+        return _of_messages(read_document(document, settings.envelopes), settings)
+    if settings.record is not None:
+        return _of_messages(read_lines(line for block in line_blocks(text) for line in block.lines), settings)
+    return _blocks_of_records(line_blocks(text))
+
+
+def _of_messages(records: Iterator[RawRecord], settings: ReadSettings) -> Iterator[RawRecord]:
+    if settings.record is not None:
+        yield from unwrapped(records, settings.record)
+        return
+    for number, record in enumerate(records):
+        if not number:
+            refuse_messages(record.value, record.position, is_line=False)
+        yield record
+
+
+def _blocks_of_records(blocks: Iterator[LineBlock]) -> Iterator[LineBlock]:
+    for number, block in enumerate(blocks):
+        if not number and (first := next(read_each(block.lines), None)) is not None:
+            refuse_messages(first.record.value, str(first.first), is_line=True)
+        yield block
 
 
 def _read_until(chunks: Iterator[bytes], text: bytes, is_enough: Callable[[bytes], bool]) -> bytes:

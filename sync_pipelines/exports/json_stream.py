@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Set
+from contextlib import suppress
 from json import JSONDecodeError
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 from sync_pipelines.contracts.raw import DAMAGE_TEXT, Damage, RawRecord, damaged
-from sync_pipelines.errors import ExportError
-from sync_pipelines.exports.json_values import MAX_NESTING, NestedTooDeep, build_object, control_character
+from sync_pipelines.errors import ExportError, Position
+from sync_pipelines.exports.json_faults import MISSING_COMMA, TRAILING_COMMA, decode_mended
+from sync_pipelines.exports.json_values import MAX_NESTING, NestedTooDeep, build_object, control_character, explain
 from sync_pipelines.exports.json_window import ELEMENT_LIMIT, TooLong, Window, not_json
 
 _REST_LIMIT = 16 << 20
@@ -24,6 +26,9 @@ _TOKEN = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
 
 def read_document(chunks: Iterator[str], envelopes: Set[str] = frozenset()) -> Iterator[RawRecord]:
     """Yields the elements of a top-level array, or of the known lists of a top-level object.
+
+    Several documents may stand one after another: their elements are counted on, and each object without a known list
+    is a record of its own. An element that is broken is a damaged record; its neighbours are read.
 
     Args:
         chunks: the document's text.
@@ -36,32 +41,53 @@ def read_document(chunks: Iterator[str], envelopes: Set[str] = frozenset()) -> I
             object with a huge member that is no known list.
     """
     window = Window(chunks)
-    opening = window.next_character()
-    if opening == "[":
-        yield from _elements(window, None, 0)
-    elif opening == "{":
-        yield from _members(window, envelopes)
-    else:
-        _refuse_scalar(window)
-    if window.next_character():
-        raise not_json(window, "something stands after the end of the document")
+    count, is_record = 0, False
+    while opening := window.next_character():
+        if opening == "[":
+            documents = _elements(window, None, count)
+        elif opening == "{" and is_record:
+            documents = iter([_streamed(window, str(count + 1), None).record])
+        elif opening == "{":
+            documents = _members(window, envelopes, count)
+        elif count:
+            raise not_json(window, "something stands after the end of the document")
+        else:
+            _refuse_scalar(window)
+        for record in documents:
+            count += record.within != "rest"
+            is_record = is_record or record.within == ""
+            yield record
 
 
-def _refuse_scalar(window: Window) -> None:
+def _refuse_scalar(window: Window) -> NoReturn:
     if window.next_character() == "<":
         raise not_json(window, "it looks like HTML or XML")
-    _streamed(window, "1", None)
+    try:
+        window.value()
+    except JSONDecodeError as fault:
+        raise not_json(window, explain(fault), fault.pos) from fault
+    except (NestedTooDeep, TooLong):
+        pass
     raise ExportError("wrong_envelope", "the document is a single value, neither a list nor an object")
 
 
 def _elements(window: Window, within: str | None, count: int) -> Iterator[RawRecord]:
     if _is_empty(window, "]"):
         return
-    while True:
+    goes_on, missing = True, False
+    while goes_on:
         count += 1
-        yield _streamed(window, str(count), within)
-        if not _goes_on(window, "]"):
-            return
+        record, is_broken = _streamed(window, str(count), within)
+        forgiven = (*record.forgiven, MISSING_COMMA) if missing else record.forgiven
+        goes_on, missing, is_trailing = _separated(window, "]")
+        if missing and not is_broken and window.next_character() not in "{[":
+            message = "not JSON: expecting ',' or ']' behind the element"
+            record = damaged(str(count), "not_json", message, str(record.value), within)
+            missing = False
+        missing = missing and not is_broken
+        if is_trailing:
+            forgiven += (TRAILING_COMMA,)
+        yield record if forgiven is record.forgiven else record._replace(forgiven=forgiven)
 
 
 def _is_empty(window: Window, closing: str) -> bool:
@@ -73,39 +99,69 @@ def _is_empty(window: Window, closing: str) -> bool:
     return True
 
 
-def _goes_on(window: Window, closing: str) -> bool:
-    """Whether a comma follows, not the closing bracket."""
+class _Separation(NamedTuple):
+    """Whether another element or member follows, and which comma is missing or too many."""
+
+    goes_on: bool
+    is_missing: bool = False
+    is_trailing: bool = False
+
+
+def _separated(window: Window, closing: str) -> _Separation:
     character = window.next_character()
-    if character not in {",", closing}:
-        raise not_json(window, f"expecting ',' or '{closing}'" if character else "the file ends in the middle")
+    if not character:
+        raise not_json(window, "the file ends in the middle")
+    if character == closing:
+        window.advance(1)
+        return _Separation(False)
+    if character != ",":
+        if closing == "}":
+            raise not_json(window, f"expecting ',' or '{closing}'")
+        return _Separation(True, is_missing=True)
     window.advance(1)
-    return character == ","
+    if window.next_character() != closing:
+        return _Separation(True)
+    window.advance(1)
+    return _Separation(False, is_trailing=True)
 
 
-def _streamed(window: Window, position: str, within: str | None) -> RawRecord:
+class _Element(NamedTuple):
+    """A record, and whether its end had to be guessed."""
+
+    record: RawRecord
+    is_broken: bool = False
+
+
+def _streamed(window: Window, position: str, within: str | None) -> _Element:
     try:
         return _element(window, position, within)
     except TooLong:
         message = f"the element is longer than {ELEMENT_LIMIT} characters"
-        return damaged(position, "line_too_long", message, _skip_value(window), within)
+        return _Element(damaged(position, "line_too_long", message, _skip_value(window), within))
 
 
-def _element(window: Window, position: str, within: str | None, limit: int = ELEMENT_LIMIT) -> RawRecord:
+def _element(window: Window, position: str, within: str | None, limit: int = ELEMENT_LIMIT) -> _Element:
     try:
-        return RawRecord(position, window.value(limit), within)
+        return _Element(RawRecord(position, window.value(limit), within))
     except NestedTooDeep:
         code, message = "nesting_too_deep", f"the element has more than {MAX_NESTING} levels of nesting"
+        return _Element(damaged(position, code, message, _skip_value(window), within))
     except JSONDecodeError as fault:
-        if control_character(fault) == "NUL":
+        control = control_character(fault)
+        code, message = "not_json", f"not JSON: {window.explained(fault)}"
+        if control:
+            message = "a control character stands in a string without its escape"
+        if control == "NUL":
             code, message = "nul_character", "a NUL character stands in a string"
-        else:
-            code, message = "not_json", "a control character stands in a string without its escape"
-    return damaged(position, code, message, _skip_value(window), within)
+    text = window.broken_value(limit)
+    with suppress(JSONDecodeError, NestedTooDeep):
+        return _Element(RawRecord(position, decode_mended(text), within, forgiven=(TRAILING_COMMA,)))
+    return _Element(damaged(position, code, message, text.rstrip(), within), is_broken=True)
 
 
-def _members(window: Window, envelopes: Set[str]) -> Iterator[RawRecord]:
-    rest = _Rest()
-    count, has_lists = 0, False
+def _members(window: Window, envelopes: Set[str], count: int) -> Iterator[RawRecord]:
+    rest, first = _Rest(), str(count + 1)
+    has_lists = False
     goes_on = not _is_empty(window, "}")
     while goes_on:
         name = _member_name(window)
@@ -116,17 +172,19 @@ def _members(window: Window, envelopes: Set[str]) -> Iterator[RawRecord]:
                 yield record
         else:
             rest.add(name, window)
-        goes_on = _goes_on(window, "}")
+        goes_on, _, is_trailing = _separated(window, "}")
+        if is_trailing:
+            rest.forgiven += (TRAILING_COMMA,)
     if not has_lists:
-        yield rest.record("1", "")
-    elif rest.pairs or rest.damage:
+        yield rest.record(first, "")
+    elif rest.pairs or rest.damage or rest.forgiven:
         yield rest.record("0", "rest")
 
 
 def _member_name(window: Window) -> str:
     if window.next_character() != '"':
         raise not_json(window, "expecting a property name in double quotes")
-    name = _streamed(window, "0", None)
+    name = _streamed(window, "0", None).record
     if name.damage:
         raise not_json(window, f"a property name cannot be read: {name.damage.message}")
     if window.next_character() != ":":
@@ -141,18 +199,24 @@ class _Rest:
     def __init__(self) -> None:
         self.pairs: list[tuple[str, Any]] = []
         self.damage: Damage | None = None
+        self.forgiven: tuple[str, ...] = ()
         self._length = 0
 
     def add(self, name: str, window: Window) -> None:
         begin = window.characters
+        line, _ = window.place()
         try:
-            record = _element(window, "0", None, _REST_LIMIT)
+            record = _element(window, "0", None, _REST_LIMIT).record
         except TooLong:
             raise self._too_long(name) from None
+        if record.damage and record.damage.code == "not_json" and record.damage.message.startswith("not JSON"):
+            message = f"the value of {name!r} is {record.damage.message}"
+            raise ExportError("not_json", message, "", Position("line", line))
         if record.damage:
             self.damage = self.damage or record.damage
         else:
             self.pairs.append((name, record.value))
+        self.forgiven += record.forgiven
         self._length += window.characters - begin
         if self._length > _REST_LIMIT:
             raise self._too_long(name)
@@ -163,7 +227,7 @@ class _Rest:
 
     def record(self, position: str, within: str) -> RawRecord:
         value = None if self.damage else build_object(self.pairs)
-        return RawRecord(position, value, within, self.damage)
+        return RawRecord(position, value, within, self.damage, self.forgiven)
 
 
 def _skip_value(window: Window) -> str:

@@ -12,6 +12,7 @@ from json import JSONDecodeError
 from typing import Any
 
 from sync_pipelines.errors import ExportError, Position
+from sync_pipelines.exports.json_faults import end_of_broken
 from sync_pipelines.exports.json_values import control_character, decode_at, explain
 
 ELEMENT_LIMIT = 64 << 20
@@ -67,8 +68,8 @@ class Window:
         """The JSON value at this place; the window moves behind it.
 
         Raises:
-            ExportError: `not_json` with the line.
-            JSONDecodeError: a control character stands bare in a string.
+            ExportError: `not_json` with the line: the document ends within the value.
+            JSONDecodeError: the value is broken; the window stays before it.
             NestedTooDeep, TooLong: the value cannot be read but may be passed over.
         """
         self.next_character()
@@ -86,6 +87,29 @@ class Window:
             if len(self._text) - self._at > limit:
                 raise TooLong
 
+    def broken_value(self, limit: int = ELEMENT_LIMIT) -> str:
+        """Passes over a broken value and returns its text, which ends where the next one can be read.
+
+        Raises:
+            ExportError: `not_json`: its end cannot be told.
+            TooLong: it is longer than the limit.
+        """
+        self.next_character()
+        while True:
+            end = end_of_broken(self._text, self._at, self._is_ended)
+            if end is not None:
+                begin, self._at = self._at, end
+                return self._text[begin:end]
+            if not self._read_more() and self._is_ended and end_of_broken(self._text, self._at, True) is None:
+                raise not_json(self, "a value is broken, and where it ends cannot be told")
+            if len(self._text) - self._at > limit:
+                raise TooLong
+
+    def explained(self, fault: JSONDecodeError) -> str:
+        """What is wrong with the value at this place, and where."""
+        line, column = self.place(fault.pos)
+        return f"{explain(fault)}, line {line}, column {column}"
+
     def place(self, at: int | None = None) -> tuple[int, int]:
         """Line and column, from 1, of a place in the buffer; of this place by default."""
         passed = self._text[: self._at if at is None else at]
@@ -99,10 +123,10 @@ class Window:
         return fault.msg.startswith("Unterminated string") or fault.pos + _LONGEST_TOKEN >= len(self._text)
 
     def _final(self, fault: JSONDecodeError) -> Exception:
-        if control_character(fault):
-            return fault
         is_cut = self._is_ended and (fault.pos >= len(self._text) or fault.msg.startswith("Unterminated string"))
-        return not_json(self, "the file ends in the middle of a value" if is_cut else explain(fault), fault.pos)
+        if is_cut and not control_character(fault):
+            return not_json(self, "the file ends in the middle of a value", fault.pos)
+        return fault
 
     def _read_more(self) -> bool:
         """Drops what was passed over and reads at least as much as is left, so that long values cost linear time."""

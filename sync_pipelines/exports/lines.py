@@ -1,31 +1,26 @@
-"""JSON Lines: one value a line, each on its own, so that a damaged line takes nothing with it.
+"""Text as physical lines, in blocks or each by itself.
 
-Belongs here: cutting text into physical lines in bounded memory, and reading each as JSON. Does not belong here:
-documents that span lines (`json_stream`), CSV.
+Belongs here: cutting text into lines in bounded memory. Does not belong here: what a line says (`json_lines`,
+`csv_cells`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from json import JSONDecodeError
 from typing import AnyStr, Generic, NamedTuple
 
-from sync_pipelines.contracts.raw import DAMAGE_TEXT, RawRecord, damaged
-from sync_pipelines.exports.json_values import (
-    MAX_NESTING,
-    NestedTooDeep,
-    control_character,
-    decode_at,
-    explain,
-)
+from sync_pipelines.contracts.raw import DAMAGE_TEXT
 
 LINE_LIMIT = 64 << 20
 """Characters of the longest line that is read, or bytes where lines come as UTF-8."""
 BLOCK_LINES = 4096
 BLOCK_TEXT = 8 << 20
+LINES_OF_AN_OBJECT = 100_000
+"""Lines of the longest JSON object that spans lines."""
 WHITE = " \t\r"
 """What JSON allows at the ends of a line."""
+_WHITE = WHITE.encode()
 
 
 class Line(NamedTuple):
@@ -92,6 +87,21 @@ class LineBlock:
         """All of them."""
         return map(self.line, range(len(self.texts)))
 
+    def cut_before_last_object(self) -> LineBlock:
+        """The block after this one; it begins with the last object where lines to come may belong to that.
+
+        Nothing is left of a block that is one such object, unless that is too long.
+        """
+        at = len(self.texts)
+        if not (self.texts[-1].startswith(b"{") and self.texts[-1].rstrip().endswith((b"}", b"},"))):
+            begun = list(objects_over_lines(self.texts))[-1:]
+            at = begun[0].start if begun and begun[0].stop == at else at
+        if not at and (len(self.texts) > LINES_OF_AN_OBJECT or sum(map(len, self.texts)) > LINE_LIMIT):
+            at = len(self.texts)
+        after = LineBlock(self.first + at, self.texts[at:], {i - at: line for i, line in self.odd.items() if i >= at})
+        self.texts, self.odd = self.texts[:at], {i: line for i, line in self.odd.items() if i < at}
+        return after
+
     def add(self, text: bytes, is_whole: bool, *, is_ended: bool = True) -> None:
         """Takes the next line."""
         if not (is_ended and is_whole):
@@ -99,6 +109,25 @@ class LineBlock:
             shown = _decoded(text) if is_whole else text.decode("utf-8", "ignore")
             self.odd[len(self.texts)] = Line(self.end, shown, is_whole, is_ended)
         self.texts.append(text if is_whole else b"")
+
+
+def objects_over_lines(texts: Sequence[bytes]) -> Iterator[range]:
+    """Indexes of lines that may belong to a JSON object of several lines: none is looked at by itself.
+
+    A line that begins an object and does not end with a brace, and all below it up to the next object that is not
+    indented further.
+    """
+    begin, indent = -1, 0
+    for index, text in enumerate(texts):
+        bare = text.lstrip(_WHITE)
+        if bare.startswith(b"{") and (begin < 0 or len(text) - len(bare) <= indent):
+            if begin >= 0:
+                yield range(begin, index)
+            begin, indent = index, len(text) - len(bare)
+            if bare.rstrip(_WHITE).endswith((b"}", b"},")):
+                begin = -1
+    if begin >= 0:
+        yield range(begin, len(texts))
 
 
 def line_blocks(chunks: Iterable[bytes]) -> Iterator[LineBlock]:
@@ -116,8 +145,11 @@ def line_blocks(chunks: Iterable[bytes]) -> Iterator[LineBlock]:
         block.texts += whole
         begun.add(last)
         if len(block.texts) >= BLOCK_LINES or length >= BLOCK_TEXT:
-            yield block
-            block, length = LineBlock(block.end), 0
+            after = block.cut_before_last_object()
+            if block.texts:
+                yield block
+                length = 0
+            block = after
     if not begun.is_empty:
         block.add(*begun.end(), is_ended=False)
     if block.texts:
@@ -126,43 +158,6 @@ def line_blocks(chunks: Iterable[bytes]) -> Iterator[LineBlock]:
 
 def _decoded(text: bytes) -> str:
     return text.decode("utf-8", "surrogatepass")
-
-
-def read_lines(lines: Iterable[Line]) -> Iterator[RawRecord]:
-    """One record for every line that is not blank, at its line number (X14).
-
-    A line that is not JSON, nested too deeply or too long is a damaged record; its neighbours are read.
-    """
-    for line in lines:
-        text = line.text.strip(WHITE)
-        if not line.is_whole:
-            yield damaged(str(line.number), "line_too_long", f"the line is longer than {LINE_LIMIT} characters", text)
-        elif text:
-            yield _record(line, text)
-
-
-def _record(line: Line, text: str) -> RawRecord:
-    position = str(line.number)
-    try:
-        value, end = decode_at(text, 0)
-    except NestedTooDeep:
-        return damaged(position, "nesting_too_deep", f"the line has more than {MAX_NESTING} levels of nesting", text)
-    except JSONDecodeError as fault:
-        return _not_json(line, text, fault)
-    if end != len(text):
-        message = f"something stands after the end of the JSON value, at column {end + 1}"
-        return damaged(position, "not_json", message, text)
-    return RawRecord(position, value)
-
-
-def _not_json(line: Line, text: str, fault: JSONDecodeError) -> RawRecord:
-    control = control_character(fault)
-    if control == "NUL":
-        message = f"a NUL character stands in a string, at column {fault.pos + 1}"
-        return damaged(str(line.number), "nul_character", message, text)
-    if not line.is_ended and not control:
-        return damaged(str(line.number), "not_json", "the file ends in the middle of this line", text)
-    return damaged(str(line.number), "not_json", f"not JSON: {explain(fault)} at column {fault.pos + 1}", text)
 
 
 class _BegunLine(Generic[AnyStr]):

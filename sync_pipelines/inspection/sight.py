@@ -21,7 +21,8 @@ from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.columns import Columns, SoughtColumns
 from sync_pipelines.exports.compression import compression_of, open_export, plain_name
 from sync_pipelines.exports.formats import FORMATS, ReadSettings, read_blocks
-from sync_pipelines.exports.lines import LineBlock, read_lines
+from sync_pipelines.exports.json_lines import read_lines
+from sync_pipelines.exports.lines import LineBlock
 from sync_pipelines.exports.tables import Forgiven, TableReading
 from sync_pipelines.inspection.column_names import EXACT, meanings
 from sync_pipelines.partners import STREAMS

@@ -45,12 +45,14 @@ class Matched:
         extra: fields the contract does not know, under the file's names.
         nested_extra: the same for elements of nested lists: path -> fields.
         conflicts: how often the lines it was folded from disagreed (O12).
+        mended_lists: paths of lists that were written as objects.
     """
 
     fields: dict[str, Any]
     extra: dict[str, Any] = field(default_factory=dict)
     nested_extra: dict[Path, dict[str, Any]] = field(default_factory=dict)
     conflicts: int = 0
+    mended_lists: list[Path] = field(default_factory=list)
 
 
 class Names:
@@ -141,30 +143,35 @@ class Names:
             Refused: one field stands twice with different values (X3).
         """
         matched = self._match_own(raw, (), noted)
-        fields = self._with_nested(matched.fields, (), matched.nested_extra, noted)
+        fields = self._with_nested(matched.fields, (), matched, noted)
         return matched if fields is matched.fields else replace(matched, fields=fields)
 
     def _with_nested(
-        self, fields: dict[str, Any], path: Path, extras: dict[Path, dict[str, Any]], noted: list[Fault] | None
+        self, fields: dict[str, Any], path: Path, matched: Matched, noted: list[Fault] | None
     ) -> dict[str, Any]:
-        """The fields with every nested object under the contract's names; the same mapping where nothing changes."""
+        """The fields with every nested object under the contract's names; the same mapping where nothing changes.
+
+        What is found on the way is noted in `matched`.
+        """
         for alias, names in self._nested:
             elements = fields.get(alias)
+            if isinstance(elements, dict) and (listed := list_of(elements)) is not None:
+                matched.mended_lists.append((*path, alias))
+                elements = listed
+                fields = {**fields, alias: listed}
             if isinstance(elements, list):
-                renamed = [names._nested_one(e, (*path, alias, i), extras, noted) for i, e in enumerate(elements)]
+                renamed = [names._nested_one(e, (*path, alias, i), matched, noted) for i, e in enumerate(elements)]
                 if any(new is not old for new, old in zip(renamed, elements, strict=True)):
                     fields = {**fields, alias: renamed}
         return fields
 
-    def _nested_one(
-        self, element: Any, path: Path, extras: dict[Path, dict[str, Any]], noted: list[Fault] | None
-    ) -> Any:
+    def _nested_one(self, element: Any, path: Path, whole: Matched, noted: list[Fault] | None) -> Any:
         if not isinstance(element, dict):
             return element
         matched = self._match_own(element, path, noted)
         if matched.extra:
-            extras[path] = matched.extra
-        return self._with_nested(matched.fields, path, extras, noted) if self._nested else matched.fields
+            whole.nested_extra[path] = matched.extra
+        return self._with_nested(matched.fields, path, whole, noted) if self._nested else matched.fields
 
     def match_line(self, raw: dict[str, Any], path: tuple[str | int, ...] = ()) -> Matched:
         """A line of a flat file under the contract's names; lists are left as they are.
@@ -203,6 +210,13 @@ class Names:
                 refuse(_conflict((*path, alias)), noted)
             fields[alias] = _built(tree)
         return Matched(fields, extra)
+
+
+def list_of(value: dict[str, Any]) -> list[Any] | None:
+    """The list that PHP wrote as an object, with numbers for names, or none; None for any other object."""
+    if isinstance(value, AmbiguousObject) or not all(name.isascii() and name.isdigit() for name in value):
+        return None
+    return list(value.values())
 
 
 def sought_columns(

@@ -234,6 +234,8 @@ class RecordReader:
         extra = self._kept(matched.extra, ())
         for _ in range(matched.conflicts):
             self._forgive("line_conflict", leniencies)
+        for at in matched.mended_lists:
+            self._forgive("list_from_object", leniencies, at)
         self._count(leniencies, matched)
         if operation == "create" and self._reading.strict:
             operation = "insert"
@@ -283,10 +285,10 @@ class RecordReader:
                 refuse(Refused("too_long", path, f"a reference has at most {LONGEST_REFERENCE} bytes"), self._noted)
         return links
 
-    def _forgive(self, code: str, leniencies: Counter[str]) -> None:
+    def _forgive(self, code: str, leniencies: Counter[str], path: tuple[str | int, ...] = ()) -> None:
         """Counts a leniency that no field type found, or refuses the record where the source is strict (X8)."""
         if self._reading.strict:
-            refuse(Refused(code, None, LENIENCY_CODES[code]), self._noted)
+            refuse(Refused(code, path_of(path) or None, LENIENCY_CODES[code]), self._noted)
         leniencies[code] += 1
 
     def _checked_total(self, column: str, total: Any) -> Any:

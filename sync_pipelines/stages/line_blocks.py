@@ -16,9 +16,11 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from sync_pipelines.contracts.raw import RawRecord
-from sync_pipelines.exports.lines import Line, LineBlock, read_lines
+from sync_pipelines.exports.json_lines import read_each
+from sync_pipelines.exports.lines import LineBlock, objects_over_lines
 from sync_pipelines.kept.kept_writer import KeptWriter, Lines
 from sync_pipelines.kept.repeated_lines import KnownLines, Repeats
 from sync_pipelines.normalize.change import Change, Findings, Reject
@@ -87,10 +89,15 @@ class BlockReader:
     def _begin(self, block: LineBlock) -> _Read:
         texts = stripped(block.texts)
         told = Lines(block.first, texts_of(texts.lines), np.zeros(len(texts), bool))
+        alone = np.arange(len(texts))
+        if not texts.are_objects:
+            alone = np.delete(alone, [index for lines in objects_over_lines(block.texts) for index in lines])
         if self._earlier is None:
-            return _Read(block, None, self._plain.read(texts, np.arange(block.first, block.end)), told)
-        repeats = self._earlier.find(told.texts)
-        others = np.delete(np.arange(len(texts)), repeats.lines)
+            repeats, others = None, alone
+        else:
+            repeats = self._earlier.find(told.texts[alone])
+            repeats = repeats._replace(lines=alone[repeats.lines])
+            others = np.setdiff1d(alone, repeats.lines, assume_unique=True)
         plain = self._plain.read(texts.some(others), others + block.first)
         return _Read(block, repeats, replace(plain, lines=others[plain.lines]), told)
 
@@ -102,14 +109,18 @@ class BlockReader:
             is_done[repeats.lines] = True
         told.noted[plain.lines] = plain.noted
         others: list[tuple[int, Change]] = []
-        for index in np.flatnonzero(~is_done).tolist():
-            before = self._findings.total
-            for outcome in self._outcomes(block.line(index)):
-                if isinstance(outcome, Change):
-                    others.append((index, outcome))
-                else:
-                    self._writer.refuse(outcome)
-            told.noted[index] = self._findings.total != before
+        for run in _runs(np.flatnonzero(~is_done)):
+            for record, first, is_line in read_each(map(block.line, run)):
+                index = first - block.first
+                before = self._findings.total
+                for outcome in self._one_by_one(record):
+                    if isinstance(outcome, Change):
+                        others.append((index, outcome))
+                    else:
+                        self._writer.refuse(outcome)
+                told.noted[index] |= self._findings.total != before
+                if not is_line:
+                    told.texts[index] = 0
         # Only a line that is one record tells by its text what that record says.
         for index, change in others:
             if change.operation != "upsert" or change.position != str(block.first + index):
@@ -117,6 +128,9 @@ class BlockReader:
         self._findings.leniencies.update(plain.leniencies)
         self._writer.add_block(plain, others, repeats, told)
 
-    def _outcomes(self, line: Line) -> Iterator[Change | Reject]:
-        for raw in read_lines([line]):
-            yield from self._one_by_one(raw)
+
+def _runs(indexes: npt.NDArray[np.int64]) -> Iterator[list[int]]:
+    """Indexes that follow one another, together."""
+    for run in np.split(indexes, np.flatnonzero(np.diff(indexes) != 1) + 1):
+        if len(run):
+            yield run.tolist()

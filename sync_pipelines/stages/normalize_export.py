@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from sync_pipelines.configuration.stream_settings import StreamSettings
+from sync_pipelines.contracts.codes import LENIENCY_CODES
 from sync_pipelines.contracts.contract import FieldShape
 from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.contracts.reading import Reading
@@ -38,6 +39,7 @@ from sync_pipelines.normalize.flat import LineFold
 from sync_pipelines.normalize.layout import layout_of
 from sync_pipelines.normalize.plain import PlainReader
 from sync_pipelines.normalize.record import RecordReader
+from sync_pipelines.normalize.values import displayable
 from sync_pipelines.stages.flat_parts import FlatParts
 from sync_pipelines.stages.line_blocks import BlockReader, OneByOne
 
@@ -332,6 +334,11 @@ class _Pipeline:
         )
 
         def read(raw: RawRecord) -> Iterator[Change | Reject]:
+            if raw.forgiven and self._reading.strict:
+                code = raw.forgiven[0]
+                yield Reject(raw.position, None, code, None, LENIENCY_CODES[code], displayable(raw.value))
+                return
+            self._findings.leniencies.update(raw.forgiven)
             totals = fold.missing_totals if fold is not None else self._totals_of(raw.value)
             for call in envelope.calls(raw):
                 outcome = _outcome(call, reader, totals)
@@ -368,6 +375,7 @@ def _read_settings(export: ExportText, sought: SoughtColumns | None = None) -> R
         encoding=settings.encoding,
         table=TableReading(settings.empty_is, settings.of_tables, sought),
         member=settings.member,
+        record=settings.record,
         envelopes=export.stream.envelopes,
         limits=settings.limits,
     )

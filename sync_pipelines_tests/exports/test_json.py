@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from sync_pipelines.contracts.raw import AmbiguousObject, NotFinite, RawRecord, Scientific
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports import json_stream, json_window, lines
+from sync_pipelines.exports.json_lines import read_lines
 from sync_pipelines.exports.json_stream import read_document
-from sync_pipelines.exports.lines import line_blocks, numbered_lines, read_lines
+from sync_pipelines.exports.lines import line_blocks, numbered_lines
 from sync_pipelines_tests.exports.conftest import Read
 
 NAMES = st.text('ab_"\\é😀', max_size=4)
@@ -174,7 +175,7 @@ def test_envelopes_are_streamed_and_the_rest_follows(read: Read) -> None:
 
 def test_an_object_without_a_known_list_is_one_record(read: Read) -> None:
     (record,) = read("x.json", b'{"code":200,"data":{"a":1}}\n', envelopes=frozenset({"data"}))
-    assert record == ("1", {"code": 200, "data": {"a": 1}}, "", None)
+    assert record[:4] == ("1", {"code": 200, "data": {"a": 1}}, "", None)
 
 
 def test_an_empty_list_in_an_envelope_is_nothing_read(read: Read) -> None:

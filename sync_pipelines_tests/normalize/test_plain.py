@@ -177,6 +177,42 @@ def test_a_line_that_is_not_plain_is_read_by_itself(read: Callable[..., Any], li
     assert len(records) + len(rejects) == 3
 
 
+COMMERCE = {"external_id": "a", "name": "A", "users": [{"external_id": "u", "name": "U"}]}
+OVER_LINES = """{
+ "external_id": "b", "name": "B", "users": [
+  {"external_id": "u", "name": "U"}
+ ]
+}"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "records", "rejects", "leniencies"),
+    [
+        ([json.dumps(COMMERCE) + json.dumps(COMMERCE | {"external_id": "b"})], 2, 0, {}),
+        ([OVER_LINES], 1, 0, {}),
+        ([OVER_LINES.removesuffix("}")], 0, 1, {}),
+        ([json.dumps(COMMERCE) + ","], 1, 0, {"trailing_comma": 1}),
+        ([json.dumps(COMMERCE).replace("}]", "},]")], 1, 0, {"trailing_comma": 1}),
+        (['{"external_id": "b", "name": "B", "metadata": []}'], 1, 0, {"object_from_list": 1}),
+        (['{"external_id": "b", "name": "B", "users": {}}'], 1, 0, {"list_from_object": 1}),
+        ([json.dumps(COMMERCE | {"users": {"1": {"external_id": "u", "name": "U"}}})], 1, 0, {"list_from_object": 1}),
+        (['{"external_id": "b", "name": "B", "metadata": [1]}'], 0, 1, {}),
+        (['{"external_id": "b", "name": "B", "users": {"name": "u"}}'], 0, 1, {}),
+        (['{"external_id": "b", "name": "B", "users": {"0": {"name": "U"}, "x": {}}}'], 0, 1, {}),
+    ],
+)  # fmt: skip
+def test_both_ways_tell_the_same_of_json_that_programs_send(
+    read: Callable[..., Any], lines: list[str], records: int, rejects: int, leniencies: dict[str, int]
+) -> None:
+    whole = "\n".join([json.dumps(COMMERCE), *lines, json.dumps(COMMERCE)])
+    for strict in (False, True):
+        assert both(read, whole, stream="reten/commerces", strict=strict)
+    found, refused, summary, *_ = read(whole, True, "reten/commerces")
+    assert (len(found), len(refused), summary.leniencies) == (records + 2, rejects, leniencies)
+    found, refused, *_ = read(whole, True, "reten/commerces", strict=True)
+    assert [reject["code"] for reject in refused][rejects:] == list(leniencies)
+
+
 @pytest.mark.parametrize("stream", ["pocketflows/businesses", "pocketflows/customers", "traede/customers"])
 @examples(40)
 @given(data=st.data())
