@@ -25,7 +25,7 @@ _NO_TEXT_ENCODINGS: Final = frozenset(
     {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "unicode-escape", "raw-unicode-escape"}
 )
 """Python lists them among its encodings of text; no file is written in one."""
-Format = Literal["json", "ndjson", "csv", "parquet", "xlsx"]
+Format = Literal["json", "ndjson", "csv", "tsv", "txt", "parquet", "xlsx", "xlsm", "xlsb", "xls", "ods"]
 
 
 class StreamSettings(TableSettings, ValueSettings):

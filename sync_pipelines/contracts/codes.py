@@ -17,7 +17,7 @@ FILE_CODES: Final[dict[str, str]] = {
     "wrong_envelope": "The JSON is neither records, nor a documented body, nor a request log of this stream.",
     "bad_header": "No row is the header of this stream: the key's column is missing, or stands twice.",
     "column_missing": "A column that the source needs is missing.",
-    "bad_sheet": "The Excel or Parquet file is damaged.",
+    "bad_sheet": "The Excel or Parquet file is damaged, protected by a password, or none at all.",
     "format_unknown": "The file's extension is none of the formats read, and the source names no `format`.",
     "tenant_invalid": "The tenant's folder is not named as this partner names its tenants.",
     "tenant_unknown": "The tenant is not among those listed in `sources.yaml`.",

@@ -17,6 +17,7 @@ from sync_pipelines.contracts.near_names import near_name
 from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.compression import open_export, plain_name
+from sync_pipelines.exports.containers import TextOnly
 from sync_pipelines.exports.csv_cells import read_csv
 from sync_pipelines.exports.json_lines import read_each, read_lines
 from sync_pipelines.exports.json_messages import refuse_messages, unwrapped
@@ -34,12 +35,16 @@ FORMATS = {
     "tsv": "csv",
     "txt": "csv",
     "parquet": "parquet",
-    "xlsx": "xlsx",
+    "xlsx": "workbook",
+    "xlsm": "workbook",
+    "xlsb": "workbook",
+    "xls": "workbook",
+    "ods": "workbook",
 }
 """Extensions that are read, and the format each stands for."""
 
 _BLANK = b" \t\r\n"
-_FLAT = {"csv", "parquet", "xlsx"}
+_FLAT = {"csv", "parquet", "workbook"}
 _FIRST_LINE = 4 << 20
 """Bytes of a `.json` file that are searched for the end of its first line."""
 
@@ -134,13 +139,13 @@ def _format_named(name: str, settings: ReadSettings) -> str | None:
 def _read(
     plain: BinaryIO, kind: str | None, name: str, settings: ReadSettings, meter: Meter
 ) -> Iterator[Part] | Iterator[LineBlock]:
-    if kind in ("parquet", "xlsx"):
+    if kind in ("parquet", "workbook"):
         from sync_pipelines.exports.isolated import Kind, read_isolated
 
         return read_isolated(plain, cast(Kind, kind), settings.table, meter)
     if kind is None:
         raise _format_unknown(name, settings)
-    text = cast(BinaryIO, Metered(plain, meter))
+    text = cast(BinaryIO, TextOnly(cast(BinaryIO, Metered(plain, meter))))
     if kind == "csv":
         return read_csv(text_chunks(text, settings.encoding), settings.table, meter)
     return _read_json(utf8_chunks(text, settings.encoding), kind == "ndjson", settings)

@@ -1,63 +1,102 @@
-"""Excel workbooks: the first sheet, row by row.
+"""Workbooks of any kind: the sheet that is read, row by row.
 
-Excel keeps the texts of a workbook in one table that has to be in memory, so their size is limited here.
-
-Belongs here: cells of `.xlsx` to raw values. Does not belong here: other sheets, formulas (their last result is read).
+Belongs here: which sheet that is, values of cells, faults of damaged workbooks. Does not belong here: the kinds of
+workbooks (`xlsx`, `old_workbooks`), which row is the header (`tables`).
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import unicodedata
 import warnings
-import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from decimal import Decimal
-from functools import partial
+from itertools import islice
 from typing import Any, BinaryIO, Final
 
-from openpyxl.reader.excel import ExcelReader
-from openpyxl.worksheet._read_only import ReadOnlyWorksheet
-from openpyxl.worksheet._reader import WorkSheetParser
-
 from sync_pipelines.configuration.limits import Limits, Meter
-from sync_pipelines.contracts.raw import NotFinite, RawRecord, number_from_float
+from sync_pipelines.contracts.raw import CellError, NotFinite, RawRecord, number_from_float
 from sync_pipelines.errors import ExportError, Position
 from sync_pipelines.exports.cells import Header
 from sync_pipelines.exports.compression import is_of_data
+from sync_pipelines.exports.containers import workbook_kind
 from sync_pipelines.exports.disk import on_disk
-from sync_pipelines.exports.tables import AS_IT_STANDS, Part, TableReading, read_table, too_many_cells
+from sync_pipelines.exports.tables import AS_IT_STANDS, Part, Row, Table, TableReading, too_many_cells
+from sync_pipelines.exports.workbook import Book, Sheet
+from sync_pipelines.exports.xlsx import XlsxBook
+from sync_pipelines.privacy.untrusted_text import on_one_line
 
-TEXTS_LIMIT = 256 << 20
-"""Bytes of the longest table of texts that is read."""
-MAX_ROWS: Final = 1_048_576
-"""Rows of a sheet, as Excel has them."""
-PART_ELEMENTS: Final = 250_000
-"""Elements of styles and the like, each of which becomes an object in memory; Excel has at most 64,000 cell formats."""
-PART_BYTES: Final = 64 << 20
-"""Bytes of such a part; pictures are none."""
-TEXTS: Final = 4_000_000
-"""Texts of the longest table of texts, each of which is an object in memory."""
-ROW_BYTES: Final = 8 << 20
-"""Bytes of the longest row."""
-
-_FEW_TEXTS: Final = 16 << 20
-_BLOCK: Final = 1 << 16
-
-NumberedRow = tuple[int, tuple[Any, ...]]
+_SHOWN_SHEETS: Final = 20
+_AT_A_TIME: Final = 16
+"""Rows that are read before the first of them is looked at."""
 
 
 def read_sheet(stream: BinaryIO, reading: TableReading = AS_IT_STANDS, meter: Meter | None = None) -> Iterator[Part]:
-    """Yields the columns, and one record for every row of the first sheet below its header, at the row's number (X14).
+    """Yields the columns of a sheet, and one record for every row below its header, at the row's number (X14).
 
-    Empty rows are passed over. A row with more cells than the header is a damaged record. Numbers come from the
-    shortest text of the stored double (X9).
+    The sheet is the one that the settings name, else the first visible one with a header of the stream. Empty rows are
+    passed over. A row with more cells than the header is a damaged record. Numbers come from the shortest text of the
+    stored double (X9).
 
     Raises:
         ExportError: `bad_sheet`, with the row where reading stopped; `bad_header`, `column_missing`; `too_large`.
     """
     meter = meter or Meter(Limits())
-    with on_disk(stream) as file:
-        yield from read_table(_rows(file, meter), _record, reading, meter)
+    with on_disk(stream) as file, closing(_Guarded(file, meter)) as book:
+        table = _chosen(book, reading, meter)
+        if table is not None:
+            yield from table.parts()
+
+
+def _chosen(book: _Guarded, reading: TableReading, meter: Meter) -> Table | None:
+    """The table that is read; None where the workbook is empty."""
+    if not book.sheets:
+        raise ExportError("bad_sheet", "the workbook has no sheet", "save it again as .xlsx")
+    wanted = reading.settings.sheet
+    faults: dict[str, ExportError] = {}
+    for index in [_named(wanted, book.sheets)] if wanted is not None else _visible(book.sheets):
+        table = Table(book.rows(index), _record, reading, meter)
+        if table.header is not None:
+            return table
+        if (fault := table.fault()) is not None:
+            faults[book.sheets[index].name] = fault
+    if not faults:
+        return None
+    if len(book.sheets) == 1 or wanted is not None:
+        raise next(iter(faults.values()))
+    looked = "; ".join(f"in sheet {_shown(name)}: {fault.message}" for name, fault in faults.items())
+    message = f"no sheet has a header of the stream: {looked}"
+    raise ExportError("bad_header", message[:2_000], f"name the sheet in `sheet`: {_listed(book.sheets)}")
+
+
+def _visible(sheets: Sequence[Sheet]) -> list[int]:
+    """The sheets that people see; all where they see none."""
+    return [index for index, sheet in enumerate(sheets) if sheet.is_visible] or list(range(len(sheets)))
+
+
+def _named(wanted: str | int, sheets: Sequence[Sheet]) -> int:
+    names = [sheet.name for sheet in sheets]
+    for like in (str, _folded):
+        if isinstance(wanted, str) and like(wanted) in map(like, names):
+            return list(map(like, names)).index(like(wanted))
+    if str(wanted).isdecimal() and 0 < int(wanted) <= len(sheets):
+        return int(wanted) - 1
+    message = f"the workbook has no sheet {_shown(str(wanted))}; it has {_listed(sheets)}"
+    raise ExportError("bad_sheet", message, "correct `sheet` in sources.yaml")
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip().casefold()
+
+
+def _listed(sheets: Sequence[Sheet]) -> str:
+    names = [_shown(sheet.name) + ("" if sheet.is_visible else " (hidden)") for sheet in sheets]
+    return ", ".join(names[:_SHOWN_SHEETS]) + (", ..." if len(names) > _SHOWN_SHEETS else "")
+
+
+def _shown(name: str) -> str:
+    return repr(on_one_line(name)[:60])
 
 
 def _record(number: int, row: Sequence[Any], header: Header) -> RawRecord:
@@ -66,137 +105,53 @@ def _record(number: int, row: Sequence[Any], header: Header) -> RawRecord:
     return RawRecord(str(number), header.record([_value(cell) for cell in row]))
 
 
-def _rows(file: BinaryIO, meter: Meter) -> Iterator[NumberedRow]:
-    """Numbered rows; whatever openpyxl trips over in a damaged workbook is one fault of the file."""
-    number = 0
-    rows = _opened_rows(file, meter)
-    while True:
+class _Guarded:
+    """A workbook of any kind; whatever a library trips over in a damaged one is one fault of the file."""
+
+    def __init__(self, file: BinaryIO, meter: Meter) -> None:
+        self._meter = meter
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                row = next(rows, None)
+                self._book = _opened(file, meter)
+                self.sheets = self._book.sheets
         except Exception as fault:
             if not is_of_data(fault):
                 raise
-            raise _bad_sheet(fault, number) from fault
-        if row is None:
-            return
-        number = row[0]
-        meter.check_time()
-        yield row
+            raise _bad_sheet(fault, 0) from fault
 
-
-def _opened_rows(file: BinaryIO, meter: Meter) -> Iterator[NumberedRow]:
-    with zipfile.ZipFile(file) as parts:
-        _check_parts(parts, meter)
-    file.seek(0)
-    reader = _Reader(file, read_only=True, data_only=True, keep_links=False)
-    reader.read()
-    try:
-        sheet: Any = reader.wb.worksheets[0]
-        yield from sheet.numbered_rows()
-    finally:
-        reader.wb.close()
-
-
-# What a sheet knows of its cells is not in the library's types.
-_OfLibrary: Any = ReadOnlyWorksheet
-
-
-class _Sheet(_OfLibrary):  # type: ignore[misc]
-    """A sheet whose dimensions nobody asks for: finding none takes the whole sheet into memory, and some are wrong."""
-
-    def _get_size(self) -> None:
-        self.reset_dimensions()
-
-    def numbered_rows(self) -> Iterator[NumberedRow]:
-        """The rows that stand in the file; one below a later one is passed over."""
-        last = 0
-        with self._get_source() as source:
-            parser = WorkSheetParser(
-                source,
-                self._shared_strings,
-                data_only=True,
-                epoch=self.parent.epoch,
-                date_formats=self.parent._date_formats,
-                timedelta_formats=self.parent._timedelta_formats,
-            )
-            for number, cells in parser.parse():
-                if number > MAX_ROWS:
-                    message = f"the sheet has more than the {MAX_ROWS:,} rows of Excel"
-                    raise ExportError("bad_sheet", message, "save it again as .xlsx")
-                if number > last:
-                    last = number
-                    yield number, self._get_row(cells, values_only=True)
-
-    def _get_source(self) -> _RowByRow:
-        return _RowByRow(super()._get_source())
-
-
-class _Reader(ExcelReader):
-    """Opens the sheets of a workbook as `_Sheet`."""
-
-    def read_worksheets(self) -> None:
-        book: Any = self.wb
-        for sheet, rel in self.parser.find_sheets():
-            if rel.target in self.valid_files and "chartsheet" not in rel.Type:
-                book._sheets.append(_Sheet(self.wb, sheet.name, rel.target, self.shared_strings))
-
-
-def _check_parts(parts: zipfile.ZipFile, meter: Meter) -> None:
-    """Refuses parts that openpyxl would hold in memory whole and that are too large for it."""
-    meter.check_bytes(sum(part.file_size for part in parts.infolist()))
-    for part in parts.infolist():
-        name = part.filename.lower()
-        if name.endswith("sharedstrings.xml"):
-            _check_texts(parts, part)
-        elif "/worksheets/" in name:
-            meter.check_bytes(part.file_size, part.compress_size)
-        # Whatever it is called, a part may be asked for as styles.
-        elif part.file_size > PART_BYTES or _count(parts, part, b"<") > PART_ELEMENTS:
-            message = f"{part.filename} of the workbook has more than {PART_ELEMENTS:,} elements"
-            raise ExportError("bad_sheet", message, "export it as CSV, which has no styles")
-
-
-def _check_texts(parts: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
-    hint = "export it as CSV, which has no such limit"
-    if part.file_size > TEXTS_LIMIT:
-        raise ExportError("bad_sheet", f"the texts of the workbook take more than {TEXTS_LIMIT >> 20} MB", hint)
-    if part.file_size > _FEW_TEXTS and _count(parts, part, b"<") > 4 * TEXTS:
-        raise ExportError("bad_sheet", f"the workbook has more than {TEXTS:,} texts", hint)
-
-
-def _count(parts: zipfile.ZipFile, part: zipfile.ZipInfo, mark: bytes) -> int:
-    """How often a byte stands in a part."""
-    with parts.open(part) as content:
-        return sum(block.count(mark) for block in iter(partial(content.read, _BLOCK), b""))
-
-
-class _RowByRow:
-    """The bytes of a sheet, refused where one row takes so many that memory would grow with them."""
-
-    def __init__(self, sheet: Any) -> None:
-        self._sheet = sheet
-        self._of_row = 0
-
-    def __enter__(self) -> _RowByRow:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._sheet.close()
+    def rows(self, index: int) -> Iterator[Row]:
+        """The rows of a sheet."""
+        rows, read = self._book.rows(index), list[Row]()
+        number, is_over = 0, False
+        while not is_over:
+            try:
+                # Each row by itself would take as long to guard as to read.
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    read.clear()
+                    read.extend(islice(rows, _AT_A_TIME))
+            except Exception as fault:
+                if not is_of_data(fault):
+                    raise
+                raise _bad_sheet(fault, read[-1][0] if read else number) from fault
+            is_over = len(read) < _AT_A_TIME
+            number = read[-1][0] if read else number
+            self._meter.check_time()
+            yield from read
 
     def close(self) -> None:
-        """Releases the sheet."""
-        self._sheet.close()
+        """Releases it."""
+        self._book.close()
 
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes."""
-        block: bytes = self._sheet.read(size)
-        end = max(block.rfind(b"row>"), block.rfind(b"<row"))
-        self._of_row = len(block) - end if end >= 0 else self._of_row + len(block)
-        if self._of_row > ROW_BYTES:
-            raise ExportError("bad_sheet", f"a row of the sheet takes more than {ROW_BYTES >> 20} MB", "save it again")
-        return block
+
+def _opened(file: BinaryIO, meter: Meter) -> Book:
+    kind = workbook_kind(file)
+    if kind == "xlsx":
+        return XlsxBook(file, meter)
+    from sync_pipelines.exports.old_workbooks import open_old
+
+    return open_old(file, kind, meter)
 
 
 def _bad_sheet(fault: Exception, row: int) -> ExportError:
@@ -205,8 +160,8 @@ def _bad_sheet(fault: Exception, row: int) -> ExportError:
     return ExportError("bad_sheet", message, "save it again as .xlsx", Position("row", row + 1))
 
 
-def _value(cell: Any) -> str | bool | int | Decimal | NotFinite | dt.date | None:
-    if cell is None or isinstance(cell, str | bool | int | dt.date):
+def _value(cell: Any) -> str | bool | int | Decimal | NotFinite | CellError | dt.date | None:
+    if cell is None or isinstance(cell, str | bool | int | Decimal | CellError | dt.date):
         return cell
     if isinstance(cell, float):
         return number_from_float(cell, repr(cell))

@@ -201,7 +201,7 @@ def test_excel_header_alone_and_empty_sheet(read: Read) -> None:
 
 
 def test_excel_with_a_huge_table_of_texts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sync_pipelines.exports.sheets.TEXTS_LIMIT", 10)
+    monkeypatch.setattr("sync_pipelines.exports.xlsx.TEXTS_LIMIT", 10)
     data = io.BytesIO(workbook(["a"], ["text"]))
     with zipfile.ZipFile(data, "a") as parts:
         parts.writestr("xl/sharedStrings.xml", "<sst></sst>")

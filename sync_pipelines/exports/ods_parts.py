@@ -1,0 +1,103 @@
+"""Percentages, errors, zeros in front and merged cells of `.ods` workbooks, which the library does not tell.
+
+Belongs here: cells of `content.xml`, as far as they say that. Does not belong here: values (`old_workbooks`).
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from typing import BinaryIO, Final
+from xml.etree.ElementTree import Element, iterparse
+
+from sync_pipelines.configuration.limits import Meter
+from sync_pipelines.contracts.raw import Cell, CellError
+from sync_pipelines.errors import ExportError
+from sync_pipelines.exports.merged_cells import MergedRange
+from sync_pipelines.exports.workbook import Shown, Specials
+
+_TABLE: Final = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
+_OFFICE: Final = "{urn:oasis:names:tc:opendocument:xmlns:office:1.0}"
+_TEXT: Final = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}"
+_CALC: Final = "{urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:1.0}"
+_ZEROS: Final = re.compile(r"-?0[0-9]+")
+_ERROR: Final = re.compile(r"#(?:N/A|[A-Z]+[A-Z0-9/]*[!?])|Err:[0-9]+")
+_PERCENT: Final = Shown("0%")
+_MOST: Final = 5_000_000
+"""Special cells of a sheet."""
+
+
+class OdsParts:
+    """The part of a workbook that has its cells.
+
+    Args:
+        file: the workbook; it stays the caller's to close.
+        meter: what its parts count against.
+    """
+
+    def __init__(self, file: BinaryIO, meter: Meter) -> None:
+        self._zip = zipfile.ZipFile(file)
+        for part in self._zip.infolist():
+            meter.check_bytes(part.file_size, part.compress_size)
+
+    def close(self) -> None:
+        """Releases it."""
+        self._zip.close()
+
+    def specials(self, name: str) -> Specials:
+        """What is special about the cells of a sheet."""
+        found = Specials({}, [])
+        row, is_it = 1, False
+        with self._zip.open("content.xml") as content:
+            for event, element in iterparse(content, ("start", "end")):
+                if element.tag == f"{_TABLE}table":
+                    is_it, row = event == "start" and element.get(f"{_TABLE}name") == name, 1
+                    if event == "end":
+                        element.clear()
+                elif event == "end" and element.tag == f"{_TABLE}table-row":
+                    if is_it:
+                        row = _add(found, row, element)
+                    element.clear()
+        return found
+
+
+def _add(found: Specials, row: int, element: Element) -> int:
+    """Notes the special cells of a row; returns the number of the row behind it and its repetitions."""
+    below = row + _repeated(element, "rows")
+    column = 1
+    for cell in element:
+        if cell.tag not in (f"{_TABLE}table-cell", f"{_TABLE}covered-table-cell"):
+            continue
+        behind = column + _repeated(cell, "columns")
+        spanned = int(cell.get(f"{_TABLE}number-rows-spanned", 1))
+        if spanned > 1:
+            found.merged.append(MergedRange(row, row + spanned - 1, column))
+        special = _special(cell)
+        if special is not None:
+            if (below - row) * (behind - column) + len(found.cells) > _MOST:
+                raise ExportError("bad_sheet", "the sheet repeats a cell too often", "export it as CSV")
+            for number in range(row, below):
+                found.cells.setdefault(number, {}).update(dict.fromkeys(range(column, behind), special))
+        column = behind
+    return below
+
+
+def _special(cell: Element) -> CellError | str | Shown | None:
+    kind = cell.get(f"{_OFFICE}value-type")
+    if kind == "percentage":
+        return _PERCENT
+    if kind not in ("float", "string"):
+        return None
+    paragraph = cell.find(f"{_TEXT}p")
+    shown = "" if paragraph is None else "".join(paragraph.itertext())
+    if kind == "float":
+        return (
+            Cell(shown) if _ZEROS.fullmatch(shown) and float(cell.get(f"{_OFFICE}value", "nan")) == int(shown) else None
+        )
+    is_error = cell.get(f"{_CALC}value-type") == "error"
+    is_of_formula = cell.get(f"{_TABLE}formula") is not None and _ERROR.fullmatch(shown) is not None
+    return CellError(shown) if is_error or is_of_formula else None
+
+
+def _repeated(element: Element, what: str) -> int:
+    return int(element.get(f"{_TABLE}number-{what}-repeated", 1))
