@@ -6,15 +6,13 @@ values (`contracts.fields`).
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
-NAMED_DATE_FORMATS: Final = ("iso", "epoch_s", "epoch_ms", "excel")
-"""Date formats that are no patterns."""
+from sync_pipelines.contracts.date_patterns import DatePattern
+from sync_pipelines.contracts.dates import NAMED_FORMATS
 
 
 class ValueSettings(BaseModel):
@@ -23,7 +21,7 @@ class ValueSettings(BaseModel):
     Attributes:
         decimal: decimal separator of numbers written as text; the other mark is never one (X9).
         thousands: separator of groups of three digits; none unless said.
-        date_format: `strptime` patterns or names of `NAMED_DATE_FORMATS`, tried in order; ISO 8601 unless said (X10).
+        date_format: patterns as of `strptime` or names of `NAMED_FORMATS`, tried in order; ISO 8601 unless said (X10).
         timezone: zone of times written without one (X10); UTC unless said.
         locale: language of month names and of a.m. and p.m., such as `es`; English unless said.
         null_values: texts of cells that say null.
@@ -58,10 +56,10 @@ class ValueSettings(BaseModel):
     @classmethod
     def _date_formats_read_dates(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for pattern in value:
-            if pattern not in NAMED_DATE_FORMATS and not reads_dates(pattern):
+            if pattern not in NAMED_FORMATS and not reads_dates(pattern):
                 raise ValueError(
                     f"{pattern!r} does not tell year, month and day, each once; write it as in %d/%m/%Y %H:%M, "
-                    f"or one of {', '.join(NAMED_DATE_FORMATS)}"
+                    f"or one of {', '.join(NAMED_FORMATS)}"
                 )
         return value
 
@@ -93,12 +91,10 @@ class ValueSettings(BaseModel):
 
 
 def reads_dates(pattern: str) -> bool:
-    """Whether a `strptime` pattern tells year, month and day, each once."""
-    example = datetime(2010, 12, 31, tzinfo=UTC)
+    """Whether a pattern tells year, month and day, each once."""
     try:
-        return datetime.strptime(example.strftime(pattern), pattern).date() == example.date()
-    except (ValueError, LookupError, ArithmeticError, re.error):
-        # re.error: a directive that stands twice.
+        return DatePattern(pattern).is_of_one_day
+    except ValueError:
         return False
 
 

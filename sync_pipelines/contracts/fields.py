@@ -11,30 +11,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal, localcontext
-from functools import cache
 from typing import Annotated, Any, Final, cast
 
 from pydantic import Field, GetCoreSchemaHandler, StringConstraints
 from pydantic_core import CoreSchema, core_schema
 
 from sync_pipelines.contracts import vectors
+from sync_pipelines.contracts.characters import INVISIBLE, UNSEEN, WHITE_SPACE, composed
+from sync_pipelines.contracts.currencies import known_currencies
+from sync_pipelines.contracts.dates import FIRST_YEAR, LAST_YEAR, NAMED_FORMATS, moment_in
+from sync_pipelines.contracts.numbers import number_from_text
 from sync_pipelines.contracts.personal import OBJECT
-from sync_pipelines.contracts.raw import Cell, CellError, NotFinite, Scientific
+from sync_pipelines.contracts.raw import Cell, NotFinite, Percent, Scientific
 from sync_pipelines.contracts.reading import Reading, refuse
+from sync_pipelines.contracts.texts import read_code, read_email, read_key, read_text, unwrapped
 from sync_pipelines.contracts.vectors import Vector
 
-# pydantic's regex engine and str.strip() differ on what is white space, so both get this list.
-WHITE_SPACE: Final = (
-    " \t\n\r\x0b\x0c\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-)
 _NO_NUL: Final = r"^[^\x00]*$"
 _KEY: Final = rf"^[^\x00{WHITE_SPACE}]([^\x00]*[^\x00{WHITE_SPACE}])?$"
-_ISO_TIME: Final = re.compile(r"\d{4}-?\d\d-?\d\d([T ]\d\d.*)?", re.DOTALL)
 _FILLED: Final = rf"^[^\x00]*[^\x00{WHITE_SPACE}][^\x00]*$"
+# From here on a letter may be written in two ways; what has one is left to the lenient pass.
+_DECOMPOSED: Final = "\u0300-\U0010ffff"
+_EXACT_KEY: Final = rf"^[^\x00{UNSEEN}{_DECOMPOSED}]([^\x00{_DECOMPOSED}]*[^\x00{UNSEEN}{_DECOMPOSED}])?$"
+_EMAIL: Final = r"^([^\x00]*)$"
+_EXACT_EMAIL: Final = rf"^([^\x00{INVISIBLE}{_DECOMPOSED}]([^\x00{_DECOMPOSED}]*[^\x00{INVISIBLE}{_DECOMPOSED}])?)?$"
 _INTEGER_LIMIT: Final = 2**63
 _MONEY_PLACES: Final = Decimal("0.0001")
 _MONEY_LIMIT: Final = Decimal(10) ** 14
@@ -43,10 +45,14 @@ Mend = Callable[[Any, Reading], Any]
 
 
 class Lenient:
-    """Annotation: what to do with a value before the exact type sees it, in the lenient pass only."""
+    """Annotation: what to do with a value before the exact type sees it, in the lenient pass only.
 
-    def __init__(self, mend: Mend, *rules: str) -> None:
+    `exact` is the pattern of texts that need no mending, where that is not the type's own.
+    """
+
+    def __init__(self, mend: Mend, *rules: str, exact: str | None = None) -> None:
         self._mend = mend
+        self._exact = exact
         self.rules = rules
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -56,6 +62,8 @@ class Lenient:
             return self._mend(value, cast(Reading, info.context))
 
         lenient = core_schema.with_info_before_validator_function(mend, exact)
+        if self._exact is not None:
+            exact = cast(CoreSchema, {**exact, "pattern": self._exact})
         return core_schema.lax_or_strict_schema(lax_schema=lenient, strict_schema=exact)
 
 
@@ -80,76 +88,6 @@ class Exact:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: Any) -> dict[str, Any]:
         return self._json_schema
-
-
-def _text_of_number(value: int | Decimal, reading: Reading) -> str:
-    if isinstance(value, Scientific):
-        shown = _shown(value.text)
-        raise refuse("scientific_notation", f"{shown} is written with an exponent, so its digits are lost")
-    reading.forgive("coerced_number_to_text")
-    text = str(value) if isinstance(value, int) else format(value, "f")
-    return _without_zero_decimals(text, reading)
-
-
-def _without_zero_decimals(text: str, reading: Reading) -> str:
-    whole, point, decimals = text.partition(".")
-    if point and decimals and not decimals.strip("0") and whole.lstrip("-").isdecimal():
-        reading.forgive("dropped_zero_decimals")
-        return whole
-    return text
-
-
-def read_text(value: Any, reading: Reading) -> Any:
-    """Text as it stands; a number is taken as its digits, a date as ISO 8601, each counted (X2)."""
-    match value:
-        case str():
-            return str(value)
-        case bool():
-            if not reading.flat:
-                raise refuse("not_text")
-            reading.forgive("coerced_boolean_to_text")
-            return str(value).lower()
-        case int() | Decimal():
-            return _text_of_number(value, reading)
-        case datetime() | date():
-            reading.forgive("coerced_date_to_text")
-            return value.isoformat()
-        case NotFinite():
-            raise refuse("not_finite", f"{value.text} is no text")
-        case CellError():
-            raise refuse("cell_error", f"{value.text} is an error of the spreadsheet")
-        case None:
-            return None
-        case _:
-            raise refuse("not_text")
-
-
-def read_key(value: Any, reading: Reading) -> Any:
-    """A key or reference: text, trimmed; an integral decimal in a cell loses its zeros, counted (X2)."""
-    text = read_text(value, reading)
-    if text is None:
-        return None
-    text = text.strip(WHITE_SPACE)
-    if isinstance(value, Cell):
-        text = _without_zero_decimals(text, reading)
-    if not text:
-        raise refuse("key_missing")
-    return text
-
-
-def number_from_text(text: str, reading: Reading) -> Decimal:
-    """The number a text is, in the source's decimal notation; counted unless it is a cell (X9)."""
-    plain = text.strip(WHITE_SPACE)
-    if plain != text:
-        reading.forgive("trimmed_text")
-    if plain.lower().lstrip("+-") in ("nan", "inf", "infinity"):
-        raise refuse("not_finite", f"{plain} is not a number that can be kept")
-    notation = plain.replace(",", ".") if reading.decimal == "," and "." not in plain else plain
-    if not re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", notation, re.ASCII):
-        raise refuse("not_a_number", f"{plain[:80]!r} is not a number")
-    if not isinstance(text, Cell):
-        reading.forgive("number_from_text")
-    return Decimal(notation)
 
 
 def read_number(value: Any, reading: Reading) -> Decimal:
@@ -231,16 +169,23 @@ def read_flag(value: Any, reading: Reading) -> Any:
         reading.forgive("boolean_from_text")
         return bool(value)
     if isinstance(value, str):
-        flag = _FLAGS.get(value.strip(WHITE_SPACE).lower())
+        word = flag_word(unwrapped(value.strip(UNSEEN), reading) if reading.flat else value)
+        flag = reading.words.get(word, _FLAGS.get(word))
         if flag is not None:
             reading.forgive("boolean_from_text")
             return flag
-    raise refuse("not_a_boolean", f"{_shown(value)!r} is neither yes nor no")
+    message = f"{_shown(value)!r} is neither yes nor no; further words go into `true_values` and `false_values`"
+    raise refuse("not_a_boolean", message)
+
+
+def flag_word(text: str) -> str:
+    """A word for yes or no as it is compared: trimmed, in NFC, in lower case."""
+    return composed(text.strip(WHITE_SPACE)).casefold()
 
 
 _FLAGS: Final = {
-    **dict.fromkeys(("true", "1", "yes", "si", "sí", "1.0"), True),
-    **dict.fromkeys(("false", "0", "no", "0.0"), False),
+    **dict.fromkeys("true t yes y si sí s sim on verdadero 1 1.0".split(), True),
+    **dict.fromkeys("false f no n não nao off falso 0 0.0".split(), False),
 }
 
 
@@ -253,46 +198,48 @@ def read_instant(value: Any, reading: Reading) -> datetime:
     elif isinstance(value, date):
         moment = datetime(value.year, value.month, value.day)
     else:
-        raise refuse("not_a_date", f"{_shown(value)} is no time in ISO 8601")
+        moment = _moment_from_number(value, reading)
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise refuse("out_of_range", f"{_shown(value)} is before the year {FIRST_YEAR} or after {LAST_YEAR}")
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=reading.timezone)
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise refuse("out_of_range", f"{_shown(value)} is out of the calendar's range") from None
+    return moment.astimezone(UTC)
 
 
 def _moment_from_text(text: str, reading: Reading) -> datetime:
     plain = text.strip(WHITE_SPACE)
-    moment = _moment_in(plain, reading)
-    if moment is None:
-        wanted = f"in the format {' or '.join(reading.date_formats)}" if reading.date_formats else "in ISO 8601"
-        raise refuse("not_a_date", f"{_shown(text)!r} is no time {wanted}")
     if plain != text:
         reading.forgive("trimmed_text")
+    moment = moment_in(unwrapped(plain, reading) if reading.flat else plain, reading)
+    if moment is None:
+        raise refuse("not_a_date", f"{_shown(text)!r} is no time {_wanted(text, reading)}")
     return moment
 
 
-def _moment_in(plain: str, reading: Reading) -> datetime | None:
-    for pattern in reading.date_formats:
-        with suppress(ValueError):
-            return datetime.strptime(plain, pattern)
-    if not reading.date_formats and _ISO_TIME.fullmatch(plain):
-        with suppress(ValueError):
-            return datetime.fromisoformat(plain)
-    return None
+def _moment_from_number(value: Any, reading: Reading) -> datetime:
+    moment = None
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        moment = moment_in(value, reading)
+    if moment is None:
+        raise refuse("not_a_date", f"{_shown(value)} is no time {_wanted(str(value), reading)}")
+    return moment
 
 
-# The data the library has (CLDR) knows market names and predecessors that ISO never listed.
-_NEVER_ISO: Final = frozenset("BAN BGM BGO BRZ CNH CNX KRH KRO MCF MDC MKN VNN YUR".split())
+def _wanted(text: str, reading: Reading) -> str:
+    """What a time should be like, and which setting would read it otherwise."""
+    wanted = f"in the format {' or '.join(reading.date_formats)}" if reading.date_formats else "in ISO 8601"
+    for name, pattern in _COUNTED.items():
+        if name not in reading.date_formats and re.fullmatch(pattern, text.strip(UNSEEN), re.ASCII):
+            return f"{wanted}; if it is one, set `date_format: {name}`"
+    if reading.locale is None and any(
+        re.search("%[aAbBp]", name) for name in reading.date_formats if name not in NAMED_FORMATS
+    ):
+        return f"{wanted}; for words of another language set `locale`, such as `es`"
+    return wanted if reading.date_formats else f"{wanted}; for others set `date_format`"
 
 
-@cache
-def known_currencies() -> frozenset[str]:
-    """The ISO 4217 codes, those withdrawn included: exports reach back years (O2)."""
-    from babel.numbers import list_currencies
-
-    return frozenset(list_currencies()) - _NEVER_ISO
+_COUNTED: Final = {"epoch_ms": r"1\d{12}", "epoch_s": r"1\d{9}", "excel": r"[3-6]\d{4}([.,]\d+)?"}
+"""Named formats -> what a number in them looks like, today and some decades around."""
 
 
 def read_currency(value: Any, reading: Reading) -> str:
@@ -317,9 +264,15 @@ Text = Annotated[str, StringConstraints(strict=True, pattern=_NO_NUL), Lenient(r
 """Text of any length without NUL."""
 Text50 = Annotated[str, StringConstraints(strict=True, pattern=_NO_NUL, max_length=50), Lenient(read_text, "X2")]
 """Text of at most 50 characters."""
-Key = Annotated[str, StringConstraints(strict=True, pattern=_KEY, max_length=500), Lenient(read_key, "X2")]
-"""A key or reference: trimmed, never empty (X2); of at most 500 characters, what an index can hold."""
-Key100 = Annotated[str, StringConstraints(strict=True, pattern=_KEY, max_length=100), Lenient(read_key, "X2")]
+Email = Annotated[str, StringConstraints(strict=True, pattern=_EMAIL), Lenient(read_email, "X2", exact=_EXACT_EMAIL)]
+"""An email, in NFC and without invisible characters at its ends; whether it is one is not asked."""
+Key = Annotated[
+    str, StringConstraints(strict=True, pattern=_KEY, max_length=500), Lenient(read_key, "X2", exact=_EXACT_KEY)
+]
+"""A key or reference: trimmed, in NFC, never empty (X2); of at most 500 characters, what an index can hold."""
+Key100 = Annotated[
+    str, StringConstraints(strict=True, pattern=_KEY, max_length=100), Lenient(read_key, "X2", exact=_EXACT_KEY)
+]
 """A key of at most 100 characters."""
 Count = Annotated[
     int,
@@ -428,10 +381,16 @@ def read_country(value: Any, reading: Reading) -> str:
 
 
 def read_percentage(value: Any, reading: Reading) -> Decimal | None:
-    """0 to 100, both included (T4)."""
+    """0 to 100, both included (T4); `7.5%` is 7.5, in a workbook too."""
     if value is None:
         return None
-    number = read_number(value, reading)
+    if isinstance(value, Percent):
+        reading.forgive("percent_sign")
+        number = Decimal(value) * 100
+    elif isinstance(value, str):
+        number = number_from_text(value, reading, takes_percent=True)
+    else:
+        number = read_number(value, reading)
     if not 0 <= number <= 100:
         raise refuse("out_of_range", f"{_shown(value)} is not between 0 and 100")
     return read_money(number, reading)
@@ -439,7 +398,10 @@ def read_percentage(value: Any, reading: Reading) -> Decimal | None:
 
 def read_filled(value: Any, reading: Reading) -> str:
     """Text that is not empty (R2, R9)."""
-    text = read_text(value, reading)
+    return _filled(read_text(value, reading))
+
+
+def _filled(text: Any) -> str:
     if text is None or not text.strip(WHITE_SPACE):
         raise refuse("required", "the text is empty")
     if "\x00" in text:
@@ -449,6 +411,11 @@ def read_filled(value: Any, reading: Reading) -> str:
     except UnicodeEncodeError:
         raise refuse("invalid_text") from None
     return cast(str, text)
+
+
+def read_filled_code(value: Any, reading: Reading) -> str:
+    """Text that names something, such as a SKU, and is not blank; in flat files it is read like a key."""
+    return _filled(read_code(value, reading))
 
 
 Texts = Annotated[
@@ -469,12 +436,16 @@ Filled = Annotated[
     str, Exact(read_filled, {"type": "string", "minLength": 1}, "X2", vector=vectors.filled(WHITE_SPACE))
 ]
 """Text that is not empty."""
-Filled50 = Annotated[str, StringConstraints(strict=True, pattern=_FILLED, max_length=50), Lenient(read_filled, "X2")]
-"""Text of 1 to 50 characters that is not blank."""
+Code50 = Annotated[str, StringConstraints(strict=True, pattern=_FILLED, max_length=50), Lenient(read_filled_code, "X2")]
+"""Text that names something, such as a SKU: of 1 to 50 characters, not blank."""
 Latitude = Annotated[Decimal | None, coordinate(90)]
 """Degrees, -90 to 90."""
 Longitude = Annotated[Decimal | None, coordinate(180)]
 """Degrees, -180 to 180."""
+
+
+_STRIPPED: Final[dict[Any, str]] = {_NO_NUL: "", _EMAIL: INVISIBLE, _KEY: UNSEEN}
+"""Pattern of a text type -> what never stands at the ends of its texts."""
 
 
 def vector_of(annotation: Any, metadata: tuple[Any, ...]) -> Vector | None:
@@ -486,6 +457,6 @@ def vector_of(annotation: Any, metadata: tuple[Any, ...]) -> Vector | None:
         found = next((part for part in metadata if isinstance(part, StringConstraints)), None)
         if found is not None and found.pattern == _FILLED:
             return vectors.filled(WHITE_SPACE, found.max_length)
-        if found is not None and found.pattern in (_NO_NUL, _KEY):
-            return vectors.text(found.max_length, white_space=WHITE_SPACE if found.pattern == _KEY else None)
+        if found is not None and found.pattern in _STRIPPED:
+            return vectors.text(found.max_length, stripped=_STRIPPED[found.pattern], is_filled=found.pattern == _KEY)
     return {int: vectors.INTEGER, bool: vectors.FLAG}.get(annotation)

@@ -6,7 +6,7 @@ Belongs here: the context that field types consult and report to. Does not belon
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from typing import Any, Literal
@@ -22,16 +22,22 @@ class Reading:
 
     Attributes:
         decimal: the decimal separator of numbers written as text.
-        date_formats: `strptime` formats of times, tried in order; ISO 8601 where there is none.
+        thousands: what separates groups of three digits; None where nothing does.
+        date_formats: formats of times, tried in order (see `dates`); ISO 8601 where there is none.
         timezone: the zone of times written without one (X10).
+        locale: language of month names and of a.m. and p.m.; None is English.
+        words: further words for yes and no, in the form of `flag_word` (X10).
         strict: a leniency is a reject (X8).
         flat: the record comes from cells, where a number is always written as text and no leniency.
         leniencies: code -> how often, for the record being read.
     """
 
     decimal: Literal[".", ","] = "."
+    thousands: str | None = None
     date_formats: tuple[str, ...] = ()
     timezone: tzinfo = UTC
+    locale: str | None = None
+    words: Mapping[str, bool] = field(default_factory=dict)
     strict: bool = False
     flat: bool = False
     leniencies: Counter[str] = field(default_factory=Counter)

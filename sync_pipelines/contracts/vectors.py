@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import reduce
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 _TIMESTAMP: Final = pa.timestamp("us", "UTC")
-_DATE: Final = r"[12]\d{3}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+_DATE: Final = r"(19\d\d|2[01]\d\d|2200)-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
 _TIME: Final = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?"
 _INSTANT: Final = rf"^{_DATE}T{_TIME}Z$"
 
@@ -51,18 +52,26 @@ OBJECT: Final = Vector(pa.bool_(), _as_it_is)
 """Objects of any content, which are cut out of their lines beforehand: `true` where one was."""
 
 
-def text(max_length: int | None, *, white_space: str | None = None) -> Vector:
-    """Texts of at most `max_length` characters; with `white_space`, keys: not empty, none of it at either end."""
+def text(max_length: int | None, *, stripped: str = "", is_filled: bool = False) -> Vector:
+    """Texts of at most `max_length` characters.
+
+    Args:
+        max_length: None for any.
+        stripped: characters that stand at neither end; where there are some, letters are composed (NFC).
+        is_filled: they are not empty.
+    """
 
     def finish(column: Any) -> tuple[Any, Any | None]:
-        plain = None
+        conditions = []
         if max_length is not None:
-            plain = pc.less_equal(pc.utf8_length(column), max_length)
-        if white_space is not None:
-            trimmed = pc.equal(pc.utf8_trim(column, characters=white_space), column)
-            filled = pc.and_(trimmed, pc.not_equal(column, ""))
-            plain = filled if plain is None else pc.and_(plain, filled)
-        return column, plain
+            conditions.append(pc.less_equal(pc.utf8_length(column), max_length))
+        if stripped:
+            conditions.append(pc.equal(pc.utf8_trim(column, characters=stripped), column))
+            if not pc.all(pc.string_is_ascii(column), min_count=0).as_py():
+                conditions.append(pc.equal(pc.utf8_normalize(column, form="NFC"), column))
+        if is_filled:
+            conditions.append(pc.not_equal(column, ""))
+        return column, reduce(pc.and_, conditions) if conditions else None
 
     return Vector(pa.string(), finish)
 

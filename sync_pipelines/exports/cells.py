@@ -52,11 +52,11 @@ class Header:
 
     def is_too_long(self, row: Sequence[Any]) -> bool:
         """Whether a row has cells beyond the header that say something."""
-        return any(cell not in (None, "") for cell in islice(row, len(self.names), None))
+        return any(_cell(cell) is not None for cell in islice(row, len(self.names), None))
 
     def text_record(self, row: Sequence[str]) -> dict[str, Any]:
         """The cells of a row of text under their names; cells that are not there are absent."""
-        record = {name: Cell(text) for name, text in zip(self.names, row, strict=False) if text}
+        record = {name: Cell(text) for name, text in zip(self.names, row, strict=False) if text and not text.isspace()}
         return self._with_nulls(record, row) if self._keeps_empty else record
 
     def record(self, row: Sequence[Any]) -> dict[str, Any]:
@@ -93,5 +93,5 @@ def _cell(value: Any) -> Any:
     if isinstance(value, Binary):
         return value or None
     if isinstance(value, str):
-        return Cell(value) if value else None
+        return Cell(value) if value and not value.isspace() else None
     return value

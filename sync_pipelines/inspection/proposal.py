@@ -14,7 +14,7 @@ from typing import Any, Final
 from sync_pipelines.configuration.layouts import Layout, layout_told_by, with_layout
 from sync_pipelines.configuration.sources_writer import scalar
 from sync_pipelines.contracts.contract import FieldShape, folded
-from sync_pipelines.contracts.fields import known_currencies
+from sync_pipelines.contracts.currencies import known_currencies
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.inspection.column_names import LOOSE, OWN, WITHIN, assigned, fields_of
 from sync_pipelines.inspection.sight import Seen, SeenColumn

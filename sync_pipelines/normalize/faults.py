@@ -18,6 +18,7 @@ from sync_pipelines.contracts.raw import CellError
 from sync_pipelines.contracts.reading import RecordRefused
 from sync_pipelines.normalize.change import Fault, Refused, Reject, path_of
 from sync_pipelines.normalize.values import displayable, to_json
+from sync_pipelines.privacy.untrusted_text import on_one_line
 
 MOST: Final = 20
 """Faults of one record that are kept."""
@@ -122,5 +123,5 @@ def _fault(detail: ErrorDetails, key_alias: str) -> Fault:
 
 
 def _shown(value: Any) -> str:
-    text = to_json(displayable(value))
+    text = on_one_line(to_json(displayable(value)))
     return text if len(text) <= 120 else text[:120] + "…"

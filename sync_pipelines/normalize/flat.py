@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from pydantic_core import PydanticCustomError
 
-from sync_pipelines.contracts.fields import read_key
 from sync_pipelines.contracts.raw import CellError, NamedRecord, RawRecord
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.contracts.texts import read_key
 from sync_pipelines.normalize.change import Refused
 from sync_pipelines.normalize.field_names import Names
 

@@ -20,10 +20,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from sync_pipelines.contracts.codes import LENIENCY_CODES, REJECT_CODES
 from sync_pipelines.contracts.contract import Contract, folded
-from sync_pipelines.contracts.fields import read_key
 from sync_pipelines.contracts.raw import NamedRecord
 from sync_pipelines.contracts.reading import Reading, RecordRefused
 from sync_pipelines.contracts.streams import Children, Identity, ListMode, Operation, Stream
+from sync_pipelines.contracts.texts import read_key
 from sync_pipelines.normalize.change import (
     Change,
     Fault,

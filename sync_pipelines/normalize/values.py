@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import msgspec
 
+from sync_pipelines.contracts.characters import WHITE_SPACE
 from sync_pipelines.contracts.codes import REJECT_CODES
-from sync_pipelines.contracts.raw import AmbiguousObject, Binary, NamedRecord, NotFinite, Scientific
+from sync_pipelines.contracts.raw import AmbiguousObject, Binary, Cell, NamedRecord, NotFinite, Scientific
 from sync_pipelines.normalize.change import Refused, path_of
 from sync_pipelines.privacy.untrusted_text import storable
 
@@ -65,8 +66,10 @@ def keepable(value: Any, path: tuple[str | int, ...]) -> Any:
             return value
         case Binary():
             return value.hex
+        case Cell():
+            return _keepable_text(value.strip(WHITE_SPACE), path)
         case str():
-            return _keepable_text(str(value), path)
+            return _keepable_text(value, path)
         case Decimal():
             return _keepable_number(value, path)
         case int():

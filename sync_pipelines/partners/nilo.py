@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from sync_pipelines.contracts.codes import REJECT_CODES
 from sync_pipelines.contracts.contract import Contract, folded
 from sync_pipelines.contracts.fields import (
+    Email,
     Filled,
     Flag,
     JsonObject,
@@ -25,7 +26,6 @@ from sync_pipelines.contracts.fields import (
     coordinate,
     read_coordinate,
     read_flag,
-    read_key,
     read_money,
 )
 from sync_pipelines.contracts.listing import Credential, Listing
@@ -33,6 +33,7 @@ from sync_pipelines.contracts.personal import ADDRESS, CONTACT, EMAIL, LEGAL_ID,
 from sync_pipelines.contracts.raw import AmbiguousObject
 from sync_pipelines.contracts.reading import Reading, RecordRefused, read_at, refuse, refuse_for
 from sync_pipelines.contracts.streams import Children, Match, Route, Stream, tenant_as_named
+from sync_pipelines.contracts.texts import read_key
 
 _POINT: Final = re.compile(
     r"""(?P<before>[NSEWO])?\s*(?P<sign>[+-])?\s*(?P<degrees>\d{1,3}(?:[.,]\d*)?)\s*(?P<mark>[°º])?\s*"""
@@ -52,6 +53,7 @@ def read_nilo_coordinate(value: Any, reading: Reading, limit: int) -> Decimal | 
     if text != value:
         reading.forgive("trimmed_text")
     match = _POINT.fullmatch(text)
+    _check_marks(text, reading)
     letter = "" if match is None else ((match["before"] or "") + (match["after"] or "")).upper()
     if match is None or not (letter or match["mark"] or "," in text):
         return read_coordinate(type(value)(text), reading, limit)
@@ -61,6 +63,13 @@ def read_nilo_coordinate(value: Any, reading: Reading, limit: int) -> Decimal | 
     if letter:
         reading.forgive("compass_letter")
     return read_coordinate(sign * _degrees(match, reading), reading, limit)
+
+
+def _check_marks(text: str, reading: Reading) -> None:
+    """Refuses a mark that has another meaning in the source's numbers (X9)."""
+    other = "." if reading.decimal == "," else reading.thousands
+    if other in (".", ",") and other in text:
+        raise refuse("not_a_number", f"{text[:40]!r} has a {other!r}, which is not decimal in this source (`decimal`)")
 
 
 def _degrees(match: re.Match[str], reading: Reading) -> Decimal:
@@ -135,7 +144,7 @@ class Store(Contract):
     latitude: Annotated[Latitude, ADDRESS] = Field(default=None, alias="latitude")
     longitude: Annotated[Longitude, ADDRESS] = Field(default=None, alias="longitude")
     address_format: Annotated[Text | None, ADDRESS] = Field(default=None, alias="addressFormat")
-    support_contact_email: Annotated[Text | None, EMAIL] = Field(default=None, alias="supportContactEmail")
+    support_contact_email: Annotated[Email | None, EMAIL] = Field(default=None, alias="supportContactEmail")
     support_contact_phone: Annotated[Text | None, PHONE] = Field(default=None, alias="supportContactPhone")
     settings: JsonObject = Field(default=None, alias="settings")
     addresses: list[Address] | None = Field(default=None, alias="addresses")

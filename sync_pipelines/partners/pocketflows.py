@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Final
 from pydantic import Field
 
 from sync_pipelines.contracts.contract import Contract
-from sync_pipelines.contracts.fields import Filled, JsonObject, Key, Text
+from sync_pipelines.contracts.fields import Email, Filled, JsonObject, Key, Text
 from sync_pipelines.contracts.personal import EMAIL, NAME, PHONE
 from sync_pipelines.contracts.streams import Identity, LinkResult, Reference, Route, Stream, tenant_as_named
 
@@ -36,7 +36,7 @@ class Customer(Contract):
     business_external_id: Key | None = Field(default=None, alias="business_external_id")
     name: Annotated[Text | None, NAME] = Field(default=None, alias="full_name")
     phone: Annotated[Text | None, PHONE] = Field(default=None, alias="phone_number")
-    email: Annotated[Text | None, EMAIL] = Field(default=None, alias="email_address")
+    email: Annotated[Email | None, EMAIL] = Field(default=None, alias="email_address")
     metadata: JsonObject = Field(default=None, alias="metadata")
 
     not_columns: ClassVar[frozenset[str]] = frozenset({"business_id", "business_external_id"})

@@ -16,10 +16,12 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sync_pipelines.contracts.contract import Contract
+from sync_pipelines.contracts.currencies import known_currencies
 from sync_pipelines.contracts.fields import (
+    Code50,
     Count,
     Currency,
-    Filled50,
+    Email,
     Flag,
     Instant,
     Key,
@@ -27,7 +29,6 @@ from sync_pipelines.contracts.fields import (
     Money,
     Text,
     Text50,
-    known_currencies,
 )
 from sync_pipelines.contracts.links import ByText
 from sync_pipelines.contracts.personal import EMAIL
@@ -82,7 +83,7 @@ class OrderItem(Contract):
     """A line of an order: CreateOrderItemDto (O6)."""
 
     product_id: Key100 = Field(alias="ProductId")
-    sku: Filled50 = Field(alias="Sku")
+    sku: Code50 = Field(alias="Sku")
     quantity: Count = Field(alias="Quantity")
     price: Money = Field(alias="Price")
     size: Text50 | None = Field(default=None, alias="Size")
@@ -111,7 +112,7 @@ class Order(Contract):
     """An order: UpsertOrderDto (O2, O3, O4)."""
 
     external_id: Key100 = Field(alias="OrderId")
-    email: Annotated[Text | None, EMAIL] = Field(default=None, alias="Email")
+    email: Annotated[Email | None, EMAIL] = Field(default=None, alias="Email")
     customer_external_id: Key | None = Field(default=None, alias="CustomerId")
     total_quantity: Count | None = Field(default=None, alias="TotalQuantity")
     total_revenue: Money | None = Field(default=None, alias="TotalRevenue")

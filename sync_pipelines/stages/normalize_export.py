@@ -20,6 +20,7 @@ import pyarrow as pa
 from sync_pipelines.configuration.stream_settings import StreamSettings
 from sync_pipelines.contracts.codes import LENIENCY_CODES
 from sync_pipelines.contracts.contract import FieldShape
+from sync_pipelines.contracts.fields import flag_word
 from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Stream
@@ -37,6 +38,7 @@ from sync_pipelines.normalize.faults import located
 from sync_pipelines.normalize.field_names import Names, sought_columns
 from sync_pipelines.normalize.flat import LineFold
 from sync_pipelines.normalize.layout import layout_of
+from sync_pipelines.normalize.null_words import with_nulls
 from sync_pipelines.normalize.plain import PlainReader
 from sync_pipelines.normalize.record import RecordReader
 from sync_pipelines.normalize.values import displayable
@@ -171,8 +173,11 @@ class _Pipeline:
         self._flat = is_flat(_inner_name(export), _read_settings(export))
         self._reading = Reading(
             decimal=settings.decimal,
+            thousands=settings.thousands,
             date_formats=settings.date_format,
             timezone=ZoneInfo(settings.timezone) if settings.timezone else UTC,
+            locale=settings.locale,
+            words=_flag_words(settings),
             strict=settings.strict,
             flat=self._flat,
         )
@@ -250,10 +255,12 @@ class _Pipeline:
         self._columns = table.columns
         lists = {field.alias for field in self._line_fields}
         self._item_columns = [name for name in table.columns if lists & self._names.supplied_by([name])]
+        nulls = self._export.settings.null_values
+        records = with_nulls(table.records(), nulls) if nulls else table.records()
         if lists and not self._item_columns:
-            yield from self._folded(table.records())
+            yield from self._folded(records)
         else:
-            yield from self._read(table.records(), None)
+            yield from self._read(records, None)
         yield from table.refused
 
     def _sought_columns(self) -> SoughtColumns:
@@ -379,6 +386,13 @@ def _read_settings(export: ExportText, sought: SoughtColumns | None = None) -> R
         envelopes=export.stream.envelopes,
         limits=settings.limits,
     )
+
+
+def _flag_words(settings: StreamSettings) -> dict[str, bool]:
+    """The source's own words for yes and no (X10)."""
+    return {flag_word(word): True for word in settings.true_values} | {
+        flag_word(word): False for word in settings.false_values
+    }
 
 
 def _by_alias(stream: Stream, constants: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,9 @@ def test_a_csv_round_trip_keeps_every_cell(rows: list[list[str]], delimiter: str
     assert columns == Columns(tuple(NAMES), Position("line", 1), delimiter)
     begins = [2 + n + sum(cell.count("\n") for row in rows[:n] for cell in row) for n in range(len(rows))]
     expected = [
-        (begin, [cell or None for cell in row]) for begin, row in zip(begins, rows, strict=True) if "".join(row).strip()
+        (begin, [cell if cell.strip() else None for cell in row])
+        for begin, row in zip(begins, rows, strict=True)
+        if "".join(row).strip()
     ]
     assert [(int(r.position), list(r.value.values())) for r in records_of(records)] == expected
 

@@ -38,6 +38,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"customer_identifier": "customer_id", "currency_default": "EUR"},
     {"timezone": "America/Santiago", "decimal": ","},
     {"date_format": "%d/%m/%Y"},
+    {"date_format": ["iso", "epoch_ms"], "thousands": ",", "true_values": ["x"]},
     {"constants": {"Currency": "CLP"}},
     {"columns": {"OrderId": "Email"}},
     {"effective_at": "OrderDate"},
@@ -94,12 +95,14 @@ def with_item(**fields: Any) -> str:
 
 TEXTS = st.sampled_from(
     ["", " ", "x ", "\u2003x", "x" * 50, "x" * 51, "é" * 50, "x" * 100, "x" * 101, "x" * 501, 'a"b', "a\\b", "a\nb",
-     "null", "\0", "\ud800", "😀", "\x1f", "USD", "usd", "Usd ", "ZZZ", "1/2 kg", "1,500", "2XL", "12", "x" * 2001]
+     "null", "\0", "\ud800", "😀", "\x1f", "USD", "usd", "Usd ", "ZZZ", "1/2 kg", "1,500", "2XL", "12", "x" * 2001,
+     "x\u200b", "\u200ex@y.z", "n\u0303", "\u0303", "漢字", "\x1fx"]
 )  # fmt: skip
 TIMES = st.sampled_from(
     ["2024-05-06T10:11:12Z", "2024-05-06T10:11:12.5Z", "2024-05-06T10:11:12.1234567Z", "2024-02-30T00:00:00Z",
      "2024-05-06", "2024-05-06 10:11:12", "2024-05-06T24:00:00Z", "2024-05-06T10:11:60Z", "0000-01-01T00:00:00Z",
-     "2024-05-06T10:11:12+02:00", "1024-05-06T10:11:12Z", "2024-13-06T10:11:12Z"]
+     "2024-05-06T10:11:12+02:00", "1024-05-06T10:11:12Z", "2024-13-06T10:11:12Z", "1899-12-31T00:00:00Z",
+     "1900-01-01T00:00:00Z", "2200-12-31T23:59:59Z", "2201-01-01T00:00:00Z", "2024-05-06 10:11:12 -0300"]
 )  # fmt: skip
 NUMBERS = st.sampled_from(
     ["0", "-0", "-0.0", "1.5", "1.50000", "1.00005", "5.0", "1e2", "1E-5", "1e400", "9" * 14, "9" * 15, "-" + "9" * 19,

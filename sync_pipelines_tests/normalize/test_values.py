@@ -194,8 +194,8 @@ def test_X9_the_decimal_separator_of_a_source(site: Site) -> None:
     site.sources({"decimal": ","})
     site.load("2024-05-01.csv", "OrderId;Currency;TotalRevenue\nA;USD;1,5\nB;USD;1.5\nC;USD;1.234,5\n")
     rows = {key[2]: row["total_revenue"] for key, row in site.tables()["orders"].items()}
-    assert rows == {"A": Decimal("1.5"), "B": Decimal("1.5")}
-    assert [r["code"] for r in site.rejects()] == ["not_a_number"]
+    assert rows == {"A": Decimal("1.5")}
+    assert [r["code"] for r in site.rejects()] == ["not_a_number", "not_a_number"]
 
 
 YES = ('"true"', '"1"', '"YES"', '"Si"', '"sí"', '"SÍ"', "1", '" yes "')
@@ -219,7 +219,7 @@ def test_X10_booleans_of_csv_are_counted(site: Site) -> None:
 
 
 def test_X10_anything_else_is_no_boolean(site: Site) -> None:
-    texts = ["2", "-1", '"y"', '"on"', '""', "[]", "{}", "1.5", '"maybe"']
+    texts = ["2", "-1", '"x"', '""', "[]", "{}", "1.5", '"maybe"']
     site.load("2024-05-01.ndjson", raw_orders(*(("IsOrderCancelled", text) for text in texts)))
     found = [(r["code"], r["field_path"]) for r in site.rejects()]
     assert found == [("not_a_boolean", "IsOrderCancelled")] * len(texts)

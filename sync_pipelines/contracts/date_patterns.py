@@ -1,0 +1,215 @@
+"""Patterns of dates such as `%d-%b-%Y %I:%M %p`, with names of months in the source's language.
+
+The directives are those of `strptime`, whose own reading depends on the machine's language and drops what `%Z` says.
+
+Belongs here: directives, names of months, days and halves of a day. Does not belong here: formats that are no patterns
+(`dates`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from functools import cache
+from typing import Any, Final
+from unicodedata import combining, normalize
+from zoneinfo import ZoneInfo
+
+_COMPOSITE: Final = {"T": "%H:%M:%S", "D": "%m/%d/%y", "F": "%Y-%m-%d", "R": "%H:%M", "e": "%d"}
+_NUMBERS: Final = {
+    "d": r"3[01]|[12]\d|0?[1-9]| [1-9]",
+    "m": r"1[0-2]|0?[1-9]",
+    "Y": r"\d{4}",
+    "y": r"\d\d",
+    "H": r"2[0-3]|[01]\d|\d",
+    "I": r"1[0-2]|0?[1-9]",
+    "M": r"[0-5]\d|\d",
+    "S": r"[0-5]\d|\d",
+    "f": r"\d{1,9}",
+    "j": r"36[0-6]|3[0-5]\d|[12]\d\d|0?[1-9]\d|0?0?[1-9]",
+}
+_TWO_DIGITS: Final = "dmyHIMS"
+"""Directives that have two digits where another number follows or precedes them without a mark."""
+_OFFSET: Final = r"[Zz]|[+-]\d\d:?[0-5]\d(?::?[0-5]\d)?|[+-]\d\d"
+_ZONE: Final = rf"{_OFFSET}|[A-Za-z]+(?:[/_+-][A-Za-z\d_+-]+)*"
+_NAMED_OFFSETS: Final = {
+    "UTC": 0, "GMT": 0, "UT": 0, "Z": 0, "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8,
+    "PDT": -7,
+}  # fmt: skip
+"""The zones of RFC 2822; other abbreviations have more than one meaning."""
+_TURN: Final = 69
+"""The first year of two digits that is of the 20th century, as POSIX has it."""
+
+NAMES: Final = frozenset("aAbBp")
+"""Directives that are words of a language."""
+
+
+class DatePattern:
+    """A compiled pattern.
+
+    Args:
+        pattern: such as `%d/%m/%Y`; blanks in it match any white space.
+        locale: of the words in it; None is English.
+
+    Raises:
+        ValueError: it has a directive that is unknown, or one twice.
+    """
+
+    def __init__(self, pattern: str, locale: str | None = None) -> None:
+        self._words: dict[str, Mapping[str, int]] = {}
+        self.directives: frozenset[str] = frozenset()
+        parts = list(self._parts(pattern, locale))
+        try:
+            self._regex = re.compile("".join(parts), re.IGNORECASE)
+        except re.error:
+            raise ValueError(f"a directive stands twice in {pattern!r}") from None
+
+    def _parts(self, pattern: str, locale: str | None) -> Iterator[str]:
+        tokens = re.findall(r"([^%]+)|%(.?)", _expanded(pattern), re.DOTALL)
+        numbers = [False, *(not literal and directive in _NUMBERS for literal, directive in tokens), False]
+        for place, (literal, directive) in enumerate(tokens, start=1):
+            if literal or directive == "%":
+                yield re.sub(r"(\\\s|\s)+", r"\\s+", re.escape(_folded(literal or "%")))
+                continue
+            self.directives |= {directive}
+            touches = numbers[place] and (numbers[place - 1] or numbers[place + 1])
+            yield self._group(directive, locale, is_fixed=touches and directive in _TWO_DIGITS)
+
+    def _group(self, directive: str, locale: str | None, *, is_fixed: bool) -> str:
+        if directive in NAMES:
+            words = self._words[directive] = _words("p" if directive == "p" else directive.lower(), locale or "en")
+            found = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+            return rf"(?P<{directive}>{found})\.?"
+        patterns = {"z": _OFFSET, "Z": _ZONE, **_NUMBERS}
+        if directive not in patterns:
+            raise ValueError(f"%{directive} is no known directive")
+        return f"(?P<{directive}>{r'[0-9]{2}' if is_fixed else patterns[directive]})"
+
+    @property
+    def is_of_one_day(self) -> bool:
+        """Whether it tells year, month and day, each once."""
+        years, months, days = (self.directives & set(names) for names in ("yY", "mbB", "d"))
+        if "j" in self.directives:
+            return len(years) == 1 and not months | days
+        return len(years) == len(months) == len(days) == 1
+
+    def read(self, text: str, zone: tzinfo) -> datetime | None:
+        """The moment in a text; without a zone if it tells none.
+
+        Args:
+            text: to its end.
+            zone: of the source, whose own abbreviations `%Z` knows.
+
+        Raises:
+            ValueError: there is no such day.
+        """
+        found = self._regex.fullmatch(_folded(text))
+        if found is None:
+            return None
+        told = found.groupdict()
+        year, month, day = self._day(told)
+        moment = datetime(year, month, day, self._hour(told), int(told.get("M") or 0), int(told.get("S") or 0))
+        moment = moment.replace(microsecond=int((told.get("f") or "0").ljust(6, "0")[:6]))
+        for directive in ("z", "Z"):
+            if directive in told:
+                offset = _zone_named(told[directive], moment, zone)
+                return None if offset is None else moment.replace(tzinfo=offset)
+        return moment
+
+    def _day(self, told: Mapping[str, str]) -> tuple[int, int, int]:
+        year = int(told["Y"]) if "Y" in told else _full_year(int(told["y"]))
+        if "j" in told:
+            day = datetime(year, 1, 1) + timedelta(days=int(told["j"]) - 1)
+            if day.year != year:
+                raise ValueError("no such day")
+            return day.year, day.month, day.day
+        month = next((self._words[name][told[name]] for name in "bB" if name in told), None) or int(told["m"])
+        return year, month, int(told["d"])
+
+    def _hour(self, told: Mapping[str, str]) -> int:
+        hour = int(told.get("H") or told.get("I") or 0)
+        if "p" not in told:
+            return hour if "H" in told else hour % 12
+        half = self._words["p"][told["p"]]
+        if hour > 12 and not half:
+            raise ValueError("no such hour of the morning")
+        return hour if hour > 12 else hour % 12 + 12 * half
+
+
+@cache
+def date_pattern(pattern: str, locale: str | None = None) -> DatePattern:
+    """The pattern, compiled once."""
+    return DatePattern(pattern, locale)
+
+
+def _expanded(pattern: str) -> str:
+    return re.sub(r"%([%TDFRe])", lambda found: _COMPOSITE.get(found[1], found[0]), pattern)
+
+
+def _full_year(year: int) -> int:
+    return year + (1900 if year >= _TURN else 2000)
+
+
+def _folded(text: str) -> str:
+    """Lower case without accents; `p. m.`, `p.m.` and `pm` alike, and whatever blank stands in them."""
+    plain = text.lower()
+    if not plain.isascii():
+        plain = "".join(c for c in normalize("NFKD", plain) if not combining(c))
+    return re.sub(r"(?<![^\W\d_])([ap])\.?\s?m\b\.?", r"\1m", plain)
+
+
+@cache
+def _words(directive: str, locale: str) -> Mapping[str, int]:
+    """The words of a language for a directive, folded, with their numbers; those with two numbers are left out."""
+    from babel import Locale
+
+    language: Any = Locale.parse(locale)
+    if directive == "p":
+        return {"am": 0, "pm": 1, **_numbered(_halves(language))}
+    names = language.months if directive == "b" else language.days
+    found = [
+        pair
+        for use in ("format", "stand-alone")
+        for width in ("wide", "abbreviated")
+        for pair in names[use][width].items()
+    ]
+    short = [(number, name[:3]) for number, name in found if len(name) > 3]
+    return _numbered([(number, name.rstrip(".")) for number, name in (*found, *short)])
+
+
+def _halves(language: Any) -> list[tuple[int, str]]:
+    widths = [names for use in language.day_periods.values() for names in use.values()]
+    return [(number, names[half]) for names in widths for number, half in enumerate(("am", "pm")) if half in names]
+
+
+def _numbered(pairs: list[tuple[int, str]]) -> dict[str, int]:
+    numbers: dict[str, set[int]] = {}
+    for number, name in pairs:
+        numbers.setdefault(_folded(name), set()).add(number)
+    return {name: min(of) for name, of in numbers.items() if name and len(of) == 1}
+
+
+def _zone_named(name: str, moment: datetime, own: tzinfo) -> tzinfo | None:
+    """A zone by its offset, its abbreviation in the source's own zone or in RFC 2822, or its name, or None."""
+    if name[0] in "+-":
+        digits = name[1:].replace(":", "").ljust(6, "0")
+        offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:4]), seconds=int(digits[4:6]))
+        return timezone(offset if name[0] == "+" else -offset)
+    for fold in (0, 1):
+        local = moment.replace(tzinfo=own, fold=fold)
+        if (local.tzname() or "").lower() == name.lower():
+            return timezone(local.utcoffset() or timedelta())
+    if name.upper() in _NAMED_OFFSETS:
+        hours = _NAMED_OFFSETS[name.upper()]
+        return UTC if not hours else timezone(timedelta(hours=hours))
+    return _zone_in_data(name)
+
+
+@cache
+def _zone_in_data(name: str) -> tzinfo | None:
+    from zoneinfo import available_timezones
+
+    by_folded = {known.lower(): known for known in available_timezones() if "/" in known}
+    known = by_folded.get(name.lower())
+    return None if known is None else ZoneInfo(known)
