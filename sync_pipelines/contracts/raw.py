@@ -20,7 +20,7 @@ class Damage(NamedTuple):
 
     Attributes:
         code: `not_json`, `nul_character`, `nesting_too_deep`, `line_too_long`, `too_many_cells`, `bad_quotes`,
-            `truncated_line`, `invalid_text` or `out_of_range`.
+            `truncated_line`, `bad_encoding`, `invalid_text` or `out_of_range`.
         message: one sentence for people.
         text: what could be read of it, at most `DAMAGE_TEXT` characters.
     """

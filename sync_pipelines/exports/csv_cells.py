@@ -19,6 +19,7 @@ from sync_pipelines.exports.columns import Columns
 from sync_pipelines.exports.csv_dialect import Dialect, dialect_of, separator_named
 from sync_pipelines.exports.lines import LINE_LIMIT, Line, numbered_lines
 from sync_pipelines.exports.tables import AS_IT_STANDS, Part, Row, TableReading, read_table
+from sync_pipelines.exports.text import damaged_bytes, has_bad_bytes
 
 ROW_LIMIT = 16 << 20
 """Characters of the longest row that spans lines."""
@@ -91,6 +92,9 @@ def _rows(lines: _Lines, dialect: Dialect) -> Iterator[Row | RawRecord]:
             yield _damaged_row(lines, fault, dialect)
             reader = _reader(lines, dialect)
             continue
+        if lines.has_bad_bytes:
+            yield damaged_bytes(str(lines.row_position), lines.row_text)
+            continue
         if lines.has_returns:
             cells = [cell.replace(_RETURN, "\r") for cell in cells]
         yield lines.row_position, cells
@@ -109,6 +113,8 @@ def _reader(lines: _Lines, dialect: Dialect) -> Any:
 
 def _damaged_row(lines: _Lines, fault: csv.Error, dialect: Dialect) -> RawRecord:
     first = lines.give_back_all_but_first()
+    if has_bad_bytes(first.text):
+        return damaged_bytes(str(first.number), first.text)
     if not first.is_whole:
         code, message = "line_too_long", f"the line is longer than {LINE_LIMIT} characters"
     elif str(fault) == "unexpected end of data":
@@ -125,6 +131,7 @@ class _Lines(Iterator[str]):
 
     def __init__(self, chunks: Iterator[str]) -> None:
         first = next(chunks, "")
+        self.has_bad_bytes = False
         self._newline = "\r" if "\r" in first and "\n" not in first else "\n"
         self._lines = numbered_lines(chain([first], chunks), self._newline)
         self._again: deque[Line] = deque()
@@ -137,6 +144,7 @@ class _Lines(Iterator[str]):
         line = self._again.popleft() if self._again else next(self._lines)
         self._row.append(line)
         self._length += len(line.text)
+        self.has_bad_bytes = self.has_bad_bytes or has_bad_bytes(line.text)
         if not line.is_whole:
             raise csv.Error("a line is too long")
         if len(self._row) > 1 and self._length > ROW_LIMIT:
@@ -170,7 +178,7 @@ class _Lines(Iterator[str]):
 
     def begin_row(self) -> None:
         """Forgets the lines of the row before."""
-        self._row, self._length, self.has_returns = [], 0, False
+        self._row, self._length, self.has_returns, self.has_bad_bytes = [], 0, False, False
 
     def give_back_all_but_first(self) -> Line:
         """The row's later lines come again, as rows of their own; returns its first line."""

@@ -25,7 +25,7 @@ from sync_pipelines.exports.json_stream import read_document
 from sync_pipelines.exports.json_values import NestedTooDeep, decode_at
 from sync_pipelines.exports.lines import LineBlock, line_blocks
 from sync_pipelines.exports.tables import AS_IT_STANDS, Part, TableReading
-from sync_pipelines.exports.text import text_chunks, utf8_chunks
+from sync_pipelines.exports.text import Chunks, text_chunks, utf8_chunks
 
 FORMATS = {
     "json": "json",
@@ -159,7 +159,7 @@ def _format_unknown(name: str, settings: ReadSettings) -> ExportError:
     return ExportError("format_unknown", f"no format is known for {what}", f"{meant}known are {known}; or set `format`")
 
 
-def _read_json(chunks: Iterator[bytes], is_lines: bool, settings: ReadSettings) -> Iterator[Part] | Iterator[LineBlock]:
+def _read_json(chunks: Chunks[bytes], is_lines: bool, settings: ReadSettings) -> Iterator[Part] | Iterator[LineBlock]:
     """The content decides: an array is an array whatever the name, and `.json` may hold lines."""
     head = _read_until(chunks, b"", lambda text: bool(text.strip(_BLANK)))
     opening = head.lstrip(_BLANK)[:1]
@@ -172,7 +172,7 @@ def _read_json(chunks: Iterator[bytes], is_lines: bool, settings: ReadSettings) 
         reads_lines = is_lines and opening != b"<"
     text = chain([head], chunks)
     if not reads_lines:
-        document = (piece.decode("utf-8", "surrogatepass") for piece in text)
+        document = (piece.decode("utf-8", "surrogatepass") for piece in chunks.strict(text))
         return _of_messages(read_document(document, settings.envelopes), settings)
     if settings.record is not None:
         return _of_messages(read_lines(line for block in line_blocks(text) for line in block.lines), settings)

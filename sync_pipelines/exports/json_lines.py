@@ -23,6 +23,7 @@ from sync_pipelines.exports.json_values import (
     explain,
 )
 from sync_pipelines.exports.lines import LINE_LIMIT, LINES_OF_AN_OBJECT, WHITE, Line
+from sync_pipelines.exports.text import damaged_bytes, has_bad_bytes
 
 _MARK: Final = re.compile(r'\\.|["\[\]{}]')
 
@@ -50,7 +51,7 @@ def read_lines(lines: Iterable[Line]) -> Iterator[RawRecord]:
 def read_each(lines: Iterable[Line]) -> Iterator[ReadLine]:
     """The records of lines that follow one another, each with where it came from.
 
-    A line that is not JSON, nested too deeply or too long is a damaged record; its neighbours are read. An object
+    A line that is not JSON, nested too deeply, too long or no text is a damaged record; its neighbours are read. An object
     whose line ends within it goes on with the next lines, up to one that begins an object of its own.
     """
     source = _Source(lines)
@@ -85,7 +86,9 @@ def _records(line: Line, text: str, source: _Source) -> Iterator[ReadLine]:
         yield ReadLine(_too_deep(str(line.number), text), line.number)
     except JSONDecodeError as fault:
         whole, is_closed = _gathered(line, text, fault, source)
-        if whole is None:
+        if whole is not None and has_bad_bytes(whole):
+            yield ReadLine(damaged_bytes(str(line.number), whole), line.number, is_line=False)
+        elif whole is None:
             yield from _on_one_line(line, text, fault)
         elif is_closed:
             read = _values(str(line.number), whole)
@@ -94,7 +97,7 @@ def _records(line: Line, text: str, source: _Source) -> Iterator[ReadLine]:
             record = damaged(str(line.number), "not_json", "the object that begins here has no end", whole)
             yield ReadLine(record, line.number, is_line=False)
     else:
-        if end == len(text):
+        if end == len(text) and not has_bad_bytes(text):
             yield ReadLine(RawRecord(str(line.number), value), line.number)
         else:
             yield from _on_one_line(line, text, None)
@@ -102,6 +105,9 @@ def _records(line: Line, text: str, source: _Source) -> Iterator[ReadLine]:
 
 def _on_one_line(line: Line, text: str, fault: JSONDecodeError | None) -> Iterator[ReadLine]:
     """The values of one line that is not one value, or why it is none."""
+    if has_bad_bytes(text):
+        yield ReadLine(damaged_bytes(str(line.number), text), line.number)
+        return
     records = _values(str(line.number), text)
     if len(records) == 1 and records[0].damage is not None and fault is not None:
         records = [_not_json(line, text, fault)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import AnyStr, Generic, NamedTuple
 
 from sync_pipelines.contracts.raw import DAMAGE_TEXT
+from sync_pipelines.exports.text import has_bad_bytes, never_plain
 
 LINE_LIMIT = 64 << 20
 """Characters of the longest line that is read, or bytes where lines come as UTF-8."""
@@ -65,7 +66,7 @@ class LineBlock:
 
     Attributes:
         first: the number of the first.
-        texts: their characters in UTF-8.
+        texts: their characters in UTF-8; with bytes that are none, a text like it that no fast way reads.
         odd: index -> the line, where something is to be said of it.
     """
 
@@ -104,11 +105,12 @@ class LineBlock:
 
     def add(self, text: bytes, is_whole: bool, *, is_ended: bool = True) -> None:
         """Takes the next line."""
-        if not (is_ended and is_whole):
+        is_text = is_whole and not has_bad_bytes(text)
+        if not (is_ended and is_text):
             # A line that is too long is cut anywhere.
             shown = _decoded(text) if is_whole else text.decode("utf-8", "ignore")
             self.odd[len(self.texts)] = Line(self.end, shown, is_whole, is_ended)
-        self.texts.append(text if is_whole else b"")
+        self.texts.append(text if is_text else never_plain(text) if is_whole else b"")
 
 
 def objects_over_lines(texts: Sequence[bytes]) -> Iterator[range]:
@@ -142,7 +144,11 @@ def line_blocks(chunks: Iterable[bytes]) -> Iterator[LineBlock]:
             continue
         block.add(*begun.end())
         *whole, last = others
-        block.texts += whole
+        if has_bad_bytes(chunk):
+            for text in whole:
+                block.add(text, is_whole=True)
+        else:
+            block.texts += whole
         begun.add(last)
         if len(block.texts) >= BLOCK_LINES or length >= BLOCK_TEXT:
             after = block.cut_before_last_object()

@@ -1,4 +1,4 @@
-"""Bytes to text in chunks, with the exact position of the first byte that is not the encoding.
+"""Bytes to text in chunks, in which bytes that are not of the encoding are marked, for their lines to be refused.
 
 Belongs here: decoding, the byte order mark, guessing what a wrong encoding may be. Does not belong here: lines,
 formats.
@@ -7,12 +7,17 @@ formats.
 from __future__ import annotations
 
 import codecs
+import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import AnyStr, BinaryIO
 
 import pyarrow as pa
 
+from sync_pipelines.contracts.raw import RawRecord, damaged
 from sync_pipelines.errors import ExportError, Position
 
 CHUNK = 1 << 20
@@ -28,30 +33,82 @@ _MAGIC = {
 }
 
 
-def text_chunks(stream: BinaryIO, encoding: str | None = None) -> Iterator[str]:
-    """Decodes a stream in chunks; a byte order mark at the beginning is skipped.
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""Byte order marks, the longer ones of those that begin alike first."""
+_LONGEST_MARK = 4
+_READ_AS = {"iso8859-1": "cp1252"}
+"""latin-1 differs in control characters alone, which no export means."""
+
+
+class Chunks(Iterator[AnyStr]):
+    """Text in pieces of whole characters, in which bytes that are none stand as marks (see `has_bad_bytes`)."""
+
+    def __init__(self, chunks: Iterator[AnyStr], faults: list[ExportError]) -> None:
+        self._chunks: Iterator[AnyStr] = chunks
+        self._faults = faults
+
+    def __next__(self) -> AnyStr:
+        return next(self._chunks)
+
+    @property
+    def fault(self) -> ExportError | None:
+        """The first byte so far that does not belong, as what is wrong with the whole file."""
+        return self._faults[0] if self._faults else None
+
+    def strict(self, pieces: Iterable[AnyStr] | None = None) -> Iterator[AnyStr]:
+        """The pieces, or some that were made of them, up to the first fault.
+
+        Raises:
+            ExportError: `bad_encoding` with the offset (from 0) of the first byte that does not belong.
+        """
+        for piece in self if pieces is None else pieces:
+            if self.fault is not None:
+                raise self.fault
+            yield piece
+
+
+def text_chunks(stream: BinaryIO, encoding: str | None = None) -> Chunks[str]:
+    """Decodes a stream in chunks; a byte order mark at the beginning is skipped, and wins over `encoding`.
 
     Args:
         stream: the plain bytes.
         encoding: a codec's name; UTF-8 when None.
 
     Raises:
-        ExportError: `empty_file` for zero bytes or nothing but white space, `bad_encoding` with the offset (from 0)
-            of the first byte that does not belong.
+        ExportError: while it is read: `empty_file` for zero bytes or nothing but white space, `bad_encoding` for an
+            unknown codec, bytes of another format, and UTF-8 that is to be read as an encoding of single bytes.
     """
-    yield from _with_content(_decoded(stream, _text_codec(encoding or "utf-8")), "\ufeff", _BLANK)
+    faults: list[ExportError] = []
+    return Chunks(_text(stream, encoding, faults), faults)
 
 
-def utf8_chunks(stream: BinaryIO, encoding: str | None = None) -> Iterator[bytes]:
-    """The same as UTF-8, in whole characters; UTF-8 is checked and passed on as it came.
+def utf8_chunks(stream: BinaryIO, encoding: str | None = None) -> Chunks[bytes]:
+    """The same as UTF-8, in which marks are surrogates; UTF-8 is checked and passed on as it came.
 
     Raises:
         ExportError: as `text_chunks` does.
     """
-    if _text_codec(encoding or "utf-8") == "utf-8":
-        yield from _with_content(_checked(stream), codecs.BOM_UTF8, _BLANK.encode())
+    faults: list[ExportError] = []
+    return Chunks(_utf8(stream, encoding, faults), faults)
+
+
+def _text(stream: BinaryIO, encoding: str | None, faults: list[ExportError]) -> Iterator[str]:
+    yield from _with_content(_decoded(_codec_of(stream, encoding), faults), "\ufeff", _BLANK)
+
+
+def _utf8(stream: BinaryIO, encoding: str | None, faults: list[ExportError]) -> Iterator[bytes]:
+    codec = _codec_of(stream, encoding)
+    if codec.name == "utf-8":
+        yield from _with_content(_checked(codec, faults), codecs.BOM_UTF8, _BLANK.encode())
     else:
-        yield from (text.encode("utf-8", "surrogatepass") for text in text_chunks(stream, encoding))
+        decoded = _with_content(_decoded(codec, faults), "\ufeff", _BLANK)
+        yield from (text.encode("utf-8", "surrogatepass") for text in decoded)
 
 
 def _with_content(chunks: Iterator[AnyStr], mark: AnyStr, blank: AnyStr) -> Iterator[AnyStr]:
@@ -66,6 +123,45 @@ def _with_content(chunks: Iterator[AnyStr], mark: AnyStr, blank: AnyStr) -> Iter
     yield from chunks
 
 
+@dataclass(frozen=True)
+class _Codec:
+    """How the bytes are read.
+
+    Attributes:
+        name: the codec's.
+        head: the first bytes.
+        pieces: all of them.
+    """
+
+    name: str
+    head: bytes
+    pieces: Iterator[bytes]
+
+
+def _pieces(stream: BinaryIO) -> Iterator[bytes]:
+    """The bytes; the first piece has every byte of a mark, if there are so many."""
+    first = b""
+    while len(first) < _LONGEST_MARK and (data := stream.read(CHUNK)):
+        first += data
+    if first:
+        yield first
+    while data := stream.read(CHUNK):
+        yield data
+
+
+def _codec_of(stream: BinaryIO, encoding: str | None) -> _Codec:
+    name = _text_codec(encoding or "utf-8")
+    others = _pieces(stream)
+    first = next(others, b"")
+    if not first:
+        raise ExportError("empty_file", "the file has no bytes", "send an empty list for no records")
+    marked = next((codec for mark, codec in _MARKS.items() if first.startswith(mark)), None)
+    codec = _Codec(marked or _READ_AS.get(name, name), first[:_LONGEST_MARK], chain([first], others))
+    if marked is None:
+        _refuse_wide_characters(codec)
+    return codec
+
+
 def _text_codec(encoding: str) -> str:
     try:
         "".encode(encoding)
@@ -75,47 +171,125 @@ def _text_codec(encoding: str) -> str:
         raise ExportError("bad_encoding", f"there is no text encoding {encoding!r}", hint) from None
 
 
-def _decoded(stream: BinaryIO, codec: str) -> Iterator[str]:
-    decoder = codecs.getincrementaldecoder(codec)()
-    offset, head = 0, b""
-    while True:
-        data = stream.read(CHUNK)
-        if not offset:
-            head = data[:4]
-            _refuse_empty(data)
-            _refuse_wide_characters(head, codec)
-        held = len(decoder.getstate()[0])
+def _decoded(codec: _Codec, faults: list[ExportError]) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder(codec.name)()
+    is_utf8 = _IsUtf8() if _has_single_bytes(codec.name) else None
+    offset = 0
+    for data in chain(codec.pieces, [b""]):
+        state = decoder.getstate()
         try:
             text = decoder.decode(data, final=not data)
         except UnicodeError as fault:
-            raise _bad_encoding(fault, codec, offset - held, head) from fault
+            faults.append(_bad_encoding(fault, codec, offset - len(state[0])))
+            decoder = codecs.getincrementaldecoder(codec.name)(_MARKING)
+            decoder.setstate(state)
+            text = decoder.decode(data, final=not data)
         offset += len(data)
+        if is_utf8 is not None:
+            is_utf8.add(data)
         if text:
             yield text
-        if not data:
-            return
+    if is_utf8 is not None and is_utf8.is_certain:
+        hint = "leave `encoding` out, or set `encoding: utf-8`"
+        raise ExportError("bad_encoding", f"the file is UTF-8, and would be read as {codec.name}", hint)
 
 
-def _checked(stream: BinaryIO) -> Iterator[bytes]:
-    offset, head, held = 0, b"", b""
-    while True:
-        data = stream.read(CHUNK)
-        if not offset:
-            head = data[:4]
-            _refuse_empty(data)
-            _refuse_wide_characters(head, "utf-8")
+def _checked(codec: _Codec, faults: list[ExportError]) -> Iterator[bytes]:
+    offset, held = 0, b""
+    for data in chain(codec.pieces, [b""]):
         text = held + data
         end = _end_of_characters(text) if data else len(text)
+        whole = text[:end]
         try:
-            _check(text[:end])
+            _check(whole)
         except UnicodeError as fault:
-            raise _bad_encoding(fault, "utf-8", offset - len(held), head) from fault
+            faults.append(_bad_encoding(fault, codec, offset - len(held)))
+            # Within the file nothing is cut off: what seems to be is followed by a byte that does not belong.
+            marked = whole.decode("utf-8", _MARKING if not data else _MARKING_WITHIN)
+            whole = marked.encode("utf-8", "surrogatepass")
         offset += len(data)
         held = text[end:]
-        if end:
-            yield text[:end]
-        if not data:
+        if whole:
+            yield whole
+
+
+# -- bytes that are no characters ----------------------------------------------------------------------------------
+
+_BAD, _CUT = 0xDC00, 0xDD00
+"""Marks are lone surrogates, which no encoding yields: a byte that does not belong, and one of a character cut off."""
+_MARK = re.compile("[\udc00-\uddff]")
+_MARK_IN_UTF8 = re.compile(rb"\xed[\xb0-\xb7][\x80-\xbf]")
+_MARKING, _MARKING_WITHIN = "sync_pipelines.marking", "sync_pipelines.marking_within"
+
+
+def _marked(fault: UnicodeError, *, is_end: bool) -> tuple[str, int]:
+    if not isinstance(fault, UnicodeDecodeError):
+        raise fault
+    is_cut = is_end and re.search("end of data|truncated|incomplete", fault.reason)
+    mark = _CUT if is_cut else _BAD
+    return "".join(chr(mark + byte) for byte in fault.object[fault.start : fault.end]), fault.end
+
+
+codecs.register_error(_MARKING, partial(_marked, is_end=True))
+codecs.register_error(_MARKING_WITHIN, partial(_marked, is_end=False))
+
+
+def has_bad_bytes(text: AnyStr) -> bool:
+    """Whether a text of `text_chunks` or `utf8_chunks` has marks in it."""
+    if isinstance(text, bytes):
+        return b"\xed" in text and _MARK_IN_UTF8.search(text) is not None
+    return not text.isascii() and _MARK.search(text) is not None
+
+
+def never_plain(text: bytes) -> bytes:
+    """The text with escapes instead of its marks, so that lines are told apart in it, but not read at once."""
+    return _MARK_IN_UTF8.sub(rb"\\\\", text)
+
+
+def damaged_bytes(position: str, text: str) -> RawRecord:
+    r"""The damaged record of a line with marks in it, in whose text they stand as `\xe9`."""
+    first = _MARK.search(text)
+    assert first is not None
+    if ord(first[0]) >= _CUT:
+        code, message = "truncated_line", "the file ends within a character"
+    else:
+        code = "bad_encoding"
+        message = (
+            f"the byte 0x{ord(first[0]) - _BAD:02x} is no character of the file's encoding; "
+            "export as UTF-8, or set `encoding`, often cp1252"
+        )
+    return damaged(position, code, message, _MARK.sub(lambda mark: f"\\x{ord(mark[0]) & 0xFF:02x}", text))
+
+
+class _IsUtf8:
+    """Tells bytes that are UTF-8, with letters of several bytes, from those of an encoding of single bytes."""
+
+    def __init__(self) -> None:
+        self._held = b""
+        self._is_possible = True
+        self._has_letters = False
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether everything so far is UTF-8 and some of it more than ASCII."""
+        return self._is_possible and self._has_letters and not self._held
+
+    def add(self, data: bytes) -> None:
+        """Takes the next bytes."""
+        if not self._is_possible or (not self._held and data.isascii()):
             return
+        text = self._held + data
+        end = _end_of_characters(text)
+        try:
+            _check(text[:end])
+        except UnicodeError:
+            self._is_possible = False
+        self._has_letters, self._held = True, text[end:]
+
+
+def _has_single_bytes(codec: str) -> bool:
+    """Whether every byte is a character."""
+    return codec != "utf-8" and len(bytes(range(256)).decode(codec, "replace")) == 256
 
 
 def _end_of_characters(text: bytes) -> int:
@@ -139,35 +313,31 @@ def _check(text: bytes) -> None:
         text.decode()
 
 
-def _refuse_empty(data: bytes) -> None:
-    if not data:
-        raise ExportError("empty_file", "the file has no bytes", "send an empty list for no records")
-
-
-def _refuse_wide_characters(head: bytes, codec: str) -> None:
+def _refuse_wide_characters(codec: _Codec) -> None:
     """UTF-16 without a mark is valid UTF-8 full of NULs; it is told by their places."""
-    nuls = [place for place, byte in enumerate(head) if byte == 0]
-    if codec in ("utf-8", "ascii", "iso8859-1", "cp1252") and nuls in ([1, 3], [0, 2], [0, 1, 2], [1, 2, 3]):
+    nuls = [place for place, byte in enumerate(codec.head) if byte == 0]
+    if codec.name in ("utf-8", "ascii", "cp1252") and nuls in ([1, 3], [0, 2], [0, 1, 2], [1, 2, 3]):
         wide = "utf-16" if len(nuls) == 2 else "utf-32"
         hint = f"it looks like {wide}: set `encoding: {wide}-{'be' if nuls[0] == 0 else 'le'}` for this stream"
-        raise ExportError("bad_encoding", f"the bytes are not {codec}", hint, Position("byte", nuls[0]))
+        raise ExportError("bad_encoding", f"the bytes are not {codec.name}", hint, Position("byte", nuls[0]))
 
 
-def _bad_encoding(fault: UnicodeError, codec: str, offset: int, head: bytes) -> ExportError:
+def _bad_encoding(fault: UnicodeError, codec: _Codec, offset: int) -> ExportError:
+    """What is wrong with the file as a whole.
+
+    Raises:
+        ExportError: the same, where the bytes are no text at all.
+    """
     start = fault.start if isinstance(fault, UnicodeDecodeError) else 0
     byte = (
         f": 0x{fault.object[start]:02x}" if isinstance(fault, UnicodeDecodeError) and start < len(fault.object) else ""
     )
-    hint = _encoding_hint(codec, head)
-    return ExportError("bad_encoding", f"the bytes are not {codec}{byte}", hint, Position("byte", offset + start))
-
-
-def _encoding_hint(codec: str, head: bytes) -> str:
+    position = Position("byte", offset + start)
     for magic, (what, suffix) in _MAGIC.items():
-        if head.startswith(magic):
-            return f"it looks like {what}: the name should end in {suffix}"
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "it looks like utf-16: set `encoding: utf-16` for this stream"
-    if codec == "utf-8":
-        return "it may be latin-1 or cp1252: set `encoding` for this stream, or export as UTF-8"
-    return "set `encoding` for this stream"
+        if codec.head.startswith(magic):
+            hint = f"it looks like {what}: the name should end in {suffix}"
+            raise ExportError("bad_encoding", f"the bytes are not {codec.name}{byte}", hint, position)
+    hint = "set `encoding` for this stream"
+    if codec.name == "utf-8":
+        hint = "it may be latin-1 or cp1252: set `encoding` for this stream, or export as UTF-8"
+    return ExportError("bad_encoding", f"the bytes are not {codec.name}{byte}", hint, position)

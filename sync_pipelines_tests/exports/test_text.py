@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports import lines as physical
 from sync_pipelines.exports.lines import Line, line_blocks, numbered_lines
-from sync_pipelines.exports.text import text_chunks, utf8_chunks
+from sync_pipelines.exports.text import Chunks, has_bad_bytes, text_chunks, utf8_chunks
 from sync_pipelines_tests.examples import examples
 
 SIZES = st.lists(st.integers(1, 9), min_size=1, max_size=5)
@@ -40,11 +40,14 @@ class Drops(io.BytesIO):
         return super().read(next(self._sizes))
 
 
-def told(read: Callable[..., Iterator[Any]], data: bytes, sizes: Sequence[int], encoding: str | None) -> Any:
+def told(
+    read: Callable[..., Chunks[Any]], data: bytes, sizes: Sequence[int], encoding: str | None, is_strict: bool = True
+) -> Any:
     """The text, or what is wrong with it."""
     stream: BinaryIO = Drops(data, sizes)
     try:
-        chunks = list(read(stream, encoding))
+        found = read(stream, encoding)
+        chunks = list(found.strict() if is_strict else found)
     except ExportError as fault:
         return fault.code, fault.message, fault.hint, fault.position
     # A chunk that is cut within a character can't be decoded by itself.
@@ -52,7 +55,9 @@ def told(read: Callable[..., Iterator[Any]], data: bytes, sizes: Sequence[int], 
 
 
 def assert_both_alike(data: bytes, sizes: Sequence[int], encoding: str | None = None) -> None:
-    assert told(utf8_chunks, data, sizes, encoding) == told(text_chunks, data, sizes, encoding)
+    for is_strict in (True, False):
+        found = told(utf8_chunks, data, sizes, encoding, is_strict)
+        assert found == told(text_chunks, data, sizes, encoding, is_strict)
 
 
 @examples(300)
@@ -72,6 +77,8 @@ def test_bytes_that_do_not_belong_are_told_at_their_place(
     data = mark + before.encode() + wrong + after.encode()
     assert_both_alike(data, sizes)
     place = first_wrong(data)
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return  # a mark wins
     if place is not None and b"\0" not in data[:4]:
         code, _, _, position = told(utf8_chunks, data, sizes, None)
         assert (code, position.number) == ("bad_encoding", place)
@@ -99,6 +106,45 @@ def test_any_bytes_read_the_same(data: bytes, sizes: list[int]) -> None:
 def test_other_encodings_come_as_utf_8(text: str, sizes: list[int], encoding: str) -> None:
     data = text.encode("utf-8" if encoding == "nope" else encoding, "replace")
     assert_both_alike(data, sizes, encoding)
+
+
+@examples(200)
+@given(st.lists(st.one_of(TEXTS.map(str.encode), WRONG), max_size=6).map(b"".join), SIZES)
+def test_marks_stand_for_the_bytes_that_do_not_belong(data: bytes, sizes: list[int]) -> None:
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or b"\0" in data[:4] or not data.strip(b" \t\r\n"):
+        return
+    found = told(text_chunks, data, sizes, None, False)
+    if isinstance(found, str):
+        assert has_bad_bytes(found) == (first_wrong(data) is not None)
+        assert "".join(map(unmarked, found)).encode("utf-8", "surrogateescape") == data.removeprefix(codecs.BOM_UTF8)
+
+
+def unmarked(character: str) -> str:
+    """A mark as Python itself would have it."""
+    return chr(ord(character) - 0x100) if "\udd00" <= character <= "\uddff" else character
+
+
+@pytest.mark.parametrize("encoding", [None, "cp1252", "latin-1", "utf-16-le", "utf-8"])
+@pytest.mark.parametrize("mark", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_wins_over_the_encoding(encoding: str | None, mark: str) -> None:
+    assert told(text_chunks, "Café".encode(mark), [1], encoding) == "Café"
+    assert told(utf8_chunks, "Café".encode(mark), [3], encoding) == "Café"
+
+
+def test_latin_1_has_the_letters_of_cp1252() -> None:
+    assert told(text_chunks, "“5 €”".encode("cp1252"), [2], "latin-1") == "“5 €”"
+
+
+@pytest.mark.parametrize("sizes", [[1], [2], [100]])
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "iso8859-15", "ascii"])
+def test_utf_8_is_not_read_as_an_encoding_of_single_bytes(encoding: str, sizes: list[int]) -> None:
+    code, _, hint, _ = told(text_chunks, "a,Café\n".encode(), sizes, encoding, False)
+    assert (code, "utf-8" in hint) == ("bad_encoding", True)
+
+
+def test_a_letter_of_another_encoding_tells_that_the_file_is_not_utf_8() -> None:
+    data = "Ã©\n".encode("cp1252") + "Café\n".encode("cp1252")
+    assert told(text_chunks, data, [3], "cp1252") == "Ã©\nCafé\n"
 
 
 @pytest.mark.parametrize("blank", [b"", b" \n", codecs.BOM_UTF8, codecs.BOM_UTF8 + b"\r\n\t"])

@@ -46,6 +46,17 @@ class Keeping:
         self, text: str, earlier: Sequence[KeptRecords] = (), at: datetime = DAY, name: str = "x.ndjson", **options: Any
     ) -> KeptRecords:
         """Normalizes a text under some settings."""
+        return self.keep_bytes(text.encode("utf-8", "surrogatepass"), earlier, at, name, **options)
+
+    def keep_bytes(
+        self,
+        content: bytes,
+        earlier: Sequence[KeptRecords] = (),
+        at: datetime = DAY,
+        name: str = "x.ndjson",
+        **options: Any,
+    ) -> KeptRecords:
+        """Normalizes bytes under some settings."""
         tenant = TENANT if self._partner == "replenit" else "acme"
         source = {"partner": self._partner, "tenant": tenant, "streams": {self._name: options}}
         self._sources.write_text(json.dumps({"sources": [source]}))
@@ -54,7 +65,7 @@ class Keeping:
             settings=load_sources(self._sources).for_stream(self._partner, tenant, self._name),
             tenant=tenant,
             name=name,
-            content=lambda: io.BytesIO(text.encode("utf-8", "surrogatepass")),
+            content=lambda: io.BytesIO(content),
             effective_at=at,
             window=DateWindow(date(2010, 1, 1), date(2030, 1, 1)),
         )
