@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import Final
 
@@ -19,6 +18,7 @@ from sync_pipelines.commands.screen import say
 from sync_pipelines.configuration.pull_settings import PullSettings
 from sync_pipelines.configuration.settings import Settings, load_settings, variable_of
 from sync_pipelines.configuration.sources import Sources, load_sources
+from sync_pipelines.contracts.characters import matches
 from sync_pipelines.contracts.near_names import near_name
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database.postgres import migrate, open_database
@@ -206,7 +206,7 @@ def _ending(sources: Sources, stream: Stream, file: LandingFile) -> Misplaced | 
     """A file of a stream whose ending is no format's; it fails when it is synced."""
     tenant = stream.normalize_tenant(file.tenant_folder)
     settings = sources.for_stream(stream.partner, tenant or "", stream.name)
-    is_left_out = settings.path is not None and not fnmatchcase(file.below, settings.path)
+    is_left_out = settings.path is not None and not matches(file.below, settings.path)
     if is_left_out or settings.format is not None or file.below.lower().endswith(".zip"):
         return None
     fault = why_no_format(file.below)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -19,6 +18,7 @@ from sync_pipelines.configuration.layouts import layouts, with_layout
 from sync_pipelines.configuration.marked_yaml import MarkedYaml, Where, read_yaml
 from sync_pipelines.configuration.pull_settings import PullSettings, pull_model
 from sync_pipelines.configuration.stream_settings import StreamSettings
+from sync_pipelines.contracts.characters import matches
 from sync_pipelines.contracts.contract import folded
 from sync_pipelines.contracts.near_names import near_name
 from sync_pipelines.contracts.paths import example_paths, way_to
@@ -232,9 +232,7 @@ def _pull_fault(settings: StreamSettings, stream: Stream, tenant: str) -> str | 
         return f"the tenant {tenant!r} is no name of a folder in the landing"
     if settings.format not in (None, "json") or settings.encoding not in (None, "utf-8"):
         return "what is pulled is JSON in UTF-8; leave out `format` and `encoding`"
-    if settings.path is not None and not fnmatchcase(
-        name := pulled_name(stream.name, datetime.now(UTC)), settings.path
-    ):
+    if settings.path is not None and not matches(name := pulled_name(stream.name, datetime.now(UTC)), settings.path):
         return f"`path` {settings.path!r} leaves out what is pulled, such as {name}"
     return None
 

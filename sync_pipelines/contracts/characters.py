@@ -6,6 +6,7 @@ is shown (`privacy.untrusted_text`), what is counted as forgiven (`fields`).
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Final
 from unicodedata import is_normalized, normalize
 
@@ -31,3 +32,8 @@ def composed(text: str) -> str:
 def seen(text: str) -> str:
     """A name as it is compared: in NFC, without white space and invisible characters at its ends."""
     return composed(text.strip(UNSEEN))
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Whether a glob matches a path, both in NFC: macOS writes `ñ` as two characters."""
+    return fnmatchcase(composed(path), composed(pattern))

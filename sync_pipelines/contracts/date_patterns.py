@@ -16,7 +16,6 @@ from typing import Any, Final
 from unicodedata import combining, normalize
 from zoneinfo import ZoneInfo
 
-_COMPOSITE: Final = {"T": "%H:%M:%S", "D": "%m/%d/%y", "F": "%Y-%m-%d", "R": "%H:%M", "e": "%d"}
 _NUMBERS: Final = {
     "d": r"3[01]|[12]\d|0?[1-9]| [1-9]",
     "m": r"1[0-2]|0?[1-9]",
@@ -66,7 +65,7 @@ class DatePattern:
             raise ValueError(f"a directive stands twice in {pattern!r}") from None
 
     def _parts(self, pattern: str, locale: str | None) -> Iterator[str]:
-        tokens = re.findall(r"([^%]+)|%(.?)", _expanded(pattern), re.DOTALL)
+        tokens = re.findall(r"([^%]+)|%(.?)", pattern, re.DOTALL)
         numbers = [False, *(not literal and directive in _NUMBERS for literal, directive in tokens), False]
         for place, (literal, directive) in enumerate(tokens, start=1):
             if literal or directive == "%":
@@ -141,10 +140,6 @@ class DatePattern:
 def date_pattern(pattern: str, locale: str | None = None) -> DatePattern:
     """The pattern, compiled once."""
     return DatePattern(pattern, locale)
-
-
-def _expanded(pattern: str) -> str:
-    return re.sub(r"%([%TDFRe])", lambda found: _COMPOSITE.get(found[1], found[0]), pattern)
 
 
 def _full_year(year: int) -> int:

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from sync_pipelines.contracts.characters import composed
 from sync_pipelines.contracts.contract import Contract, Shape, shape_of
 from sync_pipelines.contracts.listing import Listing
 from sync_pipelines.contracts.reading import Reading
@@ -43,8 +44,8 @@ EFFECTIVE_TIME: Final = _EffectiveTime()
 
 
 def tenant_as_named(folder: str) -> str | None:
-    """The tenant of a partner whose tenants are named as their folders are."""
-    return folder
+    """The tenant of a partner whose tenants are named as their folders are, in NFC."""
+    return composed(folder)
 
 
 class Identity(NamedTuple):

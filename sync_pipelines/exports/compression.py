@@ -9,16 +9,15 @@ import bz2
 import errno
 import gzip
 import io
-import unicodedata
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from fnmatch import fnmatchcase
 from typing import Any, BinaryIO, cast
 
 from backports import zstd
 
 from sync_pipelines.configuration.limits import Limits, Meter, Metered, Readable
+from sync_pipelines.contracts.characters import matches
 from sync_pipelines.errors import ExportError, Position, SyncError
 from sync_pipelines.exports.disk import COPY_SIZE, on_disk
 from sync_pipelines.exports.naming import is_export_name
@@ -121,8 +120,7 @@ def _member(archive: zipfile.ZipFile, pattern: str | None) -> zipfile.ZipInfo:
 
 
 def _is_named(name: str, pattern: str) -> bool:
-    name, pattern = (unicodedata.normalize("NFC", text) for text in (name, pattern))
-    return fnmatchcase(name, pattern) or fnmatchcase(name.rsplit("/", 1)[-1], pattern)
+    return matches(name, pattern) or matches(name.rsplit("/", 1)[-1], pattern)
 
 
 def _not_one_member(exports: list[zipfile.ZipInfo], chosen: list[zipfile.ZipInfo], pattern: str | None) -> ExportError:

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Final
 
+from sync_pipelines.contracts.characters import composed
+
 REQUIRED: Final = "required"
 """As `file_date`: an export whose path carries no date is refused."""
 
@@ -53,7 +55,7 @@ def effective_time_in(path_below_stream: str, file_date: str | None = None) -> d
         file_date: the source's pattern, where it has one: then no other date counts.
     """
     if file_date is not None and file_date != REQUIRED:
-        return _time_by_pattern(path_below_stream, file_date)
+        return _time_by_pattern(composed(path_below_stream), composed(file_date))
     *folders, name = path_below_stream.split("/")
     found = _first_time(name)
     if found is not None or not folders:

@@ -13,8 +13,9 @@ from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
+from sync_pipelines.contracts.characters import composed
 from sync_pipelines.contracts.contract import Contract
 from sync_pipelines.contracts.currencies import known_currencies
 from sync_pipelines.contracts.fields import (
@@ -141,7 +142,7 @@ class CustomersOf(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     partner: str
-    tenant: str
+    tenant: Annotated[str, AfterValidator(composed)]
 
 
 class OrderOptions(Options):

@@ -11,12 +11,12 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from fnmatch import fnmatchcase
 from typing import Any, BinaryIO, Final
 
 import psycopg
 
 from sync_pipelines.configuration.stream_settings import StreamSettings
+from sync_pipelines.contracts.characters import matches
 from sync_pipelines.contracts.near_names import near_name
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import ledger
@@ -158,7 +158,7 @@ class _Look:
         known_tenant = self._stream.normalize_tenant(file.tenant_folder)
         tenant = known_tenant or file.tenant_folder
         settings = self._settings(known_tenant)
-        if settings.path is not None and not file.is_folder and not fnmatchcase(file.below, settings.path):
+        if settings.path is not None and not file.is_folder and not matches(file.below, settings.path):
             return
         own_date = effective_time_in(file.below, settings.file_date)
         is_dated = own_date is not None or file.is_folder

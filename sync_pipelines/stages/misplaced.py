@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from typing import Any, Final, NamedTuple
 
 import psycopg
 
 from sync_pipelines.configuration.sources import Sources
+from sync_pipelines.contracts.characters import matches
 from sync_pipelines.contracts.near_names import VERY_LIKE, near_name
 from sync_pipelines.database import ledger
 from sync_pipelines.exports.landing import Landing, Unclaimed
@@ -143,7 +143,7 @@ def _left_out(landing: Landing, sources: Sources, partner: str | None) -> Iterat
         taken, left, examples = set[str](), Counter[str](), dict[str, str]()
         for file in landing.list(stream.partner, stream.name):
             pattern = sources.path_of(stream, file.tenant_folder)
-            if pattern is None or file.fault is not None or fnmatchcase(file.below, pattern):
+            if pattern is None or file.fault is not None or matches(file.below, pattern):
                 taken.add(file.tenant_folder)
             else:
                 left[file.tenant_folder] += 1
