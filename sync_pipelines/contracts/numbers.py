@@ -23,8 +23,12 @@ from sync_pipelines.contracts.texts import unwrapped
 
 _MARKS: Final = {" ": "[ \xa0\u2007\u2009\u202f]", "'": "['\u2019]", ".": r"\.", ",": ","}
 """Separator -> the characters it is written with."""
+_UNGROUPED: Final = {
+    decimal: re.compile(rf"[+-]?(?:\d+(?:{mark}\d*)?|{mark}\d+)(?:[eE][+-]?\d{{1,4}})?", re.ASCII)
+    for decimal, mark in ((".", r"\."), (",", ","))
+}
+"""Decimal separator -> a signed number without groups."""
 _MINUS: Final = "\u2212"
-_EXPONENT: Final = r"(?:[eE][+-]?\d{1,4})?"
 _AROUND: Final = re.compile(
     r"(?P<before>\D*)"
     r"(?P<number>\d(?:[\d.,'\u2019 \xa0\u2007\u2009\u202f]*\d)?[.,]?(?:[eE][+-]?\d{1,4})?)"
@@ -58,23 +62,24 @@ def number_from_text(text: str, reading: Reading, *, takes_percent: bool = False
         reading: the source's conventions, and where what is forgiven is counted.
         takes_percent: whether a percent sign may stand after it.
     """
-    plain = text.strip(WHITE_SPACE)
-    if plain != text:
-        reading.forgive("trimmed_text")
-    if reading.flat:
-        plain = unwrapped(plain, reading)
-    notation = Notation(reading.decimal, reading.thousands)
-    if _ungrouped(notation.decimal).fullmatch(plain):
-        number = _decimal(plain, notation)
+    if _UNGROUPED[reading.decimal].fullmatch(text):
+        number = Decimal(text if reading.decimal == "." else text.replace(",", "."))
     else:
-        number = _number_within(plain, notation, reading, takes_percent=takes_percent)
+        number = _number_within(text, Notation(reading.decimal, reading.thousands), reading, takes_percent)
     if not isinstance(text, Cell):
         reading.forgive("number_from_text")
     return number
 
 
-def _number_within(plain: str, notation: Notation, reading: Reading, *, takes_percent: bool) -> Decimal:
-    """The number within signs, brackets and currencies."""
+def _number_within(text: str, notation: Notation, reading: Reading, takes_percent: bool) -> Decimal:
+    """The number within blanks, signs, brackets and currencies."""
+    plain = text.strip(WHITE_SPACE)
+    if plain != text:
+        reading.forgive("trimmed_text")
+    if reading.flat:
+        plain = unwrapped(plain, reading)
+    if _UNGROUPED[notation.decimal].fullmatch(plain):
+        return _decimal(plain, notation)
     if plain.lower().lstrip("+-") in ("nan", "inf", "infinity"):
         raise refuse("not_finite", f"{plain} is not a number that can be kept")
     found = _AROUND.fullmatch(plain)
@@ -137,13 +142,6 @@ def _currency_or_percent(text: str) -> str | None:
     return "percent_sign" if found["percent"] else "currency_sign"
 
 
-@lru_cache(maxsize=8)
-def _ungrouped(decimal: str) -> re.Pattern[str]:
-    """A signed number without groups."""
-    mark = _MARKS[decimal]
-    return re.compile(rf"[+-]?(?:\d+(?:{mark}\d*)?|{mark}\d+){_EXPONENT}", re.ASCII)
-
-
 @lru_cache(maxsize=32)
 def _grouped(notation: Notation) -> re.Pattern[str]:
     """A number with at least one separator of groups; the first group never begins with a zero."""
@@ -154,7 +152,7 @@ def _grouped(notation: Notation) -> re.Pattern[str]:
 
 def _is_written(number: str, notation: Notation) -> bool:
     """Whether a number without a sign is written in a notation."""
-    if _ungrouped(notation.decimal).fullmatch(number):
+    if _UNGROUPED[notation.decimal].fullmatch(number):
         return True
     return notation.thousands is not None and bool(_grouped(notation).fullmatch(number))
 

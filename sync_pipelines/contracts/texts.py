@@ -15,6 +15,8 @@ from sync_pipelines.contracts.characters import UNSEEN, WHITE_SPACE, composed
 from sync_pipelines.contracts.raw import CellError, NotFinite, Scientific
 from sync_pipelines.contracts.reading import Reading, refuse
 
+_PLAIN: Final = re.compile(r"[A-Za-z](?:[ -~]*[!-~])?|\d+", re.ASCII)
+"""Most texts: there is nothing to look for in them."""
 _FORMULA: Final = re.compile(r'="((?:[^"]|"")*)"', re.DOTALL)
 _PROTECTED: Final = re.compile(r"'(?:[=+@-].*|0\d*|[\d.,/ -]{5,})", re.DOTALL)
 """A text that an apostrophe keeps from being taken for a formula or a number."""
@@ -75,6 +77,8 @@ def read_email(value: Any, reading: Reading) -> Any:
     text = read_text(value, reading)
     if text is None:
         return None
+    if _PLAIN.fullmatch(text):
+        return text
     bare = text.strip(UNSEEN)
     if len(bare) != len(text.strip(WHITE_SPACE)):
         reading.forgive("stripped_invisible")
@@ -102,6 +106,8 @@ def unwrapped(text: str, reading: Reading) -> str:
 
 
 def _cell_text(cell: str, reading: Reading) -> str:
+    if _PLAIN.fullmatch(cell):
+        return str(cell)
     text = cell.strip(WHITE_SPACE)
     if len(text) != len(cell):
         reading.forgive("trimmed_text")
@@ -109,6 +115,8 @@ def _cell_text(cell: str, reading: Reading) -> str:
 
 
 def _key_text(value: str, reading: Reading) -> str:
+    if _PLAIN.fullmatch(value):
+        return str(value)
     text = value.strip(UNSEEN)
     if len(text) != len(value) and len(text) != len(value.strip(WHITE_SPACE)):
         reading.forgive("stripped_invisible")
