@@ -51,8 +51,8 @@ def read_lines(lines: Iterable[Line]) -> Iterator[RawRecord]:
 def read_each(lines: Iterable[Line]) -> Iterator[ReadLine]:
     """The records of lines that follow one another, each with where it came from.
 
-    A line that is not JSON, nested too deeply, too long or no text is a damaged record; its neighbours are read. An object
-    whose line ends within it goes on with the next lines, up to one that begins an object of its own.
+    A line that is not JSON, nested too deeply, too long or no text is a damaged record; its neighbours are read. An
+    object whose line ends within it goes on with the next lines, up to one that begins an object of its own.
     """
     source = _Source(lines)
     for line in source:
