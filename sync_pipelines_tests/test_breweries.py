@@ -89,7 +89,7 @@ def test_an_element_without_its_required_field_is_refused_with_its_path(site: Si
 
 
 def test_a_row_without_any_mapped_cell_keeps_the_list(site: Site) -> None:
-    use(site, COLUMNS)
+    use(site, COLUMNS, optional=["latitude", "longitude"])
     load(site, "2024-05-01.csv", "id,name,address_1,postal_code\nA,n,Uno,01\n")
     load(site, "2024-05-02.csv", "id,name,address_1,postal_code\nA,m,,\n")
     assert site.query("select name, address from sync.stores s join sync.store_addresses a on a.store_id = s.id") == [
