@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_pipelines.contracts.personal import Kind
-from sync_pipelines.partners import STREAMS
+from sync_pipelines.partners import STREAMS, find_stream
 from sync_pipelines.privacy.masking import masked, masked_fault, masked_message, masked_trace, without_emails
-from sync_pipelines.privacy.personal_data import masked_record, masked_row
+from sync_pipelines.privacy.personal_data import masked_reason, masked_record, masked_row
 
 KINDS: tuple[Kind, ...] = ("plain", "text", "email", "phone", "contact")
 
@@ -65,3 +65,11 @@ def test_traces_keep_frames_and_lose_values() -> None:
 def test_what_no_contract_knows_is_personal(stream: object) -> None:
     assert masked_record(stream, {"nickname": "Anita Rojas"}) == {"nickname": "A**** R****"}  # type: ignore[arg-type]
     assert masked_row(stream, {"extra": {"nick": "Anita"}}) == {"extra": {"nick": "A****"}}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", ["legalId", "upsert[1].legalId"])
+def test_F07_a_field_within_a_batch_is_masked_as_it_is_elsewhere(path: str) -> None:
+    stores = find_stream("nilo", "stores")
+    assert stores is not None
+    message = f'{path}: a text field holds something that is not text, got "30-12345678-9" (and 1 more in this record)'
+    assert masked_reason(stores, path, message) == message.replace("30-12345678-9", "30-*******8-9")
