@@ -19,6 +19,7 @@ from sync_pipelines.configuration.limits import Meter
 from sync_pipelines.contracts.raw import CellError
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.cell_formats import meaning_of, shown_value, unescaped
+from sync_pipelines.exports.compression import is_of_data
 from sync_pipelines.exports.containers import WorkbookKind
 from sync_pipelines.exports.merged_cells import MergedCells, MergedRange
 from sync_pipelines.exports.tables import Row
@@ -46,11 +47,12 @@ class _XlsBook:
         try:
             with open(os.devnull, "w") as nowhere:
                 self._book = xlrd.open_workbook(file_contents=content, formatting_info=True, logfile=nowhere)
-        except xlrd.XLRDError as fault:
-            if "encrypted" not in str(fault):
+        except Exception as fault:
+            if not is_of_data(fault):
                 raise
-            message = "the workbook is protected by a password"
-            raise ExportError("bad_sheet", message, "save it again without a password") from fault
+            what = "is protected by a password" if "encrypted" in str(fault) else f"is damaged: {fault}"
+            hint = "save it again as .xlsx, without a password"
+            raise ExportError("bad_sheet", f"the old workbook (.xls) {what}", hint) from fault
         self._codes = [self._book.format_map[style.format_key].format_str for style in self._book.xf_list]
         self._epoch = MAC_EPOCH if self._book.datemode else WINDOWS_EPOCH
 

@@ -114,7 +114,7 @@ def test_the_content_tells_the_kind_not_the_name(name: str) -> None:
         (gzip.compress(b"x"), "is gzip, not a workbook", ".gz"),
         (zipped({"orders.csv": b"OrderId\n1\n"}), "is a zip archive, not a workbook", ".zip"),
         (b"PAR1" + b"\0" * 20, "is Parquet, not a workbook", ".parquet"),
-        (OLE + b"\0" * 600, "the workbook is damaged", "save it again as .xlsx"),
+        (OLE + b"\0" * 600, "the old workbook (.xls) is damaged", "save it again as .xlsx"),
         (b"\x01\x02\x03\x04", "is no workbook", "save it again as .xlsx"),
         (zipped({"content.xml": "", "META-INF/manifest.xml": "<a:encryption-data/>"}), "protected by a password", ""),
     ],
