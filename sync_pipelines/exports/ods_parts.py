@@ -12,7 +12,6 @@ from xml.etree.ElementTree import Element, iterparse
 
 from sync_pipelines.configuration.limits import Meter
 from sync_pipelines.contracts.raw import Cell, CellError
-from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.merged_cells import MergedRange
 from sync_pipelines.exports.workbook import Shown, Specials
 
@@ -23,8 +22,6 @@ _CALC: Final = "{urn:org:documentfoundation:names:experimental:calc:xmlns:calcex
 _ZEROS: Final = re.compile(r"-?0[0-9]+")
 _ERROR: Final = re.compile(r"#(?:N/A|[A-Z]+[A-Z0-9/]*[!?])|Err:[0-9]+")
 _PERCENT: Final = Shown("0%")
-_MOST: Final = 5_000_000
-"""Special cells of a sheet."""
 
 
 class OdsParts:
@@ -46,7 +43,7 @@ class OdsParts:
 
     def specials(self, name: str) -> Specials:
         """What is special about the cells of a sheet."""
-        found = Specials({}, [])
+        found = Specials()
         row, is_it = 1, False
         with self._zip.open("content.xml") as content:
             for event, element in iterparse(content, ("start", "end")):
@@ -72,10 +69,10 @@ def _add(found: Specials, row: int, element: Element) -> int:
         spanned = int(cell.get(f"{_TABLE}number-rows-spanned", 1))
         if spanned > 1:
             found.merged.append(MergedRange(row, row + spanned - 1, column))
+        if cell.get(f"{_OFFICE}value-type") is not None or len(cell):
+            found.reach(below - 1, behind - 1)
         special = _special(cell)
         if special is not None:
-            if (below - row) * (behind - column) + len(found.cells) > _MOST:
-                raise ExportError("bad_sheet", "the sheet repeats a cell too often", "export it as CSV")
             for number in range(row, below):
                 found.cells.setdefault(number, {}).update(dict.fromkeys(range(column, behind), special))
         column = behind

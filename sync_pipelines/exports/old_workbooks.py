@@ -109,8 +109,9 @@ class _CalamineBook:
 
     def rows(self, index: int) -> Iterator[Row]:
         name = self.sheets[index].name
-        sheet = self._book.get_sheet_by_name(name)
+        # The library makes room for every cell between the outermost ones.
         specials = self._parts.specials(name)
+        sheet = self._book.get_sheet_by_name(name)
         merged = MergedCells(specials.merged)
         for number, values in enumerate(sheet.to_python(skip_empty_area=False), 1):
             cells = [self._value(value) for value in values]

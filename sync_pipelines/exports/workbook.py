@@ -6,9 +6,11 @@ Belongs here: those types. Does not belong here: reading a kind of workbook (`xl
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol
 
 from sync_pipelines.contracts.raw import CellError
+from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.merged_cells import MergedRange
 from sync_pipelines.exports.tables import Row
 
@@ -45,13 +47,35 @@ class Shown(NamedTuple):
     code: str
 
 
-class Specials(NamedTuple):
+MAX_ROWS: Final = 1_048_576
+"""Rows of a sheet, as Excel has them."""
+MAX_COLUMNS: Final = 16_384
+MAX_CELLS: Final = 30_000_000
+"""Cells of a sheet that is held in memory, the empty ones between others included."""
+
+
+@dataclass
+class Specials:
     """What a library does not tell of a sheet whose values it reads.
 
     Attributes:
         cells: row -> column -> the error or text in its place, or the format of its number; from 1.
         merged: its merged cells.
+        rows, columns: how far it reaches.
     """
 
-    cells: dict[int, dict[int, CellError | str | Shown]]
-    merged: list[MergedRange]
+    cells: dict[int, dict[int, CellError | str | Shown]] = field(default_factory=dict)
+    merged: list[MergedRange] = field(default_factory=list)
+    rows: int = 0
+    columns: int = 0
+
+    def reach(self, row: int, column: int) -> None:
+        """Takes note of a cell.
+
+        Raises:
+            ExportError: `bad_sheet`: it is further away than memory reaches.
+        """
+        self.rows, self.columns = max(self.rows, row), max(self.columns, column)
+        if self.rows > MAX_ROWS or self.columns > MAX_COLUMNS or self.rows * self.columns > MAX_CELLS:
+            message = f"a cell of the sheet stands in row {row:,} and column {column:,}, too far from the others"
+            raise ExportError("bad_sheet", message, "clear what stands beside the table, or save it as .xlsx")

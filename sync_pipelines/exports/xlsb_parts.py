@@ -47,7 +47,7 @@ class XlsbParts:
 
     def specials(self, name: str) -> Specials:
         """What is special about the cells of a sheet."""
-        found = Specials({}, [])
+        found = Specials()
         shown = {
             index: Shown(code) for index, code in enumerate(self._codes) if meaning_of(code) in ("percent", "shown")
         }
@@ -55,12 +55,12 @@ class XlsbParts:
         for kind, data in self._records(self._paths.get(name, "")):
             if kind == _ROW:
                 row = struct.unpack_from("<I", data)[0] + 1
-            elif kind in (_ERROR, _ERROR_OF_FORMULA):
-                column = struct.unpack_from("<I", data)[0] + 1
-                found.cells.setdefault(row, {})[column] = CellError(_ERRORS.get(data[8], "#ERROR"))
-            elif _FIRST_CELL < kind <= _LAST_CELL and shown:
+            elif _FIRST_CELL <= kind <= _LAST_CELL:
                 column, style = struct.unpack_from("<II", data)
-                if style & 0xFFFFFF in shown:
+                found.reach(row, column + 1 if kind > _FIRST_CELL else 1)
+                if kind in (_ERROR, _ERROR_OF_FORMULA):
+                    found.cells.setdefault(row, {})[column + 1] = CellError(_ERRORS.get(data[8], "#ERROR"))
+                elif kind > _FIRST_CELL and style & 0xFFFFFF in shown:
                     found.cells.setdefault(row, {})[column + 1] = shown[style & 0xFFFFFF]
             elif kind == _MERGED:
                 top, bottom, left, _ = struct.unpack_from("<IIII", data)

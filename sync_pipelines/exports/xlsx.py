@@ -26,12 +26,10 @@ from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.cell_formats import builtin_format, meaning_of, shown_value, unescaped
 from sync_pipelines.exports.merged_cells import MergedCells, MergedRange
 from sync_pipelines.exports.tables import Row
-from sync_pipelines.exports.workbook import Sheet
+from sync_pipelines.exports.workbook import MAX_ROWS, Sheet
 
 TEXTS_LIMIT = 256 << 20
 """Bytes of the longest table of texts that is read."""
-MAX_ROWS: Final = 1_048_576
-"""Rows of a sheet, as Excel has them."""
 PART_ELEMENTS: Final = 250_000
 """Elements of styles and the like, each of which becomes an object in memory; Excel has at most 64,000 cell formats."""
 PART_BYTES: Final = 64 << 20

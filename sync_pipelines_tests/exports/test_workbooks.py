@@ -66,6 +66,7 @@ def fault_of(data: bytes, sheet: str | int | None = None) -> str:
 
 
 ORDERS: list[list[Any]] = [["OrderId", "Sku", "Price"], ["A-1", "S", 2.5]]
+HEADER: list[Any] = ORDERS[0]
 READ = [{"OrderId": "A-1", "Sku": "S", "Price": Decimal("2.5")}]
 
 
@@ -362,3 +363,15 @@ def test_a_sheet_of_one_far_cell_takes_no_memory() -> None:
     parts = read_sheet(io.BytesIO(data), TableReading(sought=SOUGHT))
     rows = [part for part in parts if isinstance(part, RawRecord)]
     assert [row.damage.code if row.damage else None for row in rows] == [None, "too_many_cells"]
+
+
+def test_far_cells_of_workbooks_that_are_held_in_memory_are_refused() -> None:
+    repeated = '<table:table-cell table:number-columns-repeated="{}" office:value-type="string"><text:p>x</text:p>'
+    far = [
+        xlsb([[*HEADER, *[None] * 17_000, "x"]]),
+        ods({"a": [HEADER, [repeated.format(99_999_999) + "</table:table-cell>"]]}),
+    ]
+    for data in far:
+        assert "too far from the others (clear what stands beside the table" in fault_of(data)
+    empty = '<table:table-cell table:number-columns-repeated="16384"/>'
+    assert read(ods({"a": [[*HEADER, empty], ["A-1", "S", empty], [empty]]})) == [{"OrderId": "A-1", "Sku": "S"}]
