@@ -15,7 +15,7 @@ from typing import Any, Final
 import click
 
 from sync_pipelines.commands.disclosure import log_unmasked
-from sync_pipelines.commands.known_names import nearest
+from sync_pipelines.commands.progress import working
 from sync_pipelines.commands.screen import print_table, say, shown
 from sync_pipelines.configuration.settings import Settings, load_settings
 from sync_pipelines.configuration.sources import Sources, load_sources
@@ -65,7 +65,8 @@ def run(file: Path, stream: str | None, tenant: str | None, *, is_written: bool,
         return _print_unknown(seen, unmasked=unmasked)
     place = _Place(proposal.stream, place.tenant)
     block_settings = in_force or _settings_of(proposal, place)
-    outcome = _try(file, seen, proposal.stream, block_settings, place, settings)
+    with working(f"reading {file.name} ..."):
+        outcome = _try(file, seen, proposal.stream, block_settings, place, settings)
     _print_sight(seen, proposal)
     _print_columns(seen, proposal, outcome.needed, unmasked=unmasked)
     _print_outcome(outcome, proposal.stream, unmasked=unmasked)
@@ -99,6 +100,9 @@ def _place(settings: Settings, file: Path, stream: str | None, tenant: str | Non
         partner, _, name = stream.partition("/")
         known = find_stream(partner, name)
         if known is None:
+            # It knows the tables, which take half a second to import.
+            from sync_pipelines.commands.known_names import nearest
+
             raise click.UsageError(f"there is no stream {stream!r}; {nearest(stream, [s.full_name for s in STREAMS])}")
         found = _Place(known, found.tenant if found.stream == known else None)
     if tenant is None:

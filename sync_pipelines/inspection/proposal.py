@@ -153,12 +153,11 @@ def _say_columns(found: Proposal, seen: Seen) -> None:
     both = said | own
     found.fields = {name: both[name] for name in (*fields_of(stream), *both) if name in both}
     _share_product(found)
+    # A column under a field's own name is found by itself.
     columns = {
-        name: column
-        for name, column in found.fields.items()
-        if name not in said and (seen.is_flat or folded(name) != folded(column))
+        name: column for name, column in found.fields.items() if name not in said and folded(name) != folded(column)
     }
-    if any(folded(name) != folded(column) for name, column in columns.items()):
+    if columns:
         found.keys["columns"] = columns
     for name, (column, score) in by_name.items():
         if found.fields.get(name) == column and score <= LOOSE:
