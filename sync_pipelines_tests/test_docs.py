@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sync_pipelines.cli import cli
-from sync_pipelines.commands import sql
+from sync_pipelines.commands import inspect, sql
 from sync_pipelines.commands.progress import line_of
 from sync_pipelines.configuration.settings import PREFIX, Settings
 from sync_pipelines.configuration.sources import load_sources
@@ -119,6 +119,28 @@ def test_the_sources_of_the_readme_load_its_csv(site: Site) -> None:
         "Description": "WHITE HANGING HEART T-LIGHT HOLDER",
         "Country": "United Kingdom",
     }
+
+
+def test_a_file_of_your_own_becomes_rows_as_its_page_says(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs" / "your_own_export.md").read_text()
+    content, answer = re.findall(r"```csv\n(.*?)```", page, re.DOTALL)
+    (printed,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SYNC_DATABASE_URL", site.database.url)
+    file = tmp_path / "ventas.csv"
+    file.write_bytes(content.encode("cp1252"))
+
+    assert inspect.run(file, None, None, is_written=False, unmasked=False) == 0
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == printed.splitlines()
+    inspect.run(file, None, TENANT, is_written=True, unmasked=False)
+    site.load("2024-01-25.csv", file.read_bytes())
+    query = re.search(r'sql --format csv "(.*?)"', page)
+    assert query
+    capsys.readouterr()
+    sql.run(query[1] + " order by 1", "csv")
+    assert capsys.readouterr().out == answer
 
 
 def test_every_key_of_a_source_is_documented() -> None:

@@ -286,7 +286,7 @@ def _propose(settings: Settings, proposal: Proposal, place: _Place, *, is_writte
         return
     if is_there:
         return
-    say("", f"For {settings.sources} (--write puts it there):", "")
+    say("", f"For {settings.sources.name} (--write puts it there):", "")
     # Text to be copied: no line of it is folded or escaped twice.
     for line in source_block(stream.partner, tenant or _PLACEHOLDER, stream.name, proposal.block).splitlines():
         say(line)

@@ -7,6 +7,7 @@ Belongs here: what the block says, and why it may be wrong. Does not belong here
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -153,9 +154,12 @@ def _say_columns(found: Proposal, seen: Seen) -> None:
     both = said | own
     found.fields = {name: both[name] for name in (*fields_of(stream), *both) if name in both}
     _share_product(found)
-    # A column under a field's own name is found by itself.
+    # A column under a field's own name is found by itself, unless it is another field, too.
+    shared = Counter(found.fields.values())
     columns = {
-        name: column for name, column in found.fields.items() if name not in said and folded(name) != folded(column)
+        name: column
+        for name, column in found.fields.items()
+        if name not in said and (folded(name) != folded(column) or shared[column] > 1)
     }
     if columns:
         found.keys["columns"] = columns
@@ -269,6 +273,11 @@ def _say_values(found: Proposal, seen: Seen) -> None:
             words.note(column.name, (text for text in set(column.texts)))
     if words.by_word:
         found.keys["null_values"] = sorted(words.by_word)
+        places = sorted({column for columns in words.by_word.values() for column in columns})
+        shown = ", ".join(sorted(words.by_word))
+        found.look_at.append(
+            f"{shown} in {', '.join(map(repr, places[:4]))} is taken for nothing: see whether that is right"
+        )
     texts = [t for c in _columns_of(found, seen, "number") for t in c.texts if t.strip() not in words.by_word]
     if texts:
         _say_numbers(found, numbers_in(t for t in texts if not is_scientific(t)), language)
