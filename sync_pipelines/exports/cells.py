@@ -78,7 +78,7 @@ def _distinct_names(names: Sequence[str], position: Position, sought: SoughtColu
     for number, name in enumerate(names, 1):
         own = name or f"column_{number}"
         if name in seen and sought is not None and sought.needs(name):
-            hint = f"rename one of them, or name the second one in `columns` as {name + '_2'!r}"
+            hint = f"rename one of them, or say which is meant: {name}_1 or {name}_2 in `columns`"
             raise ExportError("bad_header", f"the header names {name!r} twice", hint, position)
         if name in seen or (not name and own in taken):
             own = next(other for n in count(2) if (other := f"{own}_{n}") not in taken)

@@ -23,6 +23,7 @@ _LONGEST: Final = 200
 """Columns, and characters of each, that are compared with a missing one."""
 _NO_NAME: Final = re.compile(r"@|\d{5}")
 """What stands in a record rather than in a header, and may be personal."""
+_FIRST: Final = "_1"
 _SHOWN: Final = 12
 """Columns that a message names."""
 _PATH: Final = re.compile(r"([^\[\].]+)(?:\[\d+\]|\.).+|([^\[\].]+)\[\d+\]")
@@ -104,7 +105,10 @@ class SoughtColumns:
         return [column for name, column in self.mapped.items() if folded_header(name) == folded_header(field)]
 
     def as_mapped(self, names: Sequence[str]) -> list[str]:
-        """The names, those that `columns` means in another spelling in the spelling it has there; an exact one wins."""
+        """The names, those that `columns` means in another spelling in the spelling it has there; an exact one wins.
+
+        `Unidades_1` there is the first of several columns of that name; the others are `Unidades_2` and so on.
+        """
         found = list(names)
         missing = dict.fromkeys(self.mapped.values()).keys() - set(names)
         if missing:
@@ -113,8 +117,9 @@ class SoughtColumns:
                 places.setdefault(folded_header(name), []).append(place)
             for column in missing:
                 near = places.get(folded_header(column), [])
-                if len(near) == 1:
-                    found[near[0]] = column
+                first = places.get(folded_header(column.removesuffix(_FIRST)), []) if not near else []
+                if len(near) == 1 or (first and column.endswith(_FIRST)):
+                    found[(near or first)[0]] = column
         return found
 
     def check(self, names: Sequence[str], position: Position) -> None:

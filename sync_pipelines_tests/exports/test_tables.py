@@ -145,6 +145,16 @@ def test_a_column_twice_matters_only_where_a_field_is_read_from_it() -> None:
     )
 
 
+def test_one_of_several_columns_of_a_name_is_named_by_its_number() -> None:
+    first = SoughtColumns("x/y", key=("No",), mapped={"Quantity": "Units_1"})
+    assert records("No,Units,Units\nA,1,2\n", first) == [("2", {"No": "A", "Units_1": "1", "Units": "2"})]
+    assert records("No,Units\nA,1\n", first) == [("2", {"No": "A", "Units_1": "1"})]
+    second = SoughtColumns("x/y", key=("No",), mapped={"Quantity": "Units_2"})
+    assert records("No,Units,Units\nA,1,2\n", second) == [("2", {"No": "A", "Units": "1", "Units_2": "2"})]
+    assert fault("No,Units\nA,1\n", second).startswith("column_missing: ")
+    assert records("No,Units_1,Units\nA,1,2\n", first) == [("2", {"No": "A", "Units_1": "1", "Units": "2"})]
+
+
 MAPPED = SoughtColumns("replenit/orders", key=("No",), mapped={"OrderId": "No", "Email": "Email cliente"})
 
 
