@@ -19,6 +19,7 @@ from sync_pipelines.configuration.limits import Limits, Meter
 from sync_pipelines.contracts.raw import CellError, NotFinite, RawRecord, number_from_float
 from sync_pipelines.errors import ExportError, Position
 from sync_pipelines.exports.cells import Header
+from sync_pipelines.exports.columns import Columns
 from sync_pipelines.exports.compression import is_of_data
 from sync_pipelines.exports.containers import workbook_kind
 from sync_pipelines.exports.disk import on_disk
@@ -44,13 +45,17 @@ def read_sheet(stream: BinaryIO, reading: TableReading = AS_IT_STANDS, meter: Me
     """
     meter = meter or Meter(Limits())
     with on_disk(stream) as file, closing(_Guarded(file, meter)) as book:
-        table = _chosen(book, reading, meter)
-        if table is not None:
-            yield from table.parts()
+        found = _chosen(book, reading, meter)
+        if found is not None:
+            parts = found[1].parts()
+            # Its columns come first; what follows needs no look.
+            for part in islice(parts, 1):
+                yield part._replace(sheet=found[0]) if isinstance(part, Columns) else part
+            yield from parts
 
 
-def _chosen(book: _Guarded, reading: TableReading, meter: Meter) -> Table | None:
-    """The table that is read; None where the workbook is empty."""
+def _chosen(book: _Guarded, reading: TableReading, meter: Meter) -> tuple[str, Table] | None:
+    """The sheet that is read, and its table; None where the workbook is empty."""
     if not book.sheets:
         raise ExportError("bad_sheet", "the workbook has no sheet", "save it again as .xlsx")
     wanted = reading.settings.sheet
@@ -58,7 +63,7 @@ def _chosen(book: _Guarded, reading: TableReading, meter: Meter) -> Table | None
     for index in [_named(wanted, book.sheets)] if wanted is not None else _visible(book.sheets):
         table = Table(book.rows(index), _record, reading, meter)
         if table.header is not None:
-            return table
+            return book.sheets[index].name, table
         if (fault := table.fault()) is not None:
             faults[book.sheets[index].name] = fault
     if not faults:

@@ -29,6 +29,8 @@ from sync_pipelines.partners import STREAMS
 
 LOOKED_AT: Final = 20_000
 """Records whose values are looked at; all of them are read to tell what would happen."""
+_WORKBOOK: Final = "xlsx"
+"""As `format`: workbooks of every kind."""
 TEXT_FORMATS: Final = frozenset({"csv", "json", "ndjson"})
 _HEAD: Final = 1 << 16
 _ENVELOPES: Final = frozenset(
@@ -116,7 +118,7 @@ class Seen:
     @property
     def is_flat(self) -> bool:
         """Whether it is rows of cells."""
-        return self.format in ("csv", "parquet", "xlsx")
+        return self.format in ("csv", "parquet", _WORKBOOK)
 
 
 class _AnyStreams(SoughtColumns):
@@ -162,7 +164,7 @@ def see(file: Path, table: TableSettings, format_: str | None = None, encoding: 
     with opened(file) as source, _plain(source, name) as (plain, inner):
         head = plain.read(_HEAD)
         known = _format_named(inner) or _format_named(plain_name(name))
-        seen = Seen(name, file.stat().st_size, format_ or _format_of(known, head), known is not None)
+        seen = Seen(name, file.stat().st_size, found := format_ or _format_of(known, head), known == found)
         seen.compression = compression_of(name)
         if seen.format in TEXT_FORMATS and not head.startswith(_COMPRESSED):
             seen.encoding = encoding or _encoding_of(head, plain)
@@ -196,17 +198,19 @@ def _plain(source: BinaryIO, name: str) -> Iterator[tuple[BinaryIO, str]]:
 
 
 def _format_named(name: str) -> str | None:
-    return FORMATS.get(name.rsplit(".", 1)[-1].lower()) if "." in name else None
+    """The format that a name tells, as `format` would say it."""
+    kind = FORMATS.get(name.rsplit(".", 1)[-1].lower()) if "." in name else None
+    return _WORKBOOK if kind == "workbook" else kind
 
 
 def _format_of(known: str | None, head: bytes) -> str:
     """The format: the content's own where that is told by its first bytes, else the name's."""
     for magic, found in _MAGIC:
         if head.startswith(magic):
-            return known if known in ("xlsx", "xlsb", "xls", "ods") else found
+            return found
     begin = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-    if known in TEXT_FORMATS:
-        return str(known)
+    if known is not None:
+        return known
     return "json" if begin in (b"{", b"[") and begin else "csv"
 
 
