@@ -116,11 +116,8 @@ def _entry(partner: str, tenant: str, stream: str, block: list[str], indent: str
 
 def _stream(stream: str, block: list[str], indent: str) -> list[str]:
     own = indent + _STEP
-    has_keys = any(line.strip() and not line.lstrip().startswith("#") for line in block)
-    return [
-        f"{own}{stream}:" if has_keys else f"{own}{stream}: {{}}",
-        *(f"{own}{_STEP}{line}".rstrip() for line in block),
-    ]
+    # With nothing but comments below it the value is null, which is no keys.
+    return [f"{own}{stream}:" if block else f"{own}{stream}: {{}}", *(f"{own}{_STEP}{line}".rstrip() for line in block)]
 
 
 def scalar(value: object) -> str:

@@ -131,6 +131,8 @@ def _say_how_it_is_read(found: Proposal, seen: Seen) -> None:
         found.keys["format"] = seen.format
     if seen.encoding not in (None, "utf-8"):
         found.keys["encoding"] = seen.encoding
+    if seen.record is not None:
+        found.keys["record"] = seen.record
     if found.layout is not None:
         found.keys["layout"] = found.layout.key
 

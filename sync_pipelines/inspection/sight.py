@@ -7,6 +7,7 @@ field a column is (`column_names`, `proposal`).
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ _WORKBOOK: Final = "xlsx"
 """As `format`: workbooks of every kind."""
 TEXT_FORMATS: Final = frozenset({"csv", "json", "ndjson"})
 _HEAD: Final = 1 << 16
+_RECORD: Final = re.compile(r"`record: ([\w.]+)`")
+"""What the fault of a file of messages says to set."""
 _ENVELOPES: Final = frozenset(
     folded(name)
     for stream in STREAMS
@@ -91,6 +94,7 @@ class Seen:
         delimiter: of a CSV.
         header: where the header stands, such as `line 3`, or None where there is none.
         sheet: of a workbook.
+        record: where the records are in JSON messages, as `record` would say it.
         columns: by name, in the order of the file.
         records: how many were looked at.
         rows_above: rows above the header.
@@ -108,6 +112,7 @@ class Seen:
     delimiter: str | None = None
     header: str | None = None
     sheet: str | None = None
+    record: str | None = None
     columns: dict[str, SeenColumn] = field(default_factory=dict)
     records: int = 0
     rows_above: int = 0
@@ -255,10 +260,12 @@ def _look(seen: Seen, file: Path, table: TableSettings) -> None:
         try:
             _take(seen, _parts(seen, file, table, _AnyStreams("any stream")))
         except ExportError as fault:
-            if fault.code != "bad_header" or not seen.is_flat:
+            wrapped = _RECORD.search(fault.hint) if fault.code == "wrong_envelope" else None
+            if wrapped is None and (fault.code != "bad_header" or not seen.is_flat):
                 raise
-            # No row has names that anybody knows: the first with content is the header.
             seen.columns, seen.records = {}, 0
+            seen.record = wrapped[1] if wrapped else None
+            # No row has names that anybody knows: the first with content is the header.
             _take(seen, _parts(seen, file, table, None))
     except ExportError as fault:
         seen.fault = fault
@@ -270,6 +277,7 @@ def _parts(seen: Seen, file: Path, table: TableSettings, sought: SoughtColumns |
         format=seen.format,
         encoding=seen.encoding,
         table=TableReading("absent", table, sought),
+        record=seen.record,
         envelopes=envelopes,
     )
     return read_blocks(lambda: opened(file), file.name, settings)

@@ -229,6 +229,15 @@ def test_a_file_of_no_stream_one_can_tell_is_said_to_be_so(inspect: Inspect) -> 
     assert "none of its columns tells the key" not in inspect("o.csv", None, "--stream", "nilo/stores").out
 
 
+def test_messages_of_tools_are_unwrapped(inspect: Inspect) -> None:
+    lines = "".join(
+        f'{{"_airbyte_ab_id": "{n}", "_airbyte_data": {{"OrderId": "{n}", "Currency": "EUR"}}}}\n' for n in "AB"
+    )
+    done = inspect("o.jsonl", lines)
+    assert done.block == ("replenit/orders", {"record": "_airbyte_data"})
+    assert "2 records: 2 would be accepted" in done.out
+
+
 def test_a_compressed_file_under_a_plain_name_is_told(inspect: Inspect) -> None:
     done = inspect("o.csv", gzip.compress(b"OrderId,Currency\nA,EUR\n"))
     assert done.status == 4
