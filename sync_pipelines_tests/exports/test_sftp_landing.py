@@ -65,6 +65,17 @@ def test_links_are_named_and_not_followed(opened: Opens, root: Path, tmp_path: P
             landing.open(path)
 
 
+def test_what_no_stream_takes_is_told_without_looking_through_links(opened: Opens, root: Path, tmp_path: Path) -> None:
+    for number in range(40):
+        (root / f"nilo/t{number}/Stores").mkdir(parents=True)
+    (root / "nilo/v").symlink_to(tmp_path / "elsewhere")
+    (root / "elsewhere").symlink_to(tmp_path / "elsewhere")
+    (root / "stray.csv").touch()
+    found = list(opened().unclaimed({"nilo": ("stores",)}))
+    assert found[0] == ("stray.csv", False)
+    assert sorted(path for path, _ in found[1:]) == sorted(f"nilo/t{number}/Stores" for number in range(40))
+
+
 def test_links_are_followed_within_the_landing_alone(opened: Opens, root: Path, tmp_path: Path) -> None:
     stores = root / STORES
     (stores / "linked").symlink_to(root / "nilo/other/stores")
