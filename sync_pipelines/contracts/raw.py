@@ -15,6 +15,20 @@ DAMAGE_TEXT = 100_000
 """Characters of a damaged piece that are kept."""
 
 
+class PartialRow(NamedTuple):
+    """What can be told of the cells of a damaged row.
+
+    Attributes:
+        names: the columns of the header.
+        cells: as they can be read, maybe more or fewer than `names`.
+        certain: how many of them, from the first, surely stand in their own columns.
+    """
+
+    names: tuple[str, ...]
+    cells: tuple[Any, ...]
+    certain: int
+
+
 class Damage(NamedTuple):
     """A piece of an export that cannot be read as a record, while its neighbours can.
 
@@ -23,11 +37,15 @@ class Damage(NamedTuple):
             `truncated_line`, `bad_encoding`, `invalid_text` or `out_of_range`.
         message: one sentence for people.
         text: what could be read of it, at most `DAMAGE_TEXT` characters.
+        row: its cells, where it is a row of a flat file.
+        key: the key of its record, where that could be read.
     """
 
     code: str
     message: str
     text: str
+    row: PartialRow | None = None
+    key: str | None = None
 
 
 class RawRecord(NamedTuple):
@@ -142,6 +160,7 @@ class NamedRecord(dict[str, Any]):
         unknown: fields the contract does not know, under the file's names.
         conflicts: how often lines disagreed on a field; the last non-empty value won (O12).
         twice: path of a field that stands twice with different values in one line (X3), or None.
+        incomplete: why lines of it may be missing, or None.
     """
 
     def __init__(self, fields: Mapping[str, Any] = {}, unknown: Mapping[str, Any] = {}) -> None:
@@ -149,11 +168,14 @@ class NamedRecord(dict[str, Any]):
         self.unknown: dict[str, Any] = dict(unknown)
         self.conflicts = 0
         self.twice: str | None = None
+        self.incomplete: str | None = None
 
 
-def damaged(position: str, code: str, message: str, text: str, within: str | None = None) -> RawRecord:
+def damaged(
+    position: str, code: str, message: str, text: str, within: str | None = None, row: PartialRow | None = None
+) -> RawRecord:
     """A record that stands for a damaged piece; `text` is cut to `DAMAGE_TEXT` characters."""
-    return RawRecord(position, None, within, Damage(code, message, text[:DAMAGE_TEXT]))
+    return RawRecord(position, None, within, Damage(code, message, text[:DAMAGE_TEXT], row))
 
 
 def number_from_float(number: float, text: str) -> int | Decimal | NotFinite:

@@ -17,6 +17,7 @@ from sync_pipelines.contracts.raw import RawRecord, damaged
 from sync_pipelines.exports.cells import Header
 from sync_pipelines.exports.columns import Columns
 from sync_pipelines.exports.csv_dialect import Dialect, dialect_of, separator_named
+from sync_pipelines.exports.damaged_rows import cells_of, under
 from sync_pipelines.exports.lines import LINE_LIMIT, Line, numbered_lines
 from sync_pipelines.exports.tables import AS_IT_STANDS, Part, Row, TableReading, read_table
 from sync_pipelines.exports.text import damaged_bytes, has_bad_bytes
@@ -73,9 +74,11 @@ def _other_format(first: str) -> str:
 def _record(number: int, row: Sequence[str], header: Header, lines: _Lines) -> RawRecord:
     if len(row) > len(header.names):
         message = f"the row has {len(row)} cells, the header {len(header.names)}"
-        return damaged(str(number), "too_many_cells", message, lines.row_text)
+        return damaged(str(number), "too_many_cells", message, lines.row_text, row=under(header.names, row, len(row)))
     if len(row) < len(header.names) and lines.is_cut:
-        return damaged(str(number), "truncated_line", "the file ends in the middle of this row", lines.row_text)
+        message = "the file ends in the middle of this row"
+        cells = under(header.names, row, len(row) - 1)
+        return damaged(str(number), "truncated_line", message, lines.row_text, row=cells)
     return RawRecord(str(number), header.text_record(row))
 
 
@@ -123,7 +126,7 @@ def _damaged_row(lines: _Lines, fault: csv.Error, dialect: Dialect) -> RawRecord
         code, message = "bad_quotes", f"the quotes of this row are wrong: {fault}"
     if code == "bad_quotes" and dialect.escape is None and f"\\{dialect.quote}" in first.text:
         message += "; if the backslashes here are meant to escape quotes, set `escape`"
-    return damaged(str(first.number), code, message, first.text)
+    return damaged(str(first.number), code, message, first.text, row=cells_of(first.text, dialect))
 
 
 class _Lines(Iterator[str]):

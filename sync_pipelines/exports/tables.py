@@ -17,10 +17,11 @@ from typing import Any, Final, Literal, NamedTuple, cast
 from sync_pipelines.configuration.limits import Meter
 from sync_pipelines.configuration.table_settings import SkipRule, TableSettings
 from sync_pipelines.contracts.contract import folded_header
-from sync_pipelines.contracts.raw import RawRecord, damaged
+from sync_pipelines.contracts.raw import PartialRow, RawRecord, damaged
 from sync_pipelines.errors import ExportError, Position
 from sync_pipelines.exports.cells import EmptyIs, Header
 from sync_pipelines.exports.columns import Columns, SoughtColumns, cleaned, column_missing
+from sync_pipelines.exports.damaged_rows import under_header
 
 _EMPTY: Final = (None, "")
 HEADER_ROWS: Final = 20
@@ -200,7 +201,7 @@ class Table:
         name = header.cells[first].lower()
         for row in self._rows:
             if isinstance(row, RawRecord):
-                yield row
+                yield under_header(row, header.names)
                 continue
             number, cells = row
             lead = cells[first] if len(cells) > first else None
@@ -289,4 +290,5 @@ def _told(row: Row | RawRecord) -> tuple[str, str]:
 def too_many_cells(number: int, cells: Sequence[Any], header: Header) -> RawRecord:
     """The damaged record of a row that has cells beyond the header."""
     message = f"the row has cells beyond the {len(header.names)} columns of the header"
-    return damaged(str(number), "too_many_cells", message, repr(tuple(cells)))
+    partial = PartialRow(tuple(header.names), tuple(cells), len(header.names))
+    return damaged(str(number), "too_many_cells", message, repr(tuple(cells)), row=partial)

@@ -139,7 +139,8 @@ class Envelope:
             ExportError: `wrong_envelope`, where the whole document is an object that is none of this stream's.
         """
         if raw.damage is not None:
-            yield Reject(raw.position, None, raw.damage.code, None, raw.damage.message, displayable(raw.damage.text))
+            damage = raw.damage
+            yield Reject(raw.position, damage.key, damage.code, None, damage.message, displayable(damage.text))
         elif isinstance(raw.value, dict) and raw.value.keys() >= _LOG_FIELDS and not self._is_record(raw.value):
             yield from self._log_line(raw.position, raw.value)
         elif raw.within == "rest":

@@ -140,7 +140,7 @@ class Names:
             noted: takes the fields that stand twice, where all faults of the record are asked for (F20).
 
         Raises:
-            Refused: one field stands twice with different values (X3).
+            Refused: one field stands twice with different values (X3), or lines of the record are missing.
         """
         matched = self._match_own(raw, (), noted)
         fields = self._with_nested(matched.fields, (), matched, noted)
@@ -185,6 +185,8 @@ class Names:
         if type(raw) is dict and raw.keys() <= self._own:
             return Matched(raw)
         if isinstance(raw, NamedRecord):
+            if raw.incomplete is not None:
+                raise Refused("order_incomplete", None, raw.incomplete)
             if raw.twice is not None:
                 raise Refused("field_conflict", raw.twice, _TWICE)
             return Matched(dict(raw), raw.unknown, conflicts=raw.conflicts)

@@ -3,7 +3,9 @@
 Lines of one key may stand anywhere in the file, so they are sorted by their key's first line in a private SQLite
 database that spills to disk: memory does not grow with the file (law 6).
 
-Belongs here: lines to nested raw records. Does not belong here: what the fields mean.
+A record of which a line is missing, or may be, is refused whole: what is stored of it stays.
+
+Belongs here: lines to nested raw records. Does not belong here: what the fields mean, which lines are damaged.
 """
 
 from __future__ import annotations
@@ -12,16 +14,20 @@ import pickle
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from typing import Any, Final
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 
 from pydantic_core import PydanticCustomError
 
-from sync_pipelines.contracts.raw import CellError, NamedRecord, RawRecord
+from sync_pipelines.contracts.raw import Cell, CellError, NamedRecord, PartialRow, RawRecord
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.contracts.texts import read_key
 from sync_pipelines.normalize.change import Refused
 from sync_pipelines.normalize.field_names import Names
+from sync_pipelines.normalize.fill_down import is_empty
+from sync_pipelines.normalize.lost_lines import Losses
 
 _CACHE_KIB: Final = 16_000
 
@@ -54,7 +60,8 @@ class LineFold:
         self._item_aliases = nested.children.aliases - stream.shape.aliases
         self._record_constants = {a: v for a, v in constants.items() if a in stream.shape.aliases}
         self._item_constants = {a: v for a, v in constants.items() if a in self._item_aliases}
-        self._totals = {alias_of(stream, column): (column, total) for column, total in stream.flat.totals.items()}
+        self._totals = stream.flat.totals
+        self._of_item: dict[str, bool] = {}
         self._own_times = own_times
         self._supplied: frozenset[str] = frozenset()
         self._read = 0
@@ -69,12 +76,13 @@ class LineFold:
         return self._list_alias in self._supplied
 
     @property
-    def missing_totals(self) -> dict[str, Callable[[list[Any]], Any]]:
-        """The totals that no column of the file supplies, to be computed from the lines."""
-        if self._is_nested:
-            return {}
-        supplied = self._supplied | self._record_constants.keys()
-        return {column: total for alias, (column, total) in self._totals.items() if alias not in supplied}
+    def _has_items(self) -> bool:
+        return bool(self._item_aliases & self._supplied)
+
+    @property
+    def totals(self) -> Mapping[str, Callable[[list[Any]], Any]]:
+        """The totals to be computed from the lines of a record whose own cell is empty, or that has none."""
+        return {} if self._is_nested else self._totals
 
     def fold(self, lines: Iterable[RawRecord]) -> Iterator[RawRecord]:
         """Records in first-seen order; damaged lines and lines without a key stand for themselves."""
@@ -86,22 +94,33 @@ class LineFold:
                 "create table key (key text primary key, first integer not null) without rowid;"
                 "begin;"
             )
-            spill.executemany("insert into line values (?, ?, ?)", self._spilled(spill, lines))
+            losses = Losses(spill)
+            spill.executemany("insert into line values (?, ?, ?)", self._spilled(spill, lines, losses))
             if self._is_nested:
                 for (content,) in spill.execute("select content from line order by number"):
                     yield pickle.loads(content)
                 return
+            # Without cells of items, no order has more to say than the line that can be read.
+            incomplete = losses.by_first_line() if self._has_items else iter(())
             ordered = spill.execute("select first, content from line order by first, number")
-            yield from self._grouped(ordered)
+            yield from self._grouped(ordered, incomplete)
 
-    def _spilled(self, spill: sqlite3.Connection, lines: Iterable[RawRecord]) -> Iterator[tuple[int, int, bytes]]:
+    def _spilled(
+        self, spill: sqlite3.Connection, lines: Iterable[RawRecord], losses: Losses
+    ) -> Iterator[tuple[int, int, bytes]]:
         names: set[str] = set()
         for number, line in enumerate(lines, start=1):
             self._read += 1
             key = None
-            if line.damage is None:
+            if line.damage is not None:
+                line = self._noted(line, losses)
+            else:
                 names |= line.value.keys()
                 key = self._key_of(line.value)
+                if key is not None:
+                    losses.passed(key)
+                elif self.is_line(line.value):
+                    losses.of_above(self._goes_on(line))
             first = number if key is None else self._first_of(spill, key, number)
             yield number, first, pickle.dumps(line)
         self._supplied = self._record_names.supplied_by(names) | self._item_names.supplied_by(names)
@@ -112,34 +131,78 @@ class LineFold:
         (first,) = spill.execute("select first from key where key = ?", (key,)).fetchone()
         return int(first)
 
+    def _noted(self, line: RawRecord, losses: Losses) -> RawRecord:
+        """A damaged line with its key, where that is sure; the records that may miss it are noted."""
+        damage = line.damage
+        assert damage is not None
+        why = f"its line at {line.position} is damaged ({damage.code}), and an order is taken whole or not at all"
+        cells = self._key_cells(damage.row)
+        if cells.is_certain and cells.texts == ("",):
+            losses.of_above(why)
+            return line
+        keys = [key for cell in cells.texts if (key := _key_in(cell)) is not None]
+        if cells.is_certain and keys:
+            losses.of_key(_stored(keys[0]), why)
+            return line._replace(damage=damage._replace(key=keys[0]))
+        doubt = f"the line at {line.position} is damaged ({damage.code}) and may be one of its lines"
+        losses.of_any(map(_stored, keys), doubt, is_one=cells.is_near)
+        return line
+
+    def _key_cells(self, row: PartialRow | None) -> _KeyCells:
+        """The cells of a damaged row in which its key may stand."""
+        names = row.names if row is not None else ()
+        place = next((n for n, name in enumerate(names) if self._is_key(name)), None)
+        if row is None or place is None:
+            return _KeyCells((), is_certain=False, is_near=False)
+        texts = tuple(str(cell or "").strip() for cell in row.cells)
+        if place < row.certain and "\ufffd" not in texts[place]:
+            return _KeyCells(texts[place : place + 1], is_certain=True, is_near=True)
+        more = len(texts) - len(row.names)
+        near = texts[place : place + more + 1] if more > 0 else ()
+        return _KeyCells(near or texts[row.certain :], is_certain=False, is_near=bool(near))
+
+    def is_line(self, line: dict[str, Any]) -> bool:
+        """Whether some cell of the list's own is filled: such a line without a key may go on with the record above."""
+        return any(self._is_of_item(name) and not is_empty(value) for name, value in line.items())
+
+    def _is_of_item(self, name: str) -> bool:
+        if name not in self._of_item:
+            self._of_item[name] = bool(self._item_aliases & set(self._item_names.aliases_of(name)))
+        return self._of_item[name]
+
+    def _goes_on(self, line: RawRecord) -> str:
+        return (
+            f"the line at {line.position} below it has no {self._key_alias}: if it goes on with this order, set"
+            f" `fill_down: [{self._key_alias}]`; if it is none, such as a total, leave it out with `skip`"
+        )
+
     def _key_of(self, line: dict[str, Any]) -> str | None:
-        try:
-            key = read_key(self._key_cell(line), Reading(flat=True))
-        except PydanticCustomError:
-            return None
-        return None if key is None else key.encode("utf-8", "surrogatepass").hex()
+        key = _key_in(self._key_cell(line))
+        return None if key is None else _stored(key)
 
     def _key_cell(self, line: dict[str, Any]) -> Any:
-        cells = (value for name, value in line.items() if self._key_alias in self._record_names.aliases_of(name))
-        return next(cells, None)
+        return next((value for name, value in line.items() if self._is_key(name)), None)
 
-    def _grouped(self, ordered: Iterable[tuple[int, bytes]]) -> Iterator[RawRecord]:
-        group: list[RawRecord] = []
-        current = None
-        for first, content in ordered:
-            if group and first != current:
-                yield self._record(group)
-                group = []
-            current = first
-            group.append(pickle.loads(content))
-        if group:
-            yield self._record(group)
+    def _is_key(self, name: str) -> bool:
+        return self._key_alias in self._record_names.aliases_of(name)
 
-    def _record(self, lines: list[RawRecord]) -> RawRecord:
+    def _grouped(
+        self, ordered: Iterable[tuple[int, bytes]], incomplete: Iterator[tuple[int, str]]
+    ) -> Iterator[RawRecord]:
+        refused = next(incomplete, None)
+        for first, lines in groupby(ordered, key=itemgetter(0)):
+            why = None
+            if refused is not None and refused[0] == first:
+                why = refused[1]
+                refused = next(incomplete, None)
+            yield self._record([pickle.loads(content) for _, content in lines], why)
+
+    def _record(self, lines: list[RawRecord], incomplete: str | None) -> RawRecord:
         first = lines[0]
         if first.damage is not None:
             return first
         record = NamedRecord()
+        record.incomplete = incomplete
         items: list[NamedRecord] = []
         try:
             for line in lines:
@@ -148,7 +211,7 @@ class LineFold:
             record.twice = refused.path
             record[self._key_alias] = self._key_cell(first.value)
         record.update(self._record_constants)
-        if self._item_aliases & self._supplied:
+        if self._has_items:
             record[self._list_alias] = items
         else:
             for item in items:
@@ -178,6 +241,27 @@ class LineFold:
         fields[name] = value
 
 
-def alias_of(stream: Stream, column: str) -> str:
-    """A column of the contract in the page's spelling."""
-    return stream.contract.model_fields[column].alias or column
+class _KeyCells(NamedTuple):
+    """Texts one of which may be the key of a damaged line.
+
+    Attributes:
+        texts: of the cells.
+        is_certain: it is the only one.
+        is_near: it is one of them, but for a damage of its own.
+    """
+
+    texts: tuple[str, ...]
+    is_certain: bool
+    is_near: bool
+
+
+def _key_in(cell: Any) -> str | None:
+    try:
+        key: str | None = read_key(Cell(cell) if type(cell) is str else cell, Reading(flat=True))
+    except PydanticCustomError:
+        return None
+    return key
+
+
+def _stored(key: str) -> str:
+    return key.encode("utf-8", "surrogatepass").hex()

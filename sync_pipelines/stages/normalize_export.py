@@ -36,6 +36,7 @@ from sync_pipelines.normalize.change import Change, Findings, Reject
 from sync_pipelines.normalize.envelope import Call, DateWindow, Envelope
 from sync_pipelines.normalize.faults import located
 from sync_pipelines.normalize.field_names import Names, sought_columns
+from sync_pipelines.normalize.fill_down import FillDown
 from sync_pipelines.normalize.flat import LineFold
 from sync_pipelines.normalize.layout import layout_of
 from sync_pipelines.normalize.null_words import with_nulls
@@ -260,7 +261,7 @@ class _Pipeline:
         if lists and not self._item_columns:
             yield from self._folded(records)
         else:
-            yield from self._read(records, None)
+            yield from self._read(self._filled(records, bool), None)
         yield from table.refused
 
     def _sought_columns(self) -> SoughtColumns:
@@ -281,7 +282,19 @@ class _Pipeline:
     def _folded(self, lines: Iterable[RawRecord]) -> Iterator[Change | Reject]:
         settings, stream = self._export.settings, self._export.stream
         fold = self._fold = LineFold(stream, settings.columns, self._all_constants(), self._own_times)
-        yield from self._read(fold.fold(lines), fold)
+        yield from self._read(fold.fold(self._filled(lines, fold.is_line)), fold)
+
+    def _filled(self, rows: Iterable[RawRecord], is_filled: Callable[[dict[str, Any]], bool]) -> Iterator[RawRecord]:
+        """The rows with the cells that they take from those above."""
+        fields = self._export.settings.fill_down
+        if not fields:
+            return iter(rows)
+        columns, nested = self._export.settings.columns, self._export.stream.shape.nested
+        lines = [Names(f.children, columns, flat=True) for f in nested if f.children is not None]
+        filling = FillDown(fields, [self._names, *lines], is_filled)
+        if self._columns and (lost := filling.missing_among(self._columns)):
+            raise column_missing(lost[0], "`fill_down` fills", self._columns, None, "fill_down")
+        return filling.fill(rows)
 
     @property
     def _own_times(self) -> frozenset[str]:
@@ -346,7 +359,7 @@ class _Pipeline:
                 yield Reject(raw.position, None, code, None, LENIENCY_CODES[code], displayable(raw.value))
                 return
             self._findings.leniencies.update(raw.forgiven)
-            totals = fold.missing_totals if fold is not None else self._totals_of(raw.value)
+            totals = fold.totals if fold is not None else self._totals_of(raw.value)
             for call in envelope.calls(raw):
                 outcome = _outcome(call, reader, totals)
                 if isinstance(call, Call) and isinstance(outcome, Change):

@@ -116,17 +116,22 @@ def test_O12_a_line_with_a_bad_item_field_rejects_its_order(site: Site) -> None:
 
 
 def test_O12_a_line_without_an_order_id_is_one_record_rejected(site: Site) -> None:
-    entry = site.load("2024-05-01.csv", csv(",USD,p,s,1,1", "A,USD,p,s,1,1", "  ,USD,p,s,1,1", ",USD,p,s,1,1"))
+    entry = site.load("2024-05-01.csv", csv(",USD,p,s,1,1", "A,USD,p,s,1,1", "  ,USD,,,,", ",USD,,,,"))
     assert (entry.read, entry.created, entry.rejected) == (4, 1, 3)
     found = [(r["position"], r["code"], r["field_path"]) for r in site.rejects()]
     assert found == [(n, "key_missing", "OrderId") for n in ("2", "4", "5")]
 
 
-def test_O12_a_damaged_line_is_one_reject_and_its_order_keeps_the_others(site: Site) -> None:
-    entry = site.load("2024-05-01.csv", csv("A,USD,p,s,1,1", "A,USD,q,s,1,1,surplus", "A,USD,r,s,1,1"))
-    assert (entry.read, entry.created, entry.rejected) == (2, 1, 1)
-    assert [(r["position"], r["code"]) for r in site.rejects()] == [("3", "too_many_cells")]
-    assert [row["product_id"] for row in site.items("A")] == ["p", "r"]
+def test_E2_of_an_order_with_a_damaged_line_what_is_stored_stays(site: Site) -> None:
+    site.load("2024-05-01.csv", csv("A,USD,p,s,1,1", "A,USD,q,s,1,1", "A,USD,r,s,1,1"))
+    before = site.order("A")
+    entry = site.load("2024-05-02.csv", csv("A,USD,p,s,1,1", "A,USD,q,s,1,1,surplus", "A,USD,r,s,1,1", "B,USD,p,s,1,1"))
+    assert (entry.read, entry.created, entry.rejected) == (3, 1, 2)
+    found = [(r["position"], r["external_id"], r["code"], r["status"]) for r in site.rejects()]
+    assert found == [("2", "A", "order_incomplete", "open"), ("3", "A", "too_many_cells", "open")]
+    assert site.order("A") == before
+    site.load("2024-05-03.csv", csv("A,USD,p,s,1,1", "A,USD,q,s,1,1", "A,USD,r,s,1,1"))
+    assert [r["status"] for r in site.rejects()] == ["superseded", "superseded"]
 
 
 def test_O12_two_spellings_in_one_line_with_different_values_are_rejected(site: Site) -> None:

@@ -1,0 +1,108 @@
+"""Empty cells of a flat file that repeat the row above: grouped reports, and orders whose first line alone has the key.
+
+Belongs here: which cells are filled. Does not belong here: which lines make a record (`flat`), merged cells of
+workbooks (`exports.sheets`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from sync_pipelines.contracts.contract import folded, folded_header
+from sync_pipelines.contracts.raw import Damage, RawRecord
+from sync_pipelines.normalize.field_names import Names
+
+Filled = tuple[str, Any]
+"""A column and its cell."""
+
+
+class FillDown:
+    """Fills the cells of some columns from the rows above.
+
+    A column is filled as long as those named before it say the same: `[Region, OrderId, Email]` takes no email from
+    the order above into one of its own, and no order from the region above.
+
+    Args:
+        fields: contract fields, or columns as the file writes them; the outermost group first.
+        names: how the file names the fields of a record and those of its lines.
+        is_filled: tells by its cells whether a row may be filled at all.
+    """
+
+    def __init__(
+        self, fields: Sequence[str], names: Sequence[Names], is_filled: Callable[[dict[str, Any]], bool]
+    ) -> None:
+        self._fields = fields
+        self._names = names
+        self._is_filled = is_filled
+        self._levels: dict[str, int | None] = {}
+        self._above: list[Filled | None] = [None] * len(fields)
+
+    def fill(self, rows: Iterable[RawRecord]) -> Iterator[RawRecord]:
+        """The rows, each with the cells it takes from those above."""
+        for row in rows:
+            if row.damage is not None:
+                self._pass(row.damage)
+                yield row
+            elif isinstance(row.value, dict):
+                yield self._with_cells(row)
+            else:
+                yield row
+
+    def missing_among(self, columns: Iterable[str]) -> list[str]:
+        """The fields that none of these columns is."""
+        found = {self._level_of(column) for column in columns}
+        return [field for level, field in enumerate(self._fields) if level not in found]
+
+    def _with_cells(self, row: RawRecord) -> RawRecord:
+        if not self._is_filled(row.value):
+            return row
+        here = self._cells_of(row.value)
+        missing = {}
+        for level, above in enumerate(self._above):
+            own = here.get(level)
+            if own is not None:
+                if own != above:
+                    self._begin(level, own)
+            elif above is not None and self._above[level] is not None:
+                missing[above[0]] = above[1]
+        return row._replace(value={**row.value, **missing}) if missing else row
+
+    def _begin(self, level: int, own: Filled) -> None:
+        """A new group of a level: nothing is known of the levels within."""
+        self._above[level:] = [own, *[None] * (len(self._above) - level - 1)]
+
+    def _pass(self, damage: Damage) -> None:
+        """Takes what a damaged row surely says; nothing is filled from what it may say."""
+        row = damage.row
+        certain = dict(zip(row.names, row.cells[: row.certain], strict=False)) if row is not None else {}
+        known = {level for name in certain if (level := self._level_of(name)) is not None}
+        here = self._cells_of(certain)
+        for level in range(len(self._above)):
+            if level in here and here[level] != self._above[level]:
+                self._begin(level, here[level])
+            elif level not in known:
+                self._above[level:] = [None] * (len(self._above) - level)
+                return
+
+    def _cells_of(self, row: dict[str, Any]) -> dict[int, Filled]:
+        """By level, the cell that is not empty."""
+        found: dict[int, Filled] = {}
+        for name, value in row.items():
+            level = self._level_of(name)
+            if level is not None and not is_empty(value):
+                found.setdefault(level, (name, value))
+        return found
+
+    def _level_of(self, name: str) -> int | None:
+        if name not in self._levels:
+            aliases = {folded(alias) for names in self._names for alias in names.aliases_of(name)}
+            own = folded_header(name)
+            levels = (n for n, said in enumerate(self._fields) if folded_header(said) == own or folded(said) in aliases)
+            self._levels[name] = next(levels, None)
+        return self._levels[name]
+
+
+def is_empty(cell: Any) -> bool:
+    """Whether a cell says nothing."""
+    return cell is None or (isinstance(cell, str) and not cell.strip())
