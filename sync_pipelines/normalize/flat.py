@@ -11,6 +11,7 @@ Belongs here: lines to nested raw records. Does not belong here: what the fields
 from __future__ import annotations
 
 import pickle
+import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
@@ -30,6 +31,8 @@ from sync_pipelines.normalize.fill_down import is_empty
 from sync_pipelines.normalize.lost_lines import Losses
 
 _CACHE_KIB: Final = 16_000
+_UNREADABLE: Final = re.compile("[\ufffd\ud800-\udfff]")
+"""What stands for bytes that are no characters."""
 
 
 class LineFold:
@@ -116,10 +119,13 @@ class LineFold:
                 line = self._noted(line, losses)
             else:
                 names |= line.value.keys()
-                key = self._key_of(line.value)
+                cell = self._key_cell(line.value)
+                key = _stored_key(cell)
                 if key is not None:
                     losses.passed(key)
-                elif self.is_line(line.value):
+                elif isinstance(cell, CellError):
+                    losses.of_any((), _doubt(line, "cell_error"), is_one=False)
+                elif is_empty(cell) and self.is_line(line.value):
                     losses.of_above(self._goes_on(line))
             first = number if key is None else self._first_of(spill, key, number)
             yield number, first, pickle.dumps(line)
@@ -144,8 +150,7 @@ class LineFold:
         if cells.is_certain and keys:
             losses.of_key(_stored(keys[0]), why)
             return line._replace(damage=damage._replace(key=keys[0]))
-        doubt = f"the line at {line.position} is damaged ({damage.code}) and may be one of its lines"
-        losses.of_any(map(_stored, keys), doubt, is_one=cells.is_near)
+        losses.of_any(map(_stored, keys), _doubt(line, damage.code), is_one=cells.is_near)
         return line
 
     def _key_cells(self, row: PartialRow | None) -> _KeyCells:
@@ -154,8 +159,8 @@ class LineFold:
         place = next((n for n, name in enumerate(names) if self._is_key(name)), None)
         if row is None or place is None:
             return _KeyCells((), is_certain=False, is_near=False)
-        texts = tuple(str(cell or "").strip() for cell in row.cells)
-        if place < row.certain and "\ufffd" not in texts[place]:
+        texts = tuple("" if cell is None else str(cell).strip() for cell in row.cells)
+        if place < row.certain and not _UNREADABLE.search(texts[place]):
             return _KeyCells(texts[place : place + 1], is_certain=True, is_near=True)
         more = len(texts) - len(row.names)
         near = texts[place : place + more + 1] if more > 0 else ()
@@ -175,10 +180,6 @@ class LineFold:
             f"the line at {line.position} below it has no {self._key_alias}: if it goes on with this order, set"
             f" `fill_down: [{self._key_alias}]`; if it is none, such as a total, leave it out with `skip`"
         )
-
-    def _key_of(self, line: dict[str, Any]) -> str | None:
-        key = _key_in(self._key_cell(line))
-        return None if key is None else _stored(key)
 
     def _key_cell(self, line: dict[str, Any]) -> Any:
         return next((value for name, value in line.items() if self._is_key(name)), None)
@@ -261,6 +262,15 @@ def _key_in(cell: Any) -> str | None:
     except PydanticCustomError:
         return None
     return key
+
+
+def _stored_key(cell: Any) -> str | None:
+    key = _key_in(cell)
+    return None if key is None else _stored(key)
+
+
+def _doubt(line: RawRecord, code: str) -> str:
+    return f"the line at {line.position} is damaged ({code}) and may be one of its lines"
 
 
 def _stored(key: str) -> str:
