@@ -23,7 +23,7 @@ from sync_pipelines.contracts.near_names import near_name
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database.postgres import migrate, open_database
 from sync_pipelines.errors import ConfigurationError, SyncError
-from sync_pipelines.exports.file_dates import SHAPES, effective_time_in
+from sync_pipelines.exports.file_dates import SHAPES
 from sync_pipelines.exports.formats import why_no_format
 from sync_pipelines.exports.landing import LandingFile
 from sync_pipelines.partners import STREAMS, find_stream
@@ -189,7 +189,7 @@ def _is_dated(sources: Sources, stream: Stream, file: LandingFile) -> bool:
     """Whether the date of an export stands in its path."""
     tenant = stream.normalize_tenant(file.tenant_folder) or ""
     settings = sources.for_stream(stream.partner, tenant, stream.name)
-    return effective_time_in(file.below, settings.file_date) is not None
+    return file.dated_at(settings.file_date) is not None
 
 
 def _undated(files: list[str]) -> str:
@@ -207,7 +207,7 @@ def _ending(sources: Sources, stream: Stream, file: LandingFile) -> Misplaced | 
     tenant = stream.normalize_tenant(file.tenant_folder)
     settings = sources.for_stream(stream.partner, tenant or "", stream.name)
     is_left_out = settings.path is not None and not matches(file.below, settings.path)
-    if is_left_out or settings.format is not None or file.below.lower().endswith(".zip"):
+    if is_left_out or file.parts is not None or settings.format is not None or file.below.lower().endswith(".zip"):
         return None
     fault = why_no_format(file.below)
     return None if fault is None else Misplaced(file.path, ENDING, fault.hint, stream.partner)

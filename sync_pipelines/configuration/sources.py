@@ -61,14 +61,19 @@ class Sources:
         """Whether links in a tenant's folder of a stream are followed; without a folder: in any tenant's."""
         if tenant_folder is None:
             return any(found.follow_links for (p, _, s), found in self.streams.items() if (p, s) == (partner, stream))
-        declared = find_stream(partner, stream)
-        tenant = declared.normalize_tenant(tenant_folder) if declared else None
-        return tenant is not None and self.for_stream(partner, tenant, stream).follow_links
+        settings = self.of_folder(partner, tenant_folder, stream)
+        return settings is not None and settings.follow_links
 
     def path_of(self, stream: Stream, tenant_folder: str) -> str | None:
         """The pattern that a tenant's files of a stream must match, or None."""
         tenant = stream.normalize_tenant(tenant_folder)
         return self.for_stream(stream.partner, tenant or "", stream.name).path
+
+    def of_folder(self, partner: str, tenant_folder: str, stream: str) -> StreamSettings | None:
+        """How the files in a tenant's folder of a stream are read; None where it is no tenant's."""
+        declared = find_stream(partner, stream)
+        tenant = declared.normalize_tenant(tenant_folder) if declared else None
+        return self.for_stream(partner, tenant, stream) if tenant is not None else None
 
     def pulled(self, partner: str, stream: str) -> list[str]:
         """The tenants whose listing of a stream is pulled, as the file lists them."""

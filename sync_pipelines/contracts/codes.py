@@ -23,6 +23,7 @@ FILE_CODES: Final[dict[str, str]] = {
     "tenant_unknown": "The tenant is not among those listed in `sources.yaml`.",
     "date_out_of_range": "The date is before `SYNC_FIRST_DATE` or after tomorrow.",
     "file_date_missing": "No date stands in the export's path, and the source's `file_date` is `required`.",
+    "parts_differ": "Parts of one export have different columns, or are of different kinds, cells and JSON.",
     "file_vanished": "The file was listed but is no longer there.",
     "file_unreadable": "The file may not be read, or reading it broke off.",
     "file_changed": "The file changed while it was read.",
@@ -128,6 +129,7 @@ LENIENCY_CODES: Final[dict[str, str]] = {
     "missing_comma": "No comma stood between two elements of a JSON list.",
     "list_from_object": "An object that is empty or has numbers for names stood for a list; its values were taken.",
     "object_from_list": "An empty list stood for an object; it was taken as an empty one.",
+    "split_across_files": "Another export of the same time has other lines of the order; those of the later one stand.",
     "line_conflict": "Lines of one order disagree on an order field; the last non-empty value won.",
 }
 

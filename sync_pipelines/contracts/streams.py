@@ -199,11 +199,13 @@ class FlatLines:
 
     Attributes:
         children: the contract's list attribute that each line is one element of.
-        totals: column -> function of the lines, for record fields that no column of the file supplies.
+        totals: column -> function of the lines, for record fields that the file leaves empty.
+        same_line: columns of a line that tell it from the record's other lines, whatever else changes in it.
     """
 
     children: str
     totals: Mapping[str, Callable[[list[Any]], Any]] = field(default_factory=dict)
+    same_line: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

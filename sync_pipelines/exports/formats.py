@@ -16,6 +16,7 @@ from sync_pipelines.configuration.limits import Limits, Meter, Metered
 from sync_pipelines.contracts.near_names import near_name
 from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.errors import ExportError
+from sync_pipelines.exports.columns import Columns, gone_since
 from sync_pipelines.exports.compression import open_export, plain_name
 from sync_pipelines.exports.containers import TextOnly
 from sync_pipelines.exports.csv_cells import read_csv
@@ -24,6 +25,7 @@ from sync_pipelines.exports.json_messages import refuse_messages, unwrapped
 from sync_pipelines.exports.json_stream import read_document
 from sync_pipelines.exports.json_values import NestedTooDeep, decode_at
 from sync_pipelines.exports.lines import LineBlock, line_blocks
+from sync_pipelines.exports.parts import is_of_parts, separated
 from sync_pipelines.exports.tables import AS_IT_STANDS, Part, TableReading
 from sync_pipelines.exports.text import Chunks, text_chunks, utf8_chunks
 
@@ -118,6 +120,9 @@ def read_blocks(source: Source, name: str, settings: ReadSettings = ReadSettings
     try:
         with ExitStack() as stack:
             stream = stack.enter_context(source()) if callable(source) else source
+            if is_of_parts(name):
+                yield from _read_parts(stream, settings)
+                return
             meter = Meter(settings.limits)
             plain, inner = open_export(stream, name, meter, settings.member)
             if plain is not stream:
@@ -128,6 +133,43 @@ def read_blocks(source: Source, name: str, settings: ReadSettings = ReadSettings
         # What reads never writes but temporary copies, whose faults are told apart.
         message = f"reading the export failed: {fault.strerror or fault}"
         raise ExportError("file_unreadable", message, "it is tried again") from fault
+
+
+def _read_parts(stream: BinaryIO, settings: ReadSettings) -> Iterator[Part]:
+    """What every part gives, at positions that name it; parts without content give nothing."""
+    columns: Columns | None = None
+    is_first_flat: bool | None = None
+    for name, content in separated(stream):
+        kind = is_flat(name, settings)
+        if is_first_flat not in (None, kind):
+            raise _parts_differ(name, "are of different kinds, cells and JSON")
+        is_first_flat = kind
+        for part in _named(name, read_blocks(content, name, settings)):
+            if isinstance(part, LineBlock):
+                yield from (record._replace(position=f"{name}:{record.position}") for record in read_lines(part.lines))
+            elif not isinstance(part, Columns):
+                yield part._replace(position=f"{name}:{part.position}")
+            elif columns is None:
+                columns = part
+                yield part
+            elif gone := [*gone_since(columns.names, part.names), *gone_since(part.names, columns.names)]:
+                raise _parts_differ(name, f"have different columns: {gone[0]!r} is not in all of them")
+    if is_first_flat and columns is None:
+        raise ExportError("empty_file", "none of its parts holds anything", "send a header line for no records")
+
+
+def _named(name: str, parts: Iterator[Part | LineBlock]) -> Iterator[Part | LineBlock]:
+    """What one part gives; its faults name it."""
+    try:
+        yield from parts
+    except ExportError as fault:
+        if fault.code != "empty_file":
+            raise ExportError(fault.code, f"{name}: {fault.message}", fault.hint, fault.position) from fault
+
+
+def _parts_differ(name: str, how: str) -> ExportError:
+    hint = "put parts of one export alone into a folder, or set `path`"
+    return ExportError("parts_differ", f"{name} and the parts before it {how}", hint)
 
 
 def _format_named(name: str, settings: ReadSettings) -> str | None:

@@ -13,13 +13,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import count
+from itertools import count, groupby
 from typing import BinaryIO, Final, NamedTuple
 
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.access import Access
+from sync_pipelines.exports.file_dates import effective_time_in
 from sync_pipelines.exports.local_storage import LocalStorage
 from sync_pipelines.exports.naming import is_export_name
+from sync_pipelines.exports.parts import Part, Parts, PartsRule, export_of, folder_of, is_of_parts, joined, mark_of
 from sync_pipelines.exports.remote_storage import open_storage
 from sync_pipelines.exports.storage_interface import FolderFault, Found, Named, Reached
 
@@ -36,6 +38,7 @@ class LandingFile(NamedTuple):
         etag: the storage's own mark of the content, where it has one.
         fault: why it can't be read: a link, no regular file, a folder that may not be listed, a path too long.
         is_folder: whether it is a folder, or a link to one; only folders with a fault are told.
+        parts: of an export that is the files of a folder (`parts`); its path and `below` end in `/`.
     """
 
     path: str
@@ -48,6 +51,11 @@ class LandingFile(NamedTuple):
     etag: str | None
     fault: ExportError | None = None
     is_folder: bool = False
+    parts: Parts | None = None
+
+    def dated_at(self, file_date: str | None) -> datetime | None:
+        """The date that its path carries, as the source says dates are written (X4)."""
+        return self.parts.dated_at if self.parts is not None else effective_time_in(self.below, file_date)
 
 
 class Unclaimed(NamedTuple):
@@ -90,6 +98,14 @@ def _follows_none(partner: str, tenant: str | None, stream: str) -> bool:
     return False
 
 
+PartsOf = Callable[[str, str, str], PartsRule | None]
+"""Which files of a partner, tenant folder and stream are parts of one export; None where each is one itself."""
+
+
+def _no_parts(partner: str, tenant: str, stream: str) -> None:
+    return None
+
+
 class Landing:
     """Exports below a local folder or any fsspec URL; nothing is connected to before the first call.
 
@@ -100,6 +116,7 @@ class Landing:
         url: of the landing.
         follows_links: which links are followed; none by default, and none ever out of the landing.
         access: how a server is reached.
+        parts_of: which files are parts of one export; none by default.
         is_made: whether a local folder that is missing is made.
     """
 
@@ -108,9 +125,11 @@ class Landing:
         url: str,
         follows_links: FollowsLinks = _follows_none,
         access: Access | None = None,
+        parts_of: PartsOf = _no_parts,
         *,
         is_made: bool = True,
     ) -> None:
+        self._parts_of = parts_of
         self._storage = open_storage(url, access or Access(), is_made=is_made)
         self._follows_links = follows_links
         self._seen: dict[str, _Beside] = {}
@@ -145,6 +164,14 @@ class Landing:
             partner: folder of the partner.
             stream: folder of the stream.
         """
+        for tenant, files in groupby(self._files(partner, stream), key=lambda file: file.tenant_folder):
+            rule = self._parts_of(partner, tenant, stream)
+            if rule is None:
+                yield from files
+            else:
+                yield from _with_parts_joined([*files], rule)
+
+    def _files(self, partner: str, stream: str) -> Iterator[LandingFile]:
         try:
             if self._storage.lists_by_prefix:
                 for tenant, found_stream, found in self._objects(partner):
@@ -227,7 +254,34 @@ class Landing:
             ExportError: `file_vanished`, `file_unreadable`, `link_refused` or `not_a_regular_file`; when a local file
                 is read to its end, `file_changed` (`ChangedWhileRead`).
         """
+        if is_of_parts(path):
+            return self._open_parts(path)
+        return self._open(path)
+
+    def _open(self, path: str) -> BinaryIO:
         return self._storage.open(path, follow_links=self._follows(path))
+
+    def _open_parts(self, path: str) -> BinaryIO:
+        partner, tenant, stream, below = path.split("/", 3)
+        rule = self._parts_of(partner, tenant, stream)
+        if rule is None:
+            raise ExportError(
+                "file_vanished", f"{path} is an export no more", "its source says `parts: folder` no more"
+            )
+        folder = folder_of(below)
+        root = f"{partner}/{tenant}/{stream}/{folder}".rstrip("/")
+        parts = []
+        for found in self._storage.files(root, follow_links=self._follows(path)):
+            found = found._replace(below=f"{folder}/{found.below}".lstrip("/"))
+            export = export_of(found.below, rule) if is_export_name(found.below) else None
+            if export is None or export[0] != (below or "/"):
+                continue
+            if found.fault is not None:
+                raise found.fault
+            parts.append(_part(_landing_file(partner, tenant, stream, found), export[1]))
+        if not parts:
+            raise ExportError("file_vanished", f"{path} has no parts any more", "put them there again if it matters")
+        return joined(parts, self._open)
 
     def publish(self, path: str, content: BinaryIO) -> str:
         """Adds an export, whole or not at all, and returns its path: a name that is taken gets a number.
@@ -253,6 +307,37 @@ class Landing:
     def _folders(self, path: str, *, follow_links: bool = False) -> Sequence[str]:
         names = self._storage.folders(path, follow_links=follow_links)
         return sorted(name for name in names if not name.startswith(_HIDDEN))
+
+
+def _with_parts_joined(files: Iterable[LandingFile], rule: PartsRule) -> Iterator[LandingFile]:
+    """The exports that the files of one tenant's stream are parts of; the folders at fault among them as they are."""
+    exports: dict[str, tuple[LandingFile, list[Part]]] = {}
+    for file in files:
+        if file.is_folder:
+            yield file
+            continue
+        export = export_of(file.below, rule)
+        if export is not None:
+            exports.setdefault(export[0], (file, []))
+            first, parts = exports[export[0]]
+            parts.append(_part(file, export[1]))
+            newest = max(first.modified_at, file.modified_at)
+            exports[export[0]] = first._replace(modified_at=newest, fault=first.fault or file.fault), parts
+    for below, (first, parts) in exports.items():
+        dates = [part.dated_at for part in parts if part.dated_at is not None]
+        yield _of_storable_path(
+            first._replace(
+                path=f"{first.partner}/{first.tenant_folder}/{first.stream}/{below.lstrip('/')}",
+                below=below,
+                size=sum(part.size for part in parts),
+                etag=mark_of(parts),
+                parts=Parts(len(parts), max(dates, default=None)),
+            )
+        )
+
+
+def _part(file: LandingFile, dated_at: datetime | None) -> Part:
+    return Part(file.path, file.size, f"{file.modified_at.timestamp()} {file.etag or ''}", dated_at)
 
 
 def _misfits(names: Iterable[Named], known: Collection[str]) -> Iterator[Unclaimed]:

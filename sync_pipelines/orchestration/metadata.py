@@ -174,6 +174,11 @@ def _summary(entries: Sequence[LedgerFile]) -> dg.TextMetadataValue:
         parts.append(f"{counts['read']:,} records read" + (f": {', '.join(outcomes)}." if outcomes else "."))
     if undated := sum(not e.has_own_date for e in entries):
         parts.append(f"{undated} without a date in the path, dated by modification time.")
+    if split := sum(e.leniencies.get("split_across_files", 0) for e in entries):
+        parts.append(
+            f"{split:,} orders have other lines in another export of the same time, and only those of the later one"
+            " stand: see `parts: folder`."
+        )
     failed = [e for e in entries if e.status == "failed"]
     parts += [f"Failed: {on_one_line(f'{e.path}: {e.error}')}." for e in failed[:_FAULTS_SHOWN]]
     return dg.MetadataValue.text(" ".join(parts))

@@ -251,6 +251,7 @@ ORDERS: Final = Stream(
             "total_revenue": _sum_of_revenue,
             "unique_quantity": _distinct_products,
         },
+        same_line=("product_id", "sku", "size", "color"),
     ),
     options=OrderOptions,
     prepare=with_currency_default,

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.exports.parts import is_of_parts
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.kept.kept_writer import Beside
 from sync_pipelines.partners import find_stream
@@ -48,7 +49,7 @@ def normalize_archived(
         stream=stream_of(entry),
         settings=workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream),
         tenant=entry.tenant,
-        name=entry.path.rsplit("/", 1)[-1],
+        name=entry.path if is_of_parts(entry.path) else entry.path.rsplit("/", 1)[-1],
         content=content,
         effective_at=entry.effective_at,
         window=workspace.window(),

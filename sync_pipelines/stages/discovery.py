@@ -22,7 +22,7 @@ from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import LedgerFile, NewExport
 from sync_pipelines.errors import ExportError
-from sync_pipelines.exports.file_dates import REQUIRED, SHAPES, effective_time_in
+from sync_pipelines.exports.file_dates import REQUIRED, SHAPES
 from sync_pipelines.exports.landing import ANY_TENANT_FOLDER, LandingFile
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.privacy.untrusted_text import on_one_line
@@ -158,9 +158,10 @@ class _Look:
         known_tenant = self._stream.normalize_tenant(file.tenant_folder)
         tenant = known_tenant or file.tenant_folder
         settings = self._settings(known_tenant)
-        if settings.path is not None and not file.is_folder and not matches(file.below, settings.path):
+        is_file = not file.is_folder and file.parts is None
+        if settings.path is not None and is_file and not matches(file.below, settings.path):
             return
-        own_date = effective_time_in(file.below, settings.file_date)
+        own_date = file.dated_at(settings.file_date)
         is_dated = own_date is not None or file.is_folder
         new = NewExport(file, tenant, own_date or file.modified_at, is_dated, entry.revision if entry else 1)
         if not self._wanted.holds(tenant, new.effective_at):

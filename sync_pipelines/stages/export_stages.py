@@ -35,6 +35,7 @@ from sync_pipelines.errors import (
     SyncError,
 )
 from sync_pipelines.exports.disk import storage_fault
+from sync_pipelines.exports.parts import is_of_parts
 from sync_pipelines.exports.storage_interface import ChangedWhileRead
 from sync_pipelines.exports.tee import Tee
 from sync_pipelines.kept.kept_records import KeptRecords
@@ -143,8 +144,8 @@ def archive_and_keep(
     Returns:
         The folder of its kept records in the archive.
     """
-    # What is in a zip is looked at twice.
-    if entry.sha256 is not None or entry.path.lower().endswith(".zip"):
+    # What is in a zip is looked at twice, and so is what is in several parts.
+    if entry.sha256 is not None or entry.path.lower().endswith(".zip") or is_of_parts(entry.path):
         archive(workspace, connection, entry)
         return keep_records(workspace, connection, ledger.entry_of(connection, entry.id), beside)
     looked_at = datetime.now(UTC)

@@ -143,7 +143,7 @@ def _left_out(landing: Landing, sources: Sources, partner: str | None) -> Iterat
         taken, left, examples = set[str](), Counter[str](), dict[str, str]()
         for file in landing.list(stream.partner, stream.name):
             pattern = sources.path_of(stream, file.tenant_folder)
-            if pattern is None or file.fault is not None or matches(file.below, pattern):
+            if pattern is None or file.fault is not None or file.parts is not None or matches(file.below, pattern):
                 taken.add(file.tenant_folder)
             else:
                 left[file.tenant_folder] += 1

@@ -28,6 +28,7 @@ from sync_pipelines.exports.columns import SoughtColumns, column_missing, gone_s
 from sync_pipelines.exports.compression import open_export
 from sync_pipelines.exports.formats import ReadSettings, is_flat, read_blocks, read_export
 from sync_pipelines.exports.lines import LineBlock
+from sync_pipelines.exports.parts import is_of_parts, separated
 from sync_pipelines.exports.tables import TableReading
 from sync_pipelines.kept.kept_records import KeptRecords, Summary
 from sync_pipelines.kept.kept_writer import Beside, KeptWriter
@@ -56,7 +57,7 @@ class ExportText:
     Attributes:
         stream, settings: declaration and source.
         tenant: as stored.
-        name: the file's name, whose extension tells the format.
+        name: the file's name, whose extension tells the format; or the path of an export of several parts.
         content: opens the archived bytes, as they came.
         verify: raises if those bytes are damaged; called when they were read, and when reading failed.
         effective_at: the export's own time (X4).
@@ -379,7 +380,10 @@ def _outcome(call: Call | Reject, reader: RecordReader, totals: Totals | None) -
 
 
 def _inner_name(export: ExportText) -> str:
-    """The name that tells the format: a zip's own may tell none, its member's does."""
+    """The name that tells the format: a zip's own may tell none, its member's does; of parts, the first."""
+    if is_of_parts(export.name):
+        with export.content() as content:
+            return next(separated(content))[0]
     if not export.name.lower().endswith(".zip"):
         return export.name
     with export.content() as content:

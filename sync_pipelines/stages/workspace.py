@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sync_pipelines.configuration.sources import Sources, load_sources
 from sync_pipelines.database.postgres import Database, is_away, migrate, open_database, unavailable
 from sync_pipelines.exports.access import Access
 from sync_pipelines.exports.landing import Landing
+from sync_pipelines.exports.parts import PartsRule
 from sync_pipelines.kept.archive import Archive
 from sync_pipelines.normalize.envelope import DateWindow
 from sync_pipelines.privacy.private_files import keep_files_private, private_folder
@@ -102,7 +104,14 @@ def open_landing(settings: Settings, sources: Sources) -> Landing:
         sftp_key_file=settings.sftp_key_file,
         sftp_known_hosts=settings.sftp_known_hosts,
     )
-    return Landing(settings.landing, sources.follows_links, access, is_made=settings.is_landing_own)
+    return Landing(
+        settings.landing, sources.follows_links, access, partial(_parts_of, sources), is_made=settings.is_landing_own
+    )
+
+
+def _parts_of(sources: Sources, partner: str, tenant_folder: str, stream: str) -> PartsRule | None:
+    settings = sources.of_folder(partner, tenant_folder, stream)
+    return PartsRule(settings.path, settings.file_date) if settings is not None and settings.parts else None
 
 
 def open_workspace(settings: Settings) -> Workspace:

@@ -38,6 +38,7 @@ from sync_pipelines.upsert.merged_placeholders import MergedPlaceholders
 from sync_pipelines.upsert.new_rows import NewRowsResult, NewRowWriter, chunks_of
 from sync_pipelines.upsert.record_outcomes import Outcomes
 from sync_pipelines.upsert.references import ReferenceIds
+from sync_pipelines.upsert.split_orders import count_split
 from sync_pipelines.upsert.stale import Stale
 from sync_pipelines.upsert.stored_rejects import Rejects
 from sync_pipelines.upsert.unchanged import Unchanged
@@ -115,6 +116,8 @@ class _Loading:
     # -- rows --------------------------------------------------------------------------------------------------
 
     def _write(self, mine: KnownExport, others: list[KnownExport]) -> None:
+        if split := count_split(mine, others, self._load.stream, self._load.layout):
+            self._leniencies["split_across_files"] += split
         newer, alone = newer_exports(mine, others), alone_rows(mine, others, self._load.stream)
         late = late_keys(mine, self._history.knowing, newer, alone, self._load.layout)
         decided = decided_keys(self._load.connection, self._load.entry) if others else late[:0]

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from backports import zstd
 
+from sync_pipelines.exports.naming import natural_order
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.tables.schema import OUTCOMES
 from sync_pipelines.upsert.fold import Outcome
@@ -138,7 +139,7 @@ def outcomes_in(kept: KeptRecords, codes: Codes | None, only: Collection[str] = 
     rejects = _rejects(kept, known[kept.count :], only)
     waiting = next(rejects, None)
     for found in _accepted(kept, known[: kept.count], only):
-        while waiting is not None and _place(waiting) < _place(found):
+        while waiting is not None and natural_order(waiting.position) < natural_order(found.position):
             yield waiting
             waiting = next(rejects, None)
         yield found
@@ -174,8 +175,3 @@ def _wanted(only: Collection[str]) -> list[int]:
 
 def _name(code: int) -> str | None:
     return OUTCOMES[code] if code < len(OUTCOMES) else None
-
-
-def _place(found: RecordOutcome) -> tuple[int, ...]:
-    """A position as numbers, to be compared; `3/10` comes after `3/9`."""
-    return tuple(int(part) for part in found.position.split("/") if part.isdecimal())

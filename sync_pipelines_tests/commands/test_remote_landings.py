@@ -238,6 +238,17 @@ def test_a_landing_that_is_empty(commands: Commands, remote: Remote) -> None:
     assert says_so == remote.url.startswith("s3:")
 
 
+def test_parts_of_a_folder_are_one_export(commands: Commands, remote: Remote, settings: Settings) -> None:
+    source = {"partner": "replenit", "tenant": TENANT, "streams": {"orders": {"parts": "folder"}}}
+    settings.sources.write_text(json.dumps({"sources": [source]}))
+    remote.put("2010-12-01/part-0.json", "A")
+    remote.put("2010-12-01/part-1.json", "B")
+    assert {path: file["read"] for path, file in commands.sync(0).items()} == {f"{ORDERS}/2010-12-01/": 2}
+    remote.put("2010-12-01/part-2.json", "C")
+    assert {path: file["read"] for path, file in commands.sync(0).items()} == {f"{ORDERS}/2010-12-01/": 3}
+    assert orders(settings).keys() == {"A", "B", "C"}
+
+
 def test_check_says_which_server_and_user_it_used(commands: Commands, remote: Remote) -> None:
     remote.put("2024-05-02.json", "A")
     done = commands.run("check")
