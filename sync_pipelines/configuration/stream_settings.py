@@ -13,7 +13,7 @@ import json
 from functools import cached_property
 from typing import Any, Final, Literal
 
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from sync_pipelines.configuration.limits import Limits
 from sync_pipelines.configuration.pull_settings import PullSettings
@@ -98,6 +98,12 @@ class StreamSettings(TableSettings, ValueSettings):
                 f"{value!r} does not tell year, month and day, each once; write it as in ventas_%d-%m-%Y, or required"
             )
         return value
+
+    @model_validator(mode="after")
+    def _pulled_exports_are_whole(self) -> StreamSettings:
+        if self.parts is not None and self.pull is not None:
+            raise ValueError("parts and pull cannot both be set: each pull is an export of its own")
+        return self
 
     @cached_property
     def of_tables(self) -> TableSettings:
