@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sync_pipelines.errors import ExportError
 from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.normalize.keeping_in import Keeping
 
@@ -250,3 +251,8 @@ def test_a_total_whose_own_cell_is_empty_is_computed_from_the_lines(
         ("B", Decimal("99.0000"), 9, unique or 2),
         ("C", Decimal("4.5000"), 3, unique or 1),
     ]
+
+
+def test_fill_down_of_a_column_that_is_not_there_fails_the_file(keeping: Keeping) -> None:
+    with pytest.raises(ExportError, match="`fill_down` fills the column 'Pedido', which is missing"):
+        keeping.keep("\n".join([ODOO, *ODOO_LINES]), name="x.csv", fill_down=["Pedido"])
