@@ -224,12 +224,12 @@ def test_stages_one_by_one_and_each_twice(site: Site) -> None:
 
 
 def test_changed_settings_are_read_before_an_archived_file_loads(site: Site) -> None:
-    site.put("2024-05-01.csv", "No;Currency;TotalRevenue\nA;USD;1,5\n")
+    site.put("2024-05-01.csv", "OrderId;Currency;TotalRevenue\nA;USD;1,5\n")
     workspace = site.workspace()
     (entry,) = discover(workspace).pending
     archive_export(workspace, entry.id)
     assert normalize_export(workspace, entry.id).status == "pending"
-    site.sources({"columns": {"OrderId": "No"}, "decimal": ","})
+    site.sources({"decimal": ","})
     assert outcomes(load_export(site.workspace(), entry.id)) == {"created": 1}
 
 
