@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any, Final
 
 from sync_pipelines.configuration.limits import Limits, Meter
-from sync_pipelines.contracts.raw import RawRecord, damaged
+from sync_pipelines.contracts.raw import PartialRow, RawRecord, damaged
 from sync_pipelines.exports.cells import Header
 from sync_pipelines.exports.columns import Columns
 from sync_pipelines.exports.csv_dialect import Dialect, dialect_of, separator_named
@@ -96,7 +96,7 @@ def _rows(lines: _Lines, dialect: Dialect) -> Iterator[Row | RawRecord]:
             reader = _reader(lines, dialect)
             continue
         if lines.has_bad_bytes:
-            yield damaged_bytes(str(lines.row_position), lines.row_text)
+            yield damaged_bytes(str(lines.row_position), lines.row_text, PartialRow((), tuple(cells), len(cells)))
             continue
         if lines.has_returns:
             cells = [cell.replace(_RETURN, "\r") for cell in cells]
@@ -117,7 +117,7 @@ def _reader(lines: _Lines, dialect: Dialect) -> Any:
 def _damaged_row(lines: _Lines, fault: csv.Error, dialect: Dialect) -> RawRecord:
     first = lines.give_back_all_but_first()
     if has_bad_bytes(first.text):
-        return damaged_bytes(str(first.number), first.text)
+        return damaged_bytes(str(first.number), first.text, cells_of(first.text, dialect))
     if not first.is_whole:
         code, message = "line_too_long", f"the line is longer than {LINE_LIMIT} characters"
     elif str(fault) == "unexpected end of data":

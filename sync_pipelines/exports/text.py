@@ -17,7 +17,7 @@ from typing import AnyStr, BinaryIO
 
 import pyarrow as pa
 
-from sync_pipelines.contracts.raw import RawRecord, damaged
+from sync_pipelines.contracts.raw import PartialRow, RawRecord, damaged
 from sync_pipelines.errors import ExportError, Position
 
 CHUNK = 1 << 20
@@ -246,8 +246,8 @@ def never_plain(text: bytes) -> bytes:
     return _MARK_IN_UTF8.sub(rb"\\\\", text)
 
 
-def damaged_bytes(position: str, text: str) -> RawRecord:
-    r"""The damaged record of a line with marks in it, in whose text they stand as `\xe9`."""
+def damaged_bytes(position: str, text: str, row: PartialRow | None = None) -> RawRecord:
+    r"""The damaged record of a line with marks in it, in whose text they stand as `\xe9`; its cells keep them."""
     first = _MARK.search(text)
     assert first is not None
     if ord(first[0]) >= _CUT:
@@ -258,7 +258,7 @@ def damaged_bytes(position: str, text: str) -> RawRecord:
             f"the byte 0x{ord(first[0]) - _BAD:02x} is no character of the file's encoding; "
             "export as UTF-8, or set `encoding`, often cp1252"
         )
-    return damaged(position, code, message, _MARK.sub(lambda mark: f"\\x{ord(mark[0]) & 0xFF:02x}", text))
+    return damaged(position, code, message, _MARK.sub(lambda mark: f"\\x{ord(mark[0]) & 0xFF:02x}", text), row=row)
 
 
 class _IsUtf8:

@@ -36,8 +36,9 @@ def read(keeping: Keeping) -> Read:
     return read_lines
 
 
-def products_and_rejects(keeping: Keeping, text: str, **options: Any) -> Kept:
-    kept = keeping.keep(text, name="x.csv", **{"constants": {"Currency": "USD"}, **options})
+def products_and_rejects(keeping: Keeping, text: str | bytes, **options: Any) -> Kept:
+    content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    kept = keeping.keep_bytes(content, name="x.csv", **{"constants": {"Currency": "USD"}, **options})
     orders = {
         row["external_id"]: [item["product_id"] for item in row["order_items"] or ()]
         for block in kept.blocks()
@@ -112,6 +113,20 @@ def test_where_the_key_cannot_be_read_the_orders_before_and_after_are_refused(li
         ("3", "order_incomplete"),
         ("5", "order_incomplete"),
     ]
+
+
+def test_a_bad_byte_refuses_the_order_of_its_line_alone(keeping: Keeping) -> None:
+    text = f"{HEADER}\nA,p1,s,1,10,x\nB,p1,s,1,10,Caf\udce9\nC,p1,s,1,10,x\nB,p2,s,1,10,x\n"
+    orders, rejects = products_and_rejects(keeping, text.encode("utf-8", "surrogateescape"))
+    assert orders == {"A": ["p1"], "C": ["p1"]}
+    assert rejects == [("3", "B", "bad_encoding"), ("5", "B", "order_incomplete")]
+
+
+def test_a_bad_byte_in_a_key_refuses_the_orders_before_and_after(keeping: Keeping) -> None:
+    text = f"{HEADER}\nA,p1,s,1,10,x\nB\udce9,p1,s,1,10,x\nC,p1,s,1,10,x\nD,p2,s,1,10,x\n"
+    orders, rejects = products_and_rejects(keeping, text.encode("utf-8", "surrogateescape"))
+    assert orders == {"D": ["p2"]}
+    assert [code for _, _, code in rejects] == ["order_incomplete", "bad_encoding", "order_incomplete"]
 
 
 def test_damaged_lines_one_after_the_other_refuse_the_orders_around_them(read: Read) -> None:
