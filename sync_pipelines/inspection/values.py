@@ -35,6 +35,7 @@ _TIMES: Final = (
 _WORDED: Final = (
     "%d de %B de %Y", "%d %B %Y", "%d %b %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y",
 )  # fmt: skip
+_LOCALES: Final = ("es", "pt")
 _COUNTED: Final = ("epoch_s", "epoch_ms", "excel")
 """Formats of times that are numbers."""
 
@@ -123,13 +124,14 @@ def dates_in(values: Sequence[Any], language: str | None) -> Dates:
         return _of_numbers(values)
     if all(_reads(text, Reading(flat=True)) for text in texts):
         return Dates(example=_example(texts, Reading(flat=True)))
-    read = [found for found in _candidates() if all(_reads(text, _reading(found)) for text in texts)]
-    read = [found for found in read if found not in _COUNTED or _is_plausible(texts, found)]
-    if read:
-        chosen, *others = sorted(read, key=lambda found: _preference(found, language))
-        also = next((found for found in others if _differs(chosen, found, texts)), None)
-        return Dates((chosen,), None, also, example=_example(texts, _reading(chosen)))
-    return _several(texts)
+    for locale in dict.fromkeys((None, language, *_LOCALES)):
+        read = [found for found in _candidates(locale) if all(_reads(text, _reading(found, locale)) for text in texts)]
+        read = [found for found in read if found not in _COUNTED or _is_plausible(texts, found)]
+        if read:
+            chosen, *others = sorted(read, key=lambda found: _preference(found, language))
+            also = next((found for found in others if _differs(chosen, found, texts)), None)
+            return Dates((chosen,), locale, also, example=_example(texts, _reading(chosen, locale)))
+    return _several(texts, language)
 
 
 def _of_numbers(values: Sequence[Any]) -> Dates:
@@ -148,9 +150,10 @@ def _is_plausible(values: Sequence[Any], date_format: str) -> bool:
     return all(moment is not None and 2000 <= moment.year <= 2100 for moment in read)
 
 
-def _several(texts: Sequence[str]) -> Dates:
+def _several(texts: Sequence[str], language: str | None) -> Dates:
     """More than one format, the one that reads most first; values that no format reads are told."""
-    counts = {found: {text for text in texts if _reads(text, _reading(found))} for found in ("iso", *_candidates())}
+    names = ("iso", *_candidates(None), *(_candidates(language) if language else ()))
+    counts = {found: {text for text in texts if _reads(text, _reading(found, language))} for found in names}
     chosen: list[str] = []
     left = set(texts)
     while left and len(chosen) < 3:
@@ -160,16 +163,21 @@ def _several(texts: Sequence[str]) -> Dates:
         chosen.append(best)
         left -= counts[best]
     formats = tuple(chosen) if chosen != ["iso"] else ()
-    return Dates(formats, unread=tuple(sorted(left)))
+    locale = language if any("%b" in name or "%B" in name or "%p" in name for name in formats) else None
+    return Dates(formats, locale, unread=tuple(sorted(left)))
 
 
-def _candidates() -> Iterator[str]:
-    for mark in "/-.":
+def _candidates(locale: str | None) -> Iterator[str]:
+    """Formats of dates; of a language other than English those alone that have words in them."""
+    for mark in "/-." if locale is None else "":
         for day in _DAYS:
             yield from (day.format(mark) + time for time in _TIMES)
     for day in _WORDED:
-        yield from (day + time for time in _TIMES)
-    yield from ("%Y%m%d", "%d%m%Y", *_COUNTED)
+        yield from (day + time for time in (*_TIMES, " %H:%M hs."))
+    for mark in "/-" if locale is not None else "":
+        yield from (day.format(mark) + time for day in _DAYS for time in _TIMES if "%p" in time)
+    if locale is None:
+        yield from ("%Y%m%d", "%d%m%Y", *_COUNTED)
 
 
 def _preference(found: str, language: str | None) -> tuple[bool, bool, int]:
@@ -182,8 +190,8 @@ def _differs(one: str, other: str, texts: Sequence[str]) -> bool:
     return any(_read(text, _reading(one)) != _read(text, _reading(other)) for text in texts)
 
 
-def _reading(date_format: str) -> Reading:
-    return Reading(date_formats=(date_format,), flat=True)
+def _reading(date_format: str, locale: str | None = None) -> Reading:
+    return Reading(date_formats=(date_format,), locale=locale, flat=True)
 
 
 def _reads(text: str, reading: Reading) -> bool:

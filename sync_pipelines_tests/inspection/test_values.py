@@ -39,6 +39,7 @@ def test_marks_of_numbers(texts: list[str], found: Numbers) -> None:
         (["25-01-2024 10:30:05"], None, ("%d-%m-%Y %H:%M:%S",), None),
         (["25.01.24"], None, ("%d.%m.%y",), None),
         (["Jan 5, 2024 10:00:00 AM"], None, ("%b %d, %Y %I:%M:%S %p",), None),
+        (["1704067200"], None, ("epoch_s",), None),
         (["05/01/2024"], "es", ("%d/%m/%Y",), "%m/%d/%Y"),
     ],
 )
@@ -46,6 +47,13 @@ def test_formats_of_dates(texts: list[str], language: str | None, formats: tuple
     found = dates_in(texts, language)
     assert (found.formats, found.also, found.unread) == (formats, also, ())
     assert found.example is not None
+
+
+def test_months_in_words_tell_the_language() -> None:
+    found = dates_in(["5 de enero de 2024 10:30 hs.", "6 de enero de 2024 09:05 hs."], "es")
+    assert (found.formats, found.locale) == (("%d de %B de %Y %H:%M hs.",), "es")
+    assert found.example is not None and found.example[1].hour == 10
+    assert dates_in(["25/fev/2024"], None).locale == "pt"
 
 
 def test_two_formats_in_one_file_and_what_no_format_reads() -> None:
