@@ -116,7 +116,7 @@ def test_a_tenant_is_normalized_as_its_partner_does(path: Path, written: str) ->
         ("customer_identifier: customer_id", "encoding: utf-9", 8, "encoding", "no known encoding"),
         ("customer_identifier: customer_id", "date_format: yyyy", 8, "date_format", "does not tell year"),
         ("customer_identifier: customer_id", "decimal: ;", 8, "decimal", "';' is not right"),
-        ("customer_identifier: customer_id", "format: xls", 8, "format", "'xls' is not right"),
+        ("customer_identifier: customer_id", "format: doc", 8, "format", "'doc' is not right"),
         ("customer_identifier: customer_id", "customers_of: acme", 8, "customers_of", "keys and values are expected"),
         (
             "customer_identifier: customer_id",
