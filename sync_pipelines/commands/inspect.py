@@ -159,7 +159,8 @@ def _try(file: Path, seen: Seen, stream: Stream, settings: StreamSettings, place
 
 
 def _print_file(seen: Seen) -> None:
-    parts = [f"{seen.name}: {seen.size:,} bytes, {seen.format}"]
+    kind = "workbook" if seen.format == "xlsx" else seen.format
+    parts = [f"{seen.name}: {seen.size:,} bytes, {kind}"]
     parts += [f"compressed ({seen.compression})"] if seen.compression else []
     parts += [f"encoding {seen.encoding}"] if seen.encoding else []
     parts += [f"delimiter {_named_mark(seen.delimiter)}"] if seen.delimiter else []

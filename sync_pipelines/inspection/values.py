@@ -151,8 +151,12 @@ def _is_plausible(values: Sequence[Any], date_format: str) -> bool:
 
 
 def _several(texts: Sequence[str], language: str | None) -> Dates:
-    """More than one format, the one that reads most first; values that no format reads are told."""
-    names = ("iso", *_candidates(None), *(_candidates(language) if language else ()))
+    """More than one format, the one that reads most first; values that no format reads are told.
+
+    Numbers are left out: seconds would be read as milliseconds, or days, of another year.
+    """
+    names = ["iso", *_candidates(None), *(_candidates(language) if language else ())]
+    names = [name for name in names if name not in _COUNTED]
     counts = {found: {text for text in texts if _reads(text, _reading(found, language))} for found in names}
     chosen: list[str] = []
     left = set(texts)

@@ -159,7 +159,7 @@ def test_a_workbook_and_a_parquet_file(inspect: Inspect) -> None:
     ]
     done = inspect("clientes.xlsx", workbook(*rows))
     assert done.block[0] == "traede/customers"
-    assert "xlsx, sheet 'Sheet', header in row 1" in done.out
+    assert "workbook, sheet 'Sheet', header in row 1" in done.out
     assert "'codigo cliente' holds numbers, not text: zeros" in done.out
     written = io.BytesIO()
     pq.write_table(

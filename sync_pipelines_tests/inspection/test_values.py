@@ -62,6 +62,12 @@ def test_two_formats_in_one_file_and_what_no_format_reads() -> None:
     assert found.unread == ("soon",)
 
 
+def test_seconds_and_milliseconds_in_one_file_are_not_guessed_at() -> None:
+    found = dates_in(["1704067200000", "1704067200", "2024-01-05"], None)
+    assert not {"epoch_s", "epoch_ms", "excel"} & set(found.formats)
+    assert set(found.unread) == {"1704067200000", "1704067200"}
+
+
 def test_what_looks_like_a_date_or_a_number() -> None:
     assert all(map(looks_like_date, ["2024-01-05", "5/1/24", "5 de enero de 2024 10:00 hs.", "Jan 5, 2024"]))
     assert not any(map(looks_like_date, ["12.50", "1250", "A-1", "2024"]))
