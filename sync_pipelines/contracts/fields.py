@@ -228,6 +228,8 @@ def _moment_from_number(value: Any, reading: Reading) -> datetime:
 def _wanted(text: str, reading: Reading) -> str:
     """What a time should be like, and which setting would read it otherwise."""
     wanted = f"in the format {' or '.join(reading.date_formats)}" if reading.date_formats else "in ISO 8601"
+    if {*_COUNTED} & {*reading.date_formats} and re.fullmatch(r"\d+[.,]\d+", text.strip(UNSEEN), re.ASCII):
+        return f'{wanted} with `decimal: "{reading.decimal}"`'
     for name, pattern in _COUNTED.items():
         if name not in reading.date_formats and re.fullmatch(pattern, text.strip(UNSEEN), re.ASCII):
             return f"{wanted}; if it is one, set `date_format: {name}`"

@@ -114,6 +114,7 @@ def test_an_afternoon_is_never_read_as_a_morning(of_24: str) -> None:
         ("31/02/2024", ("%d/%m/%Y",), "%d/%m/%Y"),
         ("2024-01-05T24:00:00", (), "ISO 8601"),
         (True, ("epoch_s",), "epoch_s"),
+        ("45296,5", ("excel",), "decimal"),
     ],
 )
 def test_a_refusal_names_the_setting_that_would_read_it(value: Any, formats: tuple[str, ...], named: str) -> None:
