@@ -37,16 +37,16 @@ FORMATS = {
     "tsv": "csv",
     "txt": "csv",
     "parquet": "parquet",
-    "xlsx": "workbook",
-    "xlsm": "workbook",
-    "xlsb": "workbook",
-    "xls": "workbook",
-    "ods": "workbook",
+    "xlsx": "xlsx",
+    "xlsm": "xlsx",
+    "xlsb": "xlsx",
+    "xls": "xlsx",
+    "ods": "xlsx",
 }
 """Extensions that are read, and the format each stands for."""
 
 _BLANK = b" \t\r\n"
-_FLAT = {"csv", "parquet", "workbook"}
+_FLAT = {"csv", "parquet", "xlsx"}
 _FIRST_LINE = 4 << 20
 """Bytes of a `.json` file that are searched for the end of its first line."""
 
@@ -181,7 +181,7 @@ def _format_named(name: str, settings: ReadSettings) -> str | None:
 def _read(
     plain: BinaryIO, kind: str | None, name: str, settings: ReadSettings, meter: Meter
 ) -> Iterator[Part] | Iterator[LineBlock]:
-    if kind in ("parquet", "workbook"):
+    if kind in ("parquet", "xlsx"):
         from sync_pipelines.exports.isolated import Kind, read_isolated
 
         return read_isolated(plain, cast(Kind, kind), settings.table, meter)

@@ -31,7 +31,7 @@ from sync_pipelines.errors import ExportError, Position, SyncError
 from sync_pipelines.exports.disk import COPY_SIZE, on_disk
 from sync_pipelines.exports.tables import Part, TableReading
 
-Kind = Literal["parquet", "workbook"]
+Kind = Literal["parquet", "xlsx"]
 
 _BATCH: Final = 500
 _LENGTH: Final = struct.Struct("<Q")
@@ -194,7 +194,7 @@ def _readers() -> dict[Kind, Callable[..., Iterator[Part]]]:
     from sync_pipelines.exports.columnar import read_parquet
     from sync_pipelines.exports.sheets import read_sheet
 
-    return {"parquet": read_parquet, "workbook": read_sheet}
+    return {"parquet": read_parquet, "xlsx": read_sheet}
 
 
 def _answer(reads: dict[Kind, Callable[..., Iterator[Part]]], request: _Request, source: int, target: int) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from decimal import Decimal
 from itertools import islice
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 from sync_pipelines.configuration.limits import Limits, Meter
 from sync_pipelines.contracts.raw import CellError, NotFinite, RawRecord, number_from_float
@@ -45,17 +45,16 @@ def read_sheet(stream: BinaryIO, reading: TableReading = AS_IT_STANDS, meter: Me
     """
     meter = meter or Meter(Limits())
     with on_disk(stream) as file, closing(_Guarded(file, meter)) as book:
-        found = _chosen(book, reading, meter)
-        if found is not None:
-            parts = found[1].parts()
-            # Its columns come first; what follows needs no look.
-            for part in islice(parts, 1):
-                yield part._replace(sheet=found[0]) if isinstance(part, Columns) else part
+        chosen = _chosen(book, reading, meter)
+        if chosen is not None:
+            table, name = chosen
+            parts = table.parts()
+            yield cast(Columns, next(parts))._replace(sheet=name)
             yield from parts
 
 
-def _chosen(book: _Guarded, reading: TableReading, meter: Meter) -> tuple[str, Table] | None:
-    """The sheet that is read, and its table; None where the workbook is empty."""
+def _chosen(book: _Guarded, reading: TableReading, meter: Meter) -> tuple[Table, str] | None:
+    """The table that is read, and the sheet's name; None where the workbook is empty."""
     if not book.sheets:
         raise ExportError("bad_sheet", "the workbook has no sheet", "save it again as .xlsx")
     wanted = reading.settings.sheet
@@ -63,7 +62,7 @@ def _chosen(book: _Guarded, reading: TableReading, meter: Meter) -> tuple[str, T
     for index in [_named(wanted, book.sheets)] if wanted is not None else _visible(book.sheets):
         table = Table(book.rows(index), _record, reading, meter)
         if table.header is not None:
-            return book.sheets[index].name, table
+            return table, book.sheets[index].name
         if (fault := table.fault()) is not None:
             faults[book.sheets[index].name] = fault
     if not faults:
