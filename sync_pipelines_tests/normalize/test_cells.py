@@ -117,7 +117,7 @@ NULLS = "OrderId,ProductId,Sku,Quantity,Price,CustomerId,Email,Color\n"
 
 def test_words_that_say_null(tmp_path: Path) -> None:
     keeping = Keeping(tmp_path / "x")
-    text = NULLS + "A-1,P,P,1,10,NULL,null,\\N\nA-2,P,P,1,10,77,None,nan\nNULL,P,P,1,10,,,\n"
+    text = NULLS + "NULL,P,P,1,10,,,\nA-1,P,P,1,10,NULL,null,\\N\nA-2,P,P,1,10,77,None,nan\n"
     kept = keeping.keep(
         text, name="x.csv", constants={"Currency": "USD"}, customer_identifier="customer_id",
         null_values=[None, "\\N", float("nan")],
