@@ -169,7 +169,8 @@ def test_X14_field_paths_use_the_pages_spelling_and_indexes_from_zero(site: Site
 
 def test_X14_fields_that_are_no_lists_or_objects(site: Site) -> None:
     site.load(
-        "2024-05-01.json", [order("A", OrderItems={}), order("B", OrderItems=[item(), 7]), order("C", OrderItems="x")]
+        "2024-05-01.json",
+        [order("A", OrderItems={"a": 1}), order("B", OrderItems=[item(), 7]), order("C", OrderItems="x")],
     )
     assert rejects_of(site) == [
         ("1", "not_a_list", "OrderItems"),
