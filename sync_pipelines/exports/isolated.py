@@ -10,6 +10,7 @@ Belongs here: the processes and what they tell each other. Does not belong here:
 from __future__ import annotations
 
 import atexit
+import ctypes
 import io
 import os
 import pickle
@@ -39,6 +40,8 @@ _PASSED_ON: Final = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "HOME", "TMPDIR", "LAN
 # Pools that reserve memory ahead would use up the limit without need.
 _ENVIRONMENT: Final = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
 _START: Final = "from sync_pipelines.exports.isolated import serve; serve()"
+_PR_SET_PDEATHSIG: Final = 1
+"""Of Linux; other systems have no such call."""
 _SOCKET: Final = 3
 """The descriptor under which the reader process has its end."""
 
@@ -220,11 +223,18 @@ def _answer(reads: dict[Kind, Callable[..., Iterator[Part]]], request: _Request,
 def _limit(limits: Limits) -> None:
     """Sets what the system enforces, whatever a library does."""
     signal.alarm(int(min(limits.seconds, 1 << 30)) + 2)
+    _end_with_the_reader()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError, ValueError):
         most = limits.memory + _taken()
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def _end_with_the_reader() -> None:
+    """Has the system end a fork whose reader process ends: nobody waits for what it reads any more."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _taken() -> int:

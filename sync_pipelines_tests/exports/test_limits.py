@@ -29,7 +29,7 @@ from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.formats import ReadSettings, read_export
 from sync_pipelines.exports.isolated import _Reader
 from sync_pipelines_tests.hostile_files import zipped
-from sync_pipelines_tests.loading import Site, order
+from sync_pipelines_tests.loading import Site, order, until
 
 MB = 1 << 20
 
@@ -227,6 +227,25 @@ def test_a_dictionary_that_decodes_into_all_memory_is_too_large(tmp_path: Path) 
     assert (tmp_path / "bomb.parquet").stat().st_size < MB
     with pytest.raises(ExportError, match=r"^(too_large: reading the file takes more than|bad_sheet: )"):
         read_from(tmp_path / "bomb.parquet", memory="1GB")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_a_fork_at_work_ends_with_its_reader() -> None:
+    program = """
+import os, time
+from sync_pipelines.configuration.limits import Limits
+from sync_pipelines.exports.isolated import _limit
+ready, told = os.pipe()
+if (child := os.fork()) == 0:
+    _limit(Limits())
+    os.write(told, b".")
+    time.sleep(600)
+os.read(ready, 1)
+print(child)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    child = Path(f"/proc/{ended.stdout.strip()}/stat")
+    assert until(lambda: not child.exists() or child.read_text().split()[2] == "Z")
 
 
 def test_a_reader_is_not_given_the_secrets_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
