@@ -13,6 +13,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
+from sync_pipelines.contracts.characters import UNSEEN
 from sync_pipelines.contracts.contract import folded_header
 from sync_pipelines.contracts.near_names import near_name
 from sync_pipelines.errors import ExportError, Position
@@ -27,7 +28,6 @@ _FIRST: Final = "_1"
 _SHOWN: Final = 12
 """Columns that a message names."""
 _PATH: Final = re.compile(r"([^\[\].]+)(?:\[\d+\]|\.).+|([^\[\].]+)\[\d+\]")
-_UNSEEN: Final = "".join(map(chr, (*range(0x200B, 0x2010), *range(0x202A, 0x202F), 0x2060, 0xFEFF, *range(0x20))))
 _LOG: Final = frozenset({"method", "path"})
 """Columns of a request log (X12), which names no field of its records."""
 
@@ -176,11 +176,7 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
 def cleaned(cell: Any) -> str:
     """A cell of a header as a name: without white space and characters nobody sees at its ends."""
-    text = "" if cell is None else str(cell)
-    stripped = text.strip().strip(_UNSEEN)
-    while stripped != text:
-        text, stripped = stripped, stripped.strip().strip(_UNSEEN)
-    return text
+    return "" if cell is None else str(cell).strip(UNSEEN)
 
 
 def _words(name: str) -> set[str]:

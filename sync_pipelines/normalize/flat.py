@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from pydantic_core import PydanticCustomError
 
@@ -43,6 +43,7 @@ class LineFold:
         columns: the source's `columns`.
         constants: alias -> value for every line.
         own_times: folded names of the field that carries a record's own time; it is the record's, not a line's (X4).
+        decimal: the source's decimal separator, by which `22423,0` and `22423` are one key.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class LineFold:
         columns: Mapping[str, str],
         constants: Mapping[str, Any],
         own_times: frozenset[str] = frozenset(),
+        decimal: Literal[".", ","] = ".",
     ) -> None:
         assert stream.flat is not None
         nested = next(f for f in stream.shape.nested if f.column == stream.flat.children)
@@ -66,6 +68,7 @@ class LineFold:
         self._totals = stream.flat.totals
         self._of_item: dict[str, bool] = {}
         self._own_times = own_times
+        self._reading = Reading(decimal=decimal, flat=True)
         self._supplied: frozenset[str] = frozenset()
         self._read = 0
 
@@ -120,7 +123,7 @@ class LineFold:
             else:
                 names |= line.value.keys()
                 cell = self._key_cell(line.value)
-                key = _stored_key(cell)
+                key = _stored_key(cell, self._reading)
                 if key is not None:
                     losses.passed(key)
                 elif isinstance(cell, CellError):
@@ -146,7 +149,7 @@ class LineFold:
         if cells.is_certain and cells.texts == ("",):
             losses.of_above(why)
             return line
-        keys = [key for cell in cells.texts if (key := _key_in(cell)) is not None]
+        keys = [key for cell in cells.texts if (key := _key_in(cell, self._reading)) is not None]
         if cells.is_certain and keys:
             losses.of_key(_stored(keys[0]), why)
             return line._replace(damage=damage._replace(key=keys[0]))
@@ -256,16 +259,16 @@ class _KeyCells(NamedTuple):
     is_near: bool
 
 
-def _key_in(cell: Any) -> str | None:
+def _key_in(cell: Any, reading: Reading) -> str | None:
     try:
-        key: str | None = read_key(Cell(cell) if type(cell) is str else cell, Reading(flat=True))
+        key: str | None = read_key(Cell(cell) if type(cell) is str else cell, reading)
     except PydanticCustomError:
         return None
     return key
 
 
-def _stored_key(cell: Any) -> str | None:
-    key = _key_in(cell)
+def _stored_key(cell: Any, reading: Reading) -> str | None:
+    key = _key_in(cell, reading)
     return None if key is None else _stored(key)
 
 

@@ -400,7 +400,7 @@ class RecordReader:
             v for name, v in raw.items() if (name == alias if is_named else alias in self._names.aliases_of(name))
         )
         try:
-            key = read_key(next(values, None), Reading(flat=self._reading.flat))
+            key = read_key(next(values, None), Reading(self._reading.decimal, flat=self._reading.flat))
         except PydanticCustomError:
             return None
         return None if key is None else displayable(key)[:200]

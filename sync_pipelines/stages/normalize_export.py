@@ -282,7 +282,7 @@ class _Pipeline:
 
     def _folded(self, lines: Iterable[RawRecord]) -> Iterator[Change | Reject]:
         settings, stream = self._export.settings, self._export.stream
-        fold = self._fold = LineFold(stream, settings.columns, self._all_constants(), self._own_times)
+        fold = self._fold = LineFold(stream, settings.columns, self._all_constants(), self._own_times, settings.decimal)
         yield from self._read(fold.fold(self._filled(lines, fold.is_line)), fold)
 
     def _filled(self, rows: Iterable[RawRecord], is_filled: Callable[[dict[str, Any]], bool]) -> Iterator[RawRecord]:

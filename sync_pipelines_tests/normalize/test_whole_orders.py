@@ -164,6 +164,13 @@ def test_fill_down_reads_lines_without_a_key_as_those_of_the_order_above(
     assert (orders, rejects) == ({"A": ["p1", "p2", "p3"], "B": ["p1"]}, [])
 
 
+def test_a_number_with_a_decimal_comma_and_one_without_are_one_key(keeping: Keeping) -> None:
+    text = f"{HEADER}\n22423,p1,s,1,10,x\n22424,p1,s,1,10,x\n22423,p2,s,1,10,x\n".replace(",", ";")
+    text = text.replace("22423;p2", "22423,0;p2")
+    orders, rejects = products_and_rejects(keeping, text, decimal=",")
+    assert (orders, rejects) == ({"22423": ["p1", "p2"], "22424": ["p1"]}, [])
+
+
 def test_fill_down_by_the_name_of_a_column(read: Read) -> None:
     header = ODOO.replace("OrderId", "Order Reference")
     columns = {"OrderId": "Order Reference"}
