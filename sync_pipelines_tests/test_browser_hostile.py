@@ -94,8 +94,8 @@ def page(url: str, browser_path: str, asked: list[str]) -> Iterator[Page]:
 
 def test_text_of_an_export_is_only_text(page: Page, asked: list[str], tmp_path: Path) -> None:
     normalized, table = "/assets/normalized/replenit/orders", "/assets/orders/replenit"
-    # The header stands as it is in the file, brackets and all.
-    see(page, f"{normalized}?view=partitions&partition={DAY}", IMAGE)
+    # The header stands as it is in the file, brackets and all, as far as a message shows it.
+    see(page, f"{normalized}?view=partitions&partition={DAY}", IMAGE[:50])
     see(page, f"{table}?view=partitions&partition={DAY}", "Latest materialization")
     see(page, f"{table}?view=events", "summary")
     see(page, f"{table}?view=overview", "replenit")

@@ -137,7 +137,7 @@ def test_a_renamed_file_is_another_export_that_changes_nothing(site: Site) -> No
 def test_a_failed_file_that_left_the_landing_is_let_go_and_tried_again_when_it_is_back(site: Site) -> None:
     bad = site.put("2024-05-01.json", "[")
     site.sync()
-    half = site.put("2024-05-02.json.filepart", orders(1))
+    half = site.put("2024-05-02.jsonl.uploading", orders(1))
     site.discover()
     bad.unlink()
     half.unlink()

@@ -26,7 +26,7 @@ def orders(workspace: Workspace) -> list[Any]:
 def test_each_day_is_materialized_with_its_own_numbers(
     definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path, workspace: Workspace, watching: Watching
 ) -> None:
-    put(landing, "2010-12-01.json", [order("A"), order("B"), order("C", Currency="XXXX", TotalRevenue="1-")])
+    put(landing, "2010-12-01.json", [order("A"), order("B"), order("C", Currency="XXXX", TotalRevenue="x")])
     put(landing, "2010-12-03.json", [order("A"), order("A", TotalRevenue=12)])
     result = run(definitions, instance, days(1, 4))
     assert result.success

@@ -34,7 +34,9 @@ def test_every_check_is_evaluated_after_a_materialization(
         "keys_and_references": (True, "ERROR"),
         "yesterday_is_loaded": (False, "WARN"),
         "no_open_rejects": (False, "WARN"),
+        "nothing_is_misplaced": (True, "WARN"),
         "totals_match_items": (True, "WARN"),
+        "customers_are_not_deleted": (True, "WARN"),
     }
     rejects = told["no_open_rejects"].metadata
     assert rejects["open"].value == 1

@@ -317,7 +317,7 @@ def test_P4_a_business_needs_its_name(site: Site) -> None:
     load(
         site,
         "2024-05-01.json",
-        [{"id": 1}, {"id": 2, "name": None}, {"id": 3, "name": " "}, business(id=4, metadata=[])],
+        [{"id": 1}, {"id": 2, "name": None}, {"id": 3, "name": " "}, business(id=4, metadata="x")],
     )
     assert rejects_of(site) == [
         ("1", "required", "name"),

@@ -78,10 +78,10 @@ def test_a_file_that_would_fail_says_so_and_stays_pending(site: Site) -> None:
 
 
 def test_a_file_that_failed_before_is_previewed_and_stays_failed(site: Site) -> None:
-    site.put("2024-05-01.csv", "OrderId,Currency,Email\nA,EUR,caf\u00e9@example.com\n".encode("latin-1"))
+    site.put("2024-05-01.csv", "OrderId,Currency,Email\nA,EUR,caf\u00e9@example.com\n".encode("utf-16-le"))
     (failed,) = site.sync()
     assert failed.status == "failed"
-    site.sources({"encoding": "latin-1"})
+    site.sources({"encoding": "utf-16-le"})
     workspace = site.workspace()
     with preview(workspace, discover(workspace).pending) as previewed:
         assert [(e.status, e.created, e.error) for e in previewed.entries] == [("loaded", 1, None)]
