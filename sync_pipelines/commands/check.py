@@ -187,9 +187,7 @@ def _landing(settings: Settings) -> Iterator[str | SyncError]:
 
 def _is_dated(sources: Sources, stream: Stream, file: LandingFile) -> bool:
     """Whether the date of an export stands in its path."""
-    tenant = stream.normalize_tenant(file.tenant_folder) or ""
-    settings = sources.for_stream(stream.partner, tenant, stream.name)
-    return file.dated_at(settings.file_date) is not None
+    return file.dated_at(sources.for_folder(stream, file.tenant_folder).file_date) is not None
 
 
 def _undated(files: list[str]) -> str:
@@ -204,8 +202,7 @@ def _undated(files: list[str]) -> str:
 
 def _ending(sources: Sources, stream: Stream, file: LandingFile) -> Misplaced | None:
     """A file of a stream whose ending is no format's; it fails when it is synced."""
-    tenant = stream.normalize_tenant(file.tenant_folder)
-    settings = sources.for_stream(stream.partner, tenant or "", stream.name)
+    settings = sources.for_folder(stream, file.tenant_folder)
     is_left_out = settings.path is not None and not matches(file.below, settings.path)
     if is_left_out or file.parts is not None or settings.format is not None or file.below.lower().endswith(".zip"):
         return None

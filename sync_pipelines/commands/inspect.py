@@ -23,6 +23,7 @@ from sync_pipelines.configuration.sources_writer import add_stream, source_block
 from sync_pipelines.configuration.stream_settings import StreamSettings
 from sync_pipelines.configuration.table_settings import TableSettings
 from sync_pipelines.contracts.contract import folded
+from sync_pipelines.contracts.near_names import suggestion
 from sync_pipelines.contracts.personal import Kind
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.exports.file_dates import REQUIRED, effective_time_in
@@ -100,10 +101,9 @@ def _place(settings: Settings, file: Path, stream: str | None, tenant: str | Non
         partner, _, name = stream.partition("/")
         known = find_stream(partner, name)
         if known is None:
-            # It knows the tables, which take half a second to import.
-            from sync_pipelines.commands.known_names import nearest
-
-            raise click.UsageError(f"there is no stream {stream!r}; {nearest(stream, [s.full_name for s in STREAMS])}")
+            raise click.UsageError(
+                f"there is no stream {stream!r}; {suggestion(stream, [s.full_name for s in STREAMS])}"
+            )
         found = _Place(known, found.tenant if found.stream == known else None)
     if tenant is None:
         return found

@@ -5,12 +5,10 @@ Belongs here: refusing unknown ones with a near word. Does not belong here: what
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import click
 
 from sync_pipelines.contracts.codes import ALL_CODES
-from sync_pipelines.contracts.near_names import near_name
+from sync_pipelines.contracts.near_names import suggestion
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.tables.schema import OUTCOMES
 
@@ -23,18 +21,11 @@ def check_names(partner: str | None, stream: str | None) -> None:
     """
     partners = dict.fromkeys(s.partner for s in STREAMS)
     if partner is not None and partner not in partners:
-        raise click.UsageError(f"there is no partner {partner!r}; {nearest(partner, partners)}")
+        raise click.UsageError(f"there is no partner {partner!r}; {suggestion(partner, partners)}")
     of_partner = [s for s in STREAMS if partner in (None, s.partner)]
     streams = dict.fromkeys(name for s in of_partner for name in (s.name, s.full_name))
     if stream is not None and stream not in streams:
-        raise click.UsageError(f"there is no stream {stream!r}; {nearest(stream, streams)}")
-
-
-def nearest(word: str, names: Iterable[str]) -> str:
-    """Returns the known name that looks most like a word, as a question, or else all of them."""
-    known = list(names)
-    near = near_name(word, known)
-    return f"did you mean {near}?" if near else f"one of {', '.join(known)}"
+        raise click.UsageError(f"there is no stream {stream!r}; {suggestion(stream, streams)}")
 
 
 def check_code(code: str | None) -> None:
@@ -44,7 +35,7 @@ def check_code(code: str | None) -> None:
         click.UsageError: with a near one.
     """
     if code is not None and code not in ALL_CODES:
-        raise click.UsageError(f"there is no reject code {code!r}; {nearest(code, ALL_CODES)}")
+        raise click.UsageError(f"there is no reject code {code!r}; {suggestion(code, ALL_CODES)}")
 
 
 def checked_outcomes(names: str | None) -> list[str]:
@@ -58,5 +49,5 @@ def checked_outcomes(names: str | None) -> list[str]:
     found = [name.strip() for name in names.split(",")]
     for name in found:
         if name not in OUTCOMES:
-            raise click.UsageError(f"unknown outcome {name!r}; {nearest(name, OUTCOMES)}")
+            raise click.UsageError(f"unknown outcome {name!r}; {suggestion(name, OUTCOMES)}")
     return found

@@ -20,7 +20,7 @@ from sync_pipelines.configuration.pull_settings import PullSettings, pull_model
 from sync_pipelines.configuration.stream_settings import StreamSettings
 from sync_pipelines.contracts.characters import matches
 from sync_pipelines.contracts.contract import folded
-from sync_pipelines.contracts.near_names import near_name
+from sync_pipelines.contracts.near_names import suggestion
 from sync_pipelines.contracts.paths import example_paths, way_to
 from sync_pipelines.contracts.streams import Options, Stream
 from sync_pipelines.errors import ConfigurationError
@@ -64,10 +64,9 @@ class Sources:
         settings = self.of_folder(partner, tenant_folder, stream)
         return settings is not None and settings.follow_links
 
-    def path_of(self, stream: Stream, tenant_folder: str) -> str | None:
-        """The pattern that a tenant's files of a stream must match, or None."""
-        tenant = stream.normalize_tenant(tenant_folder)
-        return self.for_stream(stream.partner, tenant or "", stream.name).path
+    def for_folder(self, stream: Stream, tenant_folder: str) -> StreamSettings:
+        """How the files in a tenant's folder of a stream are read; the defaults where it is no tenant's."""
+        return self.for_stream(stream.partner, stream.normalize_tenant(tenant_folder) or "", stream.name)
 
     def of_folder(self, partner: str, tenant_folder: str, stream: str) -> StreamSettings | None:
         """How the files in a tenant's folder of a stream are read; None where it is no tenant's."""
@@ -166,10 +165,10 @@ class _Reader:
         columns = self._mapping((*where, "columns"), given.get("columns") or {})
         own_names = {key: column for key, column in columns.items() if way_to(stream.shape, str(key)) is None}
         lists = tuple(f.alias for f in stream.shape.nested)
-        known = (*_fields(stream), *lists, *example_paths(stream.shape))
+        known = (*stream.flat_fields, *lists, *example_paths(stream.shape))
         self._only_keys((*where, "columns"), own_names, known, folding=True)
         constants = self._mapping((*where, "constants"), given.get("constants") or {})
-        self._only_keys((*where, "constants"), constants, _fields(stream), folding=True)
+        self._only_keys((*where, "constants"), constants, stream.flat_fields, folding=True)
         options = self._validated(where, stream.options, {k: v for k, v in given.items() if k in own})
         general = {k: v for k, v in given.items() if k not in own and (v is not None or k == "empty_is")}
         if "pull" in general:
@@ -224,11 +223,11 @@ class _Reader:
         if value is None:
             raise self.document.fault(where, f"the {what} is missing: one of {', '.join(names)}")
         if value not in names:
-            raise self.document.fault(where, f"{value!r} is no {what}; {_nearest(str(value), names)}")
+            raise self.document.fault(where, f"{value!r} is no {what}; {suggestion(str(value), names)}")
         return str(value)
 
     def _unknown(self, where: Where, key: str, names: Iterable[str]) -> ConfigurationError:
-        return self.document.fault(where, f"unknown key; {_nearest(key, tuple(names))}")
+        return self.document.fault(where, f"unknown key; {suggestion(key, names)}")
 
 
 def _pull_fault(settings: StreamSettings, stream: Stream, tenant: str) -> str | None:
@@ -242,15 +241,6 @@ def _pull_fault(settings: StreamSettings, stream: Stream, tenant: str) -> str | 
     return None
 
 
-def _fields(stream: Stream) -> tuple[str, ...]:
-    """Everything a column of a flat file can be: the record's fields and those of the lines it folds."""
-    names = [f.alias for f in stream.shape.fields if f.children is None]
-    if stream.flat is not None:
-        lines = next(f for f in stream.shape.nested if f.column == stream.flat.children)
-        names += [f.alias for f in lines.children.fields if f.children is None] if lines.children else []
-    return tuple(dict.fromkeys(names))
-
-
 def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, ...]:
     """The keys of the model that stands at a place inside another."""
     for part in loc:
@@ -258,11 +248,6 @@ def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, .
         candidates = (annotation, *getattr(annotation, "__args__", ()))
         model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model)
     return tuple(model.model_fields)
-
-
-def _nearest(word: str, names: tuple[str, ...]) -> str:
-    near = near_name(word, names)
-    return f"did you mean {near}?" if near else f"one of {', '.join(names)}"
 
 
 def _named(value: Any) -> str:

@@ -1,6 +1,6 @@
 """The known name that a word most likely means.
 
-Belongs here: comparing words. Does not belong here: what is said of an unknown one.
+Belongs here: comparing words, and the question that follows. Does not belong here: which names are known.
 """
 
 from __future__ import annotations
@@ -20,6 +20,13 @@ def near_name(word: str, names: Iterable[str], likeness: float = LIKE) -> str | 
     by_folded = {_folded(name): name for name in reversed(list(names))}
     near = difflib.get_close_matches(_folded(word), list(by_folded), n=1, cutoff=likeness)
     return by_folded[near[0]] if near else None
+
+
+def suggestion(word: str, names: Iterable[str]) -> str:
+    """The known name that looks most like a word, as a question, or else all of them."""
+    known = list(names)
+    near = near_name(word, known)
+    return f"did you mean {near}?" if near else f"one of {', '.join(known)}"
 
 
 def _folded(word: str) -> str:

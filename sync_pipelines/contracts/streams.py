@@ -316,6 +316,15 @@ class Stream:
         return f"{self.partner}/{self.name}"
 
     @property
+    def flat_fields(self) -> tuple[str, ...]:
+        """The fields that a column of a flat file can be: the record's, and those of the lines it folds."""
+        names = [f.alias for f in self.shape.fields if f.children is None]
+        if self.flat is not None:
+            lines = next(f for f in self.shape.nested if f.column == self.flat.children)
+            names += [f.alias for f in lines.children.fields if f.children is None] if lines.children else []
+        return tuple(dict.fromkeys(names))
+
+    @property
     def shape(self) -> Shape:
         """The contract's fields."""
         return shape_of(self.contract)

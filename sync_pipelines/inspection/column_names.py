@@ -44,26 +44,11 @@ def words_of(stream: str) -> dict[str, tuple[tuple[str, ...], ...]]:
     return {field: tuple(tuple(_words(name)) for name in names) for field, names in told.get(stream, {}).items()}
 
 
-def key_names() -> tuple[str, ...]:
-    """Every name that a column with the key of some stream may have, for finding a header."""
-    told = yaml.safe_load((files(__package__) / "words.yaml").read_text("utf-8"))
-    return tuple(dict.fromkeys(name for fields in told.values() for name in next(iter(fields.values()))))
-
-
-def fields_of(stream: Stream) -> tuple[str, ...]:
-    """The fields that a column of a flat file can be by its name: the record's, and those of the lines it folds."""
-    names = [field.alias for field in stream.shape.fields if field.children is None]
-    if stream.flat is not None:
-        lines = next(field for field in stream.shape.nested if field.column == stream.flat.children)
-        names += [field.alias for field in lines.children.fields if field.children is None] if lines.children else []
-    return tuple(dict.fromkeys(names))
-
-
 def meanings(stream: Stream, columns: Iterable[str]) -> dict[str, list[Meant]]:
     """What each column may mean, the likeliest first; a column that means nothing known is left out."""
     found = {}
     for column in columns:
-        meant = [Meant(field, score) for field in fields_of(stream) if (score := _score(stream, field, column)) > 0]
+        meant = [Meant(field, score) for field in stream.flat_fields if (score := _score(stream, field, column)) > 0]
         if meant:
             found[column] = sorted(meant, key=lambda one: -one.score)
     return found

@@ -17,7 +17,7 @@ from sync_pipelines.configuration.sources_writer import scalar
 from sync_pipelines.contracts.contract import FieldShape, folded
 from sync_pipelines.contracts.currencies import known_currencies
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.inspection.column_names import LOOSE, OWN, WITHIN, assigned, fields_of
+from sync_pipelines.inspection.column_names import LOOSE, OWN, WITHIN, assigned
 from sync_pipelines.inspection.sight import Seen, SeenColumn
 from sync_pipelines.inspection.values import (
     Dates,
@@ -154,7 +154,7 @@ def _say_columns(found: Proposal, seen: Seen) -> None:
         by_name = {name: match for name, match in by_name.items() if match[1] > WITHIN}
     own = {name: column for name, (column, _) in by_name.items() if name not in said}
     both = said | own
-    found.fields = {name: both[name] for name in (*fields_of(stream), *both) if name in both}
+    found.fields = {name: both[name] for name in (*stream.flat_fields, *both) if name in both}
     _share_product(found)
     # A column under a field's own name is found by itself, unless it is another field, too.
     shared = Counter(found.fields.values())
@@ -382,8 +382,3 @@ def _say_currency(found: Proposal, seen: Seen) -> None:
 def _signs(text: str) -> list[str]:
     found = [code for code in _CODE.findall(text) if code in known_currencies()]
     return found or [code for sign, code in _SYMBOLS.items() if sign in text][:1]
-
-
-def fields_without(found: Proposal) -> list[str]:
-    """The fields of the stream that no column has."""
-    return [name for name in fields_of(found.stream) if name not in found.fields]

@@ -142,14 +142,14 @@ def _left_out(landing: Landing, sources: Sources, partner: str | None) -> Iterat
     for stream in (stream for stream in STREAMS if (stream.partner, stream.name) in patterned):
         taken, left, examples = set[str](), Counter[str](), dict[str, str]()
         for file in landing.list(stream.partner, stream.name):
-            pattern = sources.path_of(stream, file.tenant_folder)
+            pattern = sources.for_folder(stream, file.tenant_folder).path
             if pattern is None or file.fault is not None or file.parts is not None or matches(file.below, pattern):
                 taken.add(file.tenant_folder)
             else:
                 left[file.tenant_folder] += 1
                 examples.setdefault(file.tenant_folder, file.below)
         for folder in sorted(left.keys() - taken):
-            pattern = sources.path_of(stream, folder)
+            pattern = sources.for_folder(stream, folder).path
             why = f"has no file that `path: {pattern}` takes, of {left[folder]:,}, such as "
             path = f"{stream.partner}/{folder}/{stream.name}"
             yield Misplaced(path, why + examples[folder], "correct `path` in sources.yaml", stream.partner)
