@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from sync_pipelines.contracts.characters import composed
-from sync_pipelines.contracts.contract import Contract, Shape, shape_of
+from sync_pipelines.contracts.contract import Contract, FieldShape, Shape, shape_of
 from sync_pipelines.contracts.listing import Listing
 from sync_pipelines.contracts.reading import Reading
 
@@ -318,11 +318,14 @@ class Stream:
     @property
     def flat_fields(self) -> tuple[str, ...]:
         """The fields that a column of a flat file can be: the record's, and those of the lines it folds."""
-        names = [f.alias for f in self.shape.fields if f.children is None]
-        if self.flat is not None:
-            lines = next(f for f in self.shape.nested if f.column == self.flat.children)
-            names += [f.alias for f in lines.children.fields if f.children is None] if lines.children else []
-        return tuple(dict.fromkeys(names))
+        lines = self.line_field
+        shapes = [self.shape, *([lines.children] if lines is not None and lines.children is not None else [])]
+        return tuple(dict.fromkeys(f.alias for shape in shapes for f in shape.fields if f.children is None))
+
+    @property
+    def line_field(self) -> FieldShape | None:
+        """The list that each line of a flat file is an element of, where lines fold (O12)."""
+        return next((f for f in self.shape.nested if self.flat is not None and f.column == self.flat.children), None)
 
     @property
     def shape(self) -> Shape:

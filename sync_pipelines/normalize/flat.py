@@ -54,9 +54,8 @@ class LineFold:
         own_times: frozenset[str] = frozenset(),
         decimal: Literal[".", ","] = ".",
     ) -> None:
-        assert stream.flat is not None
-        nested = next(f for f in stream.shape.nested if f.column == stream.flat.children)
-        assert nested.children is not None
+        nested = stream.line_field
+        assert stream.flat is not None and nested is not None and nested.children is not None
         self._list_alias = nested.alias
         self._key_alias = stream.key_alias
         self._record_names = Names(stream.shape, columns, flat=True)

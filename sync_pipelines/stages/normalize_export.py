@@ -19,7 +19,6 @@ import pyarrow as pa
 
 from sync_pipelines.configuration.stream_settings import StreamSettings
 from sync_pipelines.contracts.codes import LENIENCY_CODES
-from sync_pipelines.contracts.contract import FieldShape
 from sync_pipelines.contracts.fields import flag_word
 from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.contracts.reading import Reading
@@ -255,7 +254,8 @@ class _Pipeline:
         settings = _read_settings(self._export, self._sought)
         table = FlatParts(read_blocks(self._export.content, self._export.name, settings), self._findings, self._reading)
         self._columns = table.columns
-        lists = {field.alias for field in self._line_fields}
+        lines = self._export.stream.line_field
+        lists = {lines.alias} if lines is not None else set()
         self._item_columns = [name for name in table.columns if lists & self._names.supplied_by([name])]
         nulls = self._export.settings.null_values
         records = with_nulls(table.records(), nulls) if nulls else table.records()
@@ -267,18 +267,13 @@ class _Pipeline:
 
     def _sought_columns(self) -> SoughtColumns:
         settings, stream = self._export.settings, self._export.stream
-        lines = [Names(f.children, settings.columns, flat=True) for f in self._line_fields if f.children is not None]
+        field = stream.line_field
+        lines = [Names(field.children, settings.columns, flat=True)] if field is not None and field.children else []
         keys = [stream.contract.model_fields[name].alias or name for name in (stream.key, stream.record_id) if name]
         given = any(alias in self._constants for alias in keys)
         return sought_columns(
             [self._names, *lines], stream.full_name, () if given else keys, settings.optional, settings.columns
         )
-
-    @property
-    def _line_fields(self) -> list[FieldShape]:
-        """The list that each line of a flat file is an element of, where lines fold."""
-        flat = self._export.stream.flat
-        return [f for f in self._export.stream.shape.nested if flat is not None and f.column == flat.children]
 
     def _folded(self, lines: Iterable[RawRecord]) -> Iterator[Change | Reject]:
         settings, stream = self._export.settings, self._export.stream
