@@ -56,6 +56,7 @@ lock:
 	@echo pip | $(LOCK) - -o locks/pip.txt >/dev/null
 	@printf 'hatchling\neditables\n' | $(LOCK) pyproject.toml - -o locks/run.txt >/dev/null
 	@printf 'hatchling\neditables\n' | $(LOCK) pyproject.toml - --extra dev -o locks/dev.txt >/dev/null
+	@printf 'hatchling\neditables\n' | $(LOCK) pyproject.toml - --extra dev --extra docs -o locks/docs.txt >/dev/null
 	@rm -rf .lock
 
 # What is installed is what the locks say, to the byte: pip itself first, then the rest, then this folder alone.
