@@ -37,7 +37,7 @@ from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.stages import repair
 from sync_pipelines.stages.export_stages import archive_export, discover, load_export, normalize_export
 from sync_pipelines.stages.replay import read_again
-from sync_pipelines_tests.conftest import make_database, make_template
+from sync_pipelines_tests.databases import make_database, make_template
 from sync_pipelines_tests.loading import TENANT, Site, item, lines, order
 
 FOLDER: Final = f"replenit/{TENANT}/orders"

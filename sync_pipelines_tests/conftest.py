@@ -1,30 +1,24 @@
 """Fixtures every test may use: a clean environment, and a fresh database on a real PostgreSQL.
 
-One embedded server serves all pytest processes of a session; a test's database is a copy of a migrated one.
+One embedded server serves all pytest processes of a session.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import uuid
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from urllib.parse import quote
 
-import psycopg
 import pytest
-from psycopg import sql
 
 from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.database.embedded import use_server
-from sync_pipelines.database.postgres import Database, migrate
-from sync_pipelines.tables.schema import metadata
+from sync_pipelines.database.postgres import Database
+from sync_pipelines_tests.databases import Pool, empty_tables, make_database, make_template
 from sync_pipelines_tests.examples import load_profile
 from sync_pipelines_tests.loading import Site
-
-TEMPLATE = "migrated"
 
 load_profile()
 
@@ -57,10 +51,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Database:
     return admin
 
 
+@pytest.fixture(scope="session")
+def pool(server: Database) -> Pool:
+    """The databases of this process's tests."""
+    return Pool(server)
+
+
 @pytest.fixture
-def database(server: Database) -> Iterator[Database]:
+def database(pool: Pool) -> Iterator[Database]:
     """A migrated, empty database of this test's own."""
-    yield from make_database(server, TEMPLATE)
+    with pool.database() as database:
+        yield database
 
 
 @pytest.fixture
@@ -93,49 +94,3 @@ def fresh_site(database: Database, tmp_path: Path) -> Callable[[], Site]:
         return Site(folder, database)
 
     return make
-
-
-def empty_tables(database: Database) -> None:
-    """Removes every row, fast."""
-    tables = ", ".join(table.fullname for table in metadata.sorted_tables)
-    with database.connect(autocommit=True) as connection:
-        connection.execute(sql.SQL("truncate " + tables + " cascade"))
-
-
-def named(server: Database, name: str) -> Database:
-    """Another database on the same server, as its owner, who is no superuser."""
-    return Database(server.url.replace("//postgres@/postgres?", f"//sync@/{quote(name)}?"))
-
-
-def make_template(admin: Database) -> None:
-    """Makes the migrated database that those of tests are copies of, unless it is there; turns durability off."""
-    with admin.connect(autocommit=True) as connection:
-        if connection.execute("select 1 from pg_database where datname = %s", (TEMPLATE,)).fetchone():
-            return
-        for setting in ("fsync = off", "full_page_writes = off"):
-            connection.execute(sql.SQL("alter system set " + setting))
-        connection.execute("select pg_reload_conf()")
-        connection.execute("create database unfinished owner sync")
-        unfinished = named(admin, "unfinished")
-        migrate(unfinished)
-        unfinished.engine().dispose()
-        connection.execute(sql.SQL("alter database unfinished rename to {}").format(sql.Identifier(TEMPLATE)))
-
-
-def make_database(server: Database, template: str) -> Iterator[Database]:
-    name = sql.Identifier(f"test_{uuid.uuid4().hex[:12]}")
-    with server.connect(autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("create database {} template {} strategy file_copy owner sync").format(
-                name, sql.Identifier(template)
-            )
-        )
-    database = named(server, name.as_string(None).strip('"'))
-    yield database
-    database.engine().dispose()
-    with server.connect(autocommit=True) as connection:
-        _drop(connection, name)
-
-
-def _drop(connection: psycopg.Connection[tuple[object, ...]], name: sql.Identifier) -> None:
-    connection.execute(sql.SQL("drop database {} with (force)").format(name))

@@ -24,7 +24,7 @@ from typing import Any, Final
 from sync_pipelines.contracts.codes import FILE_CODES, LENIENCY_CODES, REJECT_CODES
 from sync_pipelines.database.embedded import use_server
 from sync_pipelines.database.postgres import Database
-from sync_pipelines_tests.conftest import TEMPLATE, empty_tables, make_database, make_template
+from sync_pipelines_tests.databases import TEMPLATE, empty_tables, make_database, make_template
 from sync_pipelines_tests.hostile_files import HostileFile, good_file, hostile_file, sources
 from sync_pipelines_tests.loading import Site
 

@@ -25,7 +25,7 @@ from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.database.postgres import Database
 from sync_pipelines.errors import DatabaseUnavailable
 from sync_pipelines.stages.export_stages import discover, load_all, load_export
-from sync_pipelines_tests.conftest import TEMPLATE, make_database
+from sync_pipelines_tests.databases import TEMPLATE, make_database
 from sync_pipelines_tests.loading import CASES, TENANT, Site, item, lines, order, outcomes
 
 FOLDER = CASES / "bad_input"

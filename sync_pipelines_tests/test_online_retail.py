@@ -16,7 +16,7 @@ import pytest
 
 from sync_pipelines.database.postgres import Database
 from sync_pipelines.stages.export_stages import discover, load_all
-from sync_pipelines_tests.conftest import TEMPLATE, make_database
+from sync_pipelines_tests.databases import TEMPLATE, make_database
 from sync_pipelines_tests.loading import Site, Tables, outcomes
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data" / "uci_online_retail_2010-12"

@@ -18,7 +18,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from sync_pipelines.database.postgres import Database
-from sync_pipelines_tests.conftest import TEMPLATE, make_database
+from sync_pipelines_tests.databases import TEMPLATE, make_database
 from sync_pipelines_tests.web_servers import (
     LAUNCH,
     PROTOCOL,

@@ -20,7 +20,7 @@ import pytest
 
 from sync_pipelines.database.postgres import Database
 from sync_pipelines.upsert.record_outcomes import stored_outcomes
-from sync_pipelines_tests.conftest import TEMPLATE, make_database
+from sync_pipelines_tests.databases import TEMPLATE, make_database
 from sync_pipelines_tests.examples import rounds
 from sync_pipelines_tests.loading import Site, deleted, item, lines, order, posted
 

@@ -1,0 +1,163 @@
+"""Databases of tests: copies of a migrated one on the session's server, used again while they are as they were.
+
+Belongs here: making, emptying, comparing and dropping them. Does not belong here: fixtures, which are in `conftest`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import psycopg
+from psycopg import sql
+
+from sync_pipelines.database.postgres import Database, migrate
+from sync_pipelines.tables.schema import metadata
+
+TEMPLATE: Final = "migrated"
+TABLES: Final = tuple(table.fullname for table in metadata.sorted_tables)
+
+# Everything of a database but rows and file numbers: what a test may have altered. Statistics are counted, for the
+# planner goes by them; indexes and constraints by their definitions, for a first load makes them anew.
+STATE: Final = """
+select md5(string_agg(line, e'\\n' order by line)) from (
+    select concat_ws(' ', 'namespace', nspname, nspowner, nspacl) from pg_namespace where nspname !~ '^pg_(toast|temp)'
+    union all
+    select concat_ws(' ', 'class', c.oid::regclass, relkind, relowner, relacl, reloptions, relreplident, relpersistence)
+    from pg_class c join pg_namespace n on n.oid = relnamespace where nspname !~ '^(pg_|information_schema)'
+    union all
+    select concat_ws(' ', 'column', attrelid::regclass, attnum, attname, atttypid, attnotnull, attisdropped,
+        attidentity, attacl, attstattarget, pg_get_expr(adbin, adrelid))
+    from pg_attribute left join pg_attrdef on adrelid = attrelid and adnum = attnum
+    where attrelid in (select c.oid from pg_class c join pg_namespace n on n.oid = relnamespace
+        where relkind in ('r', 'v', 'm', 'p', 'f') and nspname !~ '^(pg_|information_schema)')
+    union all
+    select concat_ws(' ', 'index', pg_get_indexdef(indexrelid), indisclustered, indisreplident, indisvalid)
+    from pg_index where indrelid in (select c.oid from pg_class c join pg_namespace n on n.oid = relnamespace
+        where nspname !~ '^(pg_|information_schema)')
+    union all
+    select concat_ws(' ', 'constraint', conrelid::regclass, conname, pg_get_constraintdef(oid), convalidated)
+    from pg_constraint where conrelid <> 0 and connamespace <> 'information_schema'::regnamespace
+    union all
+    select concat_ws(' ', 'view', ev_class::regclass, md5(ev_action)) from pg_rewrite where oid >= 16384
+    union all
+    select concat_ws(' ', 'function', oid::regprocedure, proowner, md5(prosrc)) from pg_proc where oid >= 16384
+    union all
+    select concat_ws(' ', 'trigger', tgrelid::regclass, tgname) from pg_trigger where not tgisinternal
+    union all
+    select concat_ws(' ', 'other', count(*)) from (
+        select oid from pg_publication union all select oid from pg_extension union all select oid from pg_default_acl
+        union all select oid from pg_type where oid >= 16384 union all select oid from pg_event_trigger) as objects
+    union all
+    select concat_ws(' ', 'comment', count(*)) from pg_description where objoid >= 16384
+    union all
+    select concat_ws(' ', 'statistics', count(*)) from pg_stats where schemaname !~ '^(pg_|information_schema)'
+    union all
+    select concat_ws(' ', 'setting', setrole, setconfig) from pg_db_role_setting
+    where setdatabase = (select oid from pg_database where datname = current_database())
+    union all
+    select concat_ws(' ', 'database', datdba, datacl, datconnlimit) from pg_database where datname = current_database()
+) as state(line)
+"""
+
+
+def named(server: Database, name: str) -> Database:
+    """Another database on the same server, as its owner, who is no superuser."""
+    return Database(server.url.replace("//postgres@/postgres?", f"//sync@/{quote(name)}?"))
+
+
+def make_template(admin: Database) -> None:
+    """Makes the migrated database that those of tests are copies of, unless it is there; turns durability off."""
+    with admin.connect(autocommit=True) as connection:
+        if connection.execute("select 1 from pg_database where datname = %s", (TEMPLATE,)).fetchone():
+            return
+        for setting in ("fsync = off", "full_page_writes = off"):
+            connection.execute(sql.SQL("alter system set " + setting))
+        connection.execute("select pg_reload_conf()")
+        connection.execute("create database unfinished owner sync")
+        unfinished = named(admin, "unfinished")
+        migrate(unfinished)
+        unfinished.engine().dispose()
+        connection.execute(sql.SQL("alter database unfinished rename to {}").format(sql.Identifier(TEMPLATE)))
+
+
+def make_database(server: Database, template: str) -> Iterator[Database]:
+    """A copy of `template`, dropped afterwards."""
+    database = _copy(server, template)
+    yield database
+    _drop(server, database)
+
+
+class Pool:
+    """Migrated, empty databases, one at a time: a copy takes longer than emptying the last one's tables."""
+
+    def __init__(self, server: Database) -> None:
+        self.server = server
+        self.spare: list[tuple[Database, str]] = []
+
+    @contextmanager
+    def database(self) -> Iterator[Database]:
+        """A migrated, empty database, dropped afterwards if anything but its rows was altered or somebody is in it."""
+        database, state = self.spare.pop() if self.spare else self._new()
+        yield database
+        database.engine().dispose()
+        if self._is_as_it_was(database, state):
+            self.spare.append((database, state))
+        else:
+            _drop(self.server, database)
+
+    def _new(self) -> tuple[Database, str]:
+        database = _copy(self.server, TEMPLATE)
+        with database.connect(autocommit=True) as connection:
+            return database, _state(connection)
+
+    def _is_as_it_was(self, database: Database, state: str) -> bool:
+        try:
+            with database.connect(autocommit=True) as connection:
+                if _has_others(connection) or _state(connection) != state:
+                    return False
+                _empty_tables(connection)
+                return True
+        except psycopg.Error:
+            return False
+
+
+def empty_tables(database: Database) -> None:
+    """Removes every row, and numbers them from 1 again."""
+    with database.connect(autocommit=True) as connection:
+        _empty_tables(connection)
+
+
+def _empty_tables(connection: psycopg.Connection[Any]) -> None:
+    queries = [f"select '{table}' where exists (select from {table})" for table in TABLES]
+    if filled := [name for (name,) in connection.execute(sql.SQL(" union all ".join(queries)))]:
+        connection.execute(sql.SQL("truncate " + ", ".join(filled) + " restart identity cascade"))
+
+
+def _has_others(connection: psycopg.Connection[Any]) -> bool:
+    query = "select from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() limit 1"
+    return connection.execute(query).fetchone() is not None
+
+
+def _state(connection: psycopg.Connection[Any]) -> str:
+    row = connection.execute(sql.SQL(STATE)).fetchone()
+    assert row
+    return str(row[0])
+
+
+def _copy(server: Database, template: str) -> Database:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    statement = "create database {} template {} strategy file_copy owner sync"
+    with server.connect(autocommit=True) as connection:
+        connection.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Identifier(template)))
+    return named(server, name)
+
+
+def _drop(server: Database, database: Database) -> None:
+    database.engine().dispose()
+    name = sql.Identifier(urlsplit(database.url).path.strip("/"))
+    with server.connect(autocommit=True) as connection:
+        connection.execute(sql.SQL("drop database {} with (force)").format(name))
