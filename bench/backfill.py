@@ -34,7 +34,7 @@ from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.database.postgres import Database, open_database
 
 FIVE_YEARS: Final = 1_827
-ASSETS: Final = (("exports", "replenit", "orders"), ("normalized", "replenit", "orders"), ("orders", "replenit"))
+ASSETS: Final = (("replenit", "orders_exports"), ("replenit", "orders_records"), ("replenit", "orders"))
 SENSOR: Final = "replenit_orders_arrivals"
 ENDED: Final = ("COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED")
 _LONGEST: Final = 3_600.0

@@ -206,7 +206,7 @@ def see_the_lineage_of_a_partner(page: Page) -> None:
     for partner in PARTNERS:
         expect(graph(page).get_by_text(partner, exact=True)).to_be_visible()
     filter_lineage(page)
-    for place in ("exports/replenit/orders", "normalized/replenit/orders", "orders/replenit"):
+    for place in ("replenit/orders_exports", "replenit/orders_records", "replenit/orders"):
         expect(graph(page).locator(f'a[href*="/assets/{place}?view=partitions"]').first).to_be_visible()
 
 

@@ -93,13 +93,13 @@ def page(url: str, browser_path: str, asked: list[str]) -> Iterator[Page]:
 
 
 def test_text_of_an_export_is_only_text(page: Page, asked: list[str], tmp_path: Path) -> None:
-    normalized, table = "/assets/normalized/replenit/orders", "/assets/orders/replenit"
+    records, rows = "/assets/replenit/orders_records", "/assets/replenit/orders"
     # The header stands as it is in the file, brackets and all, as far as a message shows it.
-    see(page, f"{normalized}?view=partitions&partition={DAY}", IMAGE[:50])
-    see(page, f"{table}?view=partitions&partition={DAY}", "Latest materialization")
-    see(page, f"{table}?view=events", "summary")
-    see(page, f"{table}?view=overview", "replenit")
-    see(page, f"{table}?view=checks&checkDetail=no_open_rejects", "no_open_rejects")
+    see(page, f"{records}?view=partitions&partition={DAY}", IMAGE[:50])
+    see(page, f"{rows}?view=partitions&partition={DAY}", "Latest materialization")
+    see(page, f"{rows}?view=events", "summary")
+    see(page, f"{rows}?view=overview", "replenit")
+    see(page, f"{rows}?view=checks&checkDetail=no_open_rejects", "no_open_rejects")
     for run_id in runs(tmp_path / "home"):
         see(page, f"/runs/{run_id}", "RUN_START")
     assert page.locator(f'img[src*="{MUTATION[:15]}"]').count() == 0

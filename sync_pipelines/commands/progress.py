@@ -17,8 +17,8 @@ from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.privacy.untrusted_text import on_one_line
 from sync_pipelines.stages.pulls import Pull
 
-_VERBS = {"exports": "archived", "normalized": "read", "table": "loaded"}
-_ADVANCE = {"exports": 1, "normalized": 2, "table": 3}
+_VERBS = {"exports": "archived", "records": "read", "rows": "loaded"}
+_ADVANCE = {"exports": 1, "records": 2, "rows": 3}
 
 
 class FileProgress:
@@ -59,7 +59,7 @@ class FileProgress:
     def reached(self, stage: str, entry: LedgerFile) -> None:
         """Moves the bar, or prints a line for a file that is through."""
         self.handled.setdefault(entry.id)
-        ended = stage == "table" or entry.status == "failed"
+        ended = stage == "rows" or entry.status == "failed"
         before = self._furthest.get(entry.id, 0)
         now = 3 if ended else max(_ADVANCE[stage], before)
         self._furthest[entry.id] = now

@@ -1,9 +1,9 @@
-"""Three assets a stream, for the days of a run: exports -> normalized -> table.
+"""Three assets a stream, for the days of a run: exports -> records -> rows.
 
 One step makes all three, or those that are selected, so that an export can be archived, read and loaded at once.
 
 A file that fails is written to the ledger and never stops the others. The first two assets are materialized all the
-same. The table's is materialized for the good days, with their own metadata; then the step fails, naming the others,
+same. The rows are materialized for the good days, with their own metadata; then the step fails and names the others,
 so that they re-execute alone. What is known of those is logged as an observation.
 
 A preview archives and normalizes, which stays, and loads into a transaction that is rolled back: it observes the
@@ -100,8 +100,8 @@ def build_assets(stream: Stream, partitions: dg.PartitionsDefinition[str]) -> dg
 def _spec(stage: Stage, stream: Stream) -> dg.AssetSpec:
     before: dict[Stage, list[dg.AssetKey]] = {
         "exports": [],
-        "normalized": [asset_key("exports", stream)],
-        "table": [asset_key("normalized", stream)],
+        "records": [asset_key("exports", stream)],
+        "rows": [asset_key("records", stream)],
     }
     return dg.AssetSpec(
         asset_key(stage, stream),
@@ -111,7 +111,7 @@ def _spec(stage: Stage, stream: Stream) -> dg.AssetSpec:
         description=descriptions.asset_description(stage, stream),
         metadata={
             "dagster/code_references": descriptions.code_references(stream),
-            **(metadata.table_definition(stream) if stage == "table" else {}),
+            **(metadata.table_definition(stream) if stage == "rows" else {}),
         },
         kinds=descriptions.KINDS[stage],
         # A preview of the table materializes nothing.
@@ -146,19 +146,19 @@ def _sync(run: DaysRun) -> dict[Stage, _Days]:
     today = datetime.now(UTC).date()
     pulled = run.pull(today)
     days: dict[Stage, _Days] = {}
-    if "table" not in run.stages:
+    if "rows" not in run.stages:
         moved = run.move(run.pending(whole={p.path for p in pulled}))
     elif run.config.preview:
-        moved, days["table"] = _preview(run)
+        moved, days["rows"] = _preview(run)
     else:
         loaded_before = run.loaded_before() if run.config.reread else []
         moved = run.move(run.pending(whole={p.path for p in pulled}))
-        days["table"] = _loaded(run, moved, _read_again(run, loaded_before))
+        days["rows"] = _loaded(run, moved, _read_again(run, loaded_before))
     by_day = run.by_day(instead=moved.failed if run.config.preview else ())
     if "exports" in run.stages:
         days["exports"] = _arrived(by_day, moved, pulled, today)
-    if "normalized" in run.stages:
-        days["normalized"] = _Days(
+    if "records" in run.stages:
+        days["records"] = _Days(
             {day: metadata.normalized(entries, moved.seconds.get(day, 0.0)) for day, entries in by_day.items()}
         )
     return {stage: days[stage] for stage in STAGES if stage in days}
@@ -215,7 +215,7 @@ def _preview(run: DaysRun) -> tuple[Moved, _Days]:
 
     def reached(stage: str, entry: LedgerFile) -> None:
         run.observer.reached(stage, entry)
-        if stage == "table":
+        if stage == "rows":
             moved.add(entry, clock.lap())
 
     with preview.preview(run.workspace, run.to_preview(), reached) as previewed:
@@ -229,7 +229,7 @@ def _preview(run: DaysRun) -> tuple[Moved, _Days]:
             day = days.get(difference.path, max(days.values(), default=run.days[-1]))
             differences.setdefault(day, []).append(difference)
     run.context.log.info(
-        f"Preview: nothing was loaded, and no day of {asset_key('table', run.stream).to_user_string()} is materialized."
+        f"Preview: nothing was loaded, and no day of {asset_key('rows', run.stream).to_user_string()} is materialized."
         f" {len(moved.entries) - len(moved.failed)} files would be loaded, {len(moved.failed)} would fail."
         " The observations of the days tell what would change."
     )

@@ -306,13 +306,13 @@ def checks_of(stream: Stream) -> list[Check]:
 
 def check_keys(stream: Stream) -> list[dg.AssetCheckKey]:
     """What Dagster calls a stream's checks."""
-    return [dg.AssetCheckKey(asset_key("table", stream), check.name) for check in checks_of(stream)]
+    return [dg.AssetCheckKey(asset_key("rows", stream), check.name) for check in checks_of(stream)]
 
 
 def build_checks(stream: Stream) -> list[dg.AssetChecksDefinition]:
     """The checks of a stream's table, one step; each can be run alone."""
     chosen = {check.name: check for check in checks_of(stream)}
-    table = asset_key("table", stream)
+    table = asset_key("rows", stream)
 
     @dg.multi_asset_check(
         name=f"check_{stream_name(stream)}",

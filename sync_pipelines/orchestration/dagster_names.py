@@ -11,15 +11,25 @@ import dagster as dg
 
 from sync_pipelines.contracts.streams import Stream
 
-Stage = Literal["exports", "normalized", "table"]
-STAGES: tuple[Stage, ...] = ("exports", "normalized", "table")
+Stage = Literal["exports", "records", "rows"]
+STAGES: tuple[Stage, ...] = ("exports", "records", "rows")
 
 
 def asset_key(stage: Stage, stream: Stream) -> dg.AssetKey:
-    """`exports/<partner>/<stream>`, `normalized/<partner>/<stream>` or `<table>/<partner>`."""
-    if stage == "table":
-        return dg.AssetKey([stream.table, stream.partner])
-    return dg.AssetKey([stage, stream.partner, stream.name])
+    """`<partner>/<stream>_exports`, `<partner>/<stream>_records` or, of the loaded rows, `<partner>/<stream>`.
+
+    The last part alone says which asset it is: that part is all that graphs and titles show.
+    """
+    return dg.AssetKey([stream.partner, stream.name if stage == "rows" else f"{stream.name}_{stage}"])
+
+
+def former_asset_keys(stream: Stream) -> tuple[dg.AssetKey, ...]:
+    """The keys of the three assets in earlier versions, whose events an instance may still have."""
+    return (
+        dg.AssetKey(["exports", stream.partner, stream.name]),
+        dg.AssetKey(["normalized", stream.partner, stream.name]),
+        dg.AssetKey([stream.table, stream.partner]),
+    )
 
 
 def stream_name(stream: Stream) -> str:

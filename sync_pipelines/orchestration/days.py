@@ -205,4 +205,4 @@ class DaysRun:
             return lambda workspace, file_id, _: preview.prepare(workspace, file_id, normalizes=last != "exports")
         if last == "exports":
             return export_stages.archive_export
-        return export_stages.normalize_export if last == "normalized" else export_stages.load_export
+        return export_stages.normalize_export if last == "records" else export_stages.load_export

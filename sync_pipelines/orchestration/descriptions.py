@@ -21,14 +21,14 @@ from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.orchestration.dagster_names import Stage
 
 OWNERS: Final = ("team:integrations",)
-KINDS: Final[dict[Stage, set[str]]] = {"exports": {"file"}, "normalized": {"parquet"}, "table": {"postgres", "table"}}
+KINDS: Final[dict[Stage, set[str]]] = {"exports": {"file"}, "records": {"parquet"}, "rows": {"postgres", "table"}}
 
 _STAGES: Final[dict[Stage, str]] = {
     "exports": "**Exports of `{name}` as they arrived.** {pull}Lists the landing and keeps a copy of what is new in the"
     " archive, by content.",
-    "normalized": "**Records of `{name}`, read and validated.** Reads the archived exports and normalizes them to"
+    "records": "**Records of `{name}`, read and validated.** Reads the archived exports and normalizes them to"
     " Parquet. A record that breaks a rule is refused alone; what is mended on the way is counted.",
-    "table": "**`sync.{table}` of {partner}.** Loads the normalized records, one transaction a file. Rows, counts,"
+    "rows": "**`sync.{table}` of {partner}.** Loads the normalized records, one transaction a file. Rows, counts,"
     " refused records and the ledger entry commit together.",
 }
 

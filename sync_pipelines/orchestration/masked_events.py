@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.normalize.values import to_json
-from sync_pipelines.orchestration.dagster_names import STAGES, asset_key
+from sync_pipelines.orchestration.dagster_names import STAGES, asset_key, former_asset_keys
 from sync_pipelines.orchestration.private_dagster import (
     STORED_DOCUMENTS,
     STORED_TEXTS,
@@ -43,11 +43,20 @@ def mask_stored(workspace: Workspace, instance: dg.DagsterInstance, streams: Ite
     Returns:
         What was rewritten: stable name -> how many rows or files.
     """
-    keys = {tuple(asset_key(stage, stream).path): stream for stream in streams for stage in STAGES}
+    keys = streams_by_path(streams)
     return {
         "masked_events": _mask_dagster(instance, keys),
         "masked_messages": _mask_messages(workspace),
         "masked_logs": _mask_logs(workspace),
+    }
+
+
+def streams_by_path(streams: Iterable[Stream]) -> Streams:
+    """The path of every key that a stream's assets have, or had in earlier versions -> the stream."""
+    return {
+        tuple(key.path): stream
+        for stream in streams
+        for key in (*(asset_key(stage, stream) for stage in STAGES), *former_asset_keys(stream))
     }
 
 

@@ -83,7 +83,7 @@ def preview(workspace: Workspace, entries: Sequence[LedgerFile], tell: Tell | No
         done = []
         for entry in prepared:
             loaded = _load(workspace, connection, entry, run_id) if entry.status == "pending" else entry
-            told("table", loaded)
+            told("rows", loaded)
             done.append(loaded)
         yield Preview(workspace, connection, run_id, done)
 
@@ -101,7 +101,7 @@ def prepare(
             if normalizes:
                 export_stages.keep_records(workspace, connection, entry)
                 entry = ledger.entry_of(connection, file_id)
-                tell("normalized", _pending(entry))
+                tell("records", _pending(entry))
         except Exception as error:
             return _failed(workspace, connection, entry, error)
         return _pending(entry)

@@ -19,7 +19,7 @@ from sync_pipelines.partners.replenit import ORDERS
 from sync_pipelines.stages.export_stages import Workspace
 from sync_pipelines.stages.pulls import Pull
 
-TABLE = asset_key("table", ORDERS)
+TABLE = asset_key("rows", ORDERS)
 
 
 @dataclass

@@ -44,7 +44,7 @@ def test_each_day_is_materialized_with_its_own_numbers(
     assert row.data["also wrong in it"].startswith("currency_unknown Currency: 'XXXX'")
     assert told["2010-12-04"]["dagster/row_count"] == 2
     assert set(materialized(instance, result, asset_key("exports", ORDERS))) == set(told)
-    assert watching.seen == [(what, f"2010-12-{day}.json") for day in ("01", "03") for what in ("started", "table")]
+    assert watching.seen == [(what, f"2010-12-{day}.json") for day in ("01", "03") for what in ("started", "rows")]
 
 
 def test_a_failed_day_leaves_the_others_materialized(
@@ -115,10 +115,10 @@ def test_the_table_alone_tries_failed_files_again(
     ("chosen", "states"),
     [
         (["exports"], [("pending", True, False)]),
-        (["exports", "normalized"], [("pending", True, True)]),
-        (["exports", "table"], [("loaded", True, True)]),
-        (["normalized"], [("pending", False, False)]),
-        (["table"], [("pending", False, False)]),
+        (["exports", "records"], [("pending", True, True)]),
+        (["exports", "rows"], [("loaded", True, True)]),
+        (["records"], [("pending", False, False)]),
+        (["rows"], [("pending", False, False)]),
     ],
 )
 def test_assets_that_are_not_selected_are_left_alone(

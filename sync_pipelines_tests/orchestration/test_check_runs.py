@@ -74,7 +74,7 @@ def test_checks_run_alone_on_every_table(definitions: dg.Definitions, instance: 
 
 
 def test_one_check_runs_alone(definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path) -> None:
-    key = dg.AssetCheckKey(asset_key("table", ORDERS), "totals_match_items")
+    key = dg.AssetCheckKey(asset_key("rows", ORDERS), "totals_match_items")
     result = check_alone(definitions, instance, dg.RunRequest(asset_check_keys=[key]))
     assert [evaluation.asset_check_key for evaluation in result.get_asset_check_evaluations()] == [key]
 

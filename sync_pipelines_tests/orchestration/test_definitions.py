@@ -35,17 +35,17 @@ def test_the_definitions_load(definitions: dg.Definitions) -> None:
 def test_names_that_users_rely_on(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
     streams = {
-        "reten/commerces": "commerces/reten",
-        "replenit/orders": "orders/replenit",
-        "nilo/stores": "stores/nilo",
-        "traede/customers": "customers/traede",
-        "pocketflows/businesses": "commerces/pocketflows",
-        "pocketflows/customers": "customers/pocketflows",
+        "reten/commerces",
+        "replenit/orders",
+        "nilo/stores",
+        "traede/customers",
+        "pocketflows/businesses",
+        "pocketflows/customers",
     }
-    declared = {stream.full_name: f"{stream.table}/{stream.partner}" for stream in STREAMS}
-    assert streams.items() <= declared.items()
-    staged = {f"{stage}/{name}" for name in declared for stage in ("exports", "normalized")}
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == staged | set(declared.values())
+    declared = {stream.full_name for stream in STREAMS}
+    assert streams <= declared
+    assets = {f"{name}{ending}" for name in declared for ending in ("_exports", "_records", "")}
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == assets
     repository = definitions.get_repository_def()
     names = {name.replace("/", "_") for name in declared}
     jobs = {f"sync_{name}" for name in names} | {"check_tables", "housekeeping"}
@@ -55,10 +55,10 @@ def test_names_that_users_rely_on(definitions: dg.Definitions) -> None:
     assert {s.name for s in repository.schedule_defs} == {f"{job}_daily" for job in jobs}
 
 
-def test_lineage_reads_exports_normalized_table(definitions: dg.Definitions) -> None:
+def test_lineage_reads_exports_records_rows(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
-    assert graph.get(asset_key("table", ORDERS)).parent_keys == {asset_key("normalized", ORDERS)}
-    assert graph.get(asset_key("normalized", ORDERS)).parent_keys == {asset_key("exports", ORDERS)}
+    assert graph.get(asset_key("rows", ORDERS)).parent_keys == {asset_key("records", ORDERS)}
+    assert graph.get(asset_key("records", ORDERS)).parent_keys == {asset_key("exports", ORDERS)}
 
 
 def test_every_asset_shares_one_partitions_object(definitions: dg.Definitions) -> None:

@@ -177,5 +177,5 @@ def test_a_day_answers_whether_its_file_came_and_what_it_did(
     )
     bad = observed(instance, result)["2010-12-02"]
     assert "1 failed" in bad["summary"] and "not_json" in bad["summary"]
-    read = materialized(instance, result, asset_key("normalized", ORDERS))["2010-12-02"]
+    read = materialized(instance, result, asset_key("records", ORDERS))["2010-12-02"]
     assert "not_json" in read["summary"] and read["exports"].records[0].data["status"] == "failed"

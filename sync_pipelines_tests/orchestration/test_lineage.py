@@ -56,7 +56,7 @@ def test_the_rule_pages_of_the_project_exist() -> None:
 
 @each_stream
 def test_the_table_shows_its_name_and_columns(definitions: dg.Definitions, stream: Stream) -> None:
-    told = definitions.resolve_asset_graph().get(asset_key("table", stream)).metadata
+    told = definitions.resolve_asset_graph().get(asset_key("rows", stream)).metadata
     assert told["dagster/table_name"] == f"sync.{stream.table}"
     assert told["dagster/column_schema"] == table_schema(stream)
     for children in stream.children:
@@ -90,7 +90,7 @@ def test_columns_carry_the_rules_of_their_contract_and_type() -> None:
 
 @each_stream
 def test_code_references_lead_to_the_partners_module(definitions: dg.Definitions, stream: Stream) -> None:
-    told = definitions.resolve_asset_graph().get(asset_key("table", stream)).metadata["dagster/code_references"]
+    told = definitions.resolve_asset_graph().get(asset_key("rows", stream)).metadata["dagster/code_references"]
     assert isinstance(told, dg.CodeReferencesMetadataValue)
     (local,) = (r for r in told.code_references if isinstance(r, dg.LocalFileCodeReference))
     assert Path(local.file_path).name == f"{stream.partner}.py"

@@ -16,7 +16,7 @@ from sync_pipelines.orchestration import metadata, metadata_tables
 from sync_pipelines.orchestration.check_runs import CHECK_JOB
 from sync_pipelines.orchestration.dagster_names import job_name
 from sync_pipelines.orchestration.jobs import run_config
-from sync_pipelines.orchestration.masked_events import mask_stored
+from sync_pipelines.orchestration.masked_events import mask_stored, masked_document, streams_by_path
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.sample_data import sample_sources, write_sample
 from sync_pipelines.stages.export_stages import Workspace
@@ -169,3 +169,10 @@ def test_what_was_stored_in_clear_is_masked_afterwards(
     events = postgres_instance.get_records_for_run
     runs = postgres_instance.get_run_records()
     assert sum(len(events(record.dagster_run.run_id).records) for record in runs) > 0
+
+
+@pytest.mark.parametrize("path", [["customers", "traede"], ["traede", "customers"]])
+def test_events_under_former_asset_keys_are_masked_too(path: list[str]) -> None:
+    row = {"__class__": "TableRecord", "data": {"external_id": "A1", "name": "berta zapata"}}
+    event = {"asset_key": {"path": path}, "metadata": {"label": "sample_rows", "rows": [row]}}
+    assert "berta" not in masked_document(json.dumps(event), streams_by_path(STREAMS))

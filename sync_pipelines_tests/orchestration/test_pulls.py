@@ -30,7 +30,7 @@ from sync_pipelines_tests.listing_server import (
 )
 from sync_pipelines_tests.orchestration.acting import Watching, materialized
 
-EXPORTS, TABLE = asset_key("exports", STORES), asset_key("table", STORES)
+EXPORTS, TABLE = asset_key("exports", STORES), asset_key("rows", STORES)
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
