@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from sync_pipelines.command_line import program
 from sync_pipelines.privacy.untrusted_text import on_one_line
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from sync_pipelines.errors import SyncError
 
 INTERRUPTED: Final = 130
+COMPLETE_VARIABLE: Final = "_SYNC_PIPELINES_COMPLETE"
+"""Set by a shell that asks for completions, whatever the program is called there."""
 _DAY: Final = click.DateTime(formats=["%Y-%m-%d"])
 
 
@@ -256,7 +259,7 @@ def _run() -> int:
     from sync_pipelines.errors import SyncError
 
     try:
-        return int(cli(standalone_mode=False) or 0)
+        return int(cli(prog_name=program(), complete_var=COMPLETE_VARIABLE, standalone_mode=False) or 0)
     except click.ClickException as error:
         _plain(error).show()
         return error.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -178,6 +179,9 @@ def test_every_command_is_in_the_readme_and_no_other() -> None:
         text = page.read_text()
         assert set(re.findall(r"sync-pipelines [a-z]+", text)) <= commands, page
         assert set(re.findall(r"(?:`|^    )make ([a-z]+)", text, re.MULTILINE)) <= targets, page
+        # A command line works as it stands there, in a fresh clone.
+        assert not re.search(r"^(?: {4}|\$ )sync-pipelines ", text, re.MULTILINE), page
+    assert os.access(ROOT / "sync-pipelines", os.X_OK)
 
 
 def test_options_named_for_a_command_exist() -> None:

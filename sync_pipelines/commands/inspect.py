@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import click
 
+from sync_pipelines.command_line import typed
 from sync_pipelines.commands.disclosure import log_unmasked
 from sync_pipelines.commands.progress import working
 from sync_pipelines.commands.screen import print_table, say, shown
@@ -283,7 +284,7 @@ def _propose(settings: Settings, proposal: Proposal, place: _Place, *, is_writte
         tenant = _tenant_of(stream, tenant)
         add_stream(settings.sources, stream.partner, tenant, stream.name, proposal.block)
         say("", f"{settings.sources} has the block now.")
-        say(f"Put the file at {stream.partner}/{tenant}/{stream.name}/ of the landing, then: sync-pipelines sync")
+        say(f"Put the file at {stream.partner}/{tenant}/{stream.name}/ of the landing, then run: {typed('sync')}")
         return
     if is_there:
         return

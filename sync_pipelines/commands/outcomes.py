@@ -16,6 +16,7 @@ from typing import Any
 import click
 import psycopg
 
+from sync_pipelines.command_line import typed
 from sync_pipelines.commands.disclosure import log_unmasked
 from sync_pipelines.commands.screen import quoted, say, tell
 from sync_pipelines.configuration.settings import load_settings
@@ -86,7 +87,7 @@ def _near(path: str, known: list[str]) -> str:
     name = path.rpartition("/")[2]
     near = [found for found in known if found.rpartition("/")[2] == name][:3]
     near = near or difflib.get_close_matches(path, known, n=3)
-    return f"did you mean {', '.join(near)}?" if near else "sync-pipelines sync --json names paths as they are meant"
+    return f"did you mean {', '.join(near)}?" if near else f"`{typed('sync --json')}` prints paths in this form"
 
 
 def _print(found: Iterable[RecordOutcome], line: Line, *, unmasked: bool) -> Counter[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from sync_pipelines.command_line import typed
 from sync_pipelines.commands.disclosure import log_unmasked
 from sync_pipelines.commands.screen import json_of, print_table, say, tell
 from sync_pipelines.commands.sync import LOADED, WITH_FAILED, WITH_REJECTS
@@ -56,7 +57,7 @@ def run_list(wanted: Mapping[str, str | None], limit: int, *, as_json: bool, unm
     )
     more = f" of {total:,}; --limit shows more" if total > len(found) else ""
     counted = f"{len(found):,} refused record{'' if len(found) == 1 else 's'}{more}"
-    say("", f"{counted}. One with its content: sync-pipelines rejects show ID")
+    say("", f"{counted}. To see one with its content: {typed('rejects show ID')}")
     return 0
 
 
@@ -68,7 +69,7 @@ def run_show(reject_id: int, *, as_json: bool, unmasked: bool = False) -> int:
     with database.connect() as connection:
         found = reports.reject(connection, reject_id)
     if found is None:
-        raise click.UsageError(f"there is no refused record {reject_id}; sync-pipelines rejects list")
+        raise click.UsageError(f"there is no rejected record {reject_id}; to list them: {typed('rejects list')}")
     if unmasked:
         log_unmasked(settings, "rejects show", str(found.id))
     else:

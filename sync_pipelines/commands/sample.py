@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from sync_pipelines.command_line import typed
 from sync_pipelines.commands.progress import working
 from sync_pipelines.commands.screen import say, tell
 from sync_pipelines.configuration.settings import load_settings
@@ -45,9 +46,7 @@ def run(dest: str | None, days: int, orders: int, seed: int, *, if_empty: bool, 
 def _offer_sources(path: Path | None, target: str) -> None:
     """Writes the sources file, or says how to get it."""
     if path is None:
-        tell(
-            f"to link orders to Traede's customers: sync-pipelines sample {shlex.quote(target)} --sources sources.yaml"
-        )
+        tell(f"to link orders to Traede's customers: {typed(f'sample {shlex.quote(target)} --sources sources.yaml')}")
     elif path.exists():
         tell(f"{path} is there already and is left as it is")
     else:

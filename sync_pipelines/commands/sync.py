@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date
 from typing import Any, Final
 
+from sync_pipelines.command_line import typed
 from sync_pipelines.commands.misplaced import as_answer, print_misplaced
 from sync_pipelines.commands.progress import FileProgress, working
 from sync_pipelines.commands.screen import json_of, print_table, say, tell
@@ -187,7 +188,7 @@ def _print(
         say("")
         print_table(("failed file", "why"), failed)
     if any(entry.rejected for entry in entries) and not is_preview:
-        say("", "Refused records, with position and reason: sync-pipelines rejects list")
+        say("", f"Rejected records, with position and reason: {typed('rejects list')}")
 
 
 def _rows(entries: Sequence[LedgerFile], failed_pulls: Sequence[Pull]) -> Iterator[tuple[Any, ...]]:

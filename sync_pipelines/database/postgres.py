@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from sync_pipelines.command_line import typed
 from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.errors import ConfigurationError, DatabaseUnavailable
 from sync_pipelines.privacy.redaction import redacted, without_statements
@@ -272,4 +273,4 @@ def unprivileged(error: BaseException) -> ConfigurationError:
         hint = "name the primary server, not a standby, and a user without default_transaction_read_only"
         return ConfigurationError("database_read_only", message, hint)
     message = f"the user of SYNC_DATABASE_URL lacks a right: {why}"
-    return ConfigurationError("database_right_missing", message, "sync-pipelines check says what to grant")
+    return ConfigurationError("database_right_missing", message, f"to see what to grant: {typed('check')}")

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from sync_pipelines import cli
+from sync_pipelines.command_line import program
 from sync_pipelines.commands.screen import json_of
 from sync_pipelines.configuration.settings import Settings, variable_of
 from sync_pipelines.partners import STREAMS
@@ -166,7 +167,7 @@ def test_a_sync_of_a_part(call: Call, landing: str, options: list[str], loaded: 
         (["sync", "--from", "yesterday"], "--from"),
         (["sync", "--from", "2010-12-02", "--to", "2010-12-01"], "is later than"),
         (["sink"], "No such command"),
-        (["rejects", "show", "7"], "there is no refused record 7"),
+        (["rejects", "show", "7"], "there is no rejected record 7"),
         (["rejects", "show", "x"], "not a valid integer"),
         (["sql", "selec 1"], "syntax error"),
         (["sql", "select * from nowhere"], "does not exist"),
@@ -182,6 +183,8 @@ def test_wrong_usage_is_status_2_and_a_sentence(call: Call, arguments: list[str]
     assert says in done.err
     assert "Traceback" not in done.err
     assert done.out == ""
+    # What it says to try works as typed.
+    assert "Try '" not in done.err or f"Try '{program()} " in done.err
 
 
 def test_a_broken_sources_file_is_status_2_with_line_and_key(call: Call, settings: Settings) -> None:
