@@ -56,8 +56,8 @@ def anchors(page: str) -> set[str]:
     ("title", "codes"),
     [
         ("A file failed", FILE_CODES),
-        ("A record was refused", REJECT_CODES),
-        ("A record was forgiven", LENIENCY_CODES),
+        ("A record was rejected", REJECT_CODES),
+        ("A value was corrected", LENIENCY_CODES),
     ],
 )
 def test_every_code_is_documented_with_its_meaning_and_no_other(title: str, codes: dict[str, str]) -> None:

@@ -119,7 +119,8 @@ def _fault(detail: ErrorDetails, key_alias: str) -> Fault:
     if code == "required" and path == key_alias:
         code = "key_missing"
     value = f", got {_shown(detail['input'])}" if code != "required" or detail["input"] is None else ""
-    return Fault(code, path, f"{path}: {sentence_of(detail, code)}{value}")
+    sentence = sentence_of(detail, code)
+    return Fault(code, path, f"{path}: {sentence.removesuffix('.')}{value}" if value else f"{path}: {sentence}")
 
 
 def _shown(value: Any) -> str:

@@ -189,7 +189,10 @@ class RecordReader:
         """Null where a field is required on create is refused on update too (X1)."""
         for alias in self._never_null:
             if alias in fields and fields[alias] is None:
-                refuse(Refused("required", alias, f"{alias}: {REJECT_CODES['required']}, got null"), self._noted)
+                refuse(
+                    Refused("required", alias, f"{alias}: {REJECT_CODES['required'].removesuffix('.')}, got null"),
+                    self._noted,
+                )
 
     def _validated(self, fields: dict[str, Any]) -> tuple[Contract, Counter[str]]:
         """The record by the exact pass, or by the lenient one where that fails (see `contracts.fields`)."""

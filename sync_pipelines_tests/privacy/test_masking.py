@@ -71,5 +71,5 @@ def test_what_no_contract_knows_is_personal(stream: object) -> None:
 def test_F07_a_field_within_a_batch_is_masked_as_it_is_elsewhere(path: str) -> None:
     stores = find_stream("nilo", "stores")
     assert stores is not None
-    message = f'{path}: a text field holds something that is not text, got "30-12345678-9" (and 1 more in this record)'
+    message = f'{path}: The value of a text field is not text, got "30-12345678-9" (and 1 more in this record)'
     assert masked_reason(stores, path, message) == message.replace("30-12345678-9", "30-*******8-9")
