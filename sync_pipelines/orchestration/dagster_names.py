@@ -5,7 +5,7 @@ Belongs here: names. Does not belong here: the things.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import dagster as dg
 
@@ -50,3 +50,10 @@ def schedule_name(stream: Stream) -> str:
 def sensor_name(stream: Stream) -> str:
     """`<partner>_<stream>_arrivals`."""
     return f"{stream_name(stream)}_arrivals"
+
+
+DEFINITIONS: Final = "sync_pipelines.definitions"
+"""The module that Dagster loads, as `workspace.yaml` names it."""
+
+CODE_LOCATION: Final = "sync_pipelines"
+"""What `workspace.yaml` calls the code location."""

@@ -9,7 +9,8 @@ public, names of Dagster's tables. Does not belong here: what the project does w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,15 +20,19 @@ from typing import Any, Final
 
 import dagster as dg
 import sqlalchemy as sa
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, PIPELINE_EVENTS, DagsterEventType
 from dagster._core.events.log import EventLogEntry
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.remote_representation.grpc_server_registry import GrpcServerRegistry, ServerRegistryEntry
+from dagster._core.scheduler.instigation import SensorInstigatorData
 from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_STATUSES
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
-from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG
+from dagster._core.storage.tags import MAX_RETRIES_TAG, RETRY_ON_ASSET_OR_OP_FAILURE_TAG
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.utils import make_new_run_id
 from dagster._serdes import ConfigurableClassData as StorageData
 from dagster_postgres import (
@@ -43,6 +48,7 @@ from sync_pipelines.orchestration.storage_schema import make_dagster_schema, wit
 
 __all__ = [
     "FINISHED_STATUSES",
+    "MAX_RETRIES_TAG",
     "NOT_FINISHED_STATUSES",
     "RETRY_ON_ASSET_OR_OP_FAILURE_TAG",
     "DagsterPostgresException",
@@ -84,6 +90,8 @@ STORED_TEXTS: Final[Mapping[str, str]] = {"run_tags": "value", "asset_event_tags
 _TABLES: Final = {"runs", "instance_info", "event_logs", "jobs"}
 """Of Dagster's tables those that it looks for."""
 _PLANNED: Final = {DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED}
+_LISTED: Final = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION}
+"""Events that the UI lists on an asset's page."""
 
 # As the command dagster-webserver has them: a slow query must not hold a page, nor idle connections the database.
 _STATEMENT_MILLISECONDS: Final = 15_000
@@ -95,7 +103,8 @@ _POLL_MILLISECONDS: Final = 2000
 class BatchingEventLog(PostgresEventLogStorage):
     """Events in PostgreSQL. Planned events of a run are written together, as Dagster writes those that end a day.
 
-    Each day keeps an event of its own, so a day that failed is shown as failed.
+    Each day keeps an event of its own, so a day that failed is shown as failed. Events that the UI lists are at least a
+    millisecond apart: it takes those of one asset and millisecond for one.
 
     Relies on: `store_event`, `store_event_batch`, `has_table`, `_has_asset_key_col_on_connection` being what Dagster
     calls; `_connect`, `_engine`, `_store_asset_event`, `prepare_insert_event_batch`, `store_asset_check_event` and
@@ -107,6 +116,7 @@ class BatchingEventLog(PostgresEventLogStorage):
 
         What a step did is done, and its run would fail for want of an event that says so. It may be stored twice.
         """
+        event = self._spaced(event)
         try:
             super().store_event(event)
         except sa.exc.OperationalError:
@@ -120,7 +130,7 @@ class BatchingEventLog(PostgresEventLogStorage):
         if planned:
             self._store_together(planned)
         if others:
-            super().store_event_batch(others)
+            super().store_event_batch([self._spaced(event) for event in others])
 
     @cached_property
     def tables(self) -> Tables:
@@ -130,6 +140,20 @@ class BatchingEventLog(PostgresEventLogStorage):
     def has_table(self, table_name: str) -> bool:
         """Returns whether a table exists."""
         return self.tables.have(table_name)
+
+    @cached_property
+    def _last_listed(self) -> dict[dg.AssetKey | None, int]:
+        """Assets with the millisecond of their last event."""
+        return {}
+
+    def _spaced(self, event: EventLogEntry) -> EventLogEntry:
+        if event.dagster_event_type not in _LISTED:
+            return event
+        asset_key = event.get_dagster_event().asset_key
+        moment = max(int(event.timestamp * 1000), self._last_listed.get(asset_key, 0) + 1)
+        self._last_listed[asset_key] = moment
+        # In the middle of the millisecond, so that no rounding moves it out.
+        return event._replace(timestamp=(moment + 0.5) / 1000)
 
     def _has_asset_key_col_on_connection(self, conn: Any, column_name: str) -> bool:
         return self.tables.have("asset_keys", column_name)
@@ -259,6 +283,40 @@ def hurry(instance: dg.DagsterInstance) -> None:
 def add_run_tags(instance: dg.DagsterInstance, run_id: str, tags: Mapping[str, str]) -> None:
     """Adds tags to a run."""
     instance.add_run_tags(run_id, dict(tags))
+
+
+def record_runs_in(instance: dg.DagsterInstance, module: str, location: str, sensors: Collection[str]) -> None:
+    """Records the runs that this process makes as runs of a code location: the UI lists and re-executes only those.
+
+    Relies on: `JobDefinition.execute_in_process` calling the instance's `create_run_for_job`.
+
+    Args:
+        instance: where the runs are recorded.
+        module: the module with the definitions.
+        location: the name of the code location, unless another one is known.
+        sensors: names of its sensors. The code location in which one of them ticked last is the one that is used.
+    """
+    origin, create = _ticked_last(instance, sensors) or _repository_in(module, location), instance.create_run_for_job
+
+    def create_there(job_def: dg.JobDefinition, **given: Any) -> dg.DagsterRun:
+        return create(job_def=job_def, remote_job_origin=origin.get_job_origin(job_def.name), **given)
+
+    instance.create_run_for_job = create_there  # type: ignore[assignment, method-assign]
+
+
+def _ticked_last(instance: dg.DagsterInstance, sensors: Collection[str]) -> RemoteRepositoryOrigin | None:
+    ticks = [
+        (data.last_tick_start_timestamp or 0.0, state.origin.repository_origin)
+        for state in instance.all_instigator_state()
+        if state.instigator_name in sensors and isinstance(data := state.instigator_data, SensorInstigatorData)
+    ]
+    return max(ticks, key=lambda tick: tick[0])[1] if ticks else None
+
+
+def _repository_in(module: str, location: str) -> RemoteRepositoryOrigin:
+    target = LoadableTargetOrigin(executable_path=sys.executable, module_name=module)
+    code_location = ManagedGrpcPythonEnvCodeLocationOrigin(target, location)
+    return RemoteRepositoryOrigin(code_location, SINGLETON_REPOSITORY_NAME)
 
 
 def fail_run(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> None:

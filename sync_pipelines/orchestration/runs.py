@@ -20,11 +20,11 @@ from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.orchestration.activity import bury_orphans, installation_tags
 from sync_pipelines.orchestration.assets import ExportsFailed
 from sync_pipelines.orchestration.build import build_definitions
-from sync_pipelines.orchestration.dagster_names import job_name
+from sync_pipelines.orchestration.dagster_names import CODE_LOCATION, DEFINITIONS, job_name, sensor_name
 from sync_pipelines.orchestration.instance import open_instance
 from sync_pipelines.orchestration.jobs import run_config
 from sync_pipelines.orchestration.partitions import PARTITION, Dates, contiguous
-from sync_pipelines.orchestration.private_dagster import make_new_run_id
+from sync_pipelines.orchestration.private_dagster import MAX_RETRIES_TAG, make_new_run_id, record_runs_in
 from sync_pipelines.orchestration.resources import OBSERVER, WORKSPACE, Observer
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.stages.export_stages import Workspace
@@ -54,6 +54,7 @@ def run_pending(
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     with open_instance(workspace.settings) as instance:
         bury_orphans(instance, workspace)
+        record_runs_in(instance, DEFINITIONS, CODE_LOCATION, [sensor_name(stream) for stream in STREAMS])
         for stream in concerned:
             pulled = {datetime.now(UTC).date()} if stream in to_pull else set()
             for days in contiguous(_days(entries, stream) | pulled):
@@ -84,7 +85,8 @@ class _Run:
         """Runs the stream's job."""
         run_id, home = make_new_run_id(), self.workspace.settings.home
         config = run_config(self.stream, tenants=list(self.tenants), pull=pull, killers=killers)
-        tags = {**self.days.tags, **installation_tags(home, run_id)}
+        # Its files are tried by the next sync or tick; a daemon's retry would do so beside a command line at work.
+        tags = {**self.days.tags, **installation_tags(home, run_id), MAX_RETRIES_TAG: "0"}
         key = tags.pop(PARTITION, None)
         job = self.definitions.resolve_job_def(job_name(self.stream))
         # The ledger names the files that failed, the observer the pulls; the command line reports from there.

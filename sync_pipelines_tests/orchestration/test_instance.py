@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+import yaml
+from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteRepositoryOrigin
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+    SensorInstigatorData,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._serdes import serialize_value
 
 from sync_pipelines.configuration.settings import Settings
+from sync_pipelines.orchestration import private_dagster
+from sync_pipelines.orchestration.dagster_names import DEFINITIONS
 from sync_pipelines.orchestration.instance import dagster_home, limit_pools
-from sync_pipelines.orchestration.private_dagster import BatchingEventLog
+from sync_pipelines.orchestration.private_dagster import BATCH_SIZE_VARIABLE, BatchingEventLog
 from sync_pipelines.orchestration.runs import run_pending
 from sync_pipelines.orchestration.storage import SyncStorage
 from sync_pipelines.partners import STREAMS
@@ -72,9 +84,61 @@ def test_runs_of_the_command_line_are_recorded(
     assert runs == {"range": dg.DagsterRunStatus.FAILURE, "2010-12-05": dg.DagsterRunStatus.SUCCESS}
     stored = postgres_instance.event_log_storage.get_materialized_partitions(TABLE)
     assert stored == {"2010-12-01", "2010-12-05"}
+    # By these the UI's Timeline, Jobs and re-execution find them; no daemon launches one again beside a sync.
+    origins = {run.remote_job_origin.location_name for run in postgres_instance.get_runs() if run.remote_job_origin}
+    assert origins == {code_location()}
+    assert len(of_location(postgres_instance, code_location())) == 2
+    assert {run.tags.get("dagster/will_retry", "false") for run in postgres_instance.get_runs()} == {"false"}
     printed = capfd.readouterr()
     assert printed.out == ""
     assert printed.err == ""
+
+
+def code_location() -> str:
+    """What the workspace of `up` and `dagster dev` calls it."""
+    text = (Path(private_dagster.__file__).with_name("workspace.yaml")).read_text()
+    (place,) = (place["python_module"] for place in yaml.safe_load(text)["load_from"])
+    assert place["module_name"] == DEFINITIONS
+    return str(place["location_name"])
+
+
+def test_runs_of_the_command_line_belong_to_the_code_location_whose_sensors_ticked_last(
+    postgres_instance: dg.DagsterInstance, workspace: Workspace, landing: Path
+) -> None:
+    for location, ticked_at in (("one", 1.0), ("sync_pipelines.definitions", 3.0), ("sync_pipelines", 2.0)):
+        remember_tick(postgres_instance, location, ticked_at)
+    put(landing, "2010-12-01.json", [order("A")])
+    run_pending(workspace, export_stages.discover(workspace).pending, Watching())
+    assert len(of_location(postgres_instance, "sync_pipelines.definitions")) == 1
+
+
+def of_location(instance: dg.DagsterInstance, location: str) -> Sequence[dg.DagsterRun]:
+    """The runs that the UI lists for a code location."""
+    return instance.get_runs(dg.RunsFilter(tags={".dagster/repository": f"__repository__@{location}"}))
+
+
+def remember_tick(instance: dg.DagsterInstance, location: str, ticked_at: float) -> None:
+    """What Dagster's daemon stores of a sensor at each of its ticks."""
+    target = LoadableTargetOrigin(module_name=DEFINITIONS)
+    repository = RemoteRepositoryOrigin(ManagedGrpcPythonEnvCodeLocationOrigin(target, location), "__repository__")
+    origin = repository.get_instigator_origin("replenit_orders_arrivals")
+    data = SensorInstigatorData(last_tick_start_timestamp=ticked_at)
+    instance.add_instigator_state(
+        InstigatorState(origin, InstigatorType.SENSOR, InstigatorStatus.DECLARED_IN_CODE, data)
+    )
+
+
+def test_events_of_one_moment_are_listed_one_by_one(
+    postgres_instance: dg.DagsterInstance, workspace: Workspace, landing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for day in range(1, 31):
+        put(landing, f"2010-12-{day:02d}.json", [order(f"A{day}")])
+    monkeypatch.setenv(BATCH_SIZE_VARIABLE, "500")
+    run_pending(workspace, export_stages.discover(workspace).pending, Watching())
+    records = postgres_instance.fetch_materializations(TABLE, limit=100).records
+    assert len({int(record.timestamp * 1000) for record in records}) == len(records) == 30
+    by_storage = [record.timestamp for record in sorted(records, key=lambda record: record.storage_id)]
+    assert by_storage == sorted(by_storage)
 
 
 def storage_of(instance: dg.DagsterInstance) -> SyncStorage:

@@ -39,6 +39,10 @@ _FUNCTIONS: Final = {
     "dagster._core.instance.ref": {
         "InstanceRef.from_dir": "(base_dir, *, config_dir=..., config_filename=..., overrides=...)",
     },
+    "dagster._core.remote_origin": {
+        "ManagedGrpcPythonEnvCodeLocationOrigin.__new__": "(cls, loadable_target_origin, location_name=...)",
+        "RemoteRepositoryOrigin.get_job_origin": "(self, job_name)",
+    },
     "dagster._core.storage.event_log.sql_event_log": {
         "SqlEventLogStorage._has_asset_key_col_on_connection": "(self, conn, column_name)",
         "SqlEventLogStorage.index_connection": "(self)",
@@ -91,6 +95,11 @@ _FUNCTIONS: Final = {
         "DagsterInstance.all_instigator_state": (
             "(self, repository_origin_id=..., repository_selector_id=..., instigator_type=..., instigator_statuses=...)"
         ),
+        "DagsterInstance.create_run_for_job": (
+            "(self, job_def, execution_plan=..., run_id=..., run_config=..., resolved_op_selection=..., status=..., "
+            "tags=..., root_run_id=..., parent_run_id=..., op_selection=..., asset_selection=..., "
+            "remote_job_origin=..., job_code_origin=..., repository_load_data=...)"
+        ),
         "DagsterInstance.from_ref": "(instance_ref)",
         "DagsterInstance.get_tick_retention_settings": "(self, instigator_type)",
         "DagsterInstance.optimize_for_webserver": "(self, statement_timeout, pool_recycle, max_overflow)",
@@ -131,6 +140,7 @@ SIGNATURES: Final = {f"{module}:{name}": there for module, names in _FUNCTIONS.i
 VALUES: Final = {
     *("dagster._core.events:ASSET_CHECK_EVENTS", "dagster._core.events:ASSET_EVENTS"),
     *("dagster._core.events:PIPELINE_EVENTS", "dagster._core.events:DagsterEventType"),
+    "dagster._core.definitions.repository_definition:SINGLETON_REPOSITORY_NAME",
     "dagster._core.remote_representation.grpc_server_registry:GrpcServerRegistry",
     "dagster._core.remote_representation.grpc_server_registry:ServerRegistryEntry",
     "dagster._daemon.cli:main",
@@ -138,6 +148,9 @@ VALUES: Final = {
     "dagster._core.storage.dagster_run:NOT_FINISHED_STATUSES",
     "dagster._core.storage.event_log.schema:SqlEventLogStorageTable",
     "dagster._core.storage.noop_compute_log_manager:NoOpComputeLogManager",
+    "dagster._core.storage.tags:MAX_RETRIES_TAG",
+    "dagster._core.types.loadable_target_origin:LoadableTargetOrigin",
+    "dagster._core.scheduler.instigation:SensorInstigatorData.last_tick_start_timestamp",
     "dagster._core.storage.tags:RETRY_ON_ASSET_OR_OP_FAILURE_TAG",
     "dagster._serdes:ConfigurableClassData",
     "dagster_postgres.utils:DagsterPostgresException",
@@ -146,7 +159,14 @@ VALUES: Final = {
     "dagster._core.events.log:EventLogEntry.dagster_event_type",
     *(
         f"dagster._core.scheduler.instigation:InstigatorState.{name}"
-        for name in ("instigator_origin_id", "instigator_type", "selector_id")
+        for name in (
+            "instigator_data",
+            "instigator_name",
+            "instigator_origin_id",
+            "instigator_type",
+            "origin",
+            "selector_id",
+        )
     ),
 }
 """What is used of Dagster besides functions and classes that are called: `module:name`."""
