@@ -165,7 +165,7 @@ def test_pages_of_other_sites_do_nothing_and_its_own_pages_work(web: WebServer, 
     expect(page.get_by_role("navigation").get_by_text("Catalog", exact=True)).to_be_visible(timeout=60_000)
     assert page.evaluate(OWN, LAUNCH) == ["LaunchRunSuccess", "connection_ack"]
     assert web.seen() == (1, 1)
-    expect(page.get_by_text("housekeeping").first).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("sync_housekeeping").first).to_be_visible(timeout=60_000)
 
 
 def test_a_user_logs_in_at_the_proxy_and_works(web: WebServer, page: Page, ui_port: int, tmp_path: Path) -> None:
@@ -178,5 +178,5 @@ def test_a_user_logs_in_at_the_proxy_and_works(web: WebServer, page: Page, ui_po
         page.goto(f"{nginx.url}/runs")
         expect(page.get_by_role("navigation").get_by_text("Catalog", exact=True)).to_be_visible(timeout=60_000)
         assert page.evaluate(OWN, LAUNCH) == ["LaunchRunSuccess", "connection_ack"]
-        expect(page.get_by_text("housekeeping").first).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("sync_housekeeping").first).to_be_visible(timeout=60_000)
     assert web.seen() == (1, 0)

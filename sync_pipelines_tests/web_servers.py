@@ -35,7 +35,7 @@ USER: Final = ("ada", "secret of ada")
 
 LAUNCH: Final = (
     'mutation{launchRun(executionParams:{selector:{repositoryLocationName:"sync_pipelines",'
-    'repositoryName:"__repository__",jobName:"housekeeping"},mode:"default"}){__typename}}'
+    'repositoryName:"__repository__",jobName:"sync_housekeeping"},mode:"default"}){__typename}}'
 )
 ASSET: Final = ("exports", "replenit", "orders")
 WIPE: Final = f"mutation{{wipeAssets(assetPartitionRanges:[{{assetKey:{{path:{json.dumps(ASSET)}}}}}]){{__typename}}}}"

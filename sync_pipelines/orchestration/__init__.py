@@ -17,6 +17,7 @@
     tables        rows as metadata shows them
     due           which pending files a sensor may hand to a run
     resources     what runs and ticks are given
+    code_location what Dagster loads where the project is a location of its own
     private_dagster  every use of what Dagster does not document
     storage       Dagster's own storage, in the project's database
     storage_engine, storage_schema    its connections, and where its tables are

@@ -37,14 +37,17 @@ def build_alert_sensor(streams: Iterable[Stream], other_jobs: Iterable[str], sen
     chosen, others = tuple(streams), frozenset(other_jobs)
 
     @dg.run_failure_sensor(
-        name="failure_alerts",
+        name="sync_failure_alerts",
         # Runs of the command line belong to no code location.
         monitor_all_code_locations=True,
         minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Tells a webhook (SYNC_ALERT_WEBHOOK) which run failed, which files and what to do.",
     )
-    def failure_alerts(context: dg.RunFailureSensorContext, workspace: dg.ResourceParam[Any]) -> dg.SkipReason | None:
+    def failure_alerts(
+        context: dg.RunFailureSensorContext, sync_pipelines_workspace: dg.ResourceParam[Any]
+    ) -> dg.SkipReason | None:
+        workspace: Workspace = sync_pipelines_workspace
         run = context.dagster_run
         settings: Settings = workspace.settings
         concerned = streams_of(run, chosen)

@@ -41,6 +41,7 @@ from sync_pipelines.privacy.untrusted_text import on_one_line
 from sync_pipelines.stages import display_rows, preview
 from sync_pipelines.stages.pulls import Pull
 from sync_pipelines.stages.replay import ReplayedExport, read_again
+from sync_pipelines.stages.workspace import Workspace
 
 ROWS_SHOWN = 5
 DIFFERENCES_SHOWN = 20
@@ -73,12 +74,14 @@ def build_assets(stream: Stream, partitions: dg.PartitionsDefinition[str]) -> dg
     def compute(
         context: dg.AssetExecutionContext,
         config: SyncConfig,
-        workspace: dg.ResourceParam[Any],
-        observer: dg.ResourceParam[Any],
+        sync_pipelines_workspace: dg.ResourceParam[Any],
+        sync_pipelines_observer: dg.ResourceParam[Any],
     ) -> Iterator[dg.MaterializeResult[None]]:
+        workspace: Workspace = sync_pipelines_workspace
+
         def work() -> dict[Stage, _Days]:
             effective = config_of_run(stream, config, workspace)
-            return _sync(DaysRun(context, stream, effective, workspace, observer))
+            return _sync(DaysRun(context, stream, effective, workspace, sync_pipelines_observer))
 
         yield from _materialized(
             context, stream, through_outages(context.instance, context.run, workspace.database, work)

@@ -41,10 +41,14 @@ def build_definitions(
     overrides: Mapping[str, Any] | None = None,
     streams: Iterable[Stream] = STREAMS,
 ) -> dg.Definitions:
-    """The definitions, with some resources replaced by `overrides` (tests and the command line do that)."""
+    """The definitions, with some resources replaced by `overrides` (tests and the command line do that).
+
+    They have no executor and only names of their own, so that they merge with the definitions of another project
+    (`docs/existing_dagster.md`). Jobs name their executor; `code_location` adds one for the project by itself.
+    """
     partitions = daily_partitions((settings or load_settings()).first_date)
     chosen = tuple(streams)
-    check_job = build_check_job()
+    check_job = build_check_job(chosen)
     return dg.Definitions(
         assets=[build_assets(stream, partitions) for stream in chosen],
         asset_checks=[check for stream in chosen for check in build_checks(stream)],
@@ -61,6 +65,4 @@ def build_definitions(
             build_misplaced_sensor(),
         ],
         resources=build_resources(overrides),
-        # A process for each step would cost seconds; the work is in one transaction a file anyway.
-        executor=dg.in_process_executor,
     )

@@ -11,16 +11,18 @@ import dagster as dg
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.orchestration.checks import check_keys
 from sync_pipelines.orchestration.failed_runs import streams_of
+from sync_pipelines.orchestration.jobs import EXECUTOR
 
-CHECK_JOB: Final = "check_tables"
+CHECK_JOB: Final = "sync_check_tables"
 SECONDS_BETWEEN_TICKS: Final = 15
 
 
-def build_check_job() -> Any:
-    """The job that runs every check."""
+def build_check_job(streams: Iterable[Stream]) -> Any:
+    """The job that runs every check of some streams, and none of a deployment they are merged into."""
     return dg.define_asset_job(
         CHECK_JOB,
-        selection=dg.AssetSelection.all_asset_checks(),
+        selection=dg.AssetSelection.checks(*(key for stream in streams for key in check_keys(stream))),
+        executor_def=EXECUTOR,
         description="Every check of every table, on all rows. Loads nothing.",
     )
 
@@ -42,7 +44,7 @@ def build_check_sensor(streams: Iterable[Stream], job: Any) -> dg.SensorDefiniti
     chosen = tuple(streams)
 
     @dg.run_failure_sensor(
-        name="checks_after_failure",
+        name="sync_checks_after_failure",
         monitor_all_code_locations=True,
         request_job=job,
         minimum_interval_seconds=SECONDS_BETWEEN_TICKS,

@@ -320,8 +320,9 @@ def build_checks(stream: Stream) -> list[dg.AssetChecksDefinition]:
         can_subset=True,
     )
     def checks(
-        context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Any]
+        context: dg.AssetCheckExecutionContext, sync_pipelines_workspace: dg.ResourceParam[Any]
     ) -> Iterator[dg.AssetCheckResult]:
+        workspace: Workspace = sync_pipelines_workspace
         selected = {key.name for key in context.op_execution_context.selected_asset_check_keys}
 
         def ask() -> list[dg.AssetCheckResult]:

@@ -6,13 +6,16 @@ Belongs here: what a job selects and how its runs are tagged. Does not belong he
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
 
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.orchestration.dagster_names import STAGES, asset_key, job_name, stream_name
 from sync_pipelines.orchestration.descriptions import job_description
+
+EXECUTOR: Final = dg.in_process_executor
+"""A process for each step would cost seconds; the work is in one transaction a file anyway."""
 
 
 def build_job(stream: Stream) -> Any:
@@ -22,6 +25,7 @@ def build_job(stream: Stream) -> Any:
         selection=dg.AssetSelection.assets(*(asset_key(stage, stream) for stage in STAGES)),
         description=job_description(stream),
         tags={"sync/stream": stream.full_name},
+        executor_def=EXECUTOR,
     )
 
 

@@ -58,12 +58,15 @@ def build_misplaced_sensor(send: Send | None = None) -> dg.SensorDefinition:
     """
 
     @dg.sensor(
-        name="misplaced_files",
+        name="sync_misplaced_files",
         minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Tells a webhook (SYNC_ALERT_WEBHOOK) which files and folders of the landing no stream takes.",
     )
-    def misplaced_files(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Any]) -> dg.SensorResult:
+    def misplaced_files(
+        context: dg.SensorEvaluationContext, sync_pipelines_workspace: dg.ResourceParam[Any]
+    ) -> dg.SensorResult:
+        workspace: Workspace = sync_pipelines_workspace
         try:
             found = _look(workspace)
         except (LandingUnavailable, ConfigurationError) as error:

@@ -20,8 +20,8 @@ from sync_pipelines.stages.killed_runs import mark_killed
 from sync_pipelines.stages.pulls import Pull
 from sync_pipelines.stages.run_files import hold_until_exit
 
-WORKSPACE: Final = "workspace"
-OBSERVER: Final = "observer"
+WORKSPACE: Final = "sync_pipelines_workspace"
+OBSERVER: Final = "sync_pipelines_observer"
 
 
 class Observer(Protocol):

@@ -20,6 +20,7 @@ from sync_pipelines.orchestration.jobs import run_config
 from sync_pipelines.orchestration.partitions import Dates, contiguous
 from sync_pipelines.orchestration.sensors import REQUESTS_PER_TICK
 from sync_pipelines.stages import export_stages, pulls
+from sync_pipelines.stages.workspace import Workspace
 
 
 def build_schedule(stream: Stream) -> dg.ScheduleDefinition:
@@ -34,8 +35,9 @@ def build_schedule(stream: Stream) -> dg.ScheduleDefinition:
         description=schedule_description(stream),
     )
     def daily(
-        context: dg.ScheduleEvaluationContext, workspace: dg.ResourceParam[Any]
+        context: dg.ScheduleEvaluationContext, sync_pipelines_workspace: dg.ResourceParam[Any]
     ) -> list[dg.RunRequest] | dg.SkipReason:
+        workspace: Workspace = sync_pipelines_workspace
         now = datetime.now(UTC)
         is_pulled = bool(pulls.streams_to_pull(workspace.sources, stream.partner, stream.name))
         requests = [_pulling(stream, now.date())] if is_pulled else []

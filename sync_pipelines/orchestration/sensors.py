@@ -25,6 +25,7 @@ from sync_pipelines.orchestration.jobs import run_config
 from sync_pipelines.orchestration.looks import pending_of
 from sync_pipelines.orchestration.partitions import Dates, contiguous
 from sync_pipelines.privacy.untrusted_text import on_one_line
+from sync_pipelines.stages.workspace import Workspace
 
 REQUESTS_PER_TICK: Final = 20
 SECONDS_BETWEEN_TICKS: Final = 15
@@ -42,7 +43,10 @@ def build_sensor(stream: Stream) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Looks for exports of {stream.full_name} that are not loaded yet and syncs their days.",
     )
-    def arrivals(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Any]) -> dg.SensorResult:
+    def arrivals(
+        context: dg.SensorEvaluationContext, sync_pipelines_workspace: dg.ResourceParam[Any]
+    ) -> dg.SensorResult:
+        workspace: Workspace = sync_pipelines_workspace
         bury_orphans(context.instance, workspace)
         try:
             pending = pending_of(workspace, stream)

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.orchestration.checks import check_keys
+from sync_pipelines.orchestration.jobs import EXECUTOR
 from sync_pipelines.orchestration.private_dagster import (
     EVENTS,
     FINISHED_STATUSES,
@@ -35,7 +36,7 @@ from sync_pipelines.stages.compaction import compact
 from sync_pipelines.stages.export_stages import Workspace
 from sync_pipelines.stages.file_cleanup import Removed, clear_files
 
-HOUSEKEEPING: Final = "housekeeping"
+HOUSEKEEPING: Final = "sync_housekeeping"
 _RUNS_AT_ONCE: Final = 200
 
 
@@ -79,14 +80,14 @@ def build_housekeeping_job(streams: Iterable[Stream]) -> dg.JobDefinition:
     """The job, one step."""
     chosen = tuple(streams)
 
-    @dg.op(name="tidy", out=dg.Out(dg.Nothing))
-    def tidy_up(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Any]) -> None:
-        done = tidy(workspace, context.instance, chosen)
+    @dg.op(name="sync_remove_what_is_old", out=dg.Out(dg.Nothing))
+    def tidy_up(context: dg.OpExecutionContext, sync_pipelines_workspace: dg.ResourceParam[Any]) -> None:
+        done = tidy(sync_pipelines_workspace, context.instance, chosen)
         context.add_output_metadata({**done.counts, **done.bytes})
 
     @dg.job(
         name=HOUSEKEEPING,
-        executor_def=dg.in_process_executor,
+        executor_def=EXECUTOR,
         description="Removes old runs, ticks, logs and left-over files. Nothing that a later load needs.",
     )
     def housekeeping() -> None:

@@ -151,7 +151,7 @@ def test_a_fault_that_is_no_files_is_told(
     job = definitions.resolve_job_def(CHECK_JOB)
     assert not job.execute_in_process(instance=instance, raise_on_error=False).success
     ticks.tick()
-    assert "sync_pipelines: check_tables failed" in hook.texts[0]
+    assert "sync_pipelines: sync_check_tables failed" in hook.texts[0]
     assert "What to do: open the run" in hook.texts[0]
 
 

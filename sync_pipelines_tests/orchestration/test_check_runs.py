@@ -60,10 +60,12 @@ def test_the_accounting_is_checked(
 def check_alone(
     definitions: dg.Definitions, instance: dg.DagsterInstance, asked: dg.RunRequest | None = None
 ) -> dg.ExecuteInProcessResult:
-    job = definitions.resolve_job_def("check_tables")
+    job = definitions.resolve_job_def("sync_check_tables")
     if asked is not None:
         repository = definitions.get_repository_def()
-        job = repository.get_job("check_tables").get_subset(asset_check_selection=set(asked.asset_check_keys or ()))
+        job = repository.get_job("sync_check_tables").get_subset(
+            asset_check_selection=set(asked.asset_check_keys or ())
+        )
     return job.execute_in_process(instance=instance, raise_on_error=False)
 
 
@@ -104,14 +106,14 @@ def test_the_checks_that_a_failed_run_left_out_are_made_up_for(
     workspace: Workspace,
     status_tick: Callable[[str, str | None], Any],
 ) -> None:
-    cursor = status_tick("checks_after_failure", None).cursor
+    cursor = status_tick("sync_checks_after_failure", None).cursor
     put(landing, "2010-12-01.json", [order("A")])
     put(landing, "2010-12-02.json", "not json")
     failed = run(definitions, instance, days(1, 2))
     assert not failed.success
     assert evaluations(failed) == {}
 
-    tick = status_tick("checks_after_failure", cursor)
+    tick = status_tick("sync_checks_after_failure", cursor)
 
     (asked,) = tick.run_requests
     assert asked.run_key == failed.run_id
@@ -128,10 +130,10 @@ def test_a_run_of_checks_that_fails_asks_for_no_other(
     workspace: Workspace,
     status_tick: Callable[[str, str | None], Any],
 ) -> None:
-    cursor = status_tick("checks_after_failure", None).cursor
+    cursor = status_tick("sync_checks_after_failure", None).cursor
     with workspace.connection() as connection:
         connection.execute("alter table sync.rejected_records rename to elsewhere")
     assert not check_alone(definitions, instance).success
-    tick = status_tick("checks_after_failure", cursor)
+    tick = status_tick("sync_checks_after_failure", cursor)
     assert not tick.run_requests
     assert "loaded no table" in tick.skip_message

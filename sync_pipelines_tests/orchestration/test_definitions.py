@@ -14,6 +14,7 @@ import yaml
 
 from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.definitions import build_definitions
+from sync_pipelines.orchestration import code_location
 from sync_pipelines.orchestration.dagster_names import asset_key
 from sync_pipelines.orchestration.partitions import daily_partitions
 from sync_pipelines.orchestration.services import build_services
@@ -48,11 +49,61 @@ def test_names_that_users_rely_on(definitions: dg.Definitions) -> None:
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == assets
     repository = definitions.get_repository_def()
     names = {name.replace("/", "_") for name in declared}
-    jobs = {f"sync_{name}" for name in names} | {"check_tables", "housekeeping"}
+    jobs = {f"sync_{name}" for name in names} | {"sync_check_tables", "sync_housekeeping"}
     assert {job.name for job in repository.get_all_jobs()} >= jobs
-    sensors = {f"{name}_arrivals" for name in names} | {"checks_after_failure", "failure_alerts", "misplaced_files"}
+    sensors = {f"{name}_arrivals" for name in names} | {
+        "sync_checks_after_failure",
+        "sync_failure_alerts",
+        "sync_misplaced_files",
+    }
     assert {s.name for s in repository.sensor_defs} == sensors
     assert {s.name for s in repository.schedule_defs} == {f"{job}_daily" for job in jobs}
+
+
+def test_they_merge_with_a_deployment_that_has_an_executor_and_common_names(definitions: dg.Definitions) -> None:
+    @dg.asset(required_resource_keys={"workspace", "observer"})
+    def mine() -> None: ...
+
+    @dg.asset_check(asset=mine)
+    def mine_is_well() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=True)
+
+    @dg.op
+    def tidy() -> None: ...
+
+    @dg.job
+    def housekeeping() -> None:
+        tidy()
+
+    @dg.job
+    def check_tables() -> None:
+        tidy()
+
+    @dg.sensor(job_name="housekeeping")
+    def failure_alerts() -> None: ...
+
+    theirs = dg.Definitions(
+        assets=[mine],
+        asset_checks=[mine_is_well],
+        jobs=[housekeeping, check_tables],
+        sensors=[failure_alerts],
+        resources={"workspace": 1, "observer": 2, "io_manager": dg.FilesystemIOManager()},
+        loggers={"console": dg.colored_console_logger},
+        executor=dg.multiprocess_executor,
+    )
+    for both in ((definitions, theirs), (theirs, definitions)):
+        merged = dg.Definitions.merge(*both)
+        dg.Definitions.validate_loadable(merged)
+        executors = {job.name: job.executor_def for job in merged.get_repository_def().get_all_jobs()}
+        assert all(executors[name] is dg.in_process_executor for name in executors if name.startswith("sync_"))
+        assert executors["housekeeping"] is dg.multiprocess_executor
+        steps = {node.name for node in merged.resolve_job_def("sync_check_tables").nodes}
+        assert steps and "mine_mine_is_well" not in steps and all(name.startswith("check_") for name in steps)
+
+
+def test_as_a_location_of_its_own_every_run_is_one_process() -> None:
+    jobs = code_location.defs.get_repository_def().get_all_jobs()
+    assert {job.executor_def for job in jobs} == {dg.in_process_executor}
 
 
 def test_lineage_reads_exports_records_rows(definitions: dg.Definitions) -> None:
@@ -94,7 +145,7 @@ def test_up_and_dagster_dev_call_the_code_location_alike(tmp_path: Path) -> None
 
 def test_importing_them_opens_nothing_and_warns_of_nothing(tmp_path: Path) -> None:
     environment = {"SYNC_HOME": str(tmp_path / "home"), "PATH": ""}
-    command = [sys.executable, "-W", "error", "-c", "import sync_pipelines.definitions"]
+    command = [sys.executable, "-W", "error", "-c", "import sync_pipelines.orchestration.code_location"]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.stderr == ""
     assert done.returncode == 0
