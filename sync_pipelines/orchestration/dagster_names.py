@@ -52,7 +52,7 @@ def sensor_name(stream: Stream) -> str:
     return f"{stream_name(stream)}_arrivals"
 
 
-DEFINITIONS: Final = "sync_pipelines.definitions"
+DEFINITIONS: Final = "sync_pipelines.orchestration.code_location"
 """The module that Dagster loads, as `workspace.yaml` names it."""
 
 CODE_LOCATION: Final = "sync_pipelines"
