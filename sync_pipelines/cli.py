@@ -183,18 +183,28 @@ def inspect(file: Path, stream: str | None, tenant: str | None, is_written: bool
 @cli.command()
 @click.argument("dest", required=False)
 @click.option("--days", type=int, default=30, show_default=True, help="Days of exports.")
+@click.option("--until", type=_DAY, help="Last day of exports; yesterday (UTC) by default.")
 @click.option("--orders", type=int, default=5000, show_default=True, help="Orders in all.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another sample.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Changes the sample.")
 @click.option("--if-empty", is_flag=True, help="Do nothing where DEST has anything in it.")
 @click.option("--sources", type=click.Path(path_type=Path), help="Write the sample's sources file there, too.")
-def sample(dest: str | None, days: int, orders: int, seed: int, if_empty: bool, sources: Path | None) -> int:
+def sample(
+    dest: str | None,
+    days: int,
+    until: datetime | None,
+    orders: int,
+    seed: int,
+    if_empty: bool,
+    sources: Path | None,
+) -> int:
     """Write sample exports of all partners into the folder DEST.
 
-    DEST left out is the landing; the sample's sources file is then written as well, unless there is one.
+    Without DEST they go into the landing, and the sample's sources file is written too, unless there is one. The same
+    options write the same files.
     """
     from sync_pipelines.commands import sample as command
 
-    return command.run(dest, days, orders, seed, if_empty=if_empty, sources=sources)
+    return command.run(dest, days, orders, seed, until=_date(until), if_empty=if_empty, sources=sources)
 
 
 @cli.command()

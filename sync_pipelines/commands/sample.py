@@ -6,6 +6,7 @@ Belongs here: where they go and what is said about it. Does not belong here: wha
 from __future__ import annotations
 
 import shlex
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -19,8 +20,20 @@ from sync_pipelines.privacy.redaction import redacted
 from sync_pipelines.sample_data import sample_sources, write_sample
 
 
-def run(dest: str | None, days: int, orders: int, seed: int, *, if_empty: bool, sources: Path | None = None) -> int:
-    """Writes the sample, and its sources file where it is asked for or the landing is filled."""
+def run(
+    dest: str | None,
+    days: int,
+    orders: int,
+    seed: int,
+    *,
+    until: date | None = None,
+    if_empty: bool,
+    sources: Path | None = None,
+) -> int:
+    """Writes the sample, which ends yesterday by default, and its sources file where one is asked for or missing."""
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    if until is not None and until > yesterday:
+        raise click.UsageError(f"--until {until} is not over yet (UTC); take {yesterday} or an earlier day")
     settings = load_settings() if dest is None else None
     target = dest or (settings.landing if settings else "")
     if "://" in target:
@@ -34,7 +47,7 @@ def run(dest: str | None, days: int, orders: int, seed: int, *, if_empty: bool, 
     if sources is not None and _is_another(sources):
         raise click.UsageError(f"{sources} is there already; name another file as --sources")
     with working(f"writing sample exports to {folder} ..."):
-        summary = write_sample(folder, days=days, orders=orders, seed=seed)
+        summary = write_sample(folder, days=days, orders=orders, seed=seed, last_day=until or yesterday)
     say(
         f"{len(summary.files):,} sample exports of {summary.first_day} to {summary.last_day} with {summary.records:,}"
         f" records ({summary.size / 1e6:,.1f} MB) in {folder}"

@@ -3,8 +3,8 @@
 The exports speak of one world: orders of the customers that Traede's exports define, stores and businesses of the
 companies that Reten's exports define.
 
-The same arguments give the same files, byte for byte and with the same modification times. The days are fixed ones,
-so that neither the clock nor the machine shows in them.
+The same arguments give the same files, byte for byte and with the same modification times: neither the clock nor the
+machine shows in them. Another last day gives as many files, with as many records.
 
 Belongs here: the sample's options and its summary. Does not belong here: what a partner's export says (one module a
 partner), who the shops are (`world`, `words`), bytes (`encode`), large files for measuring (`bulk`).

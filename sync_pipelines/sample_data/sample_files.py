@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,9 +50,9 @@ class SampleFile:
     size: int
 
 
-def arrival(day: date, hour: int) -> datetime:
-    """Exports come in the night after their day."""
-    return datetime.combine(day + timedelta(days=1), time(hour, 15), UTC)
+def arrival(day: date, minute: int) -> datetime:
+    """Exports come at the end of their day, so that none of a sample that ends yesterday is modified in the future."""
+    return datetime.combine(day, time(23, 30 + minute), UTC)
 
 
 def resent(export: Export, day: date) -> Export:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,7 @@ def test_a_sync_of_a_part(call: Call, landing: str, options: list[str], loaded: 
         (["sql", "delete from sync.orders"], "read-only"),
         (["sql", ""], "no answer"),
         (["sample", "s3://bucket/x"], "not a local folder"),
+        (["sample", "--until", "2999-01-01"], "is not over yet"),
         (["up", "--port", "0"], "--port"),
     ],
 )
@@ -440,9 +442,10 @@ def test_check_says_what_is_well_and_what_is_not(call: Call, settings: Settings,
 
 
 def test_sample_fills_an_empty_landing_once(call: Call, landing: str) -> None:
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
     done = call("sample", "--days", "2", "--orders", "20", "--if-empty")
     assert done.status == 0
-    assert "sample exports" in done.out
+    assert f"sample exports of {yesterday - timedelta(days=1)} to {yesterday} " in done.out
     assert call("sample", "--if-empty").out == ""
     assert call("sync", "--partner", "replenit").status in (0, 3)
 
@@ -458,10 +461,10 @@ def test_sample_in_the_landing_brings_its_sources_file_unless_there_is_one(call:
 
 def test_sample_elsewhere_brings_its_sources_file_on_request(call: Call, settings: Settings, tmp_path: Path) -> None:
     dest, sources = tmp_path / "dest", tmp_path / "own.yaml"
-    small = ("sample", str(dest), "--days", "1", "--orders", "2")
+    small = ("sample", str(dest), "--days", "1", "--orders", "2", "--until", "2026-06-30")
     assert "--sources" in call(*small).err
     assert not settings.sources.exists() and {path.name for path in dest.iterdir()} == {s.partner for s in STREAMS}
-    assert call(*small, "--sources", str(sources)).status == 0
+    assert "of 2026-06-30 to 2026-06-30 " in call(*small, "--sources", str(sources)).out
     assert sources.read_text() == sample_sources()
     sources.write_text("# mine\n")
     assert call(*small, "--sources", str(sources)).status == 2
