@@ -1,6 +1,6 @@
-"""`sync-pipelines check`: settings, sources, database and landing, each with what to do about its fault.
+"""`sync-pipelines check`: checks settings, sources, database and landing, and says how to fix each problem.
 
-Belongs here: the order and the words. Does not belong here: the faults' own sentences (raised where they occur).
+Belongs here: the order and the words. Does not belong here: the errors' own sentences (raised where they occur).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from sync_pipelines.commands.misplaced import SHOWN
 from sync_pipelines.commands.rights import check_rights, is_powerful
 from sync_pipelines.commands.screen import say
 from sync_pipelines.configuration.pull_settings import PullSettings
+from sync_pipelines.configuration.setting_origins import origin_of, unknown_variables
 from sync_pipelines.configuration.settings import Settings, load_settings, variable_of
 from sync_pipelines.configuration.sources import Sources, load_sources
 from sync_pipelines.contracts.characters import matches
@@ -32,51 +33,56 @@ from sync_pipelines.privacy.untrusted_text import on_one_line
 from sync_pipelines.stages.misplaced import ENDING, Misplaced, find_misplaced
 from sync_pipelines.stages.workspace import open_landing
 
+_NOTE: Final = "NOTE "
+"""How a finding begins that is worth a look and is no error."""
 _OF_SETTINGS: Final = {"database_url": "database_shown", "alert_webhook": "webhook_shown"}
-"""Settings that have a sentence of their own: name -> property."""
+"""Settings with a sentence of their own: name -> property."""
 _WITHOUT: Final = {
-    "reader_url": "questions are asked as above",
-    "sftp_key_file": "the keys of the SSH agent and of ~/.ssh",
+    "reader_url": "the user of SYNC_DATABASE_URL",
+    "sftp_key_file": "the SSH agent's keys and those in ~/.ssh",
     "sftp_known_hosts": "the keys that ssh knows",
-    "keep_raw_days": "for ever",
-    "ui_url": "messages have no link",
+    "keep_raw_days": "forever",
+    "ui_url": "not set; messages have no links",
 }
-"""What holds where a setting is not set."""
+"""What a setting that is not set means."""
+_PLACES: Final = {"environment": "the environment", ".env": ".env", "default": "the defaults"}
 
 
 @dataclass
 class _Report:
-    """Says each finding at once and keeps the worst status."""
+    """Prints each finding and keeps the worst status."""
 
     status: int = 0
 
-    def look(self, what: str, question: Callable[[], Iterator[str | SyncError]]) -> None:
-        """Asks; a fault is said with its remedy, and the next question is asked all the same."""
+    def look(self, what: str, check: Callable[[], Iterator[str | SyncError]]) -> None:
+        """Runs a check and prints what it finds; an error does not stop the checks that follow."""
         try:
-            answers = list(question())
+            findings = list(check())
         except SyncError as error:
-            answers = [error]
-        for answer in answers:
-            if isinstance(answer, SyncError):
-                self._fault(what, answer)
-                continue
-            say(
-                f"{'' if answer.startswith('NOTE') else 'ok     '}{what}: {answer}".replace(
-                    f"{what}: NOTE", f"NOTE   {what}:"
-                )
-            )
+            findings = [error]
+        for finding in findings:
+            if isinstance(finding, SyncError):
+                self._error(what, finding)
+            elif finding.startswith(_NOTE):
+                say(f"NOTE   {what}: {finding.removeprefix(_NOTE)}")
+            else:
+                say(f"ok     {what}: {finding}")
 
-    def _fault(self, what: str, error: SyncError) -> None:
+    def _error(self, what: str, error: SyncError) -> None:
         self.status = max(self.status, error.exit_status)
-        say(f"FAULT  {what}: {error.message}")
+        say(f"ERROR  {what}: {error.message}")
         if error.hint:
             say(f"       {error.hint}")
 
 
-def run() -> int:
-    """Prints every finding; returns the status of the worst: 4 a path of the landing, 2 the configuration, 1 others."""
+def run(settings: Settings | None = None) -> int:
+    """Prints every finding and returns the worst status: 4 an export's path, 2 configuration, 1 anything else.
+
+    Args:
+        settings: to check; those of this process by default.
+    """
     report = _Report()
-    settings = load_settings()
+    settings = settings or load_settings()
     report.look("settings", lambda: _settings(settings))
     report.look("sources", lambda: _sources(settings))
     for place, pull in _pulls(_sources_or_none(settings)):
@@ -88,11 +94,19 @@ def run() -> int:
 
 def _settings(settings: Settings) -> Iterator[str]:
     for name in Settings.model_fields:
-        yield f"{variable_of(name)} = {_shown(settings, name)}" + ("" if settings.is_given(name) else " (default)")
+        yield f"{variable_of(name)} = {_shown(settings, name)} ({origin_of(name)})"
+    for unknown in unknown_variables(_secret_names(_sources_or_none(settings))):
+        near = f"did you mean {unknown.near}?" if unknown.near else "it is ignored"
+        yield f"{_NOTE}unknown setting {unknown.name} in {_PLACES[unknown.place]}; {near}"
+
+
+def _secret_names(sources: Sources) -> set[str]:
+    """The environment variables that hold the secrets of pulls."""
+    return {secret.env for _, pull in _pulls(sources) for secret in pull.secrets}
 
 
 def _shown(settings: Settings, name: str) -> str:
-    """A setting's value without its secrets."""
+    """Returns a setting's value without its secrets."""
     if name in _OF_SETTINGS:
         return str(getattr(settings, _OF_SETTINGS[name]))
     value = getattr(settings, name)
@@ -106,30 +120,30 @@ def _shown(settings: Settings, name: str) -> str:
 def _sources(settings: Settings) -> Iterator[str]:
     sources = load_sources(settings.sources)
     if not settings.sources.exists():
-        yield f"{settings.sources} is not there; the landing's folders are the tenants"
+        yield f"{settings.sources} does not exist; tenants are the folders in the landing"
     for partner in dict.fromkeys(stream.partner for stream in STREAMS):
         if listed := sources.listed.get(partner):
             yield f"{partner}: {', '.join(sorted(listed))}"
 
 
 def _pulls(sources: Sources) -> Iterator[tuple[str, PullSettings]]:
-    """Every source that is pulled, by the folder its exports go to."""
+    """Yields every source that is pulled, with the folder its exports go to."""
     for (partner, tenant, stream), found in sources.streams.items():
         if found.pull is not None:
             yield f"{partner}/{tenant}/{stream}", found.pull
 
 
 def _pull(pull: PullSettings) -> Iterator[str]:
-    """Whether everything a pull needs is there; the partner is not asked."""
+    """Checks that a pull has all it needs, without a request to the partner."""
     for secret in pull.secrets:
         secret.reveal()
-    yield f"settings complete; nothing was asked of {pull.url}"
+    yield f"settings are complete; no request was sent to {pull.url}"
     if pull.url.startswith("http://"):
-        yield "NOTE the URL is not https; secrets travel unencrypted"
+        yield f"{_NOTE}the URL is not https; secrets travel unencrypted"
 
 
 def _sources_or_none(settings: Settings) -> Sources:
-    """The sources, or none where they are wrong: that was said already."""
+    """Returns the sources, or none where they are wrong, which another finding says."""
     try:
         return load_sources(settings.sources)
     except ConfigurationError:
@@ -143,7 +157,7 @@ def _database(settings: Settings) -> Iterator[str]:
     with database.reader.connect() as connection:
         version = connection.info.server_version
         if is_powerful(connection):
-            yield "NOTE the user may run programs on the server; `sync-pipelines sql` needs SYNC_READER_URL"
+            yield f"{_NOTE}the user may run programs on the server, so `sync-pipelines sql` needs SYNC_READER_URL"
     yield f"PostgreSQL {version // 10_000}.{version % 10_000} at {database.place}, schema up to date"
 
 
@@ -152,9 +166,9 @@ def _landing(settings: Settings) -> Iterator[str | SyncError]:
     landing = open_landing(settings, sources)
     reached = landing.reach()
     if reached.server:
-        yield f"{settings.landing_shown} at {redacted(reached.server)}, as {reached.user or 'whom it takes us for'}"
+        yield f"{settings.landing_shown} at {redacted(reached.server)}, as {reached.user or 'the default user'}"
     if reached.is_empty and not reached.has_folders:
-        yield f"NOTE nothing is at {settings.landing_shown}: a wrong prefix, unless no export was ever put there"
+        yield f"{_NOTE}{settings.landing_shown} is empty: check its prefix, unless no export has arrived yet"
         return
     places = {(partner, tenant, name): 0 for partner, tenant, name in landing.streams()}
     undated: dict[tuple[str, str, str], list[str]] = {}
@@ -175,33 +189,32 @@ def _landing(settings: Settings) -> Iterator[str | SyncError]:
         if (known := find_stream(partner, name)) is not None:
             yield _place(sources, known, tenant, exports)
         if (place := (partner, tenant, name)) in undated:
-            yield f"NOTE {'/'.join(place)}: {_undated(undated[place])}"
+            yield f"{_NOTE}{'/'.join(place)}: {_undated(undated[place])}"
     yield from faults.values()
     misplaced = [*find_misplaced(landing, sources), *endings]
-    yield from (f"NOTE {one.path} {one.why}; nothing in it is loaded; {one.hint}" for one in misplaced[:SHOWN])
+    yield from (f"{_NOTE}{one.path} {one.why}; nothing in it is loaded; {one.hint}" for one in misplaced[:SHOWN])
     if len(misplaced) > SHOWN:
-        yield f"NOTE and {len(misplaced) - SHOWN:,} more files and folders that no stream takes"
+        yield f"{_NOTE}and {len(misplaced) - SHOWN:,} more files and folders that belong to no stream"
     if not places and not faults and not misplaced:
         yield f"{settings.landing_shown} has no exports yet; put them at <partner>/<tenant>/<stream>/<file>"
 
 
 def _is_dated(sources: Sources, stream: Stream, file: LandingFile) -> bool:
-    """Whether the date of an export stands in its path."""
+    """Returns whether an export has its date in its path."""
     return file.dated_at(sources.for_folder(stream, file.tenant_folder).file_date) is not None
 
 
 def _undated(files: list[str]) -> str:
-    """What is to be said of exports whose date is that of their modification (X4)."""
+    """Returns what to say of exports that are dated by their modification time (X4)."""
     have = "1 export has" if len(files) == 1 else f"{len(files):,} exports have"
     return (
-        f"{have} no date in the path, such as {on_one_line(files[0])}; the modification time says when it holds."
-        f" Write dates as {SHAPES}, say in `file_date` how they are written, or refuse such files by"
-        f" `file_date: required`"
+        f"{have} no date in the path, such as {on_one_line(files[0])}, and the modification time is used instead."
+        f" Write dates as {SHAPES}, describe yours in `file_date`, or set `file_date: required` to fail such files"
     )
 
 
 def _ending(sources: Sources, stream: Stream, file: LandingFile) -> Misplaced | None:
-    """A file of a stream whose ending is no format's; it fails when it is synced."""
+    """Returns a file of a stream whose extension is of no known format, so that a sync fails it; or None."""
     settings = sources.for_folder(stream, file.tenant_folder)
     is_left_out = settings.path is not None and not matches(file.below, settings.path)
     if is_left_out or file.parts is not None or settings.format is not None or file.below.lower().endswith(".zip"):
@@ -211,11 +224,11 @@ def _ending(sources: Sources, stream: Stream, file: LandingFile) -> Misplaced | 
 
 
 def _place(sources: Sources, stream: Stream, tenant: str, exports: int) -> str:
-    """What is to be said of a folder of a stream."""
+    """Returns what to say of a stream's folder."""
     place = f"{stream.partner}/{tenant}/{stream.name}"
     listed = sources.tenants(stream.partner)
     known = stream.normalize_tenant(tenant)
     if known is None or (listed is not None and known not in listed):
         near = near_name(tenant, listed) if listed else None
-        return f"NOTE {place}: its tenant is not known; its files fail" + (f"; did you mean {near}?" if near else "")
-    return f"{place}: {exports:,} exports"
+        return f"{_NOTE}{place}: unknown tenant, its files fail" + (f"; did you mean {near}?" if near else "")
+    return f"{place}: {exports:,} export{'' if exports == 1 else 's'}"

@@ -116,7 +116,7 @@ def _place(settings: Settings, file: Path, stream: str | None, tenant: str | Non
 def _tenant_of(stream: Stream, tenant: str) -> str:
     known = stream.normalize_tenant(tenant)
     if known is None:
-        raise click.UsageError(f"{tenant!r} is not how {stream.partner} names its tenants")
+        raise click.UsageError(f"{stream.why_no_tenant(tenant)}. {stream.tenant_place}".rstrip(". ") + ".")
     return known
 
 

@@ -1,4 +1,4 @@
-"""Files and folders of the landing that no stream takes, as `sync` and `status` print them.
+"""Files and folders of the landing that belong to no stream, as `sync` and `status` print them.
 
 Belongs here: layout. Does not belong here: finding them (`stages.misplaced`).
 """
@@ -12,22 +12,22 @@ from sync_pipelines.commands.screen import print_table, say
 from sync_pipelines.stages.misplaced import Misplaced
 
 SHOWN: Final = 20
-"""So many are printed; a landing may have 100,000 files at its root."""
+"""At most this many are printed; a landing may have 100,000 files at its root."""
 _IN_JSON: Final = 1_000
 
 
 def print_misplaced(misplaced: Sequence[Misplaced]) -> None:
-    """Prints a table of them below the answer, and how many more there are; nothing where there is none."""
+    """Prints a table of them and how many more there are; nothing where there are none."""
     if not misplaced:
         return
     say("")
-    print_table(("no stream takes", "why", "what to do"), [one[:3] for one in misplaced[:SHOWN]])
+    print_table(("belongs to no stream", "why", "what to do"), [one[:3] for one in misplaced[:SHOWN]])
     if len(misplaced) > SHOWN:
-        say(f"and {len(misplaced) - SHOWN:,} more files and folders that no stream takes")
+        say(f"and {len(misplaced) - SHOWN:,} more files and folders that belong to no stream")
 
 
 def as_answer(misplaced: Sequence[Misplaced]) -> dict[str, Any]:
-    """What `--json` has of them: the first thousand, and how many there are; no key where there is none."""
+    """Returns what `--json` has of them: the first thousand, and how many there are; no key where there are none."""
     if not misplaced:
         return {}
     shown = [{"path": one.path, "why": one.why, "hint": one.hint} for one in misplaced[:_IN_JSON]]

@@ -1,6 +1,6 @@
-"""`sync-pipelines status`: how each stream stands.
+"""`sync-pipelines status`: the status of each stream.
 
-Belongs here: layout. Does not belong here: the questions (`database.reports`).
+Belongs here: layout. Does not belong here: the queries (`database.reports`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from sync_pipelines.commands.misplaced import as_answer, print_misplaced
+from sync_pipelines.commands.problem_files import find_problem_files
 from sync_pipelines.commands.screen import json_of, print_table, say
 from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.configuration.sources import load_sources
@@ -27,16 +28,19 @@ def run(*, as_json: bool) -> int:
     migrate(database)
     with database.connect() as connection:
         found = [stream_status(connection, stream) for stream in STREAMS]
+        problems = find_problem_files(connection, found)
         misplaced = unknown_endings(connection)
-    fault = None
+    error = None
     try:
         sources = load_sources(settings.sources)
         misplaced = [*find_misplaced(open_landing(settings, sources), sources), *misplaced]
-    except SyncError as error:
-        fault = error
+    except SyncError as raised:
+        error = raised
     if as_json:
-        print(json_of({"streams": [_in_utc(s) for s in found]} | as_answer(misplaced)))
+        streams = {"streams": [_in_utc(s) for s in found]}
+        print(json_of(streams | problems.as_answer() | as_answer(misplaced)))
         return 0
+    problems.print_first()
     headers = (
         "stream",
         "last sync (UTC)",
@@ -59,17 +63,18 @@ def run(*, as_json: bool) -> int:
     )  # fmt: skip
     for undated in (s for s in found if s.undated):
         say(f"{undated.partner}/{undated.stream}: {_undated(undated.undated)}")
+    problems.print_details()
     print_misplaced(misplaced)
     say("", f"landing {settings.landing_shown}, database {database.shown}")
-    if fault is not None:
-        say(f"the landing was not looked at: {fault.message}")
+    if error is not None:
+        say(f"the landing could not be read: {error.message}")
     return 0
 
 
 def _undated(files: int) -> str:
-    """Why exports may not be in the order their owner thinks of."""
+    """Returns why exports may not be in the order that their owner expects."""
     have = "1 file has" if files == 1 else f"{files:,} files have"
-    return f"{have} no date in the path, so the modification time says when it holds; see `file_date`"
+    return f"{have} no date in the path, so the modification time is used; see `file_date` in docs/sources.md"
 
 
 def _in_utc(status: StreamStatus) -> dict[str, object]:

@@ -24,7 +24,7 @@ from sync_pipelines.privacy.redaction import redacted
 
 PREFIX: Final = "SYNC_"
 _SECRETS: Final = frozenset({"SYNC_ALERT_WEBHOOK", "SYNC_SFTP_PASSWORD"})
-_ENV_FILE: Final = Path(".env")
+ENV_FILE: Final = Path(".env")
 _S3: Final = ("AWS_",)
 _GCS: Final = ("GOOGLE_", "GCLOUD_", "GCS_", "CLOUDSDK_", "STORAGE_EMULATOR_HOST")
 _AZURE: Final = ("AZURE_",)
@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=_ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True, validate_default=True
+        env_prefix=PREFIX, env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True, validate_default=True
     )
 
     home: Path = Path(".sync")
@@ -128,10 +128,6 @@ class Settings(BaseSettings):
                 raise ValueError("it is no URL that begins with https:// or http://")
         return value
 
-    def is_given(self, name: str) -> bool:
-        """Whether a setting is set, in the environment or in `.env`; False for one that has its default."""
-        return name in self.model_fields_set and not (name == "landing" and self.is_landing_own)
-
     @property
     def webhook_shown(self) -> str:
         """Whether there is a webhook, and at which host; the rest of the URL is a secret."""
@@ -176,7 +172,7 @@ def load_settings() -> Settings:
     Raises:
         ConfigurationError: a value is wrong, the message names the variable; or `.env` can't be read.
     """
-    _check_env_file(_ENV_FILE)
+    _check_env_file(ENV_FILE)
     try:
         settings = Settings()
     except ValidationError as error:
@@ -188,10 +184,10 @@ def load_settings() -> Settings:
 def landing_variables(url: str) -> tuple[tuple[str, str], ...]:
     """What `.env` says to the library of a landing's storage: names that it looks for in the environment."""
     prefixes = _OF_STORAGES.get(url.partition("://")[0])
-    if prefixes is None or not _ENV_FILE.is_file():
+    if prefixes is None or not ENV_FILE.is_file():
         return ()
     return tuple(
-        (name, value) for name, value in dotenv_values(_ENV_FILE).items() if value and name.startswith(prefixes)
+        (name, value) for name, value in dotenv_values(ENV_FILE).items() if value and name.startswith(prefixes)
     )
 
 

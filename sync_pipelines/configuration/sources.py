@@ -152,8 +152,7 @@ class _Reader:
             return ANY_TENANT
         stream = next(s for s in self.known if s.partner == partner)
         if (tenant := stream.normalize_tenant(str(value))) is None:
-            message = f"{str(value)!r} is not how {partner} names its tenants"
-            raise self.document.fault((*where, "tenant"), message, "tenant_invalid")
+            raise self.document.fault((*where, "tenant"), stream.why_no_tenant(str(value)), "tenant_invalid")
         return tenant
 
     def _settings(self, where: Where, value: Any, stream: Stream) -> StreamSettings:

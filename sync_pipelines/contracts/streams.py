@@ -218,6 +218,8 @@ class Stream:
         contract: what a record may hold.
         key: the contract's attribute that is the match key (X2).
         normalize_tenant: a tenant's folder -> the tenant as stored, or None where it is not one (O1).
+        tenant_form: what tenant ids look like, as in `GUIDs, such as ...`; empty where any folder name is one.
+        tenant_place: where a user finds a tenant's id, as a sentence; empty where users choose it.
         children, references, defaults: see their types.
         links: reference column -> pure function (values, options, tenant) -> LinkResult.
         scope: the foreign key column within which keys are unique (P5); None is the tenant.
@@ -261,6 +263,8 @@ class Stream:
     contract: type[Contract]
     key: str
     normalize_tenant: Callable[[str], str | None]
+    tenant_form: str = ""
+    tenant_place: str = ""
     children: tuple[Children, ...] = ()
     references: tuple[Reference, ...] = ()
     links: Mapping[str, Link] = field(default_factory=dict)
@@ -309,6 +313,11 @@ class Stream:
         for route in self.routes:
             found |= {route.operation, *route.lists.values()}
         return frozenset(found | {"delete"} if self.delete_flag else found)
+
+    def why_no_tenant(self, name: str) -> str:
+        """Returns the sentence for a name that is no tenant id (O1)."""
+        form = self.tenant_form or "the names of their folders in the landing"
+        return f"{name!r} is not a tenant id of {self.partner}; its tenant ids are {form}"
 
     @property
     def full_name(self) -> str:

@@ -44,6 +44,30 @@ class StreamStatus:
 
 
 @dataclass(frozen=True)
+class FailedFile:
+    """An export that failed and is still in the landing."""
+
+    partner: str
+    tenant: str
+    stream: str
+    path: str
+    error: str
+    attempts: int
+    attempted_at: datetime | None
+
+
+@dataclass(frozen=True)
+class RejectedFile:
+    """A loaded export of which every record was rejected, and still is."""
+
+    partner: str
+    tenant: str
+    stream: str
+    path: str
+    rejected: int
+
+
+@dataclass(frozen=True)
 class Reject:
     """A refused record and where it stands.
 
@@ -138,6 +162,35 @@ def stream_status(connection: psycopg.Connection[Any], stream: Stream) -> Stream
     return StreamStatus(
         stream.partner, stream.name, last_sync, pending, loaded, failed, rows, rejects[0], oldest, undated
     )
+
+
+def failed_files(connection: psycopg.Connection[Any], limit: int) -> list[FailedFile]:
+    """Returns exports that failed and are still in the landing, the latest attempt first."""
+    with connection.cursor(row_factory=class_row(FailedFile)) as cursor:
+        return cursor.execute(
+            "select partner, tenant, stream, path, coalesce(error, '') as error, attempts, attempted_at"
+            " from sync.export_files where status = 'failed' and coalesce(error, '') not like 'file_vanished:%%'"
+            " order by attempted_at desc nulls last, id desc limit %s",
+            [limit],
+        ).fetchall()
+
+
+def wholly_rejected(connection: psycopg.Connection[Any]) -> list[RejectedFile]:
+    """Returns loaded exports of which every record is rejected, the latest first.
+
+    One that was replaced by a later revision, or of which a record was accepted or superseded since, is left out.
+    """
+    with connection.cursor(row_factory=class_row(RejectedFile)) as cursor:
+        return cursor.execute(
+            "select f.partner, f.tenant, f.stream, f.path, f.rejected from sync.export_files f"
+            " where f.status = 'loaded' and f.read > 0 and f.rejected = f.read"
+            " and not exists (select from sync.rejected_records r"
+            " where r.export_file_id = f.id and r.status <> 'open')"
+            " and not exists (select from sync.export_files later where later.partner = f.partner"
+            " and later.stream = f.stream and later.path = f.path and later.revision > f.revision"
+            " and later.status = 'loaded')"
+            " order by f.loaded_at desc, f.id desc"
+        ).fetchall()
 
 
 def live_rows(connection: psycopg.Connection[Any], stream: Stream) -> int:

@@ -34,7 +34,7 @@ from sync_pipelines.exports.storage_interface import (
     cannot_open,
     cannot_write,
     link_refused,
-    missing,
+    missing_folder,
     not_regular,
     temporary_name,
     unavailable,
@@ -255,7 +255,7 @@ class LocalStorage:
 
     def _make_root(self) -> None:
         if not self._is_made and not os.path.lexists(self._root):
-            raise missing(self._root)
+            raise missing_folder(self._root)
         try:
             self._root.mkdir(parents=True, exist_ok=True)
         except OSError as fault:

@@ -6,13 +6,16 @@ Belongs here: the interface, what is told of a file, the words of a fault. Does 
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import BinaryIO, Final, Literal, NamedTuple, Protocol
 from uuid import uuid4
 
+from sync_pipelines.contracts.near_names import near_name
 from sync_pipelines.errors import ConfigurationError, ExportError, LandingUnavailable
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -155,10 +158,31 @@ def unavailable(what: object, fault: Exception) -> LandingUnavailable:
     return LandingUnavailable("landing_unavailable", f"the landing cannot be read at {what}: {why}", hint)
 
 
-def missing(what: object, why: str = "there is no such folder") -> ConfigurationError:
-    """The landing is not there."""
-    hint = "correct SYNC_LANDING, or make the folder or bucket"
-    return ConfigurationError("landing_missing", f"the landing {what} is not there: {why}", hint)
+def missing(what: object, why: str) -> ConfigurationError:
+    """Returns the error of a landing on a server that does not exist."""
+    hint = "correct SYNC_LANDING, or create the folder or bucket"
+    return ConfigurationError("landing_missing", f"the landing {what} does not exist: {why}", hint)
+
+
+def missing_folder(folder: Path) -> ConfigurationError:
+    """Returns the error of a landing that is a folder and does not exist; the hint names the nearest one that does."""
+    lacking = folder
+    while not lacking.parent.is_dir() and lacking.parent != lacking:
+        lacking = lacking.parent
+    if near := near_name(lacking.name, _folders_in(lacking.parent)):
+        found = lacking.parent / near
+        whole = found / folder.relative_to(lacking)
+        hint = f"did you mean {whole if whole.is_dir() else found}? Correct SYNC_LANDING, or create the folder"
+    else:
+        hint = f"the nearest existing folder is {lacking.parent}; correct SYNC_LANDING, or create the folder"
+    return ConfigurationError("landing_missing", f"the landing {folder} does not exist", hint)
+
+
+def _folders_in(folder: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    except OSError:
+        return []
 
 
 def refused(what: object, fault: Exception) -> ConfigurationError:

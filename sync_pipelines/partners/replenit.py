@@ -220,6 +220,8 @@ ORDERS: Final = Stream(
     contract=Order,
     key="external_id",
     normalize_tenant=tenant_guid,
+    tenant_form="GUIDs, such as 7d444840-9dc0-11d1-b245-5ffdce74fad2",
+    tenant_place="It is the one in the URL of the tenant's calls to Replenit: POST /orders/<GUID>.",
     children=(
         Children(
             column="order_items",

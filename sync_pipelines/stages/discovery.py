@@ -191,8 +191,8 @@ class _Look:
         if file.fault is not None:
             return file.fault
         if tenant is None:
-            message = f"the folder {file.tenant_folder!r} is not how {self._stream.partner} names its tenants"
-            return ExportError("tenant_invalid", message, "rename the folder")
+            message = self._stream.why_no_tenant(file.tenant_folder)
+            return ExportError("tenant_invalid", message, f"rename the folder. {self._stream.tenant_place}".rstrip())
         listed = self._workspace.sources.tenants(self._stream.partner)
         if listed is not None and tenant not in listed:
             message = f"{self._stream.partner} has no tenant {tenant} in sources.yaml"

@@ -138,7 +138,11 @@ def test_a_tenant_that_is_none_fails_its_files(call: Call, landing: str) -> None
     put(landing, "2010-12-01.json", [order("A")], tenant="acme")
     done = call("sync", "--json")
     assert done.status == 4
-    assert done.json["files"][0]["error"].startswith("tenant_invalid: ")
+    error = done.json["files"][0]["error"]
+    assert error.startswith(
+        "tenant_invalid: 'acme' is not a tenant id of replenit; its tenant ids are GUIDs, such as 7d444840-"
+    )
+    assert "POST /orders/<GUID>" in error
 
 
 @pytest.mark.parametrize(
@@ -261,18 +265,35 @@ def test_an_interrupt_is_no_trace(call: Call, monkeypatch: pytest.MonkeyPatch, e
     assert done.err.strip() == "interrupted; the next sync goes on from here"
 
 
-def test_status_tells_how_each_stream_stands(call: Call, landing: str) -> None:
+def test_status_shows_each_stream_and_the_exports_that_need_a_person(call: Call, landing: str) -> None:
+    rejected = put(landing, "2010-11-30.json", [order("")])
     put(landing, "2010-12-01.json", [order("A"), order("")])
     put(landing, "2010-12-02.json", "not json")
     call("sync")
     (stream,) = [s for s in call("status", "--json").json["streams"] if s["stream"] == "orders"]
-    assert (stream["pending"], stream["loaded"], stream["failed"]) == (0, 1, 1)
-    assert (stream["rows"], stream["open_rejects"]) == (1, 1)
+    assert (stream["pending"], stream["loaded"], stream["failed"]) == (0, 2, 1)
+    assert (stream["rows"], stream["open_rejects"]) == (1, 2)
     assert stream["last_sync"].endswith("+00:00")
     assert stream["oldest_pending"] is not None
     assert "replenit/orders" in call("status").out
     assert stream["undated"] == 0
-    assert "no date" not in call("status").out
+    told = call("status").out
+    assert "no date" not in told
+    first, second = told.splitlines()[:2]
+    assert first.startswith(f"Every record was rejected of {rejected} (1 record). To see why: ")
+    assert second == "1 export failed; nothing of it is loaded."
+    assert f"replenit/{TENANT}/orders/2010-12-02.json" in told and "not_json: " in told
+    put(landing, "2010-11-30.json", [order("C")], age=60)
+    for number in range(3, 10):
+        put(landing, f"2010-12-{number:02}.json", "not json")
+    assert call("sync").status == 4
+    answer = call("status", "--json").json
+    assert (answer["failed_count"], answer["wholly_rejected_count"]) == (8, 0)
+    (failed,) = [file for file in answer["failed_files"] if file["path"].endswith("2010-12-02.json")]
+    assert (failed["attempts"], failed["is_set_aside"], failed["error"][:9]) == (2, False, "not_json:")
+    told = call("status").out
+    assert "8 exports failed" in told.splitlines()[0]
+    assert "and 3 more: " in told
 
 
 def test_status_and_check_say_which_exports_have_no_date_of_their_own(
@@ -284,7 +305,9 @@ def test_status_and_check_say_which_exports_have_no_date_of_their_own(
     (stream,) = [s for s in call("status", "--json").json["streams"] if s["stream"] == "orders"]
     assert stream["undated"] == 1
     assert "replenit/orders: 1 file has no date in the path" in call("status").out
-    told = f"NOTE   landing: replenit/{TENANT}/orders: 1 export has no date in the path, such as ventas_02-12-2010.json"
+    told = (
+        f"NOTE   landing: replenit/{TENANT}/orders: 1 export has no date in the path, such as ventas_02-12-2010.json,"
+    )
     assert told in call("check").out
     streams = {"orders": {"file_date": "ventas_%d-%m-%Y"}}
     settings.sources.write_text(
@@ -366,20 +389,30 @@ def test_check_lists_every_setting_and_no_secret(call: Call, monkeypatch: pytest
     lines = [line for line in call("check").out.splitlines() if "settings: SYNC_" in line]
     assert [line.split()[2] for line in lines] == [variable_of(name) for name in Settings.model_fields]
     said = {line.split()[2]: line.partition(" = ")[2] for line in lines}
-    assert (said["SYNC_LANDING_TIMEOUT"], said["SYNC_SFTP_PASSWORD"]) == ("7.0", "***")
-    assert (said["SYNC_SFTP_KEY_FILE"], said["SYNC_KEEP_RUNS_DAYS"]) == (
-        "the keys of the SSH agent and of ~/.ssh (default)",
-        "90 (default)",
-    )
+    assert (said["SYNC_LANDING_TIMEOUT"], said["SYNC_SFTP_PASSWORD"]) == ("7.0 (environment)", "*** (environment)")
     assert "opensesame" not in "".join(lines)
 
 
-def test_check_tells_a_setting_of_the_env_file_from_a_default(
+def test_check_says_where_each_setting_comes_from_and_names_unknown_ones(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / ".env").write_text("SYNC_KEEP_RUNS_DAYS=90\n")
-    assert "SYNC_KEEP_RUNS_DAYS = 90\n" in call("check").out
+    (tmp_path / ".env").write_text("SYNC_KEEP_RUNS_DAYS=90\nsync_landing_timeout=9\nSYNC_LANDING_TIMEOT=7\nOTHER=1\n")
+    monkeypatch.setenv("SYNC_LANDING_TIMEOUT", "")
+    monkeypatch.setenv("SYNC_DB_URL", "postgresql://ana:s3cret@db/x")
+    done = call("check")
+    assert done.status == 0
+    for told in (
+        "ok     settings: SYNC_KEEP_RUNS_DAYS = 90 (.env)",
+        "ok     settings: SYNC_LANDING_TIMEOUT = 9.0 (.env)",
+        "ok     settings: SYNC_SFTP_KEY_FILE = the SSH agent's keys and those in ~/.ssh (default)",
+        "NOTE   settings: unknown setting SYNC_DB_URL in the environment; did you mean SYNC_DATABASE_URL?",
+        "NOTE   settings: unknown setting SYNC_LANDING_TIMEOT in .env; did you mean SYNC_LANDING_TIMEOUT?",
+    ):
+        assert told in done.out.splitlines()
+    assert done.out.count("unknown setting") == 2
+    assert f"SYNC_HOME = {tmp_path / 'home'} (environment)" in done.out
+    assert "s3cret" not in done.out + done.err
 
 
 def test_what_no_stream_takes_is_listed_by_sync_status_and_check(call: Call, landing: str) -> None:
@@ -413,7 +446,7 @@ def test_nothing_to_do_still_lists_what_no_stream_takes(call: Call, landing: str
     assert done.status == 0
     assert "Nothing to do" in done.out
     assert "put it at replenit/<tenant>/orders/orders_00.csv" in done.out
-    assert "and 5 more files and folders that no stream takes" in done.out
+    assert "and 5 more files and folders that belong to no stream" in done.out
 
 
 def test_status_answers_where_the_landing_does_not(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -422,7 +455,7 @@ def test_status_answers_where_the_landing_does_not(call: Call, monkeypatch: pyte
     done = call("status")
     assert done.status == 0
     assert "replenit/orders" in done.out
-    assert "the landing was not looked at: the landing cannot be read" in done.out
+    assert "the landing could not be read: the landing cannot be read" in done.out
 
 
 def test_check_says_what_is_well_and_what_is_not(call: Call, settings: Settings, landing: str) -> None:
@@ -431,12 +464,12 @@ def test_check_says_what_is_well_and_what_is_not(call: Call, settings: Settings,
     done = call("check")
     assert done.status == 0
     assert "SYNC_LANDING = " in done.out
-    assert f"replenit/{TENANT}/orders: 1 exports" in done.out
+    assert f"replenit/{TENANT}/orders: 1 export\n" in done.out
     assert f"NOTE   landing: replenit/{TENANT}/ordrs is no stream" in done.out
     settings.sources.write_text("sources: 7\n")
     done = call("check")
     assert done.status == 2
-    assert "FAULT  sources: sources.yaml line 1" in done.out
+    assert "ERROR  sources: sources.yaml line 1" in done.out
     assert "database: PostgreSQL" in done.out
     assert done.out.count("sources.yaml line 1") == 1
 

@@ -211,7 +211,10 @@ def test_a_stream_that_is_listed_is_read_under_its_keys(inspect: Inspect, tmp_pa
     ("options", "why"),
     [
         (("--stream", "replenit/order"), "there is no stream 'replenit/order'; did you mean replenit/orders?"),
-        (("--stream", "replenit/orders", "--tenant", "acme"), "'acme' is not how replenit names its tenants"),
+        (
+            ("--stream", "replenit/orders", "--tenant", "acme"),
+            "'acme' is not a tenant id of replenit; its tenant ids are GUIDs, such as 7d444840",
+        ),
     ],
 )
 def test_wrong_usage_is_told(inspect: Inspect, options: tuple[str, ...], why: str) -> None:

@@ -206,7 +206,7 @@ def fault_of(commands: Commands, status: int = 2) -> str:
     synced, checked = commands.run("sync", "--json"), commands.run("check")
     assert (synced.returncode, synced.stdout) == (status, ""), synced.stderr
     assert checked.returncode == status, checked.stdout
-    assert "FAULT  landing: " in checked.stdout
+    assert "ERROR  landing: " in checked.stdout
     assert "Traceback" not in synced.stderr + checked.stderr
     sentence = synced.stderr.removeprefix("error: ").splitlines()[0]
     assert sentence.split(" (")[0] in checked.stdout
@@ -216,12 +216,14 @@ def fault_of(commands: Commands, status: int = 2) -> str:
 def test_a_landing_that_is_not_there(commands: Commands, remote: Remote) -> None:
     wrong = {"s3": "s3://no-such-bucket/landing", "sftp": f"{remote.url}/no-such-folder"}[remote.url.partition(":")[0]]
     commands = Commands(commands.settings, {**commands.environment, "SYNC_LANDING": wrong})
-    assert "is not there: " in fault_of(commands)
+    assert "does not exist: " in fault_of(commands)
 
 
 def test_a_local_landing_that_is_not_there(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "mistypde").mkdir()
     commands = Commands(settings, {"SYNC_LANDING": str(tmp_path / "mistyped")})
-    assert fault_of(commands).startswith(f"the landing {tmp_path / 'mistyped'} is not there")
+    assert fault_of(commands) == f"the landing {tmp_path / 'mistyped'} does not exist"
+    assert f"did you mean {tmp_path / 'mistypde'}?" in commands.run("check").stdout
     assert not (tmp_path / "mistyped").exists()
     (tmp_path / "mistyped").mkdir()
     assert commands.sync(0) == {}
@@ -234,7 +236,7 @@ def test_a_landing_that_is_empty(commands: Commands, remote: Remote) -> None:
     checked = commands.run("check")
     assert checked.returncode == 0
     # A bucket has no folders: a prefix may be mistyped, or wait for its first export.
-    says_so = "NOTE   landing: nothing is at s3://exports/" in checked.stdout
+    says_so = "NOTE   landing: s3://exports/" in checked.stdout
     assert says_so == remote.url.startswith("s3:")
 
 
@@ -272,7 +274,7 @@ def test_a_bucket_of_many_tenants_is_not_asked_tenant_by_tenant(
     before = len(s3.requests)
     done = commands.run(command)
     asked = s3.requests[before:]
-    assert done.stdout.count("1999-05-02.json" if command == "sync" else "/orders: 1 exports") == 25, done.stdout
+    assert done.stdout.count("1999-05-02.json" if command == "sync" else "/orders: 1 export\n") == 25, done.stdout
     assert asked
     assert [request for request in asked if "/3f0c9a52" in request] == []
 

@@ -148,8 +148,8 @@ def test_check_names_what_is_not_read(
     monkeypatch.setattr(check, "load_settings", lambda: site.settings)
     assert check.run() == 4
     said = capfd.readouterr().out
-    assert f"FAULT  landing: {ORDERS}/link.json is a symbolic link" in said
-    assert f"FAULT  landing: {ORDERS}/pipe.json is a FIFO" in said
+    assert f"ERROR  landing: {ORDERS}/link.json is a symbolic link" in said
+    assert f"ERROR  landing: {ORDERS}/pipe.json is a FIFO" in said
     assert f"{ORDERS}: 1 exports" in said
 
 

@@ -323,5 +323,5 @@ def test_N11_check_says_whether_the_settings_are_complete(
     monkeypatch.delenv("NILO_TOKEN")
     status, out, _ = shell("check")
     assert status == 2
-    assert "FAULT  pull of nilo/acme/stores: the environment variable NILO_TOKEN is not set" in out
+    assert "ERROR  pull of nilo/acme/stores: the environment variable NILO_TOKEN is not set" in out
     assert partner.asked == []

@@ -1,0 +1,80 @@
+"""Where the value of each setting comes from, and `SYNC_*` variables that set nothing.
+
+Belongs here: comparing the environment and `.env` with the settings there are. Does not belong here: the settings
+themselves (`settings`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+from dotenv import dotenv_values
+
+from sync_pipelines.configuration.settings import ENV_FILE, PREFIX, Settings, variable_of
+from sync_pipelines.contracts.near_names import near_name
+
+Origin = Literal["environment", ".env", "default"]
+
+_VARIABLES: Final = tuple(map(variable_of, Settings.model_fields))
+
+
+class UnknownVariable(NamedTuple):
+    """A `SYNC_*` variable that is no setting.
+
+    Attributes:
+        name: as written.
+        place: where it is set.
+        near: the setting that was most likely meant, or None.
+    """
+
+    name: str
+    place: Origin
+    near: str | None
+
+
+def origin_of(setting: str) -> Origin:
+    """Returns where the value of a setting comes from; the environment wins over `.env`, and empty values set nothing.
+
+    Args:
+        setting: its name, such as `database_url`.
+    """
+    variable = variable_of(setting)
+    return next((place for place, values in _places().items() if values.get(variable)), "default")
+
+
+def unknown_variables(used_elsewhere: Collection[str] = ()) -> list[UnknownVariable]:
+    """Returns the variables whose names begin like those of settings and are none.
+
+    Args:
+        used_elsewhere: names that are no settings and have a use, such as those of secrets in `sources.yaml`.
+    """
+    known = {*_VARIABLES, *(name.upper() for name in used_elsewhere)}
+    return [
+        UnknownVariable(name, place, _near(name))
+        for place, values in _places().items()
+        for name in sorted(values)
+        if name.startswith(PREFIX) and name not in known
+    ]
+
+
+def _near(name: str) -> str | None:
+    # The prefix that all share would make any two look alike.
+    near = near_name(name.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in _VARIABLES])
+    return None if near is None else PREFIX + near
+
+
+def _places() -> dict[Origin, Mapping[str, str | None]]:
+    """The variables of each place by their names in capitals: settings may be written in small letters."""
+    return {"environment": _upper(os.environ), ".env": _upper(env_file_values())}
+
+
+def env_file_values(path: Path = ENV_FILE) -> Mapping[str, str | None]:
+    """Returns what an `.env` file sets; nothing where there is no such file."""
+    return dotenv_values(path) if path.is_file() else {}
+
+
+def _upper(values: Mapping[str, str | None]) -> dict[str, str | None]:
+    return {name.upper(): value for name, value in values.items()}
