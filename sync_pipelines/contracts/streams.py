@@ -116,10 +116,13 @@ class Reference:
     Attributes:
         column: the foreign key column.
         table: the table it points to.
+        emails_of: a partner whose placeholders get their external id as `email` where it is an address. No stream of
+            that partner fills the table: a definition would not know which email was sent.
     """
 
     column: str
     table: str
+    emails_of: str | None = None
 
 
 @dataclass(frozen=True)

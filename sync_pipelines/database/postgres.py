@@ -243,12 +243,16 @@ def _upgrade(database: Database) -> None:
     from sqlalchemy import NullPool
     from sqlalchemy.exc import DBAPIError
 
+    from sync_pipelines.database.comments import write_comments
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     try:
         with database._new_engine(poolclass=NullPool).begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+            driver: Any = connection.connection.driver_connection
+            write_comments(driver)
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) in _UNPRIVILEGED:
             raise unprivileged(error.orig or error) from None

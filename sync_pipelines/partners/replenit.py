@@ -230,7 +230,7 @@ ORDERS: Final = Stream(
             parent_key="order_external_id",
         ),
     ),
-    references=(Reference(column="customer_id", table="customers"),),
+    references=(Reference(column="customer_id", table="customers", emails_of="replenit"),),
     links={"customer_id": customer_of},
     link_fields={"customer_id": ("email", "customer_external_id")},
     defaults=(

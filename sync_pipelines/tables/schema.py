@@ -1,10 +1,11 @@
 """The tables in PostgreSQL schema `sync`, as SQLAlchemy metadata.
 
-Belongs here: columns, keys and indexes; the names users query. Does not belong here: how rows get in
-(`upsert`), migrations (`tables.migrations`), Dagster's own tables (schema `public`).
+Belongs here: columns, keys and indexes; the names users query. Does not belong here: what a column holds in words
+(`descriptions`), views (`views`), loading (`upsert`), migrations (`tables.migrations`), Dagster's own tables (schema
+`public`).
 
-Money is NUMERIC(18,4), coordinates NUMERIC(9,6) (X9), instants are timestamptz in UTC. Columns a partner may
-leave out are nullable: a tombstone keeps its key and nothing else (X5).
+Money is NUMERIC(18,4), coordinates are NUMERIC(9,6) (X9), instants are timestamptz in UTC. Columns that a partner may
+omit are nullable: a tombstone keeps only its key (X5).
 """
 
 from __future__ import annotations
@@ -34,12 +35,18 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from sync_pipelines.tables.descriptions import TABLES, column_description
+
 SCHEMA: Final = "sync"
 OUTCOMES: Final = ("created", "updated", "unchanged", "stale", "deleted", "not_found", "blocked", "rejected")
-"""The outcomes of a record; exactly one each, so that they add up to `read` (law 3, X11).
+"""The outcomes of a record. Each record has exactly one, so they add up to `read` (law 3, X11).
 
-`export_outcomes` stores their places in this list: further ones go to its end.
+`export_outcomes` stores indexes into this list: append new ones.
 """
+FILE_STATUSES: Final = ("pending", "loaded", "failed")
+"""The statuses of an export."""
+REJECT_STATUSES: Final = ("open", "resolved", "superseded")
+"""The statuses of a rejected record."""
 
 metadata = MetaData(
     schema=SCHEMA,
@@ -77,10 +84,17 @@ def _instant(name: str, *, nullable: bool = True, now: bool = False) -> Column[A
     return Column(name, DateTime(timezone=True), nullable=nullable, server_default=func.now() if now else None)
 
 
-def _main_table(name: str, *columns: Column[Any], scope: str | None = None) -> Table:
-    """A table whose rows a partner's records make: key, life cycle and provenance around the given columns.
+def _status(*values: str) -> list[Any]:
+    """A column `status`, the first value its default, and the constraint that allows these values only."""
+    allowed = ", ".join(f"'{value}'" for value in values)
+    column = Column("status", Text, nullable=False, server_default=values[0], info={"values": values})
+    return [column, CheckConstraint(f"status in ({allowed})", name="status")]
 
-    External ids are unique in their tenant and partner; with `scope`, rows that have one are unique in it.
+
+def _main_table(name: str, *columns: Column[Any], scope: str | None = None) -> Table:
+    """A table that partners' records fill: key, life cycle and provenance around the given columns.
+
+    External ids are unique within tenant and partner; with `scope`, rows whose scope is set are unique within it.
     """
     table = Table(
         name,
@@ -106,6 +120,7 @@ def _main_table(name: str, *columns: Column[Any], scope: str | None = None) -> T
         *(table.c[c] for c in ("tenant", "partner", "partner_record_id")),
         postgresql_where=table.c.partner_record_id.is_not(None),
     )
+    Index(f"{name}_updated_at_idx", table.c.updated_at)
     key = ("tenant", "partner", "external_id")
     if scope is None:
         table.append_constraint(UniqueConstraint(*key))
@@ -118,10 +133,10 @@ def _main_table(name: str, *columns: Column[Any], scope: str | None = None) -> T
 
 
 def _child_table(name: str, parent: str, *columns: Column[Any], key: bool = False) -> Table:
-    """A table of rows that belong to one row of another table and live and die with it.
+    """A table of rows that belong to one row of another table and are deleted with it.
 
-    `line_no` keeps the order in which the partner lists them. With `key`, (parent, line_no) is the primary key and
-    `id` a plain column, drawn by the thousand: one index less to write.
+    `line_no` keeps the partner's order. With `key`, (parent, line_no) is the primary key and `id` a plain column whose
+    sequence caches a thousand numbers: one index less to write.
     """
     parent_column, parent_table = parent.split("=")
     number = Column("id", BigInteger, Identity(cache=1000), nullable=False) if key else _id()
@@ -182,6 +197,7 @@ orders = _main_table(
     Column("is_cancelled", Boolean),
     _texts("defaulted_fields"),
 )
+Index("orders_ordered_at_idx", orders.c.ordered_at)
 order_items = _child_table(
     "order_items",
     "order_id=orders",
@@ -236,7 +252,7 @@ export_files = Table(
     _instant("effective_at", nullable=False),
     Column("partition_date", Date, nullable=False),
     Column("has_own_date", Boolean, nullable=False, server_default=text("true")),
-    Column("status", Text, nullable=False, server_default="pending"),
+    *_status(*FILE_STATUSES),
     *[Column(name, BigInteger, nullable=False, server_default=text("0")) for name in _counts],
     Column("lines", BigInteger),
     Column("leniencies", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
@@ -251,7 +267,6 @@ export_files = Table(
     _instant("seen_at", nullable=False, now=True),
     Column("has_indexed_keys", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("partner", "tenant", "stream", "path", "revision"),
-    CheckConstraint("status in ('pending', 'loaded', 'failed')", name="status"),
     CheckConstraint(f"read = {' + '.join(OUTCOMES)}", name="accounting"),
     Index("export_files_status_idx", "partner", "stream", "status", "partition_date"),
     Index(
@@ -276,13 +291,12 @@ rejected_records = Table(
     Column("export_file_id", BigInteger, ForeignKey(f"{SCHEMA}.export_files.id"), nullable=False, index=True),
     *_text("position", "external_id", "code", "field_path", "message"),
     Column("record", JSONB),
-    Column("status", Text, nullable=False, server_default="open"),
+    *_status(*REJECT_STATUSES),
     Column("depends_on_state", Boolean, nullable=False, server_default=text("false")),
     Column("run_id", Text),
     _instant("created_at", nullable=False, now=True),
     _instant("updated_at", nullable=False, now=True),
     Column("faults", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
-    CheckConstraint("status in ('open', 'resolved', 'superseded')", name="status"),
     Index("rejected_records_open_idx", "export_file_id", postgresql_where=text("status = 'open'")),
 )
 
@@ -316,12 +330,17 @@ key_pages = Table(
     *[Column(name, LargeBinary, nullable=False) for name in ("hashes", "exports")],
     PrimaryKeyConstraint("run_id", "first_hash"),
 )
-"""Which exports speak of which keys (`upsert.key_index`)."""
+"""Which exports contain which keys (`upsert.key_index`)."""
 
 unnamed_objects = Table(
     "unnamed_objects", metadata, Column("name", Text, primary_key=True), _instant("seen_at", nullable=False)
 )
-"""Objects of kept records that no ledger entry names, and since when that is known (`stages.file_cleanup`)."""
+"""Objects of kept records that no ledger entry names, and when that was first seen (`stages.file_cleanup`)."""
 
 MAIN_TABLES: Final = (commerces, orders, stores, customers)
-"""The tables partners' records make; each has a view `live_<table>` of its live rows."""
+"""The tables that partners' records fill. Their views: `tables.views`."""
+
+for _table in metadata.tables.values():
+    _table.comment = TABLES[_table.name]
+    for _column in _table.columns:
+        _column.comment = column_description(_table.name, _column.name)

@@ -29,6 +29,7 @@ _WAYS = (("external_id", "external_id"), ("record_id", "partner_record_id"))
 """Part of an identity -> the column of the row it names."""
 _TOLD: Final = ["effective_at", "position"]
 """Columns of records that placeholders name as their last write."""
+_EMAIL: Final = r"^[^@\t\n\f\r ]+@[^@\t\n\f\r ]+$"
 _REMEMBERED: Final = 600_000
 """Rows whose ids are not asked for again; memory is a multiple of it."""
 
@@ -142,6 +143,8 @@ class ReferenceIds:
             ids[missing] = self._copying.new_ids(reference.table, len(missing))
             rows = pa.array(missing)
             made = {"partner": named["partner"], "tenant": named["tenant"], column: named["key"]}
+            if reference.emails_of is not None and column == "external_id":
+                made["email"] = _emails(reference.emails_of, named)
             placeholders = {
                 "id": pa.array(ids[missing]),
                 **{name: values.take(rows) for name, values in made.items()},
@@ -187,6 +190,15 @@ def _meant(parts: Mapping[str, Any], part: str, column: str) -> Referents:
     first = spoken[np.unique(encoded.indices.drop_null().to_numpy(), return_index=True)[1]]
     known = {"partner": parts["partner"], "tenant": parts["tenant"], "key": parts[part]}
     return Referents(column, owner, encoded.dictionary.cast(pa.binary()).to_pylist(), encoded.indices, first, known)
+
+
+def _emails(partner: str, named: Mapping[str, Any]) -> Any:
+    """The keys of a partner's rows that are email addresses, null for other rows.
+
+    It depends on the identity alone: whichever record names a row first makes the same placeholder (law 1).
+    """
+    is_email = pc.and_(pc.equal(named["partner"], partner), pc.match_substring_regex(named["key"], _EMAIL))
+    return pc.if_else(is_email, named["key"], pa.scalar(None, pa.string()))
 
 
 def _in_key_order(keys: Any) -> Ids:

@@ -1,0 +1,261 @@
+"""What each table and column of schema `sync` holds, in one sentence.
+
+`schema` puts these sentences on its tables and columns; PostgreSQL's comments, dbt's sources and Dagster's column
+descriptions come from there.
+
+Belongs here: the sentences. Does not belong here: which field of which export fills a column (`database.comments`
+reads that from the contracts), views (`views`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+TABLES: Final = {
+    "commerces": "Shops and businesses: Reten's commerces and Pocketflows' businesses.",
+    "commerce_addresses": "Addresses of commerces.",
+    "commerce_users": "People who work for a commerce.",
+    "commerce_user_contacts": "Phone numbers and email addresses of commerce users.",
+    "customers": "Customers of Traede and Pocketflows, and customers that orders name.",
+    "customer_addresses": "Delivery addresses of customers.",
+    "orders": "Replenit's orders, one row each, cancelled and deleted ones included.",
+    "order_items": "Lines of orders.",
+    "stores": "Nilo's stores.",
+    "store_addresses": "Addresses of stores.",
+    "store_users": "People who may order for a store.",
+    "export_files": "The ledger: every revision of every export, with its status and the outcomes of its records.",
+    "rejected_records": "Records that were not loaded, with the reason and the record itself.",
+    "export_outcomes": "The outcome of each record of a loaded export; `sync-pipelines outcomes` prints it.",
+    "key_runs": "Internal index of keys: sorted runs of pages.",
+    "key_pages": "Internal index of keys: which exports contain which keys.",
+    "unnamed_objects": "Files of the archive that no ledger entry uses; housekeeping removes them.",
+    "alembic_version": "Revision of this schema.",
+}
+"""Table -> what its rows are."""
+
+EVERYWHERE: Final = {
+    "id": "Surrogate key of the row; it means nothing outside this database.",
+    "tenant": "Tenant the row belongs to: the folder below the partner's in the landing.",
+    "partner": "Partner the row belongs to.",
+    "stream": "Stream of the partner, such as orders.",
+    "external_id": "The partner's key.",
+    "partner_record_id": "The partner's own id, if it has one beside the key; only Pocketflows does.",
+    "extra": "Fields that the contract does not define, under the names used in the export.",
+    "is_placeholder": "True if other records refer to this row but no record has defined it yet.",
+    "deleted_at": "When the partner deleted the record; null while it is live.",
+    "effective_at": "When the record that changed the row last took effect, by its export's date.",
+    "source_file": "Export that changed the row last, as a path in the landing.",
+    "source_position": "Position of the record in that export: a line or an element, from 1.",
+    "run_id": "Dagster run that wrote the row last.",
+    "created_at": "When the row was first written.",
+    "updated_at": "When the row was last written.",
+    "line_no": "Position in the partner's list, from 1.",
+    "name": "Name.",
+    "email": "Email address.",
+    "currency": "Currency, an ISO 4217 code.",
+    "latitude": "Latitude in degrees.",
+    "longitude": "Longitude in degrees.",
+    "region": "State or region.",
+    "city": "City.",
+    "commerce_id": "Commerce the row belongs to.",
+    "commerce_user_id": "Commerce user the row belongs to.",
+    "customer_id": "Customer the row belongs to.",
+    "order_id": "Order the row belongs to.",
+    "store_id": "Store the row belongs to.",
+}
+"""Column -> what it holds in every table that says nothing else in `COLUMNS`."""
+
+_COUNTS: Final = {
+    "read": "Records read: the sum of the eight outcomes.",
+    "created": "Records that made a new row.",
+    "updated": "Records that changed a row.",
+    "unchanged": "Records that changed nothing.",
+    "stale": "Records older than what was loaded, which changed nothing.",
+    "deleted": "Records that deleted a row.",
+    "not_found": "Deletes of rows that do not exist.",
+    "blocked": "Deletes that live orders prevented.",
+    "rejected": "Records that were rejected.",
+}
+
+COLUMNS: Final[dict[str, dict[str, str]]] = {
+    "commerces": {
+        "external_id": "The partner's key, unique within tenant and partner.",
+        "name": "Name of the commerce.",
+        "global_external_id": "Id of the commerce across systems.",
+        "tax_id": "Tax id, as text.",
+        "metadata": "The partner's own data about the commerce.",
+    },
+    "commerce_addresses": {
+        "alias": "The partner's name for the address.",
+        "is_primary": "Whether this is the main address; at most one per commerce.",
+        "country_code": "Country, as sent.",
+        "commune": "Commune or municipality.",
+        "street": "Street.",
+        "street_number": "House number.",
+        "unit": "Apartment, office or floor.",
+        "formatted_address": "The whole address in one line.",
+        "source_ref": "The partner's id of the address.",
+    },
+    "commerce_users": {
+        "external_id": "The partner's key of the user, unique within the commerce.",
+        "name": "Name of the user.",
+        "roles": "Roles of the user.",
+    },
+    "commerce_user_contacts": {
+        "contact_type": "How the user is reached.",
+        "value": "The phone number or address itself.",
+        "is_primary": "Whether this is the main contact; at most one per user and type.",
+    },
+    "customers": {
+        "external_id": "The partner's key, unique within tenant, partner and commerce; an email address in lower case"
+        " where orders name customers by email.",
+        "commerce_id": "Commerce the customer belongs to (Pocketflows), else null.",
+        "name": "Name of the customer.",
+        "email": "Email address of the customer.",
+        "phone": "Phone number of the customer.",
+        "currency": "Currency the customer pays in, an ISO 4217 code.",
+        "discount_percentage": "Discount in percent, from 0 to 100.",
+        "is_active": "Whether the customer is active.",
+        "payment_terms_id": "Id of the payment terms; if it is set, payment_terms_code is not used.",
+        "payment_terms_code": "Code of the payment terms.",
+        "metadata": "The partner's own data about the customer.",
+    },
+    "customer_addresses": {
+        "title": "The partner's name for the address.",
+        "name": "Name of the recipient.",
+        "address": "Street and number.",
+        "address_2": "Second address line.",
+        "zip": "Postal code.",
+        "country": "Country, two letters in upper case.",
+        "remote_erp_id": "Id of the address in the partner's ERP.",
+    },
+    "orders": {
+        "external_id": "The partner's order id, unique within tenant and partner.",
+        "customer_id": "Customer who ordered; null if the order names none.",
+        "email": "Email address on the order.",
+        "customer_external_id": "Customer id on the order.",
+        "total_quantity": "Number of units, as the partner states it.",
+        "total_revenue": "Total of the order in its currency, as the partner states it.",
+        "ordered_at": "When the order was placed.",
+        "currency": "Currency of the order, an ISO 4217 code.",
+        "unique_quantity": "Number of different products.",
+        "is_cancelled": "Whether the order is cancelled; leave such orders out of revenue.",
+        "defaulted_fields": "Fields that no record has sent, so that they hold a default.",
+    },
+    "order_items": {
+        "product_id": "The partner's product id.",
+        "sku": "Stock keeping unit.",
+        "quantity": "Number of units.",
+        "price": "Price of one unit, in the order's currency.",
+        "size": "Size, as sent.",
+        "size_numeric": 'The number in the size: 1.5 for "1.5 L"; null if it is not a measure.',
+        "size_metric": 'The unit in the size: l for "1.5 L"; null if it is not a measure.',
+        "color": "Color.",
+        "brand": "Brand.",
+        "is_gift": "Whether the item is a gift.",
+        "original_price": "Price of one unit before discounts.",
+    },
+    "stores": {
+        "external_id": "The store's code, unique within tenant and partner.",
+        "name": "Name of the store; the owner's name if none was sent.",
+        "owner_name": "Name of the owner.",
+        "owner_identifier": "Legal id of the owner.",
+        "legal_name": "Legal name of the business.",
+        "legal_id": "Legal id of the business.",
+        "enabled": "Whether the store may order.",
+        "credit_limit": "Credit limit.",
+        "is_debtor": "Whether the store owes money.",
+        "is_late_payer": "Whether the store pays late.",
+        "payment_status": "debtor, else late_payer, else ok.",
+        "promotion_grouper_codes": "Codes of the promotion groups the store belongs to.",
+        "stock_grouper_code": "Code of the stock group.",
+        "pricelist_code": "Code of the price list.",
+        "route_code": "Code of the delivery route.",
+        "latitude": "Latitude in degrees; that of the first address if the store has none of its own.",
+        "longitude": "Longitude in degrees; that of the first address if the store has none of its own.",
+        "has_own_coordinates": "Whether latitude and longitude were sent for the store itself.",
+        "address_format": "The whole address in one line.",
+        "support_contact_email": "Email address of the store's support contact.",
+        "support_contact_phone": "Phone number of the store's support contact.",
+        "settings": "The store's settings, without credit and payment, which have columns of their own.",
+    },
+    "store_addresses": {
+        "address": "Street and number.",
+        "apartment_number": "Apartment or office.",
+        "zip_code": "Postal code.",
+        "internal_code": "The partner's code of the address.",
+    },
+    "store_users": {"user_ref": "Phone number, email address or id of the user."},
+    "export_files": {
+        **_COUNTS,
+        "partner": "Partner that sent the export.",
+        "tenant": "Tenant the export belongs to.",
+        "path": "Path of the export in the landing.",
+        "revision": "Revision of the path: 1, then one more each time other content arrives under it.",
+        "size": "Size in bytes.",
+        "modified_at": "When the file was last modified.",
+        "etag": "The storage's version of the file, if it has one.",
+        "sha256": "SHA-256 of the content.",
+        "looked_at": "When the file was last compared with the landing.",
+        "effective_at": "When the export's records take effect: the date in its path, else modified_at.",
+        "partition_date": "Dagster partition of the export: the day of effective_at in UTC.",
+        "has_own_date": "Whether the path contains a date.",
+        "status": "Where the export stands.",
+        "lines": "Lines read, where lines are folded into records.",
+        "leniencies": "Leniency code -> how many values were repaired on the way.",
+        "unknown_fields": "Field that the contract does not define -> how many records have it.",
+        "error": "Why the last attempt failed: code and message.",
+        "attempts": "Failed attempts.",
+        "attempted_at": "When it was last attempted.",
+        "run_id": "Dagster run that handled the export last.",
+        "kept": "Where the archive keeps the normalized records.",
+        "effective_from": "Earliest time at which one of its records takes effect.",
+        "effective_to": "Latest time at which one of its records takes effect.",
+        "loaded_at": "When it was loaded.",
+        "seen_at": "When it was first seen in the landing.",
+        "has_indexed_keys": "Whether its keys are in the index of keys.",
+    },
+    "rejected_records": {
+        "export_file_id": "Export that contains the record.",
+        "position": "Position in the export: a line or an element, from 1.",
+        "external_id": "The record's key, if it has one.",
+        "code": "Why it was rejected, a code of docs/codes.md.",
+        "field_path": "Field that is wrong, such as OrderItems[2].Price.",
+        "message": "What is wrong, in words.",
+        "record": "The record as the export has it.",
+        "status": "open until a newer record or a replay settles it.",
+        "depends_on_state": "Whether it was rejected because of what was stored, not because of what it says.",
+        "run_id": "Dagster run that rejected it.",
+        "faults": "Every error of the record, at most 20: code, path and message.",
+    },
+    "export_outcomes": {
+        "export_file_id": "Export the outcomes belong to.",
+        "outcomes": "One byte per record, compressed.",
+    },
+    "key_runs": {
+        "level": "Size class of the run.",
+        "pairs": "Keys in the run.",
+        "pages": "Pages of the run.",
+    },
+    "key_pages": {
+        "run_id": "Run the page belongs to.",
+        "first_hash": "Smallest hash of the page.",
+        "last_hash": "Largest hash of the page.",
+        "first_export": "Smallest export id of the page.",
+        "hashes": "Hashes of keys, compressed.",
+        "exports": "Export ids beside them, compressed.",
+    },
+    "unnamed_objects": {
+        "name": "Name of the file in the archive.",
+        "seen_at": "When it was first found without a ledger entry.",
+    },
+    "alembic_version": {"version_num": "The revision."},
+}
+"""Table -> column -> what it holds there."""
+
+
+def column_description(table: str, column: str) -> str | None:
+    """Returns what a column holds; None if it is not described, such as a column that users added."""
+    if table not in TABLES:
+        return None
+    return COLUMNS.get(table, {}).get(column) or EVERYWHERE.get(column)
