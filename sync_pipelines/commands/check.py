@@ -23,6 +23,7 @@ from sync_pipelines.contracts.characters import matches
 from sync_pipelines.contracts.near_names import near_name
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database.postgres import migrate, open_database
+from sync_pipelines.database.reader_role import READER, provide_reader
 from sync_pipelines.errors import ConfigurationError, SyncError
 from sync_pipelines.exports.file_dates import SHAPES
 from sync_pipelines.exports.formats import why_no_format
@@ -154,6 +155,10 @@ def _database(settings: Settings) -> Iterator[str]:
     database = open_database(settings)
     check_rights(database)
     migrate(database)
+    with database.connect() as connection:
+        if missing := provide_reader(connection):
+            statements = " ".join(f"{statement};" for statement in missing)
+            yield f"NOTE the role {READER} cannot read every table yet; have an administrator run: {statements}"
     with database.reader.connect() as connection:
         version = connection.info.server_version
         if is_powerful(connection):

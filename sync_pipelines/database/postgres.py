@@ -244,6 +244,7 @@ def _upgrade(database: Database) -> None:
     from sqlalchemy.exc import DBAPIError
 
     from sync_pipelines.database.comments import write_comments
+    from sync_pipelines.database.reader_role import provide_reader
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
@@ -253,6 +254,7 @@ def _upgrade(database: Database) -> None:
             command.upgrade(config, "head")
             driver: Any = connection.connection.driver_connection
             write_comments(driver)
+            provide_reader(driver)
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) in _UNPRIVILEGED:
             raise unprivileged(error.orig or error) from None

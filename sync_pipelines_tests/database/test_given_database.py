@@ -17,6 +17,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from sync_pipelines.database.postgres import Database, migrate
+from sync_pipelines.database.reader_role import provide_reader
 from sync_pipelines.database.server_programs import give_to_server, run_program, server_user
 from sync_pipelines_tests.loading import TENANT, order, until
 
@@ -222,3 +224,25 @@ def test_tables_of_another_user(given: Given, call: Call) -> None:
     done = call(given.url("poor", name), "check")
     assert done.returncode == 2
     assert "belong to another user" in done.stdout
+
+
+def test_the_role_for_readers_is_made_or_check_says_how(given: Given, call: Call) -> None:
+    name = given.database("grant create on database DATABASE to poor")
+    done = call(given.url("poor", name), "check")
+    assert done.returncode == 0
+    (hint,) = (line.partition("run: ")[2] for line in done.stdout.splitlines() if "role sync_reader" in line)
+    assert hint.startswith('create role "sync_reader"; ')
+    given.administer(hint, "create role ana login password 's3cret' in role sync_reader", database=name)
+    with psycopg.connect(given.url("ana", name)) as connection:
+        assert connection.execute("select count(*) from sync.live_orders").fetchone() == (0,)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("delete from sync.orders")
+    with psycopg.connect(given.url("poor", name)) as connection:
+        assert provide_reader(connection) == []
+    given.administer("drop owned by sync_reader", database=name)
+    given.administer("drop role sync_reader", "create role maker login createrole password 's3cret'")
+    other = given.database("grant create on database DATABASE to maker")
+    migrate(Database(given.url("maker", other)))
+    with psycopg.connect(given.url("postgres", other)) as connection:
+        answer = connection.execute("select has_table_privilege('sync_reader', 'sync.order_revenue', 'select')")
+        assert answer.fetchone() == (True,)
