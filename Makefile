@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PORT ?= 3000
 
-.PHONY: sync up test thorough check bench bench-late bench-backfill screenshots lock clean
+.PHONY: sync up test thorough check docs bench bench-late bench-backfill screenshots lock clean
 
 sync: $(STAMP)
 	@$(BIN)/sync-pipelines sample --if-empty
@@ -27,7 +27,17 @@ check: $(STAMP)
 	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ."; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
+	@$(MAKE) --no-print-directory docs
 	@$(MAKE) --no-print-directory test
+
+# The documentation as a site in site/; a broken link, anchor or page without a place in the navigation fails it.
+docs: .venv/.docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Apart from the rest, so that `make sync` does not wait for it.
+.venv/.docs: $(STAMP) locks/docs.txt
+	@$(INSTALL) --require-hashes --only-binary :all: -r locks/docs.txt
+	@touch $@
 
 # The budgets that take a few minutes; BENCH=all, or names of docs/performance.md, for others.
 BENCH ?=
@@ -44,7 +54,7 @@ bench-backfill: $(STAMP)
 	@$(BIN)/python -m bench.backfill
 
 clean:
-	@rm -rf .venv .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv site .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Files of every platform's packages, with their hashes, for the versions in constraints.txt.

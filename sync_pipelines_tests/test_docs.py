@@ -24,6 +24,8 @@ from sync_pipelines_tests.loading import TENANT, Site
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 README = PAGES[0].read_text()
+GETTING_STARTED = (ROOT / "docs/getting_started.md").read_text()
+COMMANDS = (ROOT / "docs/commands.md").read_text()
 SOURCES = (ROOT / "docs" / "sources.md").read_text()
 CODES = (ROOT / "docs/codes.md").read_text()
 ORDERS_PAGE = (ROOT / "docs/orders.md").read_text()
@@ -101,15 +103,15 @@ def test_the_example_of_orders_comes_out_as_told(
 
 
 def sources_example(tmp_path: Path) -> Any:
-    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (block,) = re.findall(r"```yaml\n(.*?)```", GETTING_STARTED, re.DOTALL)
     path = tmp_path / "sources.yaml"
     path.write_text(block)
     return load_sources(path)
 
 
-def test_the_sources_of_the_readme_load_its_csv(site: Site) -> None:
+def test_the_sources_of_getting_started_load_its_csv(site: Site) -> None:
     settings = sources_example(site.folder).for_stream("replenit", TENANT, "orders")
-    lines = re.search(r"^    (InvoiceNo.*)\n    (.*)$", README, re.MULTILINE)
+    lines = re.search(r"^    (InvoiceNo.*)\n    (.*)$", GETTING_STARTED, re.MULTILINE)
     assert lines
 
     entry = site.load("2010-12-01.csv", "\n".join(lines.groups()) + "\n")
@@ -163,18 +165,18 @@ def test_every_key_of_a_source_has_a_symptom_that_leads_to_it() -> None:
     assert {name for name in re.findall(r"`(\w+)(?::[^`]*)?`", told)} == known
 
 
-def test_every_setting_is_in_the_readme_and_no_other() -> None:
+def test_every_setting_is_documented_and_no_other() -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
 
-    assert {row[0].strip("`") for row in rows(section(README, "Settings"))} == known
+    assert {row[0].strip("`") for row in rows(section((ROOT / "docs/settings.md").read_text(), "Settings"))} == known
     assert all(set(re.findall(rf"{PREFIX}[A-Z_]+", page.read_text())) <= known for page in PAGES)
 
 
-def test_every_command_is_in_the_readme_and_no_other() -> None:
+def test_every_command_is_documented_and_no_other() -> None:
     commands = {f"sync-pipelines {name}" for name in cli.commands}
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
-    assert {row[0].strip("`") for row in rows(section(README, "Commands")) if "sync-pipelines" in row[0]} == commands
+    assert {row[0].strip("`") for row in rows(section(COMMANDS, "Commands")) if "sync-pipelines" in row[0]} == commands
     for page in PAGES:
         text = page.read_text()
         assert set(re.findall(r"sync-pipelines [a-z]+", text)) <= commands, page
@@ -185,7 +187,7 @@ def test_every_command_is_in_the_readme_and_no_other() -> None:
 
 
 def test_options_named_for_a_command_exist() -> None:
-    for name, told, *_ in rows(section(README, "Commands")):
+    for name, told, *_ in rows(section(COMMANDS, "Commands")):
         command: Any = cli.commands.get(name.strip("`").removeprefix("sync-pipelines "))
         options = {option for parameter in command.params for option in parameter.opts}
 
@@ -199,6 +201,17 @@ def test_links_lead_somewhere(page: Path) -> None:
 
         assert path.exists(), target
         assert not anchor or anchor in anchors(path.read_text()), target + anchor
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.split()) < 900
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    """`make docs` checks links and anchors too, but this names a new page's missing line in a second."""
+    listed = set(re.findall(r"^ *- .*?([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+
+    assert listed == {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
 
 
 RULES = {"X": 14, "R": 10, "O": 12, "N": 11, "T": 9, "P": 6}

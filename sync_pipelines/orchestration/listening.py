@@ -27,5 +27,5 @@ def check_listening(host: str, *, allow_remote: bool) -> None:
         "remote_refused",
         f"--host {host} opens the UI to other machines, and Dagster's UI has no login: "
         "whoever reaches it can launch runs and read the data",
-        "put a proxy with a login before 127.0.0.1, see SECURITY.md; or add --allow-remote if you mean it",
+        "put a proxy with a login before 127.0.0.1, see docs/security.md; or add --allow-remote if you mean it",
     )

@@ -19,7 +19,7 @@ from sync_pipelines.stages.export_stages import Workspace, open_workspace
 from sync_pipelines_tests.exports_in import OTHER, order, put
 from sync_pipelines_tests.orchestration.acting import TABLE, days, files, materialized, run
 from sync_pipelines_tests.orchestration.test_assets import orders
-from sync_pipelines_tests.test_docs import README, rows, section
+from sync_pipelines_tests.test_docs import ROOT, rows, section
 
 
 def observed(
@@ -41,7 +41,9 @@ def failure(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
 
 
 def test_every_option_is_in_the_readme_and_no_other() -> None:
-    assert {row[0].strip("`") for row in rows(section(README, "In the UI"))} == set(SyncConfig.model_fields)
+    assert {row[0].strip("`") for row in rows(section((ROOT / "docs/in_the_ui.md").read_text(), "Launchpad"))} == set(
+        SyncConfig.model_fields
+    )
 
 
 def test_a_preview_tells_the_numbers_of_the_run_that_follows_and_loads_nothing(
