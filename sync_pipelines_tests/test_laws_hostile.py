@@ -122,9 +122,9 @@ def test_values_of_parquet_that_python_cannot_hold_refuse_their_records(site: Si
     assert (entry.status, entry.created) == ("loaded", 1)
     found = [(reject["position"], reject["code"], reject["message"]) for reject in site.rejects()]
     assert found == [
-        ("2", "invalid_text", "'nested' holds text that is not UTF-8"),
-        ("3", "out_of_range", "'at' holds a time that no calendar has"),
-        ("4", "out_of_range", "'day' holds a time that no calendar has"),
+        ("2", "invalid_text", "the text in 'nested' is not UTF-8"),
+        ("3", "out_of_range", "the time in 'at' is not in the years 1 to 9999"),
+        ("4", "out_of_range", "the time in 'day' is not in the years 1 to 9999"),
     ]
 
 

@@ -57,7 +57,7 @@ class Limits(BaseModel):
 
 def too_large(message: str, setting: str) -> ExportError:
     """The fault of an export above a limit."""
-    hint = f"if that is right, raise `limits: {{{setting}: ...}}` of this stream in sources.yaml"
+    hint = f"if that is expected, raise `limits: {{{setting}: ...}}` of this stream in sources.yaml"
     return ExportError("too_large", message, hint)
 
 

@@ -1,17 +1,16 @@
 """Exports: from a folder, bucket or server to raw records, whatever the format.
 
-    landing      lists the exports of a landing and opens them; landing_storage: local folders, fsspec
-    naming       the date in a path, and which names are exports at all
-    archive      keeps the bytes of every export, by content hash
+    landing      lists the exports of a landing and opens them; remote_storage: local folders, fsspec
+    naming       which file names are exports, and their order; file_dates: the date in a path
+    parts        several files that are one export
     compression  .gz .zst .bz2 .zip
     formats      chooses the reader: json_stream (over json_window), lines, csv_cells, sheets, columnar,
-                 the last two in a process of their own (isolated)
-    limits       how much an export may have
-    text         bytes to text in chunks, with the position of a byte that does not belong
-    json_values  JSON text to values without losing what the text said
-    raw          what every reader yields; cells: what flat formats share
-    disk         faults of writing, temporary copies
+                 the last two in a separate process (isolated)
+    text         bytes to text in chunks, with the position of invalid bytes
+    json_values  JSON text to values without loss
+    cells        what flat formats share
+    disk         write errors, temporary copies
 
-Belongs here: everything up to "this export holds these raw values at these positions", in memory that does not grow
-with the file. Does not belong here: what a field means, partners, rejects, the ledger, the database.
+Belongs here: everything up to "this export has these raw values at these positions", in bounded memory. Does not
+belong here: what a field means, partners, rejects, the ledger, the database.
 """

@@ -1,6 +1,6 @@
-"""How a landing on a server is reached, beside its URL.
+"""Timeouts and credentials of a landing on a server.
 
-Belongs here: time limits, and what proves who is who. Does not belong here: connections (`connection`), where the
+Belongs here: everything a connection needs beside its URL. Does not belong here: connections (`connection`), where the
 values come from (`configuration.settings`).
 """
 
@@ -15,14 +15,14 @@ _CONNECT_SECONDS: Final = 10.0
 
 @dataclass(frozen=True)
 class Access:
-    """Time limits and credentials; those of buckets are found by their own libraries.
+    """Timeouts and credentials. Bucket libraries find their own credentials.
 
     Attributes:
-        timeout: seconds that a server may take for an answer.
-        variables: of the `.env` file, which the libraries of buckets look for in the environment.
-        sftp_password: of the user in the URL, or of the key file; a password in the URL comes first.
-        sftp_key_file: private key of that user; by default the SSH agent's keys and those in `~/.ssh`.
-        sftp_known_hosts: keys of servers, as OpenSSH writes them; by default the user's and the system's.
+        timeout: seconds to wait for an answer from the server.
+        variables: variables of the `.env` file, for bucket libraries that read the environment.
+        sftp_password: password of the user in the URL, or of the key file. A password in the URL takes precedence.
+        sftp_key_file: private key of that user. Default: the SSH agent's keys and those in `~/.ssh`.
+        sftp_known_hosts: host keys in OpenSSH format. Default: the user's and the system's files.
     """
 
     timeout: float = 60.0
@@ -33,12 +33,12 @@ class Access:
 
     @property
     def connect_timeout(self) -> float:
-        """Seconds that a server may take to accept a connection."""
+        """Seconds to wait until the server accepts a connection."""
         return min(_CONNECT_SECONDS, self.timeout)
 
     @property
     def known_hosts(self) -> list[Path]:
-        """Files with keys of servers, the first is the one to add to."""
+        """Files with host keys. New keys are added to the first one."""
         if self.sftp_known_hosts is not None:
             return [self.sftp_known_hosts]
         return [Path("~/.ssh/known_hosts").expanduser(), Path("/etc/ssh/ssh_known_hosts")]

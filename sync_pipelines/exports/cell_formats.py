@@ -1,4 +1,4 @@
-"""What the number format of a workbook's cell says of its value: a date, a percentage, an id with zeros in front.
+"""What a workbook cell's number format says about its value: a date, a percentage, an id with leading zeros.
 
 Belongs here: formats as Excel writes them. Does not belong here: reading workbooks (`sheets`).
 """
@@ -22,9 +22,9 @@ _ESCAPED: Final = re.compile(r"_x([0-9A-Fa-f]{4})_")
 
 @lru_cache(maxsize=4096)
 def meaning_of(code: str) -> Meaning:
-    """What a number under a format is.
+    """Returns the kind of value that a number format displays.
 
-    `shown`: an id whose zeros in front only the format has, such as `00000` or `000-000`.
+    `shown`: an id whose leading zeros come from the format, such as `00000` or `000-000`.
     """
     if is_date_format(code):
         return "duration" if is_timedelta_format(code) else "date"
@@ -35,12 +35,12 @@ def meaning_of(code: str) -> Meaning:
 
 
 def builtin_format(number: int) -> str:
-    """The format that a number below 164 stands for."""
+    """Returns the format of a built-in format number (below 164)."""
     return str(BUILTIN_FORMATS.get(number, "General"))
 
 
 def shown_value(value: Any, code: str) -> Any:
-    """A number as its format shows it: a `Percent`, or a text with its zeros; any other as it is."""
+    """Returns a number as its format displays it: a `Percent`, or text with leading zeros; else the number itself."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     meaning = meaning_of(code)
@@ -53,7 +53,7 @@ def shown_value(value: Any, code: str) -> Any:
 
 
 def _with_zeros(value: int, code: str) -> str:
-    """The digits of a number in the places of a format's zeros, its literals between them."""
+    """Returns the digits of a number in the places of a format's zeros, with the format's literals between them."""
     parts = _parts(code)
     digits = str(abs(value)).rjust(parts.count(None), "0")
     extra = len(digits) - parts.count(None)
@@ -69,7 +69,7 @@ def _with_zeros(value: int, code: str) -> str:
 
 
 def _parts(code: str) -> list[str | None]:
-    """A format as its literals, and None for each zero."""
+    """Splits a format into its literals, with None for each zero."""
     parts: list[str | None] = []
     at = 0
     while at < len(code):
@@ -84,7 +84,7 @@ def _parts(code: str) -> list[str | None]:
 
 
 def unescaped(text: str) -> str:
-    r"""A text of Office Open XML without its escapes: `_x000D_` is a carriage return, `_x005F_` an underscore."""
+    r"""Returns Office Open XML text without its escapes: `_x000D_` is a carriage return, `_x005F_` an underscore."""
     if "_x" not in text:
         return text
     plain = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)

@@ -35,20 +35,20 @@ _LISTS = (
 )
 
 Convert = Callable[[Any], Any]
-"""From what pyarrow gives for a value that is not null to a raw value."""
+"""Converts a non-null pyarrow value to a raw value."""
 
 
 def read_parquet(stream: BinaryIO, reading: TableReading = AS_IT_STANDS, meter: Meter | None = None) -> Iterator[Part]:
-    """Yields the columns, and one record for every row that is not empty, at its number from 1 (X14).
+    """Yields the columns, then a record for every non-empty row, at its number from 1 (X14).
 
-    Nulls are empty cells, in structs too. Binary floats become the decimal of their shortest text (X9), texts at the
-    top level become `Cell`s, bytes `Binary`, lists and structs lists and dicts. Nanoseconds are cut to microseconds. A
+    Nulls are empty cells, in structs too. Binary floats become the decimal of their shortest text (X9). Top-level texts
+    become `Cell`s, bytes `Binary`, lists and structs lists and dicts. Nanoseconds are truncated to microseconds. A
     file without columns and rows has no records.
 
     Raises:
         ExportError: `bad_sheet`, with the row where reading stopped; `bad_header`, `column_missing`; `too_large`.
     """
-    # The schema is the header, and a table in a file of its own has no footer.
+    # The schema is the header. A Parquet file has no footer rows.
     settings = reading.settings.model_copy(update={"header_row": 0, "skip_footer": 0})
     meter = meter or Meter(Limits())
     with on_disk(stream) as file:
@@ -74,7 +74,7 @@ def _rows(file: BinaryIO, keeps_nulls: bool, meter: Meter) -> Iterator[Row | Raw
 
 
 class _Unreadable(Exception):
-    """A value that Python cannot hold; its row is refused.
+    """A value that Python cannot represent. Its row is rejected.
 
     Attributes:
         code: a reject code.
@@ -88,12 +88,12 @@ class _Unreadable(Exception):
 
 
 _Refused = dict[int, _Unreadable]
-"""Row of a batch -> why it is refused."""
+"""Row of a batch -> why it is rejected."""
 _Batch = tuple[Iterator[tuple[Any, ...]], _Refused]
 
 
 def _batches(file: BinaryIO, keeps_nulls: bool, meter: Meter) -> Iterator[list[str] | _Batch]:
-    """The names of the columns, then the rows."""
+    """Yields the column names, then the rows."""
     read = 0
     try:
         # As nanoseconds, the times that Spark writes (INT96) would wrap before 1677 and after 2262.
@@ -121,7 +121,7 @@ def _batches(file: BinaryIO, keeps_nulls: bool, meter: Meter) -> Iterator[list[s
                 read += batch.num_rows
                 yield zip(*columns, strict=True), refused
     except Exception as fault:
-        # Damaged files make Arrow raise whatever Python has.
+        # Damaged files make Arrow raise all kinds of exceptions.
         if not is_of_data(fault):
             raise
         message = f"the Parquet file is damaged: {fault}"
@@ -129,7 +129,7 @@ def _batches(file: BinaryIO, keeps_nulls: bool, meter: Meter) -> Iterator[list[s
 
 
 def _check_sizes(footer: pq.FileMetaData, meter: Meter) -> None:
-    """Refuses what would be decoded into too many bytes, before any of it is read."""
+    """Raises for column chunks that would decode to too many bytes, before reading any."""
     limit, total = meter.limits.column_bytes, 0
     for group in range(footer.num_row_groups):
         row_group = footer.row_group(group)
@@ -138,7 +138,7 @@ def _check_sizes(footer: pq.FileMetaData, meter: Meter) -> None:
             total += column.total_uncompressed_size
             if column.total_uncompressed_size > limit:
                 shown = limit.human_readable(decimal=True)
-                message = f"the column {column.path_in_schema!r} takes more than {shown} in row group {group + 1}"
+                message = f"the column {column.path_in_schema!r} exceeds {shown} in row group {group + 1}"
                 raise too_large(message, "column_bytes")
     meter.check_bytes(total)
 
@@ -148,13 +148,13 @@ def _values(name: str, column: pa.Array, convert: Convert, refused: _Refused) ->
         column = column.cast(kind, safe=False)
     try:
         values = column.to_pylist()
-    except (ValueError, OverflowError):  # a time no calendar of Python holds, or text that is no text
+    except (ValueError, OverflowError):  # a time outside Python's calendar, or invalid text
         values = [_value_or_refusal(name, index, scalar, refused) for index, scalar in enumerate(column)]
     return [None if value is None else convert(value) for value in values]
 
 
 def _in_microseconds(kind: pa.DataType) -> pa.DataType:
-    """The type with microseconds for nanoseconds, which no time of Python has, and without dictionaries of them."""
+    """Replaces nanoseconds by microseconds, which is Python's precision, and removes dictionary encoding."""
     if pa.types.is_timestamp(kind) and kind.unit == "ns":
         return pa.timestamp("us", kind.tz)
     if pa.types.is_time64(kind):
@@ -181,18 +181,18 @@ def _value_or_refusal(name: str, index: int, scalar: pa.Scalar, refused: _Refuse
     try:
         return scalar.as_py()
     except UnicodeError:
-        refused[index] = _Unreadable("invalid_text", f"{name!r} holds text that is not UTF-8")
+        refused[index] = _Unreadable("invalid_text", f"the text in {name!r} is not UTF-8")
     except (ValueError, OverflowError):
         doubled = _doubled_name(scalar.type)
         if doubled is None:
-            refused[index] = _Unreadable("out_of_range", f"{name!r} holds a time that no calendar has")
+            refused[index] = _Unreadable("out_of_range", f"the time in {name!r} is not in the years 1 to 9999")
         else:
-            refused[index] = _Unreadable("field_conflict", f"{name!r} has a struct that names {doubled!r} twice")
+            refused[index] = _Unreadable("field_conflict", f"a struct in {name!r} has two members named {doubled!r}")
     return None
 
 
 def _doubled_name(kind: pa.DataType) -> str | None:
-    """A name that stands twice in a struct of the type; None where there is none."""
+    """Returns a member name that appears twice in a struct of the type, or None."""
     inner = [kind.field(index) for index in range(kind.num_fields)]
     if pa.types.is_struct(kind):
         for name, count in Counter(field.name for field in inner).items():
@@ -202,7 +202,7 @@ def _doubled_name(kind: pa.DataType) -> str | None:
 
 
 def _converter(kind: pa.DataType, keeps_nulls: bool) -> Convert:
-    """How values of an Arrow type become raw values."""
+    """Returns the function that converts values of an Arrow type to raw values."""
     if pa.types.is_dictionary(kind):
         return _converter(kind.value_type, keeps_nulls)
     if pa.types.is_struct(kind):
@@ -247,6 +247,6 @@ def _scalar(value: Any) -> Any:
 
 
 def _short_text(value: float, kind: pa.DataType) -> str:
-    """The shortest text that gives the same single-precision number, as `repr` does for doubles."""
+    """Returns the shortest text that gives the same single-precision number, as `repr` does for doubles."""
     text = str(pa.scalar(value, kind).cast(pa.string()).as_py())
     return f"{text}.0" if text.lstrip("-").isdigit() else text

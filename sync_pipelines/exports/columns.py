@@ -1,6 +1,6 @@
-"""Which columns a flat file must have, and which it has: the header judged before any record is read.
+"""Which columns a flat file must have, and which it has: checks the header before any record is read.
 
-Belongs here: names of columns compared with what a source looks for. Does not belong here: which row is the header
+Belongs here: comparing column names with those a source expects. Does not belong here: which row is the header
 (`tables`), which field of the contract a column means (`normalize.field_names`), cells.
 """
 
@@ -21,25 +21,25 @@ from sync_pipelines.errors import ExportError, Position
 _LIKE: Final = 0.5
 _COMPARED: Final = 2_000
 _LONGEST: Final = 200
-"""Columns, and characters of each, that are compared with a missing one."""
+"""How many columns, and characters of each, are compared with a missing one."""
 _NO_NAME: Final = re.compile(r"@|\d{5}")
-"""What stands in a record rather than in a header, and may be personal."""
+"""Matches text that is data rather than a column name, and may be personal."""
 _FIRST: Final = "_1"
 _SHOWN: Final = 12
-"""Columns that a message names."""
+"""How many columns a message lists."""
 _PATH: Final = re.compile(r"([^\[\].]+)(?:\[\d+\]|\.).+|([^\[\].]+)\[\d+\]")
 _LOG: Final = frozenset({"method", "path"})
-"""Columns of a request log (X12), which names no field of its records."""
+"""Columns of a request log (X12), which has none of the records' fields."""
 
 
 class Columns(NamedTuple):
-    """The columns of a flat file, under the names its records have; read before them.
+    """The columns of a flat file, named as in its records. They precede the records.
 
     Attributes:
-        names: in order.
-        position: where the header stands, or None.
-        delimiter: of a CSV.
-        sheet: of a workbook.
+        names: the names, in order.
+        position: position of the header, or None.
+        delimiter: delimiter of a CSV.
+        sheet: sheet of a workbook.
     """
 
     names: tuple[str, ...]
@@ -50,14 +50,14 @@ class Columns(NamedTuple):
 
 @dataclass(frozen=True)
 class SoughtColumns:
-    """What a source looks for in the header of its flat files.
+    """The columns that a source expects in the header of its flat files.
 
     Attributes:
         stream: the stream's name, for messages.
-        key: the columns any of which has the key, as they would be written; none where a constant is the key.
-        fields: the columns that mean fields under their own names, as they would be written.
-        lists: the fields that hold lists or objects, which paths such as `addresses[0].city` reach into.
-        mapped: field -> column, as `columns` says.
+        key: the columns that can hold the key, as users would write them; none if the key is a constant.
+        fields: the columns that are named after fields, as users would write them.
+        lists: the fields that hold lists or objects, which paths such as `addresses[0].city` refer to.
+        mapped: field -> column, from the setting `columns`.
         optional: columns or fields that may be missing.
     """
 
@@ -81,12 +81,12 @@ class SoughtColumns:
         return frozenset(map(folded_header, self.lists))
 
     def has_key(self, names: Iterable[str]) -> bool:
-        """Whether one of these columns has the key, or they are those of a request log."""
+        """Whether one of these columns holds the key, or they are those of a request log."""
         given = tuple(names)
         return any(folded_header(name) in self._keys for name in given) or {name.lower() for name in given} >= _LOG
 
     def is_header(self, names: Iterable[str]) -> bool:
-        """Whether these names are those of a header: one has the key, or means anything where no column has it."""
+        """Whether these names form a header: one holds the key, or any is known if the key is not a column."""
         return self.has_key(names) if self.key else bool(self.known_among(names))
 
     def needs(self, name: str) -> bool:
@@ -97,17 +97,17 @@ class SoughtColumns:
         return path is not None and folded_header(path[1] or path[2]) in self._outer
 
     def known_among(self, names: Iterable[str]) -> list[str]:
-        """The columns that mean anything to the stream."""
+        """Returns the columns that the stream knows."""
         return [name for name in names if self.needs(name)]
 
     def columns_of(self, field: str) -> list[str]:
-        """The columns that `columns` names for a field."""
+        """Returns the columns that `columns` maps to a field."""
         return [column for name, column in self.mapped.items() if folded_header(name) == folded_header(field)]
 
     def as_mapped(self, names: Sequence[str]) -> list[str]:
-        """The names, those that `columns` means in another spelling in the spelling it has there; an exact one wins.
+        """Returns the names, spelled as in `columns` where that maps them; an exact match takes precedence.
 
-        `Unidades_1` there is the first of several columns of that name; the others are `Unidades_2` and so on.
+        `Unidades_1` in `columns` is the first of several columns with that name; the others are `Unidades_2` and so on.
         """
         found = list(names)
         missing = dict.fromkeys(self.mapped.values()).keys() - set(names)
@@ -123,7 +123,7 @@ class SoughtColumns:
         return found
 
     def check(self, names: Sequence[str], position: Position) -> None:
-        """Refuses a header without what a source needs.
+        """Checks that a header has the columns that the source needs.
 
         Raises:
             ExportError: `bad_header`, `column_missing`.
@@ -133,26 +133,26 @@ class SoughtColumns:
         free = {folded_header(name) for name in self.optional}
         for wanted, column in self.mapped.items():
             if column not in names and not {folded_header(wanted), folded_header(column)} & free:
-                raise column_missing(column, f"{wanted} is to be read from", names, position)
+                raise column_missing(column, f"{wanted} is read from", names, position)
 
     def bad_header(self, names: Sequence[str], position: Position | None, hint: str = "") -> ExportError:
-        """The fault of a file whose header has nothing of the stream, or no key."""
+        """Returns the error for a file whose header has no key or no column of the stream."""
         wanted = self.key or self.fields
-        what = "has the key of" if self.known_among(names) else "is one of"
+        what = "has the key of" if self.known_among(names) else "belongs to"
         shown = ["…" if _NO_NAME.search(name) else name for name in names]
-        message = f"no column {what} {self.stream}: looked for {_listed(wanted, ' or ')}, found {_listed(shown)}"
+        message = f"no column {what} {self.stream}: expected {_listed(wanted, ' or ')}, found {_listed(shown)}"
         near = [near for name in wanted if (near := nearest(name, names))]
-        meant = f"is {near[0]!r} the key? then name it in `columns`" if near else "name the key's column in `columns`"
-        return ExportError("bad_header", message, hint or f"{meant}, or the header's row in `header_row`", position)
+        meant = f"if {near[0]!r} is the key, map it in `columns`" if near else "map the key column in `columns`"
+        return ExportError("bad_header", message, hint or f"{meant}, or set the header's row in `header_row`", position)
 
 
 def column_missing(
     column: str, why: str, names: Sequence[str], position: Position | None, setting: str = "columns"
 ) -> ExportError:
-    """The fault of a file that lacks a column it needs; `why` stands before the column's name."""
+    """Returns the error for a file without a needed column; `why` precedes the column's name."""
     near = nearest(column, names)
-    found = f"; the nearest there is {near!r}" if near else f"; found {_listed(names)}"
-    may_lack = ", or name it in `optional` if files may lack it" if setting == "columns" else ""
+    found = f"; the most similar column is {near!r}" if near else f"; found {_listed(names)}"
+    may_lack = ", or add it to `optional` if files may lack it" if setting == "columns" else ""
     return ExportError(
         "column_missing",
         f"{why} the column {column!r}, which is missing{found}",
@@ -162,20 +162,20 @@ def column_missing(
 
 
 def gone_since(before: Iterable[str], now: Iterable[str]) -> list[str]:
-    """The columns that one header had and a later one lacks, in whatever spelling."""
+    """Returns the columns that one header had and a later one lacks, ignoring spelling differences."""
     there = {folded_header(name) for name in now}
     return [name for name in before if folded_header(name) not in there]
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The name most like another, or else one that shares a word with it; None where none is like it."""
+    """Returns the most similar name, or else one that shares a word; None if there is none."""
     given = [other for other in islice(names, _COMPARED) if len(other) <= _LONGEST]
     words = _words(name)
     return near_name(name, given, _LIKE) or next((other for other in given if words & _words(other)), None)
 
 
 def cleaned(cell: Any) -> str:
-    """A cell of a header as a name: without white space and characters nobody sees at its ends."""
+    """Returns a header cell as a name, without surrounding white space and invisible characters."""
     return "" if cell is None else str(cell).strip(UNSEEN)
 
 

@@ -1,6 +1,6 @@
 """Compressed exports: `.gz`, `.zst`, `.bz2`, and `.zip` that holds one export.
 
-Belongs here: plain bytes out of compressed ones, and what their damage means. Does not belong here: formats.
+Belongs here: decompressing, and errors of damaged files. Does not belong here: formats.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _OPEN: dict[str, Callable[[Any], Any]] = {
 
 
 def is_of_data(fault: Exception) -> bool:
-    """Whether damaged data makes a library raise this: anything but our own errors, no memory, and what the disk says.
+    """Whether damaged data caused this exception: anything but our own errors, `MemoryError` and disk errors.
 
-    Wrong offsets in damaged data make a library seek to where no file has a place (EINVAL).
+    Wrong offsets in damaged data make a library seek to an invalid position (EINVAL).
     """
     if isinstance(fault, OSError):
         return fault.errno in (None, errno.EINVAL)
@@ -47,12 +47,12 @@ def is_of_data(fault: Exception) -> bool:
 
 
 def compression_of(name: str) -> str | None:
-    """The compression a name ends in, such as `.gz`; None for a plain file."""
+    """Returns the compression suffix of a name, such as `.gz`; None for a plain file."""
     return next((suffix for suffix in COMPRESSED_SUFFIXES if name.lower().endswith(suffix)), None)
 
 
 def plain_name(name: str) -> str:
-    """The name without the suffix of its compression."""
+    """Returns the name without its compression suffix."""
     return name[: len(name) - len(compression_of(name) or "")]
 
 
@@ -62,14 +62,14 @@ def open_export(
     """Opens the plain bytes of an export.
 
     Args:
-        stream: the bytes as they came; it stays the caller's to close.
-        name: their file name, or path.
-        meter: counts the bytes; by default one with the default limits.
-        member: glob of the file within a `.zip` that is the export; by default its only one.
+        stream: the bytes as received. The caller closes it.
+        name: the file name or path.
+        meter: counts the bytes. Default: one with the default limits.
+        member: glob of the export within a `.zip`. Default: its only file.
 
     Returns:
-        The plain bytes, to be closed, and the name without its compression; for a `.zip` the name of its member.
-        An export that is not compressed is returned as it is. Damage further on shows when reading.
+        The plain bytes, to be closed by the caller, and the name without its compression (for a `.zip`, the member's
+        name). An uncompressed export is returned as it is. Damage further on raises when that part is read.
 
     Raises:
         ExportError: `bad_compression`, at the byte where a truncated file ends; `empty_file`; `too_large`.
@@ -86,7 +86,7 @@ def open_export(
 
 
 def checked_reader(plain: Readable, refuse: Callable[[Exception], Exception], *owned: Any) -> BinaryIO:
-    """A reader that turns the faults of damaged compressed data into the error that `refuse` makes of them."""
+    """Returns a reader that turns errors of damaged compressed data into the error that `refuse` returns."""
     return cast(BinaryIO, io.BufferedReader(_Checked(plain, refuse, owned), COPY_SIZE))
 
 
@@ -96,7 +96,7 @@ def _open_zip(source: _Counted, meter: Meter, pattern: str | None) -> tuple[Bina
         try:
             archive = owned.enter_context(zipfile.ZipFile(file))
             member = _member(archive, pattern)
-            # A member has no more bytes than the archive says; zipfile sees to that.
+            # zipfile makes sure that a member has no more bytes than its header declares.
             meter.check_bytes(member.file_size, member.compress_size)
             plain = Metered(cast(Readable, archive.open(member)), meter)
         except Exception as fault:
@@ -108,13 +108,13 @@ def _open_zip(source: _Counted, meter: Meter, pattern: str | None) -> tuple[Bina
 
 
 def _member(archive: zipfile.ZipFile, pattern: str | None) -> zipfile.ZipInfo:
-    """The one member that is an export, or the one that the pattern names by its path or its name."""
+    """Returns the only member that is an export, or the one whose path or name matches the pattern."""
     exports = [part for part in archive.infolist() if not part.is_dir() and is_export_name(part.filename)]
     chosen = [part for part in exports if pattern is None or _is_named(part.filename, pattern)]
     if len(chosen) != 1:
         raise _not_one_member(exports, chosen, pattern)
     if chosen[0].flag_bits & _IS_ENCRYPTED:
-        message = f"{_shown(chosen[0].filename)} in the .zip is protected by a password"
+        message = f"{_shown(chosen[0].filename)} in the .zip is password-protected"
         raise ExportError("bad_compression", message, "send it without a password")
     return chosen[0]
 
@@ -126,16 +126,16 @@ def _is_named(name: str, pattern: str) -> bool:
 def _not_one_member(exports: list[zipfile.ZipInfo], chosen: list[zipfile.ZipInfo], pattern: str | None) -> ExportError:
     names = [part.filename for part in chosen or exports]
     if "[Content_Types].xml" in names:
-        hint = "it looks like an Excel workbook: the name should end in .xlsx"
-        return ExportError("bad_compression", "the .zip is no archive of exports", hint)
+        hint = "it looks like an Excel workbook: rename the file to .xlsx"
+        return ExportError("bad_compression", "the .zip does not contain an export", hint)
     if not names:
-        return ExportError("bad_compression", "the .zip holds no export", "a .zip holds one export")
+        return ExportError("bad_compression", "the .zip does not contain an export", "a .zip must hold one export")
     shown = ", ".join(map(_shown, names[:_SHOWN_MEMBERS])) + (", ..." if len(names) > _SHOWN_MEMBERS else "")
     if pattern is not None and not chosen:
-        message = f"nothing in the .zip matches `member: {on_one_line(pattern)}`; it holds {shown}"
+        message = f"no file in the .zip matches `member: {on_one_line(pattern)}`; found {shown}"
         return ExportError("bad_compression", message, "correct `member` in sources.yaml")
     message = f"the .zip holds {len(names)} exports{' that match' if pattern else ''}: {shown}"
-    return ExportError("bad_compression", message, "set `member` to the name or pattern of the one to read")
+    return ExportError("bad_compression", message, "set `member` to the name or pattern of one of them")
 
 
 def _shown(name: str) -> str:
@@ -144,16 +144,16 @@ def _shown(name: str) -> str:
 
 def _bad_compression(fault: Exception, suffix: str, source: _Counted | None) -> ExportError:
     if source and not source.count:
-        return ExportError("empty_file", "the file has no bytes", "send an empty list for no records")
+        return ExportError("empty_file", "the file has no bytes", "send an empty list if there are no records")
     if isinstance(fault, EOFError) and source:
-        message = f"the {suffix} file is cut off"
+        message = f"the {suffix} file is truncated"
         return ExportError("bad_compression", message, "send it again", Position("byte", source.count))
-    hint = f"send it again, or without {suffix} in its name if it is not compressed"
+    hint = f"send it again, or remove {suffix} from its name if it is not compressed"
     return ExportError("bad_compression", f"the {suffix} file is damaged: {fault}", hint)
 
 
 class _Counted(io.RawIOBase):
-    """Counts the bytes that are read; leaves the stream open."""
+    """Counts the bytes that are read. Does not close the stream."""
 
     def __init__(self, stream: Readable) -> None:
         self._stream = stream

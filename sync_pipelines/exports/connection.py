@@ -1,7 +1,7 @@
-"""The connection to a landing that is not local: made at the first question, and again once it has ended.
+"""The connection to a remote landing, opened at the first request and reopened after it was lost.
 
-Belongs here: making, sharing and dropping connections. Does not belong here: what is asked (`remote_storage`), the
-session of one protocol (`sftp`).
+Belongs here: opening, sharing and dropping connections. Does not belong here: requests (`remote_storage`), the session
+of one protocol (`sftp`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from sync_pipelines.privacy.redaction import redacted
 
 T = TypeVar("T")
 
-_INSTALL: Final = "correct SYNC_LANDING, or install what reads it: the extras s3, gcs, azure, sftp of this project"
+_INSTALL: Final = "correct SYNC_LANDING, or install the extra for it: s3, gcs, azure or sftp"
 _S3_ATTEMPTS: Final = 3
 _S3_BLOCK: Final = 1 << 23
-"""Bytes that are read ahead; s3fs would take fifty million."""
+"""Bytes to read ahead; the default of s3fs is fifty million."""
 _OF_A_PATH: Final = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 
 
@@ -34,8 +34,8 @@ class Connection:
     """A connection that threads may share.
 
     Args:
-        url: of the landing.
-        access: time limits and credentials.
+        url: URL of the landing.
+        access: timeouts and credentials.
     """
 
     def __init__(self, url: str, access: Access) -> None:
@@ -47,7 +47,7 @@ class Connection:
 
     @property
     def filesystem(self) -> AbstractFileSystem:
-        """Of fsspec.
+        """The fsspec file system.
 
         Raises:
             ConfigurationError: the URL or the credentials are wrong.
@@ -57,17 +57,17 @@ class Connection:
 
     @property
     def root(self) -> str:
-        """The landing's path, without a slash at its end."""
+        """The landing's path without a trailing slash."""
         return self._connected()[1]
 
     @property
     def is_ended(self) -> bool:
-        """Whether there is no session; of storages that have none, only that nothing was asked yet."""
+        """Whether there is no open session; for storages without sessions, whether no request was made yet."""
         made = self._made
         return made is None or bool(getattr(made[0], "is_ended", False))
 
     def ask(self, question: Callable[[AbstractFileSystem], T]) -> T:
-        """Asks, and once more where the session has ended meanwhile; only for questions that change nothing."""
+        """Makes a request, and repeats it once if the session was lost. Only for requests that change nothing."""
         was_made = self._made is not None
         filesystem = self.filesystem
         try:
@@ -80,8 +80,8 @@ class Connection:
         return question(self.filesystem)
 
     def drop_if_ended(self, filesystem: AbstractFileSystem, fault: BaseException) -> bool:
-        """Whether a fault ended the session that it came from; the next question then begins another."""
-        # HTTP has no session, and its libraries ask again by themselves.
+        """Returns whether an error ended the session it came from. The next request then opens a new one."""
+        # HTTP has no session, and its libraries retry by themselves.
         if isinstance(filesystem, AsyncFileSystem) or not _is_of_session(filesystem, fault):
             return False
         with self._lock:
@@ -118,7 +118,7 @@ class Connection:
         options.pop("protocol")
         root = options.pop("path")
         if not options.get("host"):
-            raise ValueError("it names no host")
+            raise ValueError("the URL has no host")
         return SftpFileSystem(access=self.access, **options), root
 
     def _open_by_library(self) -> tuple[AbstractFileSystem, str]:
@@ -134,15 +134,15 @@ class Connection:
 
 
 def _s3_options(access: Access) -> dict[str, Any]:
-    """Time limits of S3: s3fs tries again by itself, so botocore does not."""
+    """Returns timeouts for S3. s3fs retries by itself, so botocore must not."""
     limits = {"connect_timeout": access.connect_timeout, "read_timeout": access.timeout}
     return {"config_kwargs": {**limits, "retries": {"total_max_attempts": 1}}, "default_block_size": _S3_BLOCK}
 
 
 def _is_of_session(filesystem: AbstractFileSystem, fault: BaseException) -> bool:
-    """Whether a fault is the session's, and not that of the path that was asked for."""
+    """Whether an error is about the session, not about the requested path."""
     is_ended = getattr(filesystem, "is_ended", True)
-    # After a time limit or a broken packet, the next answer might be that to an earlier question.
+    # After a timeout or a broken packet, the next answer might belong to an earlier request.
     return is_ended or isinstance(fault, TimeoutError | ConnectionError) or not isinstance(fault, OSError)
 
 
@@ -154,8 +154,8 @@ _shared: dict[tuple[int, str, Access], Connection] = {}
 
 
 def connection_to(url: str, access: Access) -> Connection:
-    """The connection of this process to a landing; a fork has its own, for two processes cannot share a session."""
+    """Returns this process's connection to a landing. A fork opens its own: processes cannot share a session."""
     if not _is_sftp(url):
-        # fsspec shares these by itself.
+        # fsspec shares these connections by itself.
         return Connection(url, access)
     return _shared.setdefault((os.getpid(), url, access), Connection(url, access))

@@ -1,6 +1,6 @@
-"""What a file is by its first bytes, whatever its name says.
+"""What a file is by its first bytes, whatever its name.
 
-Belongs here: telling containers apart, and saying what to do about one that is not read as named. Does not belong
+Belongs here: detecting containers, and the remedy for a file whose content does not match its name. Does not belong
 here: reading them.
 """
 
@@ -35,19 +35,19 @@ _HEAD: Final = 4096
 
 
 def workbook_kind(file: BinaryIO) -> WorkbookKind:
-    """Returns what a workbook is inside.
+    """Returns the format of a workbook.
 
     Args:
-        file: that can be sought in; its place is its beginning afterwards.
+        file: a seekable file. Afterwards it is at its beginning.
 
     Raises:
-        ExportError: `bad_sheet`: it is none, or protected by a password.
+        ExportError: `bad_sheet` if it is not a workbook or is password-protected.
     """
     file.seek(0)
     head = file.read(_HEAD)
     file.seek(0)
     if not head:
-        raise ExportError("empty_file", "the file has no bytes", "send a header line for no records")
+        raise ExportError("empty_file", "the file has no bytes", "send a header line if there are no records")
     if head.startswith(_ZIP):
         kind = _zipped_kind(file)
         file.seek(0)
@@ -72,36 +72,34 @@ def _zipped_kind(file: BinaryIO) -> WorkbookKind:
             return "ods"
         if "[content_types].xml" in names or "xl/workbook.xml" in names:
             return "xlsx"
-    raise ExportError("bad_sheet", "the file is a zip archive, not a workbook", "the name should end in .zip")
+    raise ExportError("bad_sheet", "the file is a zip archive, not a workbook", "rename the file to .zip")
 
 
 def _protected() -> ExportError:
-    return ExportError("bad_sheet", "the workbook is protected by a password", "save it again without a password")
+    return ExportError("bad_sheet", "the workbook is password-protected", "save it again without a password")
 
 
 def _no_workbook(head: bytes) -> ExportError:
     for magic, (what, suffix) in _OTHERS.items():
         if head.startswith(magic):
-            return ExportError("bad_sheet", f"the file is {what}, not a workbook", f"the name should end in {suffix}")
+            return ExportError("bad_sheet", f"the file is {what}, not a workbook", f"rename the file to {suffix}")
     start = head.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").lower()
     if start.startswith((b"<?xml", b"mime-version")) and (b"office:spreadsheet" in start or b"mime" in start[:9]):
-        hint = "open it in Excel and save it as .xlsx, or have it exported as CSV"
-        return ExportError("bad_sheet", "the file is an Excel page of XML, not a workbook", hint)
+        hint = "open it in Excel and save it as .xlsx, or export it as CSV"
+        return ExportError("bad_sheet", "the file is an Excel XML page, not a workbook", hint)
     if start.startswith(b"<"):
-        hint = (
-            "open it in Excel and save it as .xlsx, or have it exported as CSV; a page of an error or a login is none"
-        )
+        hint = "open it in Excel and save it as .xlsx, or export it as CSV; check that it is not an error or login page"
         return ExportError("bad_sheet", "the file is HTML or XML, not a workbook", hint)
     if start.startswith((b"{", b"[")):
-        return ExportError("bad_sheet", "the file looks like JSON, not like a workbook", "the name should end in .json")
+        return ExportError("bad_sheet", "the file looks like JSON, not like a workbook", "rename the file to .json")
     if b"\0" not in head.replace(b"\0\0", b"")[:2] and b"\n" in head.replace(b"\r", b"\n"):
-        hint = "name it .csv, or set `format: csv` for this stream; save it as .xlsx to have a workbook"
+        hint = "rename it to .csv, or set `format: csv` for this stream; if it should be a workbook, save it as .xlsx"
         return ExportError("bad_sheet", "the file looks like CSV, not like a workbook", hint)
-    return ExportError("bad_sheet", "the file is no workbook", "save it again as .xlsx")
+    return ExportError("bad_sheet", "the file is not a workbook", "save it again as .xlsx")
 
 
 def _holds(file: BinaryIO, names: tuple[bytes, ...]) -> bool:
-    """Whether one of some texts stands in a file."""
+    """Whether a file contains one of some texts."""
     try:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return any(content.find(name) >= 0 for name in names)
@@ -112,7 +110,7 @@ def _holds(file: BinaryIO, names: tuple[bytes, ...]) -> bool:
 
 
 class TextOnly:
-    """A stream of bytes that are read as text, refused where they are plainly something else.
+    """A stream of text bytes. Reading raises if the bytes are clearly another format.
 
     Args:
         stream: the bytes.
@@ -123,18 +121,18 @@ class TextOnly:
         self._is_begun = False
 
     def read(self, size: int = -1, /) -> bytes:
-        """The next bytes.
+        """Returns the next bytes.
 
         Raises:
-            ExportError: `bad_encoding`, with what the file looks like.
+            ExportError: `bad_encoding`, with the likely format.
         """
         data = self._stream.read(size)
         if not self._is_begun:
             self._is_begun = True
             for magic, (what, suffix) in _NO_TEXT.items():
                 if data.startswith(magic):
-                    hint = f"it looks like {what}: the name should end in {suffix}"
-                    raise ExportError("bad_encoding", "the bytes are no text", hint)
+                    hint = f"it looks like {what}: rename the file to {suffix}"
+                    raise ExportError("bad_encoding", "the file is not text", hint)
         return data
 
     def close(self) -> None:

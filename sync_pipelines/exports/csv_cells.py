@@ -1,7 +1,7 @@
-"""CSV with quotes as RFC 4180 or a source has them, and a damaged row that takes nothing with it.
+"""CSV with quotes as in RFC 4180 or as the source sets them. A damaged row does not affect its neighbors.
 
-Belongs here: lines to rows of cells. Does not belong here: the delimiter (`csv_dialect`), the header and rows that are
-no records (`tables`), types of cells, mapping of columns.
+Belongs here: lines to rows of cells. Does not belong here: the delimiter (`csv_dialect`), the header and skipped rows
+(`tables`), types of cells, mapping of columns.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ ROW_LIMIT = 16 << 20
 
 _FIRST_LINES: Final = 100
 _FIRST_TEXT: Final = 1 << 18
-"""Lines, and about as many characters of them, that the dialect is told from."""
+"""Lines, and about as many characters of them, from which the dialect is detected."""
 _RETURN: Final = "\ufdd0"
-"""Stands for a carriage return within a cell while `csv` reads it; no text has this character."""
+"""Replaces a carriage return within a cell while `csv` reads it; no text has this character."""
 
 
 def read_csv(chunks: Iterator[str], reading: TableReading = AS_IT_STANDS, meter: Meter | None = None) -> Iterator[Part]:
-    """Yields the columns, and one record of `Cell`s for every row below the header, at the line where it begins (X14).
+    """Yields the columns, then a record of `Cell`s for every row below the header, at the row's first line (X14).
 
-    Blank rows are passed over, and rows that repeat the header. A row with more cells than the header, with quotes that
-    break RFC 4180, with a line that is too long, or cut off at the end of the file is a damaged record. After bad
-    quotes reading goes on at the next line.
+    Blank rows and repetitions of the header are skipped. A row is a damaged record if it has more cells than the
+    header, invalid quotes, a line that is too long, or is truncated by the end of the file. After invalid quotes,
+    reading continues at the next line.
 
     Raises:
         ExportError: `bad_header`, `column_missing`, `too_large`.
@@ -55,25 +55,25 @@ def read_csv(chunks: Iterator[str], reading: TableReading = AS_IT_STANDS, meter:
     meter = meter or Meter(Limits())
     parts = read_table(_rows(lines, dialect), make, reading, meter, "line", _other_format(first))
     for part in parts:
-        # Its columns come first; what follows needs no look.
+        # The columns come first; the rest passes unchanged.
         yield part._replace(delimiter=dialect.delimiter) if isinstance(part, Columns) else part
         break
     yield from parts
 
 
 def _other_format(first: str) -> str:
-    """What a file looks like that is no CSV at all."""
+    """Returns a hint if the file is not a CSV at all."""
     begin = first.lstrip("\ufeff \t\r\n")[:1]
     if begin == "<":
-        return "it looks like a web page or XML, such as a page to sign in or an error; send the export itself"
+        return "it looks like a web page or XML, such as a login or error page; send the export itself"
     if begin and begin in "{[":
-        return "it looks like JSON: look whether it is an error message, else its name should end in .json or .ndjson"
+        return "it looks like JSON: if it is not an error message, rename the file to .json or .ndjson"
     return ""
 
 
 def _record(number: int, row: Sequence[str], header: Header, lines: _Lines) -> RawRecord:
     if len(row) > len(header.names):
-        message = f"the row has {len(row)} cells, the header {len(header.names)}"
+        message = f"the row has {len(row)} cells, but the header has {len(header.names)}"
         return damaged(str(number), "too_many_cells", message, lines.row_text, row=under(header.names, row, len(row)))
     if len(row) < len(header.names) and lines.is_cut:
         message = "the file ends in the middle of this row"
@@ -121,16 +121,16 @@ def _damaged_row(lines: _Lines, fault: csv.Error, dialect: Dialect) -> RawRecord
     if not first.is_whole:
         code, message = "line_too_long", f"the line is longer than {LINE_LIMIT} characters"
     elif str(fault) == "unexpected end of data":
-        code, message = "bad_quotes", "a quote is opened and never closed"
+        code, message = "bad_quotes", "a quote is never closed"
     else:
-        code, message = "bad_quotes", f"the quotes of this row are wrong: {fault}"
+        code, message = "bad_quotes", f"the row has invalid quotes: {fault}"
     if code == "bad_quotes" and dialect.escape is None and f"\\{dialect.quote}" in first.text:
-        message += "; if the backslashes here are meant to escape quotes, set `escape`"
+        message += "; if backslashes escape quotes, set `escape`"
     return damaged(str(first.number), code, message, first.text, row=cells_of(first.text, dialect))
 
 
 class _Lines(Iterator[str]):
-    """Physical lines as `csv.reader` wants them; those of a row that could not be read can be given again."""
+    """Physical lines for `csv.reader`. The lines of an unreadable row can be read again."""
 
     def __init__(self, chunks: Iterator[str]) -> None:
         first = next(chunks, "")
@@ -156,7 +156,7 @@ class _Lines(Iterator[str]):
         return text + self._newline if line.is_ended else text
 
     def _without_returns(self, text: str) -> str:
-        """A line whose carriage returns are masked, but for the one at its end: `csv` takes each for an end."""
+        """Masks carriage returns except one at the end of the line: `csv` takes each for a line end."""
         if self._returns_twice and text.endswith("\r\r"):
             text = text[:-1]
         if text.find("\r", 0, -1) < 0 or _RETURN in text:
@@ -171,7 +171,7 @@ class _Lines(Iterator[str]):
 
     @property
     def row_text(self) -> str:
-        """The row as it stands in the file."""
+        """The row as in the file."""
         return "\n".join(line.text for line in self._row)
 
     @property
@@ -184,14 +184,14 @@ class _Lines(Iterator[str]):
         self._row, self._length, self.has_returns, self.has_bad_bytes = [], 0, False, False
 
     def give_back_all_but_first(self) -> Line:
-        """The row's later lines come again, as rows of their own; returns its first line."""
+        """Makes the row's later lines come again as rows of their own, and returns its first line."""
         first, *others = self._row
         self._again.extendleft(reversed(others))
         self._row = [first]
         return first
 
     def first(self) -> str:
-        """The first lines, which are read again; a line that is too long is cut."""
+        """Returns the first lines, which are read again; a line that is too long is cut."""
         length = 0
         for line in self._lines:
             self._again.append(line)
@@ -201,5 +201,5 @@ class _Lines(Iterator[str]):
         return "\n".join(line.text[:_FIRST_TEXT] for line in self._again)
 
     def drop_first(self) -> None:
-        """Passes over the first line."""
+        """Skips the first line."""
         self._again.popleft()

@@ -1,6 +1,6 @@
-"""How a CSV is written: what stands between cells and around them, as settings say or its first lines show.
+"""The dialect of a CSV, from the settings or detected from its first lines.
 
-Belongs here: the delimiter and blanks after it, told from a few lines. Does not belong here: rows (`csv_cells`).
+Belongs here: the delimiter, quotes and blanks. Does not belong here: rows (`csv_cells`).
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from sync_pipelines.exports.columns import SoughtColumns, cleaned
 
 DELIMITERS: Final = ",;|\t"
 _MOST_CELLS: Final = 20_000
-"""Of a row that is looked at as a header; what has more is rather cut by a wrong delimiter."""
+"""Most cells of a row that is considered as a header; a row with more was probably split by the wrong delimiter."""
 _SEPARATOR_LINE: Final = re.compile(r'\ufeff?"?sep=(.)"?', re.IGNORECASE)
 
 
 class Dialect(NamedTuple):
-    """What tells cells apart.
+    """What separates cells.
 
     Attributes:
-        delimiter: between cells.
-        quote: around them.
-        escape: takes the next character's meaning away; None where a doubled quote does.
-        passes_blanks: blanks after a delimiter are no part of the cell, so that a quote after them opens one.
+        delimiter: stands between cells.
+        quote: stands around cells.
+        escape: escapes the next character; None if quotes are escaped by doubling.
+        passes_blanks: whether blanks after a delimiter are ignored, so that a quote after them opens a cell.
     """
 
     delimiter: str = ","
@@ -35,7 +35,7 @@ class Dialect(NamedTuple):
     passes_blanks: bool = False
 
     def split(self, text: str) -> list[list[str]]:
-        """The rows of a text, however its quotes are."""
+        """Splits text into rows, with valid quotes or not."""
         reader = csv.reader(
             text.replace("\r", " ").split("\n"),
             delimiter=self.delimiter,
@@ -54,19 +54,19 @@ class Dialect(NamedTuple):
 
 
 def separator_named(line: str) -> str | None:
-    """The delimiter that Excel's own first line names, `sep=;`; None where it is another line."""
+    """Returns the delimiter in Excel's `sep=;` line; None for any other line."""
     match = _SEPARATOR_LINE.fullmatch(line.strip("\r"))
     return match[1] if match else None
 
 
 def dialect_of(text: str, settings: TableSettings, sought: SoughtColumns | None, named: str | None = None) -> Dialect:
-    """The dialect of a file that begins with some lines.
+    """Returns the dialect of a file from its first lines.
 
     Args:
         text: its first lines.
-        settings: what the source says.
-        sought: the columns by which the header is found; None takes the first row.
-        named: the delimiter that the file itself names.
+        settings: the source's settings.
+        sought: the columns that identify the header; None takes the first row.
+        named: the delimiter that the file declares.
     """
     given = settings.delimiter or named
     dialect = Dialect(given or ",", settings.quote or '"', settings.escape)
@@ -77,10 +77,10 @@ def dialect_of(text: str, settings: TableSettings, sought: SoughtColumns | None,
 
 
 def _fit(dialect: Dialect, text: str, sought: SoughtColumns | None) -> tuple[bool, int, float, int]:
-    """How well a dialect explains some lines, the better the greater.
+    """Returns a score for how well a dialect fits some lines; higher is better.
 
-    The key's column and the other columns that are looked for come first, then how many of the next rows have as many
-    cells as the header, then how many those are.
+    The key column and other expected columns count first, then how many of the next rows have as many cells as the
+    header, then the number of cells.
     """
     rows = dialect._replace(passes_blanks=True).split(text)
     place, known = _header_in(rows, sought)
@@ -102,7 +102,7 @@ def _header_in(rows: Sequence[Sequence[str]], sought: SoughtColumns | None) -> t
 
 
 def _agreement(rows: Sequence[Sequence[str]]) -> float:
-    """The share of rows below the first that have as many cells; 0 where cells are not told apart at all."""
+    """Returns the share of rows that have as many cells as the first; 0 if there is only one cell per row."""
     if not rows or len(rows[0]) == 1:
         return 0.0
     below = rows[1:]
@@ -110,7 +110,7 @@ def _agreement(rows: Sequence[Sequence[str]]) -> float:
 
 
 def _has_blanks(dialect: Dialect, text: str) -> bool:
-    """Whether blanks stand after delimiters: after each of the first row with several cells, or before a quote."""
+    """Whether blanks follow delimiters: all of them in the first row with several cells, or one before a quote."""
     if dialect.delimiter == " ":
         return False
     if f"{dialect.delimiter} {dialect.quote}" in text:

@@ -1,7 +1,7 @@
-"""What can still be told of the cells of a damaged CSV row.
+"""What can be recovered from a damaged CSV row.
 
-Belongs here: cells from a row's text, and how many of them are certain. Does not belong here: what makes a row damaged
-(`csv_cells`), what is made of the cells (`normalize`).
+Belongs here: cells from a row's text, and how many of them are certain. Does not belong here: what damages a row
+(`csv_cells`), how the cells are used (`normalize`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sync_pipelines.exports.csv_dialect import Dialect
 
 
 def under_header(record: RawRecord, names: Sequence[str]) -> RawRecord:
-    """A damaged row whose cells, if any were read, stand under a header."""
+    """Returns a damaged row with its readable cells under the header's names."""
     damage = record.damage
     if damage is None or damage.row is None or damage.row.names:
         return record
@@ -23,16 +23,16 @@ def under_header(record: RawRecord, names: Sequence[str]) -> RawRecord:
 
 
 def under(names: Sequence[str], cells: Sequence[str], certain: int) -> PartialRow:
-    """Cells under a header. Where there are too many, something was cut in two, and all after the first may be off."""
+    """Puts cells under a header. If there are too many, one was split, and all after the first may be shifted."""
     if len(cells) > len(names):
         certain = min(certain, 1)
     return PartialRow(tuple(names), tuple(map(Cell, cells)), certain)
 
 
 def cells_of(text: str, dialect: Dialect) -> PartialRow:
-    """The cells of a row's text, under no header yet.
+    """Returns the cells of a row's text, without names.
 
-    Those before the damage are read by the rules and certain; the others are what stands between delimiters.
+    Cells before the damage are read by the rules and certain. The others are split at delimiters.
     """
     quote, delimiter = dialect.quote or '"', dialect.delimiter
     cells: list[str] = []

@@ -1,7 +1,6 @@
-"""The disk of this machine: faults of writing, and copies for formats that must be read from a file.
+"""The local disk: write errors, and copies for formats that must be read from a file.
 
-Belongs here: what a failed write means, waiting for the disk, temporary copies. Does not belong here: the archive's
-layout.
+Belongs here: what a failed write means, flushing to disk, temporary copies. Does not belong here: the archive's layout.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ _FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 
 
 def storage_fault(fault: OSError, where: object) -> ExportError:
-    """A failed write as the fault of an export: `storage_full` or `storage_unwritable`."""
+    """Returns a failed write as the error of an export: `storage_full` or `storage_unwritable`."""
     why = fault.strerror or str(fault)
     if fault.errno in _FULL:
-        hint = "free space or lift the limit, then sync again: nothing of this export was kept"
-        return ExportError("storage_full", f"no room to write below {where}: {why}", hint)
-    return ExportError("storage_unwritable", f"cannot write below {where}: {why}", "make the folder writable")
+        hint = "free disk space or raise the quota, then sync again; nothing of this export was kept"
+        return ExportError("storage_full", f"not enough space to write to {where}: {why}", hint)
+    return ExportError("storage_unwritable", f"cannot write to {where}: {why}", "make the folder writable")
 
 
 def flush_to_disk(path: Path) -> None:
-    """Returns when the disk has a file, or the names in a folder."""
+    """Flushes a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -43,7 +42,7 @@ def flush_to_disk(path: Path) -> None:
 
 @contextmanager
 def on_disk(stream: BinaryIO) -> Iterator[BinaryIO]:
-    """The stream as a file that can be sought in: itself if it is one, else a temporary copy on the disk."""
+    """Returns the stream as a seekable file: itself if it is one, else a temporary copy."""
     if isinstance(stream, io.BytesIO) or (isinstance(stream, io.BufferedReader) and isinstance(stream.raw, io.FileIO)):
         yield stream
         return

@@ -1,4 +1,4 @@
-"""Which date the path of an export carries (X4).
+"""The date in the path of an export (X4).
 
 Belongs here: pure functions over paths below `<stream>/`. Does not belong here: listing, partitions, time ranges.
 """
@@ -14,27 +14,27 @@ from typing import Final
 from sync_pipelines.contracts.characters import composed
 
 REQUIRED: Final = "required"
-"""As `file_date`: an export whose path carries no date is refused."""
+"""Value of `file_date`: an export without a date in its path is rejected."""
 
 SHAPES: Final = "2024-03-01, 20240301, 20240301_153000, 2024/03/01/ or year=2024/month=03/day=01/"
-"""Dates as people may write them, for messages."""
+"""Date formats that paths may have, for messages."""
 
 _YEAR: Final = r"(?:19|20|21)[0-9]{2}"
-# Fourteen digits are often an id, so their year is held to these centuries.
+# Fourteen digits are often an id, so only years of these centuries count.
 _COMPACT: Final = rf"(?P<compact>{_YEAR}[0-9]{{10}})"
 _DATE: Final = re.compile(
     rf"(?<![0-9])(?:{_COMPACT}|(?P<date>[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}|[0-9]{{8}}))(?![0-9])", re.ASCII
 )
 _TIME: Final = re.compile(
     r"[T_\- ]([0-9]{2})(?:([0-9]{2})([0-9]{2})?|([-_.:])([0-9]{2})\4([0-9]{2})|:([0-9]{2}))"
-    # What goes on as a date is the end of a range of dates.
+    # If another date follows, this is the start of a date range.
     r"(?![0-9]|-[0-9]{2}-[0-9]{2}(?![0-9]))",
     re.ASCII,
 )
 _NAMED: Final = re.compile(r"(year|month|day|hour|date|dt)=(.*)", re.IGNORECASE | re.DOTALL)
 _ESCAPES: Final = {"%3a": ":", "%20": " ", "%2d": "-"}
 _ESCAPE: Final = re.compile("|".join(_ESCAPES), re.IGNORECASE)
-"""What Hive writes for characters that folders may not have."""
+"""Hive's escapes for characters that folder names cannot have."""
 
 _DIGITS: Final = {"Y": "[0-9]{4}", "f": "[0-9]{1,6}", "j": "[0-9]{1,3}"} | dict.fromkeys("dmyHIMS", "[0-9]{1,2}")
 _EXACT: Final = {"j": "[0-9]{3}"} | dict.fromkeys("dmyHIMS", "[0-9]{2}")
@@ -42,17 +42,17 @@ _WORDS: Final = {"b": r"[^\W\d_]+\.?", "B": r"[^\W\d_]+", "a": r"[^\W\d_]+\.?", 
 
 
 def effective_time_in(path_below_stream: str, file_date: str | None = None) -> datetime | None:
-    """The first real date, with its time if it has a real one, in a path below `<stream>/`; in UTC (X4).
+    """Returns the first real date, with its time if that is real, in a path below `<stream>/`, in UTC (X4).
 
-    The file name is searched first, then its folders from left to right. In a name, a date is `YYYY-MM-DD` or
-    `YYYYMMDD` that touches no other digit; a time is `HHMM` or `HHMMSS` right after it and a `T`, `_`, `-` or blank,
-    with or without marks between its parts; `YYYYMMDDHHMMSS` is both. Folders may be `YYYY/MM/DD[/HH]`,
-    `year=/month=/day=[/hour=]`, or `date=` or `dt=` with `[/hour=]`. Dates that do not exist are passed over; a time
-    that does not exist leaves the date alone.
+    The file name is searched first, then the folders from left to right. In a name, a date is `YYYY-MM-DD` or
+    `YYYYMMDD` with no adjacent digit. A time is `HHMM` or `HHMMSS`, directly after the date and a `T`, `_`, `-` or
+    blank, with or without separators. `YYYYMMDDHHMMSS` is both. Folders may be `YYYY/MM/DD[/HH]`,
+    `year=/month=/day=[/hour=]`, or `date=` or `dt=` with `[/hour=]`. Invalid dates are skipped; an invalid time is
+    ignored.
 
     Args:
-        path_below_stream: with `/` between the names.
-        file_date: the source's pattern, where it has one: then no other date counts.
+        path_below_stream: the path, with `/` between the names.
+        file_date: the source's pattern; if set, no other date counts.
     """
     if file_date is not None and file_date != REQUIRED:
         return _time_by_pattern(composed(path_below_stream), composed(file_date))
@@ -106,7 +106,7 @@ def _with_time(midnight: datetime, time: re.Match[str] | None) -> datetime:
 
 
 def _time_of_numbers(folders: Sequence[str]) -> datetime | None:
-    """`YYYY/MM/DD` or `YYYY/MM/DD/HH`, from its first folder."""
+    """Reads `YYYY/MM/DD` or `YYYY/MM/DD/HH`, starting at the first folder."""
     if len(folders) < 3 or not re.fullmatch(_YEAR, folders[0], re.ASCII):
         return None
     if not all(re.fullmatch("[0-9]{1,2}", part, re.ASCII) for part in folders[1:3]):
@@ -116,7 +116,7 @@ def _time_of_numbers(folders: Sequence[str]) -> datetime | None:
 
 
 def _time_of_named(folders: Sequence[str]) -> datetime | None:
-    """`year=/month=/day=`, with `hour=` or without."""
+    """Reads `year=/month=/day=`, with or without `hour=`."""
     named = {m[1].lower(): m[2] for folder in folders if (m := _NAMED.fullmatch(folder)) is not None}
     parts = [named.get(name, "") for name in ("year", "month", "day")]
     if not all(re.fullmatch("[0-9]{1,4}", part, re.ASCII) for part in parts):
@@ -156,7 +156,7 @@ def _time_by_pattern(path: str, pattern: str) -> datetime | None:
 
 @cache
 def _regex_of(pattern: str) -> re.Pattern[str]:
-    """Where in a path a `strptime` pattern may fit. A number that follows another one at once has all its digits."""
+    """Returns a regex for a `strptime` pattern in a path. Adjacent numbers must have all their digits."""
     parts: list[str] = []
     pieces = re.findall(r"%.|[^%]+", pattern, re.DOTALL)
     for index, piece in enumerate(pieces):

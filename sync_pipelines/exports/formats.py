@@ -43,7 +43,7 @@ FORMATS = {
     "xls": "xlsx",
     "ods": "xlsx",
 }
-"""Extensions that are read, and the format each stands for."""
+"""File extension -> format."""
 
 _BLANK = b" \t\r\n"
 _FLAT = {"csv", "parquet", "xlsx"}
@@ -56,13 +56,13 @@ class ReadSettings:
     """How the exports of a stream are read.
 
     Attributes:
-        format: one of `FORMATS`, whatever the name says; None goes by the name.
+        format: one of `FORMATS`, whatever the name; None uses the name.
         encoding: codec of text formats; None is UTF-8.
         table: how rows of a flat file are read.
-        member: glob of the file within a `.zip` that is the export; by default its only one.
-        record: way to the record within each JSON element, such as `record.data`; None where the element is it.
+        member: glob of the export within a `.zip`. Default: its only file.
+        record: path of the record within each JSON element, such as `record.data`; None if the element is the record.
         envelopes: folded names (lower case, no underscores) of top-level lists that are streamed.
-        limits: how much an export may have.
+        limits: limits of an export.
     """
 
     format: str | None = None
@@ -75,27 +75,27 @@ class ReadSettings:
 
 
 def is_flat(name: str, settings: ReadSettings = ReadSettings()) -> bool:
-    """Whether an export is rows of cells (CSV, Parquet, Excel) rather than JSON; by its name and settings.
+    """Whether an export is rows of cells (CSV, Parquet, Excel) rather than JSON, by its name and settings.
 
-    A `.zip` whose own name tells no format is told by the name of its member, which `open_export` returns.
+    If the name of a `.zip` has no format, pass the name of its member, which `open_export` returns.
     """
     return _format_named(plain_name(name), settings) in _FLAT
 
 
 def why_no_format(name: str) -> ExportError | None:
-    """Why a name alone tells no format, or None; that of a `.zip` may be told by its member."""
+    """Returns why a name has no known format, or None. The format of a `.zip` may depend on its member."""
     return None if _format_named(plain_name(name), ReadSettings()) else _format_unknown(name, ReadSettings())
 
 
 Source = BinaryIO | Callable[[], AbstractContextManager[BinaryIO]]
-"""The bytes as they came, or a function that opens them; an open stream stays the caller's to close."""
+"""The bytes as received, or a function that opens them. The caller closes an open stream."""
 
 
 def read_export(source: Source, name: str, settings: ReadSettings = ReadSettings()) -> Iterator[RawRecord]:
     """Reads an export of any format, compressed or not, record by record in bounded memory.
 
     Raises:
-        ExportError: the file cannot be read as a whole (X13); it may come after records were yielded.
+        ExportError: the file cannot be read as a whole (X13). Records may have been yielded before.
     """
     for part in read_blocks(source, name, settings):
         if isinstance(part, LineBlock):
@@ -105,17 +105,17 @@ def read_export(source: Source, name: str, settings: ReadSettings = ReadSettings
 
 
 def read_blocks(source: Source, name: str, settings: ReadSettings = ReadSettings()) -> Iterator[Part | LineBlock]:
-    """Reads an export of any format, compressed or not: JSON Lines in blocks of lines, all else record by record.
+    """Reads an export of any format, compressed or not: JSON Lines in blocks of lines, others record by record.
 
-    Flat files give their columns first, and the rows among their records that were passed over and count.
+    Flat files yield their columns first, and among their records the skipped rows that are counted.
 
     Args:
-        source: what is read.
-        name: its file name or path, which tells compression and format.
-        settings: what the source's settings say.
+        source: what to read.
+        name: its file name or path, which determines compression and format.
+        settings: the source's settings.
 
     Raises:
-        ExportError: the file cannot be read as a whole (X13); it may come after records were yielded.
+        ExportError: the file cannot be read as a whole (X13). Records may have been yielded before.
     """
     try:
         with ExitStack() as stack:
@@ -130,19 +130,19 @@ def read_blocks(source: Source, name: str, settings: ReadSettings = ReadSettings
             kind = _format_named(inner, settings) or _format_named(plain_name(name), settings)
             yield from _read(plain, kind, inner, settings, meter)
     except OSError as fault:
-        # What reads never writes but temporary copies, whose faults are told apart.
+        # Reading writes only temporary copies, whose errors are handled separately.
         message = f"reading the export failed: {fault.strerror or fault}"
-        raise ExportError("file_unreadable", message, "it is tried again") from fault
+        raise ExportError("file_unreadable", message, "the next sync tries again") from fault
 
 
 def _read_parts(stream: BinaryIO, settings: ReadSettings) -> Iterator[Part]:
-    """What every part gives, at positions that name it; parts without content give nothing."""
+    """Yields the content of every part, at positions that name the part. Empty parts yield nothing."""
     columns: Columns | None = None
     is_first_flat: bool | None = None
     for name, content in separated(stream):
         kind = is_flat(name, settings)
         if is_first_flat not in (None, kind):
-            raise _parts_differ(name, "are of different kinds, cells and JSON")
+            raise _parts_differ(name, "are of different kinds: some hold cells, some JSON")
         is_first_flat = kind
         for part in _named(name, read_blocks(content, name, settings)):
             if isinstance(part, LineBlock):
@@ -155,11 +155,11 @@ def _read_parts(stream: BinaryIO, settings: ReadSettings) -> Iterator[Part]:
             elif gone := [*gone_since(columns.names, part.names), *gone_since(part.names, columns.names)]:
                 raise _parts_differ(name, f"have different columns: {gone[0]!r} is not in all of them")
     if is_first_flat and columns is None:
-        raise ExportError("empty_file", "none of its parts holds anything", "send a header line for no records")
+        raise ExportError("empty_file", "all parts are empty", "send a header line if there are no records")
 
 
 def _named(name: str, parts: Iterator[Part | LineBlock]) -> Iterator[Part | LineBlock]:
-    """What one part gives; its faults name it."""
+    """Yields what one part yields; its errors name the part."""
     try:
         yield from parts
     except ExportError as fault:
@@ -168,7 +168,7 @@ def _named(name: str, parts: Iterator[Part | LineBlock]) -> Iterator[Part | Line
 
 
 def _parts_differ(name: str, how: str) -> ExportError:
-    hint = "put parts of one export alone into a folder, or set `path`"
+    hint = "put only parts of one export into the folder, or set `path`"
     return ExportError("parts_differ", f"{name} and the parts before it {how}", hint)
 
 
@@ -198,16 +198,18 @@ def _format_unknown(name: str, settings: ReadSettings) -> ExportError:
     near = near_name(plain_name(name).rsplit(".", 1)[-1], FORMATS) if "." in name else None
     meant = f"did you mean .{near}? " if near else ""
     what = f"format: {settings.format}" if settings.format else repr(name.rsplit("/", 1)[-1])
-    return ExportError("format_unknown", f"no format is known for {what}", f"{meant}known are {known}; or set `format`")
+    return ExportError(
+        "format_unknown", f"unknown format of {what}", f"{meant}known formats are {known}; or set `format`"
+    )
 
 
 def _read_json(chunks: Chunks[bytes], is_lines: bool, settings: ReadSettings) -> Iterator[Part] | Iterator[LineBlock]:
-    """The content decides: an array is an array whatever the name, and `.json` may hold lines."""
+    """The content decides: an array is an array whatever the name, and `.json` may hold JSON Lines."""
     head = _read_until(chunks, b"", lambda text: bool(text.strip(_BLANK)))
     opening = head.lstrip(_BLANK)[:1]
     if opening == b"{" or (is_lines and opening == b"["):
         head = _read_until(chunks, head, lambda text: bool(_first_line(text)[1]))
-        # A first line without an end holds values one after another, not lines.
+        # Without a line end, the text holds values one after another, not lines.
         is_endless = len(head) >= _FIRST_LINE and not _first_line(head)[1]
         reads_lines = (is_lines and opening == b"{" and not is_endless) or _begins_with_a_whole_line(head)
     else:
@@ -248,13 +250,13 @@ def _read_until(chunks: Iterator[bytes], text: bytes, is_enough: Callable[[bytes
 
 
 def _first_line(text: bytes) -> tuple[bytes, bytes]:
-    """The first line that is not blank, and what stands below it."""
+    """Returns the first non-blank line, and the rest."""
     first, _, below = text.lstrip(_BLANK).partition(b"\n")
     return first.rstrip(_BLANK), below.strip(_BLANK)
 
 
 def _begins_with_a_whole_line(text: bytes) -> bool:
-    """Whether the first line is a whole value and something stands below it."""
+    """Whether the first line is a complete value and more follows."""
     first, below = _first_line(text)
     if not below or not first.endswith((b"}", b"]")):
         return False

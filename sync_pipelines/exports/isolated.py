@@ -1,10 +1,10 @@
-"""Parquet files and workbooks read in a process of their own: one that crashes or takes all memory ends that alone.
+"""Reads Parquet files and workbooks in a separate process, so that a crash or lack of memory affects only that process.
 
-The libraries that read them are large and trust what they read: a damaged file can abort the process. A reader process
-starts with the first such file and forks for each, which takes milliseconds; a fork has an upper limit of memory, no
-secrets in its environment, and sends its records back in batches.
+The libraries that read them are large and trust their input: a damaged file can abort the process. A reader process
+starts with the first such file and forks for each one, which takes milliseconds. A fork has a memory limit and no
+secrets in its environment. It sends its records back in batches.
 
-Belongs here: the processes and what they tell each other. Does not belong here: the formats (`columnar`, `sheets`).
+Belongs here: the processes and their protocol. Does not belong here: the formats (`columnar`, `sheets`).
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ Kind = Literal["parquet", "xlsx"]
 _BATCH: Final = 500
 _LENGTH: Final = struct.Struct("<Q")
 _PASSED_ON: Final = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "HOME", "TMPDIR", "LANG", "LC_ALL", "TZ")
-# Pools that reserve memory ahead would use up the limit without need.
+# Memory pools that reserve ahead would use up the limit.
 _ENVIRONMENT: Final = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
 _START: Final = "from sync_pipelines.exports.isolated import serve; serve()"
 _PR_SET_PDEATHSIG: Final = 1
-"""Of Linux; other systems have no such call."""
+"""Linux only; other systems have no such call."""
 _SOCKET: Final = 3
-"""The descriptor under which the reader process has its end."""
+"""The file descriptor of the reader process's end of the socket."""
 
 
 class _Request(NamedTuple):
@@ -53,7 +53,7 @@ class _Request(NamedTuple):
 
 
 class _Fault(NamedTuple):
-    """An `ExportError` on its way between processes."""
+    """An `ExportError` in transit between processes."""
 
     code: str
     message: str
@@ -61,7 +61,7 @@ class _Fault(NamedTuple):
     position: Position | None
 
     def error(self) -> ExportError:
-        """The error itself; its message names the position already."""
+        """Returns the error. Its message already has the position."""
         error = ExportError(self.code, self.message, self.hint)
         error.position = self.position
         return error
@@ -71,8 +71,8 @@ def read_isolated(stream: BinaryIO, kind: Kind, reading: TableReading, meter: Me
     """Yields the parts of a Parquet file or a workbook, as `read_parquet` and `read_sheet` do.
 
     Raises:
-        ExportError: what those raise; `bad_sheet` where the file makes the reader crash, `too_large` where it needs
-            more memory or time than the limits allow.
+        ExportError: what those raise; `bad_sheet` if the file crashes the reader, `too_large` if it needs more memory
+            or time than the limits allow.
     """
     with on_disk(stream) as plain, _in_a_file(plain) as file:
         ours, theirs = os.pipe()
@@ -91,7 +91,7 @@ def read_isolated(stream: BinaryIO, kind: Kind, reading: TableReading, meter: Me
 
 @contextmanager
 def _in_a_file(plain: BinaryIO) -> Iterator[BinaryIO]:
-    """The same bytes where they have a descriptor; what is in memory is copied."""
+    """Yields the same bytes in a file with a descriptor; content in memory is copied."""
     if not isinstance(plain, io.BytesIO):
         yield plain
         return
@@ -102,7 +102,7 @@ def _in_a_file(plain: BinaryIO) -> Iterator[BinaryIO]:
 
 
 def _next(descriptor: int, meter: Meter) -> Any:
-    """The next answer of a fork, waited for as long as the limits allow; None at the end."""
+    """Returns a fork's next answer, or None at the end. Waits as long as the limits allow."""
     size = _LENGTH.unpack(_read(descriptor, _LENGTH.size, meter))[0]
     return pickle.loads(_read(descriptor, size, meter))
 
@@ -115,14 +115,14 @@ def _read(descriptor: int, size: int, meter: Meter) -> bytes:
         piece = os.read(descriptor, min(size, COPY_SIZE))
         if not piece:
             meter.check_time()
-            raise ExportError("bad_sheet", "the file makes its reader crash", "send it again")
+            raise ExportError("bad_sheet", "the file crashed its reader", "send it again")
         size -= len(piece)
         pieces.append(piece)
     return b"".join(pieces)
 
 
 class _Reader:
-    """The reader process of this process, started when it is first asked."""
+    """This process's reader process, started at the first request."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -133,7 +133,7 @@ class _Reader:
         """Has a fork read the first descriptor and answer to the second."""
         message = pickle.dumps(request)
         with self._lock:
-            # After a fork the reader is still the parent's.
+            # After a fork, the reader still belongs to the parent.
             if self._socket is None or self._asked_by != os.getpid():
                 self._start()
             assert self._socket is not None
@@ -144,7 +144,7 @@ class _Reader:
                 socket.send_fds(self._socket, [message], descriptors)
 
     def close(self) -> None:
-        """Ends the reader process."""
+        """Stops the reader process."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -161,7 +161,7 @@ class _Reader:
                 environment,
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, theirs.fileno(), _SOCKET),
-                    # What libraries print when they abort is nobody's to read.
+                    # Discard what libraries print when they abort.
                     *[(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1, 2)],
                 ],
             )
@@ -172,8 +172,8 @@ atexit.register(_READER.close)
 
 
 def serve() -> None:
-    """The reader process: forks for each request until nobody can ask any more."""
-    # Whoever presses Ctrl-C means the command, which then lets go of its end.
+    """The reader process: forks for each request until the other end is closed."""
+    # Ctrl-C is for the command, which then closes its end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     reads = _readers()
@@ -190,7 +190,7 @@ def serve() -> None:
 
 
 def _readers() -> dict[Kind, Callable[..., Iterator[Part]]]:
-    # Each fork would import them for itself; pyarrow imports pandas with its first array.
+    # Otherwise each fork would import them; pyarrow imports pandas with its first array.
     import pandas  # noqa: F401
     import pyarrow.compute  # noqa: F401
 
@@ -201,7 +201,7 @@ def _readers() -> dict[Kind, Callable[..., Iterator[Part]]]:
 
 
 def _answer(reads: dict[Kind, Callable[..., Iterator[Part]]], request: _Request, source: int, target: int) -> None:
-    """A fork's work; it never returns."""
+    """The work of a fork. Never returns."""
     with suppress(BaseException):
         _limit(request.limits)
         with os.fdopen(source, "rb") as file, os.fdopen(target, "wb") as answers:
@@ -215,13 +215,13 @@ def _answer(reads: dict[Kind, Callable[..., Iterator[Part]]], request: _Request,
                 _send(answers, _Fault(error.code, error.message, error.hint, getattr(error, "position", None)))
             except MemoryError:
                 shown = request.limits.memory.human_readable(decimal=True)
-                large = too_large(f"reading the file takes more than {shown} of memory", "memory")
+                large = too_large(f"reading the file needs more than {shown} of memory", "memory")
                 _send(answers, _Fault(large.code, large.message, large.hint, None))
     os._exit(0)
 
 
 def _limit(limits: Limits) -> None:
-    """Sets what the system enforces, whatever a library does."""
+    """Sets limits that the system enforces on any library."""
     signal.alarm(int(min(limits.seconds, 1 << 30)) + 2)
     _end_with_the_reader()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -232,13 +232,13 @@ def _limit(limits: Limits) -> None:
 
 
 def _end_with_the_reader() -> None:
-    """Has the system end a fork whose reader process ends: nobody waits for what it reads any more."""
+    """Has the system end this fork when its reader process ends."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _taken() -> int:
-    """Bytes of address space that this process has already; 0 where the system does not tell."""
+    """Returns the bytes of address space that this process uses; 0 if the system does not report it."""
     with suppress(OSError), open("/proc/self/statm") as told:
         return int(told.read().split()[0]) * resource.getpagesize()
     return 0

@@ -1,7 +1,7 @@
-r"""JSON that is not quite JSON: where a broken value ends, and commas that nothing follows.
+r"""JSON that is not quite JSON: where a broken value ends, and trailing commas.
 
-Belongs here: finding the next value behind a broken one, mending trailing commas. Does not belong here: decoding
-(`json_values`), where values stand in a file (`json_stream`, `lines`).
+Belongs here: finding the next value after a broken one, removing trailing commas. Does not belong here: decoding
+(`json_values`), positions of values in a file (`json_stream`, `lines`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _AFTER_A_STRING: Final = re.compile(r"[ \t\r]*([,:}\]\n]|$)")
 
 
 def decode_mended(text: str) -> Any:
-    """The value that a text would be without the commas that stand before a closing bracket.
+    """Decodes a text after removing the commas before closing brackets.
 
     Raises:
-        JSONDecodeError: it is none, or nothing stands before a closing bracket.
+        JSONDecodeError: it is still invalid, or there is no such comma.
         NestedTooDeep: it has too many levels.
     """
     mended = _COMMA.sub(lambda found: found[1] or "", text)
@@ -36,20 +36,19 @@ def decode_mended(text: str) -> Any:
 
 
 def end_of_broken(text: str, begin: int, is_all: bool) -> int | None:
-    """Where a broken value ends that begins at `begin`, so that the values behind it can be read.
+    """Returns where a broken value that begins at `begin` ends, so that the values after it can be read.
 
-    It ends with the bracket that closes it; or before a comma or a closing bracket that is not its own (such a bracket
-    alone is a broken value); or, where it was never closed, before an object that begins a line as it does, with the
-    same indent. A quote that only more text follows belongs to the text; an object on the
-    next line ends a text without a last quote.
+    It ends with its closing bracket, or before a comma or closing bracket that is not its own (such a bracket alone is
+    a broken value). If it is never closed, it ends before an object that begins a line with the same indent. A quote
+    followed by more text belongs to the text. An object on the next line ends a text without a closing quote.
 
     Args:
-        text: with the value.
-        begin: where it begins.
-        is_all: whether nothing comes after the text.
+        text: the text that contains the value.
+        begin: where the value begins.
+        is_all: whether the document ends with the text.
 
     Returns:
-        The place behind the value; None where the text does not tell.
+        The position after the value, or None if the text is not enough to decide.
     """
     open_: list[str] = []
     indent = _indent(text, begin) if text[begin : begin + 1] == "{" else None
@@ -81,7 +80,7 @@ def end_of_broken(text: str, begin: int, is_all: bool) -> int | None:
 
 
 def _close(open_: list[str], opening: str) -> bool:
-    """Closes the innermost bracket of a kind, and those within it; False where none is open."""
+    """Closes the innermost bracket of a kind, and those within it. Returns False if none is open."""
     if opening not in open_:
         return False
     while open_.pop() != opening:
@@ -90,6 +89,6 @@ def _close(open_: list[str], opening: str) -> bool:
 
 
 def _indent(text: str, at: int) -> str | None:
-    """The white space before a place that is the first of its line; None elsewhere."""
+    """Returns the white space before a position that is the first of its line, or None."""
     before = text[text.rfind("\n", 0, at) + 1 : at]
     return None if before.strip(" \t") else before

@@ -1,6 +1,6 @@
-"""JSON Lines: one value a line, so that a damaged line takes nothing with it; and what else is sent under that name.
+"""JSON Lines: one value per line, so that a damaged line does not affect its neighbors; and common variations of it.
 
-Several values may stand on one line, and an object may go on for several lines.
+A line may hold several values, and an object may span several lines.
 
 Belongs here: lines to records. Does not belong here: cutting text into lines (`lines`), documents (`json_stream`).
 """
@@ -32,9 +32,9 @@ class ReadLine(NamedTuple):
     """A record, and the lines it came from.
 
     Attributes:
-        record: at its line number; the second of several on line 7 is at `7/2` (X14).
+        record: the record, at its line number; the second of several on line 7 is at `7/2` (X14).
         first: number of the line where it begins.
-        is_line: whether it is all there is on one line.
+        is_line: whether it is alone on one line.
     """
 
     record: RawRecord
@@ -43,16 +43,16 @@ class ReadLine(NamedTuple):
 
 
 def read_lines(lines: Iterable[Line]) -> Iterator[RawRecord]:
-    """One record for every line that is not blank, at its line number (X14); see `read_each`."""
+    """Yields a record for every non-blank line, at its line number (X14); see `read_each`."""
     for read in read_each(lines):
         yield read.record
 
 
 def read_each(lines: Iterable[Line]) -> Iterator[ReadLine]:
-    """The records of lines that follow one another, each with where it came from.
+    """Yields the records of consecutive lines, each with its origin.
 
-    A line that is not JSON, nested too deeply, too long or no text is a damaged record; its neighbours are read. An
-    object whose line ends within it goes on with the next lines, up to one that begins an object of its own.
+    A line that is not JSON, not text, nested too deeply or too long is a damaged record; its neighbors are read. An
+    object that is not complete at the end of its line continues on the next lines, up to one that begins a new object.
     """
     source = _Source(lines)
     for line in source:
@@ -65,7 +65,7 @@ def read_each(lines: Iterable[Line]) -> Iterator[ReadLine]:
 
 
 class _Source(Iterator[Line]):
-    """Lines, of which the last can be given back."""
+    """Lines, the last of which can be given back."""
 
     def __init__(self, lines: Iterable[Line]) -> None:
         self._lines = iter(lines)
@@ -94,7 +94,7 @@ def _records(line: Line, text: str, source: _Source) -> Iterator[ReadLine]:
             read = _values(str(line.number), whole)
             yield from (ReadLine(record, line.number, is_line=False) for record in read)
         else:
-            record = damaged(str(line.number), "not_json", "the object that begins here has no end", whole)
+            record = damaged(str(line.number), "not_json", "the object that begins here is never closed", whole)
             yield ReadLine(record, line.number, is_line=False)
     else:
         if end == len(text) and not has_bad_bytes(text):
@@ -104,7 +104,7 @@ def _records(line: Line, text: str, source: _Source) -> Iterator[ReadLine]:
 
 
 def _on_one_line(line: Line, text: str, fault: JSONDecodeError | None) -> Iterator[ReadLine]:
-    """The values of one line that is not one value, or why it is none."""
+    """Yields the values of a line that is not a single value, or a damaged record."""
     if has_bad_bytes(text):
         yield ReadLine(damaged_bytes(str(line.number), text), line.number)
         return
@@ -115,9 +115,9 @@ def _on_one_line(line: Line, text: str, fault: JSONDecodeError | None) -> Iterat
 
 
 def _gathered(line: Line, text: str, fault: JSONDecodeError, source: _Source) -> tuple[str | None, bool]:
-    """The text of an object that begins on a line and goes on below it, and whether it ends; None for one line.
+    """Returns the text of an object that spans lines, and whether it is complete; None for a single line.
 
-    No line of it is read by itself: an object within it is no record.
+    Its lines are not read separately: an object within it is not a record.
     """
     if not text.startswith("{") or fault.pos < len(text) or not line.is_ended:
         return None, False
@@ -142,7 +142,7 @@ def _indent(line: Line) -> int:
 
 
 def _levels(text: str) -> int:
-    """How many more brackets a line opens than it closes, outside texts."""
+    """Returns how many more brackets a line opens than it closes, ignoring strings."""
     level, in_string = 0, False
     for token in _MARK.findall(text):
         if token == '"':
@@ -155,7 +155,7 @@ def _levels(text: str) -> int:
 
 
 def _values(position: str, text: str) -> list[RawRecord]:
-    """The values that follow one another in a text."""
+    """Returns the consecutive values in a text."""
     records, at = list[RawRecord](), 0
     while at < len(text):
         record, at = _value(position, text, at)
@@ -166,7 +166,7 @@ def _values(position: str, text: str) -> list[RawRecord]:
 
 
 def _value(position: str, text: str, begin: int) -> tuple[RawRecord, int]:
-    """The value that begins at a place, and where the next one does."""
+    """Returns the value that begins at a position, and where the next one does."""
     try:
         value, end = decode_at(text, begin)
         record = RawRecord(position, value)
@@ -178,7 +178,7 @@ def _value(position: str, text: str, begin: int) -> tuple[RawRecord, int]:
         record = _mended(position, text[begin:end], fault)
     after = _next_value(text, end)
     if after < len(text) and text[after] != "{":
-        message = f"something stands after the end of the JSON value, at column {after + 1}"
+        message = f"unexpected text after the JSON value, at column {after + 1}"
         return damaged(position, "not_json", message, text[begin:]), len(text)
     if "," in text[end:after] and record.damage is None:
         record = record._replace(forgiven=(*record.forgiven, TRAILING_COMMA))
@@ -186,7 +186,7 @@ def _value(position: str, text: str, begin: int) -> tuple[RawRecord, int]:
 
 
 def _next_value(text: str, end: int) -> int:
-    """The place of what follows a value and, where there is one, its comma."""
+    """Returns the position after a value and its comma, if there is one."""
     blank = WHITE + "\n"
     rest = text[end:].lstrip(blank)
     rest = rest[1:].lstrip(blank) if rest.startswith(",") else rest
@@ -197,7 +197,7 @@ def _mended(position: str, text: str, fault: JSONDecodeError) -> RawRecord:
     with suppress(JSONDecodeError, NestedTooDeep):
         return RawRecord(position, decode_mended(text), forgiven=(TRAILING_COMMA,))
     if control_character(fault) == "NUL":
-        message = f"a NUL character stands in a string, at column {fault.pos + 1}"
+        message = f"a string contains a NUL character, at column {fault.pos + 1}"
         return damaged(position, "nul_character", message, text)
     return damaged(position, "not_json", f"not JSON: {explain(fault)} at column {fault.pos + 1}", text)
 

@@ -1,8 +1,8 @@
-"""JSON records in an envelope each: unwrapped where the source says how, else named as what they are.
+"""JSON records in envelopes: unwraps them if the source sets `record`, else identifies the tool that wrote them.
 
-Tools that copy databases (Singer taps, Airbyte) send one message a line: a record is one kind of message.
+Database replication tools (Singer taps, Airbyte) send one message per line; a record is one kind of message.
 
-Belongs here: the way from an element to its record. Does not belong here: bodies and request logs of a partner
+Belongs here: the path from an element to its record. Does not belong here: bodies and request logs of a partner
 (`normalize.envelope`).
 """
 
@@ -21,11 +21,11 @@ _AIRBYTE: Final = "_airbyte_data"
 _NO_RECORDS: Final = frozenset(
     "SCHEMA STATE ACTIVATE_VERSION BATCH LOG SPEC CATALOG CONNECTION_STATUS TRACE CONTROL".split()
 )
-"""Types of messages that are no records."""
+"""Types of messages that are not records."""
 
 
 def refuse_messages(value: Any, position: str, *, is_line: bool) -> None:
-    """Refuses a file that begins with a message of a tool instead of a record.
+    """Raises if a file begins with a tool's message instead of a record.
 
     Raises:
         ExportError: `wrong_envelope`, with the setting that reads such files.
@@ -56,18 +56,18 @@ def _tool_of(value: Any) -> tuple[str, str]:
 
 
 def _member_of(kind: str) -> str:
-    """Where an Airbyte message has what it says."""
+    """Returns the member that holds an Airbyte message's content."""
     return "connectionStatus" if kind == "CONNECTION_STATUS" else kind.lower()
 
 
 def unwrapped(records: Iterator[RawRecord], way: str) -> Iterator[RawRecord]:
-    """The records within elements; messages that carry none are passed over.
+    """Yields the records within elements; skips messages without records.
 
-    An element without a record is damaged, and so is the message of another stream than the first.
+    An element without a record is damaged, and so is a message of another stream than the first.
 
     Args:
         records: the elements.
-        way: names with dots between, such as `record.data`.
+        way: names joined with dots, such as `record.data`.
     """
     names, first_stream = way.split("."), None
     for raw in records:
@@ -79,7 +79,7 @@ def unwrapped(records: Iterator[RawRecord], way: str) -> Iterator[RawRecord]:
         stream = _stream_of(raw.value)
         first_stream = first_stream or stream
         if stream != first_stream:
-            message = f"the message is of the stream {_shown(stream)}, those before are of {_shown(first_stream)}"
+            message = f"the message belongs to stream {_shown(stream)}, but earlier ones to {_shown(first_stream)}"
             yield damaged(raw.position, "not_an_object", message, str(raw.value))
         else:
             yield _within(raw, names, way)
@@ -107,7 +107,7 @@ def _stream_of(value: Any) -> str | None:
 
 
 def _parsed(value: Any) -> Any:
-    """What a text of JSON says: some destinations have the record as text."""
+    """Decodes text that is JSON: some destinations write the record as text."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
             found, end = decode_at(value.strip(), 0)

@@ -1,7 +1,7 @@
-"""JSON documents read element by element: a bare array, or an object whose known lists are streamed.
+"""Reads JSON documents element by element: an array, or an object whose known lists are streamed.
 
-Belongs here: the walk over one document in memory bounded by its largest element. Does not belong here: JSON Lines,
-what a value means.
+Belongs here: walking one document, in memory bounded by its largest element. Does not belong here: JSON Lines, what a
+value means.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sync_pipelines.exports.json_values import MAX_NESTING, NestedTooDeep, build
 from sync_pipelines.exports.json_window import ELEMENT_LIMIT, TooLong, Window, not_json
 
 _REST_LIMIT = 16 << 20
-"""Characters of an object without the lists that are streamed; more cannot be one record."""
+"""Most characters of an object without its streamed lists; a larger one cannot be one record."""
 
 _TOKEN = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
 
@@ -27,18 +27,18 @@ _TOKEN = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
 def read_document(chunks: Iterator[str], envelopes: Set[str] = frozenset()) -> Iterator[RawRecord]:
     """Yields the elements of a top-level array, or of the known lists of a top-level object.
 
-    Several documents may stand one after another: their elements are counted on, and each object without a known list
-    is a record of its own. An element that is broken is a damaged record; its neighbours are read.
+    Several documents may follow one another: their elements are numbered consecutively, and each object without a known
+    list is one record. A broken element is a damaged record; its neighbors are read.
 
     Args:
         chunks: the document's text.
-        envelopes: folded names (lower case, no underscores) of top-level lists to stream; `within` tells the name as
-            written. The other members follow as one record within `"rest"` at position 0, if there are any; an
-            object without such a list is one record within `""` at position 1.
+        envelopes: folded names (lower case, no underscores) of top-level lists to stream; `within` has the name as
+            written. The other members, if any, follow as one record within `"rest"` at position 0. An object without
+            such a list is one record within `""` at position 1.
 
     Raises:
-        ExportError: `not_json` with the line, `wrong_envelope` for a bare string or number and for an
-            object with a huge member that is no known list.
+        ExportError: `not_json` with the line; `wrong_envelope` for a bare string or number, and for an object with
+            a huge member that is not a known list.
     """
     window = Window(chunks)
     count, is_record = 0, False
@@ -50,7 +50,7 @@ def read_document(chunks: Iterator[str], envelopes: Set[str] = frozenset()) -> I
         elif opening == "{":
             documents = _members(window, envelopes, count)
         elif count:
-            raise not_json(window, "something stands after the end of the document")
+            raise not_json(window, "unexpected text after the end of the document")
         else:
             _refuse_scalar(window)
         for record in documents:
@@ -68,7 +68,7 @@ def _refuse_scalar(window: Window) -> NoReturn:
         raise not_json(window, explain(fault), fault.pos) from fault
     except (NestedTooDeep, TooLong):
         pass
-    raise ExportError("wrong_envelope", "the document is a single value, neither a list nor an object")
+    raise ExportError("wrong_envelope", "the document is a single value, not a list or an object")
 
 
 def _elements(window: Window, within: str | None, count: int) -> Iterator[RawRecord]:
@@ -81,7 +81,7 @@ def _elements(window: Window, within: str | None, count: int) -> Iterator[RawRec
         forgiven = (*record.forgiven, MISSING_COMMA) if missing else record.forgiven
         goes_on, missing, is_trailing = _separated(window, "]")
         if missing and not is_broken and window.next_character() not in "{[":
-            message = "not JSON: expecting ',' or ']' behind the element"
+            message = "not JSON: expecting ',' or ']' after the element"
             record = damaged(str(count), "not_json", message, str(record.value), within)
             missing = False
         missing = missing and not is_broken
@@ -91,7 +91,7 @@ def _elements(window: Window, within: str | None, count: int) -> Iterator[RawRec
 
 
 def _is_empty(window: Window, closing: str) -> bool:
-    """Passes over the opening bracket, and over the closing one if it follows at once."""
+    """Skips the opening bracket, and the closing one if it follows directly."""
     window.advance(1)
     if window.next_character() != closing:
         return False
@@ -100,7 +100,7 @@ def _is_empty(window: Window, closing: str) -> bool:
 
 
 class _Separation(NamedTuple):
-    """Whether another element or member follows, and which comma is missing or too many."""
+    """Whether another element or member follows, and which comma is missing or extra."""
 
     goes_on: bool
     is_missing: bool = False
@@ -110,7 +110,7 @@ class _Separation(NamedTuple):
 def _separated(window: Window, closing: str) -> _Separation:
     character = window.next_character()
     if not character:
-        raise not_json(window, "the file ends in the middle")
+        raise not_json(window, "the file ends in the middle of the document")
     if character == closing:
         window.advance(1)
         return _Separation(False)
@@ -126,7 +126,7 @@ def _separated(window: Window, closing: str) -> _Separation:
 
 
 class _Element(NamedTuple):
-    """A record, and whether its end had to be guessed."""
+    """A record, and whether its end was a guess."""
 
     record: RawRecord
     is_broken: bool = False
@@ -150,9 +150,9 @@ def _element(window: Window, position: str, within: str | None, limit: int = ELE
         control = control_character(fault)
         code, message = "not_json", f"not JSON: {window.explained(fault)}"
         if control:
-            message = "a control character stands in a string without its escape"
+            message = "a string contains an unescaped control character"
         if control == "NUL":
-            code, message = "nul_character", "a NUL character stands in a string"
+            code, message = "nul_character", "a string contains a NUL character"
     text = window.broken_value(limit)
     with suppress(JSONDecodeError, NestedTooDeep):
         return _Element(RawRecord(position, decode_mended(text), within, forgiven=(TRAILING_COMMA,)))
@@ -222,7 +222,7 @@ class _Rest:
             raise self._too_long(name)
 
     def _too_long(self, name: str) -> ExportError:
-        message = f"the document is one huge object whose {name!r} is no list that this stream knows"
+        message = f"the document is one huge object whose {name!r} is not a known list of this stream"
         return ExportError("wrong_envelope", message)
 
     def record(self, position: str, within: str) -> RawRecord:
@@ -231,7 +231,7 @@ class _Rest:
 
 
 def _skip_value(window: Window) -> str:
-    """Passes over one array, object or string by its brackets and quotes; returns how it began."""
+    """Skips an array, object or string by its brackets and quotes. Returns its first character."""
     window.next_character()
     beginning, scan = "", _Scan()
     while not scan.is_over:
@@ -246,7 +246,7 @@ def _skip_value(window: Window) -> str:
 
 
 class _Scan:
-    """Looks for the end of a value over several pieces of text."""
+    """Finds the end of a value over several pieces of text."""
 
     def __init__(self) -> None:
         self.is_over = False
@@ -254,7 +254,7 @@ class _Scan:
         self._in_string = False
 
     def find_end(self, text: str) -> int:
-        """How much of the text belongs to the value."""
+        """Returns how much of the text belongs to the value."""
         for token in _TOKEN.finditer(text):
             self._pass(token[0])
             if self.is_over:

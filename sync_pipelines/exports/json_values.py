@@ -1,7 +1,7 @@
-"""JSON text to values that still say what the text said: exact numbers, exponents, NaN, names that stand twice.
+"""JSON text to values without loss: exact numbers, exponents, NaN, duplicate names.
 
-Belongs here: one shared decoder, what its refusals mean, the depth of nesting. Does not belong here: where a value
-begins and ends in a file (`json_stream`, `lines`).
+Belongs here: one shared decoder, its errors, the depth of nesting. Does not belong here: where a value begins and ends
+in a file (`json_stream`, `lines`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal
 from sync_pipelines.contracts.raw import AmbiguousObject, NotFinite, Scientific
 
 MAX_NESTING = 200
-"""Levels of arrays and objects a record may have."""
+"""Most levels of arrays and objects in a record."""
 
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
@@ -26,10 +26,10 @@ class NestedTooDeep(Exception):
 
 
 def decode_at(text: str, begin: int) -> tuple[Any, int]:
-    """The JSON value that begins at `begin`, and where it ends.
+    """Returns the JSON value that begins at `begin`, and where it ends.
 
     Raises:
-        JSONDecodeError: there is no whole value.
+        JSONDecodeError: there is no complete value.
         NestedTooDeep: it has more than `MAX_NESTING` levels.
     """
     try:
@@ -43,7 +43,7 @@ def decode_at(text: str, begin: int) -> tuple[Any, int]:
 
 
 def build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object from its members; an `AmbiguousObject` where a name stands twice with different values."""
+    """Returns an object from its members; an `AmbiguousObject` if a name appears twice with different values."""
     members = dict(pairs)
     if len(members) == len(pairs):
         return members
@@ -52,9 +52,9 @@ def build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def control_character(fault: JSONDecodeError) -> Literal["NUL", "control"] | None:
-    """What stands bare in a string where JSON wants an escape, if that is the fault.
+    """Returns the kind of character that must be escaped in a string, if that is the error.
 
-    A bare newline is none of them: it rather means a quote that was never closed.
+    A newline is not one of them: it rather means a missing closing quote.
     """
     if not fault.msg.startswith("Invalid control character") or fault.doc[fault.pos] in "\r\n":
         return None
@@ -62,7 +62,7 @@ def control_character(fault: JSONDecodeError) -> Literal["NUL", "control"] | Non
 
 
 def explain(fault: JSONDecodeError) -> str:
-    """The decoder's refusal as the end of a sentence."""
+    """Returns the decoder's error as the end of a sentence."""
     return fault.msg[:1].lower() + fault.msg[1:].removesuffix(" at")
 
 
@@ -76,7 +76,7 @@ def _raw_decode(text: str, begin: int) -> tuple[Any, int]:
 
 
 def _same(left: Any, right: Any) -> bool:
-    """Equality of JSON values, in which true is not 1."""
+    """Compares JSON values; true is not equal to 1."""
     if type(left) is not type(right):
         return False
     if isinstance(left, dict):

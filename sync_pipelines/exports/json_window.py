@@ -1,6 +1,6 @@
-"""A window that moves over the text of a JSON document and holds little more than the value being read.
+"""A moving window over the text of a JSON document; it holds little more than the current value.
 
-Belongs here: the buffer, telling an unfinished value from a wrong one, line and column of a fault. Does not belong
+Belongs here: the buffer, telling an incomplete value from a wrong one, line and column of an error. Does not belong
 here: the shape of documents (`json_stream`).
 """
 
@@ -20,7 +20,7 @@ ELEMENT_LIMIT = 64 << 20
 
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _LONGEST_TOKEN = 16
-"""More than any literal or escape: a fault further than this from the end of the buffer is no matter of more text."""
+"""More than any literal or escape: for an error further from the end of the buffer, more text does not help."""
 
 
 class TooLong(Exception):
@@ -28,7 +28,7 @@ class TooLong(Exception):
 
 
 class Window:
-    """Text from `begin` on, refilled from chunks; memory is bounded by the longest value."""
+    """Text from `begin` on, refilled from chunks. Memory is bounded by the longest value."""
 
     def __init__(self, chunks: Iterator[str]) -> None:
         self._chunks = chunks
@@ -41,11 +41,11 @@ class Window:
 
     @property
     def characters(self) -> int:
-        """Characters passed over since the beginning of the document."""
+        """Characters skipped since the beginning of the document."""
         return self._dropped + self._at
 
     def next_character(self) -> str:
-        """The next character that is no white space, which stays; empty at the end of the document."""
+        """Returns the next non-blank character without skipping it; empty at the end of the document."""
         while True:
             found = _BLANKS.match(self._text, self._at)
             self._at = found.end() if found else self._at
@@ -55,22 +55,22 @@ class Window:
                 return ""
 
     def advance(self, count: int) -> None:
-        """Passes over `count` characters of the buffer."""
+        """Skips `count` characters of the buffer."""
         self._at += count
 
     def rest_of_buffer(self) -> str:
-        r"""What is in the buffer, at least one character before the end; never ends between `\\` and its character."""
+        r"""Returns the buffer, at least one character before the end. Never ends between `\\` and its character."""
         while (self._at >= len(self._text) or self._text.endswith("\\")) and self._read_more():
             pass
         return self._text[self._at :]
 
     def value(self, limit: int = ELEMENT_LIMIT) -> Any:
-        """The JSON value at this place; the window moves behind it.
+        """Returns the JSON value at this position and moves the window past it.
 
         Raises:
             ExportError: `not_json` with the line: the document ends within the value.
             JSONDecodeError: the value is broken; the window stays before it.
-            NestedTooDeep, TooLong: the value cannot be read but may be passed over.
+            NestedTooDeep, TooLong: the value cannot be read but can be skipped.
         """
         self.next_character()
         while True:
@@ -88,10 +88,10 @@ class Window:
                 raise TooLong
 
     def broken_value(self, limit: int = ELEMENT_LIMIT) -> str:
-        """Passes over a broken value and returns its text, which ends where the next one can be read.
+        """Skips a broken value and returns its text, which ends where the next value can be read.
 
         Raises:
-            ExportError: `not_json`: its end cannot be told.
+            ExportError: `not_json`: its end cannot be found.
             TooLong: it is longer than the limit.
         """
         self.next_character()
@@ -101,17 +101,17 @@ class Window:
                 begin, self._at = self._at, end
                 return self._text[begin:end]
             if not self._read_more() and self._is_ended and end_of_broken(self._text, self._at, True) is None:
-                raise not_json(self, "a value is broken, and where it ends cannot be told")
+                raise not_json(self, "a value is broken, and its end cannot be found")
             if len(self._text) - self._at > limit:
                 raise TooLong
 
     def explained(self, fault: JSONDecodeError) -> str:
-        """What is wrong with the value at this place, and where."""
+        """Returns what is wrong with the value at this position, and where."""
         line, column = self.place(fault.pos)
         return f"{explain(fault)}, line {line}, column {column}"
 
     def place(self, at: int | None = None) -> tuple[int, int]:
-        """Line and column, from 1, of a place in the buffer; of this place by default."""
+        """Returns line and column, from 1, of a position in the buffer. Default: this position."""
         passed = self._text[: self._at if at is None else at]
         newlines = passed.count("\n")
         column = len(passed) - passed.rfind("\n") - 1 if newlines else self._column + len(passed)
@@ -129,7 +129,7 @@ class Window:
         return fault
 
     def _read_more(self) -> bool:
-        """Drops what was passed over and reads at least as much as is left, so that long values cost linear time."""
+        """Drops the skipped text and reads at least as much as is left, so that long values cost linear time."""
         if self._is_ended:
             return False
         self._line, column = self.place()
@@ -149,6 +149,6 @@ class Window:
 
 
 def not_json(window: Window, why: str, at: int | None = None) -> ExportError:
-    """The fault of a document that is not JSON, at a place in the window's buffer."""
+    """Returns the error of a document that is not JSON, at a position in the window's buffer."""
     line, column = window.place(at)
     return ExportError("not_json", f"the document is not JSON: {why}, column {column}", "", Position("line", line))

@@ -2,8 +2,8 @@
 
     <landing>/<partner>/<tenant>/<stream>/**/<file>
 
-Belongs here: listing exports with what tells a change (size, time, etag), opening them, adding one. Does not
-belong here: which partners and tenants are known, what was loaded already, pulling from partners.
+Belongs here: listing exports with what identifies a change (size, time, etag), opening them, adding one. Does not
+belong here: which partners and tenants are known, what is already loaded, pulling from partners.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ class LandingFile(NamedTuple):
     r"""An export in the landing.
 
     Attributes:
-        path: relative to the landing, with `/` between the names. Bytes of a name that are not UTF-8 stand as `\\xff`.
+        path: relative to the landing, with `/` between the names. Bytes of a name that are not UTF-8 become `\\xff`.
         partner, tenant_folder, stream: the first three names of the path, as written.
         below: the path below `<stream>/`.
         size: bytes.
-        modified_at: in UTC, as exactly as the storage tells, to the microsecond.
-        etag: the storage's own mark of the content, where it has one.
-        fault: why it can't be read: a link, no regular file, a folder that may not be listed, a path too long.
-        is_folder: whether it is a folder, or a link to one; only folders with a fault are told.
-        parts: of an export that is the files of a folder (`parts`); its path and `below` end in `/`.
+        modified_at: UTC, as exact as the storage reports it, to the microsecond.
+        etag: the storage's version mark of the content, if it has one.
+        fault: why it cannot be read: a link, not a regular file, an unreadable folder, a path that is too long.
+        is_folder: whether it is a folder or a link to one. Only folders with an error are listed.
+        parts: the parts of an export that is a folder (`parts`). Its path and `below` end in `/`.
     """
 
     path: str
@@ -54,12 +54,12 @@ class LandingFile(NamedTuple):
     parts: Parts | None = None
 
     def dated_at(self, file_date: str | None) -> datetime | None:
-        """The date that its path carries, as the source says dates are written (X4)."""
+        """Returns the date in its path, by the source's date pattern (X4)."""
         return self.parts.dated_at if self.parts is not None else effective_time_in(self.below, file_date)
 
 
 class Unclaimed(NamedTuple):
-    """A file or a folder of the landing that is in no stream's folder; its path is relative to the landing."""
+    """A file or folder of the landing outside all streams' folders. Its path is relative to the landing."""
 
     path: str
     is_folder: bool = False
@@ -67,11 +67,11 @@ class Unclaimed(NamedTuple):
 
 @dataclass
 class _Beside:
-    """What stands beside the streams of a partner.
+    """What a partner's folder holds beside its streams.
 
     Attributes:
-        files: paths of the files that are above the streams' folders.
-        folders: (tenant folder, its folder), the streams' own included, in order.
+        files: paths of the files above the streams' folders.
+        folders: (tenant folder, its folder), including the streams' own, in order.
     """
 
     files: list[str] = field(default_factory=list)
@@ -79,19 +79,19 @@ class _Beside:
 
 
 LONGEST_PATH: Final = 1_200
-"""Bytes; the ledger's index holds 2,700, and the tenant's name stands in it beside the path."""
+"""Bytes. The ledger's index holds 2,700, including the tenant's name."""
 _SHOWN_OF_LONGER: Final = 900
 _BYTES_A_CHARACTER: Final = 10
-"""At most: one that UTF-8 lacks is spelled out as its number."""
+"""Longest message; a character that is not UTF-8 is shown as its number."""
 
 ANY_TENANT_FOLDER: Final = "*"
-"""As the tenant folder of a fault: the partner's folder itself is at fault, so no tenant of it is known."""
+"""Tenant folder of an error in the partner's folder itself: no tenant is known."""
 
 _HIDDEN: Final = (".", "_")
-"""Folders whose names begin so are no tenants and no streams."""
+"""Folders with such names are not tenants or streams."""
 
 FollowsLinks = Callable[[str, str | None, str], bool]
-"""Whether links of a partner, tenant folder and stream are followed within the landing; a tenant of None is any."""
+"""Whether links of a partner, tenant folder and stream are followed within the landing. A tenant of None is any."""
 
 
 def _follows_none(partner: str, tenant: str | None, stream: str) -> bool:
@@ -99,7 +99,7 @@ def _follows_none(partner: str, tenant: str | None, stream: str) -> bool:
 
 
 PartsOf = Callable[[str, str, str], PartsRule | None]
-"""Which files of a partner, tenant folder and stream are parts of one export; None where each is one itself."""
+"""Which files of a partner, tenant folder and stream are parts of one export; None if each is an export."""
 
 
 def _no_parts(partner: str, tenant: str, stream: str) -> None:
@@ -107,17 +107,17 @@ def _no_parts(partner: str, tenant: str, stream: str) -> None:
 
 
 class Landing:
-    """Exports below a local folder or any fsspec URL; nothing is connected to before the first call.
+    """Exports below a local folder or any fsspec URL. Connects at the first call.
 
-    A local folder that is missing is made, where it may be. All methods raise `LandingUnavailable` when the landing
-    does not answer or may not be read, and `ConfigurationError` when its URL is wrong or nothing is there.
+    A missing local folder is created if `is_made` allows it. All methods raise `LandingUnavailable` if the landing does
+    not answer or is not readable, and `ConfigurationError` if its URL is wrong or does not exist.
 
     Args:
-        url: of the landing.
-        follows_links: which links are followed; none by default, and none ever out of the landing.
-        access: how a server is reached.
-        parts_of: which files are parts of one export; none by default.
-        is_made: whether a local folder that is missing is made.
+        url: URL of the landing.
+        follows_links: which links are followed; by default none. Links out of the landing are never followed.
+        access: timeouts and credentials of a server.
+        parts_of: which files are parts of one export; by default none.
+        is_made: whether a missing local folder is created.
     """
 
     def __init__(
@@ -136,15 +136,15 @@ class Landing:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is a folder of this machine, which is reached without a connection."""
+        """Whether it is a local folder, which needs no connection."""
         return isinstance(self._storage, LocalStorage)
 
     def reach(self) -> Reached:
-        """Looks whether it is there; which server and user that is by, and whether it is empty."""
+        """Checks that the landing exists. Returns its server and user, and whether it is empty."""
         return self._storage.reach()
 
     def streams(self) -> Iterator[tuple[str, str, str]]:
-        """Partner, tenant folder and stream of every third-level folder, by name; faults are left to `list`."""
+        """Yields partner, tenant folder and stream of every third-level folder, by name. `list` reports errors."""
         for partner in self._folders(""):
             with suppress(FolderFault):
                 if self._storage.lists_by_prefix:
@@ -156,9 +156,9 @@ class Landing:
                             yield partner, tenant, stream
 
     def list(self, partner: str, stream: str) -> Iterator[LandingFile]:
-        """The exports of a stream, a tenant's together; names that are no exports yet are left out.
+        """Yields the exports of a stream, grouped by tenant. Skips files that are not exports yet.
 
-        Object stores are asked once for everything of the partner, servers with folders tenant by tenant.
+        Object stores are asked once for all of the partner's objects, servers with folders tenant by tenant.
 
         Args:
             partner: folder of the partner.
@@ -189,7 +189,7 @@ class Landing:
                 yield _faulty(partner, tenant, stream, fault)
 
     def _objects(self, partner: str) -> Iterator[tuple[str, str, Found]]:
-        """What an object store has of a partner: tenant folder, stream, and the object below that."""
+        """Yields a partner's objects in an object store: tenant folder, stream, and the object below them."""
         seen = _Beside()
         for found in self._storage.files(partner):
             names = found.below.split("/", 2)
@@ -201,14 +201,14 @@ class Landing:
         self._seen[partner] = seen
 
     def unclaimed(self, streams: Mapping[str, Collection[str]], partner: str | None = None) -> Iterator[Unclaimed]:
-        """What lies in no stream's folder; a folder is told once, without what is in it.
+        """Yields what is in no stream's folder. A folder is yielded once, without its content.
 
-        Links, and names that are no exports, are left out. A folder of this machine or of a server is looked into down
-        to the tenants' folders; what an object store listed a moment ago is used once more.
+        Skips links and files that are not exports. Folders are searched down to the tenants' folders. An object
+        store's recent listing is reused.
 
         Args:
             streams: partner -> its streams.
-            partner: of one partner alone.
+            partner: only this partner.
 
         Raises:
             LandingUnavailable: the landing does not answer.
@@ -225,7 +225,7 @@ class Landing:
                         yield Unclaimed(f"{name}/{tenant}/{folder}", is_folder=True)
 
     def _beside(self, partner: str) -> _Beside:
-        """What a partner's folder and its tenants' hold."""
+        """Returns what a partner's folder and its tenants' folders hold."""
         if self._storage.lists_by_prefix:
             if partner not in self._seen:
                 for _ in self._objects(partner):
@@ -251,8 +251,8 @@ class Landing:
         """Opens an export by its path relative to the landing.
 
         Raises:
-            ExportError: `file_vanished`, `file_unreadable`, `link_refused` or `not_a_regular_file`; when a local file
-                is read to its end, `file_changed` (`ChangedWhileRead`).
+            ExportError: `file_vanished`, `file_unreadable`, `link_refused` or `not_a_regular_file`; also
+                `file_changed` (`ChangedWhileRead`) at the end of a local file.
         """
         if is_of_parts(path):
             return self._open_parts(path)
@@ -266,7 +266,7 @@ class Landing:
         rule = self._parts_of(partner, tenant, stream)
         if rule is None:
             raise ExportError(
-                "file_vanished", f"{path} is an export no more", "its source says `parts: folder` no more"
+                "file_vanished", f"{path} is no longer an export", "its source no longer sets `parts: folder`"
             )
         folder = folder_of(below)
         root = f"{partner}/{tenant}/{stream}/{folder}".rstrip("/")
@@ -280,18 +280,18 @@ class Landing:
                 raise found.fault
             parts.append(_part(_landing_file(partner, tenant, stream, found), export[1]))
         if not parts:
-            raise ExportError("file_vanished", f"{path} has no parts any more", "put them there again if it matters")
+            raise ExportError("file_vanished", f"{path} no longer has any parts", "put them back if you need them")
         return joined(parts, self._open)
 
     def publish(self, path: str, content: BinaryIO) -> str:
-        """Adds an export, whole or not at all, and returns its path: a name that is taken gets a number.
+        """Adds an export atomically and returns its path. If the name is taken, a number is added.
 
         Args:
-            path: relative to the landing; its extension says the format.
+            path: relative to the landing; its extension is the format.
             content: read from its beginning.
 
         Raises:
-            ExportError: `landing_unwritable`, or `link_refused`: a folder on the way is a link.
+            ExportError: `landing_unwritable`, or `link_refused` if a folder on the way is a link.
         """
         stem, _, extension = path.rpartition(".")
         for number in count(1):
@@ -310,7 +310,7 @@ class Landing:
 
 
 def _with_parts_joined(files: Iterable[LandingFile], rule: PartsRule) -> Iterator[LandingFile]:
-    """The exports that the files of one tenant's stream are parts of; the folders at fault among them as they are."""
+    """Yields a tenant's exports with parts joined; folders with errors stay as they are."""
     exports: dict[str, tuple[LandingFile, list[Part]]] = {}
     for file in files:
         if file.is_folder:
@@ -371,13 +371,13 @@ def _faulty(partner: str, tenant: str, stream: str, fault: FolderFault) -> Landi
 
 
 def _of_storable_path(file: LandingFile) -> LandingFile:
-    """The file; one whose path the ledger cannot hold has a fault, and the path's beginning with a hash as its path."""
+    """Returns the file. If its path is too long for the ledger, it gets an error and a shortened path with a hash."""
     if len(file.path) <= LONGEST_PATH // _BYTES_A_CHARACTER:
         return file
     path = file.path.encode("utf-8", "backslashreplace")
     if len(path) <= LONGEST_PATH:
         return file
     shown = f"{path[:_SHOWN_OF_LONGER].decode(errors='ignore')}...{hashlib.sha256(path).hexdigest()[:16]}"
-    message = f"the path of {len(path):,} bytes is longer than {LONGEST_PATH:,}"
+    message = f"the path has {len(path):,} bytes, more than the limit of {LONGEST_PATH:,}"
     fault = ExportError("path_too_long", message, "move the file up, or shorten its name and those of its folders")
     return file._replace(path=shown, fault=file.fault or fault, size=0, etag=None)

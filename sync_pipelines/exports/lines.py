@@ -1,6 +1,6 @@
-"""Text as physical lines, in blocks or each by itself.
+"""Text as physical lines, in blocks or one by one.
 
-Belongs here: cutting text into lines in bounded memory. Does not belong here: what a line says (`json_lines`,
+Belongs here: splitting text into lines in bounded memory. Does not belong here: what a line holds (`json_lines`,
 `csv_cells`).
 """
 
@@ -14,13 +14,13 @@ from sync_pipelines.contracts.raw import DAMAGE_TEXT
 from sync_pipelines.exports.text import has_bad_bytes, never_plain
 
 LINE_LIMIT = 64 << 20
-"""Characters of the longest line that is read, or bytes where lines come as UTF-8."""
+"""Characters of the longest line that is read, or bytes for lines in UTF-8."""
 BLOCK_LINES = 4096
 BLOCK_TEXT = 8 << 20
 LINES_OF_AN_OBJECT = 100_000
 """Lines of the longest JSON object that spans lines."""
 WHITE = " \t\r"
-"""What JSON allows at the ends of a line."""
+"""White space that JSON allows around a line."""
 _WHITE = WHITE.encode()
 
 
@@ -31,7 +31,7 @@ class Line(NamedTuple):
         number: counted from 1.
         text: its characters; only the first `DAMAGE_TEXT` of a line that is too long.
         is_whole: False for a line longer than `LINE_LIMIT`.
-        is_ended: whether a newline stood after it; False only for the last line.
+        is_ended: whether a newline follows it; False only for the last line.
     """
 
     number: int
@@ -41,7 +41,7 @@ class Line(NamedTuple):
 
 
 def numbered_lines(chunks: Iterable[str], newline: str = "\n") -> Iterator[Line]:
-    """Cuts text at `newline` and nowhere else; memory is bounded by `LINE_LIMIT`."""
+    """Splits text only at `newline`. Memory is bounded by `LINE_LIMIT`."""
     begun = _BegunLine[str]("")
     number = 0
     for chunk in chunks:
@@ -62,12 +62,12 @@ def numbered_lines(chunks: Iterable[str], newline: str = "\n") -> Iterator[Line]
 
 @dataclass
 class LineBlock:
-    """Lines that follow one another, without an object for each.
+    """Consecutive lines, without an object per line.
 
     Attributes:
-        first: the number of the first.
-        texts: their characters in UTF-8; with bytes that are none, a text like it that no fast way reads.
-        odd: index -> the line, where something is to be said of it.
+        first: the number of the first line.
+        texts: the lines in UTF-8; a line with invalid bytes has a text that no fast path reads.
+        odd: index -> the line, if it is not a plain one.
     """
 
     first: int
@@ -80,18 +80,18 @@ class LineBlock:
         return self.first + len(self.texts)
 
     def line(self, index: int) -> Line:
-        """One of the lines."""
+        """Returns one of the lines."""
         return self.odd.get(index) or Line(self.first + index, _decoded(self.texts[index]))
 
     @property
     def lines(self) -> Iterator[Line]:
-        """All of them."""
+        """Yields all lines."""
         return map(self.line, range(len(self.texts)))
 
     def cut_before_last_object(self) -> LineBlock:
-        """The block after this one; it begins with the last object where lines to come may belong to that.
+        """Splits off the next block, which starts with the last object if following lines may belong to it.
 
-        Nothing is left of a block that is one such object, unless that is too long.
+        A block that is one such object becomes empty, unless the object is too long.
         """
         at = len(self.texts)
         if not (self.texts[-1].startswith(b"{") and self.texts[-1].rstrip().endswith((b"}", b"},"))):
@@ -104,7 +104,7 @@ class LineBlock:
         return after
 
     def add(self, text: bytes, is_whole: bool, *, is_ended: bool = True) -> None:
-        """Takes the next line."""
+        """Appends the next line."""
         is_text = is_whole and not has_bad_bytes(text)
         if not (is_ended and is_text):
             # A line that is too long is cut anywhere.
@@ -114,10 +114,10 @@ class LineBlock:
 
 
 def objects_over_lines(texts: Sequence[bytes]) -> Iterator[range]:
-    """Indexes of lines that may belong to a JSON object of several lines: none is looked at by itself.
+    """Yields indexes of lines that may belong to one JSON object of several lines; these are not read one by one.
 
-    A line that begins an object and does not end with a brace, and all below it up to the next object that is not
-    indented further.
+    Such an object is a line that begins an object and does not end with a brace, with all lines below it up to the next
+    object that is not indented further.
     """
     begin, indent = -1, 0
     for index, text in enumerate(texts):
@@ -133,7 +133,7 @@ def objects_over_lines(texts: Sequence[bytes]) -> Iterator[range]:
 
 
 def line_blocks(chunks: Iterable[bytes]) -> Iterator[LineBlock]:
-    """Cuts UTF-8 at newlines into blocks of about `BLOCK_LINES` lines, or of about `BLOCK_TEXT` bytes."""
+    """Splits UTF-8 at newlines into blocks of about `BLOCK_LINES` lines or `BLOCK_TEXT` bytes."""
     begun = _BegunLine[bytes](b"")
     block, length = LineBlock(1), 0
     for chunk in chunks:
@@ -186,7 +186,7 @@ class _BegunLine(Generic[AnyStr]):
             self._pieces = [(self._nothing.join(self._pieces) + piece)[:DAMAGE_TEXT]]
 
     def end(self) -> tuple[AnyStr, bool]:
-        """The line, or its beginning, and whether it is whole."""
+        """Returns the line, or its beginning, and whether it is complete."""
         text, is_whole = self._nothing.join(self._pieces), self._length <= LINE_LIMIT
         self._pieces, self._length = [], 0
         return text, is_whole

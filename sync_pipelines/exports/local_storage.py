@@ -1,9 +1,9 @@
-"""A landing in a folder of this machine, read directly because it is fast.
+"""A landing in a local folder, read directly for speed.
 
-Whoever may write there may plant links, FIFOs and devices, and may swap a file for one at any moment. So each folder on
-the way to a file is opened from the one above it, and none of these opens follows a link.
+Anyone who may write there can plant links, FIFOs and devices, and can swap a file at any moment. So each folder on the
+way to a file is opened from its parent, and none of these opens follows a link.
 
-Belongs here: listing, opening and making files of a local folder. Does not belong here: other storages
+Belongs here: listing, opening and creating files of a local folder. Does not belong here: other storages
 (`remote_storage`), the layout of a landing (`landing`).
 """
 
@@ -43,19 +43,19 @@ from sync_pipelines.exports.storage_interface import (
 _GONE: Final = {errno.ENOENT, errno.ENOTDIR}
 _OUT: Final = "that leads out of the landing"
 _ON_THE_WAY: Final = {stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK}
-_NOWHERE: Final = "that leads nowhere"
-_BACK: Final = "that leads back to a folder above it"
-_AGAIN: Final = "to a folder that another link led to"
-# A folder that may be entered but not listed can be passed through.
+_NOWHERE: Final = "whose target does not exist"
+_BACK: Final = "to a folder above it"
+_AGAIN: Final = "to a folder that another link already leads to"
+# A folder that can be entered but not listed can be passed through.
 _FOLDER: Final = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
-# A FIFO put in a file's place must not hold up the open.
+# A FIFO in a file's place must not block the open.
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 Identity = tuple[int, int]
 
 
 class LocalStorage:
-    """A folder of this machine, made where it is missing and may be. It may itself be reached by a link."""
+    """A local folder, created if it is missing and `is_made` is set. It may itself be reached by a link."""
 
     def __init__(self, root: Path, *, is_made: bool = True) -> None:
         self._root = root
@@ -98,13 +98,13 @@ class LocalStorage:
                 yield Named(shown_name(entry.name), "folder" if is_folder else "file" if is_file else "other")
 
     def files(self, path: str, *, follow_links: bool = False) -> Iterator[Found]:
-        """See `Storage`; in the order of names, folders that begin with `.` or `_` left out."""
+        """See `Storage`. Sorted by name, without folders that begin with `.` or `_`."""
         folder = self._resolved(path, follow_links)
         if folder is not None:
             yield from _Walk(self, path, follow_links).below(folder)
 
     def open(self, path: str, *, follow_links: bool = False) -> BinaryIO:
-        """See `Storage`; a read to the end of a file that changed since it was opened raises `ChangedWhileRead`."""
+        """See `Storage`. Reading to the end of a file that has changed raises `ChangedWhileRead`."""
         real = self._resolved(path, follow_links)
         if real is None:
             raise cannot_open(path, FileNotFoundError())
@@ -118,7 +118,7 @@ class LocalStorage:
         return cast(BinaryIO, io.BufferedReader(_Unchanged(descriptor, path)))
 
     def create(self, path: str, content: BinaryIO, *, follow_links: bool = False) -> bool:
-        """See `Storage`; of two processes with one name, one is told that it is taken."""
+        """See `Storage`. If two processes use one name, one gets False."""
         above, _, name = path.rpartition("/")
         try:
             self._make_root()
@@ -129,21 +129,21 @@ class LocalStorage:
 
     @contextlib.contextmanager
     def made_folder(self, path: str, *, follow_links: bool = False) -> Iterator[int]:
-        """The descriptor of a folder below the root, made where it is missing.
+        """Yields the descriptor of a folder below the root, creating the folder if needed.
 
         Raises:
             FolderFault: a name on the way is a link.
-            OSError: it cannot be made.
+            OSError: it cannot be created.
         """
         folder, _ = self._way(path, follow_links)
         with self._opened_folder(folder, made=True) as descriptor:
             yield descriptor
 
     def entries(self, folder: str) -> list[os.DirEntry[str]]:
-        """What stands in a folder, by name; none if it is not there.
+        """Returns the entries of a folder, by name; none if it does not exist.
 
         Raises:
-            OSError: it may not be listed or not be entered.
+            OSError: it cannot be listed or entered.
         """
         try:
             os.stat(os.path.join(folder, "."))
@@ -155,7 +155,7 @@ class LocalStorage:
             return []
 
     def target(self, link: str, shown: str) -> str:
-        """The real path of what a link within the landing leads to.
+        """Returns the real path of the target of a link within the landing.
 
         Raises:
             ExportError: `link_refused`.
@@ -169,7 +169,7 @@ class LocalStorage:
         return real
 
     def refuse_if_root_is_unreadable(self) -> None:
-        """A folder's fault is its own only where the landing itself can be read."""
+        """Raises if the landing itself is unreadable; only then is the folder's error its own."""
         try:
             os.scandir(self._root).close()
         except OSError as fault:
@@ -187,12 +187,12 @@ class LocalStorage:
             raise FolderFault(cannot_list(path, fault), path, modified_at(folder)) from fault
 
     def _resolved(self, path: str, follow_links: bool) -> str | None:
-        """The path on the disk, in which no name is a link; None if it is not there."""
+        """Returns the path on the disk without links; None if it does not exist."""
         real, is_there = self._way(path, follow_links)
         return real if is_there else None
 
     def _way(self, path: str, follow_links: bool) -> tuple[str, bool]:
-        """The path on the disk, in which no name is a link, and whether something is there."""
+        """Returns the path on the disk without links, and whether it exists."""
         real, shown, is_there = self._real_root, "", True
         for name in path.split("/") if path else ():
             above, shown = shown, f"{shown}/{name}".lstrip("/")
@@ -205,7 +205,7 @@ class LocalStorage:
         return real, is_there
 
     def _mode(self, real: str, above: str) -> int | None:
-        """The mode of what stands at a path; None if nothing does."""
+        """Returns the mode of a path; None if it does not exist."""
         try:
             return os.lstat(real).st_mode
         except OSError as fault:
@@ -238,7 +238,7 @@ class LocalStorage:
 
     @contextlib.contextmanager
     def _opened_folder(self, folder: str, *, made: bool = False) -> Iterator[int]:
-        """A descriptor of a folder below the root, no link followed on the way down from it."""
+        """Yields a descriptor of a folder below the root. Follows no link on the way."""
         root = self._real_root
         descriptor = os.open(root, _FOLDER)
         try:
@@ -264,13 +264,13 @@ class LocalStorage:
 
 @dataclass
 class _Walk:
-    """What stands below a folder, depth first; not by recursion, for folders can be nested deeper than Python allows.
+    """What is below a folder, depth first. Not recursive: folders can be nested deeper than Python allows.
 
     Attributes:
-        storage: whose folder.
-        path: of the folder, for messages.
-        follow_links: whether links within the root are followed; below a link to a folder only once, or a dozen folders
-            with links to each other would be a billion.
+        storage: the storage of the folder.
+        path: the folder's path, for messages.
+        follow_links: whether links within the root are followed. Below a link to a folder, only one more is followed:
+            a dozen folders with links to each other would be a billion paths.
     """
 
     storage: LocalStorage
@@ -278,7 +278,7 @@ class _Walk:
     follow_links: bool
     _led_to: set[Identity] = field(default_factory=set)
     _outermost: int = 0
-    """How many folders were open when a link was entered that is below no other; 0 outside of one."""
+    """How many folders were open when the outermost link was entered; 0 outside of one."""
     _open: list[tuple[Iterator[os.DirEntry[str]], str, Identity]] = field(default_factory=list)
 
     def below(self, folder: str) -> Iterator[Found]:
@@ -299,7 +299,7 @@ class _Walk:
                 yield from self._enter(entry.path, f"{prefix}{entry.name}/")
 
     def _enter(self, folder: str, prefix: str) -> Iterator[Found]:
-        """Goes on with a folder's entries; one that may not be read is a fault of its own."""
+        """Continues with a folder's entries. An unreadable folder is an error of its own."""
         try:
             status = os.stat(folder)
             entries = self.storage.entries(folder)
@@ -315,13 +315,13 @@ class _Walk:
             self._open.append((iter(entries), prefix, (status.st_dev, status.st_ino)))
 
     def _file(self, entry: os.DirEntry[str], prefix: str) -> Found | None:
-        """A file, or what is at fault with it; None where it is gone by now."""
+        """Returns a file or its error; None if it no longer exists."""
         try:
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             return None
         except OSError as fault:
-            # A folder that may be listed and not entered: one fault, not one for each of its files.
+            # A folder that can be listed but not entered is one error, not one for each of its files.
             self._open.pop()
             folder = os.path.dirname(entry.path)
             return self._fault(cannot_list(self._shown(prefix), fault), prefix, folder, is_folder=True)
@@ -364,9 +364,9 @@ class _Walk:
 
 
 class _Unchanged(io.FileIO):
-    """A file whose end is only reached if it is as it was when it was opened: size, times and place on the disk.
+    """A file that raises at its end if its size, times or place on the disk changed since it was opened.
 
-    Whoever writes can put the time of modification back, but not the time of change.
+    A writer can set the modification time back, but not the change time.
     """
 
     def __init__(self, descriptor: int, path: str) -> None:
@@ -395,7 +395,7 @@ class _Unchanged(io.FileIO):
 
 
 def modified_at(real: str) -> datetime:
-    """When what stands at a path was modified; 1970 where that is not told."""
+    """Returns the modification time of a path; 1970 if it is not known."""
     try:
         return _time(os.lstat(real))
     except OSError:
@@ -411,7 +411,7 @@ def _found(below: str, status: os.stat_result) -> Found:
 
 
 def _created(folder: int, name: str, content: BinaryIO) -> bool:
-    """Makes a file in an open folder, whole or not at all; False where the name is taken, be it by a link."""
+    """Creates a file in an open folder atomically. Returns False if the name is taken, even by a link."""
     with contextlib.suppress(FileNotFoundError):
         os.stat(name, dir_fd=folder, follow_symlinks=False)
         return False
@@ -430,7 +430,7 @@ def _created(folder: int, name: str, content: BinaryIO) -> bool:
 
 
 def _renamed(folder: int, unfinished: str, name: str) -> bool:
-    """Gives a file its name, False where that is taken; a hard link refuses to overwrite, a rename does not."""
+    """Renames a file; returns False if the name is taken. Unlike a rename, a hard link never overwrites."""
     try:
         os.link(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""Merged cells of a workbook: what stands in the first row of a range holds for the rows below it too.
+"""Merged cells of a workbook: the first row of a range fills the rows below it.
 
 Belongs here: filling values down. Does not belong here: where ranges come from (`xlsx`, `old_workbooks`).
 """
@@ -22,10 +22,10 @@ class MergedRange(NamedTuple):
 
 
 class MergedCells:
-    """Fills rows as they come, from the first on.
+    """Fills rows in order, starting with the first.
 
     Args:
-        ranges: of the sheet.
+        ranges: merged ranges of the sheet.
 
     Raises:
         ExportError: `bad_sheet`: there are too many.
@@ -41,7 +41,7 @@ class MergedCells:
                 self._begins.setdefault(merged.top, []).append(merged)
 
     def filled(self, number: int, cells: list[Any]) -> list[Any]:
-        """The cells of a row, those below the first of a range filled; a row that has nothing else stays empty."""
+        """Returns a row's cells, filled from the first row of their ranges. A row without other content stays empty."""
         if self._open and any(cell is not None for cell in cells):
             cells = self._fill(number, cells)
         for merged in self._begins.pop(number, ()) if self._begins else ():

@@ -1,6 +1,6 @@
-"""Percentages, errors, zeros in front and merged cells of `.ods` workbooks, which the library does not tell.
+"""Percentages, errors, leading zeros and merged cells of `.ods` workbooks, which the library does not report.
 
-Belongs here: cells of `content.xml`, as far as they say that. Does not belong here: values (`old_workbooks`).
+Belongs here: cells of `content.xml`, for those properties. Does not belong here: values (`old_workbooks`).
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _PERCENT: Final = Shown("0%")
 
 
 class OdsParts:
-    """The part of a workbook that has its cells.
+    """The part of a workbook that holds its cells.
 
     Args:
-        file: the workbook; it stays the caller's to close.
-        meter: what its parts count against.
+        file: the workbook. The caller closes it.
+        meter: counts the parts' bytes.
     """
 
     def __init__(self, file: BinaryIO, meter: Meter) -> None:
@@ -38,11 +38,11 @@ class OdsParts:
             meter.check_bytes(part.file_size, part.compress_size)
 
     def close(self) -> None:
-        """Releases it."""
+        """Closes it."""
         self._zip.close()
 
     def specials(self, name: str) -> Specials:
-        """What is special about the cells of a sheet."""
+        """Returns what is special about a sheet's cells."""
         found = Specials()
         row, is_it = 1, False
         with self._zip.open("content.xml") as content:
@@ -59,7 +59,7 @@ class OdsParts:
 
 
 def _add(found: Specials, row: int, element: Element) -> int:
-    """Notes the special cells of a row; returns the number of the row behind it and its repetitions."""
+    """Records a row's special cells. Returns the number of the row after it and its repetitions."""
     below = row + _repeated(element, "rows")
     column = 1
     for cell in element:

@@ -1,9 +1,9 @@
-"""Workbooks other than Office Open XML: `.xls`, `.xlsb` and `.ods`, each read into memory whole.
+"""Workbooks other than Office Open XML: `.xls`, `.xlsb` and `.ods`, read into memory as a whole.
 
-xlrd reads `.xls` with its formats. calamine reads the values of `.xlsb` and `.ods` and tells neither formats nor
-errors, so those are looked up in the parts themselves (`xlsb_parts`, `ods_parts`).
+xlrd reads `.xls` with its formats. calamine reads the values of `.xlsb` and `.ods` without formats and errors, so those
+are read from the parts themselves (`xlsb_parts`, `ods_parts`).
 
-Belongs here: cells of these libraries as those of `xlsx` are. Does not belong here: which sheet is read (`sheets`).
+Belongs here: cells of these libraries, like those of `xlsx`. Does not belong here: which sheet is read (`sheets`).
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _EXACT: Final = 1 << 53
 
 
 def open_old(file: BinaryIO, kind: WorkbookKind, meter: Meter) -> Book:
-    """Opens a workbook of a kind that is not `xlsx`.
+    """Opens a workbook that is not `xlsx`.
 
     Raises:
-        ExportError: `bad_sheet`: it is protected by a password.
+        ExportError: `bad_sheet`: it is password-protected.
     """
     return _XlsBook(file, meter) if kind == "xls" else _CalamineBook(file, kind, meter)
 
@@ -50,7 +50,7 @@ class _XlsBook:
         except Exception as fault:
             if not is_of_data(fault):
                 raise
-            what = "is protected by a password" if "encrypted" in str(fault) else f"is damaged: {fault}"
+            what = "is password-protected" if "encrypted" in str(fault) else f"is damaged: {fault}"
             hint = "save it again as .xlsx, without a password"
             raise ExportError("bad_sheet", f"the old workbook (.xls) {what}", hint) from fault
         self._codes = [self._book.format_map[style.format_key].format_str for style in self._book.xf_list]
@@ -109,7 +109,7 @@ class _CalamineBook:
 
     def rows(self, index: int) -> Iterator[Row]:
         name = self.sheets[index].name
-        # The library makes room for every cell between the outermost ones.
+        # The library allocates every cell between the outermost ones.
         specials = self._parts.specials(name)
         sheet = self._book.get_sheet_by_name(name)
         merged = MergedCells(specials.merged)
@@ -137,5 +137,5 @@ class _CalamineBook:
 
 
 def _number(value: float) -> int | float:
-    """A whole number as one: these formats store all as doubles."""
+    """Returns an integral number as an int: these formats store all numbers as doubles."""
     return int(value) if value.is_integer() and abs(value) < _EXACT else value

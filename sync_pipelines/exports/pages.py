@@ -1,9 +1,9 @@
-"""The records of one page of a listing, each with the text it was written in.
+"""The records of one page of a listing, each with its original text.
 
-A value made of them and written again would lose what the partner wrote: digits, names that stand twice.
+Decoding and encoding them again would lose details: digits, duplicate names.
 
-Belongs here: where a record begins and ends in a page. Does not belong here: asking for pages (`pull`), exports of
-any size (`json_stream`).
+Belongs here: where a record begins and ends in a page. Does not belong here: requesting pages (`pull`), exports of any
+size (`json_stream`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sync_pipelines.contracts.contract import folded
 
 _BLANKS: Final = re.compile(r"[ \t\r\n]*")
 _DECODER: Final = JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, strict=False)
-"""Forgives what a load refuses record by record; numbers are their text, so that one and its text are one key (X2)."""
+"""Accepts what a load rejects record by record. Numbers stay text, so that a number and its text are one key (X2)."""
 
 
 class Element(NamedTuple):
@@ -26,7 +26,7 @@ class Element(NamedTuple):
     value: Any
 
     def field(self, name: str) -> str | None:
-        """A field as trimmed text, found by its name folded (X3); None where it has none or no text."""
+        """Returns a field as trimmed text, by its folded name (X3); None if it is missing or not text."""
         if not isinstance(self.value, dict):
             return None
         held = next((value for key, value in self.value.items() if folded(key) == folded(name)), None)
@@ -34,14 +34,14 @@ class Element(NamedTuple):
 
 
 def read_page(text: str, records: str) -> list[Element] | Element | None:
-    """A page's records.
+    """Returns a page's records.
 
     Args:
         text: the body.
         records: the field that holds them, unless the body is a list.
 
     Returns:
-        The elements of the list; or what stands in its place; None where the body has neither.
+        The elements of the list, or the other value in its place; None if the body has neither.
 
     Raises:
         JSONDecodeError: the body is not JSON.
@@ -61,7 +61,7 @@ def read_page(text: str, records: str) -> list[Element] | Element | None:
 
 
 def _member(text: str, begin: int, wanted: str) -> tuple[list[Element] | Element | None, int]:
-    """One member of an object, and where the object ends."""
+    """Returns one member of an object, and where the object ends."""
     found: list[Element] | Element | None = None
     at = _skip(text, begin + 1)
     if text[at : at + 1] == "}":
@@ -82,7 +82,7 @@ def _member(text: str, begin: int, wanted: str) -> tuple[list[Element] | Element
 
 
 def _elements(text: str, begin: int) -> tuple[list[Element], int]:
-    """The elements of a list, and where it ends."""
+    """Returns the elements of a list, and where it ends."""
     elements: list[Element] = []
     at = _skip(text, begin + 1)
     if text[at : at + 1] == "]":
@@ -100,7 +100,7 @@ def _value(text: str, begin: int) -> tuple[Any, int]:
 
 
 def _goes_on(text: str, end: int, closing: str) -> tuple[int, bool]:
-    """Where the next member begins; or where the whole ends, and that it does."""
+    """Returns where the next member begins, or where the object ends, and whether it has ended."""
     at = _skip(text, end)
     if text[at : at + 1] == closing:
         return at + 1, True

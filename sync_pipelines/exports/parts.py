@@ -1,10 +1,9 @@
-"""Files of one date in one folder that are one export, as Spark, UNLOAD and other chunked writers leave them.
+"""Files of one date in one folder that are one export, as Spark, UNLOAD and other chunked writers produce them.
 
-Such an export goes its way as one stream of bytes: a tar of its parts, in natural order, with nothing in it but their
-names and contents. So it is archived, compared, read again and taken back like any file. Its path ends in `/`, which
-no file's does.
+Such an export is handled as one stream of bytes: a tar with the names and contents of its parts, in natural order. So
+it is archived, compared, read again and undone like any file. Its path ends in `/`, which no file's path does.
 
-Belongs here: which files belong together, writing and reading that stream. Does not belong here: what is in a part
+Belongs here: which files belong together, writing and reading that stream. Does not belong here: the content of a part
 (`formats`), listing (`landing`).
 """
 
@@ -32,8 +31,8 @@ class PartsRule(NamedTuple):
     """Which files of a stream are parts.
 
     Attributes:
-        path: glob below `<stream>/`; None takes all.
-        file_date: how paths carry dates, see `effective_time_in`.
+        path: glob below `<stream>/`; None matches all.
+        file_date: pattern of dates in paths, see `effective_time_in`.
     """
 
     path: str | None = None
@@ -46,7 +45,7 @@ class Part(NamedTuple):
     Attributes:
         path: relative to the landing.
         size: bytes.
-        look: what tells a change of it without reading it.
+        look: changes with the content; known without reading it.
         dated_at: the date in its path, if it has one.
     """
 
@@ -62,11 +61,11 @@ class Part(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """What is known of the parts of an export before they are read.
+    """What is known about an export's parts before they are read.
 
     Attributes:
         number: how many there are.
-        dated_at: the latest date in their paths, or None where they have none.
+        dated_at: the latest date in their paths, or None.
     """
 
     number: int
@@ -74,14 +73,14 @@ class Parts(NamedTuple):
 
 
 def is_of_parts(path: str) -> bool:
-    """Whether the export with a path is the files of a folder."""
+    """Whether the export at a path is the files of a folder."""
     return path.endswith("/")
 
 
 def export_of(below: str, rule: PartsRule) -> tuple[str, datetime | None] | None:
-    """Which export a file is part of, by its path below `<stream>/`, and the date in that; None: of none.
+    """Returns the export that a file is part of, by its path below `<stream>/`, and its date; None if it is no part.
 
-    Files whose names carry dates are apart by day. Their export is called `<folder>/[2024-03-01]/`, others `<folder>/`.
+    Files with dates in their names are grouped by day. Their export is `<folder>/[2024-03-01]/`, others `<folder>/`.
     """
     if rule.path is not None and not matches(below, rule.path):
         return None
@@ -93,25 +92,25 @@ def export_of(below: str, rule: PartsRule) -> tuple[str, datetime | None] | None
 
 
 def folder_of(export: str) -> str:
-    """The folder below `<stream>/` that holds the parts of an export."""
+    """Returns the folder below `<stream>/` that holds the parts of an export."""
     folder = export.rstrip("/")
     above, _, name = folder.rpartition("/")
     return above if name.startswith("[") and name.endswith("]") else folder
 
 
 def in_order(parts: Sequence[Part]) -> list[Part]:
-    """Parts in the order in which they are read."""
+    """Returns the parts in the order in which they are read."""
     return sorted(parts, key=lambda part: natural_order(part.path))
 
 
 def mark_of(parts: Sequence[Part]) -> str:
-    """Tells a change of the set of parts, or of one of them, without reading them."""
+    """Returns a mark that changes with the set of parts or with one of them; known without reading them."""
     looks = "\n".join(f"{part.name} {part.size} {part.look}" for part in in_order(parts))
     return hashlib.sha256(looks.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def joined(parts: Sequence[Part], open_part: Callable[[str], BinaryIO]) -> BinaryIO:
-    """The bytes of an export of several parts.
+    """Returns the bytes of an export of several parts.
 
     Args:
         parts: in any order.
@@ -164,10 +163,10 @@ class _Joined(io.RawIOBase):
 
 
 def separated(stream: BinaryIO) -> Iterator[tuple[str, BinaryIO]]:
-    """Name and content of each part that is not empty, to be read before the next one is asked for.
+    """Yields name and content of each non-empty part, to be read before the next one.
 
     Raises:
-        ExportError: `empty_file`: none of them holds anything.
+        ExportError: `empty_file`: all parts are empty.
     """
     found = False
     with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as archive:
@@ -178,11 +177,11 @@ def separated(stream: BinaryIO) -> Iterator[tuple[str, BinaryIO]]:
                 with closing(content):
                     yield member.name, cast(BinaryIO, io.BufferedReader(_Forward(content), _BLOCK))
     if not found:
-        raise ExportError("empty_file", "none of its parts holds anything", "send a header line for no records")
+        raise ExportError("empty_file", "all parts are empty", "send a header line if there are no records")
 
 
 class _Forward(io.RawIOBase):
-    """A part that is read from its beginning to its end: going back in it would go back in all of them."""
+    """A part, read from beginning to end: seeking in it would seek in the whole stream."""
 
     def __init__(self, content: Any) -> None:
         self._content = content

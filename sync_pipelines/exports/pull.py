@@ -1,7 +1,7 @@
-"""Pulling a partner's listing: its pages, one after the other, as one JSON array of the records' original text.
+"""Pulls a partner's listing: its pages, in order, as one JSON array of the records' original text.
 
-Belongs here: asking, waiting and asking again, when a listing is over, what an answer must look like. Does not belong
-here: which endpoint a partner has (`partners`), where the export goes (`stages.pulls`).
+Belongs here: requests, waiting and retries, the end of a listing, checks of a response. Does not belong here: which
+endpoint a partner has (`partners`), where the export goes (`stages.pulls`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from sync_pipelines.privacy.untrusted_text import on_one_line
 
 log = logging.getLogger(__name__)
 
-# Where structlog is installed stamina would print to standard output, which belongs to the answers of commands.
+# If structlog is installed, stamina would print to standard output, which is for results of commands.
 stamina.instrumentation.set_on_retry_hooks([])
 
 _MESSAGE_LENGTH: Final = 300
@@ -45,8 +45,8 @@ _ENTRANCE: Final = {401, 403}
 def pull_listing(listing: Listing, settings: PullSettings, target: BinaryIO) -> int:
     """Writes every record of a listing to `target` as one JSON array and returns their number (N11).
 
-    A record is written as the partner wrote it, so that its numbers keep their digits (X9). Of several records with
-    one key the first is taken. The listing is over with a page that is short or empty, or whose first record was seen.
+    Records keep their original text, so that numbers keep their digits (X9). Of several records with one key, the first
+    is used. The listing ends with a page that is short, empty, or starts with a record that was already seen.
 
     Raises:
         ConfigurationError: a secret's variable is not set.
@@ -64,7 +64,7 @@ def pull_listing(listing: Listing, settings: PullSettings, target: BinaryIO) -> 
 
 
 class _NotNow(Exception):
-    """The partner asks to come back later."""
+    """The partner asks to retry later."""
 
     def __init__(self, message: str, seconds: float | None) -> None:
         super().__init__(message)
@@ -72,7 +72,7 @@ class _NotNow(Exception):
 
 
 class _Record(NamedTuple):
-    """A record's text; its key, or None where it has none."""
+    """A record's text and its key, or None if it has none."""
 
     text: bytes
     key: str | None
@@ -84,7 +84,7 @@ class _Record(NamedTuple):
 
 
 class _Pull:
-    """One walk through a listing."""
+    """One pass through a listing."""
 
     def __init__(self, listing: Listing, settings: PullSettings) -> None:
         self._listing = listing
@@ -97,7 +97,7 @@ class _Pull:
         self._connection: Any = None
 
     def records(self) -> Iterator[bytes]:
-        """The text of each record that was not seen before."""
+        """Yields the text of each record that is new."""
         with (
             httpx.Client(headers=self._headers(), timeout=self._settings.timeout) as client,
             self._hanging_up_in_time(),
@@ -118,7 +118,7 @@ class _Pull:
         return {"Accept": "application/json", **headers}
 
     def _parameters(self, number: int) -> dict[str, str]:
-        """Integers and lower-case booleans, as the partner wants them on the wire."""
+        """Returns the query: integers and lower-case booleans, as the partner requires."""
         filters = {name: getattr(self._settings, name) for name in self._listing.filters}
         return {
             self._listing.size: str(self._size),
@@ -127,7 +127,7 @@ class _Pull:
         }
 
     def _get(self, client: httpx.Client, number: int) -> bytes:
-        """A page's body, asked for until it comes or the attempts are used up."""
+        """Returns a page's body; retries until it comes or the attempts are used up."""
         settings = self._settings
         attempts = stamina.retry_context(
             self._pause,
@@ -143,14 +143,14 @@ class _Pull:
                     return self._body(self._answer(client, number), number)
         except (httpx.HTTPError, _NotNow) as fault:
             why = self._shown(fault) or type(fault).__name__
-            message = f"page {number} of {self._url} did not come in {settings.attempts} attempts: {why}"
+            message = f"page {number} of {self._url} failed after {settings.attempts} attempts: {why}"
             raise ExportError("pull_failed", message, "sync again later; nothing of this pull was kept") from None
         except (httpx.InvalidURL, UnicodeError) as fault:
-            raise ExportError("pull_refused", f"{self._url} cannot be asked: {fault}", "check url") from None
+            raise ExportError("pull_refused", f"cannot send a request to {self._url}: {fault}", "check url") from None
         raise AssertionError("stamina either returns or raises")
 
     def _answer(self, client: httpx.Client, number: int) -> httpx.Response:
-        """An answer with its content, read piece by piece: a server may send a byte a second, or without end.
+        """Returns a response with its content. Reads in pieces: a server may send a byte a second, or without end.
 
         Raises:
             ExportError: `pull_failed` when the pull's time is over, `too_large`.
@@ -167,8 +167,8 @@ class _Pull:
                 if size > self._settings.page_bytes:
                     shown = self._settings.page_bytes.human_readable(decimal=True)
                     message = f"page {number} of {self._url} is larger than {shown}"
-                    raise ExportError("too_large", message, "if that is right, raise `page_bytes` of the pull")
-        # The content is decoded already.
+                    raise ExportError("too_large", message, "if that is expected, raise `page_bytes` of the pull")
+        # The content is already decoded.
         headers = [(n, v) for n, v in answer.headers.items() if n not in ("content-encoding", "content-length")]
         return httpx.Response(answer.status_code, headers=headers, content=b"".join(pieces), request=answer.request)
 
@@ -178,7 +178,7 @@ class _Pull:
 
     @contextmanager
     def _hanging_up_in_time(self) -> Iterator[None]:
-        """Ends the connection when the pull's time is over: a server may send a byte of a header a second."""
+        """Closes the connection when the pull's time is over: a server may send one byte of a header per second."""
         timer = threading.Timer(self._settings.seconds, self._hang_up)
         timer.daemon = True
         timer.start()
@@ -194,11 +194,11 @@ class _Pull:
 
     def _check_time(self, number: int) -> None:
         if time.monotonic() > self._until:
-            message = f"the pull was not over after {self._settings.seconds:,.0f} seconds, at page {number}"
-            raise ExportError("pull_failed", message, "if that is right, raise `seconds` of the pull")
+            message = f"the pull was not finished after {self._settings.seconds:,.0f} seconds, at page {number}"
+            raise ExportError("pull_failed", message, "if that is expected, raise `seconds` of the pull")
 
     def _pause(self, fault: Exception) -> bool | float:
-        """Whether to ask again: after the usual pause, or after the seconds the partner asks for."""
+        """Returns whether to retry: after the usual pause, or after the seconds that the partner asks for."""
         if isinstance(fault, _NotNow) and fault.seconds is not None:
             answer: bool | float = min(fault.seconds, self._settings.longest_wait)
         else:
@@ -212,17 +212,17 @@ class _Pull:
         if response.is_success:
             return response.content
         told = self._told(response.content)
-        message = f"page {number} of {self._url} was answered with {status}" + (f": {told}" if told else "")
+        message = f"page {number} of {self._url}: the server answered {status}" + (f": {told}" if told else "")
         if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
             raise _NotNow(message, _retry_after(response.headers.get("Retry-After")))
         names = [c.setting for c in self._listing.credentials]
-        hint = f"check {', '.join(names)} and scheme" if status in _ENTRANCE else "check url, and what the partner says"
+        hint = f"check {', '.join(names)} and scheme" if status in _ENTRANCE else "check url and the server's answer"
         raise ExportError("pull_refused", message, hint)
 
     def _read(self, body: bytes, number: int) -> list[_Record]:
-        """The records of a page; an object in place of the list is one record, as in a response of one."""
+        """Returns the records of a page. An object in place of the list is one record."""
         where = f"page {number} of {self._url}"
-        hint = "check url; if it is right, tell the partner"
+        hint = "check url; if it is right, contact the partner"
         try:
             found = read_page(body.decode("utf-8-sig"), self._listing.records)
         except (UnicodeDecodeError, RecursionError, JSONDecodeError) as fault:
@@ -232,12 +232,12 @@ class _Pull:
             found = None if found.field(self._listing.key) is None else [found]
         if found is None:
             told = self._told(body)
-            message = f"{where} has no list of records under {self._listing.records!r}"
-            raise ExportError("pull_unreadable", message + (f"; it says: {told}" if told else ""), hint)
+            message = f"{where} has no list of records in {self._listing.records!r}"
+            raise ExportError("pull_unreadable", message + (f"; the server says: {told}" if told else ""), hint)
         return [_Record(element.text.encode(), element.field(self._listing.key)) for element in found]
 
     def _told(self, body: bytes) -> str:
-        """What a refusal says: the body's `message` with its errors, or the beginning of a text that is no page."""
+        """Returns the text of an error response: the body's `message` with its errors, or the start of a text."""
         try:
             answer: Any = json.loads(body)
         except (ValueError, RecursionError):
@@ -252,7 +252,7 @@ class _Pull:
         return self._shown("; ".join(part for part in parts if isinstance(part, str)))
 
     def _shown(self, said: object) -> str:
-        """A text from outside, fit for a log: on one line, without our secrets."""
+        """Returns external text that is fit for a log: on one line, without secrets."""
         text = "".join(c if c.isprintable() else " " for c in str(said))
         for secret in self._secrets.values():
             text = text.replace(secret, "***")
@@ -260,7 +260,7 @@ class _Pull:
 
 
 def _retry_after(told: str | None) -> float | None:
-    """The seconds a `Retry-After` asks for, given as seconds or as a date; None where it says neither."""
+    """Returns the seconds in a `Retry-After`, given as seconds or as a date; None if it is neither."""
     text = (told or "").strip()
     if _SECONDS.fullmatch(text):
         return float(text)

@@ -1,6 +1,6 @@
-"""Whether a landing on a server is there, and what is told of who answered.
+"""Whether a remote landing exists, and which server and user answer.
 
-Belongs here: what each kind of storage has to be asked for that. Does not belong here: connections (`connection`),
+Belongs here: the requests that each kind of storage needs for that. Does not belong here: connections (`connection`),
 exports (`remote_storage`).
 """
 
@@ -32,16 +32,16 @@ _SHOWN_OF_KEY: Final = 4
 
 
 def is_refusal(fault: BaseException) -> bool:
-    """Whether a server does not let us in, or nothing was found to prove who we are."""
+    """Whether a server denies access, or no credentials were found."""
     is_translated = isinstance(fault, PermissionError) and type(fault.__cause__).__name__ == "ClientError"
     return is_translated or any(kind.__name__ in _REFUSALS for kind in type(fault).__mro__)
 
 
 def reached(filesystem: AbstractFileSystem, root: str) -> Reached:
-    """What is told of a landing's root.
+    """Returns what is known about a landing's root.
 
     Raises:
-        FileNotFoundError: it is not there; or whatever the storage's library raises.
+        FileNotFoundError: it does not exist. Also raises what the storage's library raises.
     """
     if hasattr(filesystem, "call_s3"):
         return _s3(filesystem, root)
@@ -50,7 +50,7 @@ def reached(filesystem: AbstractFileSystem, root: str) -> Reached:
     if type(filesystem).find is not AbstractFileSystem.find:
         return Reached(is_empty=not filesystem.exists(root), has_folders=False)
     if filesystem.info(root or "/")["type"] != "directory":
-        raise FileNotFoundError("it is no folder")
+        raise FileNotFoundError("it is not a folder")
     server, port, user = (getattr(filesystem, name, "") for name in ("host", "port", "username"))
     return Reached(f"{server}:{port}" if port else str(server), str(user), not filesystem.ls(root or "/", detail=False))
 
@@ -60,7 +60,7 @@ def _s3(filesystem: Any, root: str) -> Reached:
     try:
         page = filesystem.call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", MaxKeys=1)
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no bucket {bucket}") from None
+        raise FileNotFoundError(f"bucket {bucket} does not exist") from None
     credentials = sync(filesystem.loop, filesystem.session.get_credentials)
     user = "nobody"
     if credentials is not None:
@@ -71,7 +71,7 @@ def _s3(filesystem: Any, root: str) -> Reached:
 def _bucket(filesystem: Any, root: str) -> Reached:
     bucket = root.partition("/")[0]
     if not filesystem.exists(bucket):
-        raise FileNotFoundError(f"there is no bucket {bucket}")
+        raise FileNotFoundError(f"bucket {bucket} does not exist")
     filesystem.invalidate_cache(root)
     try:
         is_empty = not filesystem.ls(root, detail=False)

@@ -1,6 +1,6 @@
-"""Where a landing can be: a local folder, read directly because it is fast, or anything fsspec reaches.
+"""Opens a landing: a local folder, read directly for speed, or any storage that fsspec supports.
 
-Belongs here: folders, files and their marks, and what faults of a storage mean. Does not belong here: the layout of a
+Belongs here: folders, files and their versions, and what a storage's errors mean. Does not belong here: the layout of a
 landing (`landing`), the rules for names (`naming`).
 """
 
@@ -51,7 +51,7 @@ _TIMES: Final = ("mtime", "LastModified", "last_modified", "updated", "modified"
 
 
 def open_storage(url: str, access: Access, *, is_made: bool = True) -> Storage:
-    """The storage for a path or a URL; connects to nothing yet. A local folder is made where it is missing, or not."""
+    """Returns the storage for a path or URL, without connecting. `is_made`: a missing local folder is created."""
     if "://" not in url:
         return LocalStorage(Path(url).expanduser(), is_made=is_made)
     protocol, _, path = url.partition("://")
@@ -61,7 +61,7 @@ def open_storage(url: str, access: Access, *, is_made: bool = True) -> Storage:
 
 
 class RemoteStorage:
-    """Anything fsspec reaches, such as `s3://`, `gs://`, `abfs://`, `sftp://`, `memory://`."""
+    """Any storage that fsspec supports, such as `s3://`, `gs://`, `abfs://`, `sftp://`, `memory://`."""
 
     def __init__(self, url: str, access: Access | None = None) -> None:
         self._connection = connection_to(url, access or Access())
@@ -73,7 +73,7 @@ class RemoteStorage:
         try:
             return self._connection.ask(lambda filesystem: reached(filesystem, self._connection.root))
         except FileNotFoundError as fault:
-            raise missing(shown, str(fault) or "the server knows no such path") from fault
+            raise missing(shown, str(fault) or "the server does not know this path") from fault
         except SyncError:
             raise
         except Exception as fault:
@@ -81,7 +81,7 @@ class RemoteStorage:
 
     @property
     def lists_by_prefix(self) -> bool:
-        """See `Storage`; object stores do."""
+        """See `Storage`. True for object stores."""
         filesystem = self._connection.filesystem
         own_find = type(filesystem).find is not AbstractFileSystem.find
         return own_find or isinstance(filesystem, AsyncFileSystem)
@@ -93,19 +93,19 @@ class RemoteStorage:
         return [name_of(info) for info in infos if info["type"] == "directory" or is_link(info)]
 
     def names(self, paths: Sequence[str]) -> list[list[Named]]:
-        """See `Storage`; a server with folders is asked for several at once."""
+        """See `Storage`. A server with folders is asked for several at once."""
         found: list[list[Named]] = []
         for start in range(0, len(paths), self.folders_at_once):
             folders = [(self._real(path), path) for path in paths[start : start + self.folders_at_once]]
             for (folder, _), infos in zip(folders, self.listings(folders), strict=True):
                 if isinstance(infos, SyncError) and not isinstance(infos, FolderFault):
                     raise infos
-                # Object stores name a folder within itself where somebody made it.
+                # Object stores list a folder within itself if somebody created it as an object.
                 found.append([] if isinstance(infos, SyncError) else [_named(i) for i in infos if _is_in(i, folder)])
         return found
 
     def files(self, path: str, *, follow_links: bool = False) -> Iterator[Found]:
-        """See `Storage`; object stores are listed by prefix, servers with real folders folder by folder."""
+        """See `Storage`. Object stores are listed by prefix, servers with real folders folder by folder."""
         if not self.lists_by_prefix:
             self._refuse_links(path, follow_links)
             yield from RemoteWalk(self, path, follow_links).below(self._real(path))
@@ -117,7 +117,7 @@ class RemoteStorage:
                 yield self.found(below, info)
 
     def open(self, path: str, *, follow_links: bool = False) -> BinaryIO:
-        """See `Storage`; a read to the end of a file that changed since it was opened raises `ChangedWhileRead`."""
+        """See `Storage`. Reading to the end of a file that has changed raises `ChangedWhileRead`."""
         try:
             return self._connection.ask(lambda filesystem: self._opened(filesystem, path, follow_links))
         except (FileNotFoundError, PermissionError, IsADirectoryError) as fault:
@@ -128,7 +128,7 @@ class RemoteStorage:
             raise self._fault_of_file(path, fault) from fault
 
     def create(self, path: str, content: BinaryIO, *, follow_links: bool = False) -> bool:
-        """See `Storage`; the name is looked up before, since few storages can refuse to overwrite."""
+        """See `Storage`. Checks the name first, since few storages can refuse to overwrite."""
         real = self._real(path)
         folder, _, name = real.rpartition("/")
         unfinished = f"{folder}/{temporary_name(name)}"
@@ -158,7 +158,7 @@ class RemoteStorage:
         before, mode = self._mark(filesystem, real)
         if mode is not None and not stat.S_ISREG(mode):
             raise not_regular(path, mode)
-        # A file of SFTP is read no further than to the size it had.
+        # An SFTP file is read up to the size it had when opened.
         content = filesystem.read(real, before[0]) if _is_sftp(filesystem) else filesystem.open(real, "rb")
 
         def is_same() -> bool:
@@ -171,7 +171,7 @@ class RemoteStorage:
         return cast(BinaryIO, _UnchangedObject(content, path, is_same, fault_of_file))
 
     def _fault_of_file(self, path: str, fault: Exception) -> SyncError:
-        """A file's fault is its own only where the landing itself answers."""
+        """Returns a file's error; if the landing itself does not answer, its error."""
         try:
             self.reach()
         except SyncError as of_landing:
@@ -189,7 +189,7 @@ class RemoteStorage:
         return self._known_root
 
     def resolved(self, real: str) -> str | None:
-        """Where a path leads by all its links; None where the storage does not tell."""
+        """Returns where a path leads by all its links; None if the storage does not report it."""
         try:
             return self._connection.ask(lambda filesystem: _resolved(filesystem, real))
         except SyncError:
@@ -200,29 +200,29 @@ class RemoteStorage:
             return None
 
     def target(self, real: str, shown: str) -> str:
-        """What a link within the landing leads to.
+        """Returns the target of a link within the landing.
 
         Raises:
             ExportError: `link_refused`.
         """
         there, root = self.resolved(real), self._resolved_root
         if there is None or root is None or not Path(there).is_relative_to(root):
-            raise link_refused(shown, "that leads out of the landing, or to where cannot be told")
+            raise link_refused(shown, "that leads out of the landing, or whose target is unknown")
         return there
 
     def _mark(self, filesystem: AbstractFileSystem, real: str) -> tuple[tuple[int, datetime, str | None], int | None]:
-        """What the storage tells of a file now, never from fsspec's cache; and its mode, where that is told."""
+        """Returns what the storage reports about a file now, never from fsspec's cache, and its mode if known."""
         filesystem.invalidate_cache(real.rpartition("/")[0])
         info = dict(filesystem.info(real))
         mark = int(info["size"] or 0), self._modified_at(info), _etag(info)
         return mark, info["mode"] if _is_sftp(filesystem) else None
 
     def info(self, real: str) -> Info:
-        """What a link leads to."""
+        """Returns the entry of a link's target."""
         return self._connection.ask(lambda filesystem: dict(filesystem.info(real)))
 
     def _refuse_links(self, path: str, follow_links: bool) -> None:
-        """A name of the path may have become a link since it was listed."""
+        """Raises if a name of the path has become a link since it was listed."""
         if not path:
             return
         there, root = self.resolved(self._real(path)), self._resolved_root
@@ -243,11 +243,11 @@ class RemoteStorage:
 
     @property
     def folders_at_once(self) -> int:
-        """How many folders are listed as fast as one."""
+        """How many folders can be listed in the time of one."""
         return _FOLDERS_AT_ONCE if _is_sftp(self._connection.filesystem) else 1
 
     def listings(self, folders: Sequence[tuple[str, str]]) -> list[list[Info] | SyncError]:
-        """What stands in each of some folders, never from fsspec's cache; see `remote_walk.Folders`."""
+        """Returns the entries of each folder, never from fsspec's cache; see `remote_walk.Folders`."""
         try:
             each = self._connection.ask(lambda filesystem: _listed(filesystem, [folder for folder, _ in folders]))
         except SyncError:
@@ -260,7 +260,7 @@ class RemoteStorage:
         if not isinstance(found, OSError):
             return sorted(found, key=lambda info: str(info["name"]))
         if isinstance(found, FileNotFoundError | NotADirectoryError):
-            # A folder may be missing only where the landing is there.
+            # A folder may be missing only if the landing exists.
             self.reach()
             return []
         return self._folder_fault(found, folder, path)
@@ -280,12 +280,12 @@ class RemoteStorage:
         except Exception as fault:
             raise self._folder_fault(fault, folder, path) from fault
         if not objects:
-            # A bucket that is not there has none either.
+            # A missing bucket has no objects either.
             self.reach()
         return objects
 
     def _folder_fault(self, fault: Exception, folder: str, path: str) -> SyncError:
-        """A folder's fault is its own only where the landing itself can be read."""
+        """Returns a folder's error; if the landing itself cannot be read, its error."""
         if isinstance(fault, PermissionError) and path:
             with contextlib.suppress(Exception):
                 self._connection.ask(lambda filesystem: filesystem.ls(self._real("")))
@@ -293,7 +293,7 @@ class RemoteStorage:
         return self._unreachable(fault, folder)
 
     def found(self, below: str, info: Info) -> Found:
-        """A file as it is told."""
+        """Returns a file as listed."""
         return Found(below, int(info["size"] or 0), self._modified_at(info), _etag(info))
 
     def _modified_at(self, info: Info) -> datetime:
@@ -301,8 +301,8 @@ class RemoteStorage:
         try:
             return _as_utc(self._connection.filesystem.modified(info["name"]) if told is None else told)
         except (NotImplementedError, ValueError, TypeError) as fault:
-            hint = "pull the exports to a storage that keeps modification times"
-            message = f"{self._connection.shown} does not tell when {info['name']} was modified"
+            hint = "move the exports to a storage that keeps modification times"
+            message = f"{self._connection.shown} does not report when {info['name']} was modified"
             raise ConfigurationError("landing_invalid", message, hint) from fault
 
     def _unreachable(self, fault: Exception, folder: str = "") -> SyncError:
@@ -313,13 +313,13 @@ class RemoteStorage:
 
 
 class _UnchangedObject(io.RawIOBase):
-    """A file whose end is only reached if the storage still tells of it what it told when it was opened.
+    """A file that raises at its end if the storage reports a change since it was opened.
 
     Args:
-        content: of the file.
+        content: content of the file.
         path: for messages.
-        is_same: whether the storage still tells the same.
-        fault_of_file: what a fault of the storage means for the file.
+        is_same: whether the storage still reports the same.
+        fault_of_file: what a storage's error means for the file.
     """
 
     def __init__(
@@ -341,7 +341,7 @@ class _UnchangedObject(io.RawIOBase):
         try:
             data = self._content.read(size)
             is_changed = (not data or size < 0) and size != 0 and not self._is_still_same()
-        except Exception as fault:  # remote storages raise what their libraries raise
+        except Exception as fault:  # storage libraries raise exceptions of their own
             raise self._fault_of_file(fault) from fault
         if is_changed:
             raise ChangedWhileRead(self._path)
@@ -380,7 +380,7 @@ def _is_taken(filesystem: AbstractFileSystem, folder: str, real: str) -> bool:
 
 
 def _listed(filesystem: AbstractFileSystem, folders: Sequence[str]) -> list[list[Info] | OSError]:
-    """What stands in each of some folders, or why that cannot be told."""
+    """Returns the entries of each folder, or its error."""
     if _is_sftp(filesystem):
         return cast(list[list[Info] | OSError], filesystem.ls_each(folders))
     return [_listed_alone(filesystem, folder) for folder in folders]
@@ -395,7 +395,7 @@ def _listed_alone(filesystem: AbstractFileSystem, folder: str) -> list[Info] | O
 
 
 def _is_sftp(filesystem: AbstractFileSystem) -> bool:
-    """Whether it is a server that can tell what a path leads to."""
+    """Whether it is a server that can resolve links."""
     return hasattr(getattr(filesystem, "ftp", None), "normalize")
 
 
@@ -409,7 +409,7 @@ def _etag(info: dict[str, Any]) -> str | None:
 
 
 def _as_utc(told: object) -> datetime:
-    """The time a storage tells, whose forms differ: datetime, seconds, ISO text, FTP's digits."""
+    """Returns the time that a storage reports as a datetime, seconds, ISO text or FTP's digits."""
     if isinstance(told, int | float):
         return EPOCH + timedelta(seconds=told)
     if isinstance(told, str):

@@ -1,6 +1,6 @@
-"""A walk through the folders of a server that has real ones.
+"""Walks the folders of a server that has real ones.
 
-Belongs here: the order, and which links are followed. Does not belong here: asking the server (`remote_storage`).
+Belongs here: the order, and which links are followed. Does not belong here: requests to the server (`remote_storage`).
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ Info = dict[str, Any]
 
 _MOST_AT_ONCE: Final = 32
 _MOST_AHEAD: Final = 5_000
-"""Entries of folders that were listed before they are entered, if all are as large as the one before."""
+"""Most entries of folders that are listed before they are entered, assuming that all are as large as the last."""
 
 
 class Folders(Protocol):
-    """What a walk asks for; paths are the server's."""
+    """What a walk needs; paths are the server's."""
 
     @property
     def folders_at_once(self) -> int:
-        """How many folders are listed as fast as one."""
+        """How many folders can be listed in the time of one."""
 
     def listings(self, folders: Sequence[tuple[str, str]]) -> list[list[Info] | SyncError]:
-        """What stands in each of some folders, by name, or its fault; a folder is its path and what it is called."""
+        """Returns the entries of each folder, by name, or its error. A folder is its path and its displayed name."""
 
     def found(self, below: str, info: Info) -> Found:
-        """A file as it is told."""
+        """Returns a file as listed."""
 
     def info(self, real: str) -> Info:
-        """What a link leads to."""
+        """Returns the entry of a link's target."""
 
     def resolved(self, real: str) -> str | None:
-        """Where a path leads by all its links; None where the storage does not tell."""
+        """Returns where a path leads by all its links; None if the storage does not report it."""
 
     def target(self, real: str, shown: str) -> str:
-        """What a link within the landing leads to. Raises `ExportError`: `link_refused`."""
+        """Returns the target of a link within the landing. Raises `ExportError`: `link_refused`."""
 
 
 class _Entered:
-    """A folder that is walked through.
+    """A folder during the walk.
 
     Attributes:
-        infos: what is left of it.
-        prefix: its path below the folder that the walk began with, and a slash.
-        resolved: where its path leads by all links, where that is needed.
+        infos: its remaining entries.
+        prefix: its path below the start of the walk, with a trailing slash.
+        resolved: where its path leads by all links, if needed.
     """
 
     def __init__(self, infos: list[Info], prefix: str, resolved: str | None) -> None:
@@ -63,7 +63,7 @@ class _Entered:
         )
 
     def later(self, real: str) -> Iterable[str]:
-        """The folders that are entered after one of them; none after a link."""
+        """Yields the folders that are entered after this one; none after a link."""
         if not self._later or self._later[0] != real:
             return ()
         self._later.popleft()
@@ -76,12 +76,12 @@ def _is_entered(info: Info) -> bool:
 
 @dataclass
 class RemoteWalk:
-    """What stands below a folder of a server, depth first.
+    """What is below a folder of a server, depth first.
 
     Attributes:
-        storage: whose folder.
-        path: of the folder, for messages.
-        follow_links: whether links within the root are followed, below a link to a folder only once.
+        storage: the storage of the folder.
+        path: the folder's path, for messages.
+        follow_links: whether links within the root are followed. Below a link to a folder, only one more is followed.
     """
 
     storage: Folders
@@ -89,13 +89,13 @@ class RemoteWalk:
     follow_links: bool
     _led_to: set[str] = field(default_factory=set)
     _outermost: int = 0
-    """How many folders were open when a link was entered that is below no other; 0 outside of one."""
+    """How many folders were open when the outermost link was entered; 0 outside of one."""
     _ahead: dict[str, list[Info] | SyncError] = field(default_factory=dict)
-    """Folders that were listed together with one before them."""
+    """Folders that were listed together with an earlier one."""
     _at_once: int = 4
 
     def below(self, folder: str) -> Iterator[Found]:
-        """Unlike fsspec's own walk it does not pass over folders it may not read."""
+        """Yields the files. Unlike fsspec's walk, it reports unreadable folders."""
         way = [self._enter(folder, "", ())]
         while way:
             if len(way) <= self._outermost:
@@ -121,7 +121,7 @@ class RemoteWalk:
                 yield Found(below, 0, EPOCH, None, fault)
 
     def _enter(self, real: str, prefix: str, later: Iterable[str]) -> _Entered:
-        """A folder; those that are entered after it are listed with it, where that takes no longer."""
+        """Enters a folder. The next folders are listed with it if that takes no longer."""
         if real not in self._ahead:
             folders = [real, *islice(later, self._at_once - 1)][: self.storage.folders_at_once]
             shown = f"{self.path}/{prefix}".rstrip("/")
@@ -135,19 +135,19 @@ class RemoteWalk:
         return _Entered(found, prefix, self.storage.resolved(real) if self.follow_links else None)
 
     def _followed(self, real: str, below: str, above: list[str | None]) -> Info:
-        """What a link leads to, under its own name."""
+        """Returns the target of a link, under the link's name."""
         shown = f"{self.path}/{below}"
         if not self.follow_links:
             raise link_refused(shown)
         target = self.storage.target(real, shown)
         if any(folder and Path(folder).is_relative_to(target) for folder in above):
-            raise link_refused(shown, "that leads back to a folder above it")
+            raise link_refused(shown, "to a folder above it")
         if target in self._led_to:
-            raise link_refused(shown, "to a folder that another link led to")
+            raise link_refused(shown, "to a folder that another link already leads to")
         try:
             info = {**self.storage.info(real), "name": real}
         except FileNotFoundError:
-            raise link_refused(shown, "that leads nowhere") from None
+            raise link_refused(shown, "whose target does not exist") from None
         if info["type"] == "directory":
             self._led_to.add(target)
             self._outermost = self._outermost or len(above)
@@ -155,7 +155,7 @@ class RemoteWalk:
 
 
 def name_of(info: Info) -> str:
-    """The last name of a path."""
+    """Returns the last name of a path."""
     return str(info["name"]).rstrip("/").rsplit("/", 1)[-1]
 
 

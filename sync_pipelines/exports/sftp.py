@@ -1,8 +1,8 @@
 # paramiko has no types.
 # mypy: disable-error-code="no-untyped-call,misc,import-untyped"
-"""A landing's SFTP server: fsspec's file system with known host keys, time limits, and reads that do not wait.
+"""A landing's SFTP server: fsspec's file system with checked host keys, timeouts, and reads that do not wait.
 
-Belongs here: one session with the server. Does not belong here: when it is made anew (`connection`), what its faults
+Belongs here: one session with the server. Does not belong here: when it is opened again (`connection`), what its errors
 mean for an export (`remote_storage`).
 """
 
@@ -23,7 +23,7 @@ from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.exports.access import Access
 from sync_pipelines.exports.sftp_client import Client, ReadAhead, Write
 
-# It logs, with a traceback, what it raises as well.
+# paramiko also logs, with a traceback, the exceptions it raises.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 _KEEPALIVE_SECONDS: Final = 30
@@ -31,14 +31,14 @@ _BUFFER: Final = 1 << 15
 
 
 class SftpFileSystem(SFTPFileSystem):
-    """A session with an SFTP server; threads may share it, one question is asked at a time.
+    """A session with an SFTP server. Threads may share it; requests are made one at a time.
 
     Args:
-        host, port, username, password: of the URL.
-        access: time limits and credentials.
+        host, port, username, password: from the URL.
+        access: timeouts and credentials.
 
     Raises:
-        ConfigurationError: the server's key is not known, or it refuses the user.
+        ConfigurationError: the server's key is unknown, or the server denies access.
     """
 
     cachable = False
@@ -63,13 +63,13 @@ class SftpFileSystem(SFTPFileSystem):
 
     @property
     def is_ended(self) -> bool:
-        """Whether the session is over, whoever ended it."""
+        """Whether the session has ended, for any reason."""
         transport = self.client.get_transport()
         return transport is None or not transport.is_active() or self.ftp.get_channel().closed
 
     @property
     def username(self) -> str:
-        """Who the server takes us for."""
+        """The user name that the server sees."""
         return str(self.client.get_transport().get_username())
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ class SftpFileSystem(SFTPFileSystem):
             self.client.close()
 
     def info(self, path: str, **options: Any) -> dict[str, Any]:
-        """See fsspec; with the `mode` of what a link leads to."""
+        """See fsspec. Adds the `mode` of a link's target."""
         path = self._strip_protocol(path)
         status = self.ftp.stat(path)
         return {**self._decode_stat(status), "name": path, "mode": status.st_mode}
@@ -91,7 +91,7 @@ class SftpFileSystem(SFTPFileSystem):
         return found if detail else sorted(info["name"] for info in found)
 
     def ls_each(self, paths: Sequence[str]) -> list[list[dict[str, Any]] | OSError]:
-        """What stands in each of some folders, or why that cannot be told; they are asked for at once."""
+        """Returns the entries of each folder, or its error. All folders are requested at once."""
         each = zip(paths, self.ftp.list_folders(paths), strict=True)
         return [
             found if isinstance(found, OSError) else [self._decode_stat(status, path) for status in found]
@@ -99,7 +99,7 @@ class SftpFileSystem(SFTPFileSystem):
         ]
 
     def read(self, path: str, size: int) -> BinaryIO:
-        """Opens a file of a known size; what lies beyond it is not read."""
+        """Opens a file of known size. Bytes beyond it are not read."""
         return cast(BinaryIO, io.BufferedReader(ReadAhead(self.ftp, self.ftp.open(path, "r"), size), _BUFFER))
 
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **options: Any) -> Any:
@@ -129,28 +129,32 @@ class SftpFileSystem(SFTPFileSystem):
             raise self._named(fault) from fault
 
     def _named(self, fault: BaseException) -> BaseException:
-        """A fault of the settings by its name, any other as it is."""
+        """Returns an error of the settings as a `ConfigurationError`, any other unchanged."""
         if isinstance(fault, paramiko.BadHostKeyException):
             return _key_changed(fault, self._access, self.host, self.port)
-        # What paramiko says when the server went away, or gave no answer, in the midst of it.
+        # paramiko's messages if the server disconnects or does not answer during the login.
         is_unheard = "timeout" in str(fault) or "shut down" in str(fault)
         is_refused = isinstance(fault, paramiko.AuthenticationException) and not is_unheard
         if is_refused or "No authentication methods" in str(fault):
             hint = "correct the user in SYNC_LANDING, and SYNC_SFTP_PASSWORD or SYNC_SFTP_KEY_FILE"
             user = self.ssh_kwargs.get("username") or "this user"
-            return ConfigurationError("landing_refused", f"the SFTP server {self.host} refuses {user}: {fault}", hint)
+            return ConfigurationError(
+                "landing_refused", f"the SFTP server {self.host} denied access to {user}: {fault}", hint
+            )
         return fault
 
 
 def _login(access: Access, username: str | None, password: str | None) -> dict[str, Any]:
-    """What paramiko is given; where something is named, nothing else is tried."""
+    """Returns paramiko's login options. If a credential is set, nothing else is tried."""
     login: dict[str, Any] = {"username": username, "password": password or access.sftp_password}
     if access.sftp_key_file is not None:
         try:
             access.sftp_key_file.open("rb").close()
         except OSError as fault:
             message = f"SYNC_SFTP_KEY_FILE={access.sftp_key_file} cannot be read: {fault.strerror}"
-            raise ConfigurationError("setting_invalid", message, "name a private key that this user may read") from None
+            raise ConfigurationError(
+                "setting_invalid", message, "set it to a private key that this user can read"
+            ) from None
         login["key_filename"] = str(access.sftp_key_file)
     if login["password"] or access.sftp_key_file:
         login |= {"allow_agent": False, "look_for_keys": False}
@@ -165,33 +169,33 @@ def _load_keys(client: paramiko.SSHClient, known_hosts: Any) -> None:
     except OSError as fault:
         message = f"the host keys in {known_hosts} cannot be read: {fault.strerror}"
         raise ConfigurationError(
-            "setting_invalid", message, "let this user read them, or set SYNC_SFTP_KNOWN_HOSTS"
+            "setting_invalid", message, "give this user read permission, or set SYNC_SFTP_KNOWN_HOSTS"
         ) from None
 
 
 class _OnlyKnown(paramiko.MissingHostKeyPolicy):
-    """Refuses a server whose key is not known."""
+    """Rejects a server whose key is unknown."""
 
     def __init__(self, access: Access, host: str, port: int) -> None:
         self._access, self._host, self._port = access, host, port
 
     def missing_host_key(self, client: Any, hostname: str, key: Any) -> None:
         place = self._access.known_hosts[0]
-        message = f"the SFTP server {self._host} is not known: its key {_shown(key)} is not in {place}"
+        message = f"the SFTP server {self._host} is unknown: its key {_shown(key)} is not in {place}"
         scan = f"ssh-keyscan -p {self._port} {self._host} >> {place}"
-        hint = f"ask whoever runs the server whether that is its key, then add it: {scan}"
+        hint = f"ask the server's administrator whether this key is right, then add it: {scan}"
         raise ConfigurationError("host_key_unknown", message, hint)
 
 
 def _key_changed(fault: Any, access: Access, host: str, port: int) -> ConfigurationError:
     message = (
-        f"the SFTP server {host} has the key {_shown(fault.key)}, which is not the one that is known,"
-        f" {_shown(fault.expected_key)}: somebody may be listening in"
+        f"the SFTP server {host} has the key {_shown(fault.key)} instead of the known key"
+        f" {_shown(fault.expected_key)}: someone may be intercepting the connection"
     )
     name = host if port == paramiko.config.SSH_PORT else f"[{host}]:{port}"
     place = access.known_hosts[0]
     hint = (
-        f"ask whoever runs the server; if its key was changed: ssh-keygen -R '{name}' -f {place}"
+        f"ask the server's administrator; if the key was changed: ssh-keygen -R '{name}' -f {place}"
         f" && ssh-keyscan -p {port} {host} >> {place}"
     )
     return ConfigurationError("host_key_changed", message, hint)
@@ -203,7 +207,7 @@ def _shown(key: Any) -> str:
 
 @contextmanager
 def _ended_after(seconds: float, client: paramiko.SSHClient) -> Iterator[None]:
-    """Ends a session that takes longer: paramiko waits for some answers without a limit."""
+    """Closes a session that takes longer: paramiko waits for some answers without a timeout."""
     is_late = threading.Event()
 
     def end() -> None:

@@ -1,11 +1,11 @@
 # paramiko has no types.
 # mypy: disable-error-code="no-untyped-call,misc,import-untyped"
-"""Questions to an SFTP server that do not wait for each other: a slow link then costs little.
+"""Pipelined requests to an SFTP server, so that a slow link costs little.
 
-It uses `_async_request`, `_read_response`, `_request` and `_convert_status` of paramiko's client: its own reading ahead
-needs a thread, and its own listing reads answers that other threads wait for.
+It uses `_async_request`, `_read_response`, `_request` and `_convert_status` of paramiko's client: paramiko's own
+prefetch needs a thread, and its own listing reads answers that other threads wait for.
 
-Belongs here: what is asked at once. Does not belong here: the session (`sftp`).
+Belongs here: which requests are made at once. Does not belong here: the session (`sftp`).
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from paramiko.sftp import CMD_CLOSE, CMD_OPENDIR, CMD_READ, CMD_READDIR, int64
 from paramiko.sftp_attr import SFTPAttributes
 
 _REQUEST: Final = 1 << 15
-"""Bytes that any server gives at once."""
+"""Bytes per read that every server supports."""
 _FIRST_REQUESTS: Final = 8
 _MOST_REQUESTS: Final = 96
-"""Requests on their way for one file: the memory of a read, 3 MB, and its speed over a slow link."""
+"""Outstanding requests for one file. They set the memory of a read, 3 MB, and its speed over a slow link."""
 _MOST_PAGES: Final = 32
-"""Pages of a folder that are asked for at once; a page has a hundred names or so."""
+"""Pages of a folder that are requested at once; a page has about a hundred names."""
 
 
 class Client(paramiko.SFTPClient):
@@ -42,7 +42,7 @@ class Client(paramiko.SFTPClient):
             return super()._request(kind, *arguments)
 
     def list_folders(self, paths: Sequence[str]) -> list[list[SFTPAttributes] | OSError]:
-        """What stands in each of some folders, or why that cannot be told."""
+        """Returns the entries of each folder, or its error."""
         with self.lock:
             answers = _Answers(self)
             folders = [_Folder(answers, path) for path in paths]
@@ -57,7 +57,7 @@ class Client(paramiko.SFTPClient):
 
 
 class _Answers:
-    """Answers by the number of their question; those that come early wait."""
+    """Answers by the number of their request; early ones are kept."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -67,11 +67,11 @@ class _Answers:
         return int(self._client._async_request(self, kind, *arguments))
 
     def forget(self, kind: int, *arguments: Any) -> None:
-        """Asks, and leaves the answer to nobody."""
+        """Sends a request whose answer is ignored."""
         self._client._async_request(type(None), kind, *arguments)
 
     def take(self, number: int) -> Any:
-        """The answer to a question. Raises what paramiko raises, `EOFError` at the end of a file or folder."""
+        """Returns the answer to a request. Raises what paramiko raises, `EOFError` at the end of a file or folder."""
         if number not in self._early:
             return self._client._read_response(number)[1]
         kind, message = self._early.pop(number)
@@ -84,7 +84,7 @@ class _Answers:
 
 
 class _Folder:
-    """A folder that is listed."""
+    """A folder that is being listed."""
 
     def __init__(self, answers: _Answers, path: str) -> None:
         self._answers = answers
@@ -111,7 +111,7 @@ class _Folder:
         self._pages = min(2 * self._pages, _MOST_PAGES)
 
     def take(self) -> None:
-        """Takes every page that was asked for; after the last one the folder is closed."""
+        """Reads every requested page. Closes the folder after the last one."""
         is_over = False
         while self._asked:
             try:
@@ -135,12 +135,12 @@ class _Folder:
 
 
 class ReadAhead(io.RawIOBase):
-    """A file whose next blocks are asked for before they are needed; ever more of them, so a small file needs little.
+    """A file with prefetched blocks. The number of blocks grows, so that a small file needs few.
 
     Args:
-        client: whose file.
-        file: open.
-        size: bytes to read at most.
+        client: the client of the file.
+        file: the open file.
+        size: most bytes to read.
     """
 
     def __init__(self, client: Client, file: paramiko.SFTPFile, size: int) -> None:
@@ -168,14 +168,14 @@ class ReadAhead(io.RawIOBase):
         return count
 
     def close(self) -> None:
-        """See `io`; without waiting for an answer, for there may be none any more."""
+        """See `io`. Does not wait for an answer: there may be none."""
         if not self.closed:
             with suppress(Exception):
                 self._file._close(async_=True)
         super().close()
 
     def _take(self) -> bytes:
-        """The next block; a file that has become shorter just ends."""
+        """Returns the next block. A file that has become shorter just ends."""
         while len(self._asked) < self._most and self._next < self._size:
             length = min(_REQUEST, self._size - self._next)
             self._ask(self._next, length)
@@ -191,7 +191,7 @@ class ReadAhead(io.RawIOBase):
             return b""
         self._most = min(self._most + 1, _MOST_REQUESTS)
         if 0 < len(block) < length:
-            # A server may give less than it was asked for.
+            # A server may return less than requested.
             self._ask(at + len(block), length - len(block), is_next=True)
         return block
 
@@ -201,7 +201,7 @@ class ReadAhead(io.RawIOBase):
 
 
 class Write(io.RawIOBase):
-    """A file that is written."""
+    """A file for writing."""
 
     def __init__(self, client: Client, file: paramiko.SFTPFile) -> None:
         self._client = client

@@ -1,6 +1,6 @@
 """Workbooks of any kind: the sheet that is read, row by row.
 
-Belongs here: which sheet that is, values of cells, faults of damaged workbooks. Does not belong here: the kinds of
+Belongs here: choosing the sheet, values of cells, errors of damaged workbooks. Does not belong here: the kinds of
 workbooks (`xlsx`, `old_workbooks`), which row is the header (`tables`).
 """
 
@@ -30,14 +30,14 @@ from sync_pipelines.privacy.untrusted_text import on_one_line
 
 _SHOWN_SHEETS: Final = 20
 _AT_A_TIME: Final = 16
-"""Rows that are read before the first of them is looked at."""
+"""Rows that are read before the first one is processed."""
 
 
 def read_sheet(stream: BinaryIO, reading: TableReading = AS_IT_STANDS, meter: Meter | None = None) -> Iterator[Part]:
-    """Yields the columns of a sheet, and one record for every row below its header, at the row's number (X14).
+    """Yields the columns of a sheet, then a record for every row below its header, at the row's number (X14).
 
-    The sheet is the one that the settings name, else the first visible one with a header of the stream. Empty rows are
-    passed over. A row with more cells than the header is a damaged record. Numbers come from the shortest text of the
+    The sheet is the one in the settings, else the first visible one with a header of the stream. Empty rows are
+    skipped. A row with more cells than the header is a damaged record. Numbers come from the shortest text of the
     stored double (X9).
 
     Raises:
@@ -54,9 +54,9 @@ def read_sheet(stream: BinaryIO, reading: TableReading = AS_IT_STANDS, meter: Me
 
 
 def _chosen(book: _Guarded, reading: TableReading, meter: Meter) -> tuple[Table, str] | None:
-    """The table that is read, and the sheet's name; None where the workbook is empty."""
+    """Returns the table to read and the sheet's name; None if the workbook is empty."""
     if not book.sheets:
-        raise ExportError("bad_sheet", "the workbook has no sheet", "save it again as .xlsx")
+        raise ExportError("bad_sheet", "the workbook has no sheets", "save it again as .xlsx")
     wanted = reading.settings.sheet
     faults: dict[str, ExportError] = {}
     for index in [_named(wanted, book.sheets)] if wanted is not None else _visible(book.sheets):
@@ -71,11 +71,11 @@ def _chosen(book: _Guarded, reading: TableReading, meter: Meter) -> tuple[Table,
         raise next(iter(faults.values()))
     looked = "; ".join(f"in sheet {_shown(name)}: {fault.message}" for name, fault in faults.items())
     message = f"no sheet has a header of the stream: {looked}"
-    raise ExportError("bad_header", message[:2_000], f"name the sheet in `sheet`: {_listed(book.sheets)}")
+    raise ExportError("bad_header", message[:2_000], f"set `sheet` to one of these: {_listed(book.sheets)}")
 
 
 def _visible(sheets: Sequence[Sheet]) -> list[int]:
-    """The sheets that people see; all where they see none."""
+    """Returns the visible sheets, or all if none is visible."""
     return [index for index, sheet in enumerate(sheets) if sheet.is_visible] or list(range(len(sheets)))
 
 
@@ -86,7 +86,7 @@ def _named(wanted: str | int, sheets: Sequence[Sheet]) -> int:
             return list(map(like, names)).index(like(wanted))
     if str(wanted).isdecimal() and 0 < int(wanted) <= len(sheets):
         return int(wanted) - 1
-    message = f"the workbook has no sheet {_shown(str(wanted))}; it has {_listed(sheets)}"
+    message = f"the workbook has no sheet {_shown(str(wanted))}; found {_listed(sheets)}"
     raise ExportError("bad_sheet", message, "correct `sheet` in sources.yaml")
 
 
@@ -110,7 +110,7 @@ def _record(number: int, row: Sequence[Any], header: Header) -> RawRecord:
 
 
 class _Guarded:
-    """A workbook of any kind; whatever a library trips over in a damaged one is one fault of the file."""
+    """A workbook of any kind. Any exception of a library in a damaged one is one error of the file."""
 
     def __init__(self, file: BinaryIO, meter: Meter) -> None:
         self._meter = meter
@@ -125,12 +125,12 @@ class _Guarded:
             raise _bad_sheet(fault, 0) from fault
 
     def rows(self, index: int) -> Iterator[Row]:
-        """The rows of a sheet."""
+        """Yields the rows of a sheet."""
         rows, read = self._book.rows(index), list[Row]()
         number, is_over = 0, False
         while not is_over:
             try:
-                # Each row by itself would take as long to guard as to read.
+                # Guarding each row by itself would take as long as reading it.
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     read.clear()
@@ -145,7 +145,7 @@ class _Guarded:
             yield from read
 
     def close(self) -> None:
-        """Releases it."""
+        """Closes it."""
         self._book.close()
 
 

@@ -1,6 +1,6 @@
-"""What any storage of a landing offers, and the faults of one path in it.
+"""The interface of every landing storage, and the errors of one path in it.
 
-Belongs here: the interface, what is told of a file, the words of a fault. Does not belong here: the storages themselves
+Belongs here: the interface, what is known about a file, error messages. Does not belong here: the storages themselves
 (`local_storage`, `remote_storage`).
 """
 
@@ -30,7 +30,7 @@ _KINDS: Final = (
 
 
 class Named(NamedTuple):
-    """What stands directly in a folder.
+    """An entry of a folder.
 
     Attributes:
         name: its text, see `file_names`.
@@ -42,15 +42,15 @@ class Named(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What was found below a folder.
+    """An entry below a folder.
 
     Attributes:
         below: its path below the folder.
         size: bytes.
-        modified_at: in UTC.
-        etag: the storage's own mark of the content, where it has one.
-        fault: why it is no export that can be read, or None.
-        is_folder: whether it is a folder, or a link to one; only folders with a fault are told.
+        modified_at: UTC.
+        etag: the storage's version mark of the content, if it has one.
+        fault: why it is not a readable export, or None.
+        is_folder: whether it is a folder or a link to one. Only folders with an error are listed.
     """
 
     below: str
@@ -63,13 +63,13 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """A landing that is there.
+    """A landing that exists.
 
     Attributes:
-        server: which server answered; empty for a folder of this machine.
-        user: whom it takes us for; empty where that is not known.
-        is_empty: whether nothing at all is there.
-        has_folders: whether a folder can be there and be empty.
+        server: the server that answered; empty for a local folder.
+        user: the user that the server sees; empty if unknown.
+        is_empty: whether the landing is empty.
+        has_folders: whether the storage can have empty folders.
     """
 
     server: str = ""
@@ -79,11 +79,11 @@ class Reached:
 
 
 class FolderFault(ExportError):
-    """A folder cannot be looked into.
+    """A folder cannot be listed or entered.
 
     Attributes:
-        path: of the folder, or of the one above it that is at fault.
-        modified_at: when that was changed.
+        path: path of the folder, or of the one above it that caused the error.
+        modified_at: when that folder was modified.
     """
 
     def __init__(self, fault: ExportError, path: str, modified_at: datetime = EPOCH) -> None:
@@ -94,67 +94,69 @@ class FolderFault(ExportError):
 
 
 class ChangedWhileRead(ExportError):
-    """A file changed while it was read: what was read may be a mixture, so the next look at the landing reads it."""
+    """A file changed while it was read. The content may be mixed, so the next sync reads it again."""
 
     def __init__(self, path: str) -> None:
-        super().__init__("file_changed", f"{path} changed while it was read", "sync again once it is written")
+        super().__init__(
+            "file_changed", f"{path} changed while it was read", "sync again when it is completely written"
+        )
 
 
 class Storage(Protocol):
-    """Folders and files below one root; paths are relative to it, with `/` between names.
+    """Folders and files below one root. Paths are relative to it, with `/` between names.
 
-    `follow_links` allows symbolic links that lead to a folder or a regular file within the root.
+    `follow_links` allows symbolic links to a folder or a regular file within the root.
     """
 
     def reach(self) -> Reached:
-        """Looks whether the landing is there.
+        """Checks that the landing exists.
 
         Raises:
-            ConfigurationError: it is not there, or the server refuses us.
+            ConfigurationError: it does not exist, or the server denies access.
             LandingUnavailable: the storage does not answer.
         """
 
     @property
     def lists_by_prefix(self) -> bool:
-        """Whether `files` lists everything below a folder at once: there are no folders that would be asked one by one.
+        """Whether `files` lists everything below a folder at once, without a request per folder.
 
         Raises:
             LandingUnavailable: the storage does not answer.
         """
 
     def folders(self, path: str, *, follow_links: bool = False) -> list[str]:
-        """Names of the folders and links in a folder; none if it is not there.
+        """Returns the names of the folders and links in a folder; none if it does not exist.
 
         Raises:
-            FolderFault: the folder may not be read, or is reached by a link.
+            FolderFault: the folder is unreadable or is reached by a link.
             LandingUnavailable: the storage does not answer.
         """
 
     def names(self, paths: Sequence[str]) -> list[list[Named]]:
-        """What stands directly in each of some folders; nothing where it is a link, is not there or may not be read.
+        """Returns the entries of each folder; none if it is a link, does not exist or is unreadable.
 
         Raises:
             LandingUnavailable: the storage does not answer.
         """
 
     def files(self, path: str, *, follow_links: bool = False) -> Iterator[Found]:
-        """Everything below a folder but its folders; none if it is not there. Raises as `folders` does."""
+        """Yields everything below a folder except folders; nothing if it does not exist. Raises as `folders` does."""
 
     def open(self, path: str, *, follow_links: bool = False) -> BinaryIO:
         """Opens a regular file for reading.
 
         Raises:
-            ExportError: it is not there, is no regular file, or may not be read; or (when reading) it changed.
+            ExportError: it does not exist, is not a regular file, or is unreadable; or (when reading) it changed.
         """
 
     def create(self, path: str, content: BinaryIO, *, follow_links: bool = False) -> bool:
-        """Makes a file under a temporary name, then renames it; False where the name is taken."""
+        """Creates a file under a temporary name, then renames it. Returns False if the name is taken."""
 
 
 def unavailable(what: object, fault: Exception) -> LandingUnavailable:
-    """The whole landing cannot be read."""
+    """Returns the error of a landing that cannot be read."""
     why = _why(fault)
-    hint = "check that it is there and that this user may read it, or correct SYNC_LANDING"
+    hint = "check that it exists and that this user can read it, or correct SYNC_LANDING"
     return LandingUnavailable("landing_unavailable", f"the landing cannot be read at {what}: {why}", hint)
 
 
@@ -186,54 +188,58 @@ def _folders_in(folder: Path) -> list[str]:
 
 
 def refused(what: object, fault: Exception) -> ConfigurationError:
-    """The server of the landing does not let us in."""
-    hint = "correct the credentials that docs/landings.md names for it, or SYNC_LANDING"
-    return ConfigurationError("landing_refused", f"the landing {what} refuses this user: {_why(fault)}", hint)
+    """Returns the error of a server that denies access."""
+    hint = "correct its credentials (see docs/landings.md) or SYNC_LANDING"
+    return ConfigurationError("landing_refused", f"access to the landing {what} was denied: {_why(fault)}", hint)
 
 
 def cannot_open(path: str, fault: OSError) -> ExportError:
-    """One file cannot be opened."""
+    """Returns the error of a file that cannot be opened."""
     if isinstance(fault, FileNotFoundError):
-        return ExportError("file_vanished", f"{path} is no longer in the landing", "put it there again if it matters")
-    return ExportError("file_unreadable", f"{path} cannot be read: {fault.strerror or fault}", "allow this user to")
+        return ExportError("file_vanished", f"{path} is no longer in the landing", "put it back if you need it")
+    return ExportError(
+        "file_unreadable", f"{path} cannot be read: {fault.strerror or fault}", "give this user read permission"
+    )
 
 
 def cannot_read(path: str, fault: Exception) -> ExportError:
-    """Reading one file broke off."""
-    return ExportError("file_unreadable", f"reading {path} failed: {_why(fault)}", "it is tried again")
+    """Returns the error of a file that could not be read to its end."""
+    return ExportError("file_unreadable", f"reading {path} failed: {_why(fault)}", "the next sync tries again")
 
 
 def cannot_list(path: str, fault: OSError) -> ExportError:
-    """One folder cannot be listed."""
+    """Returns the error of a folder that cannot be listed."""
     message = f"the folder {path} cannot be read: {fault.strerror or fault}"
-    return ExportError("folder_unreadable", message, "let this user list and enter the folder")
+    return ExportError("folder_unreadable", message, "give this user permission to list and enter the folder")
 
 
 def cannot_write(path: str, fault: Exception) -> ExportError:
-    """A file cannot be made."""
-    hint = "let this user write to the landing"
+    """Returns the error of a file that cannot be created."""
+    hint = "give this user write permission on the landing"
     return ExportError("landing_unwritable", f"{path} cannot be written: {_why(fault)}", hint)
 
 
 def link_refused(path: str, why: str = "") -> ExportError:
-    """A symbolic link that is not followed."""
-    hint = "put the file itself there" + ("" if why else ", or allow links within the landing: follow_links")
+    """Returns the error of a symbolic link that is not followed."""
+    hint = "put the file itself there" + (
+        "" if why else ", or allow links within the landing with `follow_links: true`"
+    )
     return ExportError("link_refused", f"{path} is a symbolic link{why and ' ' + why}", hint)
 
 
 def not_regular(path: str, mode: int) -> ExportError:
-    """Something that is no regular file and is never opened."""
+    """Returns the error of a special file, which is never opened."""
     kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
-    return ExportError("not_a_regular_file", f"{path} is {kind}, no regular file", "put a regular file there")
+    return ExportError("not_a_regular_file", f"{path} is {kind}, not a regular file", "put a regular file there")
 
 
 def temporary_name(name: str) -> str:
-    """A name of its own for a file that is being written, which is no export (`naming`)."""
+    """Returns a unique name for a file that is being written, which is not an export (`naming`)."""
     return f".{name[:100]}.{uuid4().hex}.part"
 
 
 def _why(fault: Exception) -> str:
-    """What a storage's library says of a fault."""
+    """Returns the reason in a storage library's error."""
     if said := getattr(fault, "strerror", None) or str(fault):
         return str(said)
     return "no answer in time" if isinstance(fault, TimeoutError) else type(fault).__name__

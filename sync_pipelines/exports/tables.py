@@ -1,7 +1,7 @@
-"""Rows of cells as records, whatever they came from: which row is the header, and which rows are no records.
+"""Rows of cells from any source as records: which row is the header, and which rows are not records.
 
-Belongs here: finding the header, rows that are passed over, the end of a table. Does not belong here: where rows come
-from (`csv_cells`, `sheets`, `columnar`), names of columns (`columns`), how cells are named (`cells`).
+Belongs here: finding the header, skipped rows, the end of a table. Does not belong here: where rows come from
+(`csv_cells`, `sheets`, `columnar`), column names (`columns`), how cells are named (`cells`).
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from sync_pipelines.exports.damaged_rows import under_header
 
 _EMPTY: Final = (None, "")
 HEADER_ROWS: Final = 20
-"""Rows with content among which the header is looked for."""
+"""Non-empty rows that are searched for the header."""
 
 Row = tuple[int, Sequence[Any]]
-"""A row's number, as people count it from 1, and its cells; an empty cell is None or an empty text."""
+"""A row's number, from 1, and its cells; an empty cell is None or an empty text."""
 MakeRecord = Callable[[int, Sequence[Any], Header], RawRecord]
-"""From a row and the header above it to a record."""
+"""Makes a record of a row and the header above it."""
 
 
 @dataclass(frozen=True)
 class TableReading:
-    """What reading rows depends on; it may be sent to another process.
+    """How rows are read. It may be sent to another process.
 
     Attributes:
-        empty_is: what an empty cell says (X1).
-        settings: where header and records stand.
-        sought: what the header must have; None takes the first row with content as the header, whatever it has.
+        empty_is: what an empty cell means (X1).
+        settings: where header and records are.
+        sought: the columns that identify the header; None takes the first non-empty row.
     """
 
     empty_is: EmptyIs = "absent"
@@ -49,16 +49,16 @@ class TableReading:
 
 
 AS_IT_STANDS: Final = TableReading()
-"""The first row with content is the header, whatever it has."""
+"""The first non-empty row is the header."""
 
 
 class Forgiven(NamedTuple):
-    """A row that was passed over, and is counted as a leniency.
+    """A skipped row that is counted as a leniency.
 
     Attributes:
         code: a leniency code.
         position: its number.
-        text: what stands there.
+        text: its content.
     """
 
     code: str
@@ -67,14 +67,14 @@ class Forgiven(NamedTuple):
 
 
 class _Left(Enum):
-    """A row that is left out, where the rows of a table are counted."""
+    """A row that is skipped in a table whose rows are counted."""
 
     BLANK = "blank"
     SKIPPED = "skipped"
 
 
 Part = RawRecord | Columns | Forgiven
-"""What a table gives: its columns first, then records and rows passed over, in order."""
+"""What a table yields: its columns first, then records and skipped rows, in order."""
 
 
 def read_table(
@@ -88,12 +88,12 @@ def read_table(
     """Yields the parts of a table.
 
     Args:
-        rows: numbered rows; a damaged one is a record already.
-        make: makes a record of a row; None where a row has at most the cells of the header, as records have them.
+        rows: numbered rows; a damaged one is already a record.
+        make: makes a record of a row; None if rows, like records, have at most as many cells as the header.
         reading: how the source's rows are read.
         meter: counts columns.
-        unit: what rows are counted in.
-        hint: what the file looks like, should it have no header.
+        unit: the unit of row numbers.
+        hint: what the file looks like if it has no header.
 
     Raises:
         ExportError: `bad_header`, `column_missing`, `too_large`.
@@ -106,13 +106,13 @@ def read_table(
 
 
 class Table:
-    """A table whose header was looked for.
+    """A table and its header.
 
     Attributes:
-        header: its header; None where no row was found to be one.
+        header: its header; None if no row is one.
 
     Raises:
-        ExportError: the header was found and is unusable (`bad_header`, `column_missing`, `too_large`).
+        ExportError: the header is unusable (`bad_header`, `column_missing`, `too_large`).
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Table:
         self.header = self._found_header()
 
     def fault(self, hint: str = "") -> ExportError | None:
-        """Why no row is the header; None where any would do and none has content."""
+        """Returns why no row is the header; None if any row would do but all are empty."""
         named, sought = self._reading.settings.header_row, self._reading.sought
         rows = [row for row in self._above if not isinstance(row, RawRecord)]
         best = max(rows, key=lambda row: self._known_in(row[1]), default=(0, ()))
@@ -143,7 +143,7 @@ class Table:
             at = Position(self._unit, int(first.position))
             return ExportError("bad_header", f"the header cannot be read: {why}", hint, at)
         if named is not None:
-            message = f"no header begins in {self._unit} {named}, as `header_row` says"
+            message = f"{self._unit} {named}, set in `header_row`, is not the header"
             return ExportError("bad_header", message, hint or "correct `header_row`")
         if sought is None:
             return None
@@ -155,13 +155,13 @@ class Table:
         return len(sought.known_among(map(cleaned, cells))) if sought is not None else 0
 
     def parts(self) -> Iterator[Part]:
-        """The columns, and every row that is no header as a record, or as passed over."""
+        """Yields the columns, then every row below the header as a record or as skipped."""
         assert self.header is not None
         yield self.header.columns
         yield from (Forgiven("row_above_header", *_told(row)) for row in self._above)
         footer = self._reading.settings.skip_footer
         below = self._below(tells_all=footer > 0)
-        # Without a footer nothing but records and what is forgiven comes.
+        # Without a footer only records and leniencies come.
         yield from _without_last(below, footer) if footer else cast(Iterator[Part], below)
 
     def _found_header(self) -> Header | None:
@@ -175,7 +175,7 @@ class Table:
                 if not is_blank(cells) and self._is_header(number, cells):
                     position = Position(self._unit, number)
                     return Header(cells, self._reading.empty_is, position, self._reading.sought)
-            # Where the header's row is given, those above it may be many.
+            # If the header's row is set, many rows may precede it.
             if (cells is None or not is_blank(cells)) and named in (None, number):
                 self._above.append(row)
             if number >= named if named is not None else len(self._above) >= HEADER_ROWS:
@@ -193,7 +193,7 @@ class Table:
         return sought.is_header(sought.as_mapped([cleaned(cell) for cell in cells]))
 
     def _below(self, *, tells_all: bool) -> Iterator[RawRecord | Forgiven | _Left]:
-        """Every row below the header; also those that say nothing or are skipped, if asked to tell of them."""
+        """Yields every row below the header; with `tells_all`, also blank and skipped ones."""
         header, make = self.header, self._make
         assert header is not None
         is_skipped = _skipping(self._reading.settings.skip, header, self._reading.sought)
@@ -220,7 +220,7 @@ class Table:
 
 
 def is_blank(cells: Iterable[Any]) -> bool:
-    """Whether a row says nothing."""
+    """Whether all cells of a row are empty."""
     return all(cell in _EMPTY or (isinstance(cell, str) and cell.isspace()) for cell in cells)
 
 
@@ -235,7 +235,7 @@ def _is(cells: Sequence[Any], header: Header) -> bool:
 def _skipping(
     rules: Sequence[SkipRule], header: Header, sought: SoughtColumns | None
 ) -> Callable[[Sequence[Any]], bool] | None:
-    """Tells the rows that `skip` leaves out; None where it leaves out none."""
+    """Returns a function that matches the rows that `skip` excludes, or None."""
     if not rules:
         return None
     globs = [
@@ -252,7 +252,7 @@ def _skipping(
 
 
 def _place(rule: SkipRule, header: Header, sought: SoughtColumns | None) -> int:
-    """Where the column of a rule is, which may also be named by its field."""
+    """Returns the index of a rule's column, which may also be named by its field."""
     if rule.column in header.names:
         return header.names.index(rule.column)
     meant = {folded_header(rule.column)} | (
@@ -260,12 +260,12 @@ def _place(rule: SkipRule, header: Header, sought: SoughtColumns | None) -> int:
     )
     near = [i for i, name in enumerate(header.names) if folded_header(name) in meant]
     if not near:
-        raise column_missing(rule.column, "`skip` looks into", header.columns.names, header.position, "skip")
+        raise column_missing(rule.column, "`skip` uses", header.columns.names, header.position, "skip")
     return near[0]
 
 
 def _without_last(rows: Iterator[RawRecord | Forgiven | _Left], count: int) -> Iterator[RawRecord | Forgiven]:
-    """The rows without the last ones; blank rows at the very end are no rows of the table, those between are."""
+    """Yields the rows without the last ones. Blank rows count, except at the very end."""
     held: deque[RawRecord | Forgiven | _Left] = deque()
     blank = 0
     for row in rows:
@@ -288,7 +288,7 @@ def _told(row: Row | RawRecord) -> tuple[str, str]:
 
 
 def too_many_cells(number: int, cells: Sequence[Any], header: Header) -> RawRecord:
-    """The damaged record of a row that has cells beyond the header."""
-    message = f"the row has cells beyond the {len(header.names)} columns of the header"
+    """Returns the damaged record of a row with more cells than the header."""
+    message = f"the row has more cells than the {len(header.names)} columns of the header"
     partial = PartialRow(tuple(header.names), tuple(cells), len(header.names))
     return damaged(str(number), "too_many_cells", message, repr(tuple(cells)), row=partial)

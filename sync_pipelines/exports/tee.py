@@ -1,6 +1,6 @@
-"""Bytes that one thread reads from where they come, and another thread from memory just after.
+"""A stream that one thread reads, while another thread reads the same bytes from memory.
 
-Belongs here: handing them over, in bounded memory. Does not belong here: what either does with them.
+Belongs here: passing bytes on, in bounded memory. Does not belong here: what either thread does with them.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections import deque
 from typing import Any, BinaryIO, Final, cast
 
 _AHEAD: Final = 2
-"""Pieces that wait to be read at most; memory is a multiple of it."""
+"""Most pieces that may wait to be read; memory is a multiple of it."""
 
 
 class Tee(io.RawIOBase):
-    """A stream whose bytes are passed on as they are read.
+    """A stream that passes its bytes on as they are read.
 
     Args:
-        stream: stays the caller's to close.
+        stream: the source. The caller closes it.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -29,7 +29,7 @@ class Tee(io.RawIOBase):
         self._is_stopped = False
 
     def read(self, size: int = -1, /) -> bytes:
-        """The next bytes; waits while enough wait for the other thread.
+        """Returns the next bytes. Waits while too many pieces wait for the other thread.
 
         Raises:
             InterruptedError: reading was stopped.
@@ -45,37 +45,37 @@ class Tee(io.RawIOBase):
         return data
 
     def close(self) -> None:
-        """Nothing more comes: where the end was not read, the other thread is told so."""
+        """Ends the stream. If the end was not reached, the other thread gets `EOFError`."""
         with self._change:
             super().close()
             self._change.notify_all()
 
     def reader(self) -> BinaryIO:
-        """The same bytes for the other thread; once it closes them, nobody waits for it."""
+        """Returns a stream of the same bytes for the other thread. After it is closed, nobody waits for it."""
         return cast(BinaryIO, io.BufferedReader(_Reader(self)))
 
     def taken(self) -> bytes:
-        """The next piece, as it was read; none at the end.
+        """Returns the next piece as it was read, empty at the end.
 
         Raises:
-            EOFError: there is no next piece, and it was not the end.
+            EOFError: the stream was closed before its end.
         """
         with self._change:
             self._change.wait_for(lambda: self._pieces or self.closed)
             if not self._pieces:
-                raise EOFError("the bytes were not read to their end")
+                raise EOFError("the stream was closed before its end")
             self._change.notify_all()
             return self._pieces.popleft()
 
     def let_go(self) -> None:
-        """Nobody wants the rest."""
+        """Discards the rest for the other thread."""
         with self._change:
             self._is_wanted = False
             self._pieces.clear()
             self._change.notify_all()
 
     def stop(self) -> None:
-        """Nobody wants the rest, not even the thread that reads it."""
+        """Stops both threads."""
         self._is_stopped = True
         self.let_go()
 

@@ -1,7 +1,6 @@
-"""Bytes to text in chunks, in which bytes that are not of the encoding are marked, for their lines to be refused.
+"""Decodes bytes in chunks and marks invalid ones, so that only their lines are rejected.
 
-Belongs here: decoding, the byte order mark, guessing what a wrong encoding may be. Does not belong here: lines,
-formats.
+Belongs here: decoding, the byte order mark, guessing the right encoding. Does not belong here: lines, formats.
 """
 
 from __future__ import annotations
@@ -40,14 +39,14 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-"""Byte order marks, the longer ones of those that begin alike first."""
+"""Byte order marks; of those with a common start, the longer ones first."""
 _LONGEST_MARK = 4
 _READ_AS = {"iso8859-1": "cp1252"}
-"""latin-1 differs in control characters alone, which no export means."""
+"""latin-1 differs only in control characters, which no export intends."""
 
 
 class Chunks(Iterator[AnyStr]):
-    """Text in pieces of whole characters, in which bytes that are none stand as marks (see `has_bad_bytes`)."""
+    """Text in pieces of complete characters, with marks for invalid bytes (see `has_bad_bytes`)."""
 
     def __init__(self, chunks: Iterator[AnyStr], faults: list[ExportError]) -> None:
         self._chunks: Iterator[AnyStr] = chunks
@@ -58,14 +57,14 @@ class Chunks(Iterator[AnyStr]):
 
     @property
     def fault(self) -> ExportError | None:
-        """The first byte so far that does not belong, as what is wrong with the whole file."""
+        """The first invalid byte so far, as an error of the whole file."""
         return self._faults[0] if self._faults else None
 
     def strict(self, pieces: Iterable[AnyStr] | None = None) -> Iterator[AnyStr]:
-        """The pieces, or some that were made of them, up to the first fault.
+        """Yields the pieces, or pieces made from them, up to the first error.
 
         Raises:
-            ExportError: `bad_encoding` with the offset (from 0) of the first byte that does not belong.
+            ExportError: `bad_encoding` with the offset (from 0) of the first invalid byte.
         """
         for piece in self if pieces is None else pieces:
             if self.fault is not None:
@@ -74,22 +73,22 @@ class Chunks(Iterator[AnyStr]):
 
 
 def text_chunks(stream: BinaryIO, encoding: str | None = None) -> Chunks[str]:
-    """Decodes a stream in chunks; a byte order mark at the beginning is skipped, and wins over `encoding`.
+    """Decodes a stream in chunks. A byte order mark is skipped and takes precedence over `encoding`.
 
     Args:
         stream: the plain bytes.
-        encoding: a codec's name; UTF-8 when None.
+        encoding: a codec's name; None is UTF-8.
 
     Raises:
-        ExportError: while it is read: `empty_file` for zero bytes or nothing but white space, `bad_encoding` for an
-            unknown codec, bytes of another format, and UTF-8 that is to be read as an encoding of single bytes.
+        ExportError: while it is read: `empty_file` if there is nothing but white space; `bad_encoding` for an unknown
+            codec, bytes of another format, and UTF-8 with a single-byte encoding.
     """
     faults: list[ExportError] = []
     return Chunks(_text(stream, encoding, faults), faults)
 
 
 def utf8_chunks(stream: BinaryIO, encoding: str | None = None) -> Chunks[bytes]:
-    """The same as UTF-8, in which marks are surrogates; UTF-8 is checked and passed on as it came.
+    """The same, recoded to UTF-8 with surrogates as marks. UTF-8 input is checked and passed through.
 
     Raises:
         ExportError: as `text_chunks` does.
@@ -112,25 +111,25 @@ def _utf8(stream: BinaryIO, encoding: str | None, faults: list[ExportError]) -> 
 
 
 def _with_content(chunks: Iterator[AnyStr], mark: AnyStr, blank: AnyStr) -> Iterator[AnyStr]:
-    """The same without a mark at the beginning; nothing but white space is refused."""
+    """Yields the same without a byte order mark. Raises if there is nothing but white space."""
     for number, chunk in enumerate(chunks):
         text = chunk if number else chunk.removeprefix(mark)
         yield text
         if text.strip(blank):
             break
     else:
-        raise ExportError("empty_file", "the file holds nothing but white space", "send an empty list for no records")
+        raise ExportError("empty_file", "the file has only white space", "send an empty list if there are no records")
     yield from chunks
 
 
 @dataclass(frozen=True)
 class _Codec:
-    """How the bytes are read.
+    """The encoding of a file.
 
     Attributes:
-        name: the codec's.
+        name: the codec's name.
         head: the first bytes.
-        pieces: all of them.
+        pieces: all bytes.
     """
 
     name: str
@@ -139,7 +138,7 @@ class _Codec:
 
 
 def _pieces(stream: BinaryIO) -> Iterator[bytes]:
-    """The bytes; the first piece has every byte of a mark, if there are so many."""
+    """Yields the bytes. The first piece is long enough for a byte order mark, if there are so many bytes."""
     first = b""
     while len(first) < _LONGEST_MARK and (data := stream.read(CHUNK)):
         first += data
@@ -154,7 +153,7 @@ def _codec_of(stream: BinaryIO, encoding: str | None) -> _Codec:
     others = _pieces(stream)
     first = next(others, b"")
     if not first:
-        raise ExportError("empty_file", "the file has no bytes", "send an empty list for no records")
+        raise ExportError("empty_file", "the file has no bytes", "send an empty list if there are no records")
     marked = next((codec for mark, codec in _MARKS.items() if first.startswith(mark)), None)
     codec = _Codec(marked or _READ_AS.get(name, name), first[:_LONGEST_MARK], chain([first], others))
     if marked is None:
@@ -167,8 +166,8 @@ def _text_codec(encoding: str) -> str:
         "".encode(encoding)
         return codecs.lookup(encoding).name
     except LookupError:
-        hint = "correct `encoding` in sources.yaml, for example utf-8, latin-1, cp1252 or utf-16"
-        raise ExportError("bad_encoding", f"there is no text encoding {encoding!r}", hint) from None
+        hint = "correct `encoding` in sources.yaml, for example to utf-8, latin-1, cp1252 or utf-16"
+        raise ExportError("bad_encoding", f"unknown encoding {encoding!r}", hint) from None
 
 
 def _decoded(codec: _Codec, faults: list[ExportError]) -> Iterator[str]:
@@ -190,8 +189,8 @@ def _decoded(codec: _Codec, faults: list[ExportError]) -> Iterator[str]:
         if text:
             yield text
     if is_utf8 is not None and is_utf8.is_certain:
-        hint = "leave `encoding` out, or set `encoding: utf-8`"
-        raise ExportError("bad_encoding", f"the file is UTF-8, and would be read as {codec.name}", hint)
+        hint = "remove `encoding`, or set `encoding: utf-8`"
+        raise ExportError("bad_encoding", f"the file is UTF-8, but `encoding` is {codec.name}", hint)
 
 
 def _checked(codec: _Codec, faults: list[ExportError]) -> Iterator[bytes]:
@@ -204,7 +203,7 @@ def _checked(codec: _Codec, faults: list[ExportError]) -> Iterator[bytes]:
             _check(whole)
         except UnicodeError as fault:
             faults.append(_bad_encoding(fault, codec, offset - len(held)))
-            # Within the file nothing is cut off: what seems to be is followed by a byte that does not belong.
+            # Within the file, an incomplete character means that the next byte is invalid.
             marked = whole.decode("utf-8", _MARKING if not data else _MARKING_WITHIN)
             whole = marked.encode("utf-8", "surrogatepass")
         offset += len(data)
@@ -213,10 +212,10 @@ def _checked(codec: _Codec, faults: list[ExportError]) -> Iterator[bytes]:
             yield whole
 
 
-# -- bytes that are no characters ----------------------------------------------------------------------------------
+# -- invalid bytes -------------------------------------------------------------------------------------------------
 
 _BAD, _CUT = 0xDC00, 0xDD00
-"""Marks are lone surrogates, which no encoding yields: a byte that does not belong, and one of a character cut off."""
+"""Marks are lone surrogates, which no encoding yields: one for an invalid byte, one for a truncated character."""
 _MARK = re.compile("[\udc00-\uddff]")
 _MARK_IN_UTF8 = re.compile(rb"\xed[\xb0-\xb7][\x80-\xbf]")
 _MARKING, _MARKING_WITHIN = "sync_pipelines.marking", "sync_pipelines.marking_within"
@@ -235,34 +234,34 @@ codecs.register_error(_MARKING_WITHIN, partial(_marked, is_end=False))
 
 
 def has_bad_bytes(text: AnyStr) -> bool:
-    """Whether a text of `text_chunks` or `utf8_chunks` has marks in it."""
+    """Whether a text of `text_chunks` or `utf8_chunks` has marks."""
     if isinstance(text, bytes):
         return b"\xed" in text and _MARK_IN_UTF8.search(text) is not None
     return not text.isascii() and _MARK.search(text) is not None
 
 
 def never_plain(text: bytes) -> bytes:
-    """The text with escapes instead of its marks, so that lines are told apart in it, but not read at once."""
+    """Replaces the marks by escapes, so that lines can be compared but no fast path reads them."""
     return _MARK_IN_UTF8.sub(rb"\\\\", text)
 
 
 def damaged_bytes(position: str, text: str, row: PartialRow | None = None) -> RawRecord:
-    r"""The damaged record of a line with marks in it, in whose text they stand as `\xe9`; its cells keep them."""
+    r"""Returns the damaged record of a line with marks. Its text shows them as `\xe9`; its cells keep them."""
     first = _MARK.search(text)
     assert first is not None
     if ord(first[0]) >= _CUT:
-        code, message = "truncated_line", "the file ends within a character"
+        code, message = "truncated_line", "the file ends in the middle of a character"
     else:
         code = "bad_encoding"
         message = (
-            f"the byte 0x{ord(first[0]) - _BAD:02x} is no character of the file's encoding; "
+            f"the byte 0x{ord(first[0]) - _BAD:02x} is invalid in the file's encoding; "
             "export as UTF-8, or set `encoding`, often cp1252"
         )
     return damaged(position, code, message, _MARK.sub(lambda mark: f"\\x{ord(mark[0]) & 0xFF:02x}", text), row=row)
 
 
 class _IsUtf8:
-    """Tells bytes that are UTF-8, with letters of several bytes, from those of an encoding of single bytes."""
+    """Detects UTF-8 with multi-byte characters, as opposed to a single-byte encoding."""
 
     def __init__(self) -> None:
         self._held = b""
@@ -271,11 +270,11 @@ class _IsUtf8:
 
     @property
     def is_certain(self) -> bool:
-        """Whether everything so far is UTF-8 and some of it more than ASCII."""
+        """Whether everything so far is UTF-8 and some of it is not ASCII."""
         return self._is_possible and self._has_letters and not self._held
 
     def add(self, data: bytes) -> None:
-        """Takes the next bytes."""
+        """Adds the next bytes."""
         if not self._is_possible or (not self._held and data.isascii()):
             return
         text = self._held + data
@@ -293,7 +292,7 @@ def _has_single_bytes(codec: str) -> bool:
 
 
 def _end_of_characters(text: bytes) -> int:
-    """Where the last whole character ends, if the text is cut within one."""
+    """Returns where the last complete character ends, if the text ends within one."""
     for back in range(1, min(4, len(text)) + 1):
         if text[-back] >= 0xC0:
             return len(text) - back
@@ -303,7 +302,7 @@ def _end_of_characters(text: bytes) -> int:
 
 
 def _check(text: bytes) -> None:
-    """Raises UnicodeError where bytes are not UTF-8; decoding them would take eight times as long."""
+    """Raises UnicodeError if bytes are not UTF-8; decoding them would take eight times as long."""
     if text.isascii():
         return
     array = pa.StringArray.from_buffers(1, pa.py_buffer(struct.pack("ii", 0, len(text))), pa.py_buffer(text))
@@ -314,7 +313,7 @@ def _check(text: bytes) -> None:
 
 
 def _refuse_wide_characters(codec: _Codec) -> None:
-    """UTF-16 without a mark is valid UTF-8 full of NULs; it is told by their places."""
+    """Raises for UTF-16 without a byte order mark, which is valid UTF-8 full of NULs, detected by their positions."""
     nuls = [place for place, byte in enumerate(codec.head) if byte == 0]
     if codec.name in ("utf-8", "ascii", "cp1252") and nuls in ([1, 3], [0, 2], [0, 1, 2], [1, 2, 3]):
         wide = "utf-16" if len(nuls) == 2 else "utf-32"
@@ -323,10 +322,10 @@ def _refuse_wide_characters(codec: _Codec) -> None:
 
 
 def _bad_encoding(fault: UnicodeError, codec: _Codec, offset: int) -> ExportError:
-    """What is wrong with the file as a whole.
+    """Returns the error of the whole file.
 
     Raises:
-        ExportError: the same, where the bytes are no text at all.
+        ExportError: the same error, if the bytes are not text at all.
     """
     start = fault.start if isinstance(fault, UnicodeDecodeError) else 0
     byte = (
@@ -335,7 +334,7 @@ def _bad_encoding(fault: UnicodeError, codec: _Codec, offset: int) -> ExportErro
     position = Position("byte", offset + start)
     for magic, (what, suffix) in _MAGIC.items():
         if codec.head.startswith(magic):
-            hint = f"it looks like {what}: the name should end in {suffix}"
+            hint = f"it looks like {what}: rename the file to {suffix}"
             raise ExportError("bad_encoding", f"the bytes are not {codec.name}{byte}", hint, position)
     hint = "set `encoding` for this stream"
     if codec.name == "utf-8":

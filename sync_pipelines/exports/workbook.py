@@ -1,4 +1,4 @@
-"""What every kind of workbook is to whoever reads it: sheets, and rows of values.
+"""What every kind of workbook offers: sheets, and rows of values.
 
 Belongs here: those types. Does not belong here: reading a kind of workbook (`xlsx`, `old_workbooks`).
 """
@@ -19,8 +19,8 @@ class Sheet(NamedTuple):
     """A sheet of a workbook.
 
     Attributes:
-        name: as people see it.
-        is_visible: whether they see it.
+        name: as displayed.
+        is_visible: whether it is displayed.
     """
 
     name: str
@@ -35,10 +35,10 @@ class Book(Protocol):
         """Its sheets of cells, in order."""
 
     def rows(self, index: int) -> Iterator[Row]:
-        """The rows of a sheet, numbered as people see them."""
+        """Yields the rows of a sheet, numbered as displayed."""
 
     def close(self) -> None:
-        """Releases it."""
+        """Closes it."""
 
 
 class Shown(NamedTuple):
@@ -48,20 +48,20 @@ class Shown(NamedTuple):
 
 
 MAX_ROWS: Final = 1_048_576
-"""Rows of a sheet, as Excel has them."""
+"""Most rows of a sheet in Excel."""
 MAX_COLUMNS: Final = 16_384
 MAX_CELLS: Final = 30_000_000
-"""Cells of a sheet that is held in memory, the empty ones between others included."""
+"""Most cells of a sheet that is held in memory, including empty cells between others."""
 
 
 @dataclass
 class Specials:
-    """What a library does not tell of a sheet whose values it reads.
+    """Properties of a sheet that the library which reads its values does not report.
 
     Attributes:
-        cells: row -> column -> the error or text in its place, or the format of its number; from 1.
+        cells: row -> column -> the error or text to use instead, or the format of its number; from 1.
         merged: its merged cells.
-        rows, columns: how far it reaches.
+        rows, columns: the size of the sheet.
     """
 
     cells: dict[int, dict[int, CellError | str | Shown]] = field(default_factory=dict)
@@ -70,12 +70,12 @@ class Specials:
     columns: int = 0
 
     def reach(self, row: int, column: int) -> None:
-        """Takes note of a cell.
+        """Extends the size to a cell.
 
         Raises:
-            ExportError: `bad_sheet`: it is further away than memory reaches.
+            ExportError: `bad_sheet`: it would need too much memory.
         """
         self.rows, self.columns = max(self.rows, row), max(self.columns, column)
         if self.rows > MAX_ROWS or self.columns > MAX_COLUMNS or self.rows * self.columns > MAX_CELLS:
-            message = f"a cell of the sheet stands in row {row:,} and column {column:,}, too far from the others"
-            raise ExportError("bad_sheet", message, "clear what stands beside the table, or save it as .xlsx")
+            message = f"the sheet has a cell in row {row:,} and column {column:,}, too far from the others"
+            raise ExportError("bad_sheet", message, "clear the cells beside the table, or save it as .xlsx")

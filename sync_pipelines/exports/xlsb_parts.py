@@ -1,6 +1,6 @@
-"""Formats, errors and merged cells of `.xlsb` workbooks, which the library that reads their values does not tell.
+"""Formats, errors and merged cells of `.xlsb` workbooks, which the library that reads their values does not report.
 
-Belongs here: records of the binary parts, as far as they say that. Does not belong here: values (`old_workbooks`).
+Belongs here: records of the binary parts, for those properties. Does not belong here: values (`old_workbooks`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sync_pipelines.exports.cell_formats import builtin_format, meaning_of
 from sync_pipelines.exports.merged_cells import MergedRange
 from sync_pipelines.exports.workbook import Shown, Specials
 
-# Types of records, as [MS-XLSB] numbers them.
+# Record types as numbered in [MS-XLSB].
 _ROW, _FIRST_CELL, _ERROR, _LAST_CELL, _ERROR_OF_FORMULA = 0, 1, 3, 11, 11
 _FORMAT, _STYLE, _SHEET, _MERGED, _STYLES_BEGIN, _STYLES_END = 44, 47, 156, 176, 617, 618
 _ERRORS: Final = {
@@ -30,8 +30,8 @@ class XlsbParts:
     """The parts of a workbook.
 
     Args:
-        file: the workbook; it stays the caller's to close.
-        meter: what its parts count against.
+        file: the workbook. The caller closes it.
+        meter: counts the parts' bytes.
     """
 
     def __init__(self, file: BinaryIO, meter: Meter) -> None:
@@ -42,11 +42,11 @@ class XlsbParts:
         self._codes = self._formats()
 
     def close(self) -> None:
-        """Releases them."""
+        """Closes them."""
         self._zip.close()
 
     def specials(self, name: str) -> Specials:
-        """What is special about the cells of a sheet."""
+        """Returns what is special about a sheet's cells."""
         found = Specials()
         shown = {
             index: Shown(code) for index, code in enumerate(self._codes) if meaning_of(code) in ("percent", "shown")
@@ -68,7 +68,7 @@ class XlsbParts:
         return found
 
     def _sheets(self) -> dict[str, str]:
-        """The path of each sheet by its name."""
+        """Returns sheet name -> path."""
         targets = {}
         part = self._parts.get("xl/_rels/workbook.bin.rels")
         if part is not None:
@@ -84,7 +84,7 @@ class XlsbParts:
         return found
 
     def _formats(self) -> list[str]:
-        """The number format of each style that a cell may have."""
+        """Returns the number format of each cell style."""
         own: dict[int, str] = {}
         styles, is_of_cells = [], False
         for kind, data in self._records("xl/styles.bin"):
@@ -111,7 +111,7 @@ class XlsbParts:
 
 
 def _varying(data: bytes, at: int, longest: int) -> tuple[int, int]:
-    """A number of up to `longest` bytes of seven bits each, and the place behind it."""
+    """Reads a number of up to `longest` bytes of seven bits each. Returns it and the position after it."""
     value = 0
     for index in range(longest):
         value |= (data[at] & 0x7F) << (7 * index)
@@ -122,7 +122,7 @@ def _varying(data: bytes, at: int, longest: int) -> tuple[int, int]:
 
 
 def _text(data: bytes, at: int) -> tuple[str, int]:
-    """A text behind its length, and the place behind it."""
+    """Reads a text with its length before it. Returns it and the position after it."""
     length = struct.unpack_from("<I", data, at)[0]
     end = at + 4 + (0 if length == 0xFFFFFFFF else 2 * length)
     return data[at + 4 : end].decode("utf-16-le"), end

@@ -1,6 +1,6 @@
 """Workbooks of Office Open XML (`.xlsx`, `.xlsm`), Transitional and Strict, row by row.
 
-Excel keeps the texts of a workbook in one table that has to be in memory, so their size is limited here.
+Excel keeps all texts of a workbook in one table that must be in memory, so its size is limited here.
 
 Belongs here: the parts of such a workbook, and its cells. Does not belong here: which sheet is read (`sheets`),
 formulas (their last result is read).
@@ -29,13 +29,13 @@ from sync_pipelines.exports.tables import Row
 from sync_pipelines.exports.workbook import MAX_ROWS, Sheet
 
 TEXTS_LIMIT = 256 << 20
-"""Bytes of the longest table of texts that is read."""
+"""Bytes of the largest table of texts that is read."""
 PART_ELEMENTS: Final = 250_000
-"""Elements of styles and the like, each of which becomes an object in memory; Excel has at most 64,000 cell formats."""
+"""Most elements of styles and the like, each an object in memory; Excel has at most 64,000 cell formats."""
 PART_BYTES: Final = 64 << 20
-"""Bytes of such a part; pictures are none."""
+"""Bytes of the largest such part; pictures do not count."""
 TEXTS: Final = 4_000_000
-"""Texts of the longest table of texts, each of which is an object in memory."""
+"""Most texts in the table of texts, each an object in memory."""
 ROW_BYTES: Final = 8 << 20
 """Bytes of the longest row."""
 
@@ -51,8 +51,8 @@ class XlsxBook:
     """A workbook that is open for reading.
 
     Args:
-        file: the workbook; it stays the caller's to close.
-        meter: what its parts count against.
+        file: the workbook. The caller closes it.
+        meter: counts the parts' bytes.
     """
 
     def __init__(self, file: BinaryIO, meter: Meter) -> None:
@@ -72,18 +72,18 @@ class XlsxBook:
         return [sheet for sheet, _ in self._sheets]
 
     def close(self) -> None:
-        """Releases it."""
+        """Closes it."""
         self._zip.close()
 
     def rows(self, index: int) -> Iterator[Row]:
-        """The rows of a sheet that stand in the file; one below a later one is passed over."""
+        """Yields the rows of a sheet in file order. Skips a row that is above an earlier one."""
         part = self._sheets[index][1]
         merged = MergedCells(self._merged_ranges(part))
         last = 0
         with _RowByRow(self._zip.open(part)) as source:
             for number, cells in self._parsed(source):
                 if number > MAX_ROWS:
-                    message = f"the sheet has more than the {MAX_ROWS:,} rows of Excel"
+                    message = f"the sheet has more than {MAX_ROWS:,} rows, the limit of Excel"
                     raise ExportError("bad_sheet", message, "save it again as .xlsx")
                 if number > last:
                     last = number
@@ -118,7 +118,7 @@ class XlsxBook:
         return "xl/workbook.xml"
 
     def _relations(self) -> dict[str, tuple[str, str]]:
-        """The parts that the workbook names: id -> path and kind."""
+        """Returns the parts that the workbook refers to: id -> path and kind."""
         return {name: (target, kind) for name, target, kind in self._relations_of(self._path)}
 
     def _relations_of(self, path: str) -> Iterator[tuple[str, str, str]]:
@@ -129,7 +129,7 @@ class XlsxBook:
             yield element.get("Id", ""), posixpath.normpath(posixpath.join("/", folder, target)).lstrip("/"), kind
 
     def _elements(self, path: str, *names: str) -> Iterator[Element]:
-        """The elements of these names in a part, whatever its namespace; none where the part is missing."""
+        """Yields the elements with these names in a part, in any namespace; none if the part is missing."""
         part = self._parts.get(_plain(path))
         if part is None:
             return
@@ -153,7 +153,7 @@ class XlsxBook:
                 self._sheets.append((Sheet(element.get("name", ""), is_visible), part))
 
     def _read_formats(self) -> list[str]:
-        """The number format of each style that a cell may have."""
+        """Returns the number format of each cell style."""
         own: dict[int, str] = {}
         styles: list[str] = []
         path = next((path for path, kind in self._targets.values() if kind == "styles"), "")
@@ -166,7 +166,7 @@ class XlsxBook:
         return styles
 
     def _merged_ranges(self, part: zipfile.ZipInfo) -> Iterator[MergedRange]:
-        """The merged cells, which stand below the rows."""
+        """Yields the merged cells, which follow the rows in the file."""
         held = b""
         with self._zip.open(part) as content:
             for block in iter(partial(content.read, _BLOCK), b""):
@@ -181,7 +181,7 @@ class XlsxBook:
 
 
 def _values(cells: list[dict[str, Any]], shown: dict[int, str]) -> list[Any]:
-    """The cells of a row as values, by their columns."""
+    """Returns the cells of a row as values, by column."""
     if not cells:
         return []
     row: list[Any] = [None] * cells[-1]["column"]
@@ -201,7 +201,7 @@ def _values(cells: list[dict[str, Any]], shown: dict[int, str]) -> list[Any]:
 
 
 def _text(element: Element) -> str:
-    """The text of a shared string without its phonetic guide."""
+    """Returns the text of a shared string without its phonetic guide."""
     pieces = []
     for child in element:
         if _local(child) == "t":
@@ -216,12 +216,12 @@ def _local(element: Element) -> str:
 
 
 def _plain(path: str) -> str:
-    """A part's path as it is compared: some writers differ in case and slashes from what they name."""
+    """Returns a part's path for comparison: some writers refer to parts in another case or with other slashes."""
     return path.replace("\\", "/").lstrip("/").lower()
 
 
 def _check_parts(parts: zipfile.ZipFile, meter: Meter) -> None:
-    """Refuses parts that openpyxl would hold in memory whole and that are too large for it."""
+    """Raises for parts that are too large for openpyxl to hold in memory."""
     meter.check_bytes(sum(part.file_size for part in parts.infolist()))
     for part in parts.infolist():
         name = part.filename.lower()
@@ -229,7 +229,7 @@ def _check_parts(parts: zipfile.ZipFile, meter: Meter) -> None:
             _check_texts(parts, part)
         elif "/worksheets/" in name:
             meter.check_bytes(part.file_size, part.compress_size)
-        # Whatever it is called, a part may be asked for as styles.
+        # Any part may be referred to as styles.
         elif part.file_size > PART_BYTES or _count(parts, part, b"<") > PART_ELEMENTS:
             message = f"{part.filename} of the workbook has more than {PART_ELEMENTS:,} elements"
             raise ExportError("bad_sheet", message, "export it as CSV, which has no styles")
@@ -244,13 +244,13 @@ def _check_texts(parts: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
 
 
 def _count(parts: zipfile.ZipFile, part: zipfile.ZipInfo, mark: bytes) -> int:
-    """How often a byte stands in a part."""
+    """Counts a byte in a part."""
     with parts.open(part) as content:
         return sum(block.count(mark) for block in iter(partial(content.read, _BLOCK), b""))
 
 
 class _RowByRow:
-    """The bytes of a sheet, refused where one row takes so many that memory would grow with them."""
+    """The bytes of a sheet. Raises if one row is so large that memory would grow with it."""
 
     def __init__(self, sheet: Any) -> None:
         self._sheet = sheet
@@ -263,17 +263,17 @@ class _RowByRow:
         self._sheet.close()
 
     def close(self) -> None:
-        """Releases the sheet."""
+        """Closes the sheet."""
         self._sheet.close()
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes."""
+        """Returns the next bytes."""
         block: bytes = self._sheet.read(size)
         if _STRICT in block:
-            # The library knows the names of elements in one namespace alone.
+            # The library knows element names in only one namespace.
             block = block.replace(_STRICT, _TRANSITIONAL)
         end = max(block.rfind(b"row>"), block.rfind(b"<row"))
         self._of_row = len(block) - end if end >= 0 else self._of_row + len(block)
         if self._of_row > ROW_BYTES:
-            raise ExportError("bad_sheet", f"a row of the sheet takes more than {ROW_BYTES >> 20} MB", "save it again")
+            raise ExportError("bad_sheet", f"a row of the sheet is larger than {ROW_BYTES >> 20} MB", "save it again")
         return block

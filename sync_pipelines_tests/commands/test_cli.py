@@ -422,7 +422,7 @@ def test_what_no_stream_takes_is_listed_by_sync_status_and_check(call: Call, lan
     (folder / "2010-12-02.json").write_text("[]")
     first = call("sync")
     assert first.status == 4
-    assert "did you mean .csv? known are" in first.out
+    assert "did you mean .csv? known formats are" in first.out
     told = f"replenit/{TENANT}/Orders  is no stream of replenit  did you mean orders?"
     assert told in first.out
     wrong = {"path": f"replenit/{TENANT}/Orders", "why": "is no stream of replenit", "hint": "did you mean orders?"}

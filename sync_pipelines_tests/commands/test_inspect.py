@@ -244,7 +244,7 @@ def test_messages_of_tools_are_unwrapped(inspect: Inspect) -> None:
 def test_a_compressed_file_under_a_plain_name_is_told(inspect: Inspect) -> None:
     done = inspect("o.csv", gzip.compress(b"OrderId,Currency\nA,EUR\n"))
     assert done.status == 4
-    assert "it looks like gzip: the name should end in .gz" in done.out
+    assert "it looks like gzip: rename the file to .gz" in done.out
 
 
 def test_columns_that_reach_into_lists_are_told_from_extras(inspect: Inspect) -> None:

@@ -282,7 +282,7 @@ def test_a_bucket_of_many_tenants_is_not_asked_tenant_by_tenant(
 def test_a_bucket_without_credentials(settings: Settings, s3: S3Server, tmp_path: Path) -> None:
     environment = {"AWS_ENDPOINT_URL": s3.url, "AWS_EC2_METADATA_DISABLED": "true", "SYNC_LANDING": "s3://exports/x"}
     sentence = fault_of(Commands(settings, environment))
-    assert "refuses this user: Unable to locate credentials" in sentence
+    assert "was denied: Unable to locate credentials" in sentence
 
 
 @pytest.mark.parametrize("remote", ["s3"], indirect=True)

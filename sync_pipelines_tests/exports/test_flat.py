@@ -279,7 +279,7 @@ def test_parquet_damaged_in_the_middle_fails_as_a_whole(read: Read) -> None:
 def test_parquet_with_a_column_twice(read: Read) -> None:
     table = pa.table([pa.array([1]), pa.array([2])], names=["a", "a"])
     assert [record.value for record in read("x.parquet", parquet(table))] == [{"a": 1, "a_2": 2}]
-    with pytest.raises(ExportError, match=r"^bad_header: the header names 'a' twice"):
+    with pytest.raises(ExportError, match=r"^bad_header: the header has two columns named 'a'"):
         read("x.parquet", parquet(table), sought=SoughtColumns("replenit/orders", key=("a",)))
 
 

@@ -229,6 +229,6 @@ def test_an_element_that_is_too_long_is_passed_over(size: int, monkeypatch: pyte
 def test_a_huge_object_without_a_known_list_is_refused_early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_stream, "_REST_LIMIT", 1000)
     endless = (piece for part in (['{"orders":['], ['{"a":1},'] * 10_000) for piece in part)
-    with pytest.raises(ExportError, match="'orders' is no list that this stream knows"):
+    with pytest.raises(ExportError, match="'orders' is not a known list of this stream"):
         list(read_document(endless))
     assert sum(1 for _ in endless) > 9_000

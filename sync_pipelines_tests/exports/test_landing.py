@@ -256,7 +256,7 @@ def test_storages_tell_times_in_many_forms(told: object) -> None:
 
 def test_a_storage_without_times_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     storage = RemoteStorage("memory://x")
-    with pytest.raises(ConfigurationError, match="does not tell when"):
+    with pytest.raises(ConfigurationError, match="does not report when"):
         storage._modified_at({"name": "a.json", "updated": "yesterday"})
 
 

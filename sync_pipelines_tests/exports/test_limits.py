@@ -114,7 +114,7 @@ def parquet(columns: dict[str, Any]) -> bytes:
 def test_a_column_that_decodes_into_too_much_is_refused_before_it_is_read() -> None:
     content = parquet({"OrderId": ["x" * MB] * 3, "y": [1, 2, 3]})
     assert fault_of("x.parquet", content, column_bytes="1MB") == (
-        "too_large: the column 'OrderId' takes more than 1.0MB in row group 1 (if that is right, raise"
+        "too_large: the column 'OrderId' exceeds 1.0MB in row group 1 (if that is expected, raise"
         " `limits: {column_bytes: ...}` of this stream in sources.yaml)"
     )
 
@@ -123,7 +123,7 @@ def test_a_row_beyond_those_of_excel_is_refused_at_once() -> None:
     rows = b'<row r="1"><c r="A1"><v>1</v></c></row><row r="99999999999"><c r="A99999999999"><v>1</v></c></row>'
     book = with_part(workbook(["a"]), "xl/worksheets/sheet1.xml", SHEET % rows)
     started = time.monotonic()
-    assert fault_of("x.xlsx", book).startswith("bad_sheet: the sheet has more than the 1,048,576 rows of Excel")
+    assert fault_of("x.xlsx", book).startswith("bad_sheet: the sheet has more than 1,048,576 rows, the limit of Excel")
     assert time.monotonic() - started < 5
 
 
@@ -198,7 +198,7 @@ def test_a_file_that_aborts_its_reader_is_damaged_and_the_next_one_is_read(tmp_p
     (tmp_path / "encrypted.parquet").write_bytes(encrypted())
     (tmp_path / "fine.parquet").write_bytes(parquet({"a": [1, 2]}))
     for _ in range(2):
-        with pytest.raises(ExportError, match=r"^bad_sheet: the file makes its reader crash"):
+        with pytest.raises(ExportError, match=r"^bad_sheet: the file crashed its reader"):
             read_from(tmp_path / "encrypted.parquet")
         assert read_from(tmp_path / "fine.parquet") == 2
 
@@ -225,7 +225,7 @@ def test_a_dictionary_that_decodes_into_all_memory_is_too_large(tmp_path: Path) 
     text = pa.DictionaryArray.from_arrays(pa.array([0] * 2_000, pa.int32()), ["x" * (5 * MB)])
     (tmp_path / "bomb.parquet").write_bytes(parquet({"a": text}))
     assert (tmp_path / "bomb.parquet").stat().st_size < MB
-    with pytest.raises(ExportError, match=r"^(too_large: reading the file takes more than|bad_sheet: )"):
+    with pytest.raises(ExportError, match=r"^(too_large: reading the file needs more than|bad_sheet: )"):
         read_from(tmp_path / "bomb.parquet", memory="1GB")
 
 

@@ -88,7 +88,7 @@ def test_a_struct_that_names_a_field_twice_refuses_its_record(read: Read) -> Non
     struct = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
     (record,) = read("x.parquet", parquet(pa.table({"id": ["A"], "s": struct})))
     assert record.damage
-    assert record.damage[:2] == ("field_conflict", "'s' has a struct that names 'a' twice")
+    assert record.damage[:2] == ("field_conflict", "a struct in 's' has two members named 'a'")
     (record,) = read("x.parquet", one(pa.map_(pa.string(), pa.int64()), [("k", 1), ("k", 2)]))
     assert isinstance(record.value["x"], AmbiguousObject)
 

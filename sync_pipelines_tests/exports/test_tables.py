@@ -66,22 +66,22 @@ def test_the_header_is_one_of_the_first_twenty_rows(above: int) -> None:
     if above < 20:
         assert records(text) == [("21", {"OrderId": "A", "Sku": "x"})]
     else:
-        assert fault(text).startswith("bad_header: no column is one of replenit/orders")
+        assert fault(text).startswith("bad_header: no column belongs to replenit/orders")
         assert records(text, header_row=21) == [("22", {"OrderId": "A", "Sku": "x"})]
 
 
 def test_header_row_says_which_line_is_the_header() -> None:
     text = "OrderId,Sku\nB,y\nOrderId,Sku\nA,x\n"
     assert parts(text, header_row=3) == [("4", {"OrderId": "A", "Sku": "x"})]
-    assert "no header begins in line 9" in fault(text, header_row=9)
-    assert fault(text, header_row=2).startswith("bad_header: no column is one of")
+    assert "line 9, set in `header_row`, is not the header" in fault(text, header_row=9)
+    assert fault(text, header_row=2).startswith("bad_header: no column belongs to")
 
 
 def test_a_header_without_the_key_says_what_was_sought_and_found() -> None:
     told = fault("Order No,Sku,Price\nA,x,1\n")
-    assert told.startswith("bad_header: no column has the key of replenit/orders: looked for 'OrderId'")
+    assert told.startswith("bad_header: no column has the key of replenit/orders: expected 'OrderId'")
     assert "found 'Order No', 'Sku', 'Price' (at line 1)" in told
-    assert "is 'Order No' the key? then name it in `columns`" in told
+    assert "if 'Order No' is the key, map it in `columns`" in told
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_request_log_needs_no_key() -> None:
 def test_without_a_key_to_look_for_any_field_tells_the_header() -> None:
     sought = SoughtColumns("replenit/orders", fields=("Sku",))
     assert records("title\nSku,x\n1,2\n", sought) == [("3", {"Sku": "1", "x": "2"})]
-    assert "no column is one of" in fault("a,b\n", sought)
+    assert "no column belongs to" in fault("a,b\n", sought)
 
 
 def test_a_column_twice_matters_only_where_a_field_is_read_from_it() -> None:
@@ -136,10 +136,10 @@ def test_a_column_twice_matters_only_where_a_field_is_read_from_it() -> None:
     assert records("OrderId,Notes,Notes,Notes\nA,1,2,3\n") == [("2", row)]
     row = {"OrderId": "A", "Notes": "1", "Notes_3": "2", "Notes_2": "3"}
     assert records("OrderId,Notes,Notes,Notes_2\nA,1,2,3\n") == [("2", row)]
-    assert "the header names 'Sku' twice" in fault("OrderId,Sku,Sku\nA,1,2\n")
+    assert "the header has two columns named 'Sku'" in fault("OrderId,Sku,Sku\nA,1,2\n")
     second = SoughtColumns("replenit/orders", key=("OrderId",), mapped={"Sku": "Sku_2"})
     assert records("OrderId,Sku,Sku\nA,1,2\n", second) == [("2", {"OrderId": "A", "Sku": "1", "Sku_2": "2"})]
-    assert "the header names 'addresses[0].city' twice" in fault(
+    assert "the header has two columns named 'addresses[0].city'" in fault(
         "OrderId,addresses[0].city,addresses[0].city\nA,1,2\n",
         SoughtColumns("x/y", key=("OrderId",), lists=("addresses",)),
     )
@@ -160,7 +160,7 @@ MAPPED = SoughtColumns("replenit/orders", key=("No",), mapped={"OrderId": "No", 
 
 def test_a_column_of_columns_must_be_there() -> None:
     assert fault("No,Correo,e-mail\nA,x,y\n", MAPPED).startswith(
-        "column_missing: Email is to be read from the column 'Email cliente', which is missing; the nearest there is"
+        "column_missing: Email is read from the column 'Email cliente', which is missing; the most similar column is"
     )
     assert "found 'No', 'Correo' " in fault("No,Correo\nA,x\n", MAPPED)
 
@@ -264,7 +264,7 @@ def test_skip_leaves_out_rows_by_a_cell() -> None:
         "5",
     ]
     assert fault(text, sought, skip=[{"column": "Skew", "matches": "*"}]).startswith(
-        "column_missing: `skip` looks into the column 'Skew', which is missing; the nearest there is 'Sku'"
+        "column_missing: `skip` uses the column 'Skew', which is missing; the most similar column is 'Sku'"
     )
 
 

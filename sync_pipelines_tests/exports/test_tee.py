@@ -63,5 +63,5 @@ def test_an_end_that_was_not_read_is_told() -> None:
     passed.close()
     reader = passed.reader()
     assert reader.read(2) == b"ab"
-    with pytest.raises(EOFError, match="not read to their end"):
+    with pytest.raises(EOFError, match="closed before its end"):
         reader.read(1)

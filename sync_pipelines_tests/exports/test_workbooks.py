@@ -105,19 +105,19 @@ def test_the_content_tells_the_kind_not_the_name(name: str) -> None:
 @pytest.mark.parametrize(
     ("data", "told", "remedy"),
     [
-        (OLE + b"\0" * 600 + "EncryptedPackage".encode("utf-16-le"), "protected by a password", "without a password"),
+        (OLE + b"\0" * 600 + "EncryptedPackage".encode("utf-16-le"), "password-protected", "without a password"),
         (b"<html><table><tr><td>OrderId</td></tr></table>", "HTML or XML, not a workbook", "save it as .xlsx"),
         (b"\xef\xbb\xbf\r\n<!DOCTYPE html>", "HTML or XML, not a workbook", "save it as .xlsx"),
-        (b"<?xml?><Workbook xmlns='urn:schemas-microsoft-com:office:spreadsheet'>", "page of XML", ".xlsx"),
-        (b"OrderId;Sku\r\nA-1;S\r\n", "looks like CSV, not like a workbook", "name it .csv, or set `format: csv`"),
-        ("OrderId\tSku\nA-1\tñ\n".encode("utf-16"), "looks like CSV, not like a workbook", "name it .csv"),
+        (b"<?xml?><Workbook xmlns='urn:schemas-microsoft-com:office:spreadsheet'>", "XML page", ".xlsx"),
+        (b"OrderId;Sku\r\nA-1;S\r\n", "looks like CSV, not like a workbook", "rename it to .csv, or set `format: csv`"),
+        ("OrderId\tSku\nA-1\tñ\n".encode("utf-16"), "looks like CSV, not like a workbook", "rename it to .csv"),
         (b'[{"OrderId": 1}]', "looks like JSON", ".json"),
         (gzip.compress(b"x"), "is gzip, not a workbook", ".gz"),
         (zipped({"orders.csv": b"OrderId\n1\n"}), "is a zip archive, not a workbook", ".zip"),
         (b"PAR1" + b"\0" * 20, "is Parquet, not a workbook", ".parquet"),
         (OLE + b"\0" * 600, "the old workbook (.xls) is damaged", "save it again as .xlsx"),
-        (b"\x01\x02\x03\x04", "is no workbook", "save it again as .xlsx"),
-        (zipped({"content.xml": "", "META-INF/manifest.xml": "<a:encryption-data/>"}), "protected by a password", ""),
+        (b"\x01\x02\x03\x04", "is not a workbook", "save it again as .xlsx"),
+        (zipped({"content.xml": "", "META-INF/manifest.xml": "<a:encryption-data/>"}), "password-protected", ""),
     ],
 )  # fmt: skip
 def test_what_is_no_workbook_is_named_with_what_to_do(data: bytes, told: str, remedy: str) -> None:
@@ -130,7 +130,7 @@ def test_what_is_no_workbook_is_named_with_what_to_do(data: bytes, told: str, re
 def test_a_workbook_under_the_name_of_text_is_named(read: Any) -> None:
     for data, suffix in ((OLD, ".xls"), (workbook(a=ORDERS), ".xlsx"), (gzip.compress(b"a"), ".gz")):
         for encoding in (None, "cp1252"):
-            with pytest.raises(ExportError, match=rf"^bad_encoding: .*the name should end in .*\{suffix}"):
+            with pytest.raises(ExportError, match=rf"^bad_encoding: .*rename the file to .*\{suffix}"):
                 read("x.csv", data, encoding=encoding)
 
 
@@ -156,16 +156,16 @@ def test_a_sheet_is_chosen_by_name_or_number() -> None:
     ]  # fmt: skip
     assert [read(data, number)[0]["OrderId"] for number in (1, 2, 3)] == ["A-1", "B-1", "hidden A-1"]
     assert fault_of(data, "Abril") == (
-        "bad_sheet: the workbook has no sheet 'Abril'; it has 'Enero', 'Febrero', 'Marzo' (hidden)"
+        "bad_sheet: the workbook has no sheet 'Abril'; found 'Enero', 'Febrero', 'Marzo' (hidden)"
         " (correct `sheet` in sources.yaml)"
     )
 
 
 def test_where_no_sheet_has_the_key_all_are_named() -> None:
     message = fault_of(workbook(Notas=[["Lea esto"]], Totales=[["Sku", "Total"]], Secreto=hidden))
-    assert message.startswith("bad_header: no sheet has a header of the stream: in sheet 'Notas': no column is one of")
-    assert "in sheet 'Totales': no column has the key of orders: looked for 'OrderId', found 'Sku', 'Total'" in message
-    assert message.endswith("(name the sheet in `sheet`: 'Notas', 'Totales', 'Secreto' (hidden))")
+    assert message.startswith("bad_header: no sheet has a header of the stream: in sheet 'Notas': no column belongs to")
+    assert "in sheet 'Totales': no column has the key of orders: expected 'OrderId', found 'Sku', 'Total'" in message
+    assert message.endswith("(set `sheet` to one of these: 'Notas', 'Totales', 'Secreto' (hidden))")
 
 
 def test_a_workbook_without_content_has_no_records() -> None:
@@ -372,6 +372,6 @@ def test_far_cells_of_workbooks_that_are_held_in_memory_are_refused() -> None:
         ods({"a": [HEADER, [repeated.format(99_999_999) + "</table:table-cell>"]]}),
     ]
     for data in far:
-        assert "too far from the others (clear what stands beside the table" in fault_of(data)
+        assert "too far from the others (clear the cells beside the table" in fault_of(data)
     empty = '<table:table-cell table:number-columns-repeated="16384"/>'
     assert read(ods({"a": [[*HEADER, empty], ["A-1", "S", empty], [empty]]})) == [{"OrderId": "A-1", "Sku": "S"}]

@@ -173,9 +173,9 @@ def test_the_id_of_a_state_folder_is_made_once(tmp_path: Path) -> None:
 
 def test_a_state_folder_that_may_not_be_written_is_said() -> None:
     with reachable_folder() as home, as_nobody():
-        with pytest.raises(ExportError, match="storage_unwritable: cannot write below"):
+        with pytest.raises(ExportError, match="storage_unwritable: cannot write to"):
             installation_id(home)
-        with pytest.raises(ExportError, match="storage_unwritable: cannot write below"), held(home, str(uuid.uuid4())):
+        with pytest.raises(ExportError, match="storage_unwritable: cannot write to"), held(home, str(uuid.uuid4())):
             raise AssertionError("it is not held")
 
 
