@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -34,6 +35,7 @@ _OF_STORAGES: Final = {
     **dict.fromkeys(("az", "abfs", "abfss", "adl"), _AZURE),
 }
 _LARGEST_ENV_FILE: Final = 1 << 20
+_OWNER: Final = re.compile(r"team:\S+|[^@\s]+@[^@\s]+\.[A-Za-z]{2,}")
 _MOST_DAYS: Final = 36_500
 """A hundred years; far larger numbers are no dates any more."""
 
@@ -56,6 +58,7 @@ class Settings(BaseSettings):
         keep_raw_days: days for which the bytes of loaded exports are kept (`SYNC_KEEP_RAW_DAYS`), or None for ever.
         alert_webhook: where failed runs are told of (`SYNC_ALERT_WEBHOOK`), or None; the URL is a secret.
         ui_url: where users find the Dagster UI (`SYNC_UI_URL`), for links in messages.
+        owners: who owns the assets in Dagster (`SYNC_OWNERS`), separated by commas, or None.
         plain_dagster_storage: Dagster's own storage classes, unchanged (`SYNC_PLAIN_DAGSTER_STORAGE`).
     """
 
@@ -77,6 +80,7 @@ class Settings(BaseSettings):
     keep_raw_days: int | None = Field(default=None, ge=1, le=_MOST_DAYS)
     alert_webhook: SecretStr | None = None
     ui_url: str | None = None
+    owners: str | None = None
     plain_dagster_storage: bool = False
 
     @field_validator("home", "sources", "sftp_key_file", "sftp_known_hosts")
@@ -128,12 +132,25 @@ class Settings(BaseSettings):
                 raise ValueError("it is no URL that begins with https:// or http://")
         return value
 
+    @field_validator("owners")
+    @classmethod
+    def _are_owners(cls, value: str | None) -> str | None:
+        for owner in _listed(value):
+            if not _OWNER.fullmatch(owner):
+                raise ValueError(f"{owner!r} is neither an email address nor a team, such as team:integrations")
+        return value
+
     @property
     def webhook_shown(self) -> str:
         """Whether there is a webhook, and at which host; the rest of the URL is a secret."""
         if self.alert_webhook is None:
             return "nobody is told of failed runs"
         return f"a webhook at {urlsplit(self.alert_webhook.get_secret_value()).hostname}"
+
+    @property
+    def owner_names(self) -> tuple[str, ...]:
+        """The owners, each an email address or `team:<name>`."""
+        return tuple(_listed(self.owners))
 
     @property
     def is_landing_own(self) -> bool:
@@ -159,6 +176,10 @@ class Settings(BaseSettings):
     def logs(self) -> Path:
         """The folder of full traces and of what supervised processes print."""
         return self.home / "logs"
+
+
+def _listed(text: str | None) -> list[str]:
+    return [part for given in (text or "").split(",") if (part := given.strip())]
 
 
 def variable_of(name: str) -> str:

@@ -68,7 +68,9 @@ class _Days:
     failure: ExportsFailed | None = None
 
 
-def build_assets(stream: Stream, partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
+def build_assets(
+    stream: Stream, partitions: dg.PartitionsDefinition[str], owners: Sequence[str] = ()
+) -> dg.AssetsDefinition:
     """The three assets of a stream."""
 
     def compute(
@@ -92,7 +94,7 @@ def build_assets(stream: Stream, partitions: dg.PartitionsDefinition[str]) -> dg
         warnings.simplefilter("ignore", dg.BetaWarning)
         return dg.multi_asset(
             name=stream_name(stream),
-            specs=[_spec(stage, stream) for stage in STAGES],
+            specs=[_spec(stage, stream, owners) for stage in STAGES],
             partitions_def=partitions,
             backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=PARTITIONS_PER_RUN),
             pool=stream_name(stream),
@@ -100,7 +102,7 @@ def build_assets(stream: Stream, partitions: dg.PartitionsDefinition[str]) -> dg
         )(compute)
 
 
-def _spec(stage: Stage, stream: Stream) -> dg.AssetSpec:
+def _spec(stage: Stage, stream: Stream, owners: Sequence[str]) -> dg.AssetSpec:
     before: dict[Stage, list[dg.AssetKey]] = {
         "exports": [],
         "records": [asset_key("exports", stream)],
@@ -110,13 +112,14 @@ def _spec(stage: Stage, stream: Stream) -> dg.AssetSpec:
         asset_key(stage, stream),
         deps=before[stage],
         group_name=stream.partner,
-        owners=descriptions.OWNERS,
+        owners=owners,
         description=descriptions.asset_description(stage, stream),
         metadata={
             "dagster/code_references": descriptions.code_references(stream),
             **(metadata.table_definition(stream) if stage == "rows" else {}),
         },
         kinds=descriptions.KINDS[stage],
+        code_version=descriptions.code_version(stream),
         # A preview of the table materializes nothing.
         skippable=True,
     )
@@ -139,7 +142,8 @@ def _materialized(
         elif one.good:
             for day, values in one.good.items():
                 context.add_asset_metadata(values, asset_key=key, partition_key=day.isoformat())
-            yield dg.MaterializeResult(asset_key=key)
+            # By its code version alone, Dagster would take every materialization for the same data.
+            yield dg.MaterializeResult(asset_key=key, data_version=dg.DataVersion(context.run.run_id))
     if failures:
         raise _all_of(failures)
 

@@ -46,11 +46,12 @@ def build_definitions(
     They have no executor and only names of their own, so that they merge with the definitions of another project
     (`docs/existing_dagster.md`). Jobs name their executor; `code_location` adds one for the project by itself.
     """
-    partitions = daily_partitions((settings or load_settings()).first_date)
+    settings = settings or load_settings()
+    partitions = daily_partitions(settings.first_date)
     chosen = tuple(streams)
     check_job = build_check_job(chosen)
     return dg.Definitions(
-        assets=[build_assets(stream, partitions) for stream in chosen],
+        assets=[build_assets(stream, partitions, settings.owner_names) for stream in chosen],
         asset_checks=[check for stream in chosen for check in build_checks(stream)],
         jobs=[*(build_job(stream) for stream in chosen), check_job, build_housekeeping_job(chosen)],
         schedules=[

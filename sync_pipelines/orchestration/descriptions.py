@@ -1,7 +1,9 @@
-"""What the UI says of assets, jobs and schedules to someone who has not read the code.
+"""What the UI says about assets, jobs and schedules to someone who has not read the code.
 
-Belongs here: sentences, owners, kinds, links to the code. Does not belong here: columns (`table_schemas`), what a
-materialization tells (`metadata`).
+The first paragraph of a description is plain text: rows of the catalog show it as it is, without rendering Markdown.
+
+Belongs here: sentences, kinds, code versions, links to the code. Does not belong here: columns (`table_schemas`),
+metadata of materializations (`metadata`).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import metadata as package_metadata
+from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,71 +23,72 @@ from sync_pipelines import partners
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.orchestration.dagster_names import Stage
 
-OWNERS: Final = ("team:integrations",)
-KINDS: Final[dict[Stage, set[str]]] = {"exports": {"file"}, "records": {"parquet"}, "rows": {"postgres", "table"}}
+KINDS: Final[dict[Stage, set[str]]] = {"exports": {"file"}, "records": {"parquet"}, "rows": {"postgres"}}
 
 _STAGES: Final[dict[Stage, str]] = {
-    "exports": "**Exports of `{name}` as they arrived.** {pull}Lists the landing and keeps a copy of what is new in the"
-    " archive, by content.",
-    "records": "**Records of `{name}`, read and validated.** Reads the archived exports and normalizes them to"
-    " Parquet. A record that breaks a rule is refused alone; what is mended on the way is counted.",
-    "rows": "**`sync.{table}` of {partner}.** Loads the normalized records, one transaction a file. Rows, counts,"
-    " refused records and the ledger entry commit together.",
+    "exports": "Exports of {name} as they arrived. {pull}Finds new files in the landing and keeps a copy of each in the"
+    " archive.",
+    "records": "Records of {name}, read and validated. Invalid records are rejected one by one; the others are kept as"
+    " Parquet.",
+    "rows": "Rows of {name}, loaded into sync.{table}. Each file is one transaction: rows, counts, rejects and the"
+    " ledger entry commit together.",
 }
 
 
 def asset_description(stage: Stage, stream: Stream) -> str:
-    """What an asset is, in Markdown."""
-    pull = "Pulls what a source names, on today's partition. " if stream.pull else ""
-    what = _STAGES[stage].format(name=stream.full_name, table=stream.table, partner=stream.partner, pull=pull)
+    """Returns what an asset is: a plain paragraph, then Markdown."""
+    pull = "Pulls the partner's listing first where a source has one. " if stream.pull else ""
+    what = _STAGES[stage].format(name=stream.full_name, table=stream.table, pull=pull)
     folder = f"{stream.partner}/<tenant>/{stream.name}"
     lines = [
-        what,
-        stream.description,
-        f"- **Files go to** `{folder}/` in the landing, such as `{folder}/2026-06-01.json`."
-        " A date in the path is the partition; without one it is the file's modification time.",
-        f"- **Rules**: `{rule_page(stream)}`; ids in `docs/rules.md`, codes in `docs/codes.md`.",
-        "- **Try first**: `preview: true` in the launchpad, or"
+        f"- **Files** go to `{folder}/` in the landing, for example `{folder}/2026-06-01.json`."
+        " The date in the path is the partition; without one, the modification time is.",
+        f"- **Rules** are in `{rule_page(stream)}`. `docs/rules.md` lists their ids, `docs/codes.md` the codes.",
+        "- **Preview** a load with `preview: true` in the launchpad, or with"
         f" `sync-pipelines sync --partner {stream.partner} --stream {stream.name} --preview`.",
-        f"- **Replay refused records** after a correction: `{replay_command(stream)}`.",
+        f"- **Replay** rejected records after a correction with `{replay_command(stream)}`.",
     ]
-    return "\n\n".join(lines[:2]) + "\n\n" + "\n".join(lines[2:])
+    return f"{what}\n\n{stream.description}\n\n" + "\n".join(lines)
+
+
+def code_version(stream: Stream) -> str:
+    """Returns the version of the package and the contract: another one may read the same export differently."""
+    return f"{package_version('sync_pipelines')}-{stream.fingerprint[:8]}"
 
 
 def rule_page(stream: Stream) -> str:
-    """The page that tells the partner's rules, relative to the project."""
+    """Returns the page with the partner's rules, relative to the project."""
     return "docs/orders.md" if stream.partner == "replenit" else f"docs/partners/{stream.partner}.md"
 
 
 def replay_command(stream: Stream, code: str | None = None) -> str:
-    """The command that reads refused records again."""
+    """Returns the command that reads rejected records again."""
     return f"sync-pipelines rejects replay --stream {stream.full_name}" + (f" --code {code}" if code else "")
 
 
 def job_description(stream: Stream) -> str:
-    """What the job does."""
+    """Returns what the job does."""
     return (
-        f"Loads the exports of `{stream.full_name}` of the chosen days into `sync.{stream.table}`: archives what is new"
-        " in the landing, normalizes it, and loads each file in one transaction. Files that are loaded already are not"
-        " read again, so running it twice does no harm. In the launchpad, `preview: true` tells what it would do and"
-        " loads nothing."
+        f"Loads the exports of {stream.full_name} into sync.{stream.table}, for chosen days: archives new files,"
+        " normalizes them, and loads each in one transaction. Loaded files are not read again, so you can run it as"
+        " often as you like. With `preview: true` in the launchpad it shows what it would do and loads nothing."
     )
 
 
 def schedule_description(stream: Stream) -> str:
-    """What the schedule is for."""
-    pull = " It also pulls today's listing where a source says so." if stream.pull else ""
+    """Returns what the schedule does."""
+    pull = " Pulls today's listing where a source has one." if stream.pull else ""
     return (
-        f"Every night at 02:00 UTC: yesterday's exports of `{stream.full_name}`, and every day that has pending ones."
-        f" A day without a file shows as one, so that a silent partner is noticed.{pull}"
+        f"Every night at 02:00 UTC: loads yesterday's exports of {stream.full_name}, and every day with pending ones."
+        f" A day without exports shows as one, so a silent partner is noticed.{pull}"
     )
 
 
 def code_references(stream: Stream) -> dg.CodeReferencesMetadataValue:
-    """The partner's module: where this process has it, and in the repository if the package names one."""
+    """Returns the partner's module: its file here, and its page in the repository if the package names one."""
     module = import_module(f"{partners.__name__}.{stream.partner}") if _is_registered(stream) else None
     path = Path(inspect.getfile(module or type(stream)))
-    label = f"what {stream.partner}'s exports mean"
+    label = f"contract of {stream.partner}"
     references: list[Any] = [dg.LocalFileCodeReference(file_path=str(path), line_number=1, label=label)]
     if module and (repository := _repository()):
         url = f"{repository}/blob/HEAD/{'/'.join(module.__name__.split('.'))}.py"
@@ -98,7 +102,7 @@ def _is_registered(stream: Stream) -> bool:
 
 @cache
 def _repository() -> str | None:
-    """The `Source` or `Repository` of `[project.urls]`, if there is one."""
+    """Returns `Source` or `Repository` of `[project.urls]`, if there is one."""
     try:
         urls = package_metadata("sync_pipelines").get_all("Project-URL") or []
     except PackageNotFoundError:

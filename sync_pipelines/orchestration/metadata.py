@@ -21,7 +21,7 @@ from sync_pipelines.database.ledger import COUNTS, LedgerFile
 from sync_pipelines.database.reports import RejectSummary
 from sync_pipelines.orchestration.descriptions import replay_command
 from sync_pipelines.orchestration.metadata_tables import table_of
-from sync_pipelines.orchestration.table_schemas import child_schemas, table_schema
+from sync_pipelines.orchestration.table_schemas import child_schemas, stream_schema
 from sync_pipelines.privacy.personal_data import masked_faults, masked_reason, masked_row
 from sync_pipelines.privacy.untrusted_text import on_one_line
 from sync_pipelines.stages.display_rows import Difference
@@ -131,7 +131,7 @@ def table_definition(stream: Stream) -> dict[str, Any]:
     """Of the asset itself: which table it is, its columns, and those of the tables its lists fill."""
     return {
         "dagster/table_name": f"{SCHEMA}.{stream.table}",
-        "dagster/column_schema": table_schema(stream),
+        "dagster/column_schema": stream_schema(stream),
         "contract": stream.contract.__name__,
         **{f"columns of {SCHEMA}.{table}": schema for table, schema in child_schemas(stream).items()},
     }

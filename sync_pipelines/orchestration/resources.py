@@ -1,6 +1,6 @@
-"""What runs and ticks are given.
+"""The resources of runs and ticks.
 
-Belongs here: how they come by it, so that tests can give something else. Does not belong here: what it does.
+Belongs here: how a run gets them, so that tests can replace them. Does not belong here: what they do.
 """
 
 from __future__ import annotations
@@ -50,23 +50,36 @@ class Unobserved:
         """Does nothing."""
 
 
-def opened_workspace(context: dg.InitResourceContext) -> Workspace:
-    """The workspace of this process's settings; the schema is brought up to date.
+def workspace(context: dg.InitResourceContext) -> Workspace:
+    """Opens the workspace of this process's settings and migrates the schema.
 
-    A run holds its file, so that it is not waited for once its process was killed.
+    A run holds its file, so that nobody waits for it once its process was killed.
     """
     settings = load_settings()
     if context.run is None or context.instance is None:
         # A tick that waits holds up the others.
         return open_workspace(settings)
-    workspace = patiently(lambda: open_workspace(settings))
+    opened = patiently(lambda: open_workspace(settings))
     hold_until_exit(settings.home, context.run.run_id)
     add_run_tags(context.instance, context.run.run_id, installation_tags(settings.home, context.run.run_id))
     # Dagster launches a killed run again before the next tick: what killed it is not due then.
-    mark_killed(workspace)
-    return workspace
+    mark_killed(opened)
+    return opened
+
+
+def observer(context: dg.InitResourceContext) -> Observer:
+    """Returns the observer of the daemon's runs, who does nothing."""
+    return Unobserved()
 
 
 def build_resources(overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The resources by the names assets and sensors ask for."""
-    return {WORKSPACE: dg.ResourceDefinition(opened_workspace), OBSERVER: Unobserved(), **(overrides or {})}
+    """The resources by the names that assets and sensors use."""
+    return {
+        WORKSPACE: dg.ResourceDefinition(
+            workspace, description="Landing, archive, database and sources, opened from the SYNC_* settings."
+        ),
+        OBSERVER: dg.ResourceDefinition(
+            observer, description="Follows each file through a run. The command line shows its progress with it."
+        ),
+        **(overrides or {}),
+    }

@@ -1,11 +1,11 @@
-"""The columns of a table as Dagster shows them, described by the contracts that fill them.
+"""Columns of a table as Dagster shows them, described by the contracts that fill them.
 
-Belongs here: contracts and tables in Dagster's words. Does not belong here: what a rule says (`docs/rules.md`).
+Belongs here: contracts and tables as Dagster schemas. Does not belong here: what a rule says (`docs/rules.md`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import dagster as dg
@@ -17,39 +17,42 @@ from sync_pipelines.contracts.links import ByText
 from sync_pipelines.contracts.streams import Children, Stream
 from sync_pipelines.tables.schema import SCHEMA, metadata
 
-_COMMON: Final = {
-    "id": "Surrogate key; says nothing outside this database.",
-    "tenant": "Whose record it is: the folder below the partner's in the landing (X2).",
-    "partner": "Whose export it came from (X2).",
-    "external_id": "The match key (X2).",
-    "partner_record_id": "The partner's own id (P2).",
-    "extra": "Fields the contract does not know, under the names the export gave them (X3).",
-    "is_placeholder": "Referred to, but not defined by a record yet (X7).",
-    "deleted_at": "When it was deleted; null while it is live (X5).",
-    "effective_at": "Version of the record that had the last word (X4).",
-    "source_file": "Export that had the last word, relative to the landing (X4).",
-    "source_position": "Where in that export (X14).",
-    "run_id": "Dagster run that wrote the row last (X5).",
-    "created_at": "When the row was first written (X5).",
-    "updated_at": "When the row was last written (X5).",
-    "line_no": "Place in the partner's list, from 1 (X14).",
-    "defaulted_fields": "Fields that hold a default, because no record has sent them (O3).",
+Described = Mapping[str, tuple[str, tuple[str, ...]]]
+"""Column -> a sentence, and the ids of the rules that govern it."""
+
+_COMMON: Final[Described] = {
+    "id": ("Surrogate key. It means nothing outside this database.", ()),
+    "tenant": ("Tenant of the record: the folder below the partner's folder in the landing.", ("X2",)),
+    "partner": ("Partner that sent the record.", ("X2",)),
+    "external_id": ("Key that matches records to rows.", ("X2",)),
+    "partner_record_id": ("The partner's own id of the record.", ("P2",)),
+    "extra": ("Fields that the contract does not know, under their names in the export.", ("X3",)),
+    "is_placeholder": ("Whether other rows refer to this one before any record has defined it.", ("X7",)),
+    "deleted_at": ("When the record was deleted. Null while it is live.", ("X5",)),
+    "effective_at": ("Version of the record that last changed the row.", ("X4",)),
+    "source_file": ("Export that last changed the row, relative to the landing.", ("X4",)),
+    "source_position": ("Position of the record in that export.", ("X14",)),
+    "run_id": ("Dagster run that last wrote the row.", ("X5",)),
+    "created_at": ("When the row was first written.", ("X5",)),
+    "updated_at": ("When the row was last written.", ("X5",)),
+    "line_no": ("Position in the partner's list, from 1.", ("X14",)),
+    "defaulted_fields": ("Fields that hold a default, because no record has sent them.", ("O3",)),
 }
 
 
-def table_schema(stream: Stream) -> dg.TableSchema:
-    """The columns of a stream's table."""
-    described = _of_contract(stream.contract) | _of_stream(stream)
-    return _schema(stream.table, described, f"Not sent by {stream.full_name}; null in its rows (X1).")
+def stream_schema(stream: Stream) -> dg.TableSchema:
+    """Returns the columns of a stream's table, described by its contract."""
+    absent = (f"Not in the exports of {stream.full_name}, so null in their rows.", ("X1",))
+    return _schema(stream.table, _of_contract(stream.contract) | _of_stream(stream), absent)
 
 
 def child_schemas(stream: Stream) -> dict[str, dg.TableSchema]:
-    """The columns of the tables its lists fill, by table."""
+    """Returns the columns of the child tables that a stream fills, by table."""
     return {
         declared.table: _schema(
             declared.table,
-            _of_contract(contract) | {declared.parent: "The row it belongs to (X5)."},
-            "Not sent (X1).",
+            _of_contract(contract) | {declared.parent: ("Row that this one belongs to.", ("X5",))},
+            (f"Not in the exports of {stream.full_name}, so null in their rows.", ("X1",)),
         )
         for declared, contract in _nested(stream.children, stream.contract)
     }
@@ -64,47 +67,49 @@ def _nested(children: Iterable[Children], contract: type[Contract]) -> Iterator[
         yield from _nested(declared.nested, inner.contract)
 
 
-def _of_contract(contract: type[Contract]) -> dict[str, str]:
-    """Column -> what fills it, with the rules that govern it."""
+def _of_contract(contract: type[Contract]) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Returns what the contract says about its columns."""
     fields = {field.column: field.alias for field in shape_of(contract).scalars}
-    described = {column: _ruled(f"`{alias}`", rules_of(contract, column)) for column, alias in fields.items()}
+    described = {
+        column: (f"Field `{alias}` of the export.", rules_of(contract, column)) for column, alias in fields.items()
+    }
     for column, (source, _) in contract.derived.items():
-        described[column] = _ruled(f"Computed from `{fields.get(source, source)}`", rules_of(contract, column))
+        described[column] = (f"Computed from the field `{fields.get(source, source)}`.", rules_of(contract, column))
     return described
 
 
-def _of_stream(stream: Stream) -> dict[str, str]:
-    """What the stream says of columns beyond its contract: keys, links, columns shown of others."""
-    described = {
-        stream.key: _ruled(f"The match key, `{stream.key_alias}`", ("X2", *rules_of(stream.contract, stream.key)))
-    }
+def _of_stream(stream: Stream) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Returns what the stream says about columns beyond its contract: keys, links, computed ones."""
+    key = f"Key that matches records to rows: field `{stream.key_alias}` of the export."
+    described = {stream.key: (key, ("X2", *rules_of(stream.contract, stream.key)))}
     for reference in stream.references:
         link = stream.links[reference.column]
         rules = ("X7", *(link.rules if isinstance(link, ByText) else rules_in(link.__doc__)))
-        described[reference.column] = _ruled(f"The row of `{SCHEMA}.{reference.table}` it refers to", rules)
+        described[reference.column] = (f"Row of `{SCHEMA}.{reference.table}` that this one refers to.", rules)
     for column in stream.settled:
-        described[column] = _ruled("Computed from the other columns", rules_in(stream.settle.__doc__))
+        described[column] = ("Computed from the other columns.", rules_in(stream.settle.__doc__))
     return described
 
 
-def _ruled(text: str, rules: Iterable[str]) -> str:
-    """The text with the rules that govern it; whether a field was sent matters for every one (X1)."""
-    return f"{text} ({', '.join(dict.fromkeys(rules)) or 'X1'})."
-
-
-def _schema(table: str, described: dict[str, str], otherwise: str) -> dg.TableSchema:
+def _schema(table: str, described: Described, otherwise: tuple[str, tuple[str, ...]]) -> dg.TableSchema:
     columns = metadata.tables[f"{SCHEMA}.{table}"].columns
     return dg.TableSchema(
         [
             dg.TableColumn(
                 column.name,
                 _type_of(column),
-                described.get(column.name) or _COMMON.get(column.name) or otherwise,
+                _sentence(*(described.get(column.name) or _COMMON.get(column.name) or otherwise)),
                 dg.TableColumnConstraints(nullable=bool(column.nullable)),
             )
             for column in columns
         ]
     )
+
+
+def _sentence(text: str, rules: Iterable[str]) -> str:
+    """Returns the text with the rules at its end; whether a field was sent matters for every one (X1)."""
+    named = list(dict.fromkeys(rules)) or ["X1"]
+    return text if text == _COMMON["id"][0] else f"{text} Rule{'' if len(named) == 1 else 's'} {', '.join(named)}."
 
 
 def _type_of(column: sa.Column[Any]) -> str:

@@ -358,5 +358,5 @@ STORES: Final = Stream(
         ),
         filters=("enabled",),
     ),
-    description="Stores with their addresses and users; credit and payment flags in one place each.",
+    description="Stores with their addresses and users, and one flag each for credit and payment.",
 )

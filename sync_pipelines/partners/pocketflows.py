@@ -69,7 +69,7 @@ BUSINESSES: Final = Stream(
         Route("POST", "/businesses/{id}"),
     ),
     envelopes=frozenset({"businesses"}),
-    description="Businesses as commerces; each record replaces the stored one.",
+    description="Businesses, stored as commerces. Each record replaces the stored one.",
 )
 
 CUSTOMERS: Final = Stream(
@@ -98,5 +98,5 @@ CUSTOMERS: Final = Stream(
         Route("POST", "/customers/{id}", "update"),
     ),
     envelopes=frozenset({"customers"}),
-    description="Customers of businesses; a business that is not there yet is made as a placeholder.",
+    description="Customers of businesses. A business that no export has defined yet becomes a placeholder.",
 )

@@ -258,5 +258,5 @@ ORDERS: Final = Stream(
     options=OrderOptions,
     prepare=with_currency_default,
     prepared=frozenset(),
-    description="Orders with their items; the customer they name is made as a placeholder until it is defined.",
+    description="Orders with their items. A customer that no export has defined yet becomes a placeholder.",
 )

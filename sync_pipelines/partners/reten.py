@@ -131,5 +131,5 @@ COMMERCES: Final = Stream(
     routes=(Route("POST", "/api/commerces/sync", lists={"items": "upsert"}),),
     envelopes=frozenset({"items"}),
     response=sync_response,
-    description="Commerces with their addresses, users and contacts; what is not sent is kept.",
+    description="Commerces with their addresses, users and contacts. A field that a record leaves out stays as it is.",
 )

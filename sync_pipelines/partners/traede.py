@@ -174,5 +174,5 @@ CUSTOMERS: Final = Stream(
         Route("POST", "/production/customers/sync", lists={"customers": "upsert"}),
     ),
     envelopes=frozenset({"customers"}),
-    description="Customers with their addresses; a delete is refused while live orders refer to the customer.",
+    description="Customers with their addresses. A customer with live orders cannot be deleted.",
 )

@@ -156,6 +156,14 @@ def test_the_retention_and_the_address_of_the_ui(monkeypatch: pytest.MonkeyPatch
     assert (settings.keep_runs_days, settings.keep_raw_days, settings.ui_url) == (7, 30, "http://127.0.0.1:3000")
 
 
+def test_owners_are_email_addresses_and_teams(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().owner_names == ()
+    monkeypatch.setenv("SYNC_OWNERS", "team:integrations, ana@example.com")
+    assert load_settings().owner_names == ("team:integrations", "ana@example.com")
+    monkeypatch.setenv("SYNC_OWNERS", "team:integrations,ana")
+    assert "'ana' is neither an email address nor a team" in refusal().message
+
+
 def test_plain_storage_is_on_or_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not load_settings().plain_dagster_storage
     monkeypatch.setenv("SYNC_PLAIN_DAGSTER_STORAGE", "1")
