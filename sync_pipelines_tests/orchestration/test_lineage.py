@@ -78,19 +78,20 @@ def test_every_column_is_described_with_rules_that_exist(stream: Stream) -> None
 
 def test_columns_carry_the_rules_of_their_contract_and_type() -> None:
     told = {
-        (stream.full_name, column.name): column.description
+        (stream.full_name, column.name): column.description or ""
         for stream in STREAMS
         for column in stream_schema(stream).columns
     }
-    assert told["replenit/orders", "total_revenue"] == "Field `TotalRevenue` of the export. Rules O3, O10, O12, X9."
-    assert told["replenit/orders", "customer_id"] == "Row of `sync.customers` that this one refers to. Rules X7, O5."
-    assert told["nilo/stores", "payment_status"] == "Computed from the other columns. Rules N3, N5, N6."
-    assert told["traede/customers", "discount_percentage"] == "Field `discount_percentage` of the export. Rule T4."
-    absent = "Not in the exports of pocketflows/businesses, so null in their rows. Rule X1."
-    assert told["pocketflows/businesses", "tax_id"] == absent
+    assert told["replenit/orders", "total_revenue"].endswith(" From the field `TotalRevenue`. Rules O3, O10, O12, X9.")
+    assert told["replenit/orders", "email"].startswith("Email")
+    assert told["replenit/orders", "customer_id"].endswith(" Refers to `sync.customers`. Rules X7, O5.")
+    assert told["nilo/stores", "payment_status"].endswith(" Computed from other columns. Rules N3, N5, N6.")
+    assert told["traede/customers", "discount_percentage"].endswith(" From the field `discount_percentage`. Rule T4.")
+    absent = " Not in the exports of pocketflows/businesses, so null in their rows. Rule X1."
+    assert told["pocketflows/businesses", "tax_id"].endswith(absent)
     (schema,) = (child_schemas(stream)["order_items"] for stream in STREAMS if stream.partner == "replenit")
-    items = {column.name: column.description for column in schema.columns}
-    assert items["size_metric"] == "Computed from the field `Size`. Rules O8, X2."
+    items = {column.name: column.description or "" for column in schema.columns}
+    assert items["size_metric"].endswith(" Computed from the field `Size`. Rules O8, X2.")
 
 
 @each_stream
