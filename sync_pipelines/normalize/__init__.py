@@ -1,5 +1,5 @@
-"""Records become changes, or rejects with a field path; leniencies are counted; accepted records are kept.
+"""Turns records into changes, or into rejects with a field path. Counts leniencies.
 
-Belongs here: shapes of exports (X12), names of fields (X3), contracts applied, flat files folded (O12), kept
-records. Does not belong here: reading bytes (`exports`), what a field means (`partners`), tables (`upsert`).
+Belongs here: shapes of exports (X12), field names (X3), applying contracts, grouping lines of flat files (O12). Does
+not belong here: reading bytes (`exports`), what a field means (`partners`), tables (`upsert`).
 """

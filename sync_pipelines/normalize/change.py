@@ -1,6 +1,6 @@
-"""What normalization makes of a record: a change, or a reject.
+"""The results of normalizing a record: a change or a reject.
 
-Belongs here: the two types, and paths. Does not belong here: how they come about.
+Belongs here: the two types, and paths. Does not belong here: producing them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from sync_pipelines.contracts.streams import ListMode, Operation
 
 
 class Listed(NamedTuple):
-    """A list of children as a record has it.
+    """A list of children in a record.
 
     Attributes:
-        rows: column -> value each, in order; nested lists under their table's name.
-        mode: what is asked for; None is the declaration's own.
-        match: name of the way to match rows, where the payload chose one.
+        rows: column -> value for each row, in order; nested lists are under their table's name.
+        mode: the requested mode; None is the declared one.
+        match: name of the way to match rows, if the payload chose one.
     """
 
     rows: list[dict[str, Any]]
@@ -29,18 +29,18 @@ class Listed(NamedTuple):
 
 
 class Change(NamedTuple):
-    """One accepted record, in the table's words. What it does not speak of is not in the mappings (X1).
+    """An accepted record, with the table's column names. Columns that it does not set are missing (X1).
 
     Attributes:
-        position: where it stands in the export (X14).
-        effective_at: its version's time (X4).
-        operation: what it asks for.
-        key: the match key (X2); None where only `record_id` was given.
+        position: its position in the export (X14).
+        effective_at: the time of its version (X4).
+        operation: the requested operation.
+        key: the match key (X2); None if only `record_id` was sent.
         values: column -> value.
         children: child table -> its rows.
-        links: foreign key column -> the row meant (an `Identity`, or its id once it is known), or None.
-        extra: fields the contract does not know (X3).
-        record_id: the partner's own id, where it has one beside the key (P2).
+        links: foreign key column -> the referenced row (an `Identity`, or its id once known), or None.
+        extra: fields that are not in the contract (X3).
+        record_id: the partner's own id, if it has one beside the key (P2).
     """
 
     position: str
@@ -55,7 +55,7 @@ class Change(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """One thing that is wrong with a record (F20)."""
+    """One error of a record (F20)."""
 
     code: str
     path: str | None
@@ -63,14 +63,14 @@ class Fault(NamedTuple):
 
 
 class Reject(NamedTuple):
-    """One refused record: where, why, and what it was.
+    """A rejected record: its position, the errors, and the record.
 
     Attributes:
-        position: where it stands in the export (X14).
-        external_id: its key, as far as it can be told.
-        code, field_path, message: its first fault.
-        record: what the export says.
-        faults: all of its faults, where it has more than one, see `faults.MOST` (F20).
+        position: its position in the export (X14).
+        external_id: its key, if it can be read.
+        code, field_path, message: its first error.
+        record: its content in the export.
+        faults: all errors if there are several, see `faults.MOST` (F20).
     """
 
     position: str
@@ -84,19 +84,19 @@ class Reject(NamedTuple):
 
 @dataclass
 class Findings:
-    """What a file's records had in common: counted while it is normalized."""
+    """What is counted while a file is normalized."""
 
     leniencies: Counter[str] = field(default_factory=Counter)
     unknown_fields: Counter[str] = field(default_factory=Counter)
 
     @property
     def total(self) -> int:
-        """How much has been counted."""
+        """The sum of the counts."""
         return self.leniencies.total() + self.unknown_fields.total()
 
 
 class Refused(Exception):
-    """A record is refused at a path; turned into a `Reject` at the record's edge."""
+    """A record is rejected at a path. `RecordReader` turns it into a `Reject`."""
 
     def __init__(self, code: str, path: str | None, message: str) -> None:
         super().__init__(message)
@@ -106,19 +106,19 @@ class Refused(Exception):
 
     @property
     def fault(self) -> Fault:
-        """The same as a value."""
+        """The error as a value."""
         return Fault(self.code, self.path, self.message)
 
 
 def refuse(refused: Refused, noted: list[Fault] | None) -> None:
-    """Refuses a record, or notes why where all its faults are asked for (F20)."""
+    """Rejects a record, or only notes the error if all errors are collected (F20)."""
     if noted is None:
         raise refused
     noted.append(refused.fault)
 
 
 def path_of(parts: Iterable[str | int]) -> str:
-    """A field path in the partner page's spelling, indexes from 0: `OrderItems[2].Price` (X14)."""
+    """Returns a field path in the partner's spelling, indexes from 0: `OrderItems[2].Price` (X14)."""
     path = ""
     for part in parts:
         if isinstance(part, int):

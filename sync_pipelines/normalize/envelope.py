@@ -1,7 +1,7 @@
 """The shapes an export may have (X12): plain records, a documented body, a request log.
 
-Belongs here: which records an export asks to write, and when each holds. Does not belong here: what a record may
-hold (`record`).
+Belongs here: which records an export writes, and at which times. Does not belong here: the content of a record
+(`record`).
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ _LOG_FIELDS: Final = frozenset({"method", "path"})
 
 
 class Call(NamedTuple):
-    """One record an export asks to write.
+    """One record that an export asks to write.
 
     Attributes:
-        place: where it stands and when it holds.
-        operation: what is asked for.
-        record: the raw record, None where the key is all there is.
-        key: the key named in a path, where it is all there is.
-        mode: how lists of children are to be taken, where the call tells.
-        spelled: fields of the record -> the page's name for them in this call (F07).
-        within: where in the body the record stands, `upsert[0]`, where paths say so.
-        drift: fields of the body that the call does not take (F01).
+        place: its position and time.
+        operation: the requested operation.
+        record: the raw record; None if only the key is sent.
+        key: the key in the path, if only the key is sent.
+        mode: the mode for lists of children, if the call sets it.
+        spelled: fields of the record -> their names in this call (F07).
+        within: the record's position in the body, such as `upsert[0]`, if paths include it.
+        drift: fields of the body that the call does not use (F01).
     """
 
     place: Place
@@ -57,25 +57,25 @@ class Call(NamedTuple):
 
 
 class DateWindow(NamedTuple):
-    """The dates an export or a record may have: from the first partition to tomorrow (UTC), both included."""
+    """The dates that an export or a record may have: from the first partition to tomorrow (UTC), inclusive."""
 
     first: date
     last: date
 
     def holds(self, moment: datetime) -> bool:
-        """Whether a moment lies in the window."""
+        """Whether a moment is in the window."""
         return self.first <= moment.date() <= self.last
 
     @classmethod
     def at(cls, first: date, now: datetime) -> DateWindow:
-        """The window as of `now` (UTC)."""
+        """Returns the window as of `now` (UTC)."""
         return cls(first, now.date() + timedelta(days=1))
 
 
 class _Element(NamedTuple):
-    """One record of a body: the list it stands in, if any, what is asked for, and where in the body it stands.
+    """One record of a body: its list, if any, the operation, and its position in the body.
 
-    A list that is none, or is missing, is an element with a fault (F09).
+    A list that is missing or not a list is an element with an error (F09).
     """
 
     list_name: str
@@ -91,16 +91,16 @@ class _Pattern(NamedTuple):
 
 
 class Envelope:
-    """Tells the calls of one export from its raw records.
+    """Extracts the calls of one export from its raw records.
 
     Args:
         stream: the declaration.
-        tenant: as stored; a log that names another is refused.
-        effective_at: the export's own time, for records without one (X4).
-        own_times: folded names of the record field that carries its time; none where no field does.
+        tenant: as stored; a request log of another tenant is rejected.
+        effective_at: the export's time, for records without one (X4).
+        own_times: folded names of the field with the record's time; none if there is no such field.
         reading: conventions for times.
         names: how the file names fields.
-        window: the dates allowed.
+        window: the allowed dates.
     """
 
     def __init__(
@@ -133,10 +133,10 @@ class Envelope:
         self._patterns = [_Pattern(route, _compiled(route.path)) for route in stream.routes]
 
     def calls(self, raw: RawRecord) -> Iterator[Call | Reject]:
-        """The calls one raw record holds: itself, or those of a request log's line.
+        """Yields the calls in one raw record: itself, or those of a request log's line.
 
         Raises:
-            ExportError: `wrong_envelope`, where the whole document is an object that is none of this stream's.
+            ExportError: `wrong_envelope`, if the whole document is an object of another kind.
         """
         if raw.damage is not None:
             damage = raw.damage
@@ -154,9 +154,9 @@ class Envelope:
             yield self._plain(raw)
 
     def _document(self, raw: RawRecord) -> Iterator[Call | Reject]:
-        """A documented body, or a read response, as a whole document (X12).
+        """Yields the calls of a documented body or a read response (X12).
 
-        A list that a route names and the reader streams comes here only where it is no list (R1, T1).
+        A list that a route names is usually streamed by the reader; here, it is not a list (R1, T1).
         """
         names = {folded(name): name for name in raw.value} if isinstance(raw.value, dict) else {}
         for route in self._stream.routes:
@@ -189,7 +189,7 @@ class Envelope:
         return Call(Place(raw.position, moment), "upsert", raw.value)
 
     def _own_time(self, value: Any) -> tuple[str, Any]:
-        """Name and value of the field that carries a record's own time; None where it has none (X4)."""
+        """Returns name and value of the field with a record's time; the value is None if it has none (X4)."""
         if self._own_times and isinstance(value, dict):
             unknown = value.unknown if isinstance(value, NamedRecord) else {}
             for name, own in (*value.items(), *unknown.items()):
@@ -225,7 +225,7 @@ class Envelope:
             if match is not None and method.upper() == pattern.route.method:
                 return pattern.route, {name: unquote(text) for name, text in match.groupdict().items()}
         known = ", ".join(f"{route.method} {route.path}" for route in self._stream.routes)
-        return f"{method[:20]} {path[:200]} does not write here; known are {known}"
+        return f"{method[:20]} {path[:200]} does not write to this stream; known endpoints are {known}"
 
     def _call_of(
         self, line: str, entry: dict[str, Any], moment: datetime, route: Route, named: dict[str, str]
@@ -238,7 +238,7 @@ class Envelope:
     def _listed(
         self, before: str, body: Any, moment: datetime, route: Route, named: dict[str, str]
     ) -> Iterator[Call | Reject]:
-        """The records in a body: in its named lists, its elements, or itself."""
+        """Yields the records in a body: in its named lists, its elements, or itself."""
         elements = list(self._elements(body, route))
         twice = self._keys_in_two_lists(elements) if route.is_exclusive else frozenset()
         for number, found in enumerate(elements, start=1):
@@ -262,7 +262,7 @@ class Envelope:
                     yield located(call, spelled, found.within)
 
     def _elements(self, body: Any, route: Route) -> Iterator[_Element]:
-        """The elements of a body, lists in the route's order (N8)."""
+        """Yields the elements of a body, with lists in the route's order (N8)."""
         if isinstance(body, list):
             yield from (_Element("", route.operation, element) for element in body)
             return
@@ -286,13 +286,13 @@ class Envelope:
                 yield _Element(name, operation, None, fault=_list_fault("required", name))
 
     def _is_one(self, body: Any, route: Route) -> bool:
-        """Whether a body without the route's list is one record, or nothing that could be taken for one (F09)."""
+        """Whether a body without the route's list is one record, or empty (F09)."""
         if isinstance(body, dict):
             return bool(self._names.supplied_by(body)) or (route.may_be_one and not body)
         return body is not None
 
     def _spelled(self, route: Route) -> dict[str, str]:
-        """Fields of a record -> the route's own name for them (F07)."""
+        """Returns record field -> the route's name for it (F07)."""
         return {alias: name for name in route.takes or () for alias in self._names.aliases_of(name) if alias != name}
 
     def _record_call(
@@ -308,7 +308,7 @@ class Envelope:
         for alias, value in in_path.items():
             own = next((v for n, v in element.items() if alias in self._names.aliases_of(n)), None)
             if own is not None and str(own).strip() != value.strip():
-                message = f"the body says {str(own)[:80]!r}, the path {value[:80]!r}"
+                message = f"the body has {str(own)[:80]!r}, but the path {value[:80]!r}"
                 return Reject(place.position, value[:200], "key_mismatch", alias, message, displayable(element))
         element, drift = self._taken(element, route)
         for need in route.needs:
@@ -320,7 +320,7 @@ class Envelope:
         return Call(place, operation, {**known, **in_path, **route.sets}, mode=route.mode, drift=drift)
 
     def _taken(self, element: dict[str, Any], route: Route) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """What a call takes of a body, and the contract's fields that it does not (F01); the key is always its own."""
+        """Returns the fields that a call uses, and the contract's fields that it ignores (F01). The key is used."""
         if route.takes is None:
             return element, ()
         takes = {folded(name) for name in route.takes}
@@ -367,7 +367,7 @@ class Envelope:
 
 
 def _moment(value: Any, reading: Reading) -> datetime | str:
-    """A moment, or the sentence that says why it is none."""
+    """Returns a moment, or a sentence that says why the value is not one."""
     if value is None:
         return "the time is missing"
     try:

@@ -1,6 +1,6 @@
-"""What is wrong with a record, in the words users meet: codes, paths and sentences (F20).
+"""Errors of a record as users see them: codes, paths and sentences (F20).
 
-Belongs here: refusals of contracts and of partners' functions as faults. Does not belong here: reading records
+Belongs here: converting exceptions of contracts and partners' functions. Does not belong here: reading records
 (`record`), the types (`change`).
 """
 
@@ -21,10 +21,10 @@ from sync_pipelines.normalize.values import displayable, to_json
 from sync_pipelines.privacy.untrusted_text import on_one_line
 
 MOST: Final = 20
-"""Faults of one record that are kept."""
+"""Most errors that are kept of one record."""
 
 REFUSALS: Final = (Refused, RecordRefused, ValidationError, PydanticCustomError)
-"""The ways in which a record is refused, each with its faults."""
+"""The exceptions that reject a record."""
 
 _PYDANTIC_CODES: Final = {
     "missing": "required",
@@ -43,11 +43,11 @@ _PYDANTIC_CODES: Final = {
 
 
 def faults_of(refusal: Exception, key_alias: str) -> list[Fault]:
-    """The faults one of `REFUSALS` names.
+    """Returns the errors in one of `REFUSALS`.
 
     Args:
-        refusal: as it was raised.
-        key_alias: the match key in the page's spelling.
+        refusal: the exception.
+        key_alias: the match key in the partner's spelling.
     """
     match refusal:
         case Refused():
@@ -62,7 +62,7 @@ def faults_of(refusal: Exception, key_alias: str) -> list[Fault]:
 
 
 def distinct_faults(found: Iterable[Fault]) -> list[Fault]:
-    """Each fault once, in the order in which they were found."""
+    """Returns each error once, in order of discovery."""
     faults: dict[tuple[str, str | None], Fault] = {}
     for fault in found:
         faults.setdefault((fault.code, fault.path), fault)
@@ -70,12 +70,12 @@ def distinct_faults(found: Iterable[Fault]) -> list[Fault]:
 
 
 def respelled(fault: Fault, spelled: Mapping[str, str], within: str = "") -> Fault:
-    """A fault at another path (F07).
+    """Returns an error at another path (F07).
 
     Args:
-        fault: the fault.
-        spelled: fields of the record -> the page's name for them here; "" for one that is the record itself.
-        within: where in the body the record stands, `upsert[0]`.
+        fault: the error.
+        spelled: record field -> its name in the body; "" if the field is the record itself.
+        within: position of the record in the body, such as `upsert[0]`.
     """
     if fault.path is None or not (spelled or within):
         return fault
@@ -87,7 +87,7 @@ def respelled(fault: Fault, spelled: Mapping[str, str], within: str = "") -> Fau
 
 
 def located(reject: Reject, spelled: Mapping[str, str], within: str) -> Reject:
-    """A reject whose paths are those of its body, see `respelled`."""
+    """Returns a reject with the paths of its body, see `respelled`."""
     if not (spelled or within):
         return reject
     first = respelled(Fault(reject.code, reject.field_path, reject.message), spelled, within)
@@ -96,7 +96,7 @@ def located(reject: Reject, spelled: Mapping[str, str], within: str) -> Reject:
 
 
 def code_of(detail: ErrorDetails) -> str:
-    """The reject code of one of pydantic's errors; null where a value is required is `required` (X1)."""
+    """Returns the reject code of a pydantic error; null in a required field is `required` (X1)."""
     if detail["input"] is None:
         return "required"
     if isinstance(detail["input"], CellError):
@@ -107,11 +107,11 @@ def code_of(detail: ErrorDetails) -> str:
 
 
 def sentence_of(detail: ErrorDetails, code: str) -> str:
-    """What is wrong with the value, for people."""
+    """Returns what is wrong with the value, for people."""
     if detail["type"] == code:
         return detail["msg"]
     limit = detail.get("ctx", {}).get("max_length")
-    return f"longer than {limit} characters" if code == "too_long" and limit else REJECT_CODES[code]
+    return f"the text is longer than {limit} characters" if code == "too_long" and limit else REJECT_CODES[code]
 
 
 def _fault(detail: ErrorDetails, key_alias: str) -> Fault:

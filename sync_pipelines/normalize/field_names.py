@@ -1,6 +1,6 @@
-"""Which field of the contract a name in the file means (X3), and the source's own column names.
+"""Matches names in the file to fields of the contract (X3), including the source's `columns`.
 
-Belongs here: matching of names. Does not belong here: values, which columns a file must have (`exports.columns`).
+Belongs here: matching names. Does not belong here: values, which columns a file must have (`exports.columns`).
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from sync_pipelines.exports.columns import SoughtColumns
 from sync_pipelines.exports.json_values import NestedTooDeep, decode_at, explain
 from sync_pipelines.normalize.change import Fault, Refused, path_of, refuse
 
-_TWICE: Final = "the field stands twice with different values"
+_TWICE: Final = "the field appears twice with different values"
 _NAMES_KNOWN: Final = 20_000
-"""Names whose meaning is remembered; a file may have any number."""
+"""Names whose meaning is cached; a file may have any number."""
 _OPENINGS: Final = {"list": "[", "object": "{"}
 _OTHERWISE: Final = {"list": "not_a_list", "object": "not_an_object"}
 
 
 class _Meaning(NamedTuple):
-    """What a name in the file stands for.
+    """What a name in the file refers to.
 
     Attributes:
         aliases: fields of the contract.
@@ -38,13 +38,13 @@ class _Meaning(NamedTuple):
 
 @dataclass(frozen=True)
 class Matched:
-    """A record under the contract's own names.
+    """A record with the contract's names.
 
     Attributes:
         fields: alias -> raw value.
-        extra: fields the contract does not know, under the file's names.
+        extra: fields that are not in the contract, with the file's names.
         nested_extra: the same for elements of nested lists: path -> fields.
-        conflicts: how often the lines it was folded from disagreed (O12).
+        conflicts: how many of its lines disagreed (O12).
         mended_lists: paths of lists that were written as objects.
     """
 
@@ -60,17 +60,17 @@ class Names:
 
     Args:
         shape: the contract.
-        columns: the source's `columns`: contract field -> name in the file. A field named there is found under
-            that name alone; one name may stand for several fields. `list[0].field` is a field of an element.
-        flat: the names are headers of columns: they match across blanks, hyphens and dots too, paths are headers of
-            their own, and cells may hold the JSON text of a list or an object.
+        columns: the source's `columns`: contract field -> name in the file. Such a field is found only under that
+            name. One name may be used for several fields. `list[0].field` is a field of an element.
+        flat: the names are column headers: they match across blanks, hyphens and dots too, paths are headers, and
+            cells may hold the JSON text of a list or an object.
     """
 
     def __init__(self, shape: Shape, columns: Mapping[str, str], *, flat: bool = False) -> None:
         self._shape = shape
         self._flat = flat
         self.fold: Final = folded_header if flat else folded
-        """A name as it is matched."""
+        """Returns a name in the form that is compared."""
         self._by_name: dict[str, tuple[str, ...]] = {}
         mapped = {self.fold(name): column for name, column in columns.items()}
         for field_shape in shape.fields:
@@ -80,13 +80,13 @@ class Names:
         self._placed = _placed(shape, columns)
         self._by_folded = {self.fold(f): s.alias for f, s in shape.by_folded.items() if self.fold(f) not in mapped}
         self._holds = {f.alias: holds for f in shape.fields if flat and (holds := holds_of(f)) != "value"}
-        # Where nothing is mapped, a record all of whose names are the page's own needs no matching at all.
+        # If nothing is mapped, a record with only the contract's names needs no matching.
         self._own = shape.aliases - self._holds.keys() if not mapped else frozenset()
         self._nested = [(f.alias, Names(f.children, columns, flat=flat)) for f in shape.nested if f.children]
         self._meanings: dict[str, _Meaning] = {}
 
     def aliases_of(self, name: str) -> tuple[str, ...]:
-        """The contract fields that a name in the file stands for; none for an unknown field."""
+        """Returns the contract fields of a name in the file; none for an unknown field."""
         return self._meaning_of(name).aliases
 
     def _meaning_of(self, name: str) -> _Meaning:
@@ -109,7 +109,7 @@ class Names:
 
     @property
     def is_mapped(self) -> bool:
-        """Whether the source says which name of the file stands for which field."""
+        """Whether the source maps columns to fields."""
         return bool(self._by_name or self._placed)
 
     @property
@@ -123,24 +123,24 @@ class Names:
         return tuple(f.alias for f in self._shape.fields if holds_of(f) != "value")
 
     def nested(self, alias: str) -> Names:
-        """The names in the elements of a list."""
+        """Returns the names for a list's elements."""
         return next(names for name, names in self._nested if name == alias)
 
     def supplied_by(self, names: Iterable[str]) -> frozenset[str]:
-        """The contract fields that a file with these columns supplies, as a whole or in part."""
+        """Returns the contract fields that a file with these columns supplies, completely or in part."""
         meanings = [self._meaning_of(name) for name in names]
         whole = {alias for meaning in meanings for alias in meaning.aliases}
         return frozenset(whole | {str(way.path[0]) for meaning in meanings for way in meaning.ways})
 
     def match(self, raw: dict[str, Any], noted: list[Fault] | None = None) -> Matched:
-        """A record under the contract's names.
+        """Returns a record with the contract's names.
 
         Args:
             raw: the record.
-            noted: takes the fields that stand twice, where all faults of the record are asked for (F20).
+            noted: collects fields that appear twice, if all errors of the record are wanted (F20).
 
         Raises:
-            Refused: one field stands twice with different values (X3), or lines of the record are missing.
+            Refused: a field appears twice with different values (X3), or lines of the record are missing.
         """
         matched = self._match_own(raw, (), noted)
         fields = self._with_nested(matched.fields, (), matched, noted)
@@ -149,9 +149,9 @@ class Names:
     def _with_nested(
         self, fields: dict[str, Any], path: Path, matched: Matched, noted: list[Fault] | None
     ) -> dict[str, Any]:
-        """The fields with every nested object under the contract's names; the same mapping where nothing changes.
+        """Returns the fields with nested objects renamed too; the same mapping if nothing changes.
 
-        What is found on the way is noted in `matched`.
+        Adds unknown fields and mended lists to `matched`.
         """
         for alias, names in self._nested:
             elements = fields.get(alias)
@@ -174,10 +174,10 @@ class Names:
         return self._with_nested(matched.fields, path, whole, noted) if self._nested else matched.fields
 
     def match_line(self, raw: dict[str, Any], path: tuple[str | int, ...] = ()) -> Matched:
-        """A line of a flat file under the contract's names; lists are left as they are.
+        """Returns a line of a flat file with the contract's names. Lists stay as they are.
 
         Raises:
-            Refused: one field stands twice with different values (X3).
+            Refused: a field appears twice with different values (X3).
         """
         return self._match_own(raw, path)
 
@@ -215,7 +215,7 @@ class Names:
 
 
 def list_of(value: dict[str, Any]) -> list[Any] | None:
-    """The list that PHP wrote as an object, with numbers for names, or none; None for any other object."""
+    """Returns the list that PHP wrote as an object, empty or with numeric keys; None for any other object."""
     if isinstance(value, AmbiguousObject) or not all(name.isascii() and name.isdigit() for name in value):
         return None
     return list(value.values())
@@ -224,12 +224,12 @@ def list_of(value: dict[str, Any]) -> list[Any] | None:
 def sought_columns(
     names: Iterable[Names], stream: str, keys: Iterable[str], optional: Iterable[str], columns: Mapping[str, str]
 ) -> SoughtColumns:
-    """What the header of a source's flat files must have.
+    """Returns what the header of a source's flat files must have.
 
     Args:
-        names: of the contracts whose fields a row has.
+        names: names of the contracts whose fields a row has.
         stream: for messages.
-        keys: the fields any of which is the key; none where a constant is.
+        keys: the fields that can be the key; none if the key is a constant.
         optional: columns or fields that may be missing.
         columns: the source's `columns`.
     """
@@ -246,7 +246,7 @@ def sought_columns(
 
 
 def _placed(shape: Shape, columns: Mapping[str, str]) -> dict[str, list[Way]]:
-    """Column of the file -> where in lists and objects its value goes."""
+    """Returns column of the file -> positions in lists and objects for its value."""
     found: dict[str, list[Way]] = {}
     for key, column in columns.items():
         way = way_to(shape, key)
@@ -256,7 +256,7 @@ def _placed(shape: Shape, columns: Mapping[str, str]) -> dict[str, list[Way]]:
 
 
 def _place(tree: dict[Any, Any], way: Path, value: Any, before: Path) -> None:
-    """Puts a value into a tree of fields, in which a list is a mapping of places."""
+    """Puts a value into a tree of fields, in which a list is a mapping of positions."""
     *outer, last = way
     for step in outer:
         inner = tree.setdefault(step, _Tree())
@@ -269,16 +269,16 @@ def _place(tree: dict[Any, Any], way: Path, value: Any, before: Path) -> None:
 
 
 class _Tree(dict[Any, Any]):
-    """What columns say of one list or object."""
+    """The values of one list or object, collected from columns."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether all it holds is null."""
+        """Whether all its values are null."""
         return all(value is None or (isinstance(value, _Tree) and value.is_empty) for value in self.values())
 
 
 def _built(tree: Any) -> Any:
-    """The list or object that a tree stands for; elements without any value are left out."""
+    """Returns the list or object of a tree, without elements that have no value."""
     if not isinstance(tree, _Tree):
         return tree
     if any(isinstance(step, int) for step in tree):
@@ -288,10 +288,10 @@ def _built(tree: Any) -> Any:
 
 
 def _opened(value: Any, holds: Holds, path: Path, noted: list[Fault] | None) -> Any:
-    """The list or object whose JSON text a cell holds; any other value as it is.
+    """Returns the list or object whose JSON text is in a cell; any other value unchanged.
 
     Raises:
-        Refused: the text begins like one and is no JSON, and faults are not noted.
+        Refused: the text looks like JSON but is invalid, and errors are not collected.
     """
     if holds == "value" or not isinstance(value, Cell):
         return value
@@ -300,11 +300,11 @@ def _opened(value: Any, holds: Holds, path: Path, noted: list[Fault] | None) -> 
         return value
     try:
         opened, end = decode_at(text, 0)
-        why = None if end == len(text) else f"something stands after the JSON, at character {end + 1}"
+        why = None if end == len(text) else f"unexpected text after the JSON, at character {end + 1}"
     except JSONDecodeError as fault:
-        why = f"no JSON: {explain(fault)} at character {fault.pos + 1}"
+        why = f"not JSON: {explain(fault)} at character {fault.pos + 1}"
     except NestedTooDeep:
-        why = "no JSON: too deep"
+        why = "not JSON: nested too deeply"
     if why is not None:
         where = path_of(path)
         refuse(Refused(_OTHERWISE[holds], where, f"{where}: {why}"), noted)

@@ -1,6 +1,6 @@
-"""Empty cells of a flat file that repeat the row above: grouped reports, and orders whose first line alone has the key.
+"""Fills empty cells of a flat file from the row above: grouped reports, orders with the key only in the first line.
 
-Belongs here: which cells are filled. Does not belong here: which lines make a record (`flat`), merged cells of
+Belongs here: which cells are filled. Does not belong here: which lines form a record (`flat`), merged cells of
 workbooks (`exports.sheets`).
 """
 
@@ -20,13 +20,13 @@ Filled = tuple[str, Any]
 class FillDown:
     """Fills the cells of some columns from the rows above.
 
-    A column is filled as long as those named before it say the same: `[Region, OrderId, Email]` takes no email from
-    the order above into one of its own, and no order from the region above.
+    A column is filled as long as the columns before it have the same values: with `[Region, OrderId, Email]`, an order
+    gets no email from the order above, and no order id from another region.
 
     Args:
-        fields: contract fields, or columns as the file writes them; the outermost group first.
-        names: how the file names the fields of a record and those of its lines.
-        is_filled: tells by its cells whether a row may be filled at all.
+        fields: contract fields, or columns as in the file; the outermost group first.
+        names: how the file names the fields of a record and of its lines.
+        is_filled: decides by a row's cells whether it may be filled at all.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class FillDown:
         self._above: list[Filled | None] = [None] * len(fields)
 
     def fill(self, rows: Iterable[RawRecord]) -> Iterator[RawRecord]:
-        """The rows, each with the cells it takes from those above."""
+        """Yields the rows with their filled cells."""
         for row in rows:
             if row.damage is not None:
                 self._pass(row.damage)
@@ -50,7 +50,7 @@ class FillDown:
                 yield row
 
     def missing_among(self, columns: Iterable[str]) -> list[str]:
-        """The fields that none of these columns is."""
+        """Returns the fields that are in none of these columns."""
         found = {self._level_of(column) for column in columns}
         return [field for level, field in enumerate(self._fields) if level not in found]
 
@@ -69,11 +69,11 @@ class FillDown:
         return row._replace(value={**row.value, **missing}) if missing else row
 
     def _begin(self, level: int, own: Filled) -> None:
-        """A new group of a level: nothing is known of the levels within."""
+        """Begins a new group of a level; the values of inner levels are forgotten."""
         self._above[level:] = [own, *[None] * (len(self._above) - level - 1)]
 
     def _pass(self, damage: Damage) -> None:
-        """Takes what a damaged row surely says; nothing is filled from what it may say."""
+        """Uses the certain cells of a damaged row; nothing is filled from its uncertain ones."""
         row = damage.row
         certain = dict(zip(row.names, row.cells[: row.certain], strict=False)) if row is not None else {}
         known = {level for name in certain if (level := self._level_of(name)) is not None}
@@ -86,7 +86,7 @@ class FillDown:
                 return
 
     def _cells_of(self, row: dict[str, Any]) -> dict[int, Filled]:
-        """By level, the cell that is not empty."""
+        """Returns level -> its non-empty cell."""
         found: dict[int, Filled] = {}
         for name, value in row.items():
             level = self._level_of(name)
@@ -104,5 +104,5 @@ class FillDown:
 
 
 def is_empty(cell: Any) -> bool:
-    """Whether a cell says nothing."""
+    """Whether a cell is empty."""
     return cell is None or (isinstance(cell, str) and not cell.strip())

@@ -1,11 +1,11 @@
-"""Flat files whose lines are elements of a record: one line an item, the order's fields repeated (O12).
+"""Flat files whose lines are elements of a record: one line per item, with the order's fields repeated (O12).
 
-Lines of one key may stand anywhere in the file, so they are sorted by their key's first line in a private SQLite
+Lines with one key may be anywhere in the file. So they are sorted by the first line with their key, in a private SQLite
 database that spills to disk: memory does not grow with the file (law 6).
 
-A record of which a line is missing, or may be, is refused whole: what is stored of it stays.
+A record that lacks a line, or may lack one, is rejected as a whole: its stored row does not change.
 
-Belongs here: lines to nested raw records. Does not belong here: what the fields mean, which lines are damaged.
+Belongs here: lines to nested raw records. Does not belong here: what fields mean, which lines are damaged.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from sync_pipelines.normalize.lost_lines import Losses
 
 _CACHE_KIB: Final = 16_000
 _UNREADABLE: Final = re.compile("[\ufffd\ud800-\udfff]")
-"""What stands for bytes that are no characters."""
+"""Replacement for invalid bytes."""
 
 
 class LineFold:
-    """Folds the lines of one flat file into records.
+    """Groups the lines of one flat file into records.
 
     Args:
-        stream: the declaration; `stream.flat` says which list the lines are.
+        stream: the declaration; `stream.flat` names the list that the lines belong to.
         columns: the source's `columns`.
         constants: alias -> value for every line.
-        own_times: folded names of the field that carries a record's own time; it is the record's, not a line's (X4).
-        decimal: the source's decimal separator, by which `22423,0` and `22423` are one key.
+        own_times: folded names of the field with the record's time; it belongs to the record, not to a line (X4).
+        decimal: the source's decimal separator; with it, `22423,0` and `22423` are one key.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class LineFold:
         self._key_alias = stream.key_alias
         self._record_names = Names(stream.shape, columns, flat=True)
         self._item_names = Names(nested.children, columns, flat=True)
-        # A name both have, such as the key repeated in each line, is the record's.
+        # A name that both have, such as the key in each line, belongs to the record.
         self._item_aliases = nested.children.aliases - stream.shape.aliases
         self._record_constants = {a: v for a, v in constants.items() if a in stream.shape.aliases}
         self._item_constants = {a: v for a, v in constants.items() if a in self._item_aliases}
@@ -73,7 +73,7 @@ class LineFold:
 
     @property
     def lines(self) -> int | None:
-        """How many lines were folded; None where they turned out to be whole records with a list of their own."""
+        """The number of grouped lines; None if the lines are records with lists of their own."""
         return None if self._is_nested else self._read
 
     @property
@@ -86,11 +86,11 @@ class LineFold:
 
     @property
     def totals(self) -> Mapping[str, Callable[[list[Any]], Any]]:
-        """The totals to be computed from the lines of a record whose own cell is empty, or that has none."""
+        """Functions that compute totals from a record's lines, for records without a value of their own."""
         return {} if self._is_nested else self._totals
 
     def fold(self, lines: Iterable[RawRecord]) -> Iterator[RawRecord]:
-        """Records in first-seen order; damaged lines and lines without a key stand for themselves."""
+        """Yields records in the order of their first lines. Damaged lines and lines without a key stay single."""
         with closing(sqlite3.connect("", isolation_level=None)) as spill:
             spill.execute(f"pragma cache_size = -{_CACHE_KIB}")
             spill.executescript(
@@ -105,7 +105,7 @@ class LineFold:
                 for (content,) in spill.execute("select content from line order by number"):
                     yield pickle.loads(content)
                 return
-            # Without cells of items, no order has more to say than the line that can be read.
+            # Without item cells, an order needs only its readable line.
             incomplete = losses.by_first_line() if self._has_items else iter(())
             ordered = spill.execute("select first, content from line order by first, number")
             yield from self._grouped(ordered, incomplete)
@@ -140,10 +140,10 @@ class LineFold:
         return int(first)
 
     def _noted(self, line: RawRecord, losses: Losses) -> RawRecord:
-        """A damaged line with its key, where that is sure; the records that may miss it are noted."""
+        """Returns a damaged line with its key if that is certain. Notes the records that may lack the line."""
         damage = line.damage
         assert damage is not None
-        why = f"its line at {line.position} is damaged ({damage.code}), and an order is taken whole or not at all"
+        why = f"the line at {line.position} is damaged ({damage.code}), so the whole order is rejected"
         cells = self._key_cells(damage.row)
         if cells.is_certain and cells.texts == ("",):
             losses.of_above(why)
@@ -156,7 +156,7 @@ class LineFold:
         return line
 
     def _key_cells(self, row: PartialRow | None) -> _KeyCells:
-        """The cells of a damaged row in which its key may stand."""
+        """Returns the cells of a damaged row that may hold its key."""
         names = row.names if row is not None else ()
         place = next((n for n, name in enumerate(names) if self._is_key(name)), None)
         if row is None or place is None:
@@ -169,7 +169,7 @@ class LineFold:
         return _KeyCells(near or texts[row.certain :], is_certain=False, is_near=bool(near))
 
     def is_line(self, line: dict[str, Any]) -> bool:
-        """Whether some cell of the list's own is filled: such a line without a key may go on with the record above."""
+        """Whether an item cell is filled: such a line without a key may belong to the record above."""
         return any(self._is_of_item(name) and not is_empty(value) for name, value in line.items())
 
     def _is_of_item(self, name: str) -> bool:
@@ -179,8 +179,8 @@ class LineFold:
 
     def _goes_on(self, line: RawRecord) -> str:
         return (
-            f"the line at {line.position} below it has no {self._key_alias}: if it goes on with this order, set"
-            f" `fill_down: [{self._key_alias}]`; if it is none, such as a total, leave it out with `skip`"
+            f"the line at {line.position} below it has no {self._key_alias}: if it belongs to this order, set"
+            f" `fill_down: [{self._key_alias}]`; if not, for example a total, exclude it with `skip`"
         )
 
     def _key_cell(self, line: dict[str, Any]) -> Any:
@@ -222,7 +222,7 @@ class LineFold:
         return first._replace(value=record)
 
     def _item(self, line: dict[str, Any], record: NamedRecord, index: int) -> NamedRecord:
-        """One line's item; what the line says of the record goes into the record."""
+        """Returns one line's item; adds the line's record fields to the record."""
         own = self._record_names.match_line(line)
         of_item = self._item_names.match_line(line, (self._list_alias, index))
         for alias, value in own.fields.items():
@@ -234,9 +234,9 @@ class LineFold:
         return NamedRecord(fields | self._item_constants, unknown)
 
     def _merge(self, record: NamedRecord, fields: dict[str, Any], name: str, value: Any) -> None:
-        """The last non-empty value wins; two that differ are counted, but for two spellings of one key (O12)."""
+        """Uses the last non-empty value. Counts different values, except spellings of one key (O12)."""
         known = fields.get(name)
-        # An error of the workbook refuses the record, whatever other lines say.
+        # A cell error rejects the record, whatever other lines hold.
         if (value is None and known is not None) or isinstance(known, CellError):
             return
         if known is not None and known != value and name != self._key_alias:
@@ -245,12 +245,12 @@ class LineFold:
 
 
 class _KeyCells(NamedTuple):
-    """Texts one of which may be the key of a damaged line.
+    """Texts of which one may be the key of a damaged line.
 
     Attributes:
-        texts: of the cells.
-        is_certain: it is the only one.
-        is_near: it is one of them, but for a damage of its own.
+        texts: the texts of the cells.
+        is_certain: there is only one.
+        is_near: one of them is the key, unless it is damaged itself.
     """
 
     texts: tuple[str, ...]
@@ -272,7 +272,7 @@ def _stored_key(cell: Any, reading: Reading) -> str | None:
 
 
 def _doubt(line: RawRecord, code: str) -> str:
-    return f"the line at {line.position} is damaged ({code}) and may be one of its lines"
+    return f"the line at {line.position} is damaged ({code}) and may belong to this order"
 
 
 def _stored(key: str) -> str:

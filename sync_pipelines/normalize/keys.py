@@ -1,6 +1,6 @@
-"""Key lists: which keys an export knows, as small sorted arrays of hashes (X5).
+"""Key lists: the keys of an export, as small sorted arrays of hashes (X5).
 
-Belongs here: hashing and searching. Does not belong here: where the lists are kept (`kept.kept_records`).
+Belongs here: hashing and searching. Does not belong here: storing the lists (`kept.kept_records`).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Number = TypeVar("Number", bound=np.generic)
 
 
 class KeyList(NamedTuple):
-    """Which keys an export knows.
+    """The keys of an export.
 
     Attributes:
-        hashes: of its keys, ascending; one as often as records have it.
-        rows: the record's row, for each hash.
+        hashes: the hashes of its keys, ascending; one for each record.
+        rows: the record's row for each hash.
     """
 
     hashes: npt.NDArray[np.uint64]
@@ -35,29 +35,29 @@ class KeyList(NamedTuple):
         return distinct(np.asarray(self.hashes))
 
     def rows_of(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        """The rows of records known by one of the given hashes, ascending."""
+        """Returns the rows of records with one of the given hashes, ascending."""
         first = np.searchsorted(self.hashes, hashes, side="left")
         counts = np.searchsorted(self.hashes, hashes, side="right") - first
-        # The places of each hash follow one another: its first, and as many as it has.
+        # Equal hashes are adjacent, so each has a first position and a count.
         starts = np.repeat(first - np.concatenate(([0], np.cumsum(counts)[:-1])), counts) if len(counts) else first
         return distinct(self.rows[starts + np.arange(len(starts))]).astype(np.int64)
 
     def knows(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-        """Those of the given hashes that are here, in the given order."""
+        """Returns those of the given hashes that are in the list, in the given order."""
         return hashes[are_among(hashes, self.hashes)]
 
     def of_rows(self, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
-        """The hashes by which chosen rows (a mask) are known, ascending."""
+        """Returns the hashes of the chosen rows (a mask), ascending."""
         return distinct(np.asarray(self.hashes)[chosen[self.rows]])
 
     def repeated(self) -> npt.NDArray[np.uint64]:
-        """The hashes of keys that stand more than once, ascending."""
+        """The hashes that appear more than once, ascending."""
         return distinct(self.hashes[1:][self.hashes[1:] == self.hashes[:-1]])
 
 
 def distinct(values: npt.NDArray[Number]) -> npt.NDArray[Number]:
-    """The different ones of some values, ascending."""
-    # `np.unique` does the same, after importing masked arrays: 15 milliseconds of every process.
+    """Returns the distinct values, ascending."""
+    # `np.unique` does the same, but imports masked arrays: 15 milliseconds in every process.
     ordered = np.sort(values)
     is_first = np.ones(len(ordered), bool)
     np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
@@ -65,7 +65,7 @@ def distinct(values: npt.NDArray[Number]) -> npt.NDArray[Number]:
 
 
 def are_among(hashes: npt.NDArray[np.uint64], known: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-    """Which of some hashes are among known ones, which are sorted."""
+    """Returns a mask of the hashes that are among known ones, which are sorted."""
     if not len(known):
         return np.zeros(len(hashes), bool)
     places = np.searchsorted(known, hashes)
@@ -75,11 +75,11 @@ def are_among(hashes: npt.NDArray[np.uint64], known: npt.NDArray[np.uint64]) -> 
 
 
 def by_row(keys: KeyList) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    """By row, the lowest of the hashes its record is known by, and the highest where it has two (else 0)."""
+    """Returns, by row, the lowest hash of its record, and the highest if it has two (else 0)."""
     hashes, rows = np.asarray(keys.hashes), np.asarray(keys.rows)
     count = int(rows.max()) + 1 if len(rows) else 0
     first, last, is_there = np.zeros(count, np.uint64), np.zeros(count, np.uint64), np.zeros(count, bool)
-    # The list is sorted by hash, and of what is written to one place the last stays.
+    # The list is sorted by hash; of several writes to one place the last wins.
     last[rows], first[rows[::-1]], is_there[rows] = hashes, hashes[::-1], True
     if len(rows) == count and is_there.all():
         return first, np.broadcast_to(np.uint64(0), len(first))
@@ -87,17 +87,17 @@ def by_row(keys: KeyList) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64
 
 
 def key_hash(key: str) -> int:
-    """64 bits of a key's BLAKE2b; a collision costs a needless fold, never a wrong one."""
+    """Returns 64 bits of a key's BLAKE2b. A collision costs a needless fold, never a wrong one."""
     return int(hashes_of_bytes([key.encode()])[0])
 
 
 def hashes_of_bytes(texts: Iterable[bytes]) -> npt.NDArray[np.uint64]:
-    """64 bits of the BLAKE2b of each text."""
+    """Returns 64 bits of the BLAKE2b of each text."""
     return np.frombuffer(b"".join([blake2b(text, digest_size=8).digest() for text in texts]), "<u8")
 
 
 def texts_of(lines: Iterable[bytes]) -> npt.NDArray[np.uint64]:
-    """128 bits of the XXH3 of each line, as two columns; the first is never 0."""
+    """Returns 128 bits of the XXH3 of each line, as two columns; the first is never 0."""
     digests = b"".join(map(xxh3_128_digest, lines))
     texts = np.frombuffer(digests, "<u8").reshape(-1, 2).copy()
     np.maximum(texts[:, 0], 1, out=texts[:, 0])
@@ -105,26 +105,26 @@ def texts_of(lines: Iterable[bytes]) -> npt.NDArray[np.uint64]:
 
 
 def record_id_hash(record_id: str) -> int:
-    """The same of a partner's own id."""
+    """Returns the hash of a partner's own id."""
     return int(hashes_of_bytes([record_id_bytes(record_id.encode())])[0])
 
 
 def record_id_bytes(record_id: bytes) -> bytes:
-    """What is hashed of a partner's own id; no key can be the same, for a NUL is refused in them."""
+    """Returns the bytes to hash for a partner's own id; no key equals them, since a NUL in a key is rejected."""
     return b"\x00" + record_id
 
 
 def named_by(key: str | None, record_id: str | None) -> int:
-    """The hash a refused record is looked for by: that of its key, or of its own id where it has none."""
+    """Returns the hash by which a rejected record is found: of its key, or of its own id if it has no key."""
     return key_hash(key) if key is not None else record_id_hash(record_id or "")
 
 
 def hashes_of(change: Change) -> list[int]:
-    """What a record is known by in key lists: its key, its own id, or both (P2)."""
+    """Returns a record's hashes in key lists: of its key, its own id, or both (P2)."""
     return hashes_of_row(change.key, change.record_id)
 
 
 def hashes_of_row(key: str | None, record_id: str | None) -> list[int]:
-    """The same of a row."""
+    """Returns a row's hashes in key lists."""
     own = [] if record_id is None else [record_id_hash(record_id)]
     return own if key is None else [key_hash(key), *own]

@@ -19,13 +19,13 @@ from sync_pipelines.tables.schema import SCHEMA, metadata
 
 @dataclass(frozen=True)
 class ChildLayout:
-    """How the rows of one child table stand in a record.
+    """How a record holds the rows of one child table.
 
     Attributes:
         table: the child table.
-        columns: its columns a record may speak of.
-        is_patched: rows are patched in, so each says which columns it speaks of (a bit each, in this order; then
-            the nested lists).
+        columns: its columns that a record may set.
+        is_patched: whether rows are patched; then each row has a bit for every column that it sets (in this order,
+            then the nested lists).
         nested: children of these rows.
     """
 
@@ -36,16 +36,16 @@ class ChildLayout:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Everything a row may speak of, `extra` aside."""
+        """Everything that a row may set, except `extra`."""
         return self.columns + tuple(child.table for child in self.nested)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Which columns a stream's kept records have, in order.
+    """The columns of a stream's kept records, in order.
 
     Attributes:
-        columns: of the main table, those a record may speak of.
+        columns: columns of the main table that a record may set.
         links: foreign key columns; each is kept as partner, tenant and external id.
         children: the child tables.
         bits: name -> its bit in `present`; columns, links and child tables share the numbering.
@@ -62,12 +62,12 @@ class Layout:
 
     @property
     def everything(self) -> int:
-        """The mask of a record that speaks of all there is."""
+        """The mask of a record that sets everything."""
         return (1 << len(self.bits)) - 1
 
 
 def layout_of(stream: Stream) -> Layout:
-    """The layout of a stream's kept records, from its contract and tables."""
+    """Returns the layout of a stream's kept records, from its contract and tables."""
     main = metadata.tables[f"{SCHEMA}.{stream.table}"]
     links = tuple(reference.column for reference in stream.references)
     children = tuple(_child_layout(declared, stream.shape) for declared in stream.children)
@@ -101,7 +101,7 @@ def _child_layout(declared: Children, parent: Shape) -> ChildLayout:
 
 
 def child_type(child: ChildLayout) -> pa.DataType:
-    """The struct that holds a row of a child table."""
+    """Returns the struct type for a row of a child table."""
     fields = [pa.field(column, arrow_type(child.table, column)) for column in child.columns]
     fields += [pa.field(inner.table, pa.list_(child_type(inner))) for inner in child.nested]
     fields += [pa.field("present", pa.int64())] if child.is_patched else []
@@ -109,7 +109,7 @@ def child_type(child: ChildLayout) -> pa.DataType:
 
 
 def arrow_type(table: str, column: str) -> pa.DataType:
-    """What a column of a table is in kept records."""
+    """Returns the type of a table's column in kept records."""
     match metadata.tables[f"{SCHEMA}.{table}"].c[column].type:
         case Numeric() as numeric:
             return pa.decimal128(numeric.precision, numeric.scale)

@@ -1,6 +1,6 @@
-"""What the records of a block say of a reference, as columns.
+"""The references of a block's records, as columns.
 
-Belongs here: links as kept records have them. Does not belong here: which row a link means (`contracts.links`, a
+Belongs here: links as in kept records. Does not belong here: which row a link refers to (`contracts.links`, a
 partner's own function), which records are plain (`plain`).
 """
 
@@ -24,16 +24,16 @@ from sync_pipelines.normalize.record import LONGEST_REFERENCE
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
 _REMEMBERED: Final = 10_000
-"""Results of a partner's function that are remembered."""
+"""Cached results of a partner's function."""
 
 
 @dataclass(frozen=True)
 class LinkColumns:
-    """A reference of some records.
+    """One reference of some records.
 
     Attributes:
-        spoken: which records speak of it (X1).
-        identity: the parts of `Identity`, null where a record means no row.
+        spoken: which records set it (X1).
+        identity: the parts of `Identity`; null if a record refers to no row.
         lenient: code -> the records it is counted for.
     """
 
@@ -43,13 +43,13 @@ class LinkColumns:
 
     @property
     def is_lenient(self) -> Mask:
-        """Which records are forgiven something."""
+        """Which records have a leniency."""
         forgiven: Mask = np.logical_or.reduce([np.zeros(len(self.spoken), bool), *self.lenient.values()])
         return forgiven
 
     @property
     def is_too_long(self) -> Mask:
-        """Which records mean a row whose key PostgreSQL can't index."""
+        """Which records refer to a row whose key is too long for a PostgreSQL index."""
         long = np.zeros(len(self.spoken), bool)
         for part in self.identity:
             found = pc.greater(pc.binary_length(part), LONGEST_REFERENCE)
@@ -58,7 +58,7 @@ class LinkColumns:
 
     @property
     def owners(self) -> set[tuple[str, str]]:
-        """Partner and tenant of the rows meant."""
+        """Partner and tenant of the referenced rows."""
         partners, tenants, *_ = (part.dictionary_encode() for part in self.identity)
         known = partners.indices.is_valid()
         codes = [part.indices.filter(known).to_numpy().astype(np.int64) for part in (partners, tenants)]
@@ -68,11 +68,11 @@ class LinkColumns:
 
     @property
     def leniencies(self) -> Counter[str]:
-        """Code -> how often."""
+        """Code -> count."""
         return Counter({code: int(mask.sum()) for code, mask in self.lenient.items() if mask.any()})
 
     def __add__(self, other: LinkColumns) -> LinkColumns:
-        """The same of both's records."""
+        """Concatenates the references of two blocks."""
         codes = {*self.lenient, *other.lenient}
         return LinkColumns(
             np.concatenate([self.spoken, other.spoken]),
@@ -84,7 +84,7 @@ class LinkColumns:
         return self.lenient.get(code, np.zeros(len(self.spoken), bool))
 
     def take(self, rows: Rows) -> LinkColumns:
-        """The same of some of the records."""
+        """Returns the references of some of the records."""
         chosen = pa.array(rows)
         return LinkColumns(
             self.spoken[rows],
@@ -94,7 +94,7 @@ class LinkColumns:
 
 
 class LinkReader:
-    """Reads a reference of one source's stream.
+    """Reads one reference of a source's stream.
 
     Args:
         link: the declaration.
@@ -106,16 +106,16 @@ class LinkReader:
         self._link = link
         self._options = options
         self._tenant = tenant
-        # Many records say the same.
+        # Many records have the same values.
         self._places: dict[tuple[Any, ...], int] = {}
         self._known = _linked([])
 
     def read(self, columns: Mapping[str, Any], count: int) -> LinkColumns:
-        """What records say of it.
+        """Returns the reference of each record.
 
         Args:
-            columns: the contract's attributes a link may be made of, as arrays; null for absent.
-            count: how many records there are.
+            columns: the contract's attributes that a link may be made of, as arrays; null for absent.
+            count: number of records.
         """
         if isinstance(self._link, ByText):
             column = columns.get(self._link.column(self._options))
@@ -127,7 +127,7 @@ class LinkReader:
         return known.take(places[kinds])
 
     def _asked(self, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> tuple[LinkColumns, Rows]:
-        """What is known by now, and where in it the given rows are."""
+        """Returns the cached results, and the index of each row's result."""
         new = [row for row in rows if (names, *row) not in self._places]
         if len(self._places) + len(new) > max(_REMEMBERED, len(rows)):
             self._places, self._known, new = {}, _linked([]), list(rows)
@@ -155,7 +155,7 @@ def _linked(results: Sequence[LinkResult]) -> LinkColumns:
 
 
 def _kinds(columns: Iterable[Any], count: int) -> tuple[Rows, Rows]:
-    """The first row of each kind of rows, and the kind of each row: rows that have the same are of one kind."""
+    """Returns the first row of each group of equal rows, and the group of each row."""
     kinds = np.zeros(count, np.int64)
     for column in columns:
         encoded = column.dictionary_encode()

@@ -1,7 +1,7 @@
-"""Elements of many lists compared with those beside them, as columns.
+"""Compares elements within many lists, as columns.
 
-Belongs here: which elements are the same by one way of telling them. Does not belong here: what follows from it
-(`plain`, `upsert.list_columns`).
+Belongs here: which elements are equal by a way of matching. Does not belong here: the consequences (`plain`,
+`upsert.list_columns`).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Codes = npt.NDArray[np.int64]
 
 
 def codes_of(match: Match, elements: Any) -> Codes:
-    """A number for each element, equal where the way finds them equal; -1 where it cannot tell them.
+    """Returns a number for each element, equal for equal elements; -1 if the way does not apply to it.
 
     Args:
-        match: the way.
-        elements: a struct.
+        match: the way of matching.
+        elements: a struct array.
     """
     codes, unknown = np.zeros(len(elements), np.int64), np.zeros(len(elements), bool)
     for column in match.columns:
@@ -34,7 +34,7 @@ def codes_of(match: Match, elements: Any) -> Codes:
             words = encoded.dictionary.to_pylist()
             places = {word: place for place, word in enumerate(dict.fromkeys(map(folded_text, words)))}
             numbers = np.array([*(places[folded_text(word)] for word in words), -1], np.int64)[numbers]
-        # Numbered anew each time, so that many columns do not overflow.
+        # Renumbered each time, so that many columns do not overflow.
         codes = np.unique(codes * (len(encoded.dictionary) + 1) + numbers + 1, return_inverse=True)[1].astype(np.int64)
     if not match.whole:
         codes[unknown] = -1
@@ -42,10 +42,10 @@ def codes_of(match: Match, elements: Any) -> Codes:
 
 
 def has_duplicate(parents: Codes, codes: Codes) -> Mask:
-    """Which elements stand in one list with another of the same code; those of code -1 with none.
+    """Returns which elements are in a list with another of the same code, except code -1.
 
     Args:
-        parents: the index of each one's list.
+        parents: the index of each element's list.
         codes: see `codes_of`.
     """
     twins = np.zeros(len(codes), bool)
@@ -60,12 +60,12 @@ def has_duplicate(parents: Codes, codes: Codes) -> Mask:
 
 
 def several_primaries(columns: tuple[str, ...], parents: Codes, elements: Any) -> Mask:
-    """Which elements are primary beside another primary one that is equal in the given columns (R7)."""
+    """Returns which elements are primary together with another one that is equal in the given columns (R7)."""
     groups = codes_of(Match(columns, whole=True), elements)
     groups[~pc.fill_null(elements.field("is_primary"), False).to_numpy(zero_copy_only=False)] = -1
     return has_duplicate(parents, groups)
 
 
 def folded_text(value: Any) -> Any:
-    """A value as it is compared where a way folds: a text trimmed and without case."""
+    """Returns a value in the form that is compared by a folding way: trimmed text without case."""
     return value.strip().casefold() if isinstance(value, str) else value

@@ -1,6 +1,6 @@
-"""How the lists of many records are to be taken, where the payload tells (T6, T8).
+"""The modes for the lists of many records, if the payload sets them (T6, T8).
 
-Belongs here: a stream's `listing` asked once for each kind of record. Does not belong here: what the lists hold
+Belongs here: calling a stream's `listing` once for each kind of record. Does not belong here: the content of lists
 (`plain_columns`).
 """
 
@@ -23,12 +23,12 @@ Members = Sequence[int]
 
 
 def modes_of(stream: Stream, columns: Mapping[str, Any], rows: PlainRows) -> dict[str, Any]:
-    """The column `modes` of kept records; a record whose elements are not told apart is not plain.
+    """Returns the column `modes` of kept records. A record with duplicate list elements is not plain.
 
     Args:
         stream: the declaration.
         columns: contract attributes and child tables, as columns.
-        rows: where records that are not plain are noted.
+        rows: marks the records that are not plain.
     """
     if stream.listing is None or not stream.listing_fields:
         return {}
@@ -49,7 +49,7 @@ def modes_of(stream: Stream, columns: Mapping[str, Any], rows: PlainRows) -> dic
 
 
 def _kinds(stream: Stream, columns: Mapping[str, Any], count: int) -> Iterator[tuple[dict[str, Any], Members]]:
-    """Records that say the same of their lists: what they say, each list empty, and which they are."""
+    """Yields groups of records with the same list settings: their fields, with each list empty, and their indexes."""
     texts = {name: columns[name].to_pylist() for name in stream.listing_fields if name in columns}
     sent = {c.column: (~is_null(columns.get(c.table), count)).tolist() for c in stream.children}
     kinds: dict[tuple[Any, ...], list[int]] = {}
@@ -62,7 +62,7 @@ def _kinds(stream: Stream, columns: Mapping[str, Any], count: int) -> Iterator[t
 
 
 def _not_apart(declared: Children, way: str, lists: Any, members: Members) -> Any:
-    """Of some records those with elements that the chosen way does not tell apart."""
+    """Returns which of some records have elements that the chosen way does not distinguish."""
     match = next((match for match in declared.match if match.name == way), None)
     if match is None:
         return members

@@ -1,7 +1,7 @@
-"""Records of a flat file of which a line is lost, or may be.
+"""Records of a flat file that lack a line, or may lack one.
 
-Belongs here: which those are, in a database that spills to disk. Does not belong here: which lines are lost, and what
-is said of it (`flat`).
+Belongs here: which records those are, in a database that spills to disk. Does not belong here: which lines are lost,
+messages (`flat`).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ order by c.number
 
 
 class Losses:
-    """What is lost of a file's records.
+    """The lost lines of a file's records.
 
     Args:
-        spill: has a table `key` of the keys read, each with the number of its first line.
+        spill: has a table `key` of the keys that were read, each with the number of its first line.
     """
 
     def __init__(self, spill: sqlite3.Connection) -> None:
@@ -41,14 +41,14 @@ class Losses:
         self._waiting: list[int] = []
 
     def passed(self, key: str) -> None:
-        """A line with a key was read."""
+        """Notes that a line with a key was read."""
         if self._waiting:
             self._spill.executemany("insert into doubted values (?, ?, 0)", [(n, key) for n in self._waiting])
             self._waiting = []
         self._above = key
 
     def of_key(self, key: str, why: str) -> None:
-        """A line of a record is lost; lines below without a key are the same record's."""
+        """A line of a record is lost. Lines below it without a key belong to the same record."""
         self.passed(key)
         self.of_above(why)
 
@@ -58,12 +58,12 @@ class Losses:
             self._spill.execute("insert or ignore into loss values (?, ?)", (self._above, why))
 
     def of_any(self, candidates: Iterable[str], why: str, *, is_one: bool) -> None:
-        """A line is lost that is one of some records', or of the one above it, or of the one below.
+        """A line is lost that belongs to a candidate, the record above or the record below.
 
         Args:
-            candidates: keys of the records, where there are such.
+            candidates: keys of possible records.
             why: for people.
-            is_one: whether it is of no other record, if there is one of the candidates.
+            is_one: whether it belongs to a candidate if one of them exists.
         """
         number = next(self._numbers)
         self._spill.execute("insert into doubt values (?, ?, ?)", (number, why, is_one))
@@ -73,6 +73,6 @@ class Losses:
         self._waiting.append(number)
 
     def by_first_line(self) -> Iterator[tuple[int, str]]:
-        """Number of the first line of each record that is not whole, ascending, and why it is not."""
+        """Yields the first line's number of each incomplete record, ascending, and the reason."""
         self._spill.execute(_DECIDE)
         return self._spill.execute("select first, why from loss join key using (key) order by first")

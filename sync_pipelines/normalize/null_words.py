@@ -1,6 +1,6 @@
-"""Words in cells that say null, such as `NULL` or `nan`.
+"""Words in cells that mean null, such as `NULL` or `nan`.
 
-Belongs here: cells taken for null. Does not belong here: empty cells (`exports.cells`), what null means for a field.
+Belongs here: cells read as null. Does not belong here: empty cells (`exports.cells`), what null means for a field.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sync_pipelines.contracts.raw import Cell, RawRecord
 
 
 def with_nulls(records: Iterable[RawRecord], words: Iterable[str]) -> Iterator[RawRecord]:
-    """Records of cells, with null for each cell that is one of the words, whatever its case."""
+    """Yields records of cells, with null for each cell that is one of the words, in any case."""
     nulls = frozenset(word.strip(UNSEEN).casefold() for word in words)
     for raw in records:
         yield raw if raw.damage is not None else raw._replace(value=_with_nulls(raw.value, nulls))

@@ -1,7 +1,7 @@
-"""JSON objects of any content cut out of plain lines, so that the rest can be read a column at a time.
+"""Cuts JSON objects of any content out of plain lines, so that the rest can be read a column at a time.
 
-An object in the line becomes `true`; the object itself is read as the record-by-record way reads it, and the stream's
-`prepare` says what it becomes.
+In the line, an object is replaced by `true`. The object itself is read as the record-by-record path reads it, and the
+stream's `prepare` turns it into fields.
 
 Belongs here: finding, reading and preparing those objects. Does not belong here: the rest of the line (`plain`).
 """
@@ -26,13 +26,13 @@ from sync_pipelines.normalize.plain_text import Rows, Texts
 from sync_pipelines.normalize.values import keepable, to_json
 
 Said = Mapping[str, Any]
-"""Alias -> what the objects of one record come to: JSON as text, any other value as it is, None for null."""
+"""Alias -> the value of a record's object: JSON as text, any other value as it is, None for null."""
 _NOTHING: Final[Said] = {}
 _JSON_WHITE: Final = b" \t"
 _SHORT: Final = 200
-"""Bytes up to which an object is remembered."""
+"""Longest object that is cached, in bytes."""
 _REMEMBERED: Final = 1_000
-"""How many are: those that come first, since a file with more objects hardly repeats one."""
+"""Most objects that are cached: the first ones, since a file with more hardly repeats one."""
 _Unfit = (json.JSONDecodeError, NestedTooDeep, UnicodeDecodeError, PydanticCustomError, RecordRefused, Refused)
 
 
@@ -40,9 +40,9 @@ class Cut(NamedTuple):
     """Plain lines without their objects.
 
     Attributes:
-        places: of each line among those given, ascending.
+        places: the index of each line among those given, ascending.
         texts: the lines.
-        said: what the objects of each one say.
+        said: the values of each line's objects.
     """
 
     places: Rows
@@ -58,7 +58,7 @@ class ObjectCutter:
         options: the partner's settings.
         reading: the source's conventions.
         names: how the file names the fields that hold objects: name -> alias.
-        kept: aliases of the fields that are kept as JSON.
+        kept: aliases of the fields that are stored as JSON.
     """
 
     def __init__(
@@ -70,11 +70,11 @@ class ObjectCutter:
         self._names = {json.dumps(name, ensure_ascii=False).encode(): alias for name, alias in names.items()}
         self._kept = kept
         self._name = next(iter(self._names)) if len(self._names) == 1 else None
-        # What an object says that was a line's only one, by its text.
+        # The values of a line with only one object, by the object's text.
         self._known: dict[bytes, Said] = {}
 
     def cut(self, texts: Texts) -> Cut:
-        """Lines without objects; those whose objects need care are left out."""
+        """Returns lines without objects, except lines whose objects are not plain."""
         places, lines, said = [], [], []
         for place, text in enumerate(texts.lines):
             with suppress(*_Unfit):
@@ -85,14 +85,14 @@ class ObjectCutter:
         return Cut(np.array(places, np.int64), Texts(lines), said)
 
     def _known_one(self, line: bytes) -> tuple[bytes, Said] | None:
-        """Returns what `_one` does of a line whose only object is known, else None."""
+        """Returns the result of `_one` for a line whose only object is cached, else None."""
         if self._name is None or (at := line.find(self._name)) < 0:
             return None
         begin = at + len(self._name) + 1
         end = line.find(b"}", begin) + 1
         while end and line.count(b"{", begin, end) > line.count(b"}", begin, end):
             end = line.find(b"}", end) + 1
-        # Braces within texts lead astray, but what has been a whole object is one here too.
+        # Braces within texts may mislead, but cached text was a complete object and is one here too.
         said = self._known.get(line[begin:end])
         if said is None or line[begin - 1 : begin] != b":" or line.find(self._name, end) >= 0:
             return None
@@ -102,7 +102,7 @@ class ObjectCutter:
         objects: dict[str, Any] = {}
         pieces: list[bytes] = []
         begin = done = 0
-        # From left to right, so that a name within an object goes with it.
+        # From left to right, so that a name within an object is cut with it.
         while places := [(at, name) for name in self._names if (at := line.find(name, done)) >= 0]:
             at, name = min(places)
             begin, alias = line.find(b"{", at), self._names[name]

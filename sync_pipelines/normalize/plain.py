@@ -1,11 +1,11 @@
-"""Blocks of plain JSON lines read a column at a time.
+"""Reads blocks of plain JSON lines a column at a time.
 
-A line is plain where its record speaks of fields in one spelling, with values that the contract takes as they stand:
-no null, no leniency, no unknown field. Such records come out as the record-by-record way makes them; every other line
-is left to that way. Which columns there are and what is plain in them is derived from the contract.
+A line is plain if its record has each field in one spelling, with values that the contract accepts unchanged: no null,
+no leniency, no unknown field. The results equal those of the record-by-record path, which reads every other line.
+The columns, and what is plain in them, are derived from the contract.
 
-Belongs here: telling plain lines from others, and their columns. Does not belong here: conditions of field types
-(`contracts.vectors`), reading any record by itself (`record`).
+Belongs here: separating plain lines from others, and their columns. Does not belong here: conditions of field types
+(`contracts.vectors`), reading single records (`record`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from sync_pipelines.normalize.plain_columns import (
 from sync_pipelines.normalize.plain_text import Rows, Texts, candidates, expected_quotes, quotes_in, whole
 
 _FEWEST: Final = 64
-"""Lines of a block that is not looked at any further: they are read one by one."""
+"""Blocks with fewer lines are read line by line."""
 Hashes = npt.NDArray[np.uint64]
 
 
@@ -54,13 +54,13 @@ class PlainBlock:
     """The plain records of a block of lines.
 
     Attributes:
-        batch: the records as `records.parquet` has them; None where there is none.
-        lines: the index of each one's line in the block, ascending.
-        hashes, second: of their keys, or else of the partner's own ids; and of own ids beside keys (0: none), None
-            where the stream has no own ids.
-        noted: which of them are forgiven something.
-        leniencies: code -> how often.
-        referred: link, partner and tenant of what they refer to.
+        batch: the records as in `records.parquet`; None if there are none.
+        lines: the index of each record's line in the block, ascending.
+        hashes, second: the hashes of their keys, or else of the partner's own ids; and of own ids beside keys (0:
+            none), None if the stream has no own ids.
+        noted: which of them have a leniency.
+        leniencies: code -> count.
+        referred: link, partner and tenant of the rows they refer to.
     """
 
     batch: pa.RecordBatch | None
@@ -77,12 +77,12 @@ class PlainReader:
 
     Args:
         stream: the declaration.
-        layout: of its kept records.
+        layout: layout of its kept records.
         tenant: as stored.
         options: the partner's settings.
         reading: the source's conventions.
         names: how the file names fields.
-        effective_at: of every record.
+        effective_at: time of every record.
     """
 
     def __init__(
@@ -118,15 +118,15 @@ class PlainReader:
 
     @property
     def is_settled(self) -> bool:
-        """Whether a line has shown how the file names its fields; before, one block is read at a time."""
+        """Whether a line has shown how the file names its fields. Before that, blocks are read one at a time."""
         return self._columns is not None
 
     def read(self, texts: Texts, numbers: Rows) -> PlainBlock:
-        """The plain records among lines.
+        """Returns the plain records among lines.
 
         Args:
             texts: the lines.
-            numbers: of the lines (X14).
+            numbers: numbers of the lines (X14).
         """
         chosen = candidates(texts)
         if self._columns is None and len(chosen):
@@ -147,7 +147,7 @@ class PlainReader:
         return self._finished(table, chosen[places], numbers, said)
 
     def _settled(self, text: bytes) -> tuple[Column, ...]:
-        """The columns, named as in a first record; a later record with other names is not plain."""
+        """Returns the columns, named as in the first record. A later record with other names is not plain."""
         try:
             sample = json.loads(text)
         except (ValueError, RecursionError):
@@ -165,11 +165,11 @@ class PlainReader:
     # -- decoding ----------------------------------------------------------------------------------------------
 
     def _decoded(self, texts: Texts, places: Rows) -> Iterable[tuple[pa.Table, Rows]]:
-        """Decodes lines, leaving out those that are not of the expected types; halves a block to find them.
+        """Decodes lines, except those of unexpected types; halves a block to find them.
 
         Args:
             texts: the lines.
-            places: what each is called.
+            places: the index of each line.
         """
         if not len(texts):
             return
@@ -193,7 +193,7 @@ class PlainReader:
             )
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             return None
-        # Two values in a line, or a number given as text, which the decoder takes for a decimal.
+        # Two values in a line, or a number written as text, which the decoder reads as a decimal.
         if table.num_rows != count or quotes_in(joined) != expected_quotes(table):
             return None
         return table
@@ -201,7 +201,7 @@ class PlainReader:
     # -- columns -----------------------------------------------------------------------------------------------
 
     def _finished(self, table: pa.Table, lines: Rows, numbers: Rows, said: Sequence[Said] | None) -> PlainBlock:
-        """The block's records; those with a value that is not plain are left out."""
+        """Returns the block's records, without those that have a value that is not plain."""
         rows = PlainRows(table.num_rows)
         columns = self._fields(table, rows, said)
         links = {link: self._linked(link, columns, rows) for link in self._stream.links}
@@ -224,7 +224,7 @@ class PlainReader:
         )
 
     def _fields(self, table: pa.Table, rows: PlainRows, said: Sequence[Said] | None) -> dict[str, Any]:
-        """Contract attribute, derived column or child table -> its finished column."""
+        """Returns contract attribute, derived column or child table -> its finished column."""
         assert self._columns is not None
         children = {child.column: (child, layout) for child, layout in self._children}
         found: dict[str, Any] = {}
@@ -249,7 +249,7 @@ class PlainReader:
     def _objects(
         self, said: Sequence[Said] | None, columns: Mapping[str, Any], rows: PlainRows
     ) -> Iterator[tuple[str, Any]]:
-        """The columns that objects come to: JSON, or fields that `prepare` makes of them."""
+        """Returns the columns of objects: JSON, or fields that `prepare` derives from them."""
         fields = {field.alias: field for field in self._stream.shape.fields if field.column in self._layout.bits}
         for alias in dict.fromkeys(name for record in said or () for name in record):
             spoken = np.array([alias in record for record in said or ()], bool)
@@ -271,7 +271,7 @@ class PlainReader:
             yield field.column, made
 
     def _linked(self, link: str, columns: Mapping[str, Any], rows: PlainRows) -> LinkColumns:
-        """What the records say of a reference; one whose link would be refused or forgiven is not plain."""
+        """Returns the records' reference. A record whose link needs a reject or leniency is not plain."""
         named = {name: columns[name] for name in self._stream.link_fields[link] if name in columns}
         found = self._links[link].read(named, rows.count)
         rows.refuse(found.is_too_long)
@@ -282,7 +282,7 @@ class PlainReader:
         return found
 
     def _hashes(self, columns: Mapping[str, Any], rows: PlainRows) -> tuple[Hashes, Hashes | None]:
-        """Hashes by which records are known, and by their partner's own ids where they have a key too (0: none)."""
+        """Returns the hashes of the records' keys, and of their partner's own ids beside keys (0: none)."""
         key = columns.get(self._stream.key)
         none, has_key = np.uint64(0), ~is_null(key, rows.count)
         by_key = hashes_of_bytes(_bytes_of(key)) if key is not None else none
@@ -325,6 +325,6 @@ class PlainReader:
 
 
 def _bytes_of(texts: Any) -> list[bytes]:
-    """Texts as UTF-8, null as nothing."""
+    """Returns texts as UTF-8; null becomes empty."""
     found: list[bytes] = pc.fill_null(texts.cast(pa.binary()), b"").to_pylist()
     return found

@@ -1,6 +1,6 @@
-"""Fields of a contract as columns of decoded JSON: which there are, their finished form, which rows are plain.
+"""Fields of a contract as columns of decoded JSON: which exist, their finished form, which rows are plain.
 
-Belongs here: one level of a record, and its lists. Does not belong here: what a record is beside its fields (`plain`),
+Belongs here: one level of a record, and its lists. Does not belong here: other parts of a record (`plain`),
 conditions of field types (`contracts.vectors`).
 """
 
@@ -28,7 +28,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Column:
-    """A field as the file names it."""
+    """A field with its name in the file."""
 
     name: str
     field: FieldShape
@@ -38,14 +38,14 @@ class Column:
 
     @property
     def arrow(self) -> pa.Field:
-        """What the JSON is decoded to."""
+        """The type that the JSON is decoded to."""
         if self.vector is not None:
             return pa.field(self.name, self.vector.decoded)
         return pa.field(self.name, pa.list_(pa.struct([inner.arrow for inner in self.children])))
 
 
 class PlainRows:
-    """Which of some rows are plain so far, and which speak of a column though it is null there."""
+    """Which rows are plain so far, and which set a column to null."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -57,7 +57,7 @@ class PlainRows:
         self.plain &= ~unfit
 
     def finish(self, column: Column, values: Any) -> Any:
-        """A decoded column in its finished form."""
+        """Returns a decoded column in its finished form."""
         assert column.vector is not None
         if values.null_count == len(values):
             finished, plain = column.vector.finish(values.slice(0, 0))[0], None
@@ -79,15 +79,15 @@ def columns_of(
     prepared: frozenset[str] | None,
     also: Iterable[str] = (),
 ) -> tuple[Column, ...]:
-    """The fields that can be read a column at a time, each under the name the file gives it in a sample.
+    """Returns the fields that can be read a column at a time, each with its name in a sample.
 
     Args:
         shape: the contract.
         names: how the file names its fields.
         sample: a record.
         children: the lists that can be read.
-        prepared: fields that can be read where they hold objects alone; None where no object can be.
-        also: fields that can be read though they are no columns.
+        prepared: fields that can be read if they hold only objects; None if no objects can be read.
+        also: fields that can be read although they are not columns.
     """
     named = {alias: name for name in sample for alias in names.aliases_of(name)}
     lists = {child.column: child for child in children}
@@ -113,7 +113,7 @@ def columns_of(
 
 
 def half_pairs(shape: Shape, found: Mapping[str, Any], count: int) -> Mask:
-    """Which rows have one of a pair alone (X9)."""
+    """Returns which rows have only one field of a pair (X9)."""
     halves = np.zeros(count, bool)
     for one, other in shape.contract.pairs:
         halves |= is_null(found.get(one), count) != is_null(found.get(other), count)
@@ -121,14 +121,14 @@ def half_pairs(shape: Shape, found: Mapping[str, Any], count: int) -> Mask:
 
 
 def mask_of(rows: Any, count: int) -> Mask:
-    """Rows as a mask."""
+    """Returns rows as a mask."""
     mask = np.zeros(count, bool)
     mask[rows] = True
     return mask
 
 
 def derive(shape: Shape, found: dict[str, Any], types: Iterable[pa.Field]) -> None:
-    """Adds the columns that are made of others, once for each value there is."""
+    """Adds the derived columns, computed once for each distinct value."""
     kinds = {field.name: field.type for field in types}
     for name, (source, made_of) in shape.contract.derived.items():
         if source in found:
@@ -138,7 +138,7 @@ def derive(shape: Shape, found: dict[str, Any], types: Iterable[pa.Field]) -> No
 
 
 def is_null(values: Any, count: int) -> Mask:
-    """Which values are null; all of a column that is not there."""
+    """Returns which values are null; all of them if the column is missing."""
     if values is None:
         return np.ones(count, bool)
     found: Mask = values.is_null().to_numpy(zero_copy_only=False)
@@ -151,7 +151,7 @@ def _offsets(values: Any) -> Any:
 
 
 def listed(column: Column, declared: Children, layout: ChildLayout, values: Any, parents: PlainRows) -> Any:
-    """A list of children as the kept records have it."""
+    """Returns a list of children as in the kept records."""
     elements = values.flatten()
     rows = PlainRows(len(elements))
     found = {c.field.column: rows.finish(c, elements.field(c.name)) for c in column.children if c.vector}
@@ -179,7 +179,7 @@ def listed(column: Column, declared: Children, layout: ChildLayout, values: Any,
         of_list = pc.list_parent_indices(values).to_numpy()
         several = several_primaries(declared.primary, of_list, structs)
         parents.refuse(mask_of(of_list[several], parents.count))
-    # Offsets of a list that is null must be told apart from those of an empty one.
+    # The offsets of a null list must differ from those of an empty one.
     return pa.ListArray.from_arrays(
         _offsets(values), structs, type=pa.list_(kind), mask=values.is_null() if values.null_count else None
     )

@@ -1,6 +1,6 @@
-"""The text of lines that are read a column at a time: which may be plain, and whether the decoder took all of it.
+"""The text of lines that are read a column at a time: which may be plain, and whether all of it was decoded.
 
-Belongs here: looking at bytes. Does not belong here: what the decoder made of them (`plain`).
+Belongs here: looking at bytes. Does not belong here: the decoded values (`plain`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pyarrow as pa
 from sync_pipelines.exports.lines import WHITE
 
 _ESCAPED_ASCII: Final = re.compile(rb"\\u00[0-7]")
-"""A NUL, or a name or word that does not look like what it is."""
+"""Matches a NUL, or an escape or null that makes a line not plain."""
 
 _WHITE: Final = WHITE.encode()
 _QUOTE, _BACKSLASH, _CODE, _OPENING, _CLOSING = b'"\\u{}'
@@ -28,25 +28,25 @@ Rows = npt.NDArray[np.int64]
 
 
 def whole(column: pa.ChunkedArray) -> Any:
-    """A column in one piece."""
+    """Returns a column in one piece."""
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
 
 def quotes_in(text: bytes) -> int:
-    """The quotes that begin or end a name or a text."""
+    """Counts the quotes that begin or end a name or a text."""
     letters = np.frombuffer(text, np.uint8)
     escaped = np.count_nonzero(_after_backslashes(letters) == _QUOTE)
     return int(np.count_nonzero(letters == _QUOTE) - escaped)
 
 
 def _after_backslashes(letters: Letters) -> Letters:
-    """The letter after each backslash; after two in a row a third one's is told wrongly."""
+    """Returns the letter after each backslash. After two in a row, the letter after a third is wrong."""
     after: Letters = letters[1:][letters[:-1] == _BACKSLASH]
     return after
 
 
 def expected_quotes(table: pa.Table) -> int:
-    """Two for each name and each text."""
+    """Returns two for each name and each text."""
     return 2 * sum(_names_and_texts(whole(column)) for column in table.columns)
 
 
@@ -63,10 +63,10 @@ def _names_and_texts(values: Any) -> int:
 
 
 class Texts:
-    """Lines in UTF-8, without white space at their ends.
+    """Lines in UTF-8, without surrounding white space.
 
     Args:
-        lines: each by itself.
+        lines: the lines.
     """
 
     def __init__(self, lines: Sequence[bytes]) -> None:
@@ -74,7 +74,7 @@ class Texts:
 
     @property
     def lines(self) -> Sequence[bytes]:
-        """Each by itself."""
+        """The lines."""
         return self._lines
 
     def __len__(self) -> int:
@@ -82,12 +82,12 @@ class Texts:
 
     @cached_property
     def joined(self) -> bytes:
-        """The same as one text, a newline between them."""
+        """The lines as one text, separated by newlines."""
         return b"\n".join(self.lines)
 
     @cached_property
     def are_objects(self) -> bool:
-        """Whether each begins and ends with a brace."""
+        """Whether each line begins and ends with a brace."""
         lengths = np.fromiter(map(len, self.lines), np.int64, len(self))
         if lengths.min(initial=2) < 2:
             return False
@@ -96,24 +96,24 @@ class Texts:
 
     @cached_property
     def hold_null(self) -> bool:
-        """Whether one of them has the word null in it; a search letter by letter would take four times as long."""
+        """Whether a line contains the word null; a plain substring search would take four times as long."""
         text = self.joined
         starts = range(min(4, len(text) - 3))
         return any((np.frombuffer(text, "<u4", (len(text) - start) // 4, start) == _NULL).any() for start in starts)
 
     def some(self, indexes: Rows) -> Texts:
-        """Some of the lines."""
+        """Returns some of the lines."""
         return self if len(indexes) == len(self) else Texts([self.lines[index] for index in indexes.tolist()])
 
 
 def stripped(lines: Sequence[bytes]) -> Texts:
-    """Lines without white space at their ends."""
+    """Returns lines without surrounding white space."""
     texts = Texts(lines)
     return texts if texts.are_objects else Texts([line.strip(_WHITE) for line in lines])
 
 
 def candidates(texts: Texts) -> Rows:
-    """The lines that may be plain; lines like most others are told all at once."""
+    """Returns the lines that may be plain. Common cases are decided for all lines at once."""
     if not texts.are_objects or texts.hold_null:
         return np.flatnonzero(np.fromiter(map(_may_be_plain, texts.lines), bool, len(texts)))
     escaped = _after_backslashes(np.frombuffer(texts.joined, np.uint8))
@@ -124,7 +124,7 @@ def candidates(texts: Texts) -> Rows:
 
 
 def _may_be_plain(text: bytes) -> bool:
-    r"""Whether a line is one object without null, and without escapes that hide what it says."""
+    r"""Whether a line is one object without null, and without escapes that could hide one."""
     if text[:1] != b"{" or text[-1:] != b"}" or b"null" in text:
         return False
     return b"\\" not in text or not (b"\\\\" in text or (b"\\u" in text and _ESCAPED_ASCII.search(text)))

@@ -1,7 +1,7 @@
-"""One raw record under one stream's contract: a change, or a reject with its path.
+"""Reads one raw record by a stream's contract, as a change or as a reject with a path.
 
-Belongs here: the contract applied, its errors named, defaults that are derived, links. Does not belong here: where
-records stand in an export (`envelope`), how lines fold (`flat`).
+Belongs here: applying the contract, naming its errors, derived defaults, links. Does not belong here: positions of
+records in an export (`envelope`), grouping of lines (`flat`).
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from sync_pipelines.normalize.values import displayable, keepable
 from sync_pipelines.tables.schema import SCHEMA, metadata
 
 LONGEST_REFERENCE: Final = 2_000
-"""Bytes of the longest key an index entry is sure to hold."""
+"""Bytes of the longest key that always fits into an index entry."""
 
 
 class Place(NamedTuple):
-    """Where a record stands and when it holds."""
+    """A record's position and time."""
 
     position: str
     effective_at: datetime
@@ -59,8 +59,8 @@ class RecordReader:
         options: the partner's settings, an instance of `stream.options`.
         reading: the source's conventions; its counter is not used.
         names: how the file names the contract's fields.
-        constants: alias -> value that every record has.
-        findings: where leniencies and unknown fields are counted.
+        constants: alias -> value for every record.
+        findings: collects leniencies and unknown fields.
     """
 
     def __init__(
@@ -95,14 +95,14 @@ class RecordReader:
         operation: Operation = "upsert",
         mode: ListMode | None = None,
     ) -> Change | Reject:
-        """The change a raw record asks for, or why it is refused.
+        """Returns the change in a raw record, or its reject.
 
         Args:
-            raw: what stands in the export.
-            place: where and when.
-            totals: columns to compute from the first list of children where the record lacks them (O12).
-            operation: what is asked for.
-            mode: how lists of children are to be taken, where the call tells.
+            raw: its content in the export.
+            place: its position and time.
+            totals: columns to compute from the first list of children if the record lacks them (O12).
+            operation: the requested operation.
+            mode: the mode for lists of children, if the call sets it.
         """
         if not isinstance(raw, dict):
             return self._reject(raw, place, [Refused("not_an_object", None, REJECT_CODES["not_an_object"]).fault])
@@ -136,7 +136,7 @@ class RecordReader:
         return self._change(record, matched, place, leniencies, totals, operation)
 
     def _all_faults(self, read: Callable[[], Any]) -> list[Fault]:
-        """What is wrong with a refused record: it is read once more, past its first fault (F20)."""
+        """Returns all errors of a rejected record. It is read again, past its first error (F20)."""
         self._noted = noted = []
         try:
             read()
@@ -147,13 +147,13 @@ class RecordReader:
         return noted
 
     def _deleted(self, matched: Matched, place: Place, reading: Reading) -> Change:
-        """A delete, for which the key is enough (T9)."""
+        """Returns a delete, which needs only the key (T9)."""
         key = self._field(self._stream.key, matched, reading)
         self._count(reading.leniencies, matched)
         return Change(place.position, place.effective_at, "delete", key, {}, {}, {}, {})
 
     def _field(self, column: str, matched: Matched, reading: Reading) -> Any:
-        """One field by itself, as its type reads it."""
+        """Returns one field, read by its type."""
         alias = self._alias_of(column)
         try:
             return _type_of(self._stream.contract, column).validate_python(matched.fields.get(alias), context=reading)
@@ -186,7 +186,7 @@ class RecordReader:
         return replace(matched, fields=fields, extra={**matched.extra, **unknown})
 
     def _check_nulls(self, fields: Mapping[str, Any]) -> None:
-        """Null where a field is required on create is refused on update too (X1)."""
+        """Rejects null on update for a field that is required on create (X1)."""
         for alias in self._never_null:
             if alias in fields and fields[alias] is None:
                 refuse(
@@ -195,7 +195,7 @@ class RecordReader:
                 )
 
     def _validated(self, fields: dict[str, Any]) -> tuple[Contract, Counter[str]]:
-        """The record by the exact pass, or by the lenient one where that fails (see `contracts.fields`)."""
+        """Returns the record by the exact pass, or by the lenient one if that fails (see `contracts.fields`)."""
         if not self._reading.flat:
             exact = replace(self._reading, leniencies=Counter())
             try:
@@ -226,7 +226,7 @@ class RecordReader:
         links = self._links(values, leniencies)
         if self._stream.scope is not None and self._stream.scope not in links and operation != "update":
             path = self._stream.links[self._stream.scope](values, self._options, self._tenant).column
-            message = f"the record does not say which {self._stream.scope_name} it belongs to"
+            message = f"the record does not name its {self._stream.scope_name}"
             refuse(Refused("required", path and self._alias_of(path), message), self._noted)
         modes = self._modes(values)
         children_rows = self._children(values, key, matched, leniencies)
@@ -247,7 +247,7 @@ class RecordReader:
         )
 
     def _modes(self, values: Mapping[str, Any]) -> Mapping[str, tuple[ListMode, str | None]]:
-        """How the record says its lists are to be taken (T6)."""
+        """Returns the modes that the record sets for its lists (T6)."""
         try:
             return self._stream.listing(values) if self._stream.listing else {}
         except RecordRefused as refusal:
@@ -257,7 +257,7 @@ class RecordReader:
             return {}
 
     def _kept(self, value: Any, at: tuple[str | int, ...]) -> Any:
-        """A value outside the contract's types, as JSONB can hold it."""
+        """Returns a value outside the contract in a form that JSONB can store."""
         if self._noted is not None and isinstance(value, dict):
             return {name: self._kept(below, (*at, name)) for name, below in value.items()}
         try:
@@ -266,7 +266,7 @@ class RecordReader:
             refuse(refused, self._noted)
 
     def _paired(self, row: dict[str, Any], contract: Contract, leniencies: Counter[str]) -> dict[str, Any]:
-        """The row without half pairs (X9)."""
+        """Returns the row without incomplete pairs (X9)."""
         for pair in type(contract).pairs:
             spoken, sent = sum(name in row for name in pair), sum(row.get(name) is not None for name in pair)
             if spoken == 1 or sent == 1:
@@ -285,17 +285,19 @@ class RecordReader:
                 self._forgive(result.leniency, leniencies)
             if result.identity is not None and is_too_long(result.identity):
                 path = self._alias_of(result.column) if result.column else None
-                refuse(Refused("too_long", path, f"a reference has at most {LONGEST_REFERENCE} bytes"), self._noted)
+                refuse(
+                    Refused("too_long", path, f"the reference is longer than {LONGEST_REFERENCE} bytes"), self._noted
+                )
         return links
 
     def _forgive(self, code: str, leniencies: Counter[str], path: tuple[str | int, ...] = ()) -> None:
-        """Counts a leniency that no field type found, or refuses the record where the source is strict (X8)."""
+        """Counts a leniency that no field type found, or rejects the record if the source is strict (X8)."""
         if self._reading.strict:
             refuse(Refused(code, path_of(path) or None, LENIENCY_CODES[code]), self._noted)
         leniencies[code] += 1
 
     def _checked_total(self, column: str, total: Any) -> Any:
-        """A computed total as the contract's field has it; one that does not fit is refused like a sent one."""
+        """Returns a computed total as the contract's field; a bad one is rejected like a sent one."""
         try:
             return _type_of(self._stream.contract, column).validate_python(total, context=Reading())
         except ValidationError as error:
@@ -349,7 +351,7 @@ class RecordReader:
             named = row.get(children.parent_key)
             if named is not None and named != key:
                 alias = type(element).model_fields[children.parent_key].alias or children.parent_key
-                message = f"{named!r} is not the record's own key {key!r}"
+                message = f"{named!r} is not the record's key {key!r}"
                 refuse(Refused("key_mismatch", path_of((*at, alias)), message), self._noted)
         for nested in children.nested:
             if nested.column in row:
@@ -385,7 +387,7 @@ class RecordReader:
         return Reject(place.position, self._key_in(raw), first.code, first.path, message, displayable(raw), kept)
 
     def _spelled(self, raw: Any) -> dict[str, str]:
-        """Fields that a record has under another of the page's names -> that name (F07)."""
+        """Returns field -> the name that the record has for it, if that is another of the partner's names (F07)."""
         also = self._stream.contract.also
         if not also or not isinstance(raw, dict) or isinstance(raw, NamedRecord):
             return {}
@@ -394,7 +396,7 @@ class RecordReader:
         return {alias: name for alias, name in others if folded(name) in sent}
 
     def _key_in(self, raw: Any) -> str | None:
-        """The record's key as far as it can be told, to find the reject by."""
+        """Returns the record's key if it can be read, to find the reject by."""
         if not isinstance(raw, dict):
             return None
         alias = self._stream.key_alias
@@ -410,7 +412,7 @@ class RecordReader:
 
 
 def _in_contract(stream: Stream) -> list[str]:
-    """The attributes a new row must be sent with."""
+    """Returns the attributes that a new row requires."""
     columns = {children.table: children.column for children in stream.children}
     return [columns.get(name, name) for name in stream.required_new]
 
@@ -423,7 +425,7 @@ def _type_of(contract: type[Contract], column: str) -> TypeAdapter[Any]:
 
 
 def _sent(record: Contract) -> dict[str, Any]:
-    """The fields that were sent, and what is derived from them."""
+    """Returns the fields that were sent, and those derived from them."""
     sent = record.__pydantic_fields_set__
     values = record.__dict__
     if len(sent) != len(type(record).model_fields):

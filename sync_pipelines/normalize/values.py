@@ -1,4 +1,4 @@
-"""Values outside the contract: made safe for JSONB, or shown as they were in a reject.
+"""Values outside the contract: made safe for JSONB, or displayed in a reject.
 
 Belongs here: unknown fields and raw records as JSON. Does not belong here: contract fields.
 """
@@ -19,7 +19,7 @@ from sync_pipelines.normalize.change import Refused, path_of
 from sync_pipelines.privacy.untrusted_text import storable
 
 DEEPEST: Final = 200
-# PostgreSQL's numeric takes 131,072 digits before the point and 16,383 after it.
+# PostgreSQL's numeric takes 131,072 digits before the decimal point and 16,383 after it.
 _LARGEST_EXPONENT: Final = 16_000
 _LONGEST_INTEGER: Final = 400
 
@@ -35,29 +35,29 @@ _encoder: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=_plain)
 
 
 def to_json(value: Any) -> str:
-    """JSON text of a value made by `keepable` or `displayable`; numbers keep their digits."""
+    """Returns the JSON text of a value from `keepable` or `displayable`; numbers keep their digits."""
     return _encoder.encode(value).decode()
 
 
 def from_json(text: str | bytes) -> Any:
-    """What `to_json` or JSONB wrote; numbers keep their digits, however many."""
+    """Reads what `to_json` or JSONB wrote; numbers keep all their digits."""
     try:
         return _decoder.decode(text)
     except msgspec.DecodeError:
-        # It takes no integers of thousands of digits.
+        # It accepts no integers of thousands of digits.
         return json.loads(text, parse_float=Decimal, parse_int=_exact_integer)
 
 
 def _exact_integer(text: str) -> int | Decimal:
-    # Python refuses integers of more than 4300 digits.
+    # Python does not convert integers of more than 4300 digits.
     return int(text) if len(text) < _LONGEST_INTEGER else Decimal(text)
 
 
 def keepable(value: Any, path: tuple[str | int, ...]) -> Any:
-    """An unknown field's value as JSONB can hold it.
+    """Returns an unknown field's value in a form that JSONB can store.
 
     Raises:
-        Refused: NUL, broken Unicode, one name with two values, NaN, a number or a depth PostgreSQL can't hold.
+        Refused: NUL, broken Unicode, one name with two values, NaN, a number or a depth that PostgreSQL cannot store.
     """
     if len(path) > DEEPEST:
         raise Refused("nesting_too_deep", path_of(path[:3]), REJECT_CODES["nesting_too_deep"])
@@ -75,7 +75,7 @@ def keepable(value: Any, path: tuple[str | int, ...]) -> Any:
         case int():
             return value if -(2**63) <= value < 2**63 else _keepable_number(Decimal(value), path)
         case NotFinite():
-            raise Refused("not_finite", path_of(path), f"{value.text} is not a number that can be kept")
+            raise Refused("not_finite", path_of(path), f"{value.text} is not a finite number")
         case list():
             return [keepable(part, (*path, index)) for index, part in enumerate(value)]
         case dict():
@@ -100,8 +100,8 @@ def _keepable_text(text: str, path: tuple[str | int, ...]) -> str:
 
 
 def _fits(number: Decimal) -> bool:
-    """Whether PostgreSQL's numeric can hold a number."""
-    # The cheap question first: as_tuple takes seconds for millions of digits.
+    """Whether PostgreSQL's numeric can store a number."""
+    # The cheap check first: as_tuple takes seconds for millions of digits.
     if not number.is_finite() or abs(number.adjusted()) > _LARGEST_EXPONENT:
         return False
     exponent = number.as_tuple().exponent
@@ -110,12 +110,12 @@ def _fits(number: Decimal) -> bool:
 
 def _keepable_number(number: Decimal, path: tuple[str | int, ...]) -> Decimal:
     if not _fits(number):
-        raise Refused("out_of_range", path_of(path), f"{getattr(number, 'text', str(number))[:40]} does not fit")
+        raise Refused("out_of_range", path_of(path), f"{getattr(number, 'text', str(number))[:40]} is out of range")
     return number
 
 
 def displayable(value: Any, depth: int = 0) -> Any:
-    """Any raw value as JSON for `rejected_records.record`: what JSONB can't hold is written out as text."""
+    """Returns any raw value as JSON for `rejected_records.record`; what JSONB cannot store becomes text."""
     if depth > DEEPEST:
         return "…"
     match value:

@@ -83,7 +83,7 @@ def test_the_message_names_line_and_damage(keeping: Keeping) -> None:
         f"{HEADER}\nA,p1,s,1,10,x\nA,p2,s,2,20,Silla, azul\n", name="x.csv", constants={"Currency": "USD"}
     )
     (first, _) = kept.rejects()
-    assert first["message"] == ("its line at 3 is damaged (too_many_cells), and an order is taken whole or not at all")
+    assert first["message"] == "the line at 3 is damaged (too_many_cells), so the whole order is rejected"
 
 
 def test_an_order_whose_only_line_is_damaged_takes_no_other_with_it(read: Read) -> None:
