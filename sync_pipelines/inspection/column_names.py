@@ -1,7 +1,7 @@
-"""Which field a column means, by its name in English, Spanish or Portuguese.
+"""Guesses the field of a column by its name in English, Spanish or Portuguese.
 
-Belongs here: names compared with `words.yaml`. Does not belong here: what the columns hold (`values`), which stream a
-file is of (`proposal`).
+Belongs here: comparing names with `words.yaml`. Does not belong here: the values of columns (`values`), the stream of a
+file (`proposal`).
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _CAMEL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NUMBER: Final = frozenset({"no", "nro", "num", "numero", "number", "n", "nr", "nº", "n°", "#"})
 _FILLER: Final = frozenset({"the", "of", "el", "la", "los", "las", "o", "a", "os", "as"})
 OWN, EXACT, WITHIN, LOOSE = 4.0, 3.0, 2.0, 1.0
-"""How sure a match is: the field's own name; a word for it; such a word among others; one word of a few."""
+"""The certainty of a match: the field's own name; a word for it; such a word among others; one word of several."""
 
 
 class Meant(NamedTuple):
-    """A field that a column may be.
+    """A field that a column may hold.
 
     Attributes:
-        field: in the page's spelling.
-        score: how sure that is.
+        field: in the partner's spelling.
+        score: its certainty.
     """
 
     field: str
@@ -39,13 +39,13 @@ class Meant(NamedTuple):
 
 @cache
 def words_of(stream: str) -> dict[str, tuple[tuple[str, ...], ...]]:
-    """The names that columns of a stream have: field -> names as words, the likeliest first."""
+    """Returns field -> likely column names of a stream, each as words, the likeliest first."""
     told = yaml.safe_load((files(__package__) / "words.yaml").read_text("utf-8"))
     return {field: tuple(tuple(_words(name)) for name in names) for field, names in told.get(stream, {}).items()}
 
 
 def meanings(stream: Stream, columns: Iterable[str]) -> dict[str, list[Meant]]:
-    """What each column may mean, the likeliest first; a column that means nothing known is left out."""
+    """Returns column -> possible fields, the likeliest first, without columns that match none."""
     found = {}
     for column in columns:
         meant = [Meant(field, score) for field in stream.flat_fields if (score := _score(stream, field, column)) > 0]
@@ -55,7 +55,7 @@ def meanings(stream: Stream, columns: Iterable[str]) -> dict[str, list[Meant]]:
 
 
 def assigned(stream: Stream, columns: Iterable[str]) -> dict[str, tuple[str, float]]:
-    """Field -> the column that most likely has it, and how sure that is; a column is taken once."""
+    """Returns field -> its most likely column and the certainty. Each column is used once."""
     places = [
         (meant.score, -place, meant.field, column)
         for place, (column, of_column) in enumerate(meanings(stream, columns).items())

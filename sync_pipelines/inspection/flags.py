@@ -1,6 +1,6 @@
-"""Words for yes and no, as the fields that hold them read them.
+"""Words for yes and no that boolean fields cannot read.
 
-Belongs here: which words of a column they do not read. Does not belong here: the words themselves
+Belongs here: finding unknown words in a column. Does not belong here: the words themselves
 (`contracts.fields`).
 """
 
@@ -16,7 +16,7 @@ from sync_pipelines.contracts.reading import Reading
 
 
 def unknown_flags(texts: Iterable[str]) -> list[str]:
-    """The words that a yes/no field refuses, each once."""
+    """Returns the distinct words that a boolean field rejects."""
     found = []
     for text in dict.fromkeys(texts):
         try:

@@ -1,7 +1,7 @@
-"""A block of `sources.yaml` for a file: its stream, its columns as fields, and how its values are written.
+"""Proposes a block of `sources.yaml` for a file: its stream, its columns, and the format of its values.
 
-Belongs here: what the block says, and why it may be wrong. Does not belong here: names (`column_names`), values
-(`values`), risks that no setting mends (`risks`), writing the block (`configuration.sources_writer`).
+Belongs here: the content of the block, and what may be wrong with it. Does not belong here: names (`column_names`),
+values (`values`), damage that no setting can fix (`risks`), writing the block (`configuration.sources_writer`).
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ _PORTUGUESE: Final = frozenset("data quantidade preco preço cliente venda produ
 
 @dataclass
 class Proposal:
-    """What a file is taken for.
+    """A guess about a file.
 
     Attributes:
-        stream: of which it most likely is an export.
-        is_told: whether anything tells that, be it the user.
-        layout: that its header tells, or None.
-        fields: field -> its column, those found by their own name included.
-        keys: of the block, as `sources.yaml` has them.
+        stream: its most likely stream.
+        is_told: whether the stream is certain, from the content or from the user.
+        layout: the layout of its header, or None.
+        fields: field -> its column, including columns found by their own names.
+        keys: keys of the block, as in `sources.yaml`.
         notes: comments of the block.
-        look_at: what may be wrong, for people.
-        dates: how dates are written, or None where there are none.
-        numbers: how numbers are written, or None where none is text.
+        look_at: possible problems, for people.
+        dates: how dates are written, or None if there are none.
+        numbers: how numbers are written, or None if none is text.
     """
 
     stream: Stream
@@ -65,7 +65,7 @@ class Proposal:
 
     @property
     def block(self) -> str:
-        """The keys as YAML, one a line, with the notes above them."""
+        """Returns the keys as YAML, one per line, with the notes above them."""
         lines = [f"# {note}" for note in self.notes]
         for key, value in self.keys.items():
             if key == "columns":
@@ -76,11 +76,11 @@ class Proposal:
 
 
 def propose(seen: Seen, stream: Stream | None = None) -> Proposal:
-    """Returns what a file most likely is.
+    """Returns a guess about a file.
 
     Args:
-        seen: what is in it.
-        stream: that it is said to be of.
+        seen: its content.
+        stream: its stream, if the user named it.
     """
     columns = [name for name, column in seen.columns.items() if column.within is None]
     layout = layout_told_by(columns) if seen.is_flat else None
@@ -105,7 +105,7 @@ def propose(seen: Seen, stream: Stream | None = None) -> Proposal:
 
 
 def _likeliest(seen: Seen) -> Stream:
-    """The stream most of whose fields are among the columns; that with the key before others."""
+    """Returns the stream with the most matching columns, preferring streams whose key is there."""
     names = list(seen.columns)
 
     def score(stream: Stream) -> tuple[bool, float]:
@@ -122,7 +122,7 @@ def _alias(stream: Stream, attribute: str) -> tuple[str, ...]:
 
 
 def stream_has_customers(stream: Stream) -> bool:
-    """Whether a source of the stream says how customers are named."""
+    """Whether a source of the stream has a setting for the names of customers."""
     return "customer_identifier" in stream.options.model_fields
 
 
@@ -138,7 +138,7 @@ def _say_how_it_is_read(found: Proposal, seen: Seen) -> None:
 
 
 def _say_columns(found: Proposal, seen: Seen) -> None:
-    """Which column is which field; a layout's as it says, those it lacks by their names."""
+    """Assigns columns to fields: by the layout, and otherwise by their names."""
     stream, names = found.stream, list(seen.columns)
     said: dict[str, str] = {}
     if found.layout is not None:
@@ -150,13 +150,13 @@ def _say_columns(found: Proposal, seen: Seen) -> None:
     rest = [name for name in names if name not in said.values()]
     by_name = _held(stream, assigned(stream, rest), seen)
     if said:
-        # The vendor's own names are known: a hint of a word is none.
+        # A layout's names are known; a weak match is not needed.
         by_name = {name: match for name, match in by_name.items() if match[1] > WITHIN}
     own = {name: column for name, (column, _) in by_name.items() if name not in said}
     both = said | own
     found.fields = {name: both[name] for name in (*stream.flat_fields, *both) if name in both}
     _share_product(found)
-    # A column under a field's own name is found by itself, unless it is another field, too.
+    # A column with a field's own name needs no setting, unless it is also another field.
     shared = Counter(found.fields.values())
     columns = {
         name: column
@@ -167,15 +167,15 @@ def _say_columns(found: Proposal, seen: Seen) -> None:
         found.keys["columns"] = columns
     for name, (column, score) in by_name.items():
         if found.fields.get(name) == column and score <= LOOSE:
-            found.look_at.append(f"is {column!r} really {name}? its name only hints at it")
+            found.look_at.append(f"check that {column!r} is {name}: its name only suggests it")
     if stream.key_alias not in found.fields and stream.record_id is None:
         found.look_at.append(
-            f"no column looks like {stream.key_alias}, the key of {stream.full_name}: say which in `columns`"
+            f"no column looks like {stream.key_alias}, the key of {stream.full_name}: map one in `columns`"
         )
 
 
 def _share_product(found: Proposal) -> None:
-    """A file with one code of a product has it as the product's id and as its SKU."""
+    """Uses a single product code as both the product's id and its SKU."""
     fields = found.fields
     if "Sku" in fields and "ProductId" not in fields:
         fields["ProductId"] = fields["Sku"]
@@ -184,7 +184,7 @@ def _share_product(found: Proposal) -> None:
 
 
 def _held(stream: Stream, matched: dict[str, tuple[str, float]], seen: Seen) -> dict[str, tuple[str, float]]:
-    """The matches that the columns' values do not speak against."""
+    """Returns the matches that the columns' values do not contradict."""
     return {
         name: (column, score)
         for name, (column, score) in matched.items()
@@ -197,7 +197,7 @@ def _held(stream: Stream, matched: dict[str, tuple[str, float]], seen: Seen) -> 
 
 
 def _may_be_key(stream: Stream, name: str, score: float, column: SeenColumn) -> bool:
-    """Whether a column may be the key, if it is taken for it: a record of its own for each value, unless lines fold."""
+    """Whether a column may be the key: its values are distinct, unless lines are grouped."""
     if name != stream.key_alias:
         return True
     values = column.values[:2_000]
@@ -206,7 +206,7 @@ def _may_be_key(stream: Stream, name: str, score: float, column: SeenColumn) -> 
 
 
 def kind_of(stream: Stream, name: str) -> str:
-    """What a field holds: `number`, `date`, `email`, `flag`, `key` or `text`."""
+    """Returns the kind of a field: `number`, `date`, `email`, `flag`, `key` or `text`."""
     shape = field_named(stream, name)
     if shape is None:
         return "text"
@@ -223,7 +223,7 @@ def kind_of(stream: Stream, name: str) -> str:
 
 
 def field_named(stream: Stream, name: str) -> FieldShape | None:
-    """A field of the record, or of the lines it folds."""
+    """Returns a field of the record, or of the lines that it groups."""
     shapes = [stream.shape, *(below.children for below in stream.shape.nested if below.children is not None)]
     return next((found for shape in shapes if (found := shape.by_folded.get(folded(name))) is not None), None)
 
@@ -249,7 +249,7 @@ def _most(answers: Iterable[bool]) -> bool:
 
 
 def _say_lines(found: Proposal, seen: Seen) -> None:
-    """Lines without a key below one with it are that order's, where items are in them."""
+    """If lines without a key follow one with it and have items, they belong to that order."""
     stream = found.stream
     if stream.flat is None or not seen.is_flat or found.layout is not None:
         return
@@ -260,7 +260,7 @@ def _say_lines(found: Proposal, seen: Seen) -> None:
     without = [position for position in seen.columns[product].positions if position not in own]
     if without:
         found.keys["fill_down"] = [stream.key_alias]
-        found.look_at.append(f"{len(without):,} lines have no {key!r}: they are read as the order's above them")
+        found.look_at.append(f"{len(without):,} lines have no {key!r}: they are read as part of the order above")
 
 
 def _columns_of(found: Proposal, seen: Seen, kind: str) -> list[SeenColumn]:
@@ -277,9 +277,7 @@ def _say_values(found: Proposal, seen: Seen) -> None:
         found.keys["null_values"] = sorted(words.by_word)
         places = sorted({column for columns in words.by_word.values() for column in columns})
         shown = ", ".join(sorted(words.by_word))
-        found.look_at.append(
-            f"{shown} in {', '.join(map(repr, places[:4]))} is taken for nothing: see whether that is right"
-        )
+        found.look_at.append(f"{shown} in {', '.join(map(repr, places[:4]))} is read as null: check that this is right")
     texts = [t for c in _columns_of(found, seen, "number") for t in c.texts if t.strip() not in words.by_word]
     if texts:
         _say_numbers(found, numbers_in(t for t in texts if not is_scientific(t)), language)
@@ -292,7 +290,9 @@ def _say_values(found: Proposal, seen: Seen) -> None:
 def _say_numbers(found: Proposal, numbers: Numbers, language: str | None) -> None:
     found.numbers = numbers
     if numbers.mixed:
-        found.look_at.append("numbers contradict each other: a mark is decimal in some and between thousands in others")
+        found.look_at.append(
+            "numbers contradict each other: one mark is decimal in some, separates thousands in others"
+        )
         return
     if numbers.decimal == "," or (numbers.decimal is None and numbers.thousands == "."):
         found.keys["decimal"] = ","
@@ -302,14 +302,14 @@ def _say_numbers(found: Proposal, numbers: Numbers, language: str | None) -> Non
         found.keys["thousands"] = numbers.thousands
         return
     mark = "point" if numbers.thousands == "." else "comma"
-    what = f"is the {mark} of {numbers.doubtful[0]} decimal, or between thousands? no value shows which"
+    what = f"the {mark} in {numbers.doubtful[0]} may separate decimals or thousands, and no value shows which"
     if language is not None and numbers.thousands == ".":
         found.keys["thousands"] = "."
-        found.look_at.append(f"{what}; thousands are taken, as is usual in this language")
+        found.look_at.append(f"{what}; it is read as thousands, as usual in this language")
         return
     found.notes.append(f"thousands: {scalar(numbers.thousands)}   # if {numbers.doubtful[0]} has no decimals")
     other = "decimal: '.'" if numbers.thousands == "." else "decimal: ','"
-    found.look_at.append(f"{what}: say `thousands: {scalar(numbers.thousands)}` or `{other}`; refused until then")
+    found.look_at.append(f"{what}: set `thousands: {scalar(numbers.thousands)}` or `{other}`; rejected until then")
 
 
 def _say_dates(found: Proposal, dates: Dates, language: str | None) -> None:
@@ -318,20 +318,18 @@ def _say_dates(found: Proposal, dates: Dates, language: str | None) -> None:
         found.keys["locale"] = dates.locale
     if dates.unread:
         shown = ", ".join(dates.unread[:3])
-        found.look_at.append(f"{len(dates.unread)} dates read in no known way, such as {shown}")
+        found.look_at.append(f"{len(dates.unread)} dates have an unknown format, such as {shown}")
     if not dates.formats:
         return
     one = dates.formats[0]
     if dates.also is not None and language is None:
-        found.notes.append(f"date_format: {scalar(one)}   # or {scalar(dates.also)}: every date reads both ways")
-        what = (
-            f"every date reads two ways, as {one} and as {dates.also}: say which by `date_format`; refused until then"
-        )
+        found.notes.append(f"date_format: {scalar(one)}   # or {scalar(dates.also)}: every date fits both")
+        what = f"every date fits two formats, {one} and {dates.also}: set `date_format`; rejected until then"
         found.look_at.append(what)
         return
     found.keys["date_format"] = one if len(dates.formats) == 1 else list(dates.formats)
     if dates.also is not None:
-        found.look_at.append(f"every date reads two ways; {one} is taken, as is usual in this language")
+        found.look_at.append(f"every date fits two formats; it is read as {one}, as usual in this language")
 
 
 def _say_flags(found: Proposal, seen: Seen, nulls: set[str]) -> None:
@@ -342,7 +340,7 @@ def _say_flags(found: Proposal, seen: Seen, nulls: set[str]) -> None:
         if unknown and found.layout is None:
             shown = ", ".join(unknown[:6])
             found.look_at.append(
-                f"{column.name!r} holds words that are no yes or no: {shown}; say `true_values`, `false_values`"
+                f"{column.name!r} holds words other than yes and no: {shown}; set `true_values`, `false_values`"
             )
 
 
@@ -353,13 +351,13 @@ def _language(seen: Seen) -> str | None:
 
 
 def _with_currency(seen: Seen) -> dict[str, Any]:
-    """A block's `constants` with the currency that a column's name tells."""
+    """Returns a block's `constants` with the currency in a column's name, if there is one."""
     codes = {code for name in seen.columns for code in _CODE.findall(name) if code in known_currencies()}
     return {"constants": {"Currency": codes.pop()}} if len(codes) == 1 else {}
 
 
 def _say_currency(found: Proposal, seen: Seen) -> None:
-    """Orders without a currency are refused: it is taken from names or signs, or asked for."""
+    """Orders without a currency are rejected: guesses it from names or signs, or asks for it."""
     if "currency_default" not in found.stream.options.model_fields or "Currency" in found.fields:
         return
     said = _with_currency(seen)
@@ -371,12 +369,12 @@ def _say_currency(found: Proposal, seen: Seen) -> None:
     if said:
         found.keys |= said
         found.look_at.append(
-            f"no column has the currency; {said['constants']['Currency']} is taken from names or signs"
+            f"no column has the currency; {said['constants']['Currency']} is guessed from names or signs"
         )
     else:
-        found.notes.append("no column has the currency, without which orders are refused: say it, such as")
+        found.notes.append("no column has the currency, and orders without it are rejected: set it, for example")
         found.notes.append("constants: {Currency: EUR}")
-        found.look_at.append("no column has the currency: say it, `constants: {Currency: ...}`, or orders are refused")
+        found.look_at.append("no column has the currency: set `constants: {Currency: ...}`, or orders are rejected")
 
 
 def _signs(text: str) -> list[str]:

@@ -1,7 +1,7 @@
-"""What is wrong with a file itself, or may be: no setting mends it.
+"""Possible damage in a file that no setting can fix.
 
 Belongs here: damage that spreadsheets and programs do to values. Does not belong here: how values are written
-(`values`), what would be refused (`trial`).
+(`values`), what would be rejected (`trial`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TOTAL: Final = re.compile(r"(?i)^\s*(sub\s?)?(total|totales|totais|gran total|g
 
 
 def risks_in(seen: Seen, proposal: Proposal) -> Iterator[str]:
-    """Sentences for people, each with a column and a place."""
+    """Yields sentences for people, each with a column and a position."""
     of_column = {column: name for name, column in proposal.fields.items()}
     for column in seen.columns.values():
         name = of_column.get(column.name)
@@ -33,9 +33,9 @@ def risks_in(seen: Seen, proposal: Proposal) -> Iterator[str]:
         if is_code and seen.is_flat:
             yield from _lost_zeros(column)
         if broken := next((text for text in column.texts if _TWICE.search(text)), None):
-            yield f"{column.name!r} looks decoded twice, such as {broken[:40]!r}: look how the file was made"
+            yield f"{column.name!r} looks decoded twice, such as {broken[:40]!r}: check how the file was made"
         if "\ufffd" in "".join(column.texts[:2_000]):
-            yield f"{column.name!r} holds U+FFFD: letters were lost before the file came here"
+            yield f"{column.name!r} holds U+FFFD: letters were lost before the file arrived"
     yield from _totals(seen)
 
 
@@ -46,8 +46,8 @@ def _scientific(column: SeenColumn) -> Iterator[str]:
     if found:
         place, text = found[0]
         yield (
-            f"{column.name!r} has numbers with an exponent, such as {text} at {place}: a spreadsheet cut their digits; "
-            "export the column as text"
+            f"{column.name!r} has numbers with an exponent, such as {text} at {place}: "
+            "a spreadsheet cut off digits; export the column as text"
         )
 
 
@@ -56,7 +56,7 @@ def _lost_zeros(column: SeenColumn) -> Iterator[str]:
         value for value in column.values if isinstance(value, int | float | Decimal) and not isinstance(value, bool)
     ]
     if numbers and not column.texts:
-        yield f"{column.name!r} holds numbers, not text: zeros that codes begin with, if there were any, are gone"
+        yield f"{column.name!r} holds numbers, not text: leading zeros of codes, if there were any, are lost"
         return
     plain = [text for text in column.texts if text.isdigit()]
     if len(plain) < 5 or len(plain) < len(column.texts) or any(text.startswith("0") for text in plain):
@@ -65,8 +65,8 @@ def _lost_zeros(column: SeenColumn) -> Iterator[str]:
     longest = sum(len(text) == lengths[-1] for text in plain)
     if len(lengths) == 2 and lengths[1] - lengths[0] == 1 and longest * 2 > len(plain) and lengths[1] >= 4:
         yield (
-            f"most of {column.name!r} have {lengths[1]} digits, some {lengths[0]}, and none begins with 0: "
-            "zeros may be lost"
+            f"most values of {column.name!r} have {lengths[1]} digits, some {lengths[0]}, and none begins with 0: "
+            "leading zeros may be lost"
         )
 
 
@@ -77,7 +77,7 @@ def _totals(seen: Seen) -> Iterator[str]:
         for place, text in zip(column.positions[-3:], column.values[-3:], strict=True):
             if isinstance(text, str) and _TOTAL.match(text):
                 yield (
-                    f"row {place} looks like a total: leave it out, "
+                    f"row {place} looks like a total: exclude it with "
                     f"`skip: [{{column: {column.name}, matches: '{text.strip().split()[0]}*'}}]`"
                 )
                 return

@@ -1,7 +1,7 @@
-"""What a file is: its format, encoding and columns with their values, as the readers find them.
+"""Looks at a file: its format, encoding and columns with their values, as the readers find them.
 
-Belongs here: what is seen before anybody says which stream it is of. Does not belong here: reading (`exports`), which
-field a column is (`column_names`, `proposal`).
+Belongs here: what can be seen before the stream is known. Does not belong here: reading (`exports`), which field a
+column is (`column_names`, `proposal`).
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from sync_pipelines.inspection.column_names import EXACT, meanings
 from sync_pipelines.partners import STREAMS
 
 LOOKED_AT: Final = 20_000
-"""Records whose values are looked at; all of them are read to tell what would happen."""
+"""Records whose values are looked at; the trial reads all of them."""
 _WORKBOOK: Final = "xlsx"
-"""As `format`: workbooks of every kind."""
+"""Value of `format` for workbooks of every kind."""
 TEXT_FORMATS: Final = frozenset({"csv", "json", "ndjson"})
 _HEAD: Final = 1 << 16
 _RECORD: Final = re.compile(r"`record: ([\w.]+)`")
-"""What the fault of a file of messages says to set."""
+"""The setting that the error of a file of messages suggests."""
 _ENVELOPES: Final = frozenset(
     folded(name)
     for stream in STREAMS
     for name in (*stream.envelopes, *(name for route in stream.routes for name in route.lists))
 )
-"""Lists that hold records, not parts of one."""
+"""Lists that hold records rather than parts of a record."""
 _MAGIC: Final = ((b"PAR1", "parquet"), (b"PK\x03\x04", "xlsx"), (b"\xd0\xcf\x11\xe0", "xlsx"))
 _COMPRESSED: Final = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"PK\x03\x04")
-"""Under a name that does not say so; reading says it."""
+"""Formats whose names do not need an extension of their own; reading detects them."""
 _ONE_BYTE: Final = ("cp1252", "cp850", "mac_roman", "cp1250", "cp1251", "shift_jis", "gb18030", "euc_kr")
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -60,10 +60,10 @@ class SeenColumn:
     """A column, or a field of JSON records.
 
     Attributes:
-        name: as the file has it.
-        values: those that are not empty, as read.
-        positions: where each stands.
-        within: the list of each record in whose elements it is, or None.
+        name: its name in the file.
+        values: its non-empty values, as read.
+        positions: the position of each value.
+        within: the list in each record whose elements have it, or None.
     """
 
     name: str
@@ -73,30 +73,30 @@ class SeenColumn:
 
     @property
     def texts(self) -> list[str]:
-        """The values that are written as text."""
+        """Returns the values that are written as text."""
         return [value for value in self.values if isinstance(value, str)]
 
     def samples(self, number: int = 3) -> list[Any]:
-        """The first values that differ."""
+        """Returns the first distinct values."""
         return list(islice({str(value): value for value in self.values[:1_000]}.values(), number))
 
 
 @dataclass
 class Seen:
-    """What was seen of a file.
+    """The content of a file, as far as it was looked at.
 
     Attributes:
-        name, size: of the file.
+        name, size: name and size of the file.
         format: one of `json`, `ndjson`, `csv`, `parquet`, `xlsx`.
-        is_named: whether the file's name tells that format.
+        is_named: whether the file's name has that format.
         compression: such as `.gz`, or None.
-        encoding: of a text format; as `encoding` would say it.
-        delimiter: of a CSV.
-        header: where the header stands, such as `line 3`, or None where there is none.
-        sheet: of a workbook.
-        record: where the records are in JSON messages, as `record` would say it.
-        columns: by name, in the order of the file.
-        records: how many were looked at.
+        encoding: of a text format; the value for `encoding`.
+        delimiter: delimiter of a CSV.
+        header: position of the header, such as `line 3`, or None if there is none.
+        sheet: sheet of a workbook.
+        record: path of the records in JSON messages; the value for `record`.
+        columns: by name, in file order.
+        records: number of records that were looked at.
         rows_above: rows above the header.
         damaged: pieces that could not be read.
         is_log: whether it is a request log.
@@ -127,7 +127,7 @@ class Seen:
 
 
 class _AnyStreams(SoughtColumns):
-    """Looks for columns that mean something to any stream, by the words people have for them."""
+    """Recognizes columns that belong to any stream, by common words for them."""
 
     def is_header(self, names: Iterable[str]) -> bool:
         """Whether at least two of these names, or the only one, are words for fields of one stream."""
@@ -136,16 +136,16 @@ class _AnyStreams(SoughtColumns):
         return len(given) > 0 and sure >= min(2, len(given))
 
     def needs(self, name: str) -> bool:
-        """Nothing is asked of a column yet."""
+        """No column is needed yet."""
         return False
 
     def known_among(self, names: Iterable[str]) -> list[str]:
-        """The names that are words for fields of some stream."""
+        """Returns the names that are words for fields of some stream."""
         given = list(names)
         return [name for name in given if any(_sure(stream, [name]) for stream in STREAMS)]
 
     def check(self, names: Iterable[str], position: Any) -> None:
-        """Nothing is asked of a header yet."""
+        """No header is invalid yet."""
 
 
 def _sure(stream: Any, names: list[str]) -> int:
@@ -154,16 +154,16 @@ def _sure(stream: Any, names: list[str]) -> int:
 
 
 def see(file: Path, table: TableSettings, format_: str | None = None, encoding: str | None = None) -> Seen:
-    """Looks at a file; what cannot be read ends the look, and is told.
+    """Looks at a file. Stops at what cannot be read, and reports it.
 
     Args:
-        file: of this machine.
-        table: what is said of header and rows already.
-        format_: what is said of the format already.
-        encoding: what is said of the encoding already.
+        file: a local file.
+        table: known settings of header and rows.
+        format_: the format, if known.
+        encoding: the encoding, if known.
 
     Raises:
-        ExportError: the bytes cannot be had at all (`file_unreadable`, `empty_file`, `bad_compression`).
+        ExportError: the bytes cannot be read at all (`file_unreadable`, `empty_file`, `bad_compression`).
     """
     name = file.name
     with opened(file) as source, _plain(source, name) as (plain, inner):
@@ -179,7 +179,7 @@ def see(file: Path, table: TableSettings, format_: str | None = None, encoding: 
 
 @contextmanager
 def opened(file: Path) -> Iterator[BinaryIO]:
-    """A file of this machine.
+    """Opens a local file.
 
     Raises:
         ExportError: `file_unreadable`.
@@ -203,13 +203,13 @@ def _plain(source: BinaryIO, name: str) -> Iterator[tuple[BinaryIO, str]]:
 
 
 def _format_named(name: str) -> str | None:
-    """The format that a name tells, as `format` would say it."""
+    """Returns the format in a name, as the value of `format`."""
     kind = FORMATS.get(name.rsplit(".", 1)[-1].lower()) if "." in name else None
     return _WORKBOOK if kind == "workbook" else kind
 
 
 def _format_of(known: str | None, head: bytes) -> str:
-    """The format: the content's own where that is told by its first bytes, else the name's."""
+    """Returns the format: from the first bytes if they show it, else from the name."""
     for magic, found in _MAGIC:
         if head.startswith(magic):
             return found
@@ -220,7 +220,7 @@ def _format_of(known: str | None, head: bytes) -> str:
 
 
 def _encoding_of(head: bytes, rest: BinaryIO) -> str:
-    """The encoding: a mark tells it, else UTF-8 if all bytes are that, else what a detector takes it for."""
+    """Returns the encoding: from a byte order mark, else UTF-8 if all bytes are valid, else a detector's guess."""
     for mark, encoding in _MARKS:
         if head.startswith(mark):
             return encoding
@@ -239,14 +239,14 @@ def _encoding_of(head: bytes, rest: BinaryIO) -> str:
 
 
 def _detected(data: bytes) -> str:
-    # A tenth of a second to import, and most files are UTF-8.
+    # Importing it takes a tenth of a second, and most files are UTF-8.
     from charset_normalizer import from_bytes
 
     if b"\0" in data[:64]:
         return "utf-16-le" if data[1:2] == b"\0" else "utf-16-be"
     text = data.decode("cp1252", "replace")
     unusual = {c for c in text if c > "\x7f"}
-    # The letters of Western Europe and the signs of its keyboards: what a few of them mean, no detector tells better.
+    # Western European letters and keyboard signs: with only a few of them, no detector can do better.
     if unusual and all(
         (c.isalpha() and c < "\u0180" and c not in "\xaa\xba") or c in "°ºª€£¿¡–—’“”«»·´" for c in unusual
     ):
@@ -265,7 +265,7 @@ def _look(seen: Seen, file: Path, table: TableSettings) -> None:
                 raise
             seen.columns, seen.records = {}, 0
             seen.record = wrapped[1] if wrapped else None
-            # No row has names that anybody knows: the first with content is the header.
+            # No row has known names: the first non-empty row is the header.
             _take(seen, _parts(seen, file, table, None))
     except ExportError as fault:
         seen.fault = fault

@@ -1,6 +1,6 @@
-"""What would become of a file: read as a sync reads it, into memory, with nothing kept.
+"""Tries to read a file as a sync does, in memory, without keeping anything.
 
-Belongs here: counting what the reading way yields. Does not belong here: that way itself (`stages.normalize_export`).
+Belongs here: counting the results. Does not belong here: reading itself (`stages.normalize_export`).
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ EXAMPLES: Final = 5
 
 @dataclass
 class Outcome:
-    """What would become of a file.
+    """The result of reading a file.
 
     Attributes:
-        operations: what accepted records ask for -> how many.
-        rejected: reject code -> how many.
-        examples: reject code -> the first of them.
-        leniencies: code -> how often.
+        operations: operation of accepted records -> count.
+        rejected: reject code -> count.
+        examples: reject code -> the first reject.
+        leniencies: code -> count.
         needed: the columns that are read into fields.
         fault: why the file would fail, or None.
     """
@@ -45,7 +45,7 @@ class Outcome:
 
     @property
     def read(self) -> int:
-        """Records in all."""
+        """The number of all records."""
         return self.operations.total() + self.rejected.total()
 
 
@@ -58,16 +58,16 @@ def try_reading(
     effective_at: datetime,
     window: DateWindow,
 ) -> Outcome:
-    """Reads a whole file under some settings.
+    """Reads a whole file with some settings.
 
     Args:
-        file: of this machine.
-        columns: that it has.
-        stream: it is taken for an export of.
-        settings: it is read under.
-        tenant: as it is stored.
+        file: a local file.
+        columns: its columns.
+        stream: the stream it is read for.
+        settings: the settings to use.
+        tenant: as stored.
         effective_at: the file's own time.
-        window: the dates its records may have.
+        window: the dates that its records may have.
     """
     found, findings = Outcome(), Findings()
     export = ExportText(stream, settings, tenant, file.name, lambda: opened(file), effective_at, window)

@@ -1,9 +1,9 @@
 """How the values of columns are written: numbers, dates, words.
 
-Each guess is held against the readers of fields (`contracts.fields`): a date format is one under which they read every
+Each guess is verified with the readers of fields (`contracts.fields`): with a proposed date format, they can read every
 value.
 
-Belongs here: settings that values ask for, and what is risky about them. Does not belong here: which column is which
+Belongs here: settings that values need, and their risks. Does not belong here: which column is which
 field (`column_names`).
 """
 
@@ -45,9 +45,9 @@ class Numbers:
     """How numbers are written.
 
     Attributes:
-        decimal: the mark before decimals, or None where no value shows one.
-        thousands: the mark between groups, or None.
-        doubtful: values that could be read two ways.
+        decimal: the decimal separator, or None if no value shows one.
+        thousands: the thousands separator, or None.
+        doubtful: values that can be read two ways.
         mixed: whether values contradict each other.
     """
 
@@ -62,11 +62,11 @@ class Dates:
     """How dates are written.
 
     Attributes:
-        formats: of `date_format`; none where ISO 8601 reads them all, or nothing does.
-        locale: of month names, or None for English.
-        also: another format that reads every value otherwise.
-        unread: values that none reads.
-        example: a value, and how it reads.
+        formats: values for `date_format`; none if ISO 8601 reads them all, or nothing does.
+        locale: language of month names, or None for English.
+        also: another format that reads every value differently.
+        unread: values that no format reads.
+        example: a value, and how it is read.
     """
 
     formats: tuple[str, ...] = ()
@@ -77,7 +77,7 @@ class Dates:
 
 
 def numbers_in(texts: Iterable[str]) -> Numbers:
-    """How numbers written as text are; a mark is decimal where only that explains a value."""
+    """Returns how numbers in text are written. A mark is decimal only if nothing else explains a value."""
     decimal: set[str] = set()
     thousands: set[str] = set()
     doubtful: list[str] = []
@@ -107,17 +107,17 @@ def _judged(decimal: set[str], thousands: set[str], doubtful: Sequence[str]) -> 
     if in_doubt == {mark} and group is None:
         return Numbers(mark, None)
     if len(in_doubt) == 1 and mark not in in_doubt and group in (None, *in_doubt):
-        # Nothing but groups of three behind the mark: it separates thousands, as far as one can see.
+        # Only groups of three digits follow the mark: it most likely separates thousands.
         return Numbers(mark, next(iter(in_doubt)), tuple(doubtful) if group is None and mark is None else ())
     return Numbers(mark, group, tuple(doubtful) if in_doubt - {mark, group} else ())
 
 
 def dates_in(values: Sequence[Any], language: str | None) -> Dates:
-    """How dates are written.
+    """Returns how dates are written.
 
     Args:
-        values: raw values of the columns that hold dates.
-        language: of the file's columns, as far as that is known: tells month names, and that days come first.
+        values: raw values of the columns with dates.
+        language: language of the file's columns, if known: decides month names and whether days come first.
     """
     texts = [value for value in values if isinstance(value, str)]
     if not texts:
@@ -135,7 +135,7 @@ def dates_in(values: Sequence[Any], language: str | None) -> Dates:
 
 
 def _of_numbers(values: Sequence[Any]) -> Dates:
-    """Dates that are no text: those of workbooks and Parquet, or numbers that count from some day."""
+    """Returns the format of dates that are not text: of workbooks and Parquet, or numbers that count from some day."""
     if all(_reads(value, Reading(flat=True)) for value in values):
         return Dates(example=_example(values, Reading(flat=True)))
     for found in _COUNTED:
@@ -145,15 +145,15 @@ def _of_numbers(values: Sequence[Any]) -> Dates:
 
 
 def _is_plausible(values: Sequence[Any], date_format: str) -> bool:
-    """Whether numbers are times of this century if they are counted so."""
+    """Whether numbers with this format are times of this century."""
     read = [_read(value, _reading(date_format)) for value in values]
     return all(moment is not None and 2000 <= moment.year <= 2100 for moment in read)
 
 
 def _several(texts: Sequence[str], language: str | None) -> Dates:
-    """More than one format, the one that reads most first; values that no format reads are told.
+    """Returns several formats, the one that reads most first, and the values that no format reads.
 
-    Numbers are left out: seconds would be read as milliseconds, or days, of another year.
+    Numbers are excluded: seconds could be read as milliseconds, or as days of another year.
     """
     names = ["iso", *_candidates(None), *(_candidates(language) if language else ())]
     names = [name for name in names if name not in _COUNTED]
@@ -172,7 +172,7 @@ def _several(texts: Sequence[str], language: str | None) -> Dates:
 
 
 def _candidates(locale: str | None) -> Iterator[str]:
-    """Formats of dates; of a language other than English those alone that have words in them."""
+    """Yields date formats; for languages other than English, only those with words."""
     for mark in "/-." if locale is None else "":
         for day in _DAYS:
             yield from (day.format(mark) + time for time in _TIMES)
@@ -185,7 +185,7 @@ def _candidates(locale: str | None) -> Iterator[str]:
 
 
 def _preference(found: str, language: str | None) -> tuple[bool, bool, int]:
-    """Four-figure years before others; days first where the columns are not in English."""
+    """Sorts four-digit years first, and days first if the columns are not in English."""
     month_first = found.startswith("%m")
     return "%y" in found, month_first if language in ("es", "pt") else False, len(found)
 
@@ -228,7 +228,7 @@ def looks_like_date(text: str) -> bool:
 
 
 def looks_like_number(text: str) -> bool:
-    """Whether a text is a number, however it is written."""
+    """Whether a text is a number in any notation."""
     return bool(_NUMBER.fullmatch(text.strip()))
 
 
@@ -239,7 +239,7 @@ def is_scientific(text: str) -> bool:
 
 @dataclass
 class WordsFound:
-    """Words in cells that stand for nothing, each with its columns."""
+    """Words in cells that mean null, each with its columns."""
 
     by_word: dict[str, list[str]] = field(default_factory=dict)
 

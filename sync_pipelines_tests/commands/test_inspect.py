@@ -117,7 +117,7 @@ def test_a_file_that_would_fail_is_told_with_its_code(inspect: Inspect) -> None:
 def test_dates_and_marks_that_read_two_ways_are_left_to_the_user(inspect: Inspect) -> None:
     done = inspect("o.csv", 'OrderId,Order Date,Currency,Sku,Qty,Price\n1,03/04/2024,USD,S,1,"1,500"\n')
     assert {"date_format", "thousands"}.isdisjoint(done.block[1])
-    assert "# date_format: '%d/%m/%Y'   # or '%m/%d/%Y': every date reads both ways" in done.out
+    assert "# date_format: '%d/%m/%Y'   # or '%m/%d/%Y': every date fits both" in done.out
     assert '# thousands: ","   # if 1,500 has no decimals' in done.out
     assert done.status == 3
 
@@ -126,10 +126,10 @@ def test_dates_and_marks_that_read_two_ways_are_left_to_the_user(inspect: Inspec
     ("text", "risk"),
     [
         ("OrderId,Currency\n7.89E+12,EUR\n", "'OrderId' has numbers with an exponent, such as 7.89E+12 at 2"),
-        ("OrderId,Currency,Sku,Qty,Price\nA,EUR,S,1,2\nTotal,,,1,2\n", "row 3 looks like a total: leave it out"),
+        ("OrderId,Currency,Sku,Qty,Price\nA,EUR,S,1,2\nTotal,,,1,2\n", "row 3 looks like a total: exclude it with"),
         ("OrderId,Currency,Zip\n" + "".join(f"{n},EUR,{z}\n" for n, z in enumerate([8320, 8321, 8322, 8323, 832])),
-         "most of 'Zip' have 4 digits, some 3, and none begins with 0: zeros may be lost"),
-        ("OrderId,Sku,Qty,Price\nA,S,1,2\n", "no column has the currency: say it"),
+         "most values of 'Zip' have 4 digits, some 3, and none begins with 0: leading zeros may be lost"),
+        ("OrderId,Sku,Qty,Price\nA,S,1,2\n", "no column has the currency: set"),
         ("OrderId,Currency,Note\nA,EUR,CafÃ© con leche\n", "'Note' looks decoded twice"),
         ("OrderId,Currency,Sku,Qty,Price\nA,EUR,S,1,2\n,,T,1,3\n", "1 lines have no 'OrderId'"),
     ],
@@ -160,7 +160,7 @@ def test_a_workbook_and_a_parquet_file(inspect: Inspect) -> None:
     done = inspect("clientes.xlsx", workbook(*rows))
     assert done.block[0] == "traede/customers"
     assert "workbook, sheet 'Sheet', header in row 1" in done.out
-    assert "'codigo cliente' holds numbers, not text: zeros" in done.out
+    assert "'codigo cliente' holds numbers, not text: leading zeros" in done.out
     written = io.BytesIO()
     pq.write_table(
         pa.table({"order_id": ["A"], "qty": [1], "price": [1.5], "currency": ["EUR"], "sku": ["x"]}), written
