@@ -1,14 +1,15 @@
-"""What can go wrong, sorted by what to do about it.
+"""The errors of sync_pipelines, by what to do about them.
 
     SyncError
-    ├── ConfigurationError     the user's settings or sources.yaml: correct them, nothing was touched   (exit 2)
-    ├── ExportError            one export cannot be read as a whole: its file fails, its stream goes on   (exit 4)
-    ├── LandingUnavailable     the landing does not answer: try again later                               (exit 1)
-    ├── DatabaseUnavailable    the database does not answer: try again later                              (exit 1)
-    └── ArchiveIncomplete      what a fold or a reading needs is gone: restore the archive                (exit 1)
-        └── ArchiveDamaged     it is there, and is not what was written                                   (exit 1)
+    SyncError
+    ├── ConfigurationError     a setting or sources.yaml is wrong: correct it; nothing was changed   (exit 2)
+    ├── ExportError            one export cannot be read: its file fails, its stream continues        (exit 4)
+    ├── LandingUnavailable     the landing does not answer: try again later                           (exit 1)
+    ├── DatabaseUnavailable    the database does not answer: try again later                          (exit 1)
+    └── ArchiveIncomplete      the archive lacks needed data: restore it                              (exit 1)
+        └── ArchiveDamaged     the archive's data is damaged                                          (exit 1)
 
-A single bad record is no exception: it is a `Reject` (see `sync_pipelines.normalize`).
+A single bad record is not an exception: it is a `Reject` (see `sync_pipelines.normalize`).
 
 Belongs here: exceptions that cross rooms. Does not belong here: rejects, leniencies, anything that logs.
 """
@@ -23,16 +24,16 @@ from sync_pipelines.privacy.redaction import redacted
 from sync_pipelines.privacy.untrusted_text import storable
 
 _LONGEST: Final = 2_000
-"""Characters of a message; an export may put a megabyte of its own text into one."""
+"""Longest message; an export could put a megabyte of its own text into one."""
 
 
 class SyncError(Exception):
-    """A fault with a code for programs, a sentence for people, and what to do about it.
+    """An error with a code for programs, a sentence for people, and what to do.
 
     Attributes:
-        code: snake_case word from a closed list (`sync_pipelines.contracts.codes`).
-        message: one sentence that names the thing at fault, without secrets and e-mail addresses; any database, log
-            or terminal can take it.
+        code: snake_case word from a fixed list (`sync_pipelines.contracts.codes`).
+        message: one sentence that says what is wrong and where, without secrets and e-mail addresses; safe for any
+            database, log or terminal.
         hint: what the reader can do, or an empty string.
     """
 
@@ -54,14 +55,14 @@ def _fit_for_notes(text: str) -> str:
 
 
 class ConfigurationError(SyncError):
-    """A setting or `sources.yaml` is wrong; the message names variable, or file, line and key."""
+    """A setting or `sources.yaml` is wrong. The message names the variable, or the file, line and key."""
 
     exit_status = 2
 
 
 @dataclass(frozen=True)
 class Position:
-    """A place in an export: what is counted ("byte", "line", "row", "element") and the count."""
+    """A position in an export: a unit ("byte", "line", "row", "element") and a number."""
 
     unit: str
     number: int
@@ -71,10 +72,10 @@ class Position:
 
 
 class ExportError(SyncError):
-    """An export cannot be read as a whole (X13); nothing of it is loaded.
+    """An export cannot be read as a whole (X13). Nothing of it is loaded.
 
     Attributes:
-        position: where reading stopped, if that is known.
+        position: where reading stopped, if known.
     """
 
     exit_status = 4
@@ -91,14 +92,14 @@ class LandingUnavailable(SyncError):
 
 
 class DatabaseUnavailable(SyncError):
-    """PostgreSQL does not answer or refuses us."""
+    """PostgreSQL does not answer or denies access."""
 
 
 class ArchiveIncomplete(SyncError):
-    """A part of the archive is missing, so an export cannot be folded in or read again.
+    """The archive lacks data, so an export cannot be folded or read again.
 
     Attributes:
-        kept: where the kept records are that it belongs to, as the ledger has it; empty for raw bytes.
+        kept: location of the kept records, as in the ledger; empty for raw bytes.
     """
 
     def __init__(self, code: str, message: str, hint: str = "", kept: str = "") -> None:
@@ -107,7 +108,7 @@ class ArchiveIncomplete(SyncError):
 
 
 class ArchiveDamaged(ArchiveIncomplete):
-    """A part of the archive is not what was written."""
+    """Data in the archive is damaged."""
 
     def __init__(self, path: str, hint: str, kept: str = "", why: str = "its checksum is wrong") -> None:
         super().__init__("archive_damaged", f"the archive's {path} is damaged: {why}", hint, kept)

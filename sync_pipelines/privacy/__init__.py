@@ -1,5 +1,5 @@
-"""What nobody else may see, and text that nobody may be harmed by.
+"""Privacy and safety: masks, redaction, file modes, and text of exports made safe.
 
-Belongs here: masks, redaction, modes of files, text of exports made safe. Does not belong here: which fields are
+Belongs here: masking, redaction, file modes, escaping. Does not belong here: which fields are
 personal (`partners`, by `contracts.personal`).
 """

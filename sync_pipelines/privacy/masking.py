@@ -1,10 +1,10 @@
-"""Personal values masked so that their shape, and so a fault in it, can still be seen.
+"""Masks personal values so that their shape, and so an error in it, stays visible.
 
     maria@x.cl         m***@x.cl
     +56912345678       +56*******78
     María Pérez 742    M**** P**** 7**
 
-A masked value stays as it is when it is masked again.
+A masked value does not change when it is masked again.
 
 Belongs here: masks of single values and of free text. Does not belong here: which field is personal
 (`contracts.personal`), records and rows (`personal_data`), secrets (`redaction`).
@@ -29,12 +29,12 @@ _NUMBER: Final = re.compile(r"\+?\d[\d*.,]*(?:[eE][+-]?\d+|\d{4})[\d*.,]*")
 _TELLING: Final = re.compile(r"\d{5}|[^\x00-\x7f]|\s")
 _GOT: Final = re.compile(r"(?<=, got ).*?(?=(?: \(and \d+ more in this record\))?\Z)", re.DOTALL)
 _JSON_VALUE: Final = re.compile(r"(?P<whole>\"(?:[^\"\\]|\\.)*\")(?P<colon>\s*:)?|\"(?:[^\"\\]|\\.)*$|\d[\w.+*-]*")
-"""A string, with the colon behind it where it is a name; a string that is cut; a number."""
+"""A string, with its colon if it is a name; a truncated string; a number."""
 _SHOWN_OF_PHONE: Final = 2
 
 
 def masked(value: Any, kind: Kind) -> Any:
-    """Returns a value masked; null and booleans are nobody's, lists and objects keep their shape."""
+    """Returns a masked value. Null and booleans are not personal; lists and objects keep their shape."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, Mapping):
@@ -61,7 +61,7 @@ def without_emails(text: str) -> str:
 
 
 def masked_message(message: str, kind: Kind) -> str:
-    """Returns a sentence about a field's value with what it quotes of it masked."""
+    """Returns a sentence about a field's value with the quoted value masked."""
     # A record that lacks a field is quoted as a whole, whichever field that is.
     shown = _GOT.sub(lambda found: _got(found[0], kind), message)
     if kind == "plain":
@@ -72,7 +72,7 @@ def masked_message(message: str, kind: Kind) -> str:
 
 
 def _got(json: str, kind: Kind) -> str:
-    """A value as JSON, perhaps cut; an object or a list is masked whatever its field is."""
+    """Masks a value in JSON, which may be truncated. An object or a list is masked for any field."""
     return _JSON_VALUE.sub(_json_value, json) if kind != "plain" or json[:1] in "[{" else json
 
 
@@ -84,7 +84,7 @@ def _json_value(found: re.Match[str]) -> str:
 
 
 def masked_fault(message: str) -> str:
-    """Returns what an unforeseen error says without e-mail addresses and quoted values, names of ours aside."""
+    """Returns an unexpected error's message without e-mail addresses and quoted values, except names of ours."""
     quoted = _QUOTED.sub(
         lambda found: _between_quotes(found[0], "contact") if _TELLING.search(found[0]) else found[0], message
     )
@@ -92,13 +92,13 @@ def masked_fault(message: str) -> str:
 
 
 def masked_trace(error: BaseException) -> str:
-    """Returns an error's trace for a log file: the frames as they are, its words without values and secrets."""
+    """Returns an error's traceback for a log file: frames unchanged, messages without values and secrets."""
     lines = "".join(traceback.format_exception(error)).splitlines(keepends=True)
     return redacted("".join(line if line.startswith("  ") else _said(line) for line in lines))
 
 
 def _said(line: str) -> str:
-    """A line of an error's words; PostgreSQL quotes rows in DETAIL and CONTEXT."""
+    """Masks a line of an error's message; PostgreSQL quotes rows in DETAIL and CONTEXT."""
     begin, colon, rest = line.partition(": ")
     if begin.strip() in ("DETAIL", "CONTEXT"):
         return f"{begin}{colon}{_in_words(rest)}"
@@ -115,7 +115,7 @@ def _email(found: re.Match[str]) -> str:
 
 
 def _phone(text: str) -> str:
-    """The first and the last two digits; of a short number none, and a word in it is masked as one."""
+    """Shows the first and the last two digits; of a short number none. Masks words in it."""
     digits = len(_DIGIT.findall(text))
     if digits < 4 * _SHOWN_OF_PHONE - 1 or re.search(r"[^\W\d_]", text):
         return _in_words(text)
@@ -131,5 +131,5 @@ def _phone(text: str) -> str:
 
 
 def _in_words(text: str) -> str:
-    """The first character of each word; of a word of one character none."""
+    """Shows the first character of each word, unless it is the only one."""
     return _WORD.sub(lambda found: (found[0][0] if len(found[0]) > 1 else "") + "*" * max(len(found[0]) - 1, 1), text)

@@ -1,7 +1,7 @@
 """Records, rows and messages of a stream with their personal values masked, as its contract declares them.
 
-Belongs here: what is masked in what people see unasked. Does not belong here: how a value is masked (`masking`),
-which fields are personal (`partners`, by `contracts.personal`).
+Belongs here: masking of everything that is displayed by default. Does not belong here: how a value is masked
+(`masking`), which fields are personal (`partners`, by `contracts.personal`).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ EXTRA: Final = "extra"
 _INDEX: Final = re.compile(r"\[\d+\]")
 _IN_LIST: Final = re.compile(r"(\w+)\[\d+\]\.")
 _OURS: Final = frozenset({"at", "method", "operation", "key"})
-"""What a line of a request log, and a record that a key's state rejects, has beside the partner's fields."""
+"""Fields of a request log's line, and of a record rejected by a key's state, beside the partner's fields."""
 
 
 def kind_of(field: FieldShape) -> Kind:
-    """How a field is masked; a list of objects is personal where one of their fields is."""
+    """Returns how a field is masked; a list of objects is personal if one of their fields is."""
     if field.children is not None:
         return "contact" if any(kind_of(below) != "plain" for below in field.children.fields) else "plain"
     marks = [mark.kind for mark in field.metadata if isinstance(mark, Personal)]
@@ -39,7 +39,7 @@ def _columns(contract: type[Contract]) -> dict[str, Kind]:
 
 
 def _all_columns(stream: Stream) -> dict[str, dict[str, Kind]]:
-    """Table -> column -> kind, for a stream's table and those its lists fill."""
+    """Returns table -> column -> kind, for a stream's table and those of its lists."""
 
     def below(children: Iterable[Children], contract: type[Contract]) -> dict[str, dict[str, Kind]]:
         fields = {field.column: field for field in shape_of(contract).fields}
@@ -57,9 +57,9 @@ def masked_row(stream: Stream, row: Mapping[str, Any], table: str | None = None)
     """Returns a row of one of the stream's tables, or any columns of it, with personal values masked.
 
     Args:
-        stream: whose tables.
-        row: column -> value; a list of children stands under the name of its table.
-        table: which table; the main one by default.
+        stream: the stream of the tables.
+        row: column -> value; a list of children is under the name of its table.
+        table: the table; the main one by default.
     """
     tables = _all_columns(stream)
     kinds = tables.get(table or stream.table, {})
@@ -73,7 +73,7 @@ def masked_row(stream: Stream, row: Mapping[str, Any], table: str | None = None)
 
 
 def masked_example(stream: Stream, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns columns of any of the stream's tables, personal in one of them or not, masked."""
+    """Returns columns of any of the stream's tables, masked if they are personal in one of them."""
     kinds: dict[str, Kind] = {}
     for columns in _all_columns(stream).values():
         kinds |= {name: kind for name, kind in columns.items() if kind != "plain"}
@@ -81,7 +81,7 @@ def masked_example(stream: Stream, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def masked_record(stream: Stream, record: Any) -> Any:
-    """Returns a record as an export had it, masked; what the contract does not know is personal."""
+    """Returns a record as in the export, masked. Fields that are not in the contract are personal."""
     return _masked_record(stream.shape, record)
 
 
@@ -103,21 +103,21 @@ def _masked_record(shape: Shape, record: Any) -> Any:
 
 
 def masked_reason(stream: Stream, field_path: str | None, message: str) -> str:
-    """Returns why a record is rejected, without what the message quotes of personal values."""
+    """Returns why a record is rejected, with quoted personal values masked."""
     within = _IN_LIST.match(field_path or "")
     if within and any(within[1] in route.lists for route in stream.routes if route.names_lists):
-        # The record stands in a list of a body, and its field in the record (F07).
+        # The record is in a list of a body, and its field is in the record (F07).
         field_path = (field_path or "")[within.end() :]
     return masked_message(message, _kind_at(stream.shape, field_path))
 
 
 def masked_faults(stream: Stream, faults: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the faults of a record (code, path, message) with their messages masked like `masked_reason`."""
+    """Returns the errors of a record (code, path, message) with messages masked as in `masked_reason`."""
     return [{**fault, "message": masked_reason(stream, fault["path"], fault["message"])} for fault in faults]
 
 
 def _kind_at(shape: Shape, path: str | None) -> Kind:
-    """The kind of a field by its path, such as `users[0].contacts[1].value`."""
+    """Returns the kind of a field by its path, such as `users[0].contacts[1].value`."""
     kind: Kind = "plain"
     for name in _INDEX.sub("", path or "").split("."):
         field = shape.by_folded.get(folded(name))

@@ -1,6 +1,6 @@
-"""Files and folders of this project are for their owner alone: 0600 and 0700, whatever the user's umask is.
+"""Files and folders of this project are private to their owner: 0600 and 0700, whatever the umask.
 
-Belongs here: the modes. Does not belong here: which folders there are (`configuration.settings`).
+Belongs here: the modes. Does not belong here: the list of folders (`configuration.settings`).
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ _OTHERS: Final = 0o077
 
 
 def keep_files_private() -> None:
-    """Makes every new file and folder of this process and its children readable by their owner alone."""
+    """Makes every new file and folder of this process and its children readable only by their owner."""
     os.umask(UMASK)
 
 
 def private_folder(path: Path) -> Path:
-    """Makes a folder of this project with mode 0700; corrects the mode of one that an earlier version made.
+    """Creates a folder with mode 0700. Corrects the mode of an existing one.
 
-    Never give it a folder that users may have made, such as `SYNC_HOME`: its mode is theirs.
+    Never pass a folder that users may have created, such as `SYNC_HOME`: its mode is theirs.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = path.lstat()
@@ -36,12 +36,12 @@ def private_folder(path: Path) -> Path:
 
 
 def write_private(path: Path, text: str, owner: tuple[int, int] | None = None) -> None:
-    """Replaces a file at once with one of mode 0600; a link in its place is replaced, not followed.
+    """Replaces a file atomically by one with mode 0600. A link in its place is replaced, not followed.
 
     Args:
         path: in a folder that another user may write to.
         text: the content.
-        owner: user and group ids that the file is given to.
+        owner: user and group id of the new owner.
 
     Raises:
         OSError: it cannot be written.

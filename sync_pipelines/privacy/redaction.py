@@ -1,10 +1,10 @@
-"""Secrets hidden in whatever leaves the process: messages, logs, traces, screens.
+"""Hides secrets in everything that leaves the process: messages, logs, tracebacks, screens.
 
-A password may hold what should have been escaped (`@`, `/`, `:`, spaces), so more than the password is hidden rather
-than a part of it shown.
+A password may hold characters that should have been escaped (`@`, `/`, `:`, spaces). So more than the password is
+hidden, rather than a part of it shown.
 
 Belongs here: passwords, tokens and signatures in texts. Does not belong here: personal data (`personal_data`),
-characters that a terminal or Markdown would obey (`untrusted_text`).
+characters that a terminal or Markdown would interpret (`untrusted_text`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HIDDEN: Final = "***"
 _USER_INFO: Final = re.compile(r"(?<=://)(?P<user>[^/@:?#\s]*):(?!\*\*\*@).*@")
-"""To the last `@` of the line: a password with an unescaped one must not show its end."""
+"""Up to the last `@` of the line: the end of a password with an unescaped `@` must not be shown."""
 _QUOTED: Final = r"'(?:[^'\\]|\\.)*(?:'|$)|\"(?:[^\"\\]|\\.)*(?:\"|$)"
 _PASSWORD: Final = re.compile(rf"(?i)([\w.-]*(?:password|passwd|passphrase|pwd))(\s*=\s*)(?:{_QUOTED}|\S+)")
 _PARAMETER: Final = re.compile(
@@ -42,7 +42,7 @@ def redacted(text: str) -> str:
 
 
 def without_statements(engine: Engine) -> Engine:
-    """Has an engine's errors name neither statement nor parameters; returns the engine."""
+    """Removes statements and parameters from an engine's errors. Returns the engine."""
     from sqlalchemy import event
 
     def forget(context: Any) -> None:

@@ -3,10 +3,10 @@ r"""Text from exports, file names and error messages, made safe for the place wh
 | place | function | what it changes |
 |---|---|---|
 | PostgreSQL (`text`, `jsonb`), Dagster's storage | `storable` | NUL and lone surrogates become visible escapes |
-| terminal, log line, plain-text metadata | `on_one_line` | line breaks, control and invisible characters, too |
-| Slack | `slack_escaped` | what Slack reads as a link, a mention or a format |
+| terminal, log line, plain-text metadata | `on_one_line` | also line breaks, control and invisible characters |
+| Slack | `slack_escaped` | characters that Slack reads as a link, a mention or a format |
 
-No text of an export reaches Markdown or HTML: in the UI it is plain-text metadata or a cell of a table.
+No text of an export reaches Markdown or HTML: the UI shows it as plain-text metadata or in a table cell.
 
 Belongs here: escaping. Does not belong here: masking personal data, hiding passwords, layout.
 """
@@ -19,13 +19,13 @@ from typing import Final
 
 _SLACK: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _SLACK_FORMAT: Final = re.compile(r"([*~`]|(?<!\w)_|_(?!\w))")
-"""An underscore within a word is no format in Slack: paths and codes stay fit to copy."""
+"""An underscore within a word is not formatting in Slack: paths and codes stay fit to copy."""
 _ZERO_WIDTH_SPACE: Final = "\u200b"
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def storable(text: str) -> str:
-    r"""Returns the text with NUL and lone surrogates written as `\u0000` and `\udfaa`: PostgreSQL can store it."""
+    r"""Returns the text with NUL and lone surrogates as `\u0000` and `\udfaa`, so that PostgreSQL can store it."""
     if text.isascii() and "\x00" not in text:
         return str(text)  # a reader's cell is a subclass
     return text.replace("\x00", "\\u0000").encode("utf-8", "backslashreplace").decode()
@@ -39,7 +39,7 @@ def on_one_line(text: str) -> str:
 
 
 def slack_escaped(text: str) -> str:
-    """Returns Slack's markup for the text itself: no link, mention or formatting."""
+    """Returns Slack markup that displays the text itself, without links, mentions or formatting."""
     return _SLACK_FORMAT.sub(rf"{_ZERO_WIDTH_SPACE}\1", on_one_line(text).translate(_SLACK))
 
 
