@@ -264,7 +264,7 @@ def _repairs() -> Iterator[list[str]]:
 
     class Noting(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if "were made anew" in record.getMessage():
+            if "were rebuilt" in record.getMessage():
                 found.append(record.getMessage())
 
     handler = Noting()

@@ -1,5 +1,5 @@
-"""The way of one export, for Dagster and the command line alike: pull, discover, archive, normalize, load.
+"""The stages of an export, for Dagster and the command line alike: pull, discover, archive, normalize, load.
 
 Belongs here: the stages, what repeats or undoes them, and what they share (workspace, files of runs). Does not
-belong here: Dagster (`orchestration`), what the command line says (`commands`).
+belong here: Dagster (`orchestration`), output of the command line (`commands`).
 """

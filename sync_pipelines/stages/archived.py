@@ -1,7 +1,7 @@
-"""An archived export read: raw bytes to kept records, as the ledger and the settings in force have it.
+"""Reads an archived export: raw bytes to kept records, by the ledger and the current settings.
 
-Belongs here: what reading needs to know of an export. Does not belong here: when it is read (`export_stages`, `replay`,
-`repair`), reading itself (`normalize`).
+Belongs here: what reading needs to know about an export. Does not belong here: when it is read (`export_stages`,
+`replay`, `repair`), reading itself (`normalize`).
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ def normalize_archived(
     beside: Beside | None = None,
     content: Callable[[], AbstractContextManager[BinaryIO]] | None = None,
 ) -> str:
-    """Reads an archived export under the settings in force; returns where its kept records are, for the ledger.
+    """Reads an archived export with the current settings. Returns the location of its kept records, for the ledger.
 
     Args:
-        workspace: what a sync works with.
+        workspace: the sync's workspace.
         entry: the export.
         earlier: kept records of loaded exports whose lines it may repeat.
-        beside: takes the other records while they are read.
-        content: opens its bytes, where they are not archived yet.
+        beside: receives the new records while they are read.
+        content: opens its bytes, if they are not archived yet.
 
     Raises:
-        ExportError: the export can't be read as a whole (X13).
-        ArchiveIncomplete: its bytes are no longer in the archive, or damaged.
+        ExportError: the export cannot be read as a whole (X13).
+        ArchiveIncomplete: its bytes are missing from the archive, or damaged.
     """
     verify = None
     if content is None:
@@ -59,7 +59,7 @@ def normalize_archived(
 
 
 def stream_of(entry: LedgerFile) -> Stream:
-    """The declaration of an entry's stream."""
+    """Returns the declaration of an entry's stream."""
     stream = find_stream(entry.partner, entry.stream)
     assert stream is not None
     return stream

@@ -1,9 +1,9 @@
-"""The columns of a flat file compared with those of the tenant's flat file before it.
+"""Compares the columns of a flat file with those of the tenant's previous flat file.
 
-A record of a stream that replaces is the whole row (P3): a column that is gone would clear its field in every row.
+A record of a stream that replaces is the whole row (P3): a missing column would clear its field in every row.
 
-Belongs here: which export came before, and what is said of a column that is gone. Does not belong here: what a header
-must have by itself (`exports.columns`).
+Belongs here: finding the previous export, errors about missing columns. Does not belong here: the columns that any
+header must have (`exports.columns`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sync_pipelines.exports.columns import gone_since, nearest
 from sync_pipelines.kept.kept_records import KeptRecords
 
 _LOOKED_AT: Final = 50
-"""Exports before one among which the last flat one is looked for."""
+"""Previous exports that are searched for the last flat one."""
 
 
 def check_columns(
@@ -35,18 +35,18 @@ def check_columns(
     entry: LedgerFile,
     archive: Path,
 ) -> None:
-    """Refuses an export of a stream that replaces which lacks a column that its last flat one had.
+    """Checks that an export of a stream that replaces has all columns of the last flat one.
 
     Args:
         connection: sees the exports loaded before.
-        stream: the export's.
-        settings: as the source has them; `optional` names columns that may be gone.
+        stream: the export's stream.
+        settings: the source's settings; `optional` names columns that may be missing.
         entry: the export, with its kept records.
         archive: the archive's folder.
 
     Raises:
         ExportError: `column_missing`.
-        ArchiveIncomplete: its kept records are gone or damaged.
+        ArchiveIncomplete: its kept records are missing or damaged.
     """
     if not stream.replaces or entry.kept is None:
         return
@@ -63,7 +63,7 @@ def check_columns(
 def _last_flat(
     connection: psycopg.Connection[Any], entry: LedgerFile, archive: Path
 ) -> tuple[LedgerFile, list[str]] | None:
-    """The last flat export before one, and its columns."""
+    """Returns the last flat export before one, and its columns."""
     for loaded in ledger.loaded_before(connection, entry, _LOOKED_AT):
         with contextlib.suppress(ArchiveIncomplete):
             columns = KeptRecords(archive, loaded.kept).summary.columns if loaded.kept else None
@@ -83,7 +83,7 @@ def _gone(gone: list[str], columns: Iterable[str], before: LedgerFile, stream: S
     near = nearest(gone[0], columns)
     many = f"the columns {', '.join(map(repr, gone[:12]))}" if len(gone) > 1 else f"the column {gone[0]!r}"
     message = (
-        f"{many}, which {before.path.rsplit('/', 1)[-1]!r} had, {'are' if len(gone) > 1 else 'is'} missing, and a "
-        f"record of {stream.full_name} replaces the whole row" + (f"; the nearest there is {near!r}" if near else "")
+        f"{many}, present in {before.path.rsplit('/', 1)[-1]!r}, {'are' if len(gone) > 1 else 'is'} missing, and a "
+        f"record of {stream.full_name} replaces the whole row" + (f"; the most similar is {near!r}" if near else "")
     )
-    return ExportError("column_missing", message, "send it again, or name what is gone for good in `optional`")
+    return ExportError("column_missing", message, "send it again, or list permanently removed columns in `optional`")

@@ -1,9 +1,9 @@
-"""Small objects of kept records, merged into larger ones.
+"""Merges small objects of kept records into larger ones.
 
-An export of a few records makes an object of a few kilobytes. Ten or more of one stream and about one size are copied
-into one object, which is written whole; then one commit has the ledger name the new places. What is stored of an export
-does not change by that, and the objects it was in are removed by housekeeping, a day after the last entry named them.
-So a process may be killed at any moment, and loads may go on beside it.
+An export of a few records makes an object of a few kilobytes. Ten or more objects of one stream and similar size are
+copied into one new object; then one commit updates their locations in the ledger. The stored records of an export do
+not change. Housekeeping removes the old objects a day after the last entry referred to them. So a process may be killed
+at any moment, and loads may run at the same time.
 
 Belongs here: which objects are merged. Does not belong here: copying (`kept.merging`), removing (`file_cleanup`).
 """
@@ -23,20 +23,20 @@ from sync_pipelines.kept.object_store import ObjectStore, open_store
 from sync_pipelines.stages.workspace import Workspace
 
 MERGED_AT_ONCE: Final = 10
-"""Objects of about one size that are merged at least, so that each record is copied a few times at most."""
+"""Fewest objects of similar size that are merged, so that each record is copied only a few times."""
 _SMALLEST: Final = 64 << 10
 _LARGEST: Final = 64 << 20
-"""Bytes of a merged object, about."""
+"""Approximate bytes of a merged object."""
 
 
 @dataclass
 class Compacted:
-    """What a round came to.
+    """The result of a round.
 
     Attributes:
-        merged: objects that were merged.
-        into: objects that they were merged into.
-        bytes: of those.
+        merged: number of objects that were merged.
+        into: number of objects they were merged into.
+        bytes: bytes of those.
     """
 
     merged: int = 0
@@ -45,7 +45,7 @@ class Compacted:
 
 
 def compact(workspace: Workspace) -> Compacted:
-    """Merges small objects until there are few; running it again at once merges nothing more."""
+    """Merges small objects until there are few. An immediate second run merges nothing."""
     store = open_store(workspace.settings.archive)
     done = Compacted()
     with workspace.connection() as connection:
@@ -71,7 +71,7 @@ def _compact_stream(workspace: Workspace, store: ObjectStore, entries: list[Kept
 
 
 def _objects(entries: Sequence[KeptEntry]) -> list[list[Location]]:
-    """The objects that loaded exports have their records in, the parts of each that are in use."""
+    """Returns the objects that hold records of loaded exports, each as its used parts."""
     found: dict[str, list[Location]] = {}
     for entry in entries:
         place = to_location((entry.kept or "-").split()[0])
@@ -81,7 +81,7 @@ def _objects(entries: Sequence[KeptEntry]) -> list[list[Location]]:
 
 
 def _tier(size: int) -> int:
-    """Sizes within a factor of ten are of one tier."""
+    """Returns the size tier; sizes within a factor of ten share one."""
     tier, limit = 0, _SMALLEST
     while size >= limit:
         tier, limit = tier + 1, limit * 10
@@ -89,7 +89,7 @@ def _tier(size: int) -> int:
 
 
 def _groups(objects: Sequence[list[Location]]) -> Iterator[list[list[Location]]]:
-    """Objects to merge with each other, ten or more, in version order."""
+    """Yields groups of ten or more objects to merge, in version order."""
     group: list[list[Location]] = []
     size = 0
     for parts in objects:
@@ -103,7 +103,7 @@ def _groups(objects: Sequence[list[Location]]) -> Iterator[list[list[Location]]]
 
 
 def _repointed(workspace: Workspace, entries: Sequence[KeptEntry], moved: dict[str, str]) -> list[KeptEntry]:
-    """Has the ledger name the new places, in one commit; returns the entries as they are then."""
+    """Updates the locations in the ledger in one commit. Returns the entries after that."""
     after = {entry.id: with_moved(entry.kept, moved) for entry in entries if entry.kept is not None}
     changed = {
         entry.id: (entry.kept, after[entry.id])

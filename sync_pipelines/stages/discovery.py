@@ -1,6 +1,6 @@
-"""The first stage of a stream: the landing held against the ledger.
+"""The first stage of a stream: compares the landing with the ledger.
 
-Belongs here: what is new, changed, refused at first sight or gone. Does not belong here: listing (`exports.landing`),
+Belongs here: which files are new, changed, invalid or gone. Does not belong here: listing (`exports.landing`),
 statements on the ledger (`database.ledger`), the later stages (`export_stages`).
 """
 
@@ -31,18 +31,18 @@ from sync_pipelines.stages.workspace import Workspace
 log = logging.getLogger(__name__)
 
 SETTLED: Final = timedelta(seconds=2)
-"""A file changed this shortly before it was read may have changed again unseen (law 5)."""
+"""A file that changed this shortly before it was read may have changed again unnoticed (law 5)."""
 
 _COPY_SIZE: Final = 1 << 20
 
 
 @dataclass
 class Discovery:
-    """What a look at the landing found.
+    """The result of comparing the landing with the ledger.
 
     Attributes:
-        pending: entries to load, in version order: new ones, and failed ones to be tried again.
-        failed: entries refused at first sight: wrong tenant, wrong date, a link, a folder that may not be read.
+        pending: entries to load, in version order: new ones, and failed ones to retry.
+        failed: entries that fail without being read: wrong tenant, wrong date, a link, an unreadable folder.
     """
 
     pending: list[LedgerFile] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Discovery:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """Which exports a sync is about; None is all."""
+    """Which exports a sync is about; None means all."""
 
     partner: str | None = None
     stream: str | None = None
@@ -60,7 +60,7 @@ class _Wanted:
     last: date | None = None
 
     def streams(self) -> list[Stream]:
-        """The streams wanted."""
+        """Returns the wanted streams."""
         return [s for s in STREAMS if self.partner in (None, s.partner) and self.stream in (None, s.name, s.full_name)]
 
     def holds(self, tenant: str, moment: datetime) -> bool:
@@ -78,14 +78,14 @@ def discover(
     tenant: str | None = None,
     dates: tuple[date, date] | None = None,
 ) -> Discovery:
-    """Compares the landing with the ledger and enters what is new (law 5, X4).
+    """Compares the landing with the ledger and adds new entries (law 5, X4).
 
     Args:
-        workspace: what to work with.
-        partner: of one partner alone.
-        stream: of one stream alone, `orders` or `replenit/orders`.
-        tenant: of one tenant alone.
-        dates: first and last date of the exports wanted, both included.
+        workspace: the sync's workspace.
+        partner: only this partner.
+        stream: only this stream, `orders` or `replenit/orders`.
+        tenant: only this tenant.
+        dates: first and last date of the wanted exports, inclusive.
 
     Raises:
         LandingUnavailable: the landing does not answer.
@@ -108,7 +108,7 @@ def _normalized(wanted: _Wanted, stream: Stream) -> _Wanted:
 
 
 class _Look:
-    """One stream's landing held against its ledger."""
+    """Compares one stream's landing with its ledger."""
 
     def __init__(
         self, workspace: Workspace, connection: psycopg.Connection[Any], stream: Stream, wanted: _Wanted
@@ -125,7 +125,7 @@ class _Look:
         self.refused: list[LedgerFile] = []
 
     def run(self) -> list[LedgerFile]:
-        # Asked before the landing is: what another worker enters meanwhile is not gone.
+        # Read before listing the landing: an entry that another worker adds meanwhile is not gone.
         gone = {entry.path for entry in ledger.unloaded(self._connection, *self._key)}
         files = self._unknown_files()
         known = self._known(file.path for file in files)
@@ -147,7 +147,7 @@ class _Look:
         return ledger.latest_of_paths(self._connection, *self._key, paths)
 
     def _unknown_files(self) -> list[LandingFile]:
-        """The landing's files but those that are loaded and look as they did; of most landings that is all of them."""
+        """Returns the landing's files, without loaded files that look the same; in most landings, those are all."""
         loaded = ledger.loaded_looks(self._connection, *self._key, SETTLED)
         files = self._workspace.landing.list(*self._key)
         return [file for file in files if file.fault is not None or ledger.look_of(file) not in loaded]
@@ -172,7 +172,7 @@ class _Look:
         if entry is None:
             self._new.append(new)
         elif file.fault is not None:
-            # Never opened: what was loaded from this path stays, and the fault is the path's next revision.
+            # Never opened: what was loaded from this path stays, and the error is the path's next revision.
             if entry.status == "loaded":
                 self._new.append(_next_revision(new))
         elif entry.status == "loaded":
@@ -186,7 +186,7 @@ class _Look:
         return self._workspace.sources.for_stream(self._stream.partner, tenant or "", self._stream.name)
 
     def _refusal(self, new: NewExport, tenant: str | None, settings: StreamSettings) -> ExportError | None:
-        """Why an export can't be loaded whatever is in it (O1), or None."""
+        """Returns why an export cannot be loaded whatever its content (O1), or None."""
         file, effective_at = new.file, new.effective_at
         if file.fault is not None:
             return file.fault
@@ -195,22 +195,22 @@ class _Look:
             return ExportError("tenant_invalid", message, f"rename the folder. {self._stream.tenant_place}".rstrip())
         listed = self._workspace.sources.tenants(self._stream.partner)
         if listed is not None and tenant not in listed:
-            message = f"{self._stream.partner} has no tenant {tenant} in sources.yaml"
+            message = f"tenant {tenant} of {self._stream.partner} is not listed in sources.yaml"
             near = near_name(tenant, listed)
             meant = f"did you mean {near}? " if near else ""
-            return ExportError("tenant_unknown", message, f"{meant}list the tenant there, or remove the folder")
+            return ExportError("tenant_unknown", message, f"{meant}add the tenant there, or remove the folder")
         if settings.file_date == REQUIRED and not new.has_own_date:
-            message = f"no date stands in {file.below!r}, and `file_date` is required"
-            hint = f"put one there, such as {SHAPES}; or say in `file_date` how it is written, as in ventas_%d-%m-%Y"
+            message = f"the path {file.below!r} has no date, and `file_date` is required"
+            hint = f"add a date, such as {SHAPES}; or set `file_date` to its pattern, such as ventas_%d-%m-%Y"
             return ExportError("file_date_missing", message, hint)
         if not self._window.holds(effective_at):
             span = f"{self._window.first} to {self._window.last}"
-            message = f"the export's date {effective_at.date()} is not within {span}"
+            message = f"the export's date {effective_at.date()} is not between {span}"
             return ExportError("date_out_of_range", message, "rename the file, or set SYNC_FIRST_DATE")
         return None
 
     def _renew(self, new: NewExport, entry: LedgerFile) -> None:
-        """A path that waits and looks different starts anew, unless it is archived with the very content it has.
+        """Starts a waiting path that looks different anew, unless it is archived with the same content.
 
         A run may have archived it a moment ago and be about to load it.
         """
@@ -223,7 +223,7 @@ class _Look:
             ledger.renew(self._connection, entry, new)
 
     def _look_again(self, new: NewExport, entry: LedgerFile) -> None:
-        """A loaded path that looks different is read again: the same content, or its next revision (X4)."""
+        """Reads a loaded path that looks different again: the content is the same, or is its next revision (X4)."""
         if not _is_changed(new.file, entry):
             return
         looked_at = datetime.now(UTC)
@@ -234,7 +234,7 @@ class _Look:
             self._new.append(_next_revision(new))
 
     def _has_content(self, file: LandingFile, entry: LedgerFile) -> bool | None:
-        """Whether a file has the content the ledger knows; None where it cannot be read."""
+        """Whether a file has the content in the ledger; None if it cannot be read."""
         try:
             with self._workspace.landing.open(file.path) as content:
                 return _sha256(content) == entry.sha256
@@ -254,9 +254,9 @@ class _Look:
                 self.refused += ledger.of_ids(self._connection, [entry.id])
 
     def _let_go(self, gone: Iterable[LedgerFile]) -> None:
-        """What was never loaded and is no longer in the landing waits for nothing, unless it is archived already.
+        """Marks entries as vanished that were never loaded or archived and are no longer in the landing.
 
-        What lies in a folder that may not be read is not gone. A folder's fault that is no more is forgotten.
+        Files in an unreadable folder are not gone. An error of a folder that no longer has it is forgotten.
         """
         waiting = [e for e in gone if e.status != "loaded" and self._wanted.holds(e.tenant, e.effective_at)]
         waiting = [e for e in waiting if not self._is_hidden(e.path)]
@@ -265,7 +265,7 @@ class _Look:
         missed = [e.id for e in waiting]
         ledger.forget_faults_of_folders(self._connection, missed)
         self._to_try += [e.id for e in waiting if e.status == "pending" and e.sha256 is not None]
-        ledger.mark_vanished(self._connection, missed, "file_vanished: it is no longer in the landing")
+        ledger.mark_vanished(self._connection, missed, "file_vanished: the file is no longer in the landing")
 
     def _is_hidden(self, path: str) -> bool:
         return any(path.startswith(f"{folder}/") for folder in self._unreadable)
@@ -282,7 +282,7 @@ def _next_revision(new: NewExport) -> NewExport:
 
 
 def _is_changed(file: LandingFile, entry: LedgerFile) -> bool:
-    """Whether a path may have other content than the ledger knows: size, time and etag tell (law 5)."""
+    """Whether a path may have other content than in the ledger, by size, time and etag (law 5)."""
     if (file.size, file.modified_at, file.etag) != (entry.size, entry.modified_at, entry.etag):
         return True
     return entry.looked_at is not None and file.modified_at >= entry.looked_at - SETTLED

@@ -1,4 +1,4 @@
-"""Rows as people are shown them: a few that a file wrote last, and what a preview would change.
+"""Rows for display: a few that a file wrote last, and the differences that a preview would make.
 
 Belongs here: statements that only read rows of the main tables, with their children. Does not belong here: the ledger
 and the rejects (`database.reports`), layout (`commands`, `orchestration`).
@@ -33,11 +33,11 @@ _LAST_WRITE: Final = frozenset(
 
 @dataclass(frozen=True)
 class Difference:
-    """One row as it stands and as it would.
+    """One row as it is and as it would be.
 
     Attributes:
-        path: the file that has the last word.
-        tenant, key: whose row; the partner's own id where it has no external one.
+        path: the file that determines the row.
+        tenant, key: the row's tenant and key; the partner's own id if it has no external one.
         change: `created`, `updated` or `deleted`.
         before, after: the columns that differ, children under their table's name.
     """
@@ -53,14 +53,14 @@ class Difference:
 def differences(
     inside: psycopg.Connection[Any], stored: psycopg.Connection[Any], stream: Stream, run_id: str, limit: int
 ) -> list[Difference]:
-    """The rows of a stream that a run wrote, beside what they are outside its transaction.
+    """Returns the rows of a stream that a run wrote, compared with their state outside its transaction.
 
     Args:
-        inside: in the run's transaction.
-        stored: outside of it.
-        stream: whose table.
-        run_id: named by the rows.
-        limit: at most this many rows of each file.
+        inside: a connection in the run's transaction.
+        stored: a connection outside of it.
+        stream: the stream of the table.
+        run_id: the run id in the rows.
+        limit: most rows of each file.
     """
     statement = SQL(
         "with m as (select * from (select *, row_number() over (partition by source_file order by id) as place"
@@ -102,7 +102,7 @@ def _is_live(row: Mapping[str, Any] | None) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """A child that is written anew has the content it had: its id says nothing."""
+    """Removes ids: a rewritten child has its old content but a new id."""
     if isinstance(value, list):
         return [_plain(element) for element in value]
     if isinstance(value, dict):
@@ -111,7 +111,7 @@ def _plain(value: Any) -> Any:
 
 
 def _row_as_json(stream: Stream) -> Composed:
-    """A main row as JSON: references as keys, children as lists."""
+    """Returns SQL for a main row as JSON: references as keys, children as lists."""
     parts: list[Composable] = [SQL("to_jsonb(m)")]
     for reference in stream.references:
         found = SQL(
@@ -150,12 +150,12 @@ def _children_as_json(children: Iterable[Children], parent: Identifier) -> Itera
 def last_written(
     workspace: Workspace, connection: psycopg.Connection[Any], stream: Stream, entries: Iterable[LedgerFile], limit: int
 ) -> list[dict[str, Any]]:
-    """A few live rows that the given files wrote last."""
+    """Returns a few live rows that the given files wrote last."""
     ids = ids_written(workspace, connection, stream, entries, _KEYS_TRIED)[:limit]
     if not ids:
         return []
     columns = ["tenant", "external_id", *(["partner_record_id"] if stream.has_record_ids else [])]
-    # What a partner puts into a JSON object may be anything, secrets included.
+    # A partner's JSON object may hold anything, including secrets.
     columns += [name for name in stream.written if not is_jsonb(stream.table, name)]
     statement = SQL("select {} from {} where id = any(%s) order by array_position(%s, id)").format(
         SQL(", ").join(map(Identifier, columns)), Identifier(SCHEMA, stream.table)
@@ -167,16 +167,16 @@ def last_written(
 def ids_written(
     workspace: Workspace, connection: psycopg.Connection[Any], stream: Stream, entries: Iterable[LedgerFile], limit: int
 ) -> list[int]:
-    """Ids of live rows that the given files wrote last, found by the keys of their first records.
+    """Returns ids of live rows that the given files wrote last, found by the keys of their first records.
 
-    Looks at the newest files alone and asks the key's index: it costs the same however large the table is.
+    Reads only the newest files and uses the key's index: the cost does not depend on the table's size.
 
     Args:
-        workspace: whose archive has the records.
-        connection: whose view of the rows.
-        stream: of the files.
-        entries: the files; those that are not loaded wrote nothing.
-        limit: keys asked for, at most.
+        workspace: the workspace with the archive.
+        connection: the view of the rows.
+        stream: the stream of the files.
+        entries: the files; files that are not loaded wrote nothing.
+        limit: most keys to look up.
     """
     found: list[int] = []
     loaded = [entry for entry in entries if entry.status == "loaded" and entry.kept is not None]

@@ -1,16 +1,16 @@
-"""The way of one export, stage by stage, for Dagster and the command line alike.
+"""The stages of one export, for Dagster and the command line alike.
 
-    discover            what the landing has that the ledger does not (`discovery`)
+    discover            finds what the landing has and the ledger does not (`discovery`)
     archive_export      raw bytes into the archive, by content hash
     normalize_export    kept records and rejects
     load_export         rows, counts and ledger in one transaction
 
-A stage does what earlier ones have left to do, at once where that can be: bytes are archived while they are read, and
-the rows of a tenant's first export are written meanwhile. Each stage is idempotent and takes up where a killed process
-stopped. A fault of the file itself marks its ledger entry as failed and is no exception; one that stops everything (no
+A stage first completes the earlier ones, concurrently if possible: bytes are archived while they are read, and the
+rows of a tenant's first export are written meanwhile. Each stage is idempotent and continues after a killed process. An
+error of the file itself marks its ledger entry as failed and is not raised; an error that stops everything (no
 database, no landing) is raised.
 
-Belongs here: the order and the faults. Does not belong here: any stage's own work, Dagster.
+Belongs here: the order and the error handling. Does not belong here: any stage's own work, Dagster.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def archive_export(workspace: Workspace, file_id: int, run_id: str | None = None
 
 
 def normalize_export(workspace: Workspace, file_id: int, run_id: str | None = None) -> LedgerFile:
-    """Makes an export's kept records and rejects, once for the settings in force."""
+    """Creates an export's kept records and rejects, once for the current settings."""
 
     def normalize_pending(connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
         if entry.status == "pending" or entry.sha256 is not None:
@@ -91,7 +91,7 @@ def normalize_export(workspace: Workspace, file_id: int, run_id: str | None = No
 
 
 def load_export(workspace: Workspace, file_id: int, run_id: str | None = None) -> LedgerFile:
-    """Loads an export, taking up the earlier stages where they were not completed."""
+    """Loads an export, and completes the earlier stages if needed."""
 
     def load_repairing(connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
         repairing(workspace, lambda: _load_pending(workspace, connection, ledger.entry_of(connection, file_id), run_id))
@@ -116,13 +116,13 @@ def _load_pending(
         )
         if kept is not None and streaming.complete(kept):
             return
-    # A path that got other content meanwhile waits for the next look.
+    # A path with other content by now waits for the next discovery.
     if ledger.entry_of(connection, entry.id).kept is not None:
         load(connection, stream, entry.id, archive_folder, run_id)
 
 
 def archive(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
-    """Copies the bytes of an export that is neither loaded nor archived; a fault is raised."""
+    """Archives the bytes of an export that is neither loaded nor archived. Errors are raised."""
     if entry.status != "loaded" and entry.sha256 is None:
         looked_at = datetime.now(UTC)
         with workspace.landing.open(entry.path) as content:
@@ -133,18 +133,18 @@ def archive(workspace: Workspace, connection: psycopg.Connection[Any], entry: Le
 def archive_and_keep(
     workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, beside: Beside | None = None
 ) -> str | None:
-    """Archives and normalizes a pending export, both at once where that can be; a fault is raised.
+    """Archives and normalizes a pending export, concurrently if possible. Errors are raised.
 
     Args:
-        workspace: what a sync works with.
+        workspace: the sync's workspace.
         connection: in autocommit.
         entry: the export.
-        beside: takes the records while they are read.
+        beside: receives the records while they are read.
 
     Returns:
         The folder of its kept records in the archive.
     """
-    # What is in a zip is looked at twice, and so is what is in several parts.
+    # The content of a zip or of several parts is read twice.
     if entry.sha256 is not None or entry.path.lower().endswith(".zip") or is_of_parts(entry.path):
         archive(workspace, connection, entry)
         return keep_records(workspace, connection, ledger.entry_of(connection, entry.id), beside)
@@ -163,7 +163,7 @@ def archive_and_keep(
 
 @contextlib.contextmanager
 def _archiving(workspace: Workspace, entry: LedgerFile, content: BinaryIO) -> Iterator[tuple[Tee, Callable[[], str]]]:
-    """Archives bytes in another thread, which passes them on; gives them, and what waits for their hash."""
+    """Archives bytes in another thread, which passes them on. Yields them and a function that waits for their hash."""
     with ThreadPoolExecutor(1) as archiving:
         passed = Tee(content)
         archived = archiving.submit(_store, workspace, entry, passed)
@@ -177,7 +177,7 @@ def _archiving(workspace: Workspace, entry: LedgerFile, content: BinaryIO) -> It
         except Exception:
             raise
         except BaseException:
-            # Whoever interrupts a sync does not wait for the rest of a large export.
+            # Interrupting a sync must not wait for the rest of a large export.
             passed.stop()
             raise
 
@@ -190,7 +190,7 @@ def _store(workspace: Workspace, entry: LedgerFile, content: Tee) -> str:
 def keep_records(
     workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, beside: Beside | None = None
 ) -> str | None:
-    """Normalizes an archived export that is not loaded, once for the settings in force; a fault is raised.
+    """Normalizes an archived export that is not loaded, once for the current settings. Errors are raised.
 
     Returns the folder of its kept records.
     """
@@ -213,7 +213,7 @@ def keep_records(
 
 
 def _neighbors(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> list[KeptRecords]:
-    """The kept records of the loaded exports of its stream and tenant that are nearest in time, nearest first."""
+    """Returns the kept records of loaded exports of its stream and tenant, the nearest in time first."""
     entries = ledger.nearest_loaded(connection, entry, _NEIGHBORS)
     found = []
     for loaded in entries:
@@ -228,7 +228,7 @@ def _stage(
     run_id: str | None,
     work: Callable[[psycopg.Connection[Any], LedgerFile], None],
 ) -> LedgerFile:
-    """A stage of one file, and the entry after it; the file's own faults are written to its entry and end here."""
+    """Runs a stage of one file and returns the entry after it. The file's own errors are stored in its entry."""
     try:
         with workspace.connection() as connection:
             entry = ledger.entry_of(connection, file_id)
@@ -238,7 +238,7 @@ def _stage(
     except (DatabaseUnavailable, LandingUnavailable, ConfigurationError):
         raise
     except ChangedWhileRead as error:
-        log.info("file %s waits for the next look: %s", file_id, on_one_line(str(error)))
+        log.info("file %s waits for the next sync: %s", file_id, on_one_line(str(error)))
         with workspace.connection() as connection:
             return ledger.entry_of(connection, file_id)
     except SyncError as error:
@@ -248,16 +248,16 @@ def _stage(
 
 
 def _failed(workspace: Workspace, file_id: int, error: SyncError, run_id: str | None) -> LedgerFile:
-    """Notes a failure; one that cannot be noted is noted as such, so that it never stops the files beside it."""
+    """Stores a failure. If that fails too, stores this instead, so that other files can continue."""
     log.info("file %s failed: %s", file_id, on_one_line(str(error)))
     try:
         return _noted(workspace, file_id, error, run_id)
     except DatabaseUnavailable:
         raise
     except Exception as fault:
-        log.info("file %s: its failure cannot be noted", file_id, exc_info=fault)
-        message = f"{error.code}, and {type(fault).__name__} when that was noted"
-        return _noted(workspace, file_id, SyncError("unforeseen", message, "the log has the rest"), run_id)
+        log.info("file %s: its failure could not be stored", file_id, exc_info=fault)
+        message = f"{error.code}, and {type(fault).__name__} while storing that error"
+        return _noted(workspace, file_id, SyncError("unforeseen", message, "see the log for details"), run_id)
 
 
 def _noted(workspace: Workspace, file_id: int, error: SyncError, run_id: str | None) -> LedgerFile:
@@ -269,22 +269,22 @@ def _noted(workspace: Workspace, file_id: int, error: SyncError, run_id: str | N
 
 
 def unforeseen(workspace: Workspace, name: str, error: Exception) -> SyncError:
-    """A fault nobody foresaw fails its file or pull alone; the trace goes to a log file, not to the user."""
+    """Returns an unexpected error, which fails only its file or pull. The traceback goes to a log file."""
     if isinstance(error, OSError):
         return storage_fault(error, error.filename or workspace.settings.archive)
     trace = workspace.settings.logs / f"{name}.txt"
-    hint = f"the full trace is in {trace}"
+    hint = f"the full traceback is in {trace}"
     try:
         private_folder(trace.parent)
         trace.write_text(storable(masked_trace(error)), encoding="utf-8")
     except OSError as fault:
-        hint = f"the full trace can't be written to {trace}: {fault.strerror}"
+        hint = f"the full traceback cannot be written to {trace}: {fault.strerror}"
     first_line = masked_fault(next(iter(str(error).splitlines()), type(error).__name__))
     return SyncError("unforeseen", f"{type(error).__name__}: {first_line}", hint)
 
 
 def load_all(workspace: Workspace, entries: Sequence[LedgerFile], run_id: str | None = None) -> list[LedgerFile]:
-    """Loads entries in version order, each on its own; failed ones are tried again."""
+    """Loads entries in version order, each on its own. Retries failed ones."""
     with workspace.connection() as connection:
         for entry in entries:
             ledger.mark_pending(connection, entry.id)

@@ -1,10 +1,10 @@
-"""Files that nobody needs any more: what dead processes left behind, and what retention removes.
+"""Removes files that are no longer needed: leftovers of dead processes, and files past their retention.
 
-Objects of kept records that the ledger names are never touched: every later fold may need them. One that no entry names
-is removed a day after that was first seen, so that whoever read the ledger before can go on. Raw bytes of exports go
-only where a setting says so, and only those of loaded exports.
+Objects of kept records that the ledger refers to are never removed: every later fold may need them. An unreferenced
+object is removed a day after it was first seen, so that processes with an older view of the ledger can finish. Raw
+bytes are removed only if a setting says so, and only those of loaded exports.
 
-Belongs here: which files go, and the proof that nothing needs them. Does not belong here: Dagster's runs and ticks
+Belongs here: which files are removed, and why nothing needs them. Does not belong here: Dagster's runs and ticks
 (`orchestration.storage_cleanup`).
 """
 
@@ -27,18 +27,18 @@ from sync_pipelines.stages.export_stages import Workspace
 
 DAY: Final = 24 * 3600.0
 GRACE: Final = DAY
-"""Seconds without a change after which what has no owner belongs to a process that died."""
+"""Seconds without a change after which a file without an owner belongs to a dead process."""
 
 
 @dataclass
 class Removed:
-    """What went of one kind."""
+    """Removed files of one kind."""
 
     entries: int = 0
     bytes: int = 0
 
     def add(self, size: int) -> None:
-        """Counts one."""
+        """Counts a file."""
         self.entries += 1
         self.bytes += size
 
@@ -49,9 +49,9 @@ class Cleared:
 
     Attributes:
         unfinished: files and folders that dead processes were writing.
-        objects: kept records that no ledger entry has named for a day.
+        objects: kept records that no ledger entry has referred to for a day.
         raw: raw bytes of loaded exports older than `SYNC_KEEP_RAW_DAYS`.
-        logs: old traces and log files.
+        logs: old tracebacks and log files.
     """
 
     unfinished: Removed
@@ -61,7 +61,7 @@ class Cleared:
 
 
 def clear_files(workspace: Workspace, now: float | None = None) -> Cleared:
-    """One round; running it again at once removes nothing more."""
+    """Runs one round. An immediate second run removes nothing."""
     moment = time.time() if now is None else now
     with workspace.connection() as connection:
         objects = _remove_unnamed(connection, open_store(workspace.settings.archive), moment)
@@ -75,7 +75,7 @@ def clear_files(workspace: Workspace, now: float | None = None) -> Cleared:
 
 
 def _unfinished(workspace: Workspace) -> Iterator[Path]:
-    """What is written under a temporary name: kept records, raw bytes, an embedded database."""
+    """Yields files with a temporary name: kept records, raw bytes, an embedded database."""
     settings = workspace.settings
     yield from _entries(settings.archive / "tmp")
     yield from _entries(settings.archive / "raw" / "incoming")
@@ -83,17 +83,17 @@ def _unfinished(workspace: Workspace) -> Iterator[Path]:
 
 
 def _logs(folder: Path) -> Iterator[Path]:
-    """Traces and log files that were replaced; those in use are written to every day."""
+    """Yields tracebacks and rotated log files; current ones change every day."""
     return (path for path in _entries(folder) if path.is_file() and path.suffix in (".txt", ".log"))
 
 
 def _remove_unnamed(connection: psycopg.Connection[Any], store: ObjectStore, now: float) -> Removed:
-    """Removes objects that no ledger entry has named for a day.
+    """Removes objects that no ledger entry has referred to for a day.
 
-    An object older than the ledger is another database's.
+    An object older than the ledger belongs to another database.
     """
     stored = list(store.list())
-    # Read after the objects were listed: what a sync finishes meanwhile is named here, or younger than the grace.
+    # Read after listing the objects: what a sync finishes meanwhile is referred to, or within the grace period.
     named, begun = set[str](), now
     for entry in kept_objects.all_kept(connection):
         named |= objects_in(entry.kept or "")
@@ -107,7 +107,7 @@ def _remove_unnamed(connection: psycopg.Connection[Any], store: ObjectStore, now
 
 
 def _clear_raw(connection: psycopg.Connection[Any], workspace: Workspace, now: float) -> Removed:
-    """Removes raw bytes whose every export is loaded since long (retention)."""
+    """Removes raw bytes of exports that were all loaded long ago (retention)."""
     removed = Removed()
     days = workspace.settings.keep_raw_days
     if days is None:
@@ -126,7 +126,7 @@ def _clear_raw(connection: psycopg.Connection[Any], workspace: Workspace, now: f
 
 
 def _remove(paths: Iterable[Path], before: float) -> Removed:
-    """Removes what was last changed before a moment; anything within a folder counts as a change."""
+    """Removes what was last changed before a moment. A change within a folder counts as a change of it."""
     removed = Removed()
     for path in list(paths):
         try:
@@ -148,7 +148,7 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 def _changed_at(path: Path) -> float:
-    """When a file, or anything in a folder, was last changed."""
+    """Returns when a file, or anything in a folder, was last changed."""
     return max((p.stat().st_mtime for p in (path, *path.rglob("*"))), default=0.0)
 
 

@@ -1,6 +1,6 @@
-"""What a flat file gives besides its records: its columns, and rows that were passed over.
+"""The parts of a flat file beside its records: its columns, and rows that were skipped.
 
-Belongs here: telling them apart, and counting what was forgiven. Does not belong here: which rows are passed over
+Belongs here: separating them, and counting leniencies. Does not belong here: which rows are skipped
 (`exports.tables`), what records mean.
 """
 
@@ -19,11 +19,11 @@ from sync_pipelines.normalize.values import displayable
 
 
 class FlatParts:
-    """The parts of a flat file, told apart.
+    """Separates the parts of a flat file.
 
     Attributes:
-        columns: the names of its columns; none where the file has no row at all.
-        refused: rows that would have been passed over, but that the source is strict (X8).
+        columns: the names of its columns; none if the file has no rows.
+        refused: rows that would be skipped if the source were not strict (X8).
     """
 
     def __init__(self, parts: Iterator[Part | LineBlock], findings: Findings, reading: Reading) -> None:
@@ -36,7 +36,7 @@ class FlatParts:
         self.refused: list[Reject] = []
 
     def records(self) -> Iterator[RawRecord]:
-        """The records, in file order."""
+        """Yields the records, in file order."""
         for part in self._parts:
             if isinstance(part, RawRecord):
                 yield part

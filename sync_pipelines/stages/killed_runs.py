@@ -1,6 +1,6 @@
-"""Exports whose run was killed: the attempt counts, as one that ended in an exception does.
+"""Exports whose run was killed: the attempt counts like one that raised an exception.
 
-Belongs here: what becomes of such an export. Does not belong here: who is dead (`run_files`), Dagster's runs
+Belongs here: the status of such an export. Does not belong here: which runs are dead (`run_files`), Dagster's runs
 (`orchestration.activity`).
 """
 
@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 
 def mark_killed(workspace: Workspace) -> int:
-    """Marks the exports failed that killed runs of this state folder were at work on; returns how many.
+    """Marks the exports as failed that killed runs of this state folder were loading. Returns their number.
 
-    A loaded export stays loaded. Each export counts once, however many processes were at work on it.
+    A loaded export stays loaded. Each export counts once, however many processes were loading it.
 
     Raises:
         DatabaseUnavailable: the database does not answer; the next call marks them.
@@ -47,6 +47,6 @@ def _mark(connection: psycopg.Connection[Any], dead: DeadRun, entry_id: int) -> 
 
 
 def _fault() -> ExportError:
-    message = "the process at work on this export was killed, or the memory ran out"
-    hint = "look for the out-of-memory killer, give the process more memory or send smaller exports; it is tried again"
+    message = "the process that was loading this export was killed or ran out of memory"
+    hint = "check the out-of-memory killer, add memory or send smaller exports; the next sync tries again"
     return ExportError(RUN_KILLED, message, hint)

@@ -1,9 +1,9 @@
-"""An export of JSON Lines by blocks, in one order: repeated lines, plain lines, and all others.
+"""Reads an export of JSON Lines by blocks, in order: repeated lines, plain lines, and all others.
 
-Lines that earlier exports had are told by their texts, plain ones are read a column at a time, the others record by
-record. While a block is written the next one is read.
+Lines that earlier exports had are recognized by their text, plain lines are read a column at a time, the others record
+by record. While a block is written, the next one is read.
 
-Belongs here: which lines go which way. Does not belong here: the ways (`kept.repeated_lines`, `normalize.plain`,
+Belongs here: which lines are read which way. Does not belong here: the ways (`kept.repeated_lines`, `normalize.plain`,
 `normalize.envelope` and `normalize.record`).
 """
 
@@ -30,11 +30,11 @@ from sync_pipelines.normalize.plain_text import stripped
 
 OneByOne = Callable[[RawRecord], Iterator[Change | Reject]]
 _AHEAD: Final = 1
-"""Blocks that are read before the first of them is written; memory is a multiple of it."""
+"""Blocks that are read ahead of writing; memory is a multiple of it."""
 
 
 class _Read(NamedTuple):
-    """A block: its repeated lines, its plain records, and what is told of each line."""
+    """A block: its repeated lines, its plain records, and how each line is read."""
 
     lines: LineBlock
     repeats: Repeats | None
@@ -46,10 +46,10 @@ class BlockReader:
     """Reads the parts of an export into its kept records.
 
     Args:
-        plain: for plain lines.
-        one_by_one: for everything else.
-        findings: where leniencies are counted.
-        writer: what takes the records.
+        plain: reads plain lines.
+        one_by_one: reads everything else.
+        findings: collects leniencies.
+        writer: receives the records.
         earlier: lines that need not be read again.
     """
 
@@ -68,16 +68,16 @@ class BlockReader:
         self._earlier = earlier
 
     def read(self, parts: Iterable[RawRecord | LineBlock]) -> None:
-        """Takes every part, in file order."""
+        """Reads every part, in file order."""
         begun: deque[Future[_Read]] = deque()
-        # One thread: a block is read by what those before it showed.
+        # One thread: reading a block depends on the blocks before it.
         with ThreadPoolExecutor(1) as pool:
             for part in parts:
                 if not isinstance(part, LineBlock):
                     for outcome in self._one_by_one(part):
                         self._writer.take(outcome)
                 elif not self._plain.is_settled:
-                    # Its first plain line settles how the file names its fields.
+                    # Its first plain line determines how the file names its fields.
                     self._end(self._begin(part))
                 else:
                     begun.append(pool.submit(self._begin, part))
@@ -121,7 +121,7 @@ class BlockReader:
                 told.noted[index] |= self._findings.total != before
                 if not is_line:
                     told.texts[index] = 0
-        # Only a line that is one record tells by its text what that record says.
+        # Only a line that is one record can be recognized by its text.
         for index, change in others:
             if change.operation != "upsert" or change.position != str(block.first + index):
                 told.texts[index] = 0
@@ -130,7 +130,7 @@ class BlockReader:
 
 
 def _runs(indexes: npt.NDArray[np.int64]) -> Iterator[list[int]]:
-    """Indexes that follow one another, together."""
+    """Groups consecutive indexes."""
     for run in np.split(indexes, np.flatnonzero(np.diff(indexes) != 1) + 1):
         if len(run):
             yield run.tolist()

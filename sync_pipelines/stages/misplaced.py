@@ -1,10 +1,10 @@
-"""What lies in the landing where no stream takes it, with the nearest right name.
+"""Files and folders of the landing that belong to no stream, with the most similar right name.
 
-It is looked for anew each time and kept nowhere: two levels of folders, and the files of the few streams whose sources
-have a `path`. Where sources leave files out on purpose, that is nothing to tell; a `path` that takes none is.
+They are searched for each time and stored nowhere: two levels of folders, and the files of the few streams whose
+sources set `path`. Files that a `path` excludes on purpose are not reported; a `path` that matches no file is.
 
-Belongs here: which things are misplaced, and where they may belong. Does not belong here: listing (`exports.landing`),
-files of a stream that fail (`discovery`), who is told (`commands`, `orchestration`).
+Belongs here: what is misplaced, and where it may belong. Does not belong here: listing (`exports.landing`), files of a
+stream that fail (`discovery`), reporting (`commands`, `orchestration`).
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from sync_pipelines.exports.landing import Landing, Unclaimed
 from sync_pipelines.partners import STREAMS
 
 TEMPLATE: Final = "<partner>/<tenant>/<stream>/<file>"
-ENDING: Final = "has an ending of no known format"
+ENDING: Final = "has an unknown file extension"
 
 
 class Misplaced(NamedTuple):
-    """A file or a folder that nothing is loaded from.
+    """A file or a folder from which nothing is loaded.
 
     Attributes:
         path: relative to the landing.
-        why: what is wrong, to be said after the path.
-        hint: where it belongs, as far as that can be told.
-        partner: whose it most likely is, or None.
+        why: what is wrong, as the rest of a sentence that starts with the path.
+        hint: where it belongs, if that is known.
+        partner: its most likely partner, or None.
     """
 
     path: str
@@ -43,24 +43,24 @@ class Misplaced(NamedTuple):
 
 
 def find_misplaced(landing: Landing, sources: Sources, partner: str | None = None) -> list[Misplaced]:
-    """Looks for what no stream takes: misspelt partners and streams, files above a stream's folder, a wrong `path`.
+    """Finds what no stream reads: misspelled partners and streams, files above a stream's folder, a wrong `path`.
 
     Args:
-        landing: that is looked into.
+        landing: the landing.
         sources: for their `path`.
-        partner: of one partner alone.
+        partner: only this partner.
 
     Raises:
         LandingUnavailable: the landing does not answer.
     """
     streams = _streams()
     found = [_placed(thing, streams) for thing in landing.unclaimed(streams, partner)]
-    # A folder of a tenant that bears a stream's name is told once, not for all that is in it.
+    # A tenant's folder with a stream's name is reported once, not for all of its content.
     return [*dict.fromkeys(found), *_left_out(landing, sources, partner)]
 
 
 def unknown_endings(connection: psycopg.Connection[Any], partner: str | None = None) -> list[Misplaced]:
-    """The failed files whose ending is no format's, as the last look at the landing entered them."""
+    """Returns the failed files with an unknown extension, as last discovered."""
     chosen = [stream for stream in STREAMS if partner in (None, stream.partner)]
     return [
         Misplaced(entry.path, ENDING, _hint_of(entry.error), stream.partner)
@@ -88,38 +88,40 @@ def _placed(thing: Unclaimed, streams: dict[str, tuple[str, ...]]) -> Misplaced:
     partner, below = names[0], names[1:]
     own = streams[partner]
     if len(below) > 1 and (missed := _alike(below[0], own)):
-        hint = f"put it at {partner}/<tenant>/{missed}/"
-        return Misplaced(f"{partner}/{below[0]}", "stands where a tenant's folder is expected", hint, partner)
+        hint = f"move it to {partner}/<tenant>/{missed}/"
+        return Misplaced(f"{partner}/{below[0]}", "is where a tenant's folder is expected", hint, partner)
     if not thing.is_folder:
         tenant = below[0] if len(below) > 1 else "<tenant>"
-        hint = f"put it at {partner}/{tenant}/{_stream_for(below[-1], own)}/{below[-1]}"
-        return Misplaced(thing.path, "is above the folder of a stream", hint, partner)
+        hint = f"move it to {partner}/{tenant}/{_stream_for(below[-1], own)}/{below[-1]}"
+        return Misplaced(thing.path, "is not in a stream's folder", hint, partner)
     owner = next((of for of, known in streams.items() if _alike(below[1], known)), None)
     if owner not in (None, partner):
-        hint = f"put it below {owner}/<tenant>/"
+        hint = f"move it to {owner}/<tenant>/"
     elif near := near_name(below[1], own):
         hint = f"did you mean {near}?"
     else:
-        hint = f"streams of {partner} are {', '.join(own)}"
-    return Misplaced(thing.path, f"is no stream of {partner}", hint, partner)
+        hint = f"the streams of {partner} are {', '.join(own)}"
+    return Misplaced(thing.path, f"is not a stream of {partner}", hint, partner)
 
 
 def _at_the_root(name: str, streams: dict[str, tuple[str, ...]], *, is_folder: bool) -> Misplaced:
     places = [(partner, stream) for partner, known in streams.items() for stream in known]
     if not is_folder:
         owner, stream = _place_for(name, places)
-        hint = f"put it at {owner or '<partner>'}/<tenant>/{stream}/{name}"
-        return Misplaced(name, "is above the folder of a stream", hint, owner)
+        hint = f"move it to {owner or '<partner>'}/<tenant>/{stream}/{name}"
+        return Misplaced(name, "is not in a stream's folder", hint, owner)
     if near := near_name(name, streams):
-        return Misplaced(name, "is no partner", f"did you mean {near}?", near)
+        return Misplaced(name, "is not a known partner", f"did you mean {near}?", near)
     for partner, stream in places:
         if _alike(name, (stream,)):
-            return Misplaced(name, "is no partner", f"put it at {partner}/<tenant>/{stream}/", partner)
-    return Misplaced(name, "is no partner", f"partners are {', '.join(streams)}; exports go to {TEMPLATE}")
+            return Misplaced(name, "is not a known partner", f"move it to {partner}/<tenant>/{stream}/", partner)
+    return Misplaced(
+        name, "is not a known partner", f"known partners are {', '.join(streams)}; exports go to {TEMPLATE}"
+    )
 
 
 def _place_for(name: str, places: list[tuple[str, str]]) -> tuple[str | None, str]:
-    """Partner and stream that a file's name tells of, where it does of one alone."""
+    """Returns partner and stream if a file's name suggests exactly one."""
     told = [place for place in places if place[1] in name.lower()]
     return told[0] if len(told) == 1 else (None, "<stream>")
 
@@ -130,12 +132,12 @@ def _stream_for(name: str, own: tuple[str, ...]) -> str:
 
 
 def _alike(name: str, streams: tuple[str, ...]) -> str | None:
-    """The stream that a name is but for case, signs and a letter."""
+    """Returns the stream with a similar name: another case, other signs or one other letter."""
     return near_name(name, streams, VERY_LIKE)
 
 
 def _left_out(landing: Landing, sources: Sources, partner: str | None) -> Iterator[Misplaced]:
-    """Folders of streams of which the source's `path` takes no file at all."""
+    """Yields streams' folders in which the source's `path` matches no file."""
     patterned = {
         (of, stream) for (of, _, stream), found in sources.streams.items() if found.path and partner in (None, of)
     }
@@ -150,6 +152,6 @@ def _left_out(landing: Landing, sources: Sources, partner: str | None) -> Iterat
                 examples.setdefault(file.tenant_folder, file.below)
         for folder in sorted(left.keys() - taken):
             pattern = sources.for_folder(stream, folder).path
-            why = f"has no file that `path: {pattern}` takes, of {left[folder]:,}, such as "
+            why = f"has no file that matches `path: {pattern}`, of {left[folder]:,}, such as "
             path = f"{stream.partner}/{folder}/{stream.name}"
             yield Misplaced(path, why + examples[folder], "correct `path` in sources.yaml", stream.partner)

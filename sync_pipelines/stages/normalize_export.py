@@ -1,4 +1,4 @@
-"""One archived export to kept records: the way through reading, shapes, folding and contracts.
+"""Normalizes an archived export into kept records: reading, shapes, grouping of lines, contracts.
 
 Belongs here: the order of the stages, and what is counted. Does not belong here: any stage itself.
 """
@@ -51,16 +51,16 @@ Totals = Mapping[str, Callable[[list[Any]], Any]]
 
 @dataclass(frozen=True)
 class ExportText:
-    """What there is to normalize.
+    """An export to normalize.
 
     Attributes:
         stream, settings: declaration and source.
         tenant: as stored.
-        name: the file's name, whose extension tells the format; or the path of an export of several parts.
-        content: opens the archived bytes, as they came.
-        verify: raises if those bytes are damaged; called when they were read, and when reading failed.
+        name: the file's name, whose extension is the format; or the path of an export of several parts.
+        content: opens the archived bytes.
+        verify: raises if those bytes are damaged; called after reading, successful or not.
         effective_at: the export's own time (X4).
-        window: the dates its records may have.
+        window: the dates that its records may have.
     """
 
     stream: Stream
@@ -76,17 +76,17 @@ class ExportText:
 def normalize(
     export: ExportText, archive: Path, earlier: Sequence[KeptRecords] = (), beside: Beside | None = None
 ) -> str:
-    """Reads an export and keeps its records; returns where they are, for the ledger.
+    """Reads an export and keeps its records. Returns their location, for the ledger.
 
     Args:
-        export: what is read.
+        export: the export.
         archive: the archive's folder.
         earlier: kept records of the stream's loaded exports whose lines it may repeat, the likeliest first.
-        beside: takes the records that it does not repeat, in file order, while the next ones are read.
+        beside: receives the records that are not repeated, in file order, while the next ones are read.
 
     Raises:
-        ExportError: the export can't be read as a whole (X13); nothing is kept.
-        ArchiveDamaged: its bytes are not those that were archived, whatever reading them came to; nothing is kept.
+        ExportError: the export cannot be read as a whole (X13); nothing is kept.
+        ArchiveDamaged: its archived bytes are damaged, whatever the result of reading; nothing is kept.
     """
     stream = export.stream
     writer = KeptWriter(
@@ -106,31 +106,31 @@ def normalize(
             export.verify()
         raise
     finally:
-        # What is free goes back: the load that follows needs other sizes.
+        # Return free memory: the load that follows needs other sizes.
         pa.default_memory_pool().release_unused()
 
 
 def outcomes_of(export: ExportText, findings: Findings) -> Iterator[Change | Reject]:
-    """Yields what every record of an export becomes, in file order, and keeps nothing of it.
+    """Yields the outcome of every record of an export, in file order, without keeping anything.
 
     Args:
-        export: what is read.
+        export: the export.
         findings: counts leniencies and unknown fields.
 
     Raises:
-        ExportError: the export can't be read as a whole (X13).
+        ExportError: the export cannot be read as a whole (X13).
     """
     yield from _Pipeline(export, findings).outcomes()
 
 
 def sought_in(export: ExportText) -> SoughtColumns:
-    """Returns the columns that a flat export's header is searched for, under its source's settings."""
+    """Returns the columns that a flat export's header should have, by its source's settings."""
     return _Pipeline(export, Findings())._sought_columns()
 
 
 @contextmanager
 def _few_collections() -> Iterator[None]:
-    """Records hold no cycles; looking for some is a tenth of the time of reading a flat file."""
+    """Pauses garbage collection: records hold no cycles, and searching for some takes a tenth of the reading time."""
     before = gc.get_threshold()
     gc.set_threshold(max(before[0], 100_000), 50, 100)
     try:
@@ -195,10 +195,10 @@ class _Pipeline:
         return self._columns
 
     def looks_renamed(self, earlier: Iterable[KeptRecords]) -> bool:
-        """Whether a field's column that the flat export before had is gone, and one that means nothing is new.
+        """Whether a field's column disappeared since the previous flat export, and an unknown column is new.
 
         Raises:
-            ExportError: `column_missing`: so it looks, and the source is strict (X8).
+            ExportError: `column_missing`: it does, and the source is strict (X8).
         """
         at = self._export.effective_at.isoformat()
         before = next((s.columns for s in (kept.summary for kept in earlier) if s.columns and s.at <= at), None)
@@ -208,12 +208,12 @@ class _Pipeline:
         new = gone_since(self._columns, before)
         unknown = [name for name in new if not self._sought.needs(name)]
         if gone and unknown and self._reading.strict:
-            raise column_missing(gone[0], "the export before had", self._columns, None)
+            raise column_missing(gone[0], "the previous export had", self._columns, None)
         return bool(gone and unknown)
 
     @property
     def lines(self) -> int | None:
-        """The lines read, where lines fold."""
+        """The lines read, if lines are grouped."""
         return self._fold.lines if self._fold else None
 
     def write(self, writer: KeptWriter, earlier: Iterable[KeptRecords]) -> None:
@@ -241,11 +241,11 @@ class _Pipeline:
 
     @property
     def _read_under(self) -> tuple[str, str]:
-        """What an export must have been read under for equal texts to be equal records, see `Summary.reading`."""
+        """Returns the settings under which equal texts are equal records, see `Summary.reading`."""
         return self._export.settings.fingerprint, self._export.stream.fingerprint
 
     def outcomes(self) -> Iterator[Change | Reject]:
-        """Every record's change or reject, in file order."""
+        """Yields every record's change or reject, in file order."""
         if not self._flat:
             records = read_export(self._export.content, self._export.name, _read_settings(self._export))
             yield from self._read(records, None)
@@ -281,7 +281,7 @@ class _Pipeline:
         yield from self._read(fold.fold(self._filled(lines, fold.is_line)), fold)
 
     def _filled(self, rows: Iterable[RawRecord], is_filled: Callable[[dict[str, Any]], bool]) -> Iterator[RawRecord]:
-        """The rows with the cells that they take from those above."""
+        """Yields the rows with cells filled from those above."""
         fields = self._export.settings.fill_down
         if not fields:
             return iter(rows)
@@ -294,7 +294,7 @@ class _Pipeline:
 
     @property
     def _own_times(self) -> frozenset[str]:
-        """The folded names under which a record may carry its own time: the file's and the contract's (X4)."""
+        """Returns the folded names of the field with a record's own time, in the file and in the contract (X4)."""
         settings = self._export.settings
         name = settings.effective_at
         if not name:
@@ -321,14 +321,14 @@ class _Pipeline:
             yield from read(raw)
 
     def _totals_of(self, row: Any) -> Totals | None:
-        """What is computed where a row lacks it: the totals of items in cells, not of those in a list of their own."""
+        """Returns the totals to compute for a row without them: from items in cells, not from a list of its own."""
         flat = self._export.stream.flat
         if flat is None or not self._item_columns or not isinstance(row, dict):
             return None
         return flat.totals if any(not isinstance(row.get(name, []), list) for name in self._item_columns) else None
 
     def _one_by_one(self, fold: LineFold | None = None) -> OneByOne:
-        """The record-by-record way: a raw record -> the changes and rejects it holds."""
+        """Returns the record-by-record path: a raw record -> its changes and rejects."""
         export = self._export
         envelope = Envelope(
             export.stream,
@@ -375,7 +375,7 @@ def _outcome(call: Call | Reject, reader: RecordReader, totals: Totals | None) -
 
 
 def _inner_name(export: ExportText) -> str:
-    """The name that tells the format: a zip's own may tell none, its member's does; of parts, the first."""
+    """Returns the name that has the format: of a zip's member if its own name has none; of parts, the first."""
     if is_of_parts(export.name):
         with export.content() as content:
             return next(separated(content))[0]
@@ -401,7 +401,7 @@ def _read_settings(export: ExportText, sought: SoughtColumns | None = None) -> R
 
 
 def _flag_words(settings: StreamSettings) -> dict[str, bool]:
-    """The source's own words for yes and no (X10)."""
+    """Returns the source's own words for yes and no (X10)."""
     return {flag_word(word): True for word in settings.true_values} | {
         flag_word(word): False for word in settings.false_values
     }

@@ -1,9 +1,9 @@
-"""A preview: what loading some exports would do, in one transaction that is rolled back.
+"""A preview: loads exports in one transaction that is rolled back, to show the result.
 
-Every file of a preview is loaded in the same transaction, so each sees what the earlier ones did, and its numbers are
-those of the load that follows. What is archived and normalized on the way stays; nothing else does.
+Every file of a preview is loaded in the same transaction, so each sees the results of the earlier ones, and its counts
+are those of the later load. Archived and normalized data stays; everything else is rolled back.
 
-Belongs here: the one transaction and what is told from within it. Does not belong here: what a load does
+Belongs here: the transaction and what is read within it. Does not belong here: what a load does
 (`upsert.load`), layout (`commands`, `orchestration`).
 """
 
@@ -34,18 +34,18 @@ from sync_pipelines.upsert.load import load
 from sync_pipelines.upsert.locks import locks_of, take_locks
 
 Tell = Callable[[str, LedgerFile], object]
-"""Is told of a stage and the file that has been through it."""
+"""Is called with a stage and the file that has completed it."""
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What a load would come to, while its transaction is open.
+    """The result of a load while its transaction is open.
 
     Attributes:
         workspace: the sync's.
-        connection: inside the transaction: it sees the tables and the ledger as they would be.
-        run_id: named by the rows that would be written.
-        entries: the files in the order given, with the status, counts and error that a load would give them.
+        connection: inside the transaction: it sees the tables and the ledger after the load.
+        run_id: the run id in the rows.
+        entries: the files in the given order, with the status, counts and error that a load would give them.
     """
 
     workspace: Workspace
@@ -54,22 +54,22 @@ class Preview:
     entries: list[LedgerFile]
 
     def differences(self, stream: Stream, limit: int) -> list[Difference]:
-        """Rows of a stream as they stand and as they would, at most `limit` of each file."""
+        """Returns rows of a stream as they are and as they would be, at most `limit` of each file."""
         with self.workspace.connection() as stored:
             return differences(self.connection, stored, stream, self.run_id, limit)
 
 
 def in_load_order(entries: Iterable[LedgerFile]) -> list[LedgerFile]:
-    """Entries as a sync takes them: stream by stream in the registry's order, in version order within one."""
+    """Returns entries in the order of a sync: by stream in the registry's order, then by version."""
     places = {(stream.partner, stream.name): place for place, stream in enumerate(STREAMS)}
     return sorted(entries, key=lambda entry: (places[entry.partner, entry.stream], entry.version))
 
 
 @contextmanager
 def preview(workspace: Workspace, entries: Sequence[LedgerFile], tell: Tell | None = None) -> Iterator[Preview]:
-    """Loads entries that wait or failed, hands out what came of it, and rolls everything back.
+    """Loads pending or failed entries, yields the result, and rolls everything back.
 
-    A file's fault is in its entry here and not in the ledger. The locks of all files are held to the end: a sync of the
+    A file's error is in its entry here and not in the ledger. The locks of all files are held to the end: a sync of the
     same tenants waits for it.
 
     Raises:
@@ -91,7 +91,7 @@ def preview(workspace: Workspace, entries: Sequence[LedgerFile], tell: Tell | No
 def prepare(
     workspace: Workspace, file_id: int, *, normalizes: bool = True, tell: Tell = lambda stage, entry: None
 ) -> LedgerFile:
-    """Archives and normalizes a file that is not loaded; a fault is in the entry returned, not in the ledger."""
+    """Archives and normalizes a file that is not loaded. An error is in the returned entry, not in the ledger."""
     with workspace.connection() as connection:
         entry = ledger.entry_of(connection, file_id)
         try:
@@ -108,7 +108,7 @@ def prepare(
 
 
 def _locks(workspace: Workspace, entries: Iterable[LedgerFile]) -> set[str]:
-    """The locks of every load: taken at once, in the order all loads take theirs, so that nobody waits in a circle."""
+    """Returns the locks of every load: taken together, in the order that all loads use, to avoid deadlocks."""
     names: set[str] = set()
     for entry in entries:
         if entry.status == "pending" and entry.kept is not None:
@@ -135,7 +135,7 @@ def _load(workspace: Workspace, connection: psycopg.Connection[Any], entry: Ledg
 
 
 def _drop_temporary(connection: psycopg.Connection[Any]) -> None:
-    """A load counts on its stage to go with the commit; here the next file's comes before."""
+    """Drops temporary tables: a load expects them to go with the commit; here the next file comes before it."""
     tables = connection.execute(
         "select relname from pg_class where relnamespace = pg_my_temp_schema() and relkind = 'r'"
     ).fetchall()
@@ -150,7 +150,7 @@ def _pending(entry: LedgerFile) -> LedgerFile:
 def _failed(
     workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, error: Exception
 ) -> LedgerFile:
-    """The entry as a load would leave it; what stops everything is raised."""
+    """Returns the entry as a load would leave it. Errors that stop everything are raised."""
     if isinstance(error, DatabaseUnavailable) or (isinstance(error, psycopg.Error) and is_away(connection, error)):
         raise error
     fault = error if isinstance(error, SyncError) else export_stages.unforeseen(workspace, f"file-{entry.id}", error)

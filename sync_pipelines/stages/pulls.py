@@ -1,10 +1,10 @@
-"""Pulls: the first stage of a stream that a source pulls, before the landing is looked at (N11).
+"""Pulls: the first stage of a stream that a source pulls, before the landing is listed (N11).
 
     pull    the partner's listing -> one export in the landing, or nothing and the reason
 
-A pull has no entry in the ledger: what it brings is an export like any other, and where it fails there is none.
+A pull has no entry in the ledger: its file is an export like any other, and a failed pull has none.
 
-Belongs here: which sources are pulled when, where the export goes, what a failed pull is. Does not belong here: HTTP
+Belongs here: which sources are pulled when, where the export goes, failed pulls. Does not belong here: HTTP
 (`exports.pull`), the stages of a file (`export_stages`).
 """
 
@@ -31,12 +31,12 @@ _IN_MEMORY = 8 << 20
 
 @dataclass(frozen=True)
 class Pull:
-    """What came of one pull.
+    """The result of one pull.
 
     Attributes:
-        partner, tenant, stream: whose listing.
-        path: its export, relative to the landing; where the pull failed, the one it would have written.
-        at: when it began, in UTC.
+        partner, tenant, stream: the listing that was pulled.
+        path: its export, relative to the landing; of a failed pull, the one it would have written.
+        at: start time, UTC.
         records: records written.
         error: why it failed, or None.
     """
@@ -57,7 +57,7 @@ def streams_to_pull(
     tenant: str | None = None,
     dates: tuple[date, date] | None = None,
 ) -> list[Stream]:
-    """The streams of which some source is pulled; none where today (UTC) is not among the dates.
+    """Returns the streams that some source pulls; none if today (UTC) is not among the dates.
 
     The arguments are those of `sync.discover`.
     """
@@ -76,13 +76,13 @@ def pull(workspace: Workspace, stream: Stream, tenants: Collection[str] = ()) ->
     """Pulls a stream's listing of every tenant whose source asks for it, each on its own.
 
     Args:
-        workspace: what to work with.
-        stream: which stream.
-        tenants: only these; all when empty.
+        workspace: the sync's workspace.
+        stream: the stream.
+        tenants: only these; all if empty.
 
     Returns:
-        One result a tenant. A fault is in the result and never raised: the other tenants, and what the landing has
-        already, go on.
+        One result per tenant. An error is in the result and never raised: other tenants, and files already in the
+        landing, are not affected.
     """
     return [_pull(workspace, stream, tenant) for tenant in _tenants(workspace.sources, stream, tenants)]
 
@@ -107,7 +107,7 @@ def _pull(workspace: Workspace, stream: Stream, tenant: str) -> Pull:
 
 
 def _into_landing(workspace: Workspace, stream: Stream, begun: Pull) -> Pull:
-    """The export is written beside the landing first: what is not complete never shows there."""
+    """Writes the export beside the landing first: an incomplete one never appears there."""
     # httpx takes a fifth of a second to import, and most syncs pull nothing.
     from sync_pipelines.exports.pull import pull_listing
 

@@ -1,10 +1,10 @@
-"""Damaged kept records, made anew from the raw bytes of their export.
+"""Rebuilds damaged kept records from the raw bytes of their export.
 
-An export that is loaded is read again only as it was read before: under the same settings and contract, to the same
-keys, in the same order, and the same rejects. What can't be told to be the same is left as it is.
+A loaded export is only read again as before: with the same settings and contract, to the same keys, in the same order,
+with the same rejects. If that cannot be verified, nothing changes.
 
 Belongs here: when kept records are replaced by equal ones. Does not belong here: finding damage (`kept.kept_records`,
-`kept.archive`), reading an export otherwise than before (`replay`).
+`kept.archive`), reading an export with other settings (`replay`).
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 _COMPARED = ("keys", "rows", "rejects")
-"""Sections that are the same whenever an export is read the same way."""
+"""Sections that are equal whenever an export is read the same way."""
 
 
 def repairing(workspace: Workspace, work: Callable[[], Result]) -> Result:
-    """Does work that reads kept records; where some are damaged, makes them anew and begins again.
+    """Does work that reads kept records. If some are damaged, rebuilds them and starts again.
 
     Args:
-        workspace: what a sync works with.
-        work: leaves no trace where it raises.
+        workspace: the sync's workspace.
+        work: must leave no trace if it raises.
 
     Raises:
-        ArchiveIncomplete: kept records are damaged or gone and can't be made anew.
+        ArchiveIncomplete: kept records are damaged or missing and cannot be rebuilt.
     """
     repaired: set[int] = set()
     while True:
@@ -49,31 +49,31 @@ def repairing(workspace: Workspace, work: Callable[[], Result]) -> Result:
 
 
 def _repair(workspace: Workspace, fault: ArchiveIncomplete, repaired: set[int]) -> int | None:
-    """Makes the kept records anew that a fault names; the export's ledger id, None where that can't be."""
+    """Rebuilds the kept records named in an error. Returns the export's ledger id, or None if that fails."""
     if not fault.kept:
         return None
     with workspace.connection() as connection:
         entry = ledger.of_kept(connection, fault.kept)
-        # A disk that damages what was just written is past repair.
+        # A disk that damages what was just written cannot be trusted.
         if entry is None or entry.sha256 is None or entry.id in repaired:
             return None
         try:
             kept = normalize_archived(workspace, entry)
         except SyncError as error:
-            log.warning("%s: its kept records can't be made anew: %s", entry.path, error)
+            log.warning("%s: its kept records cannot be rebuilt: %s", entry.path, error)
             return None
         if _is_same(workspace, entry, kept) and ledger.replace_kept(connection, entry, kept):
-            log.warning("%s: its kept records were made anew from its raw bytes, because of %s", entry.path, fault)
+            log.warning("%s: its kept records were rebuilt from its raw bytes after %s", entry.path, fault)
             return entry.id
     remove_unnamed(workspace.settings.archive, kept)
-    log.warning("%s: its kept records can't be made anew as they were", entry.path)
+    log.warning("%s: its kept records cannot be rebuilt exactly", entry.path)
     return None
 
 
 def _is_same(workspace: Workspace, entry: LedgerFile, kept: str) -> bool:
     """Whether an export was read as it was when it was loaded.
 
-    The former footer tells, and may be damaged itself: what is looked for are words of 16 digits or more.
+    Compares with the old footer, which may be damaged too: so it searches for words of 16 digits or more.
     """
     if entry.status != "loaded":
         return True

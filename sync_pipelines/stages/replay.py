@@ -1,8 +1,8 @@
-"""Rejects replayed: exports that refused records are read again, under the settings and contracts now in force.
+"""Replays rejects: reads exports with rejected records again, with the current settings and contracts.
 
-An export is read again as a whole, so that the tables end as if it had been loaded that way in the first place.
+An export is read again as a whole. The tables end as if it had been loaded this way in the first place.
 
-Belongs here: which exports, and what became of each. Does not belong here: what changes in the tables
+Belongs here: which exports, and their results. Does not belong here: what changes in the tables
 (`upsert.refold`), layout on a screen (`commands`).
 """
 
@@ -26,12 +26,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ReplayedExport:
-    """One export read again.
+    """One export that was read again.
 
     Attributes:
-        entry: in the ledger; its counts tell the first load.
-        outcome: what came of it; None where it could not be read again.
-        error: why it could not.
+        entry: its ledger entry, with the counts of the first load.
+        outcome: the result; None if it could not be read again.
+        error: the reason if it could not.
     """
 
     entry: LedgerFile
@@ -40,9 +40,9 @@ class ReplayedExport:
 
 
 def replay_rejects(workspace: Workspace, wanted: RejectFilter, run_id: str | None = None) -> Iterator[ReplayedExport]:
-    """Reads again every loaded export with unresolved rejects that are wanted, in version order.
+    """Reads every loaded export with matching unresolved rejects again, in version order.
 
-    Each export is a transaction of its own. One that can't be read again stays as it is.
+    Each export has its own transaction. If one cannot be read again, it does not change.
     """
     with workspace.connection() as connection:
         ids = reports.exports_with_rejects(connection, wanted)
@@ -54,9 +54,9 @@ def replay_rejects(workspace: Workspace, wanted: RejectFilter, run_id: str | Non
 def read_again(
     workspace: Workspace, entry: LedgerFile, run_id: str | None = None, *, whole: bool = False
 ) -> ReplayedExport:
-    """Reads a loaded export again and folds what changed at its original version (X5).
+    """Reads a loaded export again and folds the changes at its original version (X5).
 
-    With `whole` its bytes are read whatever was refused of it, as a corrected contract wants it.
+    With `whole`, its bytes are read even without rejects, as after a corrected contract.
     """
     try:
         return ReplayedExport(entry, repairing(workspace, lambda: _replayed(workspace, entry, run_id, whole=whole)))
@@ -69,11 +69,11 @@ def read_again(
 def _replayed(workspace: Workspace, entry: LedgerFile, run_id: str | None, *, whole: bool) -> Replayed:
     archive = workspace.settings.archive
     with workspace.connection() as connection:
-        # Its kept records may have been made anew.
+        # Its kept records may have been rebuilt.
         entry = ledger.entry_of(connection, entry.id)
         assert entry.kept is not None
         kept = entry.kept
-        # A refusal by the state of a key needs no other reading, so it can be decided when the raw bytes are gone.
+        # A reject that depends on a key's state needs only the kept records, so it works without the raw bytes.
         if whole or reports.has_rejects_of_content(connection, entry.id):
             kept = normalize_archived(workspace, entry)
         try:
@@ -82,5 +82,5 @@ def _replayed(workspace: Workspace, entry: LedgerFile, run_id: str | None, *, wh
             if kept != entry.kept:
                 remove_unnamed(archive, kept)
             raise
-    # What was kept before may be named by other exports, or be in use: housekeeping removes it.
+    # Other exports may refer to the old objects, or they may be in use: housekeeping removes them.
     return outcome

@@ -1,9 +1,9 @@
-"""Files of the runs at work in this state folder: `SYNC_HOME/runs/<run id>`.
+"""Files of the active runs of this state folder: `SYNC_HOME/runs/<run id>`.
 
 A process holds a lock on the file of its run; the kernel releases it however the process ends. The file names the
-export that the run is at work on. So a file that nobody holds belongs to a run that was killed.
+export that the run is loading. So an unlocked file belongs to a run that was killed.
 
-Belongs here: the files, their locks, the id of the state folder. Does not belong here: what becomes of an export whose
+Belongs here: the files, their locks, the id of the state folder. Does not belong here: the status of an export whose
 run was killed (`killed_runs`), Dagster's runs (`orchestration.activity`).
 """
 
@@ -33,9 +33,9 @@ class DeadRun(NamedTuple):
     """A run whose process died.
 
     Attributes:
-        run_id: its id.
+        entry_id: the ledger entry that it was loading, or None.
         entry_id: the ledger entry it was at work on, or None.
-        path: that entry's path; tells entries of one id in two databases apart.
+        path: that entry's path; distinguishes entries with one id in two databases.
     """
 
     run_id: str
@@ -44,7 +44,7 @@ class DeadRun(NamedTuple):
 
 
 def installation_id(home: Path) -> str:
-    """Returns the random id of a state folder, made when it is first asked for.
+    """Returns the random id of a state folder. Creates it on first use.
 
     Raises:
         ExportError: `storage_unwritable` or `storage_full`.
@@ -67,7 +67,7 @@ def installation_id(home: Path) -> str:
 
 
 def known_installation_id(home: Path) -> str | None:
-    """Returns the id of a state folder, or None where it has none: then no run has been at work in it."""
+    """Returns the id of a state folder, or None if it has none: then no run ever used it."""
     try:
         return (home / "installation").read_text(errors="replace").strip() or None
     except OSError:
@@ -79,7 +79,7 @@ def held(home: Path, run_id: str) -> Iterator[None]:
     """Holds the file of a run while the block runs, then removes it.
 
     Raises:
-        ExportError: `storage_unwritable` or `storage_full` where the file cannot be made.
+        ExportError: `storage_unwritable` or `storage_full` if the file cannot be created.
     """
     path = _path_of(home, run_id)
     descriptor = None if path is None else _lock_new(path)
@@ -93,9 +93,9 @@ def held(home: Path, run_id: str) -> Iterator[None]:
 
 
 def hold_until_exit(home: Path, run_id: str) -> None:
-    """Holds the file of a run until this process ends; whoever looks for dead runs removes it.
+    """Holds the file of a run until this process ends. The search for dead runs removes it.
 
-    For a run whose end this process cannot see: Dagster notes the end after the run's last resource is gone.
+    For a run whose end this process cannot see: Dagster records the end after releasing the run's last resource.
 
     Raises:
         ExportError: as `held`.
@@ -109,7 +109,7 @@ def hold_until_exit(home: Path, run_id: str) -> None:
 
 @contextmanager
 def at_work(home: Path, run_id: str | None, entry: LedgerFile) -> Iterator[None]:
-    """Notes in the file of a run, where it has one, that the run is at work on an export."""
+    """Notes in a run's file, if it has one, that the run is loading an export."""
     path = None if run_id is None else _path_of(home, run_id)
     if path is None:
         yield
@@ -122,7 +122,7 @@ def at_work(home: Path, run_id: str | None, entry: LedgerFile) -> Iterator[None]
 
 
 def is_held(home: Path, run_id: str) -> bool:
-    """Returns whether a process holds the file of a run; one that cannot be opened counts as held."""
+    """Returns whether a process holds the file of a run. A file that cannot be opened counts as held."""
     path = _path_of(home, run_id)
     if path is None:
         return True
@@ -137,7 +137,7 @@ def is_held(home: Path, run_id: str) -> bool:
 
 
 def dead_runs(home: Path) -> Iterator[DeadRun]:
-    """Yields the runs whose file nobody holds; the file is removed once the next one is asked for."""
+    """Yields the runs whose file nobody holds. Each file is removed when the next one is requested."""
     try:
         paths = sorted((home / "runs").iterdir())
     except OSError:
@@ -146,7 +146,7 @@ def dead_runs(home: Path) -> Iterator[DeadRun]:
         try:
             descriptor = _lock(path)
         except OSError:
-            # Somebody holds it, or has removed it.
+            # Another process holds it, or has removed it.
             continue
         try:
             yield DeadRun(path.name, *_noted(descriptor))
@@ -157,7 +157,7 @@ def dead_runs(home: Path) -> Iterator[DeadRun]:
 
 
 def _path_of(home: Path, run_id: str) -> Path | None:
-    """The file of a run; None for an id that Dagster did not make, which may be no file name."""
+    """Returns the file of a run; None for an id that Dagster did not create, which may be an unsafe file name."""
     try:
         return home / "runs" / str(uuid.UUID(run_id))
     except ValueError:
@@ -165,12 +165,12 @@ def _path_of(home: Path, run_id: str) -> Path | None:
 
 
 def _lock_new(path: Path) -> int | None:
-    """Makes and locks a file; None if another process of the same run holds it."""
+    """Creates and locks a file. Returns None if another process of the same run holds it."""
     deadline = time.monotonic() + _WAIT_SECONDS
     try:
         private_folder(path.parent)
         while True:
-            # A file that is looked at between being made and being locked counts as dead, and is removed.
+            # Between creation and lock, the file may be taken for a dead run's and removed.
             with suppress(BlockingIOError, FileNotFoundError):
                 return _lock(path, os.O_CREAT)
             if time.monotonic() > deadline:
@@ -181,11 +181,11 @@ def _lock_new(path: Path) -> int | None:
 
 
 def _lock(path: Path, flags: int = 0) -> int:
-    """Opens and locks a file; children do not inherit it.
+    """Opens and locks a file. Child processes do not inherit it.
 
     Raises:
-        BlockingIOError: somebody holds it.
-        FileNotFoundError: it is not there, or was removed meanwhile.
+        BlockingIOError: another process holds it.
+        FileNotFoundError: it does not exist, or was removed meanwhile.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | flags, 0o600)
     try:
@@ -199,8 +199,8 @@ def _lock(path: Path, flags: int = 0) -> int:
 
 
 def _note(path: Path, text: str) -> str:
-    """Replaces what a file says and returns what it said; a kill between the two steps leaves it empty."""
-    # A disk without room must not fail an export that is already written.
+    """Replaces a file's content and returns the old one. A kill between the two steps leaves it empty."""
+    # A full disk must not fail an export that is already written.
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
         try:

@@ -1,6 +1,6 @@
-"""What a sync works with: settings, database, sources, landing and archive, opened once.
+"""The workspace of a sync: settings, database, sources, landing and archive, opened once.
 
-Belongs here: opening them. Does not belong here: anything done with them.
+Belongs here: opening them. Does not belong here: using them.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Workspace:
     """Everything a sync works with.
 
     Attributes:
-        is_new: whether the schema has just been made.
-        idle: connections that wait for their next use; None where each is closed after its first.
+        is_new: whether the schema was just created.
+        idle: open connections for later use; None if connections are closed after each use.
     """
 
     settings: Settings
@@ -45,12 +45,12 @@ class Workspace:
     idle: list[psycopg.Connection[Any]] | None = None
 
     def window(self) -> DateWindow:
-        """The dates an export may have, as of now."""
+        """Returns the dates that an export may have, as of now."""
         return DateWindow.at(self.settings.first_date, datetime.now(UTC))
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection in autocommit; a server that goes away is `DatabaseUnavailable`."""
+        """Yields a connection in autocommit. If the server goes away, `DatabaseUnavailable` is raised."""
         with self._opened() as connection:
             try:
                 yield connection
@@ -61,7 +61,7 @@ class Workspace:
 
     @contextmanager
     def keeping_connections(self) -> Iterator[Workspace]:
-        """The same, whose connections are kept until the block ends: opening one takes longer than most questions."""
+        """Yields the workspace with connections kept open until the block ends: opening takes longer than a query."""
         keeping = replace(self, idle=[])
         try:
             yield keeping
@@ -74,13 +74,13 @@ class Workspace:
         with ExitStack() as stack:
             connection = stack.enter_context(self._waiting() or self.database.connect(autocommit=True))
             yield connection
-            # Nothing that we do outlasts a transaction.
+            # Nothing here must outlast a transaction.
             if self.idle is not None and connection.autocommit and _rests(connection):
                 stack.pop_all()
                 self.idle.append(connection)
 
     def _waiting(self) -> psycopg.Connection[Any] | None:
-        """A connection that was kept, if it still is one."""
+        """Returns an idle connection if it is still usable."""
         while self.idle:
             connection = self.idle.pop()
             with suppress(psycopg.Error):
@@ -95,7 +95,7 @@ def _rests(connection: psycopg.Connection[Any]) -> bool:
 
 
 def open_landing(settings: Settings, sources: Sources) -> Landing:
-    """The landing that the settings name; it is not connected to yet."""
+    """Returns the landing in the settings, without connecting."""
     password = settings.sftp_password
     access = Access(
         timeout=settings.landing_timeout,
@@ -115,7 +115,7 @@ def _parts_of(sources: Sources, partner: str, tenant_folder: str, stream: str) -
 
 
 def open_workspace(settings: Settings) -> Workspace:
-    """Opens what the settings name and brings the schema up to date.
+    """Opens what the settings name and updates the schema.
 
     Raises:
         ConfigurationError: a setting or `sources.yaml` is wrong.

@@ -423,9 +423,9 @@ def test_what_no_stream_takes_is_listed_by_sync_status_and_check(call: Call, lan
     first = call("sync")
     assert first.status == 4
     assert "did you mean .csv? known formats are" in first.out
-    told = f"replenit/{TENANT}/Orders  is no stream of replenit  did you mean orders?"
+    told = f"replenit/{TENANT}/Orders  is not a stream of replenit  did you mean orders?"
     assert told in first.out
-    wrong = {"path": f"replenit/{TENANT}/Orders", "why": "is no stream of replenit", "hint": "did you mean orders?"}
+    wrong = {"path": f"replenit/{TENANT}/Orders", "why": "is not a stream of replenit", "hint": "did you mean orders?"}
     assert call("sync", "--json").json["misplaced"] == [wrong]
     assert call("sync", "--preview", "--json").json["misplaced"] == [wrong]
     found = call("status", "--json").json
@@ -433,8 +433,8 @@ def test_what_no_stream_takes_is_listed_by_sync_status_and_check(call: Call, lan
     assert found["misplaced_count"] == 2
     assert "did you mean orders?" in call("status").out
     done = call("check")
-    assert f"NOTE   landing: replenit/{TENANT}/Orders is no stream of replenit; nothing in it is loaded" in done.out
-    assert "2010-12-01.cvs has an ending of no known format; nothing in it is loaded; did you mean .csv?" in done.out
+    assert f"NOTE   landing: replenit/{TENANT}/Orders is not a stream of replenit; nothing in it is loaded" in done.out
+    assert "2010-12-01.cvs has an unknown file extension; nothing in it is loaded; did you mean .csv?" in done.out
 
 
 def test_nothing_to_do_still_lists_what_no_stream_takes(call: Call, landing: str) -> None:
@@ -445,7 +445,7 @@ def test_nothing_to_do_still_lists_what_no_stream_takes(call: Call, landing: str
     done = call("sync")
     assert done.status == 0
     assert "Nothing to do" in done.out
-    assert "put it at replenit/<tenant>/orders/orders_00.csv" in done.out
+    assert "move it to replenit/<tenant>/orders/orders_00.csv" in done.out
     assert "and 5 more files and folders that belong to no stream" in done.out
 
 

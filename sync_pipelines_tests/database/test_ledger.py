@@ -145,8 +145,8 @@ def test_a_failed_file_that_left_the_landing_is_let_go_and_tried_again_when_it_i
     assert site.discover().failed == []
     assert [entry.status for entry in site.ledger()] == ["failed", "failed"]
     was_bad, was_half = (str(entry.error) for entry in site.ledger())
-    assert was_bad.startswith("file_vanished: it is no longer in the landing - before: not_json: ")
-    assert was_half == "file_vanished: it is no longer in the landing"
+    assert was_bad.startswith("file_vanished: the file is no longer in the landing - before: not_json: ")
+    assert was_half == "file_vanished: the file is no longer in the landing"
     with site.database.connect() as connection:
         told = stream_status(connection, ORDERS)
     assert (told.pending, told.failed, told.oldest_pending) == (0, 0, None)

@@ -55,7 +55,7 @@ def test_a_sync_that_is_killed_uses_an_attempt_and_the_next_loads_the_others(
     assert mark_killed(workspace) == 1
     status, attempts, error = files(workspace)[KILLER]
     assert (status, attempts) == ("failed", 2)
-    assert str(error).startswith("run_killed: the process at work on this export was killed")
+    assert str(error).startswith("run_killed: the process that was loading this export was killed")
     assert list(dead_runs(settings.home)) == []
 
 

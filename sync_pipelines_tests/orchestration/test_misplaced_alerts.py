@@ -48,14 +48,14 @@ def test_a_misplaced_file_is_told_once_and_only_if_it_stays(
         ticks = Ticks(instance, workspace, hook.url)
         assert ticks.tick() == "everything lies where a stream takes it"
         (landing / "passing.csv").write_text("x")
-        assert ticks.tick().startswith("passing.csv is above the folder of a stream; put it at ")
+        assert ticks.tick().startswith("passing.csv is not in a stream's folder; move it to ")
         (landing / "passing.csv").unlink()
         (landing / "nilo" / "acme" / "Stores").mkdir(parents=True)
         ticks.tick()
         assert hook.texts == []
         ticks.tick()
         (text,) = hook.texts
-        assert "nilo/acme/Stores: is no stream of nilo; did you mean stores?" in text
+        assert "nilo/acme/Stores: is not a stream of nilo; did you mean stores?" in text
         assert text.endswith("https://dagster.example")
         (landing / "orders.csv").write_text("x")
         ticks.tick()

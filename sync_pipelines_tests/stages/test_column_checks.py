@@ -87,4 +87,4 @@ def test_a_strict_source_refuses_it(site: Site) -> None:
     site.load_at("traede/t/customers/2024-01-01.csv", "customer_number,name,currency,discount_percentage\n1,A,USD,5\n")
     entry = site.load_at("traede/t/customers/2024-01-02.csv", "customer_number,name,currency,discount\n1,A,USD,5\n")
     assert entry.error is not None
-    assert entry.error.startswith("column_missing: the export before had the column 'discount_percentage'")
+    assert entry.error.startswith("column_missing: the previous export had the column 'discount_percentage'")

@@ -38,7 +38,7 @@ def test_x4_file_date_is_a_pattern_or_required(site: Site) -> None:
     site.put("mayo.json", [order("C")])
     (refused,) = site.sync()
     assert refused.status == "failed"
-    assert (refused.error or "").startswith("file_date_missing: no date stands in 'mayo.json'")
+    assert (refused.error or "").startswith("file_date_missing: the path 'mayo.json' has no date")
     site.sources()
     (loaded,) = site.sync()
     assert (loaded.status, loaded.has_own_date) == ("loaded", False)

@@ -12,7 +12,9 @@ from sync_pipelines.exports.landing import Landing
 from sync_pipelines.stages.misplaced import find_misplaced
 from sync_pipelines_tests.loading import TENANT
 
-PARTNERS = "partners are reten, pocketflows, nilo, replenit, traede; exports go to <partner>/<tenant>/<stream>/<file>"
+PARTNERS = (
+    "known partners are reten, pocketflows, nilo, replenit, traede; exports go to <partner>/<tenant>/<stream>/<file>"
+)
 
 
 def put(landing: Path, *paths: str) -> None:
@@ -30,23 +32,23 @@ def told(landing: Path, sources: Sources | None = None) -> dict[str, tuple[str, 
 @pytest.mark.parametrize(
     ("put_at", "path", "why", "hint"),
     [
-        ("replenit/T/order/a.csv", "replenit/T/order", "is no stream of replenit", "did you mean orders?"),
-        ("replenit/T/Orders/a.csv", "replenit/T/Orders", "is no stream of replenit", "did you mean orders?"),
-        ("Replenit/T/orders/a.csv", "Replenit", "is no partner", "did you mean replenit?"),
-        ("pocket-flows/T/orders/a.csv", "pocket-flows", "is no partner", "did you mean pocketflows?"),
-        ("shopify/T/x/a.csv", "shopify", "is no partner", PARTNERS),
-        ("orders/a.csv", "orders", "is no partner", "put it at replenit/<tenant>/orders/"),
-        ("orders_2024.csv", "orders_2024.csv", "is above the folder of a stream",
-         "put it at replenit/<tenant>/orders/orders_2024.csv"),
-        ("a.csv", "a.csv", "is above the folder of a stream", "put it at <partner>/<tenant>/<stream>/a.csv"),
-        ("nilo/a.csv", "nilo/a.csv", "is above the folder of a stream", "put it at nilo/<tenant>/stores/a.csv"),
-        ("nilo/T/a.csv", "nilo/T/a.csv", "is above the folder of a stream", "put it at nilo/T/stores/a.csv"),
-        ("nilo/stores/a.csv", "nilo/stores", "stands where a tenant's folder is expected",
-         "put it at nilo/<tenant>/stores/"),
-        ("nilo/Stores/2024/a.csv", "nilo/Stores", "stands where a tenant's folder is expected",
-         "put it at nilo/<tenant>/stores/"),
-        ("nilo/T/orders/a.csv", "nilo/T/orders", "is no stream of nilo", "put it below replenit/<tenant>/"),
-        ("nilo/T/whatever/a.csv", "nilo/T/whatever", "is no stream of nilo", "streams of nilo are stores"),
+        ("replenit/T/order/a.csv", "replenit/T/order", "is not a stream of replenit", "did you mean orders?"),
+        ("replenit/T/Orders/a.csv", "replenit/T/Orders", "is not a stream of replenit", "did you mean orders?"),
+        ("Replenit/T/orders/a.csv", "Replenit", "is not a known partner", "did you mean replenit?"),
+        ("pocket-flows/T/orders/a.csv", "pocket-flows", "is not a known partner", "did you mean pocketflows?"),
+        ("shopify/T/x/a.csv", "shopify", "is not a known partner", PARTNERS),
+        ("orders/a.csv", "orders", "is not a known partner", "move it to replenit/<tenant>/orders/"),
+        ("orders_2024.csv", "orders_2024.csv", "is not in a stream's folder",
+         "move it to replenit/<tenant>/orders/orders_2024.csv"),
+        ("a.csv", "a.csv", "is not in a stream's folder", "move it to <partner>/<tenant>/<stream>/a.csv"),
+        ("nilo/a.csv", "nilo/a.csv", "is not in a stream's folder", "move it to nilo/<tenant>/stores/a.csv"),
+        ("nilo/T/a.csv", "nilo/T/a.csv", "is not in a stream's folder", "move it to nilo/T/stores/a.csv"),
+        ("nilo/stores/a.csv", "nilo/stores", "is where a tenant's folder is expected",
+         "move it to nilo/<tenant>/stores/"),
+        ("nilo/Stores/2024/a.csv", "nilo/Stores", "is where a tenant's folder is expected",
+         "move it to nilo/<tenant>/stores/"),
+        ("nilo/T/orders/a.csv", "nilo/T/orders", "is not a stream of nilo", "move it to replenit/<tenant>/"),
+        ("nilo/T/whatever/a.csv", "nilo/T/whatever", "is not a stream of nilo", "streams of nilo are stores"),
     ],
 )  # fmt: skip
 def test_it_is_told_with_the_nearest_right_name(tmp_path: Path, put_at: str, path: str, why: str, hint: str) -> None:
@@ -73,7 +75,7 @@ def test_a_path_that_takes_no_file_is_told_and_one_that_leaves_some_out_is_not(t
     landing = tmp_path / "replenit" / TENANT
     ((path, (why, hint)),) = [one for one in told(tmp_path, sources).items() if one[0].startswith("replenit")]
     assert path == f"replenit/{TENANT}/orders"
-    assert why in {f"has no file that `path: *.csv` takes, of 2, such as {name}" for name in ("a.CSV", "2024/b.CSV")}
+    assert why in {f"has no file that matches `path: *.csv`, of 2, such as {name}" for name in ("a.CSV", "2024/b.CSV")}
     assert hint == "correct `path` in sources.yaml"
     put(tmp_path, f"replenit/{TENANT}/orders/c.csv")
     assert landing.is_dir()
