@@ -46,7 +46,7 @@ class Header:
 
     @property
     def columns(self) -> Columns:
-        """Returns the names of the columns that have one."""
+        """The names of the columns that have one."""
         names = tuple(name for name, is_named in zip(self.names, self._are_named, strict=True) if is_named)
         return Columns(names, self.position)
 

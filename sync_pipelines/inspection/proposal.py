@@ -65,7 +65,7 @@ class Proposal:
 
     @property
     def block(self) -> str:
-        """Returns the keys as YAML, one per line, with the notes above them."""
+        """The keys as YAML, one per line, with the notes above them."""
         lines = [f"# {note}" for note in self.notes]
         for key, value in self.keys.items():
             if key == "columns":

@@ -73,7 +73,7 @@ class SeenColumn:
 
     @property
     def texts(self) -> list[str]:
-        """Returns the values that are written as text."""
+        """The values that are written as text."""
         return [value for value in self.values if isinstance(value, str)]
 
     def samples(self, number: int = 3) -> list[Any]:

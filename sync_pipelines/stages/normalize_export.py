@@ -241,7 +241,7 @@ class _Pipeline:
 
     @property
     def _read_under(self) -> tuple[str, str]:
-        """Returns the settings under which equal texts are equal records, see `Summary.reading`."""
+        """The settings under which equal texts are equal records, see `Summary.reading`."""
         return self._export.settings.fingerprint, self._export.stream.fingerprint
 
     def outcomes(self) -> Iterator[Change | Reject]:
@@ -294,7 +294,7 @@ class _Pipeline:
 
     @property
     def _own_times(self) -> frozenset[str]:
-        """Returns the folded names of the field with a record's own time, in the file and in the contract (X4)."""
+        """The folded names of the field with a record's own time, in the file and in the contract (X4)."""
         settings = self._export.settings
         name = settings.effective_at
         if not name:

@@ -1,14 +1,14 @@
-"""Changes become rows: one transaction a file. Every way leaves what it is not certain of to the next.
+"""Applies changes to the tables: one transaction per file. Each path leaves records that it is not sure of to the next.
 
-    load.py             the transaction: which record goes which way, counts, ledger
-    history.py          which loaded exports speak of a key (key_index.py), and what they say of it
-    stale.py            late records that newer ones overrule
-    unchanged.py        records that say again what the newest of their key says
+    load.py             the transaction: which record takes which path, counts, ledger
+    history.py          which loaded exports know a key (key_index.py), and their records of it
+    stale.py            late records that newer ones supersede
+    unchanged.py        records that repeat the newest record of their key
     new_rows.py         records of keys without a row, copied in
     changed_rows.py     records of one row each, a column at a time
     folding.py          all others, one record at a time
-    fold.py, lists.py   what one record makes of one row: pure, the definition of every write rule
-    record_outcomes.py  what each record came to
+    fold.py, lists.py   what one record does to one row: pure, the definition of every write rule
+    record_outcomes.py  the outcome of each record
 
 Does not belong here: any partner, reading, Dagster.
 """

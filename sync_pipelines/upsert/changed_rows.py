@@ -1,10 +1,10 @@
-"""Records whose row is there, and only what they change of it.
+"""Updates existing rows with only the differences that records make.
 
-A chunk of records at a time: their rows and lists are read as columns, compared with what the records make of them,
-and what differs is updated. Left to the fold are records without a row of their own, and those of which it is not
-certain by columns alone what it makes of their row (`columns`).
+Works on a chunk of records at a time: reads their rows and lists as columns, compares them with the results of the
+records, and updates the differences. Records without a row of their own are left to the fold, and so are those whose
+result is not certain from columns alone (`columns`).
 
-Belongs here: the order of the steps, and the updates. Does not belong here: what the rows come to (`columns`), new rows
+Belongs here: the order of the steps, and the updates. Does not belong here: the results (`columns`), new rows
 (`new_rows`).
 """
 
@@ -36,10 +36,10 @@ from sync_pipelines.upsert.write import delete_children, delete_rows, update_row
 
 @dataclass
 class ChangedRowsResult:
-    """What came of records.
+    """The result for some records.
 
     Attributes:
-        leniencies: code -> how often.
+        leniencies: code -> count.
         left: hashes of the keys whose records are left to the fold (sorted).
     """
 
@@ -48,10 +48,10 @@ class ChangedRowsResult:
 
 
 class ChangedRowWriter:
-    """Revises the rows that records of one export mean.
+    """Updates the rows of one export's records.
 
     Args:
-        context: of the load.
+        context: context of the load.
     """
 
     def __init__(self, context: LoadContext) -> None:
@@ -61,12 +61,12 @@ class ChangedRowWriter:
         self._columns = ColumnFold(context.stream, context.layout, self._stored.lists)
 
     def write(self, kept: KeptRecords, wanted: Mask, outcomes: Outcomes) -> ChangedRowsResult:
-        """Applies records to rows that are there.
+        """Applies records to existing rows.
 
         Args:
             kept: the export's records.
-            wanted: by row, which of them; no other record of the export is known by what they are known by.
-            outcomes: takes what they come to.
+            wanted: by row, which of them; no other record of the export shares a key or id with them.
+            outcomes: receives their outcomes.
         """
         came = ChangedRowsResult(Counter(), np.empty(0, np.uint64))
         left = [came.left]
@@ -96,7 +96,7 @@ class ChangedRowWriter:
         return came
 
     def _delete(self, records: pa.Table, rows: pa.Table) -> Mask:
-        """Deletes rows: nothing of them stays but their names (X5). Returns which records did so."""
+        """Deletes rows: only their names remain (X5). Returns which records did so."""
         deleted = self._columns.deletes(records, rows)
         if not deleted.any():
             return deleted

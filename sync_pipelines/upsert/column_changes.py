@@ -1,6 +1,6 @@
-"""Columns of rows as they shall be, beside those that are stored.
+"""Columns of rows after a change, compared with the stored ones.
 
-Belongs here: the write rules of single columns (X1, R4, O3), and where values come to differ. Does not belong here:
+Belongs here: the write rules of single columns (X1, R4, O3), and where values change. Does not belong here:
 which column has which rule (`columns`, `list_columns`).
 """
 
@@ -24,11 +24,11 @@ from sync_pipelines.upsert.lists import without_nulls
 
 Bits = npt.NDArray[np.int64]
 _REMEMBERED: Final = 1_000
-"""Pairs of objects of which is remembered what they come to."""
+"""Cached results for pairs of objects."""
 
 
 class ColumnChange(NamedTuple):
-    """A column as it shall be, and where that differs from what is stored."""
+    """A column after the change, and where it differs from the stored one."""
 
     after: Any
     differs: Mask
@@ -36,14 +36,14 @@ class ColumnChange(NamedTuple):
 
 @dataclass(frozen=True)
 class RowChanges:
-    """Rows of one table, a column each.
+    """Changed rows of one table, as columns.
 
     Attributes:
-        table: whose.
-        keys: the columns that tell each row.
-        tops: for each row the index of the main row it belongs to.
-        columns: those that differ in some row.
-        differs: which rows differ.
+        table: the table.
+        keys: the columns that identify each row.
+        tops: for each row, the index of its main row.
+        columns: columns that change in some row.
+        differs: which rows change.
     """
 
     table: str
@@ -54,7 +54,7 @@ class RowChanges:
 
     @staticmethod
     def build(table: str, keys: Mapping[str, Any], tops: Ids, revisions: Mapping[str, ColumnChange]) -> RowChanges:
-        """Rows whose columns are all revised."""
+        """Returns the changes of rows from the changes of all their columns."""
         columns = {name: revision.after for name, revision in revisions.items() if revision.differs.any()}
         differs = np.zeros(len(tops), bool)
         for revision in revisions.values():
@@ -63,13 +63,13 @@ class RowChanges:
 
 
 def changed_value(sent: Any, stored: Any, spoken: Mask, default: Any = None) -> ColumnChange:
-    """A column whose value is what was sent last; null clears it (X1).
+    """Returns a column with the last sent values; null clears (X1).
 
     Args:
         sent: by record.
-        stored: by record; None where no row is there.
-        spoken: which records say anything of it.
-        default: what a new row gets of those that do not (O3); None: null.
+        stored: by record; None if there is no row.
+        spoken: which records set it.
+        default: value for new rows of records that do not set it (O3); None is null.
     """
     if stored is None:
         return _new(sent if default is None or spoken.all() else pc.if_else(pa.array(spoken), sent, default))
@@ -80,7 +80,7 @@ def changed_value(sent: Any, stored: Any, spoken: Mask, default: Any = None) -> 
 
 
 def changed_json(sent: Any, stored: Any, spoken: Mask, *, merges: bool) -> ColumnChange:
-    """The same of objects, which may be merged at their top level (R4); compared as JSONB compares."""
+    """Returns a column of objects, which may be merged at their top level (R4). Compares as JSONB does."""
     if stored is None:
         return _new(sent)
     if not spoken.any():
@@ -88,7 +88,7 @@ def changed_json(sent: Any, stored: Any, spoken: Mask, *, merges: bool) -> Colum
     differs = spoken & (mask_of(sent.is_valid()) != mask_of(stored.is_valid()))
     both = np.flatnonzero(spoken & mask_of(sent.is_valid()) & mask_of(stored.is_valid()))
     places = pa.array(both)
-    # Many rows have the same.
+    # Many rows have equal values.
     revised = lru_cache(_REMEMBERED)(partial(_revised_object, merges=merges))
     texts = map(revised, sent.take(places).to_pylist(), stored.take(places).to_pylist())
     changed = {index: text for index, text in zip(both.tolist(), texts, strict=True) if text is not None}
@@ -101,15 +101,15 @@ def changed_json(sent: Any, stored: Any, spoken: Mask, *, merges: bool) -> Colum
 
 
 def remaining_names(bits: Mapping[str, int], present: Bits, stored: Any) -> ColumnChange:
-    """Lists of names, without those that a record speaks of.
+    """Returns lists of names without those that a record sets.
 
     Args:
-        bits: name -> what it is in presence masks.
-        present: masks of the records.
-        stored: their lists; None where no row is there: all names.
+        bits: name -> its bit in presence masks.
+        present: presence masks of the records.
+        stored: their lists; None if there is no row: all names.
     """
     if stored is None:
-        # Few kinds of records speak of different columns.
+        # Few combinations of columns occur.
         masks, kinds = np.unique(present, return_inverse=True)
         lists = [_without(bits, [*bits], mask) for mask in masks.tolist()]
         return _new(pa.DictionaryArray.from_arrays(pa.array(kinds), pa.array(lists, pa.list_(pa.string()))))
@@ -128,14 +128,14 @@ def _new(column: Any) -> ColumnChange:
 
 
 def _revised_object(sent: str, stored: str, *, merges: bool) -> str | None:
-    """What becomes of an object; None if nothing."""
+    """Returns the new object; None if it does not change."""
     before, mine = from_json(stored), from_json(sent)
     after = {**before, **mine} if merges else mine
     return to_json(after) if are_unequal(before, after) else None
 
 
 def are_distinct(column: Any, other: Any) -> Mask:
-    """Where two columns differ; null equals null."""
+    """Returns where two columns differ; null equals null."""
     mine, theirs = one(column), one(other)
     if pa.types.is_list(mine.type):
         pairs = zip(mine.to_pylist(), theirs.to_pylist(), strict=True)
@@ -145,12 +145,12 @@ def are_distinct(column: Any, other: Any) -> Mask:
 
 
 def are_spoken(present: Any, bit: int) -> Mask:
-    """Which rows' presence masks have a bit."""
+    """Returns which rows' presence masks have a bit."""
     return np.asarray(one(present).fill_null(0).to_numpy() >> bit & 1 == 1)
 
 
 def dicts_of(columns: Mapping[str, Any], count: int) -> Iterator[dict[str, Any]]:
-    """Rows as dictionaries without nulls; there are as many of no columns at all."""
+    """Yields rows as dictionaries without nulls, even if there are no columns at all."""
     if not columns:
         return iter([{} for _ in range(count)])
     parts = [column.to_pylist() for column in columns.values()]
@@ -158,7 +158,7 @@ def dicts_of(columns: Mapping[str, Any], count: int) -> Iterator[dict[str, Any]]
 
 
 def mask_of(column: Any) -> Mask:
-    """A column of booleans as a mask."""
+    """Returns a column of booleans as a mask."""
     return np.asarray(one(column).to_numpy(zero_copy_only=False), bool)
 
 

@@ -1,7 +1,7 @@
-"""What records make of the rows they mean, a column at a time: `fold` for many records at once.
+"""Applies many records to their rows, a column at a time: the columnar form of `fold`.
 
-A new row is a row that is changed from nothing: every rule here is told for both. A rule that columns can't decide is
-left to the fold, record by record: each record is certain or not.
+A new row is an empty row that changes, so every rule here covers both. If a rule cannot be decided from columns, the
+record is left to the fold: each record is certain or not.
 
 Belongs here: which records are certain, and the columns of main tables. Does not belong here: the rules of one column
 (`column_changes`), lists (`list_columns`), reading rows (`stored_columns`), writing them (`new_rows`, `changed_rows`).
@@ -38,21 +38,21 @@ from sync_pipelines.upsert.list_matching import ListTreatment
 from sync_pipelines.upsert.list_repeats import kinds_of
 
 _MAKES: Final = ("upsert", "create", "insert", "touch")
-"""What a record may ask for to make a row where none is."""
+"""Operations that may create a row."""
 _PATCHES: Final = ("upsert", "create", "update", "touch")
-"""What a record may ask for to patch a row that is live and defined."""
+"""Operations that may patch a live, defined row."""
 
 
 @dataclass(frozen=True)
 class FoldedRows:
-    """What records make of rows, the n-th of the n-th.
+    """The results of records, one row per record.
 
     Attributes:
-        certain: which records make just this.
-        are_new: whether no rows were there.
+        certain: which records have exactly this result.
+        are_new: whether the rows are new.
         main: the rows.
-        children: rows of their lists that were there.
-        resized: lists whose rows come or go.
+        children: existing rows of their lists.
+        resized: lists whose rows are added or removed.
     """
 
     certain: Mask
@@ -63,7 +63,7 @@ class FoldedRows:
 
     @property
     def differs(self) -> Mask:
-        """Which rows come to differ, be it in their lists alone."""
+        """Which rows change, even if only in their lists."""
         found = self.main.differs.copy()
         for rows in self.children:
             found[rows.tops[rows.differs]] = True
@@ -73,7 +73,7 @@ class FoldedRows:
 
     @property
     def outcomes(self) -> dict[Outcome, Mask]:
-        """Which certain records come to what (X11)."""
+        """Outcome -> the certain records with it (X11)."""
         if self.are_new:
             return {"created": self.certain}
         differs = self.differs
@@ -81,12 +81,12 @@ class FoldedRows:
 
 
 class ColumnFold:
-    """Makes columns of records and the rows they mean.
+    """Applies records to their rows as columns.
 
     Args:
         stream: the declaration.
-        layout: of its kept records.
-        read: gives stored lists; needed where rows are there.
+        layout: layout of its kept records.
+        read: reads stored lists; needed for existing rows.
     """
 
     def __init__(self, stream: Stream, layout: Layout, read: ReadLists | None = None) -> None:
@@ -96,12 +96,12 @@ class ColumnFold:
         self._settles_lists = {name.partition(".")[0] for name in stream.settles if "." in name}
 
     def fold(self, records: pa.Table, rows: pa.Table | None, links: Mapping[str, Any]) -> FoldedRows:
-        """Records and the rows they mean, one each.
+        """Applies records to their rows, one record per row.
 
         Args:
-            records: kept records, each the only one of its export that means its row.
-            rows: their rows, as `StoredColumns` reads them; None where no row is there.
-            links: reference column -> the ids of the rows that records refer to; of new rows they may be added later.
+            records: kept records; no two of an export have the same row.
+            rows: their rows, as `StoredColumns` reads them; None if there are none.
+            links: reference column -> ids of the referenced rows; for new rows they may be added later.
         """
         certain = mask_of(pc.is_in(records.column("operation"), pa.array(_MAKES if rows is None else _PATCHES)))
         if rows is not None:
@@ -121,13 +121,13 @@ class ColumnFold:
     # -- which records are certain -----------------------------------------------------------------------------
 
     def deletes(self, records: pa.Table, rows: pa.Table) -> Mask:
-        """Which records delete their row, certainly: nothing keeps it (T9), and no other row may be meant (P2, P5)."""
+        """Returns which records surely delete their row: nothing refers to it (T9), no other may be meant (P2, P5)."""
         if self._stream.blocked_by is not None or self._stream.scope is not None:
             return np.zeros(records.num_rows, bool)
         return mask_of(pc.equal(records.column("operation"), "delete")) & _are_defined(records, rows)
 
     def _has_required(self, records: pa.Table, changes: Mapping[str, ColumnChange]) -> Mask:
-        """Which new rows have all they need (N4, T3); other records are refused, or make a placeholder."""
+        """Returns which new rows have all required fields (N4, T3); others are rejects or placeholders."""
         found = np.ones(records.num_rows, bool)
         for name in self._stream.required_new:
             if name in changes:
@@ -138,7 +138,7 @@ class ColumnFold:
         return found
 
     def _may_patch(self, records: pa.Table, rows: pa.Table, links: Mapping[str, Any]) -> Mask:
-        """Which rows are defined, and in the scope that their record names (P5)."""
+        """Returns which rows are defined, and in the scope that their record names (P5)."""
         found = _are_defined(records, rows)
         scope = self._stream.scope
         if scope is not None:
@@ -148,7 +148,7 @@ class ColumnFold:
     # -- columns -----------------------------------------------------------------------------------------------
 
     def _values(self, records: pa.Table, rows: pa.Table | None, links: Mapping[str, Any]) -> dict[str, ColumnChange]:
-        """The rows' own columns."""
+        """Returns the rows' own columns."""
         found: dict[str, ColumnChange] = {}
         every, nothing = np.ones(records.num_rows, bool), np.zeros(records.num_rows, bool)
         clears = self._stream.replaces and rows is not None
@@ -169,7 +169,7 @@ class ColumnFold:
         return found | {"extra": changed_json(extra, _stored(rows, "extra"), spoken, merges=not self._stream.replaces)}
 
     def _default(self, name: str, records: pa.Table) -> Any:
-        """What a new row gets where nothing was sent (O3), None where that is null."""
+        """Returns a column's default for new rows (O3), or None for null."""
         default = next((d for d in self._stream.defaults if d.column == name), None)
         if default is None:
             return None
@@ -178,7 +178,7 @@ class ColumnFold:
         return pa.scalar(default.value, records.column(name).type)
 
     def _defaulted(self, records: pa.Table, stored: Any) -> ColumnChange:
-        """The fields that still hold their default (O3)."""
+        """Returns the fields that still hold their default (O3)."""
         bits = {
             alias: 1 << self._layout.bits[spoken_name(self._stream, d)] for d, alias in named_defaults(self._stream)
         }
@@ -190,7 +190,7 @@ class ColumnFold:
     # -- lists -------------------------------------------------------------------------------------------------
 
     def _fold_lists(self, lists: ListFold, records: pa.Table, rows: pa.Table | None) -> list[ListAfter]:
-        """Folds the lists of records; returns those that `settle` looks at."""
+        """Folds the lists of records. Returns those that `settle` reads."""
         count = records.num_rows
         ids = np.zeros(count, np.int64) if rows is None else one(rows.column("id")).to_numpy()
         shown: list[ListAfter] = []
@@ -214,7 +214,7 @@ def _stored(rows: pa.Table | None, name: str) -> Any:
 
 
 def _are_defined(records: pa.Table, rows: pa.Table) -> Mask:
-    """Which rows are live, defined, and named just as the record that means them names itself (P2)."""
+    """Returns which rows are live, defined, and named exactly as in their record (P2)."""
     defined: Mask = mask_of(rows.column("deleted_at").is_null()) & ~mask_of(rows.column("is_placeholder"))
     defined &= ~are_distinct(records.column("external_id"), rows.column("external_id"))
     return defined & ~are_distinct(records.column("record_id"), rows.column("partner_record_id"))

@@ -1,6 +1,6 @@
-"""What everything that writes rows of one export needs.
+"""Values that everything needs that writes rows of one export.
 
-Belongs here: those values, and the columns that name the export as the last write. Does not belong here: the export's
+Belongs here: those values, and the columns that name the export as the last writer. Does not belong here: the export's
 records (`kept`), the order of a load (`load`).
 """
 
@@ -20,13 +20,13 @@ from sync_pipelines.normalize.layout import Layout, layout_of
 
 @dataclass(frozen=True)
 class LoadContext:
-    """One export being written.
+    """One export that is being written.
 
     Attributes:
-        connection: inside the load's transaction, with the export's locks.
+        connection: in the load's transaction, with the export's locks.
         stream: the declaration.
         entry: the export's ledger entry.
-        run_id: named by the rows written.
+        run_id: the run id for written rows.
     """
 
     connection: psycopg.Connection[Any]
@@ -36,11 +36,11 @@ class LoadContext:
 
     @cached_property
     def layout(self) -> Layout:
-        """Of the stream's kept records."""
+        """The layout of the stream's kept records."""
         return layout_of(self.stream)
 
     def last_write(self, records: pa.Table) -> dict[str, Any]:
-        """The columns that name records as the last write of their rows."""
+        """Returns the columns that name records as the last writers of their rows."""
         return {
             "effective_at": records.column("effective_at"),
             "source_position": records.column("position"),
@@ -48,7 +48,7 @@ class LoadContext:
         }
 
     def last_write_of_export(self, records: pa.Table) -> dict[str, Any]:
-        """The same of the export as a whole, as often as there are records."""
+        """Returns the columns that name the export as the last writer, with one row per record."""
         moment = pa.scalar(self.entry.effective_at, pa.timestamp("us", "UTC"))
         return {"effective_at": pa.repeat(moment, records.num_rows), **self._written(records.num_rows)}
 

@@ -1,6 +1,6 @@
-"""Columns on their way to the server, as CSV.
+"""Columns as CSV, for the server.
 
-Belongs here: the form PostgreSQL's COPY takes. Does not belong here: what is copied (`copying`).
+Belongs here: the format of PostgreSQL's COPY. Does not belong here: what is copied (`copying`).
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 T = TypeVar("T")
-# Kept: threads that come and go leave memory behind.
+# Kept: starting and ending threads leaks memory.
 _WORKERS = ThreadPoolExecutor(3, "ahead")
 _CSV = pyarrow.csv.WriteOptions(include_header=False, batch_size=8_192)
 _MOMENT = pa.timestamp("us")
 
 
 def ahead(parts: Iterable[T]) -> Iterator[T]:
-    """The same parts, the first begun at once, each of the others while the one before it is used.
+    """Prepares each part in another thread while the previous one is used.
 
-    The server works while the next is prepared.
+    The server works meanwhile.
     """
     source = iter(parts)
     return _following(source, _WORKERS.submit(next, source, None))
@@ -39,7 +39,7 @@ def _following(source: Iterator[T], begun: Future[T | None]) -> Iterator[T]:
 
 
 def csv_of(columns: Sequence[Any]) -> bytes:
-    """Columns as CSV without a header, in the form COPY takes."""
+    """Returns columns as CSV without a header, in the format of COPY."""
     table = pa.table([_writable(column) for column in columns], names=[str(n) for n in range(len(columns))])
     buffer = io.BytesIO()
     pyarrow.csv.write_csv(table, buffer, _CSV)
@@ -48,7 +48,7 @@ def csv_of(columns: Sequence[Any]) -> bytes:
 
 def _writable(column: Any) -> Any:
     if pa.types.is_timestamp(column.type):
-        # In UTC, all of them. With a time zone each would be looked up in the zone's rules, twenty times the work.
+        # All in UTC: with a time zone each would be looked up in its rules, twenty times the work.
         return pc.binary_join_element_wise(column.cast(_MOMENT).cast(pa.string()), "Z", "")
     if pa.types.is_dictionary(column.type):
         pieces = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
@@ -59,13 +59,13 @@ def _writable(column: Any) -> Any:
 
 
 def array_literal(texts: Sequence[str | None]) -> str:
-    """Texts as PostgreSQL writes an array of them."""
+    """Returns texts as a PostgreSQL array literal."""
     quoted = ("NULL" if t is None else '"' + t.replace("\\", "\\\\").replace('"', '\\"') + '"' for t in texts)
     return "{" + ",".join(quoted) + "}"
 
 
 def numbered(lists: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Any]:
-    """The elements of lists: the index of each one's list, its number in there from 1, and the elements themselves."""
+    """Flattens lists: returns each element's list index, its number in the list from 1, and the elements."""
     parents = pc.list_parent_indices(lists).to_numpy()
     first = np.concatenate(([True], parents[1:] != parents[:-1])) if len(parents) else np.empty(0, bool)
     starts = np.maximum.accumulate(np.where(first, np.arange(len(parents)), 0))

@@ -1,6 +1,6 @@
-"""COPY in and out by columns: what the direct way asks and writes.
+"""COPY in and out by columns.
 
-Belongs here: the wire. Does not belong here: what is copied (`new_rows`, `references`).
+Belongs here: the wire format. Does not belong here: what is copied (`new_rows`, `references`).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from sync_pipelines.upsert.write_behind import WriteBehind
 Ids = npt.NDArray[np.int64]
 _BLOCK: Final = 8_192
 _DRAWN: Final = 32_768
-"""Ids that are drawn at once, at most, by whoever needed as many before."""
+"""Most ids that are drawn ahead, if as many were needed before."""
 
 
 class Copying:
-    """Copies columns into tables and integers out of queries.
+    """Copies columns into tables, and integers out of queries.
 
     Args:
-        connection: inside a transaction.
+        connection: in a transaction.
     """
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
@@ -41,18 +41,18 @@ class Copying:
 
     @property
     def connection(self) -> psycopg.Connection[Any]:
-        """The connection, when every new row is written."""
+        """The connection, after all new rows are written."""
         self.wait()
         return self._connection
 
     def wait(self) -> None:
-        """Returns when every new row is written."""
+        """Waits until all new rows are written."""
         if self._behind is not None:
             self._behind.drain()
 
     @contextmanager
     def behind(self) -> Iterator[None]:
-        """Within the block new rows are written while the next ones are made ready; at its end all are."""
+        """Within the block, new rows are written in another thread; at its end, all are written."""
         behind = self._behind = WriteBehind()
         try:
             yield
@@ -62,7 +62,7 @@ class Copying:
             self._behind = None
 
     def numbers(self, query: Composed, *columns: str) -> Ids:
-        """The integers of an answer, row by row, as one value: thousands of rows would cost more than the query."""
+        """Returns the integers of a query as one value: thousands of rows would cost more than the query."""
         texts = SQL(", ").join(Identifier(name) for name in columns)
         row = self.connection.execute(
             SQL("select string_agg(concat_ws(' ', {}), ' ') from ({}) q").format(texts, query)
@@ -71,10 +71,10 @@ class Copying:
         return np.fromstring(row[0] or "", np.int64, sep=" ")
 
     def new_ids(self, table: str, count: int) -> Ids:
-        """Ids drawn from a table's own sequence, ascending."""
+        """Draws ids from a table's own sequence, ascending."""
         ids = self._ids.get(table, np.empty(0, np.int64))
         if (missing := count - len(ids)) > 0:
-            # Whoever needed many needs as many again.
+            # After many ids, as many more are likely.
             drawn = self._draw(table, max(missing, min(self._used[table], _DRAWN)))
             ids = np.concatenate([ids, drawn])
         self._used[table] += count
@@ -82,27 +82,27 @@ class Copying:
         return ids[:count]
 
     def new_id(self, table: str) -> int:
-        """One such id."""
+        """Draws one such id."""
         return int(self.new_ids(table, 1)[0])
 
     def _draw(self, table: str, count: int) -> Ids:
-        # The sequence is looked up once, not for every number.
+        # Look up the sequence once, not for every number.
         sequence = SQL("select pg_get_serial_sequence({}, 'id')::regclass as name offset 0").format(f"{SCHEMA}.{table}")
         drawn = SQL("select nextval(s.name) as id from ({}) s, generate_series(1, {})").format(sequence, count)
         ends = SQL("select min(id) as first, max(id) as last from ({}) d").format(drawn)
         first, last = self.numbers(ends, "first", "last").tolist()
         if last - first + 1 == count:
             return np.arange(first, last + 1)
-        # Others draw too. Those that came are not used.
+        # Others draw too. Ids that came in between are not used.
         return self.numbers(drawn, "id")
 
     def fill(self, table: str, columns: Mapping[str, Any]) -> None:
-        """Makes columns the whole content of a temporary table."""
+        """Replaces the content of a temporary table."""
         self.connection.execute(SQL("truncate {}").format(Identifier(table)))
         self.write(Identifier(table), list(columns), [csv_of(list(columns.values()))])
 
     def insert(self, table: str, columns: Mapping[str, Any]) -> None:
-        """New rows of a table, a column each."""
+        """Inserts new rows, given as columns."""
         rows = pa.table({name: one(column) for name, column in columns.items()})
         blocks = ahead(csv_of(block.columns) for block in _blocks_of(rows))
 
@@ -115,7 +115,7 @@ class Copying:
             self._behind.add(rows.num_rows, write)
 
     def write(self, table: Identifier, columns: Sequence[str], blocks: Iterable[bytes]) -> None:
-        """CSV into a table."""
+        """Copies CSV into a table."""
         self._copy(self.connection, table, columns, blocks)
 
     @staticmethod
@@ -131,7 +131,7 @@ class Copying:
 
 
 def one(column: Any) -> Any:
-    """A column in one piece."""
+    """Returns a column in one piece."""
     if not isinstance(column, pa.ChunkedArray):
         return column
     # Arrow would copy a single piece.

@@ -1,6 +1,6 @@
-"""Refusals that depend on a key's own state: made, taken back and remembered (law 1; T3, T9, N8, P2).
+"""Rejections that depend on a key's own state: decided, withdrawn and remembered (law 1; T3, T9, N8, P2).
 
-Belongs here: rejects of records whose contract was kept. Does not belong here: rejects of normalization (`load`).
+Belongs here: rejects of records that fulfill their contract. Does not belong here: rejects of normalization (`load`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Place = tuple[int, str]
 
 
 class _Known(NamedTuple):
-    """What was decided of a record before."""
+    """An earlier decision about a record."""
 
     row_id: int
     code: str
@@ -34,11 +34,11 @@ class _Known(NamedTuple):
 
 
 class Decisions:
-    """What was decided of the records of a chunk before, and what is decided now.
+    """Earlier and new decisions about the records of a chunk.
 
     Args:
-        context: of the load.
-        knowing: tells the other loaded exports of its tenant's stream by keys.
+        context: context of the load.
+        knowing: returns the other loaded exports of its tenant's stream that know some keys.
     """
 
     def __init__(self, context: LoadContext, knowing: Knowing) -> None:
@@ -50,7 +50,7 @@ class Decisions:
         self._reasons: list[tuple[str, str | None, str, str, int]] = []
 
     def look_up(self, records: Iterable[Spoken]) -> None:
-        """Reads what was decided of these records."""
+        """Reads the earlier decisions about these records."""
         files = sorted({spoken.file_id for spoken in records})
         rows = self._load.connection.execute(
             "select export_file_id, position, id, code, status, faults from sync.rejected_records"
@@ -60,12 +60,12 @@ class Decisions:
         self._known = {(file_id, position): _Known(*known) for file_id, position, *known in rows}
 
     def is_blocked(self, spoken: Spoken) -> bool:
-        """Whether a delete was blocked when it was loaded, overtaken since or not; only a replay decides again (T9)."""
+        """Whether a delete was blocked when it was loaded, even if superseded; only a replay decides again (T9)."""
         known = self._known.get(_place(spoken))
         return known is not None and known.code == BLOCKED and known.status != "resolved"
 
     def decide(self, spoken: Spoken, refusal: Refusal | None) -> None:
-        """Notes that a record is refused, or is not (any more)."""
+        """Records that a record is rejected, or no longer is."""
         known = self._known.get(_place(spoken))
         if refusal is None:
             if known is not None and known.status != "resolved":
@@ -81,7 +81,7 @@ class Decisions:
                 self._reasons.append(reason)
 
     def block(self, spoken: Spoken, row_ids: Sequence[int]) -> bool:
-        """Whether live rows refer to the rows a record would delete; noted if they do (T9)."""
+        """Whether live rows refer to the rows that a record would delete. If so, rejects it (T9)."""
         blocked_by = self._load.stream.blocked_by
         assert blocked_by is not None
         statement = SQL("select count(*) from {t} where {c} = any(%s) and deleted_at is null").format(
@@ -95,7 +95,7 @@ class Decisions:
         return bool(count)
 
     def write(self) -> None:
-        """Writes what was noted."""
+        """Writes the decisions."""
         statuses = self._statuses([spoken for spoken, _, _ in self._refused])
         changed: dict[str, list[int]] = {"resolved": self._resolved, "open": [], "superseded": []}
         new = []
@@ -125,7 +125,7 @@ class Decisions:
         self._refused, self._resolved, self._reasons = [], [], []
 
     def _statuses(self, refused: Sequence[Spoken]) -> list[str]:
-        """`superseded` where a newer export has a record of the key, else `open` (F03)."""
+        """Returns `superseded` if a newer export has a record of the key, else `open` (F03)."""
         if not refused:
             return []
         named = [named_by(spoken.change.key, spoken.change.record_id) for spoken in refused]
@@ -155,7 +155,7 @@ class Decisions:
         return masked_faults(self._load.stream, refusal.faults)
 
     def _record(self, spoken: Spoken) -> dict[str, Any]:
-        """The record as it was understood, in the page's words."""
+        """Returns the record in the partner's field names."""
         change = spoken.change
         record = {alias_of(self._load.stream, name): value for name, value in change.values.items()}
         record |= {alias_of(self._load.stream, table): sent.rows for table, sent in change.children.items()}

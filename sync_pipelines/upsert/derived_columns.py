@@ -1,7 +1,7 @@
-"""What `settle` leaves of rows that records make or change (N3, N5, N6).
+"""Columns that `settle` derives for changed rows (N3, N5, N6).
 
-Belongs here: its columns, of the rows in which it looks at something that differs; of the others it changes nothing.
-Does not belong here: what it does (`partners`).
+Belongs here: its columns, for rows in which one of its inputs changes; other rows keep theirs. Does not belong here:
+what `settle` does (`partners`).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _Lists = dict[str, list[dict[str, Any]]]
 def derived_columns(
     stream: Stream, changes: Mapping[str, ColumnChange], shown: Sequence[ListAfter], rows: pa.Table | None
 ) -> dict[str, ColumnChange]:
-    """The columns that `settle` looks at, as it leaves them.
+    """Returns the columns that `settle` reads, with its results.
 
     Args:
         stream: the declaration.
         changes: every column of the rows that a load writes.
-        shown: the lists it looks at.
-        rows: as stored; None where no row is there.
+        shown: the lists that `settle` reads.
+        rows: as stored; None if there are none.
     """
     names = [name for name in stream.settles if "." not in name]
     chosen = _differing(stream, [changes[name] for name in names], shown)
@@ -51,7 +51,7 @@ def derived_columns(
 
 
 def _merged(change: ColumnChange, settled: Any, stored: Any, chosen: Ids) -> ColumnChange:
-    """A column with other values in the chosen rows; the others do not differ."""
+    """Returns a column with new values in the chosen rows; other rows do not change."""
     mask, differs = np.zeros(len(change.differs), bool), np.zeros(len(change.differs), bool)
     mask[chosen] = True
     differs[chosen] = changed_value(settled, stored, np.ones(len(chosen), bool)).differs
@@ -59,7 +59,7 @@ def _merged(change: ColumnChange, settled: Any, stored: Any, chosen: Ids) -> Col
 
 
 def _differing(stream: Stream, changes: Sequence[ColumnChange], shown: Sequence[ListAfter]) -> Ids:
-    """The rows in which something differs that is looked at."""
+    """Returns the rows in which an input of `settle` changes."""
     found = [np.flatnonzero(change.differs) for change in changes]
     for part in shown:
         found += [part.differing(name) for name in _columns_of(stream, part.table)]
@@ -67,7 +67,7 @@ def _differing(stream: Stream, changes: Sequence[ColumnChange], shown: Sequence[
 
 
 def _lists(stream: Stream, chosen: Ids, shown: Sequence[ListAfter]) -> Iterator[_Lists]:
-    """The lists of chosen rows, of their elements only the columns that are looked at."""
+    """Yields the lists of chosen rows, with only the columns that `settle` reads."""
     found: dict[int, _Lists] = {index: {} for index in chosen.tolist()}
     for part in shown:
         places = np.flatnonzero(np.isin(part.owners, chosen))
@@ -79,5 +79,5 @@ def _lists(stream: Stream, chosen: Ids, shown: Sequence[ListAfter]) -> Iterator[
 
 
 def _columns_of(stream: Stream, table: str) -> list[str]:
-    """The columns of a child table that `settle` looks at."""
+    """Returns the columns of a child table that `settle` reads."""
     return [column for name, _, column in (looked_at.partition(".") for looked_at in stream.settles) if name == table]

@@ -1,6 +1,6 @@
-"""From rows as stored to rows as folded: which rows of which tables to insert, update and delete.
+"""Compares stored rows with folded ones: which rows of which tables to insert, update and delete.
 
-Pure but for the ids new rows get. Belongs here: comparing. Does not belong here: SQL (`write`).
+Pure except for the ids of new rows. Belongs here: comparing. Does not belong here: SQL (`write`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from sync_pipelines.upsert.lists import ChildRow, aligned
 from sync_pipelines.upsert.stored_rows import StoredChild, StoredRow, is_jsonb
 
 NewId = Callable[[str], int]
-"""Gives the next id of a table."""
+"""Returns the next id of a table."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """The record that had the last word in a row."""
+    """The record that determines a row."""
 
     effective_at: Any
     source_file: str
@@ -33,12 +33,12 @@ class Provenance:
 
 
 class Retired(NamedTuple):
-    """A main row that no record makes any more (P2).
+    """A main row that no record produces any more (P2).
 
     Attributes:
-        id: of the row.
-        heir: id of the row that has its identity now, to which references move; or None.
-        external_id, record_id: what a placeholder keeps, where the row is still referred to.
+        id: the row's id.
+        heir: id of the row that now has its identity and takes over its references; or None.
+        external_id, record_id: identity of the placeholder that remains if the row is still referred to.
     """
 
     id: int
@@ -49,13 +49,13 @@ class Retired(NamedTuple):
 
 @dataclass
 class Writes:
-    """What is to be written, table by table.
+    """Rows to write, by table.
 
     Attributes:
         inserts, updates: table -> rows in the order of `columns_of`.
         deletes: table -> (parent id, id).
-        freed_keys: ids of main rows whose external id another row may take.
-        retired: main rows that no record makes any more.
+        freed_keys: ids of main rows whose external id another row may use.
+        retired: main rows that no record produces any more.
     """
 
     inserts: dict[str, list[list[Any]]] = field(default_factory=lambda: defaultdict(list))
@@ -70,7 +70,7 @@ class Writes:
 
 
 def main_columns(stream: Stream) -> list[str]:
-    """The columns of the main table a fold writes, in the order of its rows."""
+    """Returns the columns of the main table that a fold writes, in the order of its rows."""
     links = [reference.column for reference in stream.references]
     defaulted = ["defaulted_fields"] if stream.lists_defaults else []
     head = ["id", "external_id", "partner_record_id"]
@@ -79,7 +79,7 @@ def main_columns(stream: Stream) -> list[str]:
 
 
 def child_columns(declared: Children) -> list[str]:
-    """The columns of a child table, in the order of its rows."""
+    """Returns the columns of a child table, in the order of its rows."""
     return ["id", declared.parent, "line_no", *(name for name, _ in _content(declared.table, declared.parent))]
 
 
@@ -88,7 +88,7 @@ class Differences:
 
     Args:
         stream: the declaration.
-        new_id: gives ids to new rows.
+        new_id: returns ids for new rows.
     """
 
     def __init__(self, stream: Stream, new_id: NewId) -> None:
@@ -100,13 +100,13 @@ class Differences:
     def take(
         self, stored: StoredRow | None, row: Row, provenance: Provenance, ways: Mapping[str, str] | None = None
     ) -> int:
-        """Notes what makes a stored row (or none) the folded one, nothing where they are equal; returns its id.
+        """Records the difference between a stored row (or none) and the folded one. Returns its id.
 
         Args:
             stored: the row as stored.
-            row: the row as it shall be.
-            provenance: of the record that had the last word.
-            ways: child table -> how its rows are matched, where the payload chose (T8).
+            row: the row as it should be.
+            provenance: the record that determines the row.
+            ways: child table -> how its rows are matched, if the payload chose (T8).
         """
         if stored is not None and stored.row == row:
             return stored.id
@@ -122,13 +122,13 @@ class Differences:
         return row_id
 
     def _is_key_freed(self, before: Row, after: Row) -> bool:
-        """Whether another row may take the place of a row's external id: it has another one, or moves (F04)."""
+        """Whether another row may use a row's external id: it gets another one, or moves (F04)."""
         if before.external_id is None:
             return False
         return before.external_id != after.external_id or before.scope_of(self._stream) != after.scope_of(self._stream)
 
     def retire(self, stored: StoredRow, heir: int | None, identity: tuple[str | None, str | None]) -> None:
-        """Notes that no record makes a stored row any more; see `Retired`."""
+        """Records that no record produces a stored row any more; see `Retired`."""
         self.writes.retired.append(Retired(stored.id, heir, *identity))
         for declared in self._stream.children:
             self._children(declared, stored.id, stored.children.get(declared.table, []), [])
@@ -193,6 +193,6 @@ def _child_values(declared: Children, row: ChildRow) -> list[Any]:
 
 @cache
 def _content(table: str, parent: str) -> tuple[tuple[str, bool], ...]:
-    """The columns of a child table after its keys, and whether each holds JSON."""
+    """Returns the columns of a child table after its keys, and whether each holds JSON."""
     names = [c.name for c in metadata.tables[f"{SCHEMA}.{table}"].columns]
     return tuple((name, is_jsonb(table, name)) for name in names if name not in ("id", parent, "line_no"))

@@ -1,11 +1,11 @@
-"""Empty tables that take in many rows at once: their indexes and foreign keys are made afterwards.
+"""Fills empty tables with many rows: their indexes and foreign keys are created afterwards.
 
-An index made of rows that are there costs a third of one that grows row by row, a foreign key held once over all rows a
-tenth of one that is held for each. What all rows have in common (tenant, file, run) is half of their text: it is the
-columns' default meanwhile. Nobody reads anything from an empty table, so it may be locked; where it can't be had at
-once, or is not ours to alter, it is filled as it is.
+Building an index on existing rows costs a third of growing it row by row; checking a foreign key once for all rows
+costs a tenth of checking it for each. Values that all rows share (tenant, file, run) are half of their text, so they
+become column defaults meanwhile. Nobody reads from an empty table, so it may be locked. If the lock is not available at
+once, or the table is not ours to alter, it is filled with its indexes in place.
 
-Belongs here: taking indexes and foreign keys off and putting them back as they were. Does not belong here: filling
+Belongs here: dropping indexes and foreign keys and restoring them as they were. Does not belong here: filling
 tables (`new_rows`).
 """
 
@@ -22,21 +22,21 @@ from psycopg.sql import SQL, Composed, Identifier
 from sync_pipelines.tables.schema import SCHEMA
 
 _LEFT_AS_IT_IS: Final = (
-    errors.LockNotAvailable,  # somebody is at work on it
-    errors.InsufficientPrivilege,  # somebody else owns it
-    errors.DependentObjectsStillExist,  # something of the user's stands on a key
+    errors.LockNotAvailable,  # another process uses it
+    errors.InsufficientPrivilege,  # another role owns it
+    errors.DependentObjectsStillExist,  # an object of the user's depends on a key
 )
 
 
 Common = Mapping[str, Mapping[str, str]]
-"""Table -> column -> what all of its new rows have there."""
+"""Table -> column -> the value in all of its new rows."""
 
 
 class _Part(NamedTuple):
-    """An index or a constraint of a table: how to take it off and how to put it back.
+    """An index or a constraint of a table: how to drop and how to restore it.
 
     Attributes:
-        waits: whether it is put back when all tables are filled, and not with its table's other parts.
+        waits: whether it is restored after all tables are filled, not with its table's other parts.
     """
 
     table: str
@@ -49,10 +49,10 @@ class DeferredIndexes:
     """Tables that have no indexes for now.
 
     Args:
-        connection: inside a transaction.
-        parts: what was taken off.
-        tables: of which; they were empty when it was.
-        common: what their new rows have without being told.
+        connection: in a transaction.
+        parts: what was dropped.
+        tables: the tables; they were empty before.
+        common: column values that their new rows get by default.
     """
 
     def __init__(
@@ -69,22 +69,22 @@ class DeferredIndexes:
         self.tables = set(tables)
 
     def told(self, table: str, columns: Mapping[str, Any]) -> dict[str, Any]:
-        """Of the columns of new rows those that they don't have without being told."""
+        """Returns the columns of new rows, without those that are defaults now."""
         common = self._common.get(table, ())
         return {name: values for name, values in columns.items() if name not in common}
 
     def put_back(self, table: str) -> None:
-        """Makes the indexes and keys of a table."""
+        """Restores the indexes and keys of a table."""
         self._make([part for part in self._parts if part.table == table and not part.waits])
         self.tables.discard(table)
 
     def put_all_back(self) -> None:
-        """Makes everything there was, and statistics: without them the next queries are planned for empty tables."""
+        """Restores everything, and statistics: without them the next queries would be planned for empty tables."""
         self._make(list(self._parts))
         self.tables.clear()
         if self._filled:
             self._connection.execute("set local default_statistics_target = 30")
-            # By the other columns nothing is looked up; for autovacuum the tables are not analyzed yet.
+            # Other columns are not searched; autovacuum will still analyze the tables.
             indexed = _indexed_columns(self._connection, self._filled)
             tables = [Identifier(SCHEMA, table) + SQL(indexed.get(table, "")) for table in self._filled]
             self._connection.execute(SQL("analyze {}").format(SQL(", ").join(tables)))
@@ -99,15 +99,15 @@ class DeferredIndexes:
 def without_indexes(
     connection: psycopg.Connection[Any], tables: Sequence[str], referred: Collection[str], common: Common
 ) -> Iterator[DeferredIndexes]:
-    """Within the block, tables that are all empty have no indexes, nor have those they refer to that are empty too.
+    """Within the block, tables that are all empty have no indexes; the same holds for empty tables they refer to.
 
-    Foreign keys between them are taken off as well, and those of other empty tables that refer to them.
+    Foreign keys between them are dropped as well, and those of other empty tables that refer to them.
 
     Args:
-        connection: inside a transaction. Where the block raises, nothing is put back: the transaction is lost.
-        tables: to be filled.
-        referred: tables they refer to.
-        common: what all rows that are made within the block have, in columns without a default of their own.
+        connection: in a transaction. If the block raises, nothing is restored: the transaction is lost.
+        tables: the tables to fill.
+        referred: tables that they refer to.
+        common: values of all rows that are created in the block, for columns without a default of their own.
     """
     unindexed = _taken_off(connection, tables, referred, common)
     yield unindexed
@@ -120,7 +120,7 @@ def _taken_off(
     if not _are_empty(connection, tables) or _are_checked_later(connection, [*tables, *referred]):
         return DeferredIndexes(connection)
     empty = [*tables, *(table for table in referred if _are_empty(connection, [table]))]
-    # What refers to them and is empty has nothing that a foreign key would have to be held for.
+    # An empty table that refers to them has no rows for which a foreign key must be checked.
     around = [*empty, *(table for table in _referring(connection, empty) if _are_empty(connection, [table]))]
     found: list[_Part] = []
     try:
@@ -135,7 +135,7 @@ def _taken_off(
             parts = [*_keys(connection, empty), *_plain_indexes(connection, empty), *_references(connection, around)]
             common = _without_default(connection, {table: common.get(table, {}) for table in empty})
             parts += _defaults(common)
-            # What refers to a key goes before the key.
+            # Foreign keys are dropped before the keys that they refer to.
             for part in reversed(parts):
                 connection.execute(part.off)
             found = parts
@@ -150,7 +150,7 @@ def _are_empty(connection: psycopg.Connection[Any], tables: Sequence[str]) -> bo
 
 
 def _are_checked_later(connection: psycopg.Connection[Any], tables: Sequence[str]) -> bool:
-    """Whether something of the user's waits for the end of the transaction; what it waits for can't be altered."""
+    """Whether a trigger of the user's waits for the end of the transaction; its table cannot be altered."""
     statement = (
         "select from pg_trigger g join pg_class t on t.oid = g.tgrelid"
         " where t.relnamespace = %s::regnamespace and t.relname = any(%s) and g.tginitdeferred limit 1"
@@ -159,7 +159,7 @@ def _are_checked_later(connection: psycopg.Connection[Any], tables: Sequence[str
 
 
 def _hold_more(connection: psycopg.Connection[Any], tables: Sequence[str]) -> bool:
-    """Whether an index or a constraint has what its definition does not tell: a comment, a part in replication."""
+    """Whether an index or a constraint has properties beside its definition: a comment, a role in replication."""
     statement = (
         "select from pg_class t where t.relnamespace = %s::regnamespace and t.relname = any(%s) and (exists (select"
         " from pg_index x join pg_class i on i.oid = x.indexrelid where x.indrelid = t.oid and (x.indisreplident"
@@ -171,7 +171,7 @@ def _hold_more(connection: psycopg.Connection[Any], tables: Sequence[str]) -> bo
 
 
 def _foreign_keys(connection: psycopg.Connection[Any], tables: Sequence[str]) -> list[tuple[str, str, str]]:
-    """The foreign keys that refer to some tables: whose, name and definition."""
+    """Returns the foreign keys that refer to some tables: table, name and definition."""
     return connection.execute(
         "select t.relname, c.conname, pg_get_constraintdef(c.oid) from pg_constraint c"
         " join pg_class t on t.oid = c.conrelid join pg_class r on r.oid = c.confrelid where c.contype = 'f'"
@@ -182,7 +182,7 @@ def _foreign_keys(connection: psycopg.Connection[Any], tables: Sequence[str]) ->
 
 
 def _referring(connection: psycopg.Connection[Any], tables: Sequence[str]) -> list[str]:
-    """Other tables that refer to some."""
+    """Returns other tables that refer to some."""
     return sorted({table for table, *_ in _foreign_keys(connection, tables)} - {*tables})
 
 
@@ -197,7 +197,7 @@ def _keys(connection: psycopg.Connection[Any], tables: Sequence[str]) -> Iterato
 
 
 def _references(connection: psycopg.Connection[Any], tables: Sequence[str]) -> Iterator[_Part]:
-    """Foreign keys from one of the tables to another."""
+    """Yields foreign keys from one of the tables to another."""
     return (_constraint(*key, waits=True) for key in _foreign_keys(connection, tables) if key[0] in tables)
 
 
@@ -212,7 +212,7 @@ def _constraint(table: str, name: str, definition: str, *, waits: bool) -> _Part
 
 
 def _plain_indexes(connection: psycopg.Connection[Any], tables: Sequence[str]) -> Iterator[_Part]:
-    """Indexes that stand for no constraint."""
+    """Yields indexes that belong to no constraint."""
     rows = connection.execute(
         "select t.relname, i.relname, pg_get_indexdef(i.oid) from pg_index x join pg_class i on i.oid = x.indexrelid"
         " join pg_class t on t.oid = x.indrelid where t.relnamespace = %s::regnamespace"
@@ -227,7 +227,7 @@ def _plain_indexes(connection: psycopg.Connection[Any], tables: Sequence[str]) -
 
 
 def _indexed_columns(connection: psycopg.Connection[Any], tables: Sequence[str]) -> dict[str, str]:
-    """Table -> the columns of its indexes, in parentheses."""
+    """Returns table -> the columns of its indexes, in parentheses."""
     rows = connection.execute(
         "select t.relname, format('(%%s)', string_agg(distinct quote_ident(a.attname), ', '))"
         " from pg_index x join pg_class t on t.oid = x.indrelid"
@@ -239,7 +239,7 @@ def _indexed_columns(connection: psycopg.Connection[Any], tables: Sequence[str])
 
 
 def _without_default(connection: psycopg.Connection[Any], common: Common) -> Common:
-    """The same without columns that have a default of the user's."""
+    """Returns the values without columns that have a default of the user's."""
     rows = connection.execute(
         "select t.relname, a.attname from pg_attrdef d join pg_class t on t.oid = d.adrelid"
         " join pg_attribute a on a.attrelid = t.oid and a.attnum = d.adnum"
@@ -253,7 +253,7 @@ def _without_default(connection: psycopg.Connection[Any], common: Common) -> Com
 
 
 def _defaults(common: Common) -> Iterator[_Part]:
-    """Defaults of columns, which are there only while nobody else can make a row."""
+    """Yields column defaults, which exist only while nobody else can create a row."""
     for table, columns in common.items():
         for column, value in columns.items():
             alter = SQL("alter table {} alter column {} ").format(Identifier(SCHEMA, table), Identifier(column))

@@ -1,8 +1,8 @@
-"""What one record makes of the rows of its key.
+"""Applies one record to the rows of its key.
 
 The tables are this, folded over every record in version order (X5).
 
-Pure: no SQL, no clock. Ways that go a column at a time must do the same to a row; property tests hold them together.
+Pure: no SQL, no clock. The columnar paths must give the same rows; property tests compare them.
 
 Belongs here: the write rules. Does not belong here: lists of children (`lists`), where rows and records come from.
 """
@@ -20,25 +20,25 @@ from sync_pipelines.upsert.jsonb import Jsonb
 from sync_pipelines.upsert.lists import ChildRow, listed, without_nulls
 
 CREATE_OF_EXISTING: Final = "create_of_existing"
-"""A leniency, or under `strict` a refusal (N8, X8)."""
+"""A leniency, or a reject under `strict` (N8, X8)."""
 
 Outcome = Literal["created", "updated", "unchanged", "stale", "deleted", "not_found", "blocked", "rejected"]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row with its children as the tables hold it, surrogate ids and provenance aside.
+    """A row with its children as in the tables, without surrogate ids and provenance.
 
     Attributes:
         external_id: the match key.
         record_id: the partner's own id (P2).
-        values: column -> value; a column that is not there is null.
+        values: column -> value; a missing column is null.
         children: child table -> rows in order.
-        links: foreign key column -> id of the row meant.
+        links: foreign key column -> id of the referenced row.
         extra: unknown fields (X3).
-        defaulted: fields that hold their default, in the page's spelling and the declared order (O3).
+        defaulted: fields that hold their default, in the partner's spelling and the declared order (O3).
         is_placeholder: only referred to, not defined (X7).
-        deleted_at: set on a tombstone, which has nothing else (X5).
+        deleted_at: set on a tombstone, which has no other values (X5).
     """
 
     external_id: str | None
@@ -53,27 +53,27 @@ class Row:
 
     @property
     def is_live(self) -> bool:
-        """Whether the row counts."""
+        """Whether the row is live."""
         return self.deleted_at is None
 
     def is_same_record(self, other: Row, stream: Stream) -> bool:
-        """Whether another row is this one at another time: by the partner's own id first (P2), wherever it is (F04)."""
+        """Whether another row is the same record: by the partner's own id first (P2), in any scope (F04)."""
         if self.record_id is not None and other.record_id is not None:
             return self.record_id == other.record_id
         is_near = self.scope_of(stream) == other.scope_of(stream)
         return is_near and self.external_id is not None and self.external_id == other.external_id
 
     def scope_of(self, stream: Stream) -> dict[str, int]:
-        """The link that tells within what the row's key is unique (P5)."""
+        """Returns the link within which the row's key is unique (P5)."""
         return {c: link for c, link in self.links.items() if c == stream.scope}
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A record is refused because of its own key's state: decided anew whenever the key is folded (law 1).
+    """A record is rejected because of its own key's state. Decided again whenever the key is folded (law 1).
 
     Attributes:
-        code, path, message: the first fault.
+        code, path, message: the first error.
         more: the others (F20).
     """
 
@@ -84,7 +84,7 @@ class Refusal:
 
     @property
     def faults(self) -> list[dict[str, Any]]:
-        """All of its faults (F20)."""
+        """All errors (F20)."""
         return [{"code": each.code, "path": each.path, "message": each.message} for each in (self, *self.more)]
 
 
@@ -94,7 +94,7 @@ Rows = tuple[Row, ...]
 
 @dataclass(frozen=True)
 class Applied:
-    """What a record did: the rows after it, and the row it is told by."""
+    """The effect of a record: the rows after it, and its own row."""
 
     rows: Rows
     before: Row | None
@@ -103,7 +103,7 @@ class Applied:
 
 
 def apply(stream: Stream, rows: Rows, change: Change) -> Applied:
-    """The rows after a record, told from the rows before it; a refused one changes nothing."""
+    """Returns the rows after a record; a rejected one changes nothing."""
     found = _found(stream, rows, change)
     if isinstance(found, Refusal):
         return Applied(rows, None, None, found)
@@ -116,7 +116,7 @@ def apply(stream: Stream, rows: Rows, change: Change) -> Applied:
 
 
 def _is_absorbed(stream: Stream, row: Row, after: Row) -> bool:
-    """Whether a placeholder was made for a reference to what another row turns out to be (X7, P2)."""
+    """Whether a row is a placeholder for what another row turns out to be (X7, P2)."""
     if row is after or not row.is_placeholder:
         return False
     by_id = row.record_id is not None and row.record_id == after.record_id
@@ -125,16 +125,16 @@ def _is_absorbed(stream: Stream, row: Row, after: Row) -> bool:
 
 
 def _found(stream: Stream, rows: Rows, change: Change) -> int | Refusal | None:
-    """Where the record's row is: by the partner's own id first, then by external id (P2).
+    """Returns the index of the record's row: by the partner's own id first, then by external id (P2).
 
-    An own id names one row in its tenant, an external id one in its scope (P5, F04): a row found by its own id moves to
-    the scope the record is sent under, with the external id it has.
+    An own id is unique in its tenant, an external id in its scope (P5, F04): a row found by its own id moves to the
+    record's scope, with its external id.
     """
     if stream.scope is not None and stream.scope not in change.links:
         found = _found_anywhere(rows, change)
         if isinstance(found, Refusal):
             return found
-        # The row says in which scope its key is unique.
+        # The row's scope is the one in which its key is unique.
         change = change._replace(links={**change.links, stream.scope: rows[found].links.get(stream.scope)})
     scope = change.links.get(stream.scope) if stream.scope else None
     inside = [(i, row) for i, row in enumerate(rows) if stream.scope is None or row.links.get(stream.scope) == scope]
@@ -146,7 +146,7 @@ def _found(stream: Stream, rows: Rows, change: Change) -> int | Refusal | None:
     if change.record_id is None:
         return by_key
     if by_id is not None and by_key is not None and by_id != by_key:
-        # What is only referred to is no record that could be in conflict with another.
+        # A placeholder is not a record that could conflict with another.
         if rows[by_key].is_placeholder:
             by_key = None
         elif rows[by_id].is_placeholder:
@@ -162,7 +162,7 @@ def _found(stream: Stream, rows: Rows, change: Change) -> int | Refusal | None:
 
 
 def _found_anywhere(rows: Rows, change: Change) -> int | Refusal:
-    """The one row of the tenant that has the partner's own id, where the record does not say in which scope (P1)."""
+    """Returns the tenant's only row with the partner's own id, for a record without a scope (P1)."""
     found = [i for i, row in enumerate(rows) if row.record_id == change.record_id]
     if len(found) != 1:
         what = "no record has" if not found else f"{len(found)} records have"
@@ -175,15 +175,15 @@ def _written(stream: Stream, row: Row | None, change: Change) -> Row | Refusal:
     key = known.external_id if change.key is None else change.key
     record_id = known.record_id if change.record_id is None else change.record_id
     if change.operation == "delete":
-        # A tombstone tells when the row last lived (F13).
+        # A tombstone keeps the time when the row was last live (F13).
         is_dead = row is not None and not row.is_live
         return Row(key, record_id, deleted_at=known.deleted_at if is_dead else change.effective_at)
     base = row if row is not None and row.is_live else None
     if change.operation == "update" and base is None:
-        message = f"{change.key!r} is unknown or removed, so there is nothing to update"
+        message = f"{change.key!r} does not exist or was removed, so it cannot be updated"
         return Refusal(stream.unknown_code, None, message)
     if change.operation == "insert" and base is not None and not base.is_placeholder:
-        return Refusal(CREATE_OF_EXISTING, None, f"{change.key!r} is there already, and the source is strict")
+        return Refusal(CREATE_OF_EXISTING, None, f"{change.key!r} already exists, and the source is strict")
     after = replace(_patched(stream, base, change), external_id=key, record_id=record_id)
     is_new = base is None or (base.is_placeholder and stream.placeholder_is_new)
     missing = _missing(stream, {**after.values, **after.children})
@@ -226,7 +226,7 @@ def _patched(stream: Stream, base: Row | None, change: Change) -> Row:
 
 
 def _merged(stream: Stream, before: Row, change: Change) -> dict[str, Any]:
-    """The values sent; objects that merge are merged at their top level, null is a value there (R4)."""
+    """Returns the sent values. Mergeable objects are merged at their top level, where null is a value (R4)."""
     values = dict(change.values)
     for column in stream.merges:
         stored = before.values.get(column)
@@ -236,7 +236,7 @@ def _merged(stream: Stream, before: Row, change: Change) -> dict[str, Any]:
 
 
 def _defaults(stream: Stream, spoken: set[str], effective_at: datetime) -> dict[str, Any]:
-    """Values a new row gets where nothing was sent (O3)."""
+    """Returns the defaults of a new row for fields that were not sent (O3)."""
     return {
         default.column: effective_at if default.value is EFFECTIVE_TIME else default.value
         for default in stream.defaults
@@ -253,21 +253,21 @@ def _defaulted(stream: Stream, before: Row, is_new: bool, spoken: set[str]) -> t
 
 
 def alias_of(stream: Stream, name: str) -> str:
-    """A column or child table of a stream in the page's spelling."""
+    """Returns a column or child table of a stream in the partner's spelling."""
     column = next((c.column for c in stream.children if c.table == name), name)
     field_info = stream.contract.model_fields.get(column)
     return (field_info.alias if field_info else None) or column
 
 
 def named_defaults(stream: Stream) -> list[tuple[Default, str]]:
-    """The stream's defaults with their fields in the page's spelling; none where the table does not list them."""
+    """Returns the stream's defaults with fields in the partner's spelling; none if the table does not list them."""
     if not stream.lists_defaults:
         return []
     return [(default, alias_of(stream, default.column)) for default in stream.defaults]
 
 
 def spoken_name(stream: Stream, default: Default) -> str:
-    """The name under which a change speaks of a default's field: its column, or its child table."""
+    """Returns the name under which a change sets a default's field: its column, or its child table."""
     return next((c.table for c in stream.children if c.column == default.column), default.column)
 
 
@@ -276,7 +276,7 @@ def _is_children(stream: Stream, default: Default) -> bool:
 
 
 def fold(stream: Stream, changes: Iterable[Change], rows: Rows = ()) -> tuple[Rows, list[Refusal | None]]:
-    """The rows that records in version order make, and what each was refused for, if it was."""
+    """Returns the rows after records in version order, and each record's rejection, if any."""
     refusals: list[Refusal | None] = []
     for change in changes:
         applied = apply(stream, rows, change)
@@ -286,13 +286,13 @@ def fold(stream: Stream, changes: Iterable[Change], rows: Rows = ()) -> tuple[Ro
 
 
 def outcome(before: Row | None, after: Row | None, change: Change, *, is_older: bool) -> Outcome:
-    """What a record came to, told against the row as stored just before it (X11).
+    """Returns the outcome of a record, compared with the row just before it (X11).
 
     Args:
-        before: the row without the record, all other applied records folded in.
+        before: the row without the record, with all other applied records folded in.
         after: the row with it.
         change: the record.
-        is_older: a newer record of its key was applied already.
+        is_older: whether a newer record of its key was applied already.
     """
     was_live = before is not None and before.is_live
     live = after is not None and after.is_live

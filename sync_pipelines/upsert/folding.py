@@ -1,9 +1,9 @@
-"""Records that are folded row by row.
+"""Folds records row by row.
 
-Those are records of keys of which newer exports spoke, of keys that stand several times in their export, and of
-streams whose write rules look at the whole row.
+These are records of keys that newer exports know, of keys with several records in their export, and of streams whose
+write rules need the whole row.
 
-Belongs here: which records are folded over which, what each came to, which refusals changed. Does not belong here: the
+Belongs here: which records are folded over which, their outcomes, which rejections changed. Does not belong here: the
 write rules (`fold`), comparing with the stored rows (`differences`), SQL of rows (`write`).
 """
 
@@ -36,8 +36,8 @@ class Family:
 
     Attributes:
         mine: records of the export being loaded, in version order.
-        applied: records of loaded exports, in version order; empty where the stored rows are the base.
-        stored: rows as the tables have them.
+        applied: records of loaded exports, in version order; empty if the stored rows are the base.
+        stored: rows as in the tables.
     """
 
     mine: list[Spoken]
@@ -46,25 +46,25 @@ class Family:
 
     @property
     def newest(self) -> Spoken | None:
-        """The record that has the last word."""
+        """The newest record."""
         return max((*self.applied, *self.mine), key=lambda spoken: spoken.version, default=None)
 
 
 class _Came(NamedTuple):
-    """A record that was applied, and the row as it left it; None where it left none."""
+    """A record that was applied, and its row afterwards; None if there is none."""
 
     spoken: Spoken
     row: Row | None
 
 
 class Folding:
-    """Folds records of one export into the tables, chunk by chunk, inside the load's transaction.
+    """Folds records of one export into the tables, chunk by chunk, in the load's transaction.
 
     Args:
-        context: of the load.
-        knowing: tells the loaded exports of the tenant's stream by keys.
-        note_absorbed: told the ids of rows that another row is about to take the place of.
-        note_outcome: told the row of each record of the export in its kept records, and what it came to.
+        context: context of the load.
+        knowing: returns the loaded exports of the tenant's stream that know some keys.
+        note_absorbed: called with the ids of rows that another row is about to replace.
+        note_outcome: called with the row of each record in the export's kept records, and its outcome.
     """
 
     def __init__(
@@ -83,23 +83,23 @@ class Folding:
         self.leniencies: Counter[str] = Counter()
 
     def fold_late(self, mine: KnownExport, hashes: Hashes) -> None:
-        """Keys of which newer exports spoke: folded from an empty row over all their records (X5)."""
+        """Folds keys that newer exports know from an empty row over all their records (X5)."""
         for chunk in _chunks(in_file_order(mine, hashes), at_once=self._load.stream.has_record_ids):
             self._fold(
                 spoken_of([mine], chunk, self._load.layout), spoken_of(self._knowing(chunk), chunk, self._load.layout)
             )
 
     def fold_newest(self, mine: KnownExport, hashes: Hashes) -> None:
-        """Keys on which the export is the newest word: applied one after the other to the stored row (X6)."""
+        """Applies the export's records to the stored rows, one after the other: no newer record exists (X6)."""
         for chunk in _chunks(in_file_order(mine, hashes), at_once=self._load.stream.has_record_ids):
             self._fold(spoken_of([mine], chunk, self._load.layout), None)
 
     def fold_again(self, former: KnownExport, mine: KnownExport, hashes: Hashes) -> None:
-        """Keys of an export that is read again: folded from an empty row, its own refusals decided anew.
+        """Folds the keys of an export that is read again from an empty row, and decides its rejections again.
 
         Args:
-            former: the export as it was read before, whose records are applied no more.
-            mine: as it is read now.
+            former: the export as it was read before, whose records no longer apply.
+            mine: the export as it is read now.
             hashes: the keys.
         """
         for chunk in _chunks(hashes, at_once=self._load.stream.has_record_ids):
@@ -109,7 +109,7 @@ class Folding:
             self._fold(*records)
 
     def fold_known(self, hashes: Hashes) -> None:
-        """Keys folded from an empty row over the records of loaded exports alone."""
+        """Folds keys from an empty row over the records of loaded exports only."""
         if self._load.stream.has_record_ids:
             hashes = connected(hashes, self._knowing, self._load.layout)
         for chunk in _chunks(hashes, at_once=self._load.stream.has_record_ids):
@@ -140,7 +140,7 @@ class Folding:
             stored = read_rows(
                 self._load.connection, self._load.stream, self._load.entry.tenant, sorted(keys), sorted(record_ids)
             )
-            # A row that moves may meet one of its external id (F04).
+            # A row that moves may meet one with its external id (F04).
             further = {s.row.external_id for s in stored if s.row.external_id is not None} - keys
             if self._load.stream.scope is None or not further:
                 return stored
@@ -148,7 +148,7 @@ class Folding:
             record_ids |= {s.row.record_id for s in stored if s.row.record_id is not None}
 
     def _refer(self, records: Sequence[Spoken]) -> dict[str, dict[Identity, int]]:
-        """The rows that records refer to; every accepted record creates its references, a stale one too (X7)."""
+        """Returns the rows that records refer to. Every accepted record creates them, even a stale one (X7)."""
         referred = ReferenceIds(self._copying, self._load.last_write_of_export, DeferredIndexes(self._load.connection))
         return {
             reference.column: referred.ids_of(
@@ -160,7 +160,7 @@ class Folding:
     # -- late: from an empty row -------------------------------------------------------------------------------
 
     def _folded(self, family: Family) -> tuple[Rows, list[_Came]]:
-        """Each record inserted in its place, told by what the fold is with and without it (X11)."""
+        """Inserts each record in its place. Its outcome compares the fold with and without it (X11)."""
         records = [s for s in family.applied if not self._decisions.is_blocked(s)]
         for spoken in family.mine:
             without = self._trail(records)[0]
@@ -182,7 +182,7 @@ class Folding:
         return rows, [_Came(spoken, applied.after) for spoken, applied in zip(records, trail, strict=True)]
 
     def _row_of(self, rows: Rows, applied: Applied) -> Row | None:
-        """The row a record is told by, in other rows of the same family."""
+        """Returns a record's row among other rows of the same family."""
         told = applied.after or applied.before
         return None if told is None else next((row for row in rows if _is_same(self._load.stream, row, told)), None)
 
@@ -218,7 +218,7 @@ class Folding:
             self.leniencies[CREATE_OF_EXISTING] += 1
 
     def _is_blocked(self, family: Family, spoken: Spoken, applied: Applied) -> bool:
-        """Whether live rows elsewhere keep a row from being deleted that is live just before it (T9)."""
+        """Whether live rows refer to a row that is to be deleted and is live just before it (T9)."""
         before, after = applied.before, applied.after
         if self._load.stream.blocked_by is None or before is None or not before.is_live or (after and after.is_live):
             return False
@@ -237,7 +237,7 @@ class Folding:
                 self._retire(differences, stored, [*zip(rows, ids, strict=True)])
 
     def _provenance(self, family: Family, row: Row, came: Sequence[_Came]) -> Provenance:
-        """The last record of this export that made the row, or where it has none (any more) the last of all."""
+        """Returns the last record of this export that produced the row, or else the last of all."""
         records = [c for c in came if c.spoken.file_id == self._load.entry.id] if family.mine else came
         made = (c.spoken for c in reversed(records) if c.row is not None and _is_same(self._load.stream, row, c.row))
         last = next(made, None) or (family.mine[-1] if family.mine else family.newest)
@@ -247,7 +247,7 @@ class Folding:
         return Provenance(last.change.effective_at, path, last.change.position, self._load.run_id)
 
     def _retire(self, differences: Differences, stored: StoredRow, rows: Sequence[tuple[Row, int]]) -> None:
-        """A stored row that no record makes any more; a placeholder others refer to stays as it is."""
+        """Retires a stored row that no record produces any more. A placeholder that is referred to stays."""
         scope = stored.row.scope_of(self._load.stream)
         near = [(row, row_id) for row, row_id in rows if row.scope_of(self._load.stream) == scope]
         key, own = stored.row.external_id, stored.row.record_id
@@ -261,7 +261,7 @@ class Folding:
 
 
 def _paired(stream: Stream, rows: Rows, stored: Sequence[StoredRow]) -> list[StoredRow | None]:
-    """The stored row of each folded one: by the partner's own id, then by external id, then the place it had (P2)."""
+    """Returns the stored row of each folded one: by own id, then by external id, then by its former place (P2)."""
     pairs: list[StoredRow | None] = [None] * len(rows)
     free = list(stored)
     ways: list[Callable[[Row], Any]] = [lambda row: row.record_id, lambda row: row.external_id]
@@ -275,7 +275,7 @@ def _paired(stream: Stream, rows: Rows, stored: Sequence[StoredRow]) -> list[Sto
 
 
 def _ways(family: Family) -> dict[str, str]:
-    """How the newest record that speaks of a list matches its rows, where it chose (T8)."""
+    """Returns how the newest record that sets a list matches its rows, if it chose (T8)."""
     if not any(sent.match for spoken in family.mine for sent in spoken.change.children.values()):
         return {}
     records = sorted((*family.applied, *family.mine), key=lambda spoken: spoken.version)
@@ -283,7 +283,7 @@ def _ways(family: Family) -> dict[str, str]:
 
 
 def _linked(records: Iterable[Spoken], ids: Mapping[str, Mapping[Identity, int]]) -> list[Spoken]:
-    """Records whose links are the ids of the rows meant."""
+    """Returns records whose links are ids of the referenced rows."""
     return [
         replace(
             spoken,
@@ -303,7 +303,7 @@ def _linked(records: Iterable[Spoken], ids: Mapping[str, Mapping[Identity, int]]
 def _families(
     wanted: Iterable[Spoken], mine: Iterable[Spoken], applied: Iterable[Spoken], stored: Iterable[StoredRow]
 ) -> list[Family]:
-    """Records and rows by key, for the keys of wanted records; keys one record names together are one family (P2)."""
+    """Groups records and rows by key, for the keys of wanted records. Keys that a record connects are one (P2)."""
     groups = _Groups()
     for spoken in (*wanted, *applied):
         groups.join(_names_of(spoken.change.key, spoken.change.record_id))
@@ -330,13 +330,13 @@ _Name = tuple[bool, str]
 
 
 def _names_of(key: str | None, record_id: str | None) -> list[_Name]:
-    """What a record or row is known by: its key, and marked the partner's own id (P2)."""
+    """Returns the names of a record or row: its key, and the partner's own id with a mark (P2)."""
     names = [] if key is None else [(False, key)]
     return names if record_id is None else [*names, (True, record_id)]
 
 
 class _Groups:
-    """Which names belong together: union-find."""
+    """Groups of connected names: union-find."""
 
     def __init__(self) -> None:
         self._parent: dict[_Name, _Name] = {}

@@ -1,6 +1,6 @@
-"""Which loaded exports know a key, and what each said of it (X5).
+"""Which loaded exports know a key, and their records of it (X5).
 
-Belongs here: key lists compared, kept records of some keys read back as changes. Does not belong here: folding them.
+Belongs here: comparing key lists, reading kept records of some keys as changes. Does not belong here: folding them.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from sync_pipelines.upsert.key_index import KeyIndex
 Hashes = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 Version = tuple[datetime, bytes, int, int]
-"""A record's place in the total order: time, path in natural order, revision of the path, row in the file (X4)."""
+"""A record's version: time, path in natural order, revision of the path, row in the file (X4)."""
 
 
 @dataclass(frozen=True)
 class Spoken:
-    """One record, with its version and the export it stands in."""
+    """One record, with its version and its export."""
 
     file_id: int
     path: str
@@ -62,7 +62,7 @@ class KnownExport:
 
     @property
     def newest(self) -> tuple[datetime, bytes, int]:
-        """The place of its newest record in the total order, but for the row (X4)."""
+        """The version of its newest record, without the row (X4)."""
         return self._order(self.window[1])
 
     def may_follow(self, other: KnownExport) -> bool:
@@ -77,11 +77,11 @@ class KnownExport:
         return self.entry.version[1:] > other.entry.version[1:]
 
     def knows(self, hashes: Hashes) -> Hashes:
-        """Those of the given key hashes that this export has records of."""
+        """Returns those of the given key hashes for which this export has records."""
         return self.kept.keys.knows(hashes)
 
     def spoken(self, hashes: Hashes, layout: Layout) -> list[Spoken]:
-        """The records known by one of the given hashes, in file order."""
+        """Returns the records with one of the given hashes, in file order."""
         rows = self.kept.keys.rows_of(hashes)
         if not len(rows):
             return []
@@ -94,25 +94,25 @@ class KnownExport:
 
 
 Knowing = Callable[[Hashes], Sequence[KnownExport]]
-"""Returns the exports that have records of some key hashes, in version order, or had them before a replay."""
+"""Returns the exports that have, or had before a replay, records of some key hashes, in version order."""
 
 _FEW: Final = 8
-"""Part of the keys that may be left before the index is asked which exports know them: each time is a query."""
+"""The share of keys that may be left before the index is asked: each time is a query."""
 
 
 def those_knowing(
     exports: Sequence[KnownExport], open_keys: Callable[[], Hashes], knowing: Knowing, asked: int
 ) -> Iterator[KnownExport]:
-    """Yields exports one after the other, until no key is left to look for in them.
+    """Yields exports one after the other, until no key is left to look up.
 
-    The neighbors of a full list know nearly all of its keys. What they leave is known by few others, which the index
-    tells without opening any.
+    The neighbors of a full list know nearly all of its keys. Few others know the rest; the index finds them without
+    opening any.
 
     Args:
-        exports: in the order to look into them.
-        open_keys: returns the keys that are still looked for (sorted).
+        exports: in the order to search them.
+        open_keys: returns the keys that are still wanted (sorted).
         knowing: asks the index.
-        asked: of how many keys the exports are known to have one.
+        asked: for how many keys the exports are known to have one.
     """
     waiting = deque(exports)
     while waiting:
@@ -128,13 +128,13 @@ def those_knowing(
 
 
 class History:
-    """The loaded exports of one tenant's stream, asked for by keys.
+    """The loaded exports of one tenant's stream, searched by keys.
 
     Args:
-        connection: inside a transaction with the stream's own lock.
-        partner, tenant, stream: as the ledger names them.
+        connection: in a transaction with the stream's own lock.
+        partner, tenant, stream: as in the ledger.
         archive: the archive's folder.
-        without: id of an entry that is left out.
+        without: id of an entry to exclude.
     """
 
     def __init__(
@@ -155,15 +155,15 @@ class History:
             self._index.build(archive)
 
     def knowing(self, hashes: Hashes) -> list[KnownExport]:
-        """The exports that have records of one of the given key hashes, in version order.
+        """Returns the exports that have records of one of the given key hashes, in version order.
 
         Raises:
-            ArchiveIncomplete: the kept records of one are gone.
+            ArchiveIncomplete: the kept records of one are missing.
         """
         ids = [number for number in self._index.knowing(distinct(hashes)).tolist() if number != self._without]
         missing = [number for number in ids if number not in self._known]
         for entry in ledger.of_ids(self._connection, missing) if missing else ():
-            # A replay may have found that an export has no record any more.
+            # After a replay an export may have no records left.
             if entry.effective_from is not None and entry.effective_to is not None:
                 kept = KeptRecords(self._archive, entry.kept or "-")
                 self._known[entry.id] = KnownExport(entry, kept, (entry.effective_from, entry.effective_to))
@@ -171,28 +171,28 @@ class History:
         return sorted(found, key=lambda known: known.entry.version)
 
     def add(self, export_id: int, hashes: Hashes) -> None:
-        """Notes the key hashes (sorted) of an export, which every later load will find."""
+        """Adds the key hashes (sorted) of an export, for every later load."""
         self._index.add(export_id, hashes)
 
 
 def newer_exports(export: KnownExport, others: Iterable[KnownExport]) -> list[KnownExport]:
-    """Exports some record of which may be newer than some record of the given one, the oldest first."""
+    """Returns exports with some record that may be newer than some record of the given one, the oldest first."""
     return sorted((other for other in others if other.may_follow(export)), key=lambda known: known.newest)
 
 
 def late_keys(
     export: KnownExport, knowing: Knowing, newer: Sequence[KnownExport], alone: Mask, layout: Layout
 ) -> Hashes:
-    """Keys of an export of which an export that may be newer speaks too (sorted).
+    """Returns keys of an export that are also in an export that may be newer (sorted).
 
-    Where records connect keys (P2), all keys so connected are late as soon as one is.
+    If records connect keys (P2), all connected keys are late as soon as one is.
 
     Args:
-        export: the one.
-        knowing: tells the loaded exports of its tenant's stream by keys.
-        newer: those that know some of its keys and may be newer.
+        export: the export.
+        knowing: returns the loaded exports of its tenant's stream that know some keys.
+        newer: exports that know some of its keys and may be newer.
         alone: by row, see `alone_rows`.
-        layout: of the kept records.
+        layout: layout of the kept records.
     """
     late = known_of(export, newer, knowing)
     if alone.all():
@@ -206,9 +206,9 @@ def late_keys(
 
 
 def alone_rows(export: KnownExport, others: Sequence[KnownExport], stream: Stream) -> Mask:
-    """By row, which records have an identity no part of which any other record names without the rest, or with more.
+    """Returns, by row, which records have an identity that all other records name completely or not at all.
 
-    Only records that name just the same ever found their row, or will find it (P2).
+    Only records with exactly the same names ever found their row, or will find it (P2).
     """
     keys = export.kept.keys
     answer = np.ones(export.kept.count, bool)
@@ -225,7 +225,7 @@ def alone_rows(export: KnownExport, others: Sequence[KnownExport], stream: Strea
 
 
 def looked_up(theirs: KeyList, keys: Hashes) -> tuple[Mask, Mask, npt.NDArray[np.int64]]:
-    """Of which keys (sorted) a key list has records, of which just one, and its row there."""
+    """Returns which keys (sorted) have records in a key list, which have just one, and its row there."""
     first = np.searchsorted(theirs.hashes, keys, side="left")
     count = np.searchsorted(theirs.hashes, keys, side="right") - first
     rows = np.zeros(len(keys), np.int64)
@@ -235,12 +235,12 @@ def looked_up(theirs: KeyList, keys: Hashes) -> tuple[Mask, Mask, npt.NDArray[np
 
 
 def _identities(keys: KeyList) -> npt.NDArray[np.uint64]:
-    """By row, the hashes its record is known by."""
+    """Returns, by row, the hashes of its record."""
     return np.stack(by_row(keys), axis=1)
 
 
 def decided_keys(connection: psycopg.Connection[Any], entry: LedgerFile) -> Hashes:
-    """Keys of loaded records of a stream that were ever refused because of their key's state (sorted)."""
+    """Returns keys of a stream's loaded records that were ever rejected by their key's state (sorted)."""
     rows = connection.execute(
         "select distinct r.external_id from sync.rejected_records r join sync.export_files f on f.id = r.export_file_id"
         " where r.depends_on_state and r.external_id is not null"
@@ -252,7 +252,7 @@ def decided_keys(connection: psycopg.Connection[Any], entry: LedgerFile) -> Hash
 
 
 def known_of(export: KnownExport, others: Sequence[KnownExport], knowing: Knowing) -> Hashes:
-    """Keys of an export of which one of the others speaks (sorted)."""
+    """Returns keys of an export that one of the others has too (sorted)."""
     mine = export.kept.keys.distinct
     found = np.zeros(len(mine), bool)
     for other in those_knowing(others, lambda: mine[~found], knowing, len(mine)):
@@ -262,7 +262,7 @@ def known_of(export: KnownExport, others: Sequence[KnownExport], knowing: Knowin
 
 
 def connected(hashes: Hashes, knowing: Knowing, layout: Layout) -> Hashes:
-    """The given keys and all that any kept record names together with one of them."""
+    """Returns the given keys and all keys that any kept record connects to them."""
     while True:
         records = spoken_of(knowing(hashes), hashes, layout)
         named = np.array([h for spoken in records for h in hashes_of(spoken.change)], np.uint64)
@@ -273,20 +273,20 @@ def connected(hashes: Hashes, knowing: Knowing, layout: Layout) -> Hashes:
 
 
 def in_file_order(export: KnownExport, hashes: Hashes) -> Hashes:
-    """Key hashes by where an export first has them: neighbours there tend to be neighbours in other exports too."""
+    """Returns key hashes in the order of the export: neighbors here tend to be neighbors in other exports too."""
     keys = export.kept.keys
     places = np.minimum(np.searchsorted(keys.hashes, hashes), len(keys.hashes) - 1)
     return hashes[np.argsort(keys.rows[places], kind="stable")]
 
 
 def spoken_of(exports: Iterable[KnownExport], hashes: Hashes, layout: Layout) -> list[Spoken]:
-    """Every record known by one of the given hashes in the given exports, in version order."""
+    """Returns every record with one of the given hashes in the given exports, in version order."""
     records = [spoken for export in exports for spoken in export.spoken(hashes, layout)]
     return sorted(records, key=lambda spoken: spoken.version)
 
 
 def to_change(record: Mapping[str, Any], layout: Layout, bits: Mapping[str, int]) -> Change:
-    """A kept record as the change it was; presence by the file's own bits."""
+    """Returns a kept record as a change; `bits` are the file's own presence bits."""
     present = record["present"]
 
     def is_spoken(name: str) -> bool:

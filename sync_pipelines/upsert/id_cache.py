@@ -1,6 +1,6 @@
-"""Ids of rows by their names, in a sixth of the memory of a dictionary: what a load found or made is not asked again.
+"""A cache of row ids by name, in a sixth of the memory of a dictionary, so that a load need not look up ids again.
 
-Belongs here: keeping and finding them. Does not belong here: whose names they are (`references`).
+Belongs here: adding and finding ids. Does not belong here: the names (`references`).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _SMALL: Final = 16_384
 
 
 class _Known(NamedTuple):
-    """Ids by digests, which are sorted by their first column."""
+    """Ids by digests, sorted by the digests' first column."""
 
     first: npt.NDArray[np.uint64]
     second: npt.NDArray[np.uint64]
     ids: Ids
 
     def find(self, digests: Digests) -> Ids:
-        """The ids, 0 for names that are not known."""
+        """Returns the ids, 0 for unknown names."""
         found = np.zeros(len(digests), np.int64)
         places = np.searchsorted(self.first, digests[:, 0])
         here = np.flatnonzero(places < len(self.first))
@@ -34,7 +34,7 @@ class _Known(NamedTuple):
         return found
 
     def also(self, other: _Known) -> _Known:
-        """The same and others."""
+        """Returns both caches together."""
         places = np.searchsorted(self.first, other.first)
         return _Known(*(np.insert(mine, places, new) for mine, new in zip(self, other, strict=True)))
 
@@ -46,23 +46,23 @@ class IdCache:
     """Ids of rows by the digests of their names."""
 
     def __init__(self) -> None:
-        # New ones go among few, so that the many need not be moved each time.
+        # New ids go into a small part, so that the large part need not be moved each time.
         self._many = self._few = _NOTHING
 
     def __len__(self) -> int:
         return len(self._many.ids) + len(self._few.ids)
 
     def find(self, digests: Digests) -> Ids:
-        """The ids, 0 for names that are not remembered."""
+        """Returns the ids, 0 for names that are not cached."""
         return np.maximum(self._many.find(digests), self._few.find(digests))
 
     def add(self, digests: Digests, ids: Ids) -> None:
-        """Remembers names that were not, each once."""
+        """Adds new names, each once."""
         order = np.argsort(digests[:, 0])
         self._few = self._few.also(_Known(digests[order, 0], digests[order, 1], ids[order]))
         if len(self._few.ids) > _SMALL:
             self._many, self._few = self._many.also(self._few), _NOTHING
 
     def clear(self) -> None:
-        """Forgets all."""
+        """Removes all."""
         self._many = self._few = _NOTHING

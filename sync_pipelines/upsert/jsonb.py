@@ -1,4 +1,4 @@
-"""JSON objects compared as PostgreSQL's JSONB compares them.
+"""Compares JSON objects as PostgreSQL's JSONB does.
 
 Belongs here: that type. Does not belong here: how objects merge (`fold`).
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Jsonb(dict[str, Any]):
-    """A JSON object: `1` equals `1.0` and differs from `true`; the order of names does not matter."""
+    """A JSON object: `1` equals `1.0` but not `true`; the order of names does not matter."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, dict) and comparable(self) == comparable(other)
@@ -22,13 +22,13 @@ class Jsonb(dict[str, Any]):
 
 
 def are_unequal(before: Any, after: Any) -> bool:
-    """Whether two values differ for JSONB whose numbers are exact, as `from_json` reads them."""
-    # What is equal in Python may still be 1 beside true.
+    """Whether two values differ for JSONB. Their numbers are exact, as `from_json` reads them."""
+    # Values that are equal in Python may still be 1 and true.
     return bool(before != after or comparable(before) != comparable(after))
 
 
 def comparable(value: Any) -> Any:
-    """A value such that Python's equality is JSONB's."""
+    """Returns a value for which Python's equality is JSONB's."""
     match value:
         case bool():
             return ("boolean", value)

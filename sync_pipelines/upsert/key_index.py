@@ -1,11 +1,11 @@
-"""Which exports speak of a key: an index in PostgreSQL, written in a load's own transaction.
+"""Which exports know a key: an index in PostgreSQL, written in a load's own transaction.
 
-For each tenant's stream it is a set of runs. A run is a sorted list of pairs (key hash, export), cut into pages. An
+For each tenant's stream it is a set of runs. A run is a sorted list of pairs (key hash, export), split into pages. An
 export adds a run; ten runs of a level are merged into one of the next, so that there are few. Pairs are only added: one
 too many costs a needless look into an export, one too few would lose a record.
 
-Belongs here: adding, merging, looking up. Does not belong here: what a page looks like (`key_pages`), the locks that
-keep two writers of one stream apart (`locks`), what is done with the exports found (`history`).
+Belongs here: adding, merging, looking up. Does not belong here: the format of a page (`key_pages`), the locks that
+separate two writers of one stream (`locks`), what is done with the exports (`history`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sync_pipelines.upsert.key_pages import ExportIds, Hashes, Page, Pairs, as_b
 
 MERGED_AT_ONCE: Final = 10
 LARGEST_RUN: Final = 4_000_000
-"""Pairs; runs that together have more are not merged, so that no load waits for more than seconds."""
+"""Pairs. Runs with more in total are not merged, so that no load waits for more than seconds."""
 
 _PAGES_AT_ONCE: Final = 2_000
 _PROBES_AT_ONCE: Final = 1_000
@@ -71,11 +71,11 @@ where partner = %(partner)s and tenant = %(tenant)s and stream = %(stream)s
 class KeyIndex:
     """The index of one tenant's stream.
 
-    Whoever adds holds the stream's own lock (`locks.own_locks`) and is in a transaction.
+    A writer must hold the stream's own lock (`locks.own_locks`) and be in a transaction.
 
     Args:
-        connection: of the load.
-        partner, tenant, stream: whose exports, as the ledger names them.
+        connection: connection of the load.
+        partner, tenant, stream: the exports' stream, as in the ledger.
     """
 
     def __init__(self, connection: psycopg.Connection[Any], partner: str, tenant: str, stream: str) -> None:
@@ -83,11 +83,11 @@ class KeyIndex:
         self._key = {"partner": partner, "tenant": tenant, "stream": stream}
 
     def add(self, export_id: int, hashes: Hashes) -> None:
-        """Adds an export's keys and notes in the ledger that they are here; also what a replay adds to them.
+        """Adds an export's keys and marks it as indexed in the ledger. Also adds keys after a replay.
 
         Args:
-            export_id: of its ledger entry.
-            hashes: of its keys, ascending and different.
+            export_id: id of its ledger entry.
+            hashes: hashes of its keys, ascending and distinct.
         """
         if len(hashes):
             self._write(0, [Pairs(hashes, np.full(len(hashes), export_id, np.int64))])
@@ -104,14 +104,14 @@ class KeyIndex:
         return joined(list(self._found(hashes))).ordered()
 
     def is_complete(self) -> bool:
-        """Whether the keys of every loaded export with records are here; not so in databases of earlier versions."""
+        """Whether the keys of every loaded export with records are here; not in databases of earlier versions."""
         return self._connection.execute(_NOT_INDEXED + " limit 1", self._key).rowcount == 0
 
     def build(self, archive: Path) -> int:
-        """Adds the exports that are not here yet, from their kept key lists; returns how many those were.
+        """Adds the exports that are missing here, from their kept key lists. Returns their number.
 
         Raises:
-            ArchiveIncomplete: the kept records of one are gone.
+            ArchiveIncomplete: the kept records of one are missing.
         """
         missing = self._connection.execute(_NOT_INDEXED + " order by id", self._key).fetchall()
         for export_id, kept in missing:
@@ -119,11 +119,11 @@ class KeyIndex:
         return len(missing)
 
     def _found(self, hashes: Hashes) -> Iterator[Pairs]:
-        """The pairs that have one of some hashes, page by page."""
+        """Yields the pairs that have one of some hashes, page by page."""
         if not len(hashes):
             return
         for run, _, _, pages in self._runs():
-            # Of a run with fewer pages than hashes nearly every page has one.
+            # If a run has fewer pages than hashes, nearly every page has one.
             reading = self._probed(run, hashes) if len(hashes) < pages else self._read(run, hashes)
             for some in reading:
                 pairs = unpacked(some)
@@ -138,7 +138,7 @@ class KeyIndex:
             yield self._pages(_PAGES_OF_HASHES, numbers[start : start + _PROBES_AT_ONCE], run)
 
     def _read(self, run: int, hashes: Hashes) -> Iterator[list[Page]]:
-        """All pages of a run up to the last hash."""
+        """Yields all pages of a run up to the last hash."""
         last, first = int(as_bigint(hashes[-1:])[0]), _LOWEST
         while pages := self._pages(_PAGES_OF_RUN, run, first, last, _PAGES_AT_ONCE):
             yield pages
@@ -166,7 +166,7 @@ class KeyIndex:
         return unpacked(self._pages(_PAGES_OF_RUNS, runs)).ordered()
 
     def _merged(self, runs: list[int]) -> Iterator[Pairs]:
-        """The pairs of several runs in order, part by part."""
+        """Yields the pairs of several runs in order, part by part."""
         waiting, count = list[Pairs](), 0
         with self._connection.cursor("merged_pages", binary=True) as cursor:
             cursor.itersize = _PAGES_AT_ONCE
@@ -177,7 +177,7 @@ class KeyIndex:
                 count += len(waiting[-1])
                 if count < _PAIRS_AT_ONCE:
                     continue
-                # Of what begins before the last page, pages to come have nothing.
+                # Later pages have nothing before the start of the last page.
                 pairs = joined(waiting).ordered()
                 is_final = as_bigint(pairs.hashes) < pages[-1].first_hash
                 yield pairs.of(is_final)
@@ -186,7 +186,7 @@ class KeyIndex:
         yield joined(waiting).ordered()
 
     def _write(self, level: int, parts: Sequence[Pairs] | Iterator[Pairs]) -> None:
-        """Writes a run of ordered pairs; no hash stands in two parts."""
+        """Writes a run of ordered pairs; no hash is in two parts."""
         run: int | None = None
         for pairs in parts:
             pages = list(packed(pairs))
@@ -196,7 +196,7 @@ class KeyIndex:
                 self._connection.execute(_ADD_PAGES, [run, *columns])
 
     def _counted(self, run: int | None, level: int, pairs: int, pages: int) -> int:
-        """Counts what is written to a run, which begins with its first part; returns its id."""
+        """Counts what is written to a run, which starts with its first part. Returns its id."""
         values = {**self._key, "run": run, "level": level, "pairs": pairs, "pages": pages}
         row = self._connection.execute(_ADD_RUN if run is None else _ADD_TO_RUN, values).fetchone()
         assert row is not None

@@ -1,6 +1,6 @@
 """Pairs (key hash, export) as pages of bytes, and back.
 
-Belongs here: the layout of a page. Does not belong here: where pages are kept and which are read (`key_index`).
+Belongs here: the format of a page. Does not belong here: where pages are stored and which are read (`key_index`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 PAIRS_A_PAGE: Final = 128
-"""A page of as many fits into a row that PostgreSQL keeps in one piece: a look-up reads one page a key and run."""
+"""A page of this size fits into a row that PostgreSQL keeps in one piece: a look-up reads one page per key and run."""
 
 Hashes = npt.NDArray[np.uint64]
 ExportIds = npt.NDArray[np.int64]
@@ -32,11 +32,11 @@ class Pairs(NamedTuple):
         return len(self.hashes)
 
     def of(self, chosen: npt.NDArray[np.bool_] | slice) -> Pairs:
-        """The chosen ones."""
+        """Returns the chosen pairs."""
         return Pairs(self.hashes[chosen], self.export_ids[chosen])
 
     def ordered(self) -> Pairs:
-        """The different ones, ascending."""
+        """Returns the distinct pairs, ascending."""
         order = np.lexsort((self.export_ids, self.hashes))
         hashes, export_ids = self.hashes[order], self.export_ids[order]
         is_first = np.ones(len(order), bool)
@@ -45,13 +45,13 @@ class Pairs(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A part of a run; no hash stands in two pages of one run.
+    """A part of a run; no hash is in two pages of one run.
 
     Attributes:
-        first_hash, last_hash: as `as_bigint` has them.
+        first_hash, last_hash: as from `as_bigint`.
         first_export: the lowest export id.
         hashes: 8 bytes each, little-endian, ascending.
-        exports: ids less `first_export`, in as few bytes each as the largest needs; empty where all are 0.
+        exports: ids minus `first_export`, in as few bytes as the largest needs; empty if all are 0.
     """
 
     first_hash: int
@@ -62,24 +62,24 @@ class Page(NamedTuple):
 
 
 def as_bigint(hashes: Hashes) -> npt.NDArray[np.int64]:
-    """Hashes as PostgreSQL's signed numbers, in the same order."""
+    """Returns hashes as PostgreSQL's signed numbers, in the same order."""
     return (np.asarray(hashes, np.uint64) ^ _HIGHEST_BIT).view(np.int64)
 
 
 def no_pairs() -> Pairs:
-    """An empty list."""
+    """Returns an empty list."""
     return Pairs(np.empty(0, np.uint64), np.empty(0, np.int64))
 
 
 def joined(parts: Sequence[Pairs]) -> Pairs:
-    """The pairs of all parts, one after the other."""
+    """Concatenates the pairs of all parts."""
     if not parts:
         return no_pairs()
     return Pairs(np.concatenate([part.hashes for part in parts]), np.concatenate([part.export_ids for part in parts]))
 
 
 def packed(pairs: Pairs) -> Iterator[Page]:
-    """The pages of ordered pairs."""
+    """Yields the pages of ordered pairs."""
     numbers = as_bigint(pairs.hashes)
     for start, end in pairwise(_cuts(pairs.hashes)):
         export_ids = pairs.export_ids[start:end]
@@ -94,7 +94,7 @@ def packed(pairs: Pairs) -> Iterator[Page]:
 
 
 def unpacked(pages: Iterable[Page]) -> Pairs:
-    """The pairs of pages; unordered across pages."""
+    """Returns the pairs of pages; unordered across pages."""
     by_width: dict[int, list[Page]] = {}
     for page in pages:
         by_width.setdefault(len(page.exports) * 8 // len(page.hashes), []).append(page)
@@ -119,7 +119,7 @@ def _offsets(offsets: ExportIds) -> bytes:
 
 
 def _cuts(hashes: Hashes) -> npt.NDArray[np.intp]:
-    """Where pages begin, and the end: about `PAIRS_A_PAGE` apart, never between two pairs of one hash."""
+    """Returns where pages begin, and the end: about `PAIRS_A_PAGE` apart, never between two pairs of one hash."""
     starts = np.concatenate(([0], np.flatnonzero(hashes[1:] != hashes[:-1]) + 1)) if len(hashes) else np.empty(0, int)
     chosen = np.searchsorted(starts, np.arange(0, len(hashes), PAIRS_A_PAGE))
     cuts = np.unique(starts[chosen[chosen < len(starts)]])

@@ -1,10 +1,10 @@
-"""What lists make of the rows that are there, of many rows at once: `lists`, a column at a time (R6 to R8, T8, N7).
+"""Applies lists to many rows at once: `lists`, a column at a time (R6 to R8, T8, N7).
 
-Certain are lists whose elements each mean one stored row or surely none, in the order of the stored rows where they
-replace them. A new row's list is one beside which no row is stored.
+A list is certain if each element matches one stored row or certainly none, and if a replacing list keeps the order of
+the stored rows. A new row's list has no stored rows.
 
-Belongs here: the columns that come to differ, the rows that come and go. Does not belong here: which row an element
-means (`list_matching`), lists that change their order (`lists`), the main rows (`columns`).
+Belongs here: the columns that change, the rows that are added and removed. Does not belong here: which row an element
+matches (`list_matching`), lists that change their order (`lists`), the main rows (`columns`).
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from sync_pipelines.upsert.list_matching import DOUBTFUL, NEW, ListTreatment, me
 from sync_pipelines.upsert.stored_columns import StoredListColumns
 
 ReadLists = Callable[[Children, ChildLayout, Ids], StoredListColumns]
-"""Gives the rows of a child table that belong to the given parents."""
+"""Reads the rows of a child table that belong to the given parents."""
 
 
 class SentLists(NamedTuple):
-    """The lists of one child table that records send, by owner.
+    """The lists of one child table in some records, by owner.
 
     Attributes:
-        declared, layout: of the table.
+        declared, layout: declaration and layout of the table.
         sent: the lists.
-        spoken: whose list is sent at all.
-        ids: of the owners' rows, where they are there.
-        tops: the index of the main row each owner belongs to.
+        spoken: which records send a list at all.
+        ids: ids of the owners' rows, if they exist.
+        tops: the index of each owner's main row.
     """
 
     declared: Children
@@ -65,7 +65,7 @@ class NewElements(NamedTuple):
     elements: Any
 
     def of(self, certain: Mask) -> NewElements:
-        """Those that belong to certain main rows."""
+        """Returns those of certain main rows."""
         chosen = certain[self.tops]
         if chosen.all():
             return self
@@ -74,14 +74,14 @@ class NewElements(NamedTuple):
 
 
 class ResizedLists(NamedTuple):
-    """Lists of one child table whose rows come or go.
+    """Lists of one child table whose rows are added or removed.
 
     Attributes:
-        declared, layout: of the table.
-        ids: of the owners' rows, where they are there.
-        gone: ids of the rows that go.
+        declared, layout: declaration and layout of the table.
+        ids: ids of the owners' rows, if they exist.
+        gone: ids of the removed rows.
         gone_owners, gone_tops: the index of each one's owner and main row.
-        new: the rows that come.
+        new: the added rows.
     """
 
     declared: Children
@@ -94,19 +94,19 @@ class ResizedLists(NamedTuple):
 
     @property
     def tops(self) -> Ids:
-        """The main rows of rows that come or go."""
+        """The main rows of added and removed rows."""
         return np.concatenate([self.gone_tops, self.new.tops])
 
 
 @dataclass(frozen=True)
 class ListAfter:
-    """Rows of a child table as they shall be, by owner and line.
+    """Rows of a child table after the change, by owner and line.
 
     Attributes:
-        table: whose.
-        parents: the index of the owner of each stored row.
+        table: the table.
+        parents: the index of each stored row's owner.
         changes: columns of the stored rows.
-        goes: which of the stored rows go.
+        goes: which of the stored rows are removed.
         come: elements that become rows.
     """
 
@@ -118,12 +118,12 @@ class ListAfter:
 
     @cached_property
     def _resized(self) -> Codes:
-        """The owners whose rows come or go."""
+        """The owners whose rows are added or removed."""
         return np.concatenate([self.parents[self.goes], self.come.owners])
 
     @cached_property
     def _order(self) -> Ids:
-        """The rows' places among those that stay and those that come behind them."""
+        """The order of the remaining rows and the added ones after them."""
         return np.argsort(np.concatenate([self.parents[~self.goes], self.come.owners]), kind="stable")
 
     @property
@@ -134,7 +134,7 @@ class ListAfter:
         return np.concatenate([self.parents[~self.goes], self.come.owners])[self._order]
 
     def column(self, name: str) -> Any:
-        """A column of the rows."""
+        """Returns a column of the rows."""
         stored = one(self.changes[name].after)
         if not len(self._resized):
             return stored
@@ -142,7 +142,7 @@ class ListAfter:
         return pa.concat_arrays(both).take(pa.array(self._order))
 
     def differing(self, name: str) -> Codes:
-        """The owners in whose rows a column differs."""
+        """Returns the owners with rows in which a column differs."""
         return np.concatenate([self.parents[self.changes[name].differs], self._resized])
 
 
@@ -150,12 +150,12 @@ class ListFold:
     """Folds lists into the stored ones.
 
     Args:
-        read: gives stored lists; None where none are there.
-        certain: by main row, whether all lists so far are certain; cleared where one is not.
+        read: reads stored lists; None if there are none.
+        certain: by main row, whether all lists so far are certain; cleared if one is not.
 
     Attributes:
-        found: rows that were there.
-        resized: lists whose rows come or go.
+        found: existing rows.
+        resized: lists whose rows are added or removed.
     """
 
     def __init__(self, read: ReadLists | None, certain: Mask) -> None:
@@ -165,12 +165,12 @@ class ListFold:
         self.resized: list[ResizedLists] = []
 
     def fold(self, lists: SentLists, taken: ListTreatment, wanted: Mask) -> ListAfter:
-        """Notes what lists make of the stored rows.
+        """Records the effect of lists on the stored rows.
 
         Args:
-            lists: of one table.
-            taken: how.
-            wanted: of which owners the stored rows are read, those with a list among them.
+            lists: lists of one table.
+            taken: their mode and ways of matching.
+            wanted: owners whose stored rows are read, including those with a list.
         """
         declared, layout = lists.declared, lists.layout
         parents, rows = self._stored(lists, np.flatnonzero(wanted))
@@ -194,7 +194,7 @@ class ListFold:
         return after
 
     def _stored(self, lists: SentLists, owners: Codes) -> tuple[Codes, pa.Table]:
-        """The stored rows, and the owner of each."""
+        """Returns the stored rows, and the owner of each."""
         if self._read is None:
             return np.empty(0, np.int64), _no_rows(lists.layout)
         stored = self._read(lists.declared, lists.layout, lists.ids[owners])
@@ -203,7 +203,7 @@ class ListFold:
     def _doubt(
         self, lists: SentLists, taken: ListTreatment, owners: Codes, meant: Codes, parents: Codes, rows: pa.Table
     ) -> None:
-        """Leaves lists aside with elements of which is not certain what they mean, or with gaps in their lines."""
+        """Excludes lists with elements that match uncertainly, or with gaps in their lines."""
         fits = np.full(len(lists.spoken), taken.mode != "remove")
         fits[owners[meant == DOUBTFUL]] = False
         lines = np.arange(len(parents)) - np.searchsorted(parents, parents) + 1
@@ -239,7 +239,7 @@ class ListFold:
         paired: Mask,
         come: NewElements,
     ) -> None:
-        """The lists in elements: of stored rows, and of those that come, whose rows are written with them."""
+        """Folds the lists within elements: of stored rows, and of new ones, which are written together."""
         for inner, layout in zip(lists.declared.nested, lists.layout.nested, strict=True):
             treatment = ListTreatment(inner.mode, inner.match)
             if len(come.owners):
@@ -254,7 +254,7 @@ class ListFold:
 
 
 def _lines_behind(parents: Codes, owners: Codes, is_new: Mask) -> Codes:
-    """The lines of new elements behind the rows that are there."""
+    """Returns the lines of new elements after the existing rows."""
     stored = np.searchsorted(parents, owners, "right") - np.searchsorted(parents, owners)
     so_far = np.cumsum(is_new)
     first = np.searchsorted(owners, owners)
@@ -268,7 +268,7 @@ def _names_of(layout: ChildLayout) -> tuple[str, ...]:
 
 
 def _spoken(layout: ChildLayout, taken: ListTreatment, sent: Mapping[str, Any], name: str, paired: Mask) -> Mask:
-    """Which elements write a column or nested list of the row they mean."""
+    """Returns which elements write a column or nested list of their row."""
     match taken.mode:
         case "replace":
             return paired
@@ -291,7 +291,7 @@ def _changes(
 
 
 def _rivals(declared: Children, taken: ListTreatment, after: ListAfter, paired: Codes) -> Codes:
-    """The owners with a row that is primary beside another one: who is demoted depends on who was sent last (R7)."""
+    """Returns owners with several primary rows: which one is demoted depends on the last sent one (R7)."""
     if declared.primary is None or taken.mode == "replace":
         return np.empty(0, np.int64)
     groups = set(declared.primary)

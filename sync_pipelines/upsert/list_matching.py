@@ -1,6 +1,6 @@
-"""Which stored row each element of many lists means (T8, N7): `lists.find`, a column at a time.
+"""Matches elements of many lists to stored rows (T8, N7): `lists.find`, a column at a time.
 
-Belongs here: that question; no answer where in doubt. Does not belong here: what becomes of the rows (`list_columns`).
+Belongs here: matching, with no answer if in doubt. Does not belong here: changes of the rows (`list_columns`).
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from sync_pipelines.upsert.copying import one
 from sync_pipelines.upsert.list_repeats import are_keyless
 
 NEW: Final = -1
-"""An element that means no stored row, and no other element."""
+"""An element that matches no stored row, and no other element."""
 DOUBTFUL: Final = -2
 
 
 class ListTreatment(NamedTuple):
-    """How lists are taken.
+    """How lists are applied.
 
     Attributes:
         mode: see `ListMode`.
-        ways: in which elements mean rows.
+        ways: the ways in which elements match rows.
     """
 
     mode: str
@@ -36,13 +36,13 @@ class ListTreatment(NamedTuple):
 def meant_rows(
     declared: Children, taken: ListTreatment, owners: Codes, elements: Any, parents: Codes, rows: pa.Table
 ) -> Codes:
-    """For each sent element the stored row it means, `NEW` or `DOUBTFUL`.
+    """Returns the stored row of each sent element, `NEW` or `DOUBTFUL`.
 
     Args:
         declared: the list.
-        taken: how.
+        taken: mode and ways of matching.
         owners: the index of each element's owner, ascending.
-        elements: a struct.
+        elements: a struct array.
         parents: the index of each stored row's owner, ascending.
         rows: the stored rows, by owner and line.
     """
@@ -55,14 +55,14 @@ def meant_rows(
         return np.full(len(owners), NEW)
     meant, is_told = _by_ways(declared, taken.ways, elements, owners, rows, parents)
     if replaces:
-        # A row keeps its id where it moves, and where another is equal to it.
+        # A row keeps its id even if it moves, or if another row is equal to it.
         meant[((meant >= 0) & (meant != in_place)) | ((meant == NEW) & ~is_told)] = DOUBTFUL
     meant[is_first] = NEW
     return meant
 
 
 def _in_place(owners: Codes, parents: Codes) -> Codes:
-    """For each sent element the stored row of its line, `NEW` where there is none."""
+    """Returns the stored row in each sent element's line, `NEW` if there is none."""
     numbers = np.arange(len(owners)) - np.searchsorted(owners, owners)
     places = np.searchsorted(parents, owners) + numbers
     there = places < len(parents)
@@ -73,9 +73,9 @@ def _in_place(owners: Codes, parents: Codes) -> Codes:
 def _by_ways(
     declared: Children, ways: Sequence[Match], elements: Any, owners: Codes, rows: pa.Table, parents: Codes
 ) -> tuple[Codes, Mask]:
-    """The same by the first way that tells any element of a list, if it tells all; and which elements any way tells.
+    """Matches by the first way that applies to any element of a list, if it applies to all. Also returns which apply.
 
-    An element is new where no way finds another element or a stored row like it.
+    An element is new if no way finds an equal element or stored row.
     """
     count = int(owners.max(initial=-1)) + 1
     meant, is_alone, is_told = np.full(len(owners), NEW), np.ones(len(owners), bool), np.zeros(len(owners), bool)
@@ -96,13 +96,13 @@ def _by_ways(
         undecided &= _all_of(count, owners, ~tells)
     is_certain = (meant >= 0) | is_alone
     if len(ways) > 1 and any(len(match.columns) > 1 and not match.whole for match in ways):
-        # An element without all of these may still change one of them, and so what its row is told by.
+        # An element without all of these may still change one of them, and so the columns that identify its row.
         is_certain &= _all_of(count, owners, meant < 0)[owners]
     return np.where(is_certain, meant, DOUBTFUL), is_told
 
 
 def _matches(owners: Codes, codes: Codes, parents: Codes, known: Codes) -> Codes:
-    """For each element the one row of its owner that has its code, `NEW` where it is not one, or has several."""
+    """Returns the only row of its owner with each element's code, `NEW` if there is none or several."""
     if not len(parents):
         return np.full(len(owners), NEW)
     base = max(codes.max(initial=-1), known.max(initial=-1)) + 1
@@ -119,12 +119,12 @@ def _matches(owners: Codes, codes: Codes, parents: Codes, known: Codes) -> Codes
 
 
 def struct_of(columns: Mapping[str, Any]) -> Any:
-    """Columns as one array of structs."""
+    """Returns columns as one array of structs."""
     return pa.StructArray.from_arrays([one(column) for column in columns.values()], list(columns))
 
 
 def _all_of(owners: int, parents: Codes, fits: Mask) -> Mask:
-    """Of which owners all elements fit."""
+    """Returns the owners for which all elements fit."""
     answer = np.ones(owners, bool)
     answer[parents[~fits]] = False
     return answer

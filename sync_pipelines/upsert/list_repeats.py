@@ -1,9 +1,9 @@
-"""Lists that change nothing the second time, of many records at once (R6, R7, R8, T8, N7).
+"""Finds lists that change nothing the second time, for many records at once (R6, R7, R8, T8, N7).
 
-Where lists are merged, an element means the row that matches it. A list repeats where its elements are told by the same
-ways, or by one way alone: else one element may give a row a name by which another one is told the next time.
+In a merged list, an element refers to the row that matches it. A list repeats if the same ways, or a single way, apply
+to all of its elements. Otherwise one element may give a row values by which another element matches it the next time.
 
-Belongs here: that question, as computations on columns; no where in doubt. Does not belong here: merging (`lists`,
+Belongs here: that question, computed on columns; "no" if in doubt. Does not belong here: merging (`lists`,
 `list_columns`).
 """
 
@@ -28,7 +28,7 @@ _PRIMARY = "is_primary"
 
 
 def are_steady(stream: Stream, layout: Layout, records: pa.Table) -> Mask:
-    """Which records' lists change nothing where they were just taken."""
+    """Returns which records' lists change nothing if they were just applied."""
     found = np.ones(records.num_rows, bool)
     has_modes = records.column("modes").null_count < records.num_rows
     for declared, child in zip(stream.children, layout.children, strict=True):
@@ -42,13 +42,13 @@ def are_steady(stream: Stream, layout: Layout, records: pa.Table) -> Mask:
 
 
 def undecided(stream: Stream) -> list[str]:
-    """The child tables whose lists have to be looked at to know whether they are steady."""
+    """Returns the child tables whose lists must be read to know whether they are steady."""
     is_told = stream.listing is not None
     return [declared.table for declared in stream.children if is_told or not _always_steady(declared, stream.shape)]
 
 
 def kinds_of(records: pa.Table, declared: Children) -> Iterator[tuple[Codes, tuple[str, str | None]]]:
-    """Rows that take a list in one way, and that way: its mode, and the name of the match they chose."""
+    """Groups rows by how they apply a list: its mode, and the name of the chosen match."""
     encoded = one(records.column("modes")).dictionary_encode()
     kinds = pc.fill_null(encoded.indices, -1).to_numpy()
     for kind in distinct(kinds).tolist():
@@ -58,7 +58,7 @@ def kinds_of(records: pa.Table, declared: Children) -> Iterator[tuple[Codes, tup
 
 
 def are_keyless(declared: Children, elements: Any) -> Mask:
-    """Which elements have none of the columns that tell rows."""
+    """Returns which elements have none of the columns that identify rows."""
     columns = [column for match in declared.match if not match.whole for column in match.columns]
     nulls = [elements.field(column).is_null().to_numpy(zero_copy_only=False) for column in columns]
     keyless: Mask = np.logical_and.reduce([np.ones(len(elements), bool), *nulls])
@@ -66,7 +66,7 @@ def are_keyless(declared: Children, elements: Any) -> Mask:
 
 
 def _are_steady(declared: Children, mode: str, ways: Sequence[Match], child: ChildLayout, lists: Any) -> Mask:
-    """The same of lists taken in one way, and of the lists in their elements."""
+    """Returns which lists with one mode and match are steady, including the lists in their elements."""
     if mode == "remove":
         return np.zeros(len(lists), bool)
     parents, elements = pc.list_parent_indices(lists).to_numpy(), lists.flatten()
@@ -80,12 +80,12 @@ def _are_steady(declared: Children, mode: str, ways: Sequence[Match], child: Chi
 
 
 def _may_differ(declared: Children, ways: Sequence[Match], parents: Codes, elements: Any) -> Mask:
-    """Which elements may do something else the next time."""
+    """Returns which elements may have another effect the next time."""
     keyed = [codes_of(match, elements) for match in ways if not match.whole]
     told = np.array([codes >= 0 for codes in keyed]).reshape(len(keyed), len(parents))
     keyless = are_keyless(declared, elements)
     found_whole = keyless if any(match.whole for match in ways) else np.zeros(len(parents), bool)
-    # What no way tells is added each time; a way by what another element changes tells the next time otherwise.
+    # Elements without a match are added each time. A column that another element changes matches differently next time.
     doubtful: Mask = ~(told.any(axis=0) | found_whole)
     if declared.primary is not None and _tells_by_primary(ways):
         return np.ones(len(parents), bool)
@@ -100,7 +100,7 @@ def _may_differ(declared: Children, ways: Sequence[Match], parents: Codes, eleme
 
 
 def _always_steady(declared: Children, parent: Shape) -> bool:
-    """Whether every list is: replaced as a whole, or told by one way that every element has."""
+    """Whether every list is steady: replaced as a whole, or matched by one way that applies to every element."""
     shape = next(field.children for field in parent.nested if field.column == declared.column)
     assert shape is not None
     if (declared.match or declared.mode != "replace") and not _has_one_way(declared, shape):

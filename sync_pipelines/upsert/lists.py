@@ -1,7 +1,7 @@
-"""Lists of children: replaced, merged row by row, added to or taken from (O7, R6, R8, N7, T8).
+"""Lists of children: replaced, merged row by row, added to or removed from (O7, R6, R8, N7, T8).
 
-Pure. Belongs here: which stored row an element means, and what becomes of the list. Does not belong here: rows of
-main tables (`fold`), surrogate ids (`differences`).
+Pure. Belongs here: which stored row an element matches, and the new list. Does not belong here: rows of main tables
+(`fold`), surrogate ids (`differences`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from sync_pipelines.normalize.list_duplicates import folded_text
 from sync_pipelines.upsert.jsonb import Jsonb
 
 ChildRow = dict[str, Any]
-"""Column -> value, nulls left out; nested lists under their table's name."""
+"""Column -> value, without nulls; nested lists are under their table's name."""
 
 
 def listed(declared: Children, stored: Sequence[ChildRow], sent: Listed) -> list[ChildRow]:
-    """The list after a record that speaks of it."""
+    """Returns the list after a record that sets it."""
     match sent.mode or declared.mode:
         case "replace":
             return [_new(declared, row) for row in sent.rows]
@@ -60,7 +60,7 @@ def _patched(declared: Children, stored: ChildRow, element: Mapping[str, Any]) -
 
 
 def _demoted(declared: Children, row: ChildRow, primary: ChildRow) -> ChildRow:
-    """A row beside a new primary one (R7)."""
+    """Returns a row that is no longer primary beside a new primary one (R7)."""
     same_group = all(row.get(column) == primary.get(column) for column in declared.primary or ())
     return {**row, "is_primary": False} if same_group and row.get("is_primary") else row
 
@@ -68,7 +68,7 @@ def _demoted(declared: Children, row: ChildRow, primary: ChildRow) -> ChildRow:
 def find(
     declared: Children, rows: Sequence[Mapping[str, Any]], element: Mapping[str, Any], way: str | None
 ) -> int | None:
-    """The first row that an element means, by the ways declared in their order, or by the one chosen."""
+    """Returns the first row that matches an element, by the declared ways in order, or by the chosen one."""
     for match in declared.match:
         if way is None or match.name == way:
             for index, row in enumerate(rows):
@@ -95,20 +95,20 @@ def _key(match: Match, row: Mapping[str, Any]) -> tuple[Any, ...] | None:
 
 
 def without_nulls(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns that are not null."""
+    """Returns the columns that are not null."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def aligned(
     declared: Children, stored: Sequence[ChildRow], rows: Sequence[ChildRow], way: str | None = None
 ) -> Iterator[int | None]:
-    """For each row of a list the stored row it is: an equal one, else the same by the way chosen, each taken once (T8).
+    """Returns the stored row of each row in a list: an equal one, else a match by the chosen way, each used once (T8).
 
     Args:
         declared: the list.
         stored: rows as stored.
-        rows: rows as they shall be.
-        way: name of the way to match rows; None: any of the declared ways, in their order.
+        rows: rows as they should be.
+        way: name of the way to match rows; None for the declared ways, in order.
     """
     if not declared.match:
         yield from (index if index < len(stored) else None for index in range(len(rows)))

@@ -1,7 +1,7 @@
-"""One export into the tables: rows, counts, rejects and ledger entry in one transaction (law 2).
+"""Loads one export: rows, counts, rejects and ledger entry in one transaction (law 2).
 
-Belongs here: the order of the steps and what a load reports. Does not belong here: the ways of records
-(`stale`, `unchanged`, `new_rows`, `changed_rows`, `folding`), write rules (`fold`).
+Belongs here: the order of the steps and the result of a load. Does not belong here: the paths of records (`stale`,
+`unchanged`, `new_rows`, `changed_rows`, `folding`), write rules (`fold`).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from sync_pipelines.upsert.unchanged import Unchanged
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a load came to."""
+    """The result of a load."""
 
     counts: dict[str, int]
     is_new: bool
@@ -60,19 +60,19 @@ def load(
     run_id: str | None = None,
     written: NewRowsResult | None = None,
 ) -> Loaded:
-    """Loads an export whose records are kept; one that is loaded already is left alone.
+    """Loads an export whose records are kept. Does nothing if it is already loaded.
 
     Args:
-        connection: in autocommit, so that the transaction here is the only one; a preview and a streaming load have
+        connection: in autocommit, so that the transaction here is the only one; a preview and a streaming load add
             one around it.
         stream: the declaration.
         file_id: the ledger entry.
         archive: the archive's folder.
-        run_id: named by the rows written.
-        written: what a streaming load has written of it in this transaction.
+        run_id: the run id for written rows.
+        written: what a streaming load has already written in this transaction.
 
     Raises:
-        ArchiveIncomplete: kept records that a fold needs are gone.
+        ArchiveIncomplete: kept records that a fold needs are missing.
     """
     with connection.transaction():
         entry = ledger.find(connection, file_id)
@@ -87,7 +87,7 @@ def load(
 
 
 class _Loading:
-    """The load of one export, in a transaction that has its locks."""
+    """The load of one export, in a transaction that holds its locks."""
 
     def __init__(self, context: LoadContext, archive: Path, written: NewRowsResult | None) -> None:
         self._load = context
@@ -101,7 +101,7 @@ class _Loading:
         self._history = History(context.connection, entry.partner, entry.tenant, entry.stream, archive)
 
     def run(self) -> Loaded:
-        """Writes the rows, keeps refused records, and tells the ledger."""
+        """Writes the rows, keeps rejects, and updates the ledger."""
         if self._summary.window is not None:
             mine = KnownExport(self._load.entry, self._kept, self._summary.window)
             self._write(mine, self._history.knowing(self._kept.keys.distinct))
@@ -133,7 +133,7 @@ class _Loading:
         self._leniencies.update(folding.leniencies)
 
     def _overruled(self, mine: KnownExport, newer: list[KnownExport], late: Mask) -> Mask:
-        """By row, which late records newer ones overrule; the rows they refer to are made all the same (X7)."""
+        """Returns, by row, which late records newer ones supersede. Their references are still created (X7)."""
         stale = Stale(self._load.stream, self._load.layout).rows(mine, newer, late, self._history.knowing)
         self._outcomes.note(stale, "stale")
         if stale.any() and self._load.stream.references:
@@ -147,7 +147,7 @@ class _Loading:
     def _write_plain(
         self, mine: KnownExport, others: list[KnownExport], folded: Hashes, alone: Mask, decided: Hashes
     ) -> Hashes:
-        """Records equal to the newest known ones are done, those of new keys are copied; returns the other keys."""
+        """Skips records equal to the newest known ones and copies those of new keys. Returns the other keys."""
         if self._written is not None:
             self._outcomes.note(self._written.created, "created")
             return self._written.left
@@ -159,7 +159,7 @@ class _Loading:
         aside = unchanged | mine.kept.rows_known_by(folded)
         known = folded[:0]
         if self._load.stream.scope is not None:
-            # A row of another scope may be the one a record means (P2): only the fold sees all rows of a key.
+            # A record may refer to a row of another scope (P2): only the fold sees all rows of a key.
             known = np.setdiff1d(known_of(mine, others, self._history.knowing), folded)
             rows = mine.kept.rows_known_by(known) & ~aside
             known = mine.kept.keys.of_rows(rows)
@@ -172,7 +172,7 @@ class _Loading:
         return np.union1d(known, direct.left)
 
     def _revise(self, keys: Hashes, several: Hashes) -> Hashes:
-        """Records known by some keys, but by none of several records, revise their rows; returns the others' keys."""
+        """Updates the rows of records with some keys, except keys of several records. Returns the others' keys."""
         chosen = self._kept.rows_known_by(keys) & ~self._kept.rows_known_by(several)
         if not chosen.any():
             return keys[:0]

@@ -1,4 +1,4 @@
-"""The locks of loads: one for every table, partner and tenant that a load may write, until its transaction ends.
+"""The locks of loads: one per table, partner and tenant that a load may write, held until its transaction ends.
 
 Belongs here: their names, taking them. Does not belong here: when they are taken (`load`, `streaming_load`, `refold`).
 """
@@ -16,34 +16,34 @@ from sync_pipelines.upsert.merged_placeholders import streams_within
 
 
 def lock(connection: psycopg.Connection[Any], stream: Stream, tenant: str, kept: Iterable[KeptRecords]) -> None:
-    """Takes the locks of everything that applying kept records may write."""
+    """Acquires the locks of everything that applying kept records may write."""
     take_locks(connection, locks_of(stream, tenant, kept))
 
 
 def locks_of(stream: Stream, tenant: str, kept: Iterable[KeptRecords]) -> set[str]:
-    """The names of those locks."""
+    """Returns the names of those locks."""
     referred = [target for records in kept for target in records.summary.referred]
     return own_locks(stream, tenant) | referred_locks(stream, referred)
 
 
 def own_locks(stream: Stream, tenant: str) -> set[str]:
-    """The names of the locks of a stream's own rows and of those within them."""
+    """Returns the names of the locks of a stream's own rows and of those within them."""
     return {f"{s.table}/{s.partner}/{tenant}" for s in (stream, *streams_within(stream))}
 
 
 def referred_locks(stream: Stream, referred: Iterable[Iterable[str]]) -> set[str]:
-    """The names of the locks of rows referred to, each given by foreign key, partner and tenant."""
+    """Returns the names of the locks of referenced rows, each given by foreign key, partner and tenant."""
     tables = {reference.column: reference.table for reference in stream.references}
     return {f"{tables[link]}/{partner}/{tenant}" for link, partner, tenant in referred}
 
 
 def take_locks(connection: psycopg.Connection[Any], names: Iterable[str]) -> None:
-    """Takes locks until the transaction ends, in the one order that everybody takes them in."""
+    """Acquires locks until the transaction ends, always in the same order."""
     for name in sorted(set(names)):
         connection.execute("select pg_advisory_xact_lock(hashtextextended('sync:' || %s, 0))", [name])
 
 
 def try_locks(connection: psycopg.Connection[Any], names: Iterable[str]) -> bool:
-    """Takes locks without waiting; False where somebody else holds one."""
+    """Acquires locks without waiting. Returns False if another transaction holds one."""
     statement = "select pg_try_advisory_xact_lock(hashtextextended('sync:' || %s, 0))"
     return all(connection.execute(statement, [name]).fetchone() == (True,) for name in sorted(set(names)))

@@ -1,13 +1,13 @@
-"""Records of keys that no row has yet, by COPY straight into the tables.
+"""Copies records of keys without a row straight into the tables.
 
-A chunk of records at a time: which keys have rows is asked, rows that records refer to are found or made, ids are
-drawn, and rows and children are copied with them. Left to another way are records of keys that have a row, and those
-of which it is not certain by their columns alone what a fold makes of them (`columns`).
+Works on a chunk of records at a time: looks up which keys have rows, finds or creates the rows that records refer to,
+draws ids, and copies rows and children with them. Records of keys with a row are left to another path, and so are those
+whose result is not certain from their columns alone (`columns`).
 
-Statistics know nothing of rows that this transaction made, so questions are put key by key (`offset 0` keeps the
-planner from turning them round).
+Statistics do not include rows that this transaction created. So look-ups are forced to go key by key: `offset 0` keeps
+the planner from reversing them.
 
-Belongs here: rows as the tables take them, made of kept records. Does not belong here: rows that exist (`changed_rows`,
+Belongs here: turning kept records into rows. Does not belong here: existing rows (`changed_rows`,
 `folding`).
 """
 
@@ -42,22 +42,22 @@ from sync_pipelines.upsert.stored_rows import without_scope
 CHUNK: Final = 4_096
 """Records that are looked up at once."""
 MANY: Final = 20_000
-"""Records for which an empty table is worth making its indexes afterwards."""
+"""Fewest records for which an empty table's indexes are dropped and restored."""
 
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
 Before = Callable[[pa.Table, Mapping[str, list[Referents]]], None]
 _NAMES: Final = ("external_id", "record_id", "key_hash")
-"""Columns of kept records that tell which row is meant."""
+"""Columns of kept records that identify a row."""
 
 
 @dataclass(frozen=True)
 class NewRowsResult:
-    """What came of the direct way.
+    """The result of the direct path.
 
     Attributes:
-        created: by row, which records made one.
-        left: hashes of the keys whose records are left to another way (sorted).
+        created: by row, which records created one.
+        left: hashes of the keys whose records are left to another path (sorted).
     """
 
     created: Mask
@@ -65,11 +65,11 @@ class NewRowsResult:
 
 
 class _Ready(NamedTuple):
-    """Records, and what can be told of them without asking the server.
+    """Records, and what is known about them without a query.
 
     Attributes:
         rows: their numbers in the export.
-        folded: what they make; None of records that have rows.
+        folded: their results; None for records that have rows.
         meant: reference -> the rows they refer to.
     """
 
@@ -82,10 +82,10 @@ class _Ready(NamedTuple):
 class NewRowWriter:
     """Writes the new rows of one export.
 
-    Where keys are unique in a scope, no record that is written is of a key that any loaded export knows.
+    If keys are unique in a scope, no written record has a key that any loaded export knows.
 
     Args:
-        context: of the load.
+        context: context of the load.
     """
 
     def __init__(self, context: LoadContext) -> None:
@@ -99,7 +99,7 @@ class NewRowWriter:
 
         Args:
             kept: the export's records.
-            aside: by row, which records go another way.
+            aside: by row, which records take another path.
         """
         wanted = np.flatnonzero(~aside)
         if self._has_rows():
@@ -111,14 +111,14 @@ class NewRowWriter:
             return self._written(records, unindexed, kept.count)
 
     def write_first(self, records: Iterable[pa.Table], before: Before) -> NewRowsResult | None:
-        """Writes the first records of a tenant as they come, waiting for no table; None where there are rows.
+        """Writes the first records of a tenant as they come, without waiting for a table. None if there are rows.
 
         Args:
-            records: all of the export, of different keys.
+            records: all records of the export, with different keys.
             before: called with the records that are written next, and what they refer to.
 
         Raises:
-            psycopg.errors.LockNotAvailable: somebody has a table to themselves.
+            psycopg.errors.LockNotAvailable: another transaction has locked a table.
         """
         self.connection.execute(
             SQL("lock table {} in row exclusive mode nowait").format(
@@ -132,7 +132,7 @@ class NewRowWriter:
 
     @property
     def connection(self) -> psycopg.Connection[Any]:
-        """The connection, when every new row is written."""
+        """The connection, after all new rows are written."""
         return self._copying.connection
 
     @property
@@ -155,7 +155,7 @@ class NewRowWriter:
         return without_indexes(self.connection, self._tables, self._referred, common)
 
     def _searched(self, kept: KeptRecords, wanted: Rows) -> Iterator[_Ready]:
-        """Records some of which may have rows: nothing is made ready of those that have."""
+        """Yields records of which some may have rows; nothing is prepared for those."""
         for rows, chunk in ahead(with_rows(chunks_of(kept, wanted, _NAMES), wanted)):
             has_row = self._has_row(chunk)
             known, new = rows[has_row], rows[~has_row]
@@ -164,7 +164,7 @@ class NewRowWriter:
             yield from starmap(self._ready, with_rows(chunks_of(kept, new), new))
 
     def _written(self, records: Iterable[_Ready], unindexed: DeferredIndexes, count: int = 0) -> NewRowsResult:
-        """Writes rows; of an export that is still being read, `count` is 0."""
+        """Writes rows. `count` is 0 for an export that is still being read."""
         referred = ReferenceIds(self._copying, self._load.last_write, unindexed)
         created, left = np.zeros(count, bool), [np.empty(0, np.uint64)]
         with self._copying.behind():
@@ -183,7 +183,7 @@ class NewRowWriter:
         return _Ready(rows, records, self._columns.fold(records, None, {}), _meant_by(self._load.stream, records))
 
     def _has_rows(self) -> bool:
-        """Whether some record may have a row already; nobody else makes one while the load holds its locks."""
+        """Whether some record may have a row already. Nobody else creates one while the load holds its locks."""
         if self._load.stream.scope is not None:
             return False
         row = self.connection.execute(
@@ -195,7 +195,7 @@ class NewRowWriter:
         return row == (True,)
 
     def _has_row(self, chunk: pa.Table) -> Mask:
-        """Which records have a row already, by key or by the partner's own id."""
+        """Returns which records have a row already, by key or by the partner's own id."""
         found = np.zeros(chunk.num_rows, bool)
         numbers = pa.array(np.arange(chunk.num_rows))
         keys = {"key": chunk.column("external_id"), "own": chunk.column("record_id")}
@@ -220,7 +220,7 @@ class NewRowWriter:
     def _insert(
         self, ready: _Ready, folded: FoldedRows, chosen: Rows, referred: ReferenceIds, unindexed: DeferredIndexes
     ) -> None:
-        """Writes the rows that chosen records make, and their children."""
+        """Writes the rows of chosen records, and their children."""
         if not len(chosen):
             return
         stream, new, columns, meant = self._load.stream, ready.records, folded.main.columns, ready.meant
@@ -249,14 +249,14 @@ class NewRowWriter:
 
 
 def insert_elements(copying: Copying, declared: Children, child: ChildLayout, new: NewElements, ids: Ids) -> None:
-    """Writes elements as rows of a child table, and those of the lists in them.
+    """Writes elements as rows of a child table, including the lists within them.
 
     Args:
-        copying: inside the load's transaction.
+        copying: in the load's transaction.
         declared: the table.
         child: its columns in kept records.
         new: the elements.
-        ids: of the rows that own them.
+        ids: ids of the rows that own them.
     """
     if not len(new.owners):
         return
@@ -277,26 +277,26 @@ def _meant_by(stream: Stream, records: pa.Table) -> dict[str, list[Referents]]:
 
 
 def _tables_of(children: Iterable[ChildLayout]) -> Iterator[str]:
-    """The child tables, those of nested lists included."""
+    """Yields the child tables, including those of nested lists."""
     for child in children:
         yield child.table
         yield from _tables_of(child.nested)
 
 
 def chunks_of(kept: KeptRecords, wanted: Rows, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """The records in the given rows, some blocks at a time, the given columns alone (None: all)."""
+    """Yields the records in the given rows, some blocks at a time, with only the given columns (None: all)."""
     return _chunked(pa.Table.from_batches([block]) for _, block in kept.chosen(wanted, columns))
 
 
 def with_rows(chunks: Iterable[pa.Table], wanted: Rows) -> Iterator[tuple[Rows, pa.Table]]:
-    """Chunks of the records in the given rows, with the rows of each."""
+    """Yields chunks of the records in the given rows, with the rows of each."""
     for chunk in chunks:
         rows, wanted = np.split(wanted, [chunk.num_rows])
         yield rows, chunk
 
 
 def _numbered(chunks: Iterable[pa.Table]) -> Iterator[tuple[Rows, pa.Table]]:
-    """Chunks of all records of an export, with the rows of each."""
+    """Yields chunks of all records of an export, with the rows of each."""
     start = 0
     for chunk in chunks:
         yield np.arange(start, start + chunk.num_rows), chunk
@@ -304,7 +304,7 @@ def _numbered(chunks: Iterable[pa.Table]) -> Iterator[tuple[Rows, pa.Table]]:
 
 
 def _chunked(blocks: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Blocks of records, some at a time."""
+    """Yields blocks of records, some at a time."""
     waiting: list[pa.Table] = []
     for block in blocks:
         waiting.append(block)

@@ -1,11 +1,11 @@
-"""What each record of an export came to: a byte a record, in the order of its kept records (X11).
+"""The outcome of each record of an export: one byte per record, in the order of its kept records (X11).
 
-A byte is the place of the outcome in `OUTCOMES`, which therefore never changes its order. The bytes are compressed and
-stored in the transaction of the load; the counts of the ledger are their sums. Rejects of normalization have no byte:
-they are `rejected`. An export that is read again keeps the outcomes of its load: its records are found by their
-positions, and bytes for the rejects of the new reading follow, where one of them was not rejected before.
+A byte is an index into `OUTCOMES`, whose order therefore never changes. The bytes are compressed and stored in the
+transaction of the load; the counts of the ledger are their sums. Rejects of normalization have no byte: their outcome
+is `rejected`. An export that is read again keeps the outcomes of its load: its records are found by their positions,
+and bytes for the rejects of the new reading follow if one of them was not rejected before.
 
-Belongs here: collecting, storing and reading outcomes. Does not belong here: what a record comes to (`fold.outcome`).
+Belongs here: collecting, storing and reading outcomes. Does not belong here: deciding them (`fold.outcome`).
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ Codes = npt.NDArray[np.uint8]
 _CODES: Final = {name: np.uint8(code) for code, name in enumerate(OUTCOMES)}
 _OPEN: Final = np.uint8(255)
 _UNREAD: Final = np.uint8(254)
-"""A record that the load did not have: it is in a later reading alone."""
+"""A record that is only in a later reading, not in the load."""
 
 
 class RecordOutcome(NamedTuple):
     """One record of a loaded export.
 
     Attributes:
-        position: where it stands in the export (X14).
-        key: its key, or the partner's own id where it has no key; None where it has neither.
-        outcome: what it came to; None of a record that the load did not have.
+        position: its position in the export (X14).
+        key: its key, or the partner's own id if it has no key; None if it has neither.
+        outcome: its outcome; None for a record that was not in the load.
     """
 
     position: str
@@ -48,39 +48,39 @@ class RecordOutcome(NamedTuple):
 
 
 class Outcomes:
-    """The outcomes of one load, noted by whichever way a record goes.
+    """The outcomes of one load, recorded by the path that a record takes.
 
     Args:
-        count: records that are kept of the export.
+        count: number of the export's kept records.
     """
 
     def __init__(self, count: int) -> None:
         self._codes: Codes = np.full(count, _OPEN, np.uint8)
 
     def note(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64] | int, outcome: Outcome) -> None:
-        """Notes what records came to; each has one outcome.
+        """Records the outcome of some records; each has one outcome.
 
         Args:
             rows: a mask by row, or numbers of rows.
-            outcome: of each of them.
+            outcome: the outcome of each of them.
         """
-        assert (self._codes[rows] == _OPEN).all(), f"a record that is {outcome} has another outcome already"
+        assert (self._codes[rows] == _OPEN).all(), f"a record with the outcome {outcome} already has another one"
         self._codes[rows] = _CODES[outcome]
 
     @property
     def counts(self) -> dict[str, int]:
-        """Outcome -> records that came to it; every record has to have one."""
+        """Outcome -> number of records; every record must have one."""
         assert not (self._codes == _OPEN).any(), "a record has no outcome"
         return dict(zip(OUTCOMES, np.bincount(self._codes, minlength=len(OUTCOMES)).tolist(), strict=True))
 
     def store(self, connection: psycopg.Connection[Any], file_id: int) -> None:
-        """Stores them in the load's transaction; nothing where the export has no records."""
+        """Stores them in the load's transaction; nothing if the export has no records."""
         if len(self._codes):
             _store(connection, file_id, self._codes)
 
 
 def stored_outcomes(connection: psycopg.Connection[Any], file_id: int) -> Codes | None:
-    """The outcomes of a loaded export, by row, as places in `OUTCOMES`; None where none are stored."""
+    """Returns the outcomes of a loaded export, by row, as indexes into `OUTCOMES`; None if none are stored."""
     row = connection.execute(
         "select outcomes from sync.export_outcomes where export_file_id = %s", [file_id]
     ).fetchone()
@@ -96,13 +96,13 @@ def _store(connection: psycopg.Connection[Any], file_id: int, codes: Codes) -> N
 
 
 def carry_over(connection: psycopg.Connection[Any], file_id: int, former: KeptRecords, mine: KeptRecords) -> None:
-    """Gives the records of another reading the outcomes that records in their positions had in the load (X11).
+    """Gives the records of a new reading the outcomes of the load's records at their positions (X11).
 
     Args:
-        connection: inside the transaction that takes the other reading over.
+        connection: in the transaction that switches to the new reading.
         file_id: the ledger entry.
         former: the kept records that were loaded.
-        mine: those that take their place.
+        mine: the records that replace them.
     """
     codes = stored_outcomes(connection, file_id)
     if codes is None and former.count:
@@ -121,19 +121,19 @@ def carry_over(connection: psycopg.Connection[Any], file_id: int, former: KeptRe
 
 
 def _positions(kept: KeptRecords) -> pa.Array:
-    """The positions of records, and of rejects after them."""
+    """Returns the positions of records, and of rejects after them."""
     pieces = [block.column(0) for block in kept.blocks(["position"])] if kept.count else []
     rejects = pa.array([reject["position"] for reject in kept.rejects()], pa.string())
     return pa.concat_arrays([*(piece.cast(pa.string()) for piece in pieces), rejects])
 
 
 def outcomes_in(kept: KeptRecords, codes: Codes | None, only: Collection[str] = OUTCOMES) -> Iterator[RecordOutcome]:
-    """The records of a loaded export in file order, rejects of normalization among them.
+    """Yields the records of a loaded export in file order, including rejects of normalization.
 
     Args:
         kept: its kept records.
-        codes: what is stored of them; None of an export whose records were all rejected.
-        only: outcomes that are wanted. A record that the load did not have comes with all of them.
+        codes: the stored outcomes; None for an export whose records were all rejected.
+        only: the wanted outcomes. A record that was not in the load is yielded only if all are wanted.
     """
     known: Codes = np.empty(0, np.uint8) if codes is None else codes
     rejects = _rejects(kept, known[kept.count :], only)

@@ -1,6 +1,6 @@
-"""A loaded export read again: its keys folded anew at their original version, its rejects decided anew.
+"""Reads a loaded export again: folds its keys at their original version, and decides its rejections again.
 
-Belongs here: which keys are to be folded again, and the transaction. Does not belong here: reading the export
+Belongs here: which keys are folded again, and the transaction. Does not belong here: reading the export
 (`normalize`), the folding itself (`folding`).
 """
 
@@ -28,11 +28,11 @@ from sync_pipelines.upsert.stored_rejects import Rejects
 
 
 class Replayed(NamedTuple):
-    """What a replay came to.
+    """The result of a replay.
 
     Attributes:
-        keys: folded again.
-        resolved: rejects that are decided anew in the record's favour.
+        keys: keys that were folded again.
+        resolved: rejects whose records are now accepted.
         open, superseded: the export's rejects that stay so.
     """
 
@@ -50,20 +50,20 @@ def replay(
     archive: Path,
     run_id: str | None = None,
 ) -> Replayed:
-    """Applies a loaded export as another reading of it understands it, at its original version.
+    """Applies a new reading of a loaded export, at its original version.
 
-    The counts of its load, and the outcomes of its records, stay as they are (X11).
+    The counts of its load, and the outcomes of its records, do not change (X11).
 
     Args:
         connection: in autocommit, so that the transaction here is the only one.
         stream: the declaration.
         file_id: the ledger entry, loaded.
-        kept: where the other reading's kept records are (`kept.locations`).
+        kept: location of the new reading's kept records (`kept.locations`).
         archive: the archive's folder.
-        run_id: named by the rows written.
+        run_id: the run id for written rows.
 
     Raises:
-        ArchiveIncomplete: kept records that a fold needs are gone.
+        ArchiveIncomplete: kept records that a fold needs are missing.
     """
     set_json_loads(from_json, connection)
     mine = KeptRecords(archive, kept)
@@ -94,7 +94,7 @@ class _Replay:
         self._mine = KnownExport(entry, kept, whole)
 
     def run(self) -> Replayed:
-        """The whole replay, inside the caller's transaction."""
+        """Runs the replay in the caller's transaction."""
         before = self._resolved()
         hashes = self._hashes()
         absorbed = MergedPlaceholders(self._load, self._archive)
@@ -107,7 +107,7 @@ class _Replay:
         return Replayed(len(hashes), **{**self._statuses(), "resolved": len(self._resolved() - before)})
 
     def _hashes(self) -> Hashes:
-        """Keys whose records are understood otherwise now, and those with refusals that depend on their state."""
+        """Returns keys whose records differ in the new reading, and keys with rejections that depend on their state."""
         changed = _changed(self._former.kept, self._kept)
         rows = self._load.connection.execute(
             "select external_id from sync.rejected_records where export_file_id = %s and depends_on_state"
@@ -137,7 +137,7 @@ class _Replay:
 
 
 def _changed(former: KeptRecords, mine: KeptRecords) -> Hashes:
-    """Hashes of the keys whose records differ between two readings of an export."""
+    """Returns hashes of the keys whose records differ between two readings of an export."""
     before, after = _digests(former), _digests(mine)
     return np.union1d(
         former.keys.of_rows(~np.isin(before, after, kind="sort")),
@@ -146,7 +146,7 @@ def _changed(former: KeptRecords, mine: KeptRecords) -> Hashes:
 
 
 def _digests(kept: KeptRecords) -> Hashes:
-    """64 bits of each record's content, in file order; what its presence bits mean is part of it."""
+    """Returns 64 bits of each record's content, in file order, including the meaning of its presence bits."""
     bits = sorted(kept.bits.items())
     records = (record for block in kept.blocks() for record in block.to_pylist())
     return np.array([key_hash(f"{bits}{record}") for record in records], np.uint64)

@@ -1,8 +1,8 @@
-"""Orders whose lines stand in several exports of one time, each of which replaces what the other said.
+"""Orders whose lines are in several exports of one time, each of which replaces the other's.
 
-A writer that cuts its exports into parts leaves such files; `parts: folder` makes one export of them.
+A writer that splits its exports produces such files; `parts: folder` makes one export of them.
 
-Belongs here: how many there are. Does not belong here: joining parts (`exports.parts`).
+Belongs here: counting them. Does not belong here: joining parts (`exports.parts`).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from sync_pipelines.upsert.history import Hashes, KnownExport
 
 
 def count_split(mine: KnownExport, others: Sequence[KnownExport], stream: Stream, layout: Layout) -> int:
-    """How many records of an export another file of its time has too, and no line of theirs.
+    """Returns how many records another file of the same time has too, with entirely different lines.
 
     Args:
         mine: the export.
         others: those that know some of its keys.
-        stream: of both.
-        layout: of their kept records.
+        stream: the stream of both.
+        layout: layout of their kept records.
     """
     if stream.flat is None or mine.kept.summary.lines is None:
         return 0
@@ -37,13 +37,13 @@ def count_split(mine: KnownExport, others: Sequence[KnownExport], stream: Stream
 
 
 def _is_beside(mine: KnownExport, other: KnownExport) -> bool:
-    """Whether another export is lines of another file of the same time; a path's revisions are none."""
+    """Whether another export is another file of the same time; a revision of the path is not."""
     here, there = mine.entry, other.entry
     return there.lines is not None and there.effective_at == here.effective_at and there.path != here.path
 
 
 class _Lines:
-    """The lines of some of an export's records: whose they are, and what tells one from the others."""
+    """The lines of some of an export's records: their owners, and what distinguishes them."""
 
     def __init__(self, export: KnownExport, hashes: Hashes, flat: FlatLines, layout: Layout) -> None:
         records = export.kept.taken(export.kept.keys.rows_of(hashes), ["external_id", flat.children], layout)
@@ -55,7 +55,7 @@ class _Lines:
 
 
 def _split(mine: _Lines, theirs: _Lines) -> set[str]:
-    """Keys of records with lines on both sides, of which no line stands on both."""
+    """Returns keys of records with lines on both sides but no common line."""
     repeated = mine.keys.filter(pc.is_in(mine.texts, value_set=theirs.texts))
     both = set(mine.keys.unique().to_pylist()) & set(theirs.keys.unique().to_pylist())
     return both - set(repeated.to_pylist())

@@ -1,12 +1,11 @@
-"""Late records that newer ones overrule, told by what those speak of (X5, X11).
+"""Finds late records that newer ones supersede, by which columns they set (X5, X11).
 
-A late record changes nothing where every column it speaks of is spoken of by a newer record of its key: the row ends
-as it is, with it and without it. To see that takes the presence masks of the
-newer records, not their values. Objects and lists that are merged are overruled only by what says the same. Everything
-else is left to the fold.
+A late record changes nothing if newer records of its key set every column that it sets: with it or without it, the
+result is the same. The presence masks of the newer records decide this, without their values. Merged objects and lists
+are superseded only by equal ones. Everything else is left to the fold.
 
-    need    what a late record speaks of, and what else depends on it being there
-    over    what a newer record settles, whatever came before it
+    need    what a late record sets, and what else depends on its presence
+    over    what a newer record determines, whatever came before it
 
 Belongs here: which records are stale. Does not belong here: which keys are late (`history`), folding (`folding`).
 """
@@ -38,7 +37,7 @@ Bits = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.int64]
 _IDENTITY: Final = ("external_id", "record_id")
 _ACCEPTED: Final = ("upsert", "create", "update")
-"""What a newer record that was accepted still does where an older one turns up; others may be refused then."""
+"""Effects of an accepted newer record when an older one turns up; other records may be rejected then."""
 _PLAIN: Final = frozenset({*_ACCEPTED, "delete"})
 
 
@@ -47,7 +46,7 @@ class Stale:
 
     Args:
         stream: the declaration.
-        layout: of its kept records.
+        layout: layout of its kept records.
     """
 
     def __init__(self, stream: Stream, layout: Layout) -> None:
@@ -55,12 +54,12 @@ class Stale:
         self._layout = layout
 
     def rows(self, mine: KnownExport, newer: Sequence[KnownExport], late: Mask, knowing: Knowing) -> Mask:
-        """By row, which late records are overruled; of a key with several, all are or none.
+        """Returns, by row, which late records are superseded; of a key with several, all are or none.
 
         Args:
             mine: the export being loaded.
             newer: loaded exports with records that may be newer, the oldest first.
-            late: by row, which records are late, and of keys none of whose records was ever refused by their state.
+            late: by row, which records are late, without keys of which a record was ever rejected by their state.
             knowing: asks the index.
         """
         stale = np.zeros(len(late), bool)
@@ -79,14 +78,14 @@ class Stale:
 
 @dataclass(frozen=True)
 class _Columns:
-    """What the bits of a stream's presence masks are for.
+    """The purpose of the bits in a stream's presence masks.
 
     Attributes:
         values: columns and links that a record sets, whatever was there.
         merged: columns whose objects are merged.
         lists: child tables.
-        always: what has to be spoken of again wherever a record is taken away: what `settle` carries on, and defaults
-            that depend on which record made the row.
+        always: what must be set again whenever a record is removed: what `settle` carries on, and defaults that
+            depend on which record created the row.
     """
 
     values: int
@@ -105,7 +104,7 @@ class _Columns:
 
 
 class _Late:
-    """Late records of one export, and what of them is not overruled yet."""
+    """Late records of one export, and which of their bits are not superseded yet."""
 
     def __init__(self, stream: Stream, layout: Layout, mine: KnownExport, rows: Rows) -> None:
         self._stream = stream
@@ -124,13 +123,13 @@ class _Late:
         self._barred = np.zeros(len(rows), bool)
 
     def open_keys(self) -> Hashes:
-        """The keys of records that a further export may still decide (sorted)."""
+        """Returns the keys of records that a further export may still decide (sorted)."""
         return distinct(self._hashes[self._open])
 
     def bar(self, newer: Sequence[KnownExport]) -> None:
-        """Leaves to the fold what a newer export asks of rows only if they are there, or are not: older ones make them.
+        """Leaves records to the fold if a newer export's operation depends on whether the row exists.
 
-        It may be answered otherwise now.
+        A late record may create the row, so the result may change.
         """
         if self._stream.operations <= _PLAIN:
             return
@@ -140,11 +139,11 @@ class _Late:
 
     @property
     def overruled(self) -> Mask:
-        """Which of the records are."""
+        """Which of the records are superseded."""
         return self._done & ~self._barred
 
     def _has_required(self) -> Mask:
-        """Which records may make a row: they are accepted whatever was there before them (N4, T3)."""
+        """Returns which records may create a row: they are accepted whatever was there before (N4, T3)."""
         found = np.ones(len(self._rows), bool)
         for name in self._stream.required_new:
             column = self._records.column(name)
@@ -155,7 +154,7 @@ class _Late:
         return found
 
     def hold_against(self, other: KnownExport) -> None:
-        """Looks at the records that another export has of the same keys."""
+        """Compares with another export's records of the same keys."""
         wanted = np.flatnonzero(self._open)
         keys = other.kept.keys
         last = np.searchsorted(keys.hashes, self._hashes[wanted], side="right")
@@ -169,13 +168,13 @@ class _Late:
         self._compare(chosen, self._records.some(chosen), theirs, is_one)
 
     def _compare(self, chosen: Rows, mine: _Records, theirs: _Records, is_one: Mask) -> None:
-        """Compares records with those of another export, the n-th with the n-th, the last that it has of their keys.
+        """Compares each record with another export's last record of the same key, pairwise.
 
         Args:
-            chosen: which of the late records.
+            chosen: the late records to compare.
             mine: those records.
-            theirs: the other export's.
-            is_one: of which keys the other export has no further record.
+            theirs: the other export's records.
+            is_one: for which keys the other export has no further record.
         """
         fits = ~np.logical_or.reduce([are_distinct(mine.column(c), theirs.column(c)) for c in _IDENTITY])
         fits &= theirs.is_newer_than(mine)
@@ -184,8 +183,8 @@ class _Late:
         fits &= theirs.is_accepted
         left = self._need[chosen] & ~np.where(fits, theirs.over, 0)
         left = self._without_equal_lists(left, mine, theirs, fits, is_one)
-        # A newer delete overrules nothing by itself: which delete is the first since the row lived depends on what came
-        # between (F13).
+        # A newer delete supersedes nothing by itself: which delete is the first since the row was live depends on what
+        # came between (F13).
         is_overruled = fits & (left == 0) & self._are_merged_alike(mine, theirs, fits)
         if self._stream.settle is None:
             self._need[chosen] = left
@@ -194,7 +193,7 @@ class _Late:
         self._open[done] = False
 
     def _is_in_scope(self, mine: _Records, theirs: _Records) -> Mask:
-        """Where both are of one scope, by the same name of it (P5)."""
+        """Returns where both have one scope, under the same name (P5)."""
         scope = self._stream.scope
         parts = [f"{scope}_{part}" for part in ("partner", "tenant", "external_id", "record_id")]
         same: Mask = ~np.logical_or.reduce([are_distinct(mine.column(part), theirs.column(part)) for part in parts])
@@ -202,9 +201,9 @@ class _Late:
         return same
 
     def _without_equal_lists(self, left: Bits, mine: _Records, theirs: _Records, fits: Mask, is_one: Mask) -> Bits:
-        """The same without lists that the next record to speak of them says again.
+        """Removes the bits of lists that the next record to set them repeats.
 
-        Where it says something else, the list stays for the fold.
+        If it differs, the list is left to the fold.
         """
         for child in self._layout.children:
             bit = 1 << self._layout.bits[child.table]
@@ -219,7 +218,7 @@ class _Late:
         return left
 
     def _are_equal(self, child: ChildLayout, mine: _Records, theirs: _Records, places: Rows) -> Mask:
-        """Which lists are equal, taken alike, and change nothing the second time."""
+        """Returns which lists are equal, have the same mode, and change nothing the second time."""
         chosen = pa.array(places)
         lists = [records.column(child.table).take(chosen).to_pylist() for records in (mine, theirs)]
         same = np.array([one_list == other for one_list, other in zip(*lists, strict=True)], bool)
@@ -230,7 +229,7 @@ class _Late:
         return same
 
     def _are_merged_alike(self, mine: _Records, theirs: _Records, fits: Mask) -> Mask:
-        """Which records have no object that is merged but those of which the newer one has every name."""
+        """Returns which records have no merged object with a name that the newer one lacks."""
         found = fits.copy()
         for name in self._bits.merged:
             spoken = _has_bit(mine.present, self._layout.bits[name])
@@ -243,7 +242,7 @@ class _Late:
         return found
 
     def _is_within(self, mine: Any, theirs: Any, wanted: Mask) -> Mask:
-        """Which wanted objects have no name that the newer one lacks; null clears, and only null does so again."""
+        """Returns which wanted objects have no name that the newer one lacks; only null clears what null cleared."""
         found: Mask = ~are_distinct(mine, theirs)
         both = mask_of(mine.is_valid()) & mask_of(theirs.is_valid())
         places = np.flatnonzero(wanted & both & ~found)
@@ -257,8 +256,8 @@ class _Records:
     """Columns of kept records in some rows, one each, in any order.
 
     Attributes:
-        export, stream, layout: whose.
-        numbers: of the records among those that were read.
+        export, stream, layout: the export, its stream and its layout.
+        numbers: indexes among the records that were read.
         table: their columns.
     """
 
@@ -270,7 +269,7 @@ class _Records:
 
     @staticmethod
     def read(export: KnownExport, rows: Rows, stream: Stream, layout: Layout, also: Sequence[str] = ()) -> _Records:
-        """Those in some rows of an export, with further columns."""
+        """Reads the records in some rows of an export, with further columns."""
         names = ["effective_at", "operation", *_IDENTITY, "present", "modes", "extra", *stream.merges, *also]
         if stream.scope is not None:
             names += [f"{stream.scope}_{part}" for part in ("partner", "tenant", "external_id", "record_id")]
@@ -279,38 +278,38 @@ class _Records:
         return _Records(export, stream, layout, np.arange(len(rows)), table)
 
     def some(self, places: Rows) -> _Records:
-        """Those in some places."""
+        """Returns some of the records."""
         return replace(self, numbers=self.numbers[places], table=self.table.take(pa.array(places)))
 
     def column(self, name: str) -> Any:
-        """A column, in one piece."""
+        """Returns a column, in one piece."""
         return one(self.table.column(name))
 
     @cached_property
     def present(self) -> Bits:
-        """What they speak of, in the layout's bits."""
+        """What they set, in the layout's bits."""
         masks = self.column("present").fill_null(0).to_numpy()
         bits = self.export.kept.bits
         return masks if bits == self.layout.bits else _translated(masks, bits, self.layout.bits)
 
     @property
     def is_upsert(self) -> Mask:
-        """Which make or write a row."""
+        """Which records create or write a row."""
         return mask_of(pc.equal(self.column("operation"), "upsert"))
 
     @property
     def is_delete(self) -> Mask:
-        """Which delete their row."""
+        """Which records delete their row."""
         return mask_of(pc.equal(self.column("operation"), "delete"))
 
     @property
     def is_accepted(self) -> Mask:
-        """Which write their row whatever was there."""
+        """Which records write their row, whatever was there."""
         return mask_of(pc.is_in(self.column("operation"), pa.array(_ACCEPTED)))
 
     @property
     def over(self) -> Bits:
-        """What they settle: columns they speak of, and lists they replace."""
+        """What they determine: columns that they set, and lists that they replace."""
         columns = _Columns.of(self.stream, self.layout)
         found = self.present & columns.values
         if self.stream.replaces:
@@ -323,7 +322,7 @@ class _Records:
         return found
 
     def is_newer_than(self, other: _Records) -> Mask:
-        """Which follow another export's records in the total order (X4)."""
+        """Returns which records follow another export's records in version order (X4)."""
         mine, theirs = self.column("effective_at"), other.column("effective_at")
         later = mask_of(pc.greater(mine, theirs))
         if self.export.follows(other.export):
@@ -331,17 +330,17 @@ class _Records:
         return later
 
     def are_even(self, other: _Records) -> bool:
-        """Whether all records of either export have one time, so that exports stand in the order of their records."""
+        """Whether all records of each export have one time, so that exports are in the order of their records."""
         return all(export.window[0] == export.window[1] for export in (self.export, other.export))
 
 
 def _is_looked_at(stream: Stream, declared: Children) -> bool:
-    """Whether the elements of a list are asked for: it may be merged."""
+    """Whether the elements of a list must be read: it may be merged."""
     return stream.listing is not None or declared.mode != "replace" or bool(declared.match)
 
 
 def _hash_of_rows(kept: KeptRecords) -> Hashes:
-    """By row, one of the hashes that its record is known by."""
+    """Returns, by row, one of the hashes of its record."""
     found = np.zeros(kept.count, np.uint64)
     found[kept.keys.rows] = kept.keys.hashes
     return found
@@ -356,7 +355,7 @@ def _has_bit(masks: Bits, bit: int) -> Mask:
 
 
 def _translated(masks: Bits, bits: dict[str, int], wanted: dict[str, int]) -> Bits:
-    """Presence masks in other bits; few kinds of records speak of different columns."""
+    """Returns presence masks in other bits; few combinations of columns occur."""
     kinds, places = np.unique(masks, return_inverse=True)
     found = [
         sum(1 << wanted[name] for name, bit in bits.items() if name in wanted and kind >> bit & 1)

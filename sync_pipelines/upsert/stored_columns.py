@@ -1,6 +1,6 @@
-"""Rows as the tables hold them now, a column at a time.
+"""Reads the current rows of the tables, a column at a time.
 
-Belongs here: reading the rows that records mean, and their lists. Does not belong here: what records make of them
+Belongs here: reading the rows of records, and their lists. Does not belong here: the changes by records
 (`columns`), the same row by row (`stored_rows`).
 """
 
@@ -30,8 +30,8 @@ class StoredRowColumns(NamedTuple):
     """Rows of a main table.
 
     Attributes:
-        records: the index of the record that means each row, ascending; one as often as rows fit it.
-        rows: identity, life and the columns a load writes.
+        records: the index of each row's record, ascending; repeated if several rows match it.
+        rows: identity, state and the columns that a load writes.
     """
 
     records: Ids
@@ -42,7 +42,7 @@ class StoredListColumns(NamedTuple):
     """Rows of a child table.
 
     Attributes:
-        parents: the index of each one's parent, ascending.
+        parents: the index of each row's parent, ascending.
         rows: `id`, `line_no`, the columns of the layout and `extra`, in the order of the lines.
     """
 
@@ -51,11 +51,11 @@ class StoredListColumns(NamedTuple):
 
 
 class StoredColumns:
-    """Reads rows that are there.
+    """Reads existing rows.
 
     Args:
-        copying: inside the load's transaction, with the export's locks.
-        context: of the load.
+        copying: in the load's transaction, with the export's locks.
+        context: context of the load.
     """
 
     def __init__(self, copying: Copying, context: LoadContext) -> None:
@@ -66,11 +66,11 @@ class StoredColumns:
         )
 
     def rows(self, records: pa.Table, scopes: Any | None) -> StoredRowColumns:
-        """The rows that have the key of a record in its scope, or its partner's own id.
+        """Returns the rows with a record's key in its scope, or with its partner's own id.
 
         Args:
             records: kept records.
-            scopes: within what each one's key is unique (P5); None where that is the tenant.
+            scopes: the scope in which each key is unique (P5); None if that is the tenant.
         """
         count = records.num_rows
         sought = {"number": pa.array(np.arange(count)), "key": records.column("external_id")}
@@ -84,7 +84,7 @@ class StoredColumns:
         return StoredRowColumns(found.column("number").to_numpy(), found)
 
     def lists(self, declared: Children, child: ChildLayout, ids: Ids) -> StoredListColumns:
-        """The rows of one child table that belong to the given parents."""
+        """Returns the rows of one child table that belong to the given parents."""
         parents = {"number": pa.array(np.arange(len(ids))), "scope": pa.array(ids)}
         self._copying.fill("sought", parents)
         kinds = {"id": pa.int64(), "line_no": pa.int64()}
@@ -97,7 +97,7 @@ class StoredColumns:
         return StoredListColumns(found.column("number").to_numpy(), found)
 
     def _kinds(self) -> dict[str, pa.DataType]:
-        """The columns of a row and how they are read."""
+        """Returns the columns of a row and their types."""
         stream = self._load.stream
         kinds = {"id": pa.int64(), "external_id": pa.string(), "partner_record_id": pa.string()}
         kinds |= {"is_placeholder": pa.bool_(), "deleted_at": pa.timestamp("us", "UTC"), "extra": pa.string()}
@@ -142,14 +142,14 @@ def _columns(kinds: Mapping[str, pa.DataType]) -> Composed:
 
 
 def _spelling(kind: pa.DataType) -> SQL:
-    """How a column is read: lists and instants as JSON, which spells them alike whatever the server's settings."""
+    """Returns SQL that reads a column: lists and instants as JSON, which does not depend on the server's settings."""
     if pa.types.is_list(kind):
         return SQL("to_json(t.{c}) as {c}")
     return SQL("to_json(t.{c}) #>> '{{}}' as {c}" if pa.types.is_timestamp(kind) else "t.{c}")
 
 
 def _converting(kinds: Mapping[str, pa.DataType]) -> pyarrow.csv.ConvertOptions:
-    """As COPY writes: null is nothing at all, an empty text is quoted."""
+    """Returns options for COPY's format: null is empty, an empty text is quoted."""
     return pyarrow.csv.ConvertOptions(
         column_types=dict(kinds),
         null_values=[""],

@@ -1,7 +1,7 @@
-"""The records an export refused when it was normalized, as `rejected_records` keeps them.
+"""The rejects of an export's normalization, as stored in `rejected_records`.
 
-Belongs here: rejects of normalization written, overtaken, and held against those of another reading. Does not belong
-here: refusals that depend on the state of a key (`decisions`).
+Belongs here: writing and superseding these rejects, and comparing them with those of another reading. Does not belong
+here: rejections that depend on the state of a key (`decisions`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _AT_ONCE: Final = 1_000
 """Rejects whose keys are looked up together."""
 
 Refused = Mapping[str, Any]
-"""A refused record as the kept records have it: the fields of a `Reject`, `faults` only where there are several."""
+"""A reject in the kept records: the fields of a `Reject`, with `faults` only if there are several."""
 
 
 class Rejects:
@@ -46,7 +46,7 @@ class Rejects:
 
     Args:
         context: of the load.
-        knowing: tells the other loaded exports of its tenant's stream by keys: what newer ones know is overtaken.
+        knowing: returns the other loaded exports of its tenant's stream: newer good records supersede rejects.
     """
 
     def __init__(self, context: LoadContext, knowing: Knowing) -> None:
@@ -54,7 +54,7 @@ class Rejects:
         self._knowing = knowing
 
     def keep(self, refused: Iterable[Refused]) -> None:
-        """Writes refused records; one whose key a newer export knows is overtaken already."""
+        """Writes rejects. Those whose key a newer export knows are superseded already."""
         rejects = iter(refused)
         while some := list(islice(rejects, _AT_ONCE)):
             overtaken = self._overtaken(some)
@@ -71,7 +71,7 @@ class Rejects:
                     )  # fmt: skip
 
     def renew(self, refused: Iterable[Refused]) -> None:
-        """Takes over what another reading refused: the others are resolved, unless they were overtaken before."""
+        """Replaces the rejects by those of another reading. The others are resolved, unless already superseded."""
         known = self._by_position()
         added = []
         refused = list(refused)
@@ -94,7 +94,7 @@ class Rejects:
         self.keep(added)
 
     def supersede_older(self, known: Hashes) -> None:
-        """Open rejects of older exports are overtaken where this one has a good record of their key."""
+        """Supersedes open rejects of older exports if this one has a good record of their key."""
         entry, connection = self._load.entry, self._load.connection
         same_time = ledger.loaded_at_same_time(connection, entry)
         older = connection.execute(
@@ -109,7 +109,7 @@ class Rejects:
         ).fetchall()  # fmt: skip
         if not older:
             return
-        # A record without a key is refused under its own id (P2).
+        # The reject of a record without a key has its own id (P2).
         named = [named_by(None, name) if is_own else named_by(name, None) for _, name, is_own in older]
         ids = [row[0] for row, found in zip(older, np.isin(np.array(named, np.uint64), known), strict=True) if found]
         self._load.connection.execute(
@@ -117,16 +117,16 @@ class Rejects:
         )
 
     def _message(self, reject: Refused) -> str:
-        """Why it is rejected: the record stays as it was, its message goes where people see it unasked."""
+        """Returns the message; unlike the record, it is masked, because it is displayed by default."""
         return masked_reason(self._load.stream, reject["field_path"], reject["message"])
 
     def _faults(self, reject: Refused) -> str:
-        """All that is wrong with it (F20)."""
+        """Returns all errors (F20)."""
         only = {"code": reject["code"], "path": reject["field_path"], "message": reject["message"]}
         return to_json(masked_faults(self._load.stream, reject.get("faults") or [only]))
 
     def _overtaken(self, refused: Sequence[Refused]) -> set[str]:
-        """The keys of refused records of which newer exports have good ones."""
+        """Returns the keys of rejects for which newer exports have good records."""
         keys = {key_hash(key): key for reject in refused if (key := reject["external_id"]) is not None}
         hashes = np.array(sorted(keys), np.uint64)
         newer = [known for known in self._knowing(hashes) if known.entry.version > self._load.entry.version]

@@ -1,6 +1,6 @@
-"""Rows as the tables hold them now, in the fold's words, with their surrogate ids beside them.
+"""Reads the current rows of the tables as rows of the fold, with their surrogate ids.
 
-Belongs here: reading rows of given keys. Does not belong here: writing any.
+Belongs here: reading rows of given keys. Does not belong here: writing rows.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class StoredRow:
 def read_rows(
     connection: psycopg.Connection[Any], stream: Stream, tenant: str, keys: Sequence[str], record_ids: Sequence[str]
 ) -> list[StoredRow]:
-    """The rows that have one of the given keys or of the partner's own ids."""
+    """Returns the rows that have one of the given keys or of the partner's own ids."""
     records = _main_rows(connection, stream, tenant, keys, record_ids)
     ids = [record["id"] for record in records if record["deleted_at"] is None]
     children = {c.table: _child_rows(connection, c, ids) for c in stream.children}
@@ -116,7 +116,7 @@ def _plain(value: Any) -> Any:
 
 
 def without_scope(stream: Stream, row: Identifier) -> Composed:
-    """Where keys are unique in their tenant though other rows of the table have a scope; told, an index serves."""
+    """Returns a condition for keys that are unique in their tenant if other rows have a scope; it enables an index."""
     scope = metadata.tables[f"{SCHEMA}.{stream.table}"].info.get("scope")
     if scope is None or stream.scope is not None:
         return SQL("").format()
@@ -124,7 +124,7 @@ def without_scope(stream: Stream, row: Identifier) -> Composed:
 
 
 def unscoped(reference: Reference, row: Identifier) -> Composed:
-    """Where external ids are unique in a scope, a reference means the rows that have none."""
+    """Returns a condition for external ids that are unique in a scope: a reference is to a row without one."""
     scope = metadata.tables[f"{SCHEMA}.{reference.table}"].info.get("scope")
     return SQL(" and {}.{} is null").format(row, Identifier(scope)) if scope else SQL("").format()
 

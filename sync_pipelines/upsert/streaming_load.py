@@ -1,11 +1,11 @@
-"""A streaming load: the rows of a tenant's first export of a stream, written while the export is read.
+"""A streaming load: writes the rows of a tenant's first export of a stream while the export is read.
 
-No row of the tenant is there yet, so rows are made block by block, in the load's own transaction and in another thread.
-A streaming load never waits for a lock: that would hold up whoever reads the landing. Where it cannot go on (few
-records, earlier exports, a key with several records, a lock that another load holds, any fault), it rolls back, and the
-export is loaded as a whole once it is read.
+The tenant has no rows yet, so rows are created block by block, in the load's own transaction and in another thread. A
+streaming load never waits for a lock: that would delay the reader of the landing. If it cannot continue (few records,
+earlier exports, a key with several records, a lock that another load holds, any error), it rolls back, and the export
+is loaded as a whole after it was read.
 
-Belongs here: the thread and the transaction. Does not belong here: making rows (`new_rows`), what else a load does
+Belongs here: the thread and the transaction. Does not belong here: creating rows (`new_rows`), the rest of a load
 (`load`), reading (`stages`).
 """
 
@@ -41,22 +41,22 @@ log = logging.getLogger(__name__)
 
 Connect = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
 _WAITING: Final = 2
-"""Blocks that wait to be written at most; memory is a multiple of it."""
+"""Most blocks that wait to be written; memory is a multiple of it."""
 
 
 class _GivenUp(Exception):
-    """The export is to be loaded as a whole."""
+    """The export must be loaded as a whole."""
 
 
 class StreamingLoad:
-    """Writes an export while it is read; whatever is not completed when the block ends is rolled back.
+    """Writes an export while it is read. What is not completed when the block ends is rolled back.
 
     Args:
-        connect: a connection of its own.
+        connect: opens a connection of its own.
         archive: the archive's folder.
         stream: the declaration.
         entry: the export.
-        run_id: named by the rows written.
+        run_id: the run id for written rows.
     """
 
     def __init__(self, connect: Connect, archive: Path, stream: Stream, entry: LedgerFile, run_id: str | None) -> None:
@@ -81,34 +81,34 @@ class StreamingLoad:
     ) -> None:
         self._is_unwanted = True
         self._end()
-        # The connection says whether the server went away.
+        # The connection must see the exception, to know whether the server went away.
         self._transaction.__exit__(kind, error, trace)
 
     # -- the thread that reads the export ----------------------------------------------------------------------
 
     def take(self, records: pa.Table) -> None:
-        """Takes kept records, in file order; waits while enough are waiting."""
+        """Receives kept records, in file order. Waits while too many are waiting."""
         if self._thread is not None:
             self._put(records)
             return
         self._first.append(records)
-        # Few records are written as fast afterwards, and cost no connection now.
+        # Few records are written as fast afterwards, without another connection.
         if sum(map(len, self._first)) >= new_rows.MANY:
             self._thread = threading.Thread(target=self._work, name="streaming-load", daemon=True)
             self._thread.start()
 
     def complete(self, kept: str) -> bool:
-        """Completes the load of the export, whose records are all taken and kept in a folder of the archive.
+        """Completes the load of an export whose records were all received and kept in the archive.
 
         Returns:
-            False where the export has to be loaded as a whole; nothing of this load is left then.
+            False if the export must be loaded as a whole; then nothing of this load is left.
         """
         self._end()
         if self._written is None:
             return False
         connection, written = self._written
         records = KeptRecords(self._archive, kept)
-        # Locked until the commit, so that no look at the landing renews it meanwhile.
+        # Locked until the commit, so that discovery does not renew it meanwhile.
         entry = ledger.find(connection, self._entry.id, lock=True)
         is_whole = len(written.created) == records.count and not len(records.keys.repeated())
         if is_whole and entry is not None and (entry.status, entry.kept) == ("pending", kept):
@@ -119,12 +119,12 @@ class StreamingLoad:
         return False
 
     def _put(self, records: pa.Table | None) -> None:
-        # A thread that ends empties the queue, so that nobody waits here for ever.
+        # The writing thread empties the queue when it ends, so that nobody waits here forever.
         if not self._is_over:
             self._blocks.put(records)
 
     def _end(self) -> None:
-        """Returns when the thread has ended."""
+        """Waits until the thread has ended."""
         if self._thread is not None:
             self._put(None)
             self._thread.join()
@@ -137,7 +137,7 @@ class StreamingLoad:
         except _GivenUp as reason:
             log.debug("%s is not loaded while it is read: %s", self._entry.path, reason)
         except Exception:
-            # The load of the whole export meets it again, and tells.
+            # Loading the whole export meets and reports it again.
             log.debug("%s is not loaded while it is read", self._entry.path, exc_info=True)
         if self._written is None:
             self._transaction.close()
@@ -145,7 +145,7 @@ class StreamingLoad:
         with suppress(Empty):
             while True:
                 self._blocks.get_nowait()
-        # A thread that made records ready may still wait for the next ones.
+        # A thread that prepares records may still wait for the next ones.
         self._blocks.put(None)
 
     def _write(self) -> tuple[psycopg.Connection[Any], NewRowsResult]:
@@ -154,7 +154,7 @@ class StreamingLoad:
         self._transaction.callback(_roll_back, connection)
         stream, entry = self._stream, self._entry
         if not try_locks(connection, own_locks(stream, entry.tenant)):
-            raise _GivenUp("somebody else loads the stream")
+            raise _GivenUp("another transaction loads the stream")
         if ledger.nearest_loaded(connection, entry, 1):
             raise _GivenUp("there are other exports")
         writer = NewRowWriter(LoadContext(connection, stream, entry, self._run_id))
@@ -172,13 +172,13 @@ class StreamingLoad:
             raise _GivenUp("it could not be read")
 
     def _lock(self, writer: NewRowWriter, records: pa.Table, meant: Mapping[str, list[Referents]]) -> None:
-        """Locks the rows that records refer to; the records' keys have to be different."""
+        """Locks the rows that records refer to. The records' keys must be different."""
         if len(pc.unique(records.column("key_hash"))) < len(records):
             raise _GivenUp("a key has several records")
         referred = {(link, *owner) for link, parts in meant.items() for part in parts for owner in part.owners}
         if more := referred - self._locked:
             if not try_locks(writer.connection, referred_locks(self._stream, more)):
-                raise _GivenUp("somebody else makes rows that are referred to")
+                raise _GivenUp("another transaction creates rows that are referred to")
             self._locked |= more
 
 

@@ -1,11 +1,11 @@
-"""Records that say what the newest record of their key said already, told by their text alone.
+"""Finds records that repeat the newest record of their key, by their text alone.
 
-Applied to a row that ends with an equal record, such a record changes nothing: patches, replaced rows and merged
-objects are idempotent, and so are lists of which that is certain (`list_repeats`). It needs neither a fold nor a look
-at the row (law 5). Not so a record that was refused because of its key's state, and one whose row other records may
-have changed under another identity (P2): those are folded.
+Such a record changes nothing if the row ends with the equal record: patches, replaced rows and merged objects are
+idempotent, and so are some lists (`list_repeats`). It needs neither a fold nor a look at the row (law 5). Records that
+were rejected because of their key's state, and records whose row others may have changed under another identity (P2),
+are folded.
 
-Belongs here: comparing texts, by their digests. Does not belong here: making those (`stages.line_blocks`).
+Belongs here: comparing digests of texts. Does not belong here: creating those (`stages.line_blocks`).
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from sync_pipelines.upsert.list_repeats import are_steady, undecided
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[Any]
 _LOOKED_AT: Final = 64
-"""Exports that are compared at most; more would cost more than they spare."""
+"""Most exports that are compared; more would cost more than they save."""
 _AT_ONCE: Final = 65_536
 """Keys that are compared at once; memory is a multiple of it."""
 
 
 class Unchanged:
-    """Finds the records of one export that say nothing new.
+    """Finds the records of one export that contain nothing new.
 
     Args:
         stream: the declaration.
-        layout: of its kept records.
+        layout: layout of its kept records.
     """
 
     def __init__(self, stream: Stream, layout: Layout) -> None:
@@ -52,13 +52,13 @@ class Unchanged:
         decided: Hashes,
         knowing: Knowing,
     ) -> Mask:
-        """By row, which records say, in the same words, what the newest loaded record of their key says.
+        """Returns, by row, which records have the same text as the newest loaded record of their key.
 
         Args:
             mine: the export being loaded.
             others: every loaded export of its tenant's stream.
-            folded: keys that are folded whatever their text (sorted): the export is not the newest word on them, or
-                has them more than once.
+            folded: keys that are folded whatever their text (sorted): the export does not have their newest record,
+                or has several.
             alone: by row, see `alone_rows`.
             decided: see `decided_keys`.
             knowing: asks the index.
@@ -74,7 +74,7 @@ class Unchanged:
         return self._with_steady_lists(mine, same)
 
     def _with_steady_lists(self, mine: KnownExport, same: Mask) -> Mask:
-        """Of the given records those whose lists change nothing the second time."""
+        """Returns which of the given records have lists that change nothing the second time."""
         tables = undecided(self._stream)
         start = 0
         for block in mine.kept.blocks(["modes", *tables]) if tables and same.any() else ():
@@ -86,9 +86,9 @@ class Unchanged:
 
 
 def _repeated_words(mine: KnownExport, others: Sequence[KnownExport], wanted: Mask, knowing: Knowing) -> Mask:
-    """By place in the key list, of which wanted keys the newest loaded record has the same text."""
+    """Returns, by index in the key list, for which wanted keys the newest loaded record has the same text."""
     found = np.zeros(len(wanted), bool)
-    # Records with times of their own may be newer than their export's place in the order says.
+    # Records with times of their own may be newer than their export's version.
     uneven = [other for other in others if other.window[0] != other.window[1]]
     if len(uneven) > _LOOKED_AT or mine.window[0] != mine.window[1]:
         return found
@@ -112,7 +112,7 @@ def _repeated_among(
     newest: Sequence[KnownExport],
     knowing: Knowing,
 ) -> Mask:
-    """The same of a part of the key list, among exports with and without times of their own, newest first."""
+    """Does the same for a part of the key list, among exports with and without times of their own, newest first."""
     keys, rows = mine.kept.keys.hashes[some], mine.kept.keys.rows[some]
     found, open_keys = np.zeros(len(keys), bool), wanted.copy()
 
@@ -130,12 +130,12 @@ def _repeated_among(
 
 
 def _compared(keys: Hashes, rows: Rows, mine: KnownExport, other: KnownExport) -> tuple[Mask, Mask]:
-    """Masks: which of the keys (sorted) another export knows, and of which it says the same, once."""
+    """Returns masks: which of the keys (sorted) another export has, and for which it has one record with equal text."""
     known, once, theirs = looked_up(other.kept.keys, keys)
     texts, told = mine.kept.texts, other.kept.texts
     if texts is None or told is None or other.kept.summary.reading != mine.kept.summary.reading:
         return known, np.zeros(len(keys), bool)
-    # One record is one text, which need not be looked at.
+    # One record is one text, which need not be compared.
     same: Mask = once & mine.kept.are_shared(rows, other.kept, theirs)
     others = np.flatnonzero(once & ~same)
     said = texts[rows[others]]

@@ -1,7 +1,7 @@
-"""Runs the writes of folded rows: COPY for new ones, one statement a table for the others.
+"""Writes the differences of folded rows: COPY for new rows, one statement per table for the others.
 
-Belongs here: SQL for rows that are known whole. Does not belong here: which rows those are (`differences`), the
-way of columns (`changed_rows`).
+Belongs here: SQL for complete rows. Does not belong here: which rows those are (`differences`), columnar writes
+(`changed_rows`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from sync_pipelines.upsert.differences import Retired, Writes, child_columns, ma
 
 
 def write(connection: psycopg.Connection[Any], stream: Stream, tenant: str, writes: Writes) -> None:
-    """Writes what differs; children go before their parents are needed no more, and come after them."""
+    """Writes the differences. Children are deleted before their parents and inserted after them."""
     tables = list(_nested(stream.children))
     for declared in tables:
         delete_rows(connection, declared, writes.deletes.get(declared.table, []))
-    # A key may move from one row to another: it is freed before it is taken.
+    # A key may move from one row to another: free it before it is used again.
     if writes.freed_keys:
         connection.execute(_free_keys(stream), [writes.freed_keys])
     if writes.retired:
@@ -41,7 +41,7 @@ def write(connection: psycopg.Connection[Any], stream: Stream, tenant: str, writ
 
 
 def _retire(connection: psycopg.Connection[Any], stream: Stream, retired: Retired) -> None:
-    """Moves references to the heir; a row that is still referred to stays as a placeholder, any other goes."""
+    """Moves references to the heir. A row that is still referred to stays as a placeholder, any other is removed."""
     main = Identifier(SCHEMA, stream.table)
     for table, column in _referring(stream) if retired.heir is not None else ():
         try:
@@ -62,7 +62,7 @@ def _retire(connection: psycopg.Connection[Any], stream: Stream, retired: Retire
 
 
 def remove_unused(connection: psycopg.Connection[Any], stream: Stream, ids: Sequence[int]) -> int:
-    """Removes rows that no other row refers to; returns how many."""
+    """Removes rows that no other row refers to. Returns their number."""
     unused = [SQL("not exists (select from {t} where {c} = m.id)").format(t=t, c=c) for t, c in _referring(stream)]
     delete = SQL("delete from {m} m where {unused}").format(
         m=Identifier(SCHEMA, stream.table), unused=SQL(" and ").join([SQL("m.id = any(%s)").format(), *unused])
@@ -71,7 +71,7 @@ def remove_unused(connection: psycopg.Connection[Any], stream: Stream, ids: Sequ
 
 
 def _referring(stream: Stream) -> list[tuple[Identifier, Identifier]]:
-    """Table and column of every reference to the stream's table."""
+    """Returns table and column of every reference to the stream's table."""
     return [
         (Identifier(SCHEMA, table.name), Identifier(key.parent.name))
         for table in metadata.tables.values()
@@ -87,7 +87,7 @@ def _nested(children: Iterable[Children]) -> Iterator[Children]:
 
 
 def delete_children(connection: psycopg.Connection[Any], children: Sequence[Children], parents: Sequence[int]) -> None:
-    """Deletes all rows of child tables that belong to some rows, and theirs."""
+    """Deletes all rows of child tables that belong to some rows, recursively."""
     for declared in children:
         statement = SQL("delete from {t} where {parent} = any(%s) returning id").format(
             t=Identifier(SCHEMA, declared.table), parent=Identifier(declared.parent)
@@ -140,15 +140,15 @@ def update_rows(
     *,
     touches: bool,
 ) -> None:
-    """Updates rows of a table to what a temporary one holds of them.
+    """Updates rows of a table from a temporary table.
 
     Args:
-        connection: inside the load's transaction.
-        table: of the rows.
-        columns: those the temporary table is filled with.
-        keys: which of them tell the rows.
-        fill: fills the temporary table, whose name it is given.
-        touches: whether `updated_at` becomes now.
+        connection: in the load's transaction.
+        table: the table of the rows.
+        columns: the columns of the temporary table.
+        keys: those of them that identify the rows.
+        fill: fills the temporary table with the given name.
+        touches: whether `updated_at` is set to now.
     """
     staged = Identifier(f"update_{table}")
     fields = {"staged": staged, "t": Identifier(SCHEMA, table)}

@@ -1,6 +1,6 @@
-"""Rows written behind: by another thread, in the order they were given, while the next ones are made ready.
+"""Writes rows in another thread, in order, while the next ones are prepared.
 
-Belongs here: the order, and what becomes of a fault. Does not belong here: how rows are written (`copying`).
+Belongs here: the order, and handling errors. Does not belong here: how rows are written (`copying`).
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-# Kept: threads that come and go leave memory behind.
+# Kept: starting and ending threads leaks memory.
 _WRITERS: Final = ThreadPoolExecutor(8, "behind")
 _ROWS: Final = 16_384
-"""Rows that wait, from which on whoever brings more waits too; memory is a multiple of it."""
+"""Waiting rows at which `add` waits too; memory is a multiple of it."""
 
 Task = Callable[[], Any]
 
 
 class WriteBehind:
-    """Tasks done one after the other; after the first that fails none is."""
+    """Runs tasks one after the other; after a failure, no further task runs."""
 
     def __init__(self) -> None:
         self._waiting = deque[tuple[int, Task]]()
@@ -29,14 +29,14 @@ class WriteBehind:
         self._change = threading.Condition()
 
     def add(self, rows: int, task: Task) -> None:
-        """Gives it a task; waits while many rows are waiting.
+        """Adds a task. Waits while many rows are waiting.
 
         Args:
-            rows: how many are written by it.
-            task: called by another thread.
+            rows: number of rows that it writes.
+            task: called in another thread.
 
         Raises:
-            Exception: the fault of an earlier task.
+            Exception: the error of an earlier task.
         """
         with self._change:
             self._change.wait_for(lambda: sum(waiting for waiting, _ in self._waiting) < _ROWS)
@@ -47,15 +47,15 @@ class WriteBehind:
                 _WRITERS.submit(self._work)
 
     def settle(self) -> None:
-        """Returns when nothing is at work or waits."""
+        """Waits until no task is running or waiting."""
         with self._change:
             self._change.wait_for(lambda: not self._is_at_work)
 
     def drain(self) -> None:
-        """Returns when every task is done.
+        """Waits until every task is done.
 
         Raises:
-            Exception: the fault of a task.
+            Exception: the error of a task.
         """
         self.settle()
         self._complain()

@@ -284,7 +284,7 @@ def test_a_million_outcomes_stay_small(site: Site, kinds: int, most: int) -> Non
 def test_a_record_with_two_outcomes_or_none_is_a_fault() -> None:
     outcomes = Outcomes(3)
     outcomes.note(np.array([True, False, True]), "created")
-    with pytest.raises(AssertionError, match="another outcome already"):
+    with pytest.raises(AssertionError, match="already has another one"):
         outcomes.note(2, "updated")
     with pytest.raises(AssertionError, match="no outcome"):
         _ = outcomes.counts
