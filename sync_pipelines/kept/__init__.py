@@ -1,5 +1,5 @@
-"""The archive: raw bytes of exports, their normalized records, checksums, and what reads and writes them.
+"""The archive: raw bytes of exports, their normalized records, checksums, and code to read and write them.
 
-Belongs here: files under the archive's folder. Does not belong here: what a record becomes (`normalize`), which
-exports a load needs (`upsert`).
+Belongs here: files under the archive's folder. Does not belong here: normalizing records (`normalize`), which exports a
+load needs (`upsert`).
 """

@@ -1,4 +1,4 @@
-"""The archive of raw bytes: every export once, by the hash of its content.
+"""The archive of raw bytes: each export once, by the hash of its content.
 
     <root>/raw/<first two digits of the sha256>/<sha256>[.zst]
 
@@ -34,14 +34,14 @@ _OPTIONS: Mapping[int, int] = {
     zstd.CompressionParameter.compression_level: 1,
     zstd.CompressionParameter.checksum_flag: 1,
 }
-"""Threads of its own would be half a second faster in a gigabyte, and take ten megabytes."""
+"""More threads would save half a second per gigabyte, and cost ten megabytes."""
 _HINT = "put the export into the landing again, or restore SYNC_HOME/archive from a backup; then sync again"
 _HASHED_BESIDE = 1 << 18
-"""Bytes of a block from which another thread hashes it; the hand-over costs more for smaller ones."""
+"""Smallest block that is hashed in another thread; for smaller ones the hand-over costs more than it saves."""
 _MOST_WAITING = 8
-"""Blocks: Python lets the other thread begin and end only every few milliseconds."""
+"""Blocks in the queue: Python switches between threads only every few milliseconds."""
 _ABANDONED_AFTER = 24 * 3600
-"""Seconds after which a file that was being written belongs to a process that died."""
+"""Seconds after which an unfinished file belongs to a process that died."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class ArchivedExport:
     """An export in the archive.
 
     Attributes:
-        sha256: hash of the bytes as they came, in hexadecimal.
-        size: their number.
-        stored: the file that holds them, compressed if it ends in `.zst`.
+        sha256: hash of the original bytes, in hexadecimal.
+        size: number of the original bytes.
+        stored: the file that holds them, compressed if its name ends in `.zst`.
     """
 
     sha256: str
@@ -67,15 +67,15 @@ class Archive:
         self._incoming = self._raw / "incoming"
 
     def store(self, stream: BinaryIO, name: str = "") -> ArchivedExport:
-        """Keeps the bytes of a stream, read once; they take the place of equal content that is there already.
+        """Stores the bytes of a stream, read once. They replace equal content.
 
         Args:
-            stream: the bytes as they came.
-            name: their file name: what is compressed already (`.gz`, `.xlsx`, `.parquet`, ...) is stored as it is.
+            stream: the original bytes.
+            name: their file name: compressed formats (`.gz`, `.xlsx`, `.parquet`, ...) are stored as they are.
 
         Raises:
-            ExportError: `storage_full` or `storage_unwritable` when writing fails, `file_unreadable` when reading
-                does. Nothing is left behind.
+            ExportError: `storage_full` or `storage_unwritable` if writing fails, `file_unreadable` if reading fails.
+                Nothing is left behind.
         """
         as_it_is = name.lower().endswith(_STORED_AS_THEY_ARE)
         try:
@@ -91,10 +91,10 @@ class Archive:
         return ArchivedExport(sha256, size, stored)
 
     def read(self, sha256: str) -> RawBytes:
-        """The bytes as they came; whoever reads them has to `verify` them before anything is made of them.
+        """Returns the original bytes. The reader must `verify` them before using the results.
 
         Raises:
-            ArchiveIncomplete: `raw_export_gone` if they are not there.
+            ArchiveIncomplete: `raw_export_gone` if they are missing.
         """
         stored = self._find(sha256)
         if stored is None:
@@ -102,14 +102,14 @@ class Archive:
         return RawBytes(stored, sha256)
 
     def remove(self, sha256: str, unless_since: float) -> int | None:
-        """Removes the bytes of an export and notes that it was done on purpose.
+        """Removes the bytes of an export and records that this was intentional.
 
         Args:
-            sha256: of the content.
-            unless_since: seconds since the epoch; content that came, again perhaps, since then stays.
+            sha256: hash of the content.
+            unless_since: seconds since the epoch; content that arrived, possibly again, since then stays.
 
         Returns:
-            The bytes freed, or None where nothing was removed.
+            The freed bytes, or None if nothing was removed.
         """
         stored = self._find(sha256)
         if stored is None or (found := stored.stat()).st_mtime >= unless_since:
@@ -124,18 +124,18 @@ class Archive:
         return self._raw / "removed.txt"
 
     def _gone(self, sha256: str) -> ArchiveIncomplete:
-        """Why the bytes are not there: removed on purpose, or lost."""
+        """Returns the error for missing bytes: removed by retention, or lost."""
         noted = self._removed.read_text().split() if self._removed.exists() else []
         if sha256 in noted:
             day = noted[noted.index(sha256) + 1]
             hint = (
-                "what is loaded stays; to read it again, restore the bytes from a backup of the archive, or put the"
-                " export into the landing under another name with the same date in it"
+                "the loaded rows stay; to read the export again, restore its bytes from a backup of the archive, or put"
+                " the export into the landing under another name with the same date"
             )
             message = f"retention (SYNC_KEEP_RAW_DAYS) removed the bytes of export {sha256} on {day}"
             return ArchiveIncomplete("raw_export_gone", message, hint)
         hint = "restore the archive from a backup, or put the export into the landing again"
-        return ArchiveIncomplete("raw_export_gone", f"the archive has no export {sha256}", hint)
+        return ArchiveIncomplete("raw_export_gone", f"export {sha256} is missing from the archive", hint)
 
     def _find(self, sha256: str) -> Path | None:
         plain = self._raw / sha256[:2] / sha256
@@ -151,7 +151,7 @@ class Archive:
         existing = self._find(sha256)
         try:
             stored.parent.mkdir(exist_ok=True)
-            # What was there may be damaged by now. Retention counts from the day the content last came.
+            # The old file may be damaged by now. Retention counts from the day the content last arrived.
             written.replace(stored)
             if existing not in (None, stored):
                 existing.unlink(missing_ok=True)
@@ -166,7 +166,7 @@ class RawBytes:
 
     Args:
         stored: the file that holds them.
-        sha256: of the bytes as they came.
+        sha256: hash of the original bytes.
     """
 
     def __init__(self, stored: Path, sha256: str) -> None:
@@ -178,16 +178,16 @@ class RawBytes:
         """Opens them.
 
         Raises:
-            ArchiveDamaged: (when reading) the stored file can't be decompressed.
+            ArchiveDamaged: (when reading) the stored file cannot be decompressed.
         """
         plain: Any = zstd.ZstdFile(self._stored) if self._stored.suffix == ".zst" else self._stored.open("rb")
         return checked_reader(_Hashed(plain, self._note, self._damaged), self._damaged)
 
     def verify(self) -> None:
-        """Compares their hash; they are read to their end where nobody has done so.
+        """Checks their hash. Reads them to the end if that was not done yet.
 
         Raises:
-            ArchiveDamaged: they are not what was archived.
+            ArchiveDamaged: they are not the bytes that were archived.
         """
         if self._found is None:
             with self.open() as content:
@@ -207,7 +207,7 @@ class RawBytes:
 
 
 class _Digest:
-    """The SHA-256 of blocks in their order; large blocks are hashed while the next ones are read and used."""
+    """The SHA-256 of blocks in order. Large blocks are hashed while the next ones are read and used."""
 
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256()
@@ -215,7 +215,7 @@ class _Digest:
         self._waiting: deque[Future[None]] = deque()
 
     def update(self, data: bytes) -> None:
-        """Takes a block; waits where too many wait already."""
+        """Adds a block. Waits while too many blocks wait."""
         if len(data) < _HASHED_BESIDE:
             self._wait(0)
             self._sha256.update(data)
@@ -230,18 +230,18 @@ class _Digest:
         return self._sha256.hexdigest()
 
     def close(self) -> None:
-        """Ends the thread."""
+        """Stops the thread."""
         if self._thread is not None:
             self._thread.shutdown()
 
     def _wait(self, most: int) -> None:
-        """Returns when no more than so many blocks wait."""
+        """Waits until at most this many blocks wait."""
         while len(self._waiting) > most:
             self._waiting.popleft().result()
 
 
 class _Hashed:
-    """Plain bytes whose hash is noted at their end."""
+    """Plain bytes whose hash is reported at their end."""
 
     def __init__(self, plain: Readable, note: Callable[[str], None], refuse: Callable[[Exception], Exception]) -> None:
         self._plain = plain
@@ -253,7 +253,7 @@ class _Hashed:
         try:
             data = self._plain.read(size)
         except OSError as fault:
-            # The disk can't read a sector; a fault without a number is the decompressor's.
+            # A disk error has a number; an error without one comes from the decompressor.
             raise (fault if fault.errno is None else self._refuse(fault)) from fault
         self._digest.update(data)
         if not data:
@@ -266,7 +266,7 @@ class _Hashed:
 
 
 class _RawFile(Protocol):
-    """An unbuffered file: a failed write leaves nothing that closing would try to write again."""
+    """An unbuffered file: after a failed write, closing it must not write again."""
 
     name: str
 
@@ -276,7 +276,7 @@ class _RawFile(Protocol):
 
 
 def _copy(stream: BinaryIO, written: _RawFile, as_it_is: bool, where: Path) -> tuple[str, int]:
-    """Copies, hashes and counts in one pass, and waits until the disk has it."""
+    """Copies, hashes and counts in one pass, and flushes to disk."""
     sha256, size = hashlib.sha256(), 0
     compressor = None if as_it_is else zstd.ZstdCompressor(options=_OPTIONS)
     while data := _read(stream):
@@ -296,9 +296,11 @@ def _read(stream: BinaryIO) -> bytes:
         return stream.read(COPY_SIZE)
     except ExportError:
         raise
-    except Exception as fault:  # remote storages raise what their libraries raise
+    except Exception as fault:  # storage libraries raise exceptions of their own
         why = getattr(fault, "strerror", None) or str(fault)
-        raise ExportError("file_unreadable", f"reading the export failed: {why}", "it is tried again") from fault
+        raise ExportError(
+            "file_unreadable", f"reading the export failed: {why}", "the next sync tries again"
+        ) from fault
 
 
 def _write(written: _RawFile, data: bytes, where: Path) -> None:

@@ -1,9 +1,9 @@
-"""Checksums of kept records: made when they are written, compared before they are read.
+"""Checksums of kept records: computed when they are written, verified before they are read.
 
-Parquet has one checksum for each row group and one for its footer, so that reading a few records costs the check of a
-few. Any other section has one. The footer of the export's part lists them all, and the ledger has the checksum of that.
+Parquet has a checksum for each row group and one for its footer, so that reading a few records only checks a few. Any
+other section has one. The footer of the export's part lists them all, and the ledger has the checksum of that footer.
 
-Belongs here: bytes and their checksums. Does not belong here: what a mismatch means to whoever reads (`object_reader`).
+Belongs here: bytes and their checksums. Does not belong here: handling a mismatch (`object_reader`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from xxhash import xxh3_64, xxh3_64_hexdigest
 
 Read = Callable[[int, int], bytes]
-"""Start and size -> those bytes, or fewer where the object ends before."""
+"""Start and size -> those bytes, or fewer if the object ends before."""
 AT_ONCE: Final = 1 << 20
 """Bytes that are read at once."""
 _TRAILER: Final = 8
@@ -25,16 +25,16 @@ _TRAILER: Final = 8
 
 
 class ChecksumError(Exception):
-    """Bytes are not what they were when they were written."""
+    """Bytes differ from what was written."""
 
 
 def checksum_of(content: Any) -> str:
-    """The checksum of some bytes."""
+    """Returns the checksum of some bytes."""
     return xxh3_64_hexdigest(content)
 
 
 def parquet_checksums(file: BinaryIO, size: int) -> list[str]:
-    """The checksums of Parquet that a file begins with: of each row group, and of the footer."""
+    """Returns the checksums of the Parquet at the start of a file: of each row group, and of the footer."""
 
     def read(start: int, size: int) -> bytes:
         file.seek(start)
@@ -45,11 +45,11 @@ def parquet_checksums(file: BinaryIO, size: int) -> list[str]:
 
 
 def checked_footer(read: Read, size: int, expected: Sequence[str]) -> Any:
-    """The metadata of Parquet whose footer is as it was written.
+    """Returns the metadata of Parquet after verifying its footer.
 
     Args:
-        read: reads it.
-        size: of all of it.
+        read: reads the Parquet.
+        size: its size.
         expected: its checksums.
 
     Raises:
@@ -62,7 +62,7 @@ def checked_footer(read: Read, size: int, expected: Sequence[str]) -> Any:
 
 
 def check_range(read: Read, start: int, end: int, expected: str) -> None:
-    """Compares some bytes.
+    """Verifies some bytes.
 
     Raises:
         ChecksumError: they have changed.
@@ -72,13 +72,13 @@ def check_range(read: Read, start: int, end: int, expected: str) -> None:
 
 
 def group_edges(metadata: Any, size: int) -> list[int]:
-    """Where each row group of Parquet starts, the first with the file, and where the footer does."""
+    """Returns where each row group of Parquet starts (the first at 0), and where the footer starts."""
     later = [_start(metadata.row_group(group)) for group in range(1, metadata.num_row_groups)]
     return [0, *later, size - _TRAILER - metadata.serialized_size]
 
 
 def checksum_of_range(read: Read, start: int, end: int) -> str:
-    """The checksum of a range, of which memory holds a part at a time."""
+    """Returns the checksum of a range, reading a part at a time."""
     if end - start <= AT_ONCE:
         return checksum_of(read(start, max(end - start, 0)))
     digest = xxh3_64()
@@ -89,9 +89,9 @@ def checksum_of_range(read: Read, start: int, end: int) -> str:
 
 
 def footer_bytes(read: Read, size: int) -> bytes:
-    """The footer of Parquet, to its end."""
+    """Returns the footer of Parquet, to its end."""
     length = int.from_bytes(read(max(size - _TRAILER, 0), 4), "little")
-    # A length that is damaged may be any number.
+    # A damaged length may be any number.
     start = max(size - _TRAILER - length, 0)
     return read(start, size - start)
 

@@ -1,24 +1,24 @@
-"""Kept records: what an export said, normalized, for the upsert now and for every fold of its keys later.
+"""Kept records: the normalized records of an export, for the upsert and for every later fold of their keys.
 
-One object an export holds everything, in sections (`object_writer`):
+One object per export holds everything, in sections (`object_writer`):
 
-    records   Parquet, one row a record: version, key, presence, columns, children as lists
-    keys      hashes of its keys, sorted: which keys the export knows, without reading it
+    records   Parquet, one row per record: version, key, presence, columns, children as lists
+    keys      hashes of its keys, sorted: shows which keys the export has without reading it
     rows      the row of each
-    texts     128 bits of each row's own text, where it has one: equal texts under one way of reading are equal records
-    noted     which rows' reading was counted as a leniency or an unknown field, if any was
-    rejects   what was refused, one JSON object a line
-    footer    counts, leniencies, unknown fields, what it was read under, and checksums of the other sections
+    texts     128 bits of each row's own text, if it has one: with equal settings, equal texts are equal records
+    noted     which rows counted a leniency or an unknown field, if any did
+    rejects   the rejects, one JSON object per line
+    footer    counts, leniencies, unknown fields, settings, and checksums of the other sections
 
-Where lines repeat those of exports loaded before (`repeated_lines`), their records are not written again, but named:
+If lines repeat those of exports loaded before (`repeated_lines`), their records are not written again but referenced:
 
     files     by row, the number of the export whose object has its record (`locations`); 0 is this one
-    places    by row, the place in there
+    places    by row, the record's index in that object
     lines     by row, the number of its line
 
-Presence (X1) is a bit a column in `present`; the export's own list of columns says which bit is whose, so that a
-contract may grow. Belongs here: the format, and reading it. Does not belong here: writing it (`kept_writer`), what the
-records mean.
+Presence (X1) is one bit per column in `present`. The export's own list of columns defines the bits, so that a contract
+may grow. Belongs here: the format, and reading it. Does not belong here: writing it (`kept_writer`), the meaning of
+records.
 """
 
 from __future__ import annotations
@@ -57,16 +57,16 @@ KINDS: Final[dict[str, type[np.generic]]] = {
     "places": np.uint32,
     "lines": np.uint32,
 }
-"""What the numbers of each section are."""
+"""The number type of each section."""
 
 
 class Places(NamedTuple):
     """Where the records of some rows are.
 
     Attributes:
-        files: the number of the export whose object has each.
-        places: the place in there.
-        lines: the number of its line; of rows whose record is in another export's object.
+        files: the number of the export whose object has each record.
+        places: the record's index in that object.
+        lines: the number of its line, for rows whose record is in another export's object.
     """
 
     files: npt.NDArray[np.uint8]
@@ -74,21 +74,21 @@ class Places(NamedTuple):
     lines: npt.NDArray[np.uint32]
 
     def of(self, rows: Any) -> Places:
-        """Those of some rows."""
+        """Returns those of some rows."""
         return Places(self.files[rows], self.places[rows], self.lines[rows])
 
 
 class KeptRecords:
     """The kept records of one export, read back.
 
-    Everything is compared with its checksum before it is read. Whatever is read may raise.
+    Everything is verified with its checksum before it is read. Every read may raise.
 
     Args:
         root: the archive's folder.
-        kept: where they are, as the ledger has it (`locations`).
+        kept: their location, as in the ledger (`locations`).
 
     Raises:
-        ArchiveIncomplete: an object is gone.
+        ArchiveIncomplete: an object is missing.
         ArchiveDamaged: an object is not what was written.
     """
 
@@ -108,45 +108,45 @@ class KeptRecords:
 
     @property
     def count(self) -> int:
-        """How many records there are."""
+        """The number of records."""
         return self.summary.read - self.summary.rejected
 
     def rows_known_by(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
-        """By row, whether the record is known by one of the given hashes (sorted)."""
+        """Returns, by row, whether the record has one of the given hashes (sorted)."""
         found = np.zeros(self.count, bool)
         found[self.keys.rows_of(hashes)] = True
-        # Whoever asks goes on with the rows.
+        # The caller continues with the rows.
         self.let_go("keys")
         return found
 
     @cached_property
     def texts(self) -> Hashes | None:
-        """By row, 128 bits of the record's text (zeros: none), as two columns; None where no record has one."""
+        """Returns, by row, 128 bits of the record's text (zeros: none), as two columns; None if no record has one."""
         return self._array("texts").reshape(-1, 2) if self._own.has("texts") else None
 
     @cached_property
     def noted(self) -> npt.NDArray[np.bool_] | None:
-        """By row, whether its reading was counted as a leniency or an unknown field; None where none was."""
+        """Returns, by row, whether reading it counted a leniency or an unknown field; None if none did."""
         return self._array("noted") if self._own.has("noted") else None
 
     @cached_property
     def places(self) -> Places | None:
-        """By row, where its record is; None where all are in its own object, in order."""
+        """Returns, by row, where its record is; None if all are in its own object, in order."""
         if not self._own.has("places"):
             return None
         return Places(*(self._array(name) for name in Places._fields))
 
     def let_go(self, *names: str) -> None:
-        """Unmaps what is mapped from disk (by default all) and counts as memory; it is mapped again when asked for."""
+        """Unmaps mapped sections (by default all), which count as memory. They are mapped again when needed."""
         for name in names or ("keys", "texts", "noted", "places"):
             self.__dict__.pop(name, None)
 
     def location(self, number: int) -> str:
-        """Where the records of a number are (`Places.files`)."""
+        """Returns the location of the records of a number (`Places.files`)."""
         return str(self._reader(number).location)
 
     def identity(self, number: int) -> str:
-        """What tells such records apart, wherever they were moved to."""
+        """Returns an identity of such records that does not change when they are moved."""
         return self._reader(number).location.checksum
 
     @cached_property
@@ -154,7 +154,7 @@ class KeptRecords:
         return {self.identity(number): number for number, reader in enumerate(self._readers) if reader is not None}
 
     def are_shared(self, rows: Rows, other: KeptRecords, theirs: Rows) -> npt.NDArray[np.bool_]:
-        """Which records of some rows are those of another export's rows, in the same place of the same object."""
+        """Returns which records of some rows are those of another export's rows, at the same place of an object."""
         if self.places is None:
             return np.zeros(len(rows), bool)
         same_file = np.full(256, -1, np.int64)
@@ -168,11 +168,11 @@ class KeptRecords:
 
     @property
     def bits(self) -> dict[str, int]:
-        """The export's own presence bits: which bit of `present` is whose."""
+        """The export's own presence bits: name -> bit of `present`."""
         return self.summary.bits
 
     def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """All records in file order, block by block, the given columns alone (None: all)."""
+        """Yields all records in file order, block by block, with only the given columns (None: all)."""
         if self.places is not None:
             yield from (block for _, block in self.chosen(np.arange(self.count), columns))
             return
@@ -180,7 +180,7 @@ class KeptRecords:
             yield from groups.blocks()
 
     def chosen(self, rows: Rows, columns: Sequence[str] | None = None) -> Iterator[tuple[Rows, pa.RecordBatch]]:
-        """The records in the given rows (ascending), with them, by blocks; blocks without any are not read."""
+        """Yields the given rows (ascending) with their records, by blocks; other blocks are not read."""
         names = None if columns is None else list(columns)
         if self.places is not None:
             yield from self._gathered(self.places, rows, names)
@@ -193,7 +193,7 @@ class KeptRecords:
                 yield here, whole if len(here) == len(whole) else whole.take(pa.array(here - groups.edges[group]))
 
     def _gathered(self, places: Places, rows: Rows, names: list[str] | None) -> Iterator[tuple[Rows, pa.RecordBatch]]:
-        """The same from several objects, each record with the position and time it has in this export."""
+        """Does the same from several objects. Each record gets its position and time in this export."""
         at = pa.scalar(datetime.fromisoformat(self.summary.at), pa.timestamp("us", "UTC"))
         with ExitStack() as stack:
             files: dict[int, RecordGroups] = {}
@@ -214,11 +214,11 @@ class KeptRecords:
 
     @cached_property
     def operations(self) -> frozenset[str]:
-        """What its records ask for, see `Operation`."""
+        """The operations of its records, see `Operation`."""
         return frozenset(self.summary.operations)
 
     def taken(self, rows: Rows, columns: Sequence[str], layout: Layout) -> pa.Table:
-        """Columns of the records in the given rows, in any order; one that the export does not have is null."""
+        """Returns columns of the records in the given rows, in any order; a missing column is null."""
         ordered = distinct(rows)
         blocks = [block for _, block in self.chosen(ordered, columns)]
         found = pa.Table.from_batches(blocks) if blocks else layout.arrow.empty_table()
@@ -230,7 +230,7 @@ class KeptRecords:
         return found.combine_chunks().take(pa.array(np.searchsorted(ordered, rows)))
 
     def rows(self, wanted: npt.NDArray[Any]) -> tuple[pa.Table, dict[str, int]]:
-        """The records in the given rows (ascending), and the export's own presence bits."""
+        """Returns the records in the given rows (ascending), and the export's own presence bits."""
         blocks = [block for _, block in self.chosen(wanted.astype(np.int64))]
         if blocks:
             return pa.Table.from_batches(blocks), self.bits
@@ -238,7 +238,7 @@ class KeptRecords:
             return groups.schema.empty_table(), self.bits
 
     def rejects(self) -> Iterator[dict[str, Any]]:
-        """The refused records, in file order."""
+        """Yields the rejects, in file order."""
         with self._own.opened("rejects") as content:
             lines = io.TextIOWrapper(content, encoding="utf-8")
             while True:
@@ -250,14 +250,14 @@ class KeptRecords:
                 yield reject
 
     def checksum(self, name: str) -> str:
-        """The checksum of a section that has one."""
+        """Returns the checksum of a section that has one."""
         return self._own.footer.sections[name].checksums[0]
 
     def verify(self) -> None:
-        """Compares everything that is kept of the export itself.
+        """Verifies everything that is stored for the export itself.
 
         Raises:
-            ArchiveIncomplete, ArchiveDamaged: it is not what was written.
+            ArchiveIncomplete, ArchiveDamaged: it is missing or damaged.
         """
         self._own.verify()
 
@@ -272,10 +272,10 @@ class KeptRecords:
 
 
 def stored_footer(root: Path, kept: str) -> bytes:
-    """The footer of kept records as it is stored, damaged or not.
+    """Returns the stored footer of kept records, damaged or not.
 
     Raises:
-        ArchiveIncomplete: it is gone.
+        ArchiveIncomplete: it is missing.
     """
     place = to_location(kept.split()[0])
     if place is None:
@@ -286,14 +286,14 @@ def stored_footer(root: Path, kept: str) -> bytes:
 
 
 def remove_unnamed(root: Path, kept: str) -> None:
-    """Removes kept records that were just written, and that no ledger entry has named."""
+    """Removes kept records that were just written, if no ledger entry refers to them."""
     own = to_location(kept.split()[0])
     if own is not None:
         open_store(root).remove(own.name)
 
 
 def _placed(table: pa.Table, places: Places, at: pa.Scalar) -> pa.Table:
-    """Records with the position and time of this export where they are another one's."""
+    """Gives another export's records the position and time of this export."""
     own = pa.array(places.files == 0)
     here = {"position": pa.array(places.lines).cast(pa.string()), "effective_at": at}
     for name, value in here.items():

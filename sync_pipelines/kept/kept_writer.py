@@ -1,7 +1,7 @@
-"""Kept records, written: block by block, in the order of the export, visible when they are whole.
+"""Writes kept records block by block, in the order of the export. They become visible when they are complete.
 
-Belongs here: changes, blocks and repeated lines into the sections that `kept_records` describes. Does not belong here:
-reading them, the object they are in (`object_writer`).
+Belongs here: turning changes, blocks and repeated lines into the sections described in `kept_records`. Does not belong
+here: reading them, the object that holds them (`object_writer`).
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ Beside = Callable[[pa.Table], None]
 _AT_ONCE: Final = 65_536
 """Keys that are written at once."""
 _REJECTS_SIZE: Final = 256 << 20
-"""Characters of refused records that are kept of an export, about."""
+"""Approximate characters of rejected records that are kept of an export."""
 _BESIDE: Final = ("texts", "noted", "files", "places", "lines")
-"""What is noted beside the records, by row."""
+"""Values that are kept by row beside the records."""
 _TOLD: Final = ("texts", "noted")
-"""Of that what does not tell where records are."""
+"""Those that do not locate records."""
 _FILES: Final = 200
-"""Other exports whose records are named at most; their numbers are bytes."""
+"""Most other exports whose records are referenced; their numbers are bytes."""
 
 
 class Lines(NamedTuple):
-    """What is told of the lines of a block.
+    """What is known about the lines of a block.
 
     Attributes:
-        first: the number of the first.
+        first: the number of the first line.
         texts: by line, see `KeptRecords.texts`.
         noted: by line, see `KeptRecords.noted`.
     """
@@ -58,15 +58,15 @@ class Lines(NamedTuple):
 
 
 class KeptWriter:
-    """Writes the kept records of one export; nothing is visible before `finish`.
+    """Writes the kept records of one export. Nothing is visible before `finish`.
 
     Args:
         root: the archive's folder.
-        layout: of the stream.
+        layout: the stream's layout.
         at: the export's own time.
         has_own_ids: whether records may have an id of the partner's own beside their key.
-        beside: takes the records that are written, in their order.
-        rejects: refused records that are kept at most; the others are counted.
+        beside: receives the written records, in order.
+        rejects: most rejects that are kept; others are only counted.
     """
 
     def __init__(
@@ -103,10 +103,10 @@ class KeptWriter:
         self._rejects_size = 0
 
     def link(self, location: str) -> int | None:
-        """Gives records of another export a number in this one, None where that can't be.
+        """Assigns a number to another export's records. Returns None if that is not possible.
 
         Args:
-            location: where they are, see `KeptRecords.location`.
+            location: their location, see `KeptRecords.location`.
         """
         if len(self._others) >= _FILES:
             return None
@@ -114,7 +114,7 @@ class KeptWriter:
         return len(self._others)
 
     def take(self, outcome: Change | Reject) -> None:
-        """Keeps a record, accepted or refused."""
+        """Keeps a record, accepted or rejected."""
         if isinstance(outcome, Change):
             self.add(outcome)
         else:
@@ -130,13 +130,13 @@ class KeptWriter:
     def add_block(
         self, block: PlainBlock, others: Sequence[tuple[int, Change]], repeats: Repeats | None, lines: Lines
     ) -> None:
-        """Keeps the records of a block of lines, in the order of the lines.
+        """Keeps the records of a block of lines, in line order.
 
         Args:
-            block: the plain ones.
+            block: the plain records.
             others: changes of the other lines, each with its line's index in the block.
             repeats: lines whose records are in other exports' objects.
-            lines: of the block.
+            lines: lines of the block.
         """
         self._flush()
         changes = [change for _, change in others]
@@ -161,14 +161,14 @@ class KeptWriter:
             first, second = (np.concatenate(two)[order] for two in ((first, repeats.first), (second, repeats.second)))
             rows = rows[order]
             self._referred |= repeats.referred
-            # Only such records are told by their texts.
+            # Only such records can be recognized by their text.
             self._operations.add("upsert")
             self._spans(self._at, self._at)
         self.accepted += len(rows)
         self._note(first, second, lines.texts[rows], lines.noted[rows], files, places, rows + lines.first)
 
     def refuse(self, reject: Reject) -> None:
-        """Keeps a refused record."""
+        """Keeps a reject."""
         self.rejected += 1
         if self.rejects_kept >= self._rejects_limit or self._rejects_size > _REJECTS_SIZE:
             return
@@ -186,7 +186,7 @@ class KeptWriter:
         self._rejects.add(line.encode())
 
     def finish(self, summary: Summary) -> str:
-        """Makes the records visible and returns where they are, for the ledger."""
+        """Makes the records visible and returns their location, for the ledger."""
         self._flush()
         summary.effective_from = self._from.isoformat() if self._from else None
         summary.effective_to = self._to.isoformat() if self._to else None
@@ -198,7 +198,7 @@ class KeptWriter:
         used = set(distinct(files.taken()).tolist()) if files.holds_any else set()
         self._write_key_list()
         for name, column in self._beside_rows.items():
-            # Columns of zeros say nothing.
+            # Columns of zeros can be omitted.
             if column.holds_any if name in _TOLD else used:
                 self._object.add_section(name, column.parts(), column.size)
         self._object.add_section("rejects", self._rejects.parts(), self._rejects.size)
@@ -208,7 +208,7 @@ class KeptWriter:
         return to_kept(own, others[: max(used, default=0)])
 
     def discard(self) -> None:
-        """Forgets everything."""
+        """Discards everything."""
         self._close()
         self._object.discard()
 
@@ -246,7 +246,7 @@ class KeptWriter:
     def _note(
         self, first: Hashes, second: Hashes, texts: Hashes, noted: Any, files: Any, places: Any, lines: Any
     ) -> None:
-        """Notes what is kept beside the records of some rows, which are counted already."""
+        """Records the values beside the records of some rows, which are counted already."""
         self._first.add(first)
         if self._has_own_ids:
             self._second.add(second)
@@ -266,7 +266,7 @@ class KeptWriter:
 
 
 class _KnownBy(NamedTuple):
-    """What records are known by: their first hash, and their second (0: none)."""
+    """Hashes of records: the first, and the second (0: none)."""
 
     first: Hashes
     second: Hashes

@@ -1,14 +1,14 @@
-"""Where kept records are: the text that the ledger has in `kept`.
+"""Locations of kept records: the text in the ledger's column `kept`.
 
     records/<object>:<start>:<size>:<footer>:<checksum>
 
-It names an object, the part of it that one export has, the size of the footer at the end of that part, and the checksum
-of the footer. Where records of other exports are repeated, the locations of those follow, separated by spaces: number 1
-is the first of them. One that no record refers to is `-`.
+It names an object, the part of it that belongs to one export, the size of the footer at the end of that part, and the
+footer's checksum. If records of other exports are repeated, their locations follow, separated by spaces: number 1 is
+the first of them. A location that no record refers to is `-`.
 
-So the ledger alone tells which objects are needed, and a part can be moved into another object without being read.
+So the ledger alone shows which objects are needed, and a part can be moved into another object without being read.
 
-Belongs here: that text. Does not belong here: what is in a part (`object_writer`, `object_reader`).
+Belongs here: that text. Does not belong here: the content of a part (`object_writer`, `object_reader`).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Location(NamedTuple):
     """A part of an object.
 
     Attributes:
-        name: of the object.
-        start, size: of the part, in bytes.
-        footer: bytes of its footer, which ends it.
-        checksum: of the footer, which stays the same wherever the part is moved.
+        name: name of the object.
+        start, size: start and size of the part, in bytes.
+        footer: size of the footer at the end of the part.
+        checksum: checksum of the footer, which does not change when the part is moved.
     """
 
     name: str
@@ -43,31 +43,31 @@ class Location(NamedTuple):
 
     @property
     def path(self) -> str:
-        """The object, relative to the archive."""
+        """The object's path, relative to the archive."""
         return f"{FOLDER}/{self.name}"
 
 
 def to_location(text: str) -> Location | None:
-    """The location that a text is, None where it is none."""
+    """Returns the location in a text, or None if it is not one."""
     found = _LOCATION.fullmatch(text)
     return None if found is None else Location(found[1], int(found[2]), int(found[3]), int(found[4]), found[5])
 
 
 def to_kept(own: Location, others: Sequence[str]) -> str:
-    """The text for the ledger.
+    """Returns the text for the ledger.
 
     Args:
-        own: where the records are.
-        others: locations of others' records, by number from 1, or `NOWHERE`.
+        own: location of the records.
+        others: locations of other exports' records, by number from 1, or `NOWHERE`.
     """
     return " ".join([str(own), *others])
 
 
 def objects_in(kept: str) -> set[str]:
-    """The names of all objects that such a text needs."""
+    """Returns the names of all objects that such a text refers to."""
     return {found.name for found in map(to_location, kept.split()) if found is not None}
 
 
 def with_moved(kept: str, moved: Mapping[str, str]) -> str:
-    """Such a text with new locations for those that were moved."""
+    """Returns such a text with the new locations of moved parts."""
     return " ".join(moved.get(part, part) for part in kept.split())

@@ -1,6 +1,6 @@
-"""Parts of several objects, copied into one.
+"""Copies parts of several objects into one.
 
-Belongs here: copying, and which parts can be copied. Does not belong here: which are (`stages.compaction`).
+Belongs here: copying, and which parts can be copied. Does not belong here: choosing them (`stages.compaction`).
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from sync_pipelines.kept.object_store import ObjectStore, new_name
 log = logging.getLogger(__name__)
 
 LARGEST_PART: Final = 4 << 20
-"""Bytes of a part that is copied; memory holds one."""
+"""Largest part that is copied; memory holds one."""
 
 
 def can_move(store: ObjectStore, part: Location) -> bool:
-    """Whether a part is small, whole and the same wherever it stands."""
+    """Whether a part is small, undamaged and independent of its position."""
     if part.size > LARGEST_PART:
         return False
     try:
         return ObjectReader(store, part, str(part)).can_move
     except ArchiveIncomplete as fault:
-        log.warning("kept records stay where they are: %s", fault)
+        log.warning("kept records are not moved: %s", fault)
         return False
 
 
 def merge(store: ObjectStore, parts: Iterable[Location]) -> dict[str, str]:
-    """Copies parts into one new object, which no ledger entry names yet.
+    """Copies parts into one new object, which no ledger entry refers to yet.
 
     Returns:
-        The location of each part -> its new location. A part that is damaged is left out.
+        Location of each part -> its new location, without damaged parts.
     """
     file, name = store.new_file(), new_name()
     moved: dict[Location, Location] = {}
@@ -54,6 +54,6 @@ def _is_whole(store: ObjectStore, part: Location) -> bool:
     try:
         ObjectReader(store, part, str(part)).verify()
     except ArchiveIncomplete as fault:
-        log.warning("kept records stay where they were: %s", fault)
+        log.warning("kept records are not moved: %s", fault)
         return False
     return True

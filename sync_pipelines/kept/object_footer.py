@@ -1,4 +1,4 @@
-"""The footer of an export's part of an object: its summary, and where the sections before it are.
+"""The footer of an export's part of an object: its summary, and the positions of its sections.
 
 Belongs here: the footer and its checksum. Does not belong here: writing sections (`object_writer`), reading them
 (`object_reader`).
@@ -18,20 +18,20 @@ _DIGITS: Final = 32
 
 @dataclass
 class Summary:
-    """What normalizing one export came to.
+    """A summary of normalizing one export.
 
     Attributes:
-        read, rejected: records, and those refused.
-        lines: lines of a flat file whose lines fold (O12), else None.
-        leniencies, unknown_fields: code or name -> how often.
+        read, rejected: number of records, and of rejects.
+        lines: number of lines of a flat file whose lines are grouped (O12), else None.
+        leniencies, unknown_fields: code or name -> count.
         effective_from, effective_to: the times of its accepted records, as ISO 8601.
-        fingerprint: of the settings it was read under.
-        contract: of the stream's declaration it was read by.
-        seconds: what it took.
-        referred: foreign key, partner and tenant of the rows its records refer to.
+        fingerprint: fingerprint of the settings.
+        contract: fingerprint of the stream's declaration.
+        seconds: duration.
+        referred: foreign key, partner and tenant of the rows that its records refer to.
         at: the export's own time, as ISO 8601.
-        operations: what its records ask for.
-        bits: which bit of `present` is whose, as the contract was then.
+        operations: the operations of its records.
+        bits: name -> bit of `present`, by the contract at that time.
         columns: the names of a flat file's columns; None for others.
     """
 
@@ -53,12 +53,12 @@ class Summary:
 
     @property
     def reading(self) -> tuple[str, str]:
-        """What two exports must have in common for equal texts to be equal records."""
+        """What must be equal for two exports so that equal texts are equal records."""
         return self.fingerprint, self.contract
 
     @property
     def window(self) -> tuple[datetime, datetime] | None:
-        """The first and last time of its records, None where it has none."""
+        """The first and last time of its records, or None if it has none."""
         if self.effective_from is None or self.effective_to is None:
             return None
         return datetime.fromisoformat(self.effective_from), datetime.fromisoformat(self.effective_to)
@@ -68,11 +68,11 @@ class Section(NamedTuple):
     """A section.
 
     Attributes:
-        start: where it is in the export's part.
-        size: bytes as stored.
-        plain: bytes once they are decompressed, None where they are stored as they are.
-        checksums: XXH3 of what it holds, decompressed. Parquet that is stored as it is has one of each row group and
-            one of its footer, so that reading a few records costs the check of a few.
+        start: its start in the export's part.
+        size: its stored size in bytes.
+        plain: its decompressed size in bytes; None if it is not compressed.
+        checksums: XXH3 of its decompressed content. Uncompressed Parquet has one for each row group and one for its
+            footer, so that reading a few records only checks a few.
     """
 
     start: int
@@ -85,7 +85,7 @@ class Footer(NamedTuple):
     """A footer.
 
     Attributes:
-        summary: what normalizing came to.
+        summary: the summary of normalizing.
         sections: by name.
     """
 
@@ -93,16 +93,16 @@ class Footer(NamedTuple):
     sections: dict[str, Section]
 
     def to_bytes(self) -> bytes:
-        """The footer as it is stored."""
+        """Returns the footer as it is stored."""
         written = {"format": _FORMAT, "summary": asdict(self.summary), "sections": self.sections}
         return json.dumps(written, separators=(",", ":")).encode()
 
     @classmethod
     def of_bytes(cls, content: bytes) -> Footer:
-        """The footer that some bytes are, which were compared with their checksum.
+        """Returns the footer in some bytes whose checksum was verified.
 
         Raises:
-            ValueError, LookupError, TypeError: they are none, or one of a later version.
+            ValueError, LookupError, TypeError: they are not a footer, or one of a later version.
         """
         read: dict[str, Any] = json.loads(content)
         if read["format"] != _FORMAT:
@@ -112,5 +112,5 @@ class Footer(NamedTuple):
 
 
 def footer_checksum(content: bytes) -> str:
-    """128 bits of the SHA-256 of a footer, which the ledger has."""
+    """Returns 128 bits of the SHA-256 of a footer, as in the ledger."""
     return hashlib.sha256(content).hexdigest()[:_DIGITS]

@@ -1,9 +1,9 @@
-"""One export's part of an object, read: its footer, its sections, its Parquet.
+"""Reads one export's part of an object: its footer, its sections, its Parquet.
 
-Whatever is read is compared with its checksum first.
+Everything is verified with its checksum first.
 
-Belongs here: bytes, arrays and Parquet by their sections, and what faults of reading them mean. Does not belong here:
-what they say (`kept_records`), writing them (`object_writer`).
+Belongs here: bytes, arrays and Parquet of sections, and errors of reading them. Does not belong here: their meaning
+(`kept_records`), writing them (`object_writer`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from sync_pipelines.kept.record_groups import RecordGroups
 from sync_pipelines.privacy.untrusted_text import on_one_line
 
 _DAMAGE: Final = (errno.EIO, errno.EISDIR, errno.ENOTDIR, None)
-"""What the disk says of damage; Arrow's own faults have no number."""
+"""Error numbers of a damaged disk; Arrow's own errors have no number."""
 _HINT: Final = "restore SYNC_HOME/archive from your backup, then sync again"
 
 
@@ -45,12 +45,12 @@ class ObjectReader:
     """A part of an object.
 
     Args:
-        store: has the object.
-        location: of the part.
-        kept: what the ledger has of the export that is read, for its faults.
+        store: the store of the object.
+        location: location of the part.
+        kept: the ledger's text for the export that is read, for error messages.
 
     Raises:
-        ArchiveIncomplete: (when anything is read) the object is gone.
+        ArchiveIncomplete: (when anything is read) the object is missing.
         ArchiveDamaged: it is not what was written.
     """
 
@@ -71,25 +71,25 @@ class ObjectReader:
 
     @property
     def summary(self) -> Summary:
-        """What normalizing came to."""
+        """The summary of normalizing."""
         return self.footer.summary
 
     @property
     def location(self) -> Location:
-        """Where it is."""
+        """Its location."""
         return self._location
 
     def footer_bytes(self) -> bytes:
-        """The footer as it is stored, damaged or not."""
+        """Returns the stored footer, damaged or not."""
         place = self._location
         return self._store.read(place.name, place.start + place.size - place.footer, place.footer)
 
     def has(self, name: str) -> bool:
-        """Whether there is a section, be it damaged or not."""
+        """Whether it has a section, damaged or not."""
         return name in self.footer.sections
 
     def array(self, name: str, kind: type[np.generic]) -> npt.NDArray[Any]:
-        """A section as numbers; many of them are mapped."""
+        """Returns a section as numbers; a large one is mapped."""
         section = self.footer.sections[name]
         with self.faults_of(name):
             if section.plain is not None or section.size <= AT_ONCE:
@@ -100,7 +100,7 @@ class ObjectReader:
 
     @contextmanager
     def opened(self, name: str) -> Iterator[BinaryIO]:
-        """A section to be read from its beginning."""
+        """Opens a section at its beginning."""
         section = self.footer.sections[name]
         with self.faults_of(name):
             if section.plain is not None or section.size <= AT_ONCE:
@@ -113,7 +113,7 @@ class ObjectReader:
 
     @contextmanager
     def records(self, names: list[str] | None = None) -> Iterator[RecordGroups]:
-        """Its Parquet, the given columns alone (None: all)."""
+        """Yields its Parquet, with only the given columns (None: all)."""
         section = self.footer.sections["records"]
         with self.faults_of("records"):
             if section.plain is not None:
@@ -141,14 +141,14 @@ class ObjectReader:
 
     @property
     def can_move(self) -> bool:
-        """Whether nothing in it depends on where it is."""
+        """Whether its content does not depend on its position."""
         return self.footer.sections["records"].plain is not None
 
     def verify(self) -> None:
-        """Compares everything.
+        """Verifies everything.
 
         Raises:
-            ArchiveIncomplete, ArchiveDamaged: the part can't be read.
+            ArchiveIncomplete, ArchiveDamaged: the part cannot be read.
         """
         for name, section in self.footer.sections.items():
             with self.faults_of(name):
@@ -161,15 +161,15 @@ class ObjectReader:
                 groups.read(group)
 
     def _read(self, section: Section, start: int, size: int) -> bytes:
-        """A range of a section."""
+        """Returns a range of a section."""
         size = min(size, section.size - start)
         return self._store.read(self._location.name, self._location.start + section.start + start, size)
 
     def _content(self, section: Section) -> bytes:
-        """A section that fits in memory."""
+        """Returns a section that fits into memory."""
         content = self._read(section, 0, section.size)
         if section.plain is not None:
-            # What is damaged may decompress to anything.
+            # Damaged data may decompress to anything.
             content = zstd.ZstdDecompressor().decompress(content, section.plain)
         if checksum_of(content) != section.checksums[0]:
             raise ChecksumError
@@ -184,7 +184,7 @@ class ObjectReader:
 
     @contextmanager
     def faults_of(self, name: str) -> Iterator[None]:
-        """Faults of reading a section as those of the archive."""
+        """Turns errors of reading a section into errors of the archive."""
         try:
             yield
         except FileNotFoundError as fault:
@@ -208,12 +208,12 @@ class ObjectReader:
         path = f"{self._location.path} ({name})"
         if isinstance(fault, ChecksumError):
             return ArchiveDamaged(path, _HINT, self._kept)
-        return ArchiveDamaged(path, _HINT, self._kept, on_one_line(f"it can't be read ({fault})"))
+        return ArchiveDamaged(path, _HINT, self._kept, on_one_line(f"it cannot be read ({fault})"))
 
 
 def gone(path: str, kept: str) -> ArchiveIncomplete:
-    """What it means that an object is not there."""
-    return ArchiveIncomplete("archive_incomplete", f"the archive's {path} is gone", _HINT, kept)
+    """Returns the error of a missing object."""
+    return ArchiveIncomplete("archive_incomplete", f"{path} is missing from the archive", _HINT, kept)
 
 
 class _Range(io.RawIOBase):

@@ -1,10 +1,10 @@
 """A store of objects: whole files that are written once and never change.
 
-An object becomes visible under its name with its last byte, or not at all. Nothing depends on renamed folders, links,
-inodes or times of files, so that a bucket can be a store too.
+An object becomes visible under its name when it is complete, or not at all. Nothing depends on renamed folders, links,
+inodes or file times, so that a bucket can be a store too.
 
-Belongs here: what a store offers, and the store on this machine's disk. Does not belong here: what is in an object
-(`object_writer`, `object_reader`), which objects go (`stages.file_cleanup`).
+Belongs here: the interface of a store, and the store on the local disk. Does not belong here: the content of an object
+(`object_writer`, `object_reader`), which objects are removed (`stages.file_cleanup`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class StoredObject(NamedTuple):
     """An object in a listing.
 
     Attributes:
-        name: of the object.
+        name: name of the object.
         size: in bytes.
     """
 
@@ -39,42 +39,42 @@ class StoredObject(NamedTuple):
 
     @property
     def made_at(self) -> float:
-        """When it was written, in seconds since the epoch, as its name says; 0 where the name is not ours."""
+        """Creation time in seconds since the epoch, from its name; 0 if the name is not ours."""
         found = _NAME.fullmatch(self.name)
         return datetime.strptime(found[1], _STAMP).replace(tzinfo=UTC).timestamp() if found else 0.0
 
 
 class ObjectStore(Protocol):
-    """What a store of objects offers."""
+    """The interface of a store of objects."""
 
     def new_file(self) -> Path:
-        """Returns an empty file on this machine, which `put` makes an object of. Whoever asks removes it otherwise."""
+        """Returns an empty local file for `put`. If it is not put, the caller removes it."""
 
     def put(self, name: str, file: Path) -> None:
-        """Makes a whole file an object, durably; the file is gone then."""
+        """Turns a complete file into an object, durably. The file is moved."""
 
     def read(self, name: str, start: int, size: int) -> bytes:
-        """Returns a range, which is shorter where the object ends before.
+        """Returns a range, which is shorter if the object ends before.
 
         Raises:
             FileNotFoundError: there is no such object.
         """
 
     def mapped(self, name: str, start: int, size: int) -> npt.NDArray[np.uint8]:
-        """Returns a range that is read when it is looked at, as bytes."""
+        """Returns a range as bytes that are read when they are accessed."""
 
     def source(self, name: str) -> Any:
-        """Returns what Arrow reads an object from."""
+        """Returns a source from which Arrow can read an object."""
 
     def list(self) -> Iterator[StoredObject]:
-        """Returns all objects, the oldest first."""
+        """Yields all objects, the oldest first."""
 
     def remove(self, name: str) -> None:
-        """Removes an object; one that is not there is no fault."""
+        """Removes an object. A missing one is not an error."""
 
 
 class LocalStore:
-    """A store in a folder of this machine; safe for several processes.
+    """A store in a local folder; safe for several processes.
 
     Args:
         root: the archive's folder.
@@ -85,22 +85,22 @@ class LocalStore:
         self._unfinished = root / "tmp"
 
     def new_file(self) -> Path:
-        """An empty file that `put` makes an object of."""
+        """See `ObjectStore`."""
         self._unfinished.mkdir(parents=True, exist_ok=True)
         path = self._unfinished / secrets.token_hex(16)
         path.touch(0o600)
         return path
 
     def put(self, name: str, file: Path) -> None:
-        """Makes a whole file an object, durably."""
+        """See `ObjectStore`."""
         flush_to_disk(file)
         self._objects.mkdir(parents=True, exist_ok=True)
         file.replace(self._objects / name)
         flush_to_disk(self._objects)
 
     def read(self, name: str, start: int, size: int) -> bytes:
-        """A range."""
-        # Most ranges are small: a file object would take longer than all the rest.
+        """See `ObjectStore`."""
+        # Most ranges are small: a file object would take longer than everything else.
         file = os.open(self._objects / name, os.O_RDONLY | os.O_CLOEXEC)
         try:
             return os.pread(file, size, start)
@@ -108,15 +108,15 @@ class LocalStore:
             os.close(file)
 
     def mapped(self, name: str, start: int, size: int) -> npt.NDArray[np.uint8]:
-        """A range, mapped."""
+        """See `ObjectStore`."""
         return np.memmap(self._objects / name, np.uint8, "r", start, (size,))
 
     def source(self, name: str) -> Any:
-        """What Arrow reads an object from."""
+        """See `ObjectStore`."""
         return self._objects / name
 
     def list(self) -> Iterator[StoredObject]:
-        """All objects, the oldest first."""
+        """See `ObjectStore`."""
         if self._objects.is_dir():
             for path in sorted(self._objects.iterdir()):
                 try:
@@ -126,7 +126,7 @@ class LocalStore:
                 yield StoredObject(path.name, size)
 
     def remove(self, name: str) -> None:
-        """Removes an object."""
+        """See `ObjectStore`."""
         (self._objects / name).unlink(missing_ok=True)
 
 
@@ -136,5 +136,5 @@ def open_store(root: Path) -> ObjectStore:
 
 
 def new_name() -> str:
-    """Returns a name that no other object has. It begins with the time, so that a listing tells how old each is."""
+    """Returns a unique object name. It begins with the time, so that a listing shows each object's age."""
     return f"{datetime.now(UTC):{_STAMP}}-{secrets.token_hex(8)}"

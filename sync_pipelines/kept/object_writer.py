@@ -1,10 +1,11 @@
-"""One export's object, written: sections, then the footer that says where they are.
+"""Writes one export's object: sections, then the footer with their positions.
 
-Sections are multiples of eight bytes apart, so that numbers can be mapped. Small ones are compressed as a whole: what
-Parquet says of its columns is larger than a few records. Parquet that is large begins the object and stays as it is,
-since the places of its columns count from the beginning of a file.
+Sections start at multiples of eight bytes, so that numbers can be mapped. Small sections are compressed as a whole:
+Parquet's metadata is larger than a few records. Large Parquet is at the beginning of the object and not compressed
+again, since the positions of its columns count from the beginning of a file.
 
-Belongs here: bytes into an object. Does not belong here: what they say (`kept_writer`), reading (`object_reader`).
+Belongs here: writing bytes into an object. Does not belong here: their meaning (`kept_writer`), reading
+(`object_reader`).
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ from sync_pipelines.kept.object_footer import Footer, Section, Summary, footer_c
 from sync_pipelines.kept.object_store import ObjectStore, new_name
 
 PACKED: Final = 1 << 20
-"""Bytes of a section that is compressed as a whole at most."""
+"""Bytes of the largest section that is compressed as a whole."""
 ALIGNED: Final = 8
 _LEVEL: Final = 3
 _IN_MEMORY: Final = 1 << 18
-"""Bytes of a spool from which it is on disk."""
+"""Bytes from which a spool is on disk."""
 
 
 class Spool:
-    """Bytes that wait until what stands before them is complete; many are on disk, where no name leads to them.
+    """Bytes that wait until the bytes before them are complete. Many are in an unnamed file on disk.
 
     Args:
-        folder: on whose disk.
+        folder: a folder on that disk.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,12 +55,12 @@ class Spool:
         self._file.write(data)
 
     def parts(self) -> Iterable[bytes]:
-        """Everything, part by part."""
+        """Yields everything, part by part."""
         self._file.seek(0)
         return iter(lambda: self._file.read(AT_ONCE), b"")
 
     def close(self) -> None:
-        """Forgets everything."""
+        """Discards everything."""
         self._file.close()
 
 
@@ -67,8 +68,8 @@ class Column(Spool):
     """An array that is spooled piece by piece, so that memory does not grow with it.
 
     Args:
-        folder: on whose disk.
-        kind: of its numbers.
+        folder: a folder on the disk for the spool.
+        kind: type of its numbers.
     """
 
     def __init__(self, folder: Path, kind: type[np.generic]) -> None:
@@ -82,16 +83,16 @@ class Column(Spool):
         super().add(np.ascontiguousarray(data, self._kind).data)
 
     def taken(self) -> npt.NDArray[Any]:
-        """All of it."""
+        """Returns all of it."""
         return np.frombuffer(b"".join(self.parts()), self._kind)
 
 
 class ObjectWriter:
-    """Writes the object of one export; nothing is visible before `finish`.
+    """Writes the object of one export. Nothing is visible before `finish`.
 
     Args:
-        store: takes it.
-        schema: of its records.
+        store: the store for the object.
+        schema: schema of its records.
     """
 
     def __init__(self, store: ObjectStore, schema: pa.Schema) -> None:
@@ -106,11 +107,11 @@ class ObjectWriter:
 
     @property
     def folder(self) -> Path:
-        """Where what waits may be written."""
+        """A folder for temporary files."""
         return self._path.parent
 
     def add_records(self, table: pa.Table) -> None:
-        """Adds records, before any section."""
+        """Adds records. Must precede all sections."""
         if self._parquet is None:
             self._first.append(table)
             self._first_size += table.nbytes
@@ -127,9 +128,9 @@ class ObjectWriter:
         """Adds a section.
 
         Args:
-            name: of the section.
+            name: name of the section.
             parts: its bytes, part by part.
-            size: their number.
+            size: number of bytes.
         """
         self._complete_records()
         if size <= PACKED:
@@ -142,11 +143,11 @@ class ObjectWriter:
         self._sections[name] = Section(start, size, None, [digest.hexdigest()])
 
     def finish(self, summary: Summary) -> Location:
-        """Completes the object and returns where it is."""
+        """Completes the object and returns its location."""
         self._complete_records()
         footer = Footer(summary, self._sections).to_bytes()
         self._aligned()
-        # A part is aligned as a whole, so that another can follow it.
+        # Parts are aligned, so that another can follow.
         footer += b" " * (-len(footer) % ALIGNED)
         self._open.write(footer)
         size = self._open.tell()
@@ -156,7 +157,7 @@ class ObjectWriter:
         return Location(name, 0, size, len(footer), footer_checksum(footer))
 
     def discard(self) -> None:
-        """Forgets everything."""
+        """Discards everything."""
         for file in (self._parquet, self._file):
             with suppress(OSError):  # the disk may be full
                 if file is not None:
@@ -169,7 +170,7 @@ class ObjectWriter:
         return self._file
 
     def _parquet_writer(self) -> pq.ParquetWriter:
-        # Most columns have as many values as rows: a dictionary makes the file larger and slower.
+        # Most columns have distinct values: a dictionary would make the file larger and slower.
         return pq.ParquetWriter(
             self._path,
             self._schema,
@@ -194,7 +195,7 @@ class ObjectWriter:
 
     def _add_packed(self, name: str, content: bytes) -> None:
         packed = zstd.compress(content, _LEVEL)
-        # Hashes can't be compressed, and what is stored as it is can be mapped.
+        # Hashes cannot be compressed, and uncompressed content can be mapped.
         is_smaller = name == "records" or len(packed) < len(content) * 7 // 8
         stored, plain = (packed, len(content)) if is_smaller else (content, None)
         start = self._aligned()
@@ -208,7 +209,7 @@ class ObjectWriter:
 
 
 def _small_parquet(schema: pa.Schema, tables: list[pa.Table]) -> bytes:
-    """A few records as Parquet with as little around them as can be; it is compressed as a whole."""
+    """Returns a few records as Parquet with little overhead; it is compressed as a whole."""
     content = io.BytesIO()
     with pq.ParquetWriter(
         content,

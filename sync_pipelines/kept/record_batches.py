@@ -1,6 +1,6 @@
-"""Changes as Arrow columns, the shape that kept records have.
+"""Changes as Arrow columns, in the form of kept records.
 
-Belongs here: values into columns. Does not belong here: writing them (`kept_writer`), which columns there are
+Belongs here: values into columns. Does not belong here: writing them (`kept_writer`), the list of columns
 (`normalize.layout`).
 """
 
@@ -21,7 +21,7 @@ from sync_pipelines.normalize.values import to_json
 
 
 def to_batch(layout: Layout, changes: Sequence[Change], hashes: npt.NDArray[np.uint64]) -> pa.RecordBatch:
-    """Changes as a block of kept records."""
+    """Returns changes as a block of kept records."""
     columns: list[Any] = [
         [change.position for change in changes],
         [change.effective_at for change in changes],
@@ -53,7 +53,7 @@ def _column(name: str, rows: Sequence[Mapping[str, Any]], json_columns: frozense
 
 
 def _modes(change: Change) -> str | None:
-    """How lists are to be taken, where a record says so itself."""
+    """Returns the modes for lists that a record sets itself."""
     chosen = {table: [sent.mode, sent.match] for table, sent in change.children.items() if sent.mode or sent.match}
     return json.dumps(chosen) if chosen else None
 

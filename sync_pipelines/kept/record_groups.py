@@ -1,6 +1,6 @@
-"""Row groups of Parquet that holds kept records.
+"""Row groups of Parquet with kept records.
 
-Belongs here: records by their place. Does not belong here: where the Parquet is (`object_reader`).
+Belongs here: finding records by index. Does not belong here: the location of the Parquet (`object_reader`).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from sync_pipelines.normalize.keys import distinct
 
 Rows = npt.NDArray[np.int64]
 Checked = Callable[[Iterable[int]], AbstractContextManager[None]]
-"""Compares row groups with their checksums; within the context they may be read."""
+"""Verifies the checksums of row groups, which may be read within the context."""
 BLOCK: Final = 4096
-"""Records a block: the unit of writing, reading and staging; memory is a multiple of it."""
+"""Records per block: the unit of writing, reading and staging; memory is a multiple of it."""
 
 
 class RecordGroups:
-    """The row groups of a file, of which the last one read stays in memory.
+    """The row groups of a file. The last one that was read is cached.
 
     Args:
         parquet: the file.
@@ -46,7 +46,7 @@ class RecordGroups:
         return self._parquet.schema_arrow
 
     def blocks(self) -> Iterator[pa.RecordBatch]:
-        """All records, by blocks that may span groups."""
+        """Yields all records, by blocks that may span groups."""
         batches = self._parquet.iter_batches(batch_size=BLOCK, columns=self._names)
         done, count = 0, int(self.edges[-1])
         while done < count:
@@ -57,12 +57,12 @@ class RecordGroups:
             yield block
 
     def of(self, places: Rows) -> Rows:
-        """The group of each place."""
+        """Returns the group of each record."""
         found: Rows = np.searchsorted(self.edges, places, side="right") - 1
         return found
 
     def read(self, group: int) -> pa.RecordBatch:
-        """A whole group."""
+        """Returns a whole group."""
         if self._last is None or self._last[0] != group:
             with self._checked([group]):
                 table = self._parquet.read_row_group(group, columns=self._names)
@@ -70,7 +70,7 @@ class RecordGroups:
         return self._last[1]
 
     def take(self, places: Rows) -> pa.Table:
-        """The records in some places, in their order."""
+        """Returns the records with some indexes, in their order."""
         groups = self.of(places)
         pieces, order = [], []
         for group in distinct(groups).tolist():

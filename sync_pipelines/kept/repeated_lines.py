@@ -1,9 +1,9 @@
-"""Lines that repeat lines of exports loaded before: their records are there already.
+"""Lines that repeat lines of exports loaded before, whose records are stored already.
 
-Equal texts under one way of reading are equal records, but for their position and the time of their export. They need
-not be read again, nor written: the new export names the objects of the earlier ones.
+With equal settings, equal texts are equal records, except for their position and the time of their export. They are
+neither read nor written again: the new export refers to the objects of the earlier ones.
 
-Belongs here: finding such lines. Does not belong here: how they are kept (`kept_writer`, `kept_records`), whether an
+Belongs here: finding such lines. Does not belong here: storing them (`kept_writer`, `kept_records`), whether an
 equal record changes anything (`upsert.unchanged`).
 """
 
@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 
 Link = Callable[[str], int | None]
 _ENOUGH: Final = 1_000_000
-"""Records after which no further export is looked at; memory is a multiple of it."""
+"""Records after which no further export is searched; memory is a multiple of it."""
 _FILES: Final = 16
-"""Exports whose records repeated lines may name; more make an export slow to read."""
+"""Most exports whose records repeated lines may refer to; more make an export slow to read."""
 
 
 class Repeats(NamedTuple):
@@ -36,8 +36,8 @@ class Repeats(NamedTuple):
     Attributes:
         lines: the index of each in the block, ascending.
         files, places: where its record is, see `kept.Places`.
-        first, second: hashes its record is known by (second 0: none).
-        referred: link, partner and tenant of rows that their records may refer to.
+        first, second: hashes of its record (second 0: none).
+        referred: link, partner and tenant of the rows that their records may refer to.
     """
 
     lines: Rows
@@ -52,23 +52,23 @@ class KnownLines:
     """The lines of loaded exports by their texts.
 
     Args:
-        exports: their kept records, all read one way, those first that are most likely repeated.
-        link: gives the records at a location a number in the new export, None where they can't have one.
+        exports: their kept records, read with the same settings, the most likely ones first.
+        link: assigns a number in the new export to the records at a location; None if that is not possible.
     """
 
     def __init__(self, exports: Iterable[KeptRecords], link: Link) -> None:
         known = _enough(exports)
         numbers = _numbered(known, link)
         parts = [_lines_of(export, numbers) for export in known]
-        # What one export has is ordered as it is mapped, without a copy of it before.
+        # The texts of a single export are sorted from the mapped section, without a copy.
         files, places, texts, first, second = (
             column[0] if len(column) == 1 else np.concatenate(column) for column in zip(*parts, strict=True)
         )
-        # Everything in the order of the first half of the texts.
+        # Everything is sorted by the first half of the texts.
         order = np.argsort(texts[:, 0], kind="stable")
         self._sorted, self._rest = texts[order, 0], texts[order, 1]
         self._files, self._places, self._first = files[order], places[order], first[order]
-        # Zeros that take no memory, where no record is known by two.
+        # Zeros that take no memory, if no record has two hashes.
         self._second = second if second.strides == (0,) else second[order]
         for export in known:
             export.let_go()
@@ -77,7 +77,7 @@ class KnownLines:
         )
 
     def find(self, texts: Hashes) -> Repeats:
-        """The lines with the given texts that are known."""
+        """Returns the known lines among those with the given texts."""
         at = np.minimum(np.searchsorted(self._sorted, texts[:, 0]), len(self._sorted) - 1)
         lines = np.flatnonzero((self._sorted[at] == texts[:, 0]) & (self._rest[at] == texts[:, 1]))
         here = at[lines]
@@ -87,19 +87,19 @@ class KnownLines:
 
 
 def build_known_lines(exports: Iterable[KeptRecords], read_under: tuple[str, str], link: Link) -> KnownLines | None:
-    """The lines of exports that may be repeated, None where there are none.
+    """Returns the lines of exports that may be repeated, or None if there are none.
 
     Args:
-        exports: kept records, however they were read.
-        read_under: see `Summary.reading`; those read otherwise are left out.
-        link: as `KnownLines` has it.
+        exports: kept records, with any settings.
+        read_under: see `Summary.reading`; exports with other settings are skipped.
+        link: as in `KnownLines`.
     """
     try:
         told = [e for e in exports if e.summary.reading == read_under and e.texts is not None]
         earlier = KnownLines(told, link) if told else None
     except ArchiveIncomplete as fault:
-        # A replay that ended meanwhile has put others in the place of some, or one is damaged: all lines are read then.
-        log.info("no line is taken from earlier exports: %s", fault)
+        # A replay has replaced some meanwhile, or one is damaged: then all lines are read.
+        log.info("no lines are reused from earlier exports: %s", fault)
         return None
     return earlier if earlier is not None and len(earlier._sorted) else None
 
@@ -114,7 +114,7 @@ def _enough(exports: Iterable[KeptRecords]) -> list[KeptRecords]:
 
 
 def _numbered(exports: Iterable[KeptRecords], link: Link) -> dict[str, int]:
-    """Numbers for the exports whose objects hold most of the records, by what tells those apart."""
+    """Assigns numbers to the exports whose objects hold most of the records, by their identity."""
     sizes: Counter[str] = Counter()
     locations: dict[str, str] = {}
     for export in exports:
@@ -127,7 +127,7 @@ def _numbered(exports: Iterable[KeptRecords], link: Link) -> dict[str, int]:
 
 
 def _counts(export: KeptRecords) -> list[tuple[int, int]]:
-    """The numbers under which an export names records, and how many."""
+    """Returns the numbers under which an export refers to records, and how many records each has."""
     if export.places is None:
         return [(0, export.count)]
     return [(number, count) for number, count in enumerate(np.bincount(export.places.files).tolist()) if count]
@@ -136,7 +136,7 @@ def _counts(export: KeptRecords) -> list[tuple[int, int]]:
 def _lines_of(
     export: KeptRecords, numbers: dict[str, int]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32], Hashes, Hashes, Hashes]:
-    """Of an export's rows that can be repeated: file, place, text, hashes."""
+    """Returns file, place, text and hashes of an export's rows that can be repeated."""
     table = np.zeros(256, np.uint8)
     for number, _ in _counts(export):
         table[number] = numbers.get(export.identity(number), 0)
@@ -149,7 +149,7 @@ def _lines_of(
     assert texts is not None
     usable = (files > 0) & (texts[:, 0] != 0)
     if export.noted is not None:
-        # What was counted for them is to be counted again.
+        # Leniencies must be counted again, so these lines are read again.
         usable &= ~export.noted
     first, second = by_row(export.keys)
     columns = (files, at, texts, first, second)
