@@ -23,7 +23,7 @@ def test_P3_a_flat_export_that_lacks_a_column_clears_nothing(site: Site) -> None
     entry = site.load_at(f"{FOLDER}/2024-01-03.csv", LESS)
     assert entry.status == "failed"
     assert entry.error is not None
-    assert entry.error.startswith("column_missing: the column 'phone_number', which '2024-01-01.csv' had, is missing")
+    assert entry.error.startswith("column_missing: the column 'phone_number', present in '2024-01-01.csv', is missing")
     assert "`optional`" in entry.error
     assert phones(site) == ["2"]
     # Until somebody says so, it stays failed.
@@ -44,7 +44,7 @@ def test_P3_a_late_flat_export_is_compared_with_the_one_before_it(site: Site) ->
     # The same path again is a later version of it.
     entry = site.load_at(f"{FOLDER}/2024-01-01.csv", "id,external_id,full_name,business_id\n1,c1,Ana,7\n")
     assert entry.error is not None
-    assert "'telefono', which '2024-01-01.csv' had" in entry.error
+    assert "'telefono', present in '2024-01-01.csv'" in entry.error
 
 
 def test_P3_spelling_and_order_of_columns_are_free(site: Site) -> None:

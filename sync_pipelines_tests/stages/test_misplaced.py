@@ -48,7 +48,7 @@ def told(landing: Path, sources: Sources | None = None) -> dict[str, tuple[str, 
         ("nilo/Stores/2024/a.csv", "nilo/Stores", "is where a tenant's folder is expected",
          "move it to nilo/<tenant>/stores/"),
         ("nilo/T/orders/a.csv", "nilo/T/orders", "is not a stream of nilo", "move it to replenit/<tenant>/"),
-        ("nilo/T/whatever/a.csv", "nilo/T/whatever", "is not a stream of nilo", "streams of nilo are stores"),
+        ("nilo/T/whatever/a.csv", "nilo/T/whatever", "is not a stream of nilo", "the streams of nilo are stores"),
     ],
 )  # fmt: skip
 def test_it_is_told_with_the_nearest_right_name(tmp_path: Path, put_at: str, path: str, why: str, hint: str) -> None:
