@@ -210,6 +210,14 @@ def of_dates(connection: psycopg.Connection[Any], partner: str, stream: str, dat
     return _in_version_order(found)
 
 
+def oldest_date(connection: psycopg.Connection[Any], first: date, last: date) -> date | None:
+    """The day of the oldest export of all streams, of those between two days; None where there is none."""
+    row = connection.execute(
+        "select min(partition_date) from sync.export_files where partition_date between %s and %s", [first, last]
+    ).fetchone()
+    return None if row is None else row[0]
+
+
 def unloaded(connection: psycopg.Connection[Any], partner: str, stream: str) -> list[LedgerFile]:
     """Entries of a stream that are pending or failed, in version order."""
     found = _fetch(connection, "partner = %s and stream = %s and status in ('pending', 'failed')", [partner, stream])

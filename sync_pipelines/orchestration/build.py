@@ -34,6 +34,7 @@ from sync_pipelines.orchestration.storage_cleanup import (
     build_housekeeping_schedule,
 )
 from sync_pipelines.partners import STREAMS
+from sync_pipelines.stages.first_day import first_day
 
 
 def build_definitions(
@@ -47,7 +48,8 @@ def build_definitions(
     (`docs/existing_dagster.md`). Jobs name their executor; `code_location` adds one for the project by itself.
     """
     settings = settings or load_settings()
-    partitions = daily_partitions(settings.first_date)
+    first = first_day(settings)
+    partitions = daily_partitions(first)
     chosen = tuple(streams)
     check_job = build_check_job(chosen)
     return dg.Definitions(
@@ -55,12 +57,12 @@ def build_definitions(
         asset_checks=[check for stream in chosen for check in build_checks(stream)],
         jobs=[*(build_job(stream) for stream in chosen), check_job, build_housekeeping_job(chosen)],
         schedules=[
-            *(build_schedule(stream) for stream in chosen),
+            *(build_schedule(stream, first) for stream in chosen),
             build_check_schedule(),
             build_housekeeping_schedule(),
         ],
         sensors=[
-            *(build_sensor(stream) for stream in chosen),
+            *(build_sensor(stream, first) for stream in chosen),
             build_check_sensor(chosen, check_job),
             build_alert_sensor(chosen, (CHECK_JOB, HOUSEKEEPING)),
             build_misplaced_sensor(),

@@ -2,7 +2,7 @@
 
 Dagster's own starts another code server every minute, so that changed code is taken up. That is four seconds of a
 processor each time, and what a code server remembers of its looks at the landing is gone. The code of an installation
-does not change while it runs.
+does not change while it runs; the first partition does, when an export comes that is older than all before.
 
 Belongs here: when a code server is replaced. Does not belong here: starting the daemon (`services`).
 """
@@ -12,16 +12,18 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
+from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.orchestration.private_dagster import code_servers, run_daemon
+from sync_pipelines.stages.first_day import first_day_moved_at
 
 LONGEST_LIFE: Final = 3_600.0
 """Seconds after which a code server is replaced all the same."""
 
 
 def are_fresh(registry: Any) -> bool:
-    """Whether every code server is alive, started, and has not lived long."""
-    now = time.time()
-    return all(server.is_alive and now - server.started_at < LONGEST_LIFE for server in code_servers(registry))
+    """Whether every code server is alive, has not lived long, and knows the first partition."""
+    since = max(time.time() - LONGEST_LIFE, first_day_moved_at(load_settings().home))
+    return all(server.is_alive and server.started_at > since for server in code_servers(registry))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""The daily partitions, by an export's date (UTC), from `SYNC_FIRST_DATE` to tomorrow.
+"""The daily partitions, by an export's date (UTC), from the oldest export seen (`stages.first_day`) to tomorrow.
+
+The first day moves back when an older export comes, and processes that loaded the definitions before that do not know
+it. Dagster makes a run of a day that it does not know, but not of a range of them.
 
 Belongs here: the partitions and how dates become ranges of them. Does not belong here: which date an export has
 (`exports.file_dates`).
@@ -59,11 +62,12 @@ def dates_of(tags: dict[str, str]) -> Dates | None:
         return None
 
 
-def contiguous(days: Iterable[date], limit: int = PARTITIONS_PER_RUN) -> list[Dates]:
-    """The days as ranges without gaps, none longer than `limit`, the earliest first."""
+def contiguous(days: Iterable[date], limit: int = PARTITIONS_PER_RUN, since: date = date.min) -> list[Dates]:
+    """The days as ranges without gaps, none longer than `limit`; days before `since` each alone."""
     ranges: list[Dates] = []
     for day in sorted(set(days)):
-        if ranges and day - ranges[-1].last == timedelta(days=1) and (day - ranges[-1].first).days < limit:
+        is_next = bool(ranges) and day - ranges[-1].last == timedelta(days=1)
+        if is_next and ranges[-1].first >= since and (day - ranges[-1].first).days < limit:
             ranges[-1] = Dates(ranges[-1].first, day)
         else:
             ranges.append(Dates(day, day))

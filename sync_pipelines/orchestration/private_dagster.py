@@ -367,13 +367,18 @@ def purge_ticks(instance: dg.DagsterInstance, now: datetime) -> int:
 
 
 @contextmanager
-def web_app(workspaces: Iterable[str], *, read_only: bool, lifespan: Callable[[Any], Any]) -> Iterator[Any]:
+def web_app(
+    workspaces: Iterable[str], *, read_only: bool, lifespan: Callable[[Any], Any]
+) -> Iterator[tuple[Any, Callable[[], None]]]:
     """Makes Dagster's web app of the instance in `DAGSTER_HOME`, as the command `dagster-webserver` does.
 
     Args:
         workspaces: paths of workspace files.
         read_only: whether the app refuses every mutation.
         lifespan: what the app runs from its start to its end, as Starlette takes it.
+
+    Yields:
+        The app, and a function that loads the definitions again.
     """
     import logging
 
@@ -393,7 +398,8 @@ def web_app(workspaces: Iterable[str], *, read_only: bool, lifespan: Callable[[A
         with WorkspaceProcessContext(
             instance, version=__version__, read_only=read_only, workspace_load_target=target
         ) as context:
-            yield create_app_from_workspace_process_context(context, "", _POLL_MILLISECONDS, lifespan=lifespan)
+            app = create_app_from_workspace_process_context(context, "", _POLL_MILLISECONDS, lifespan=lifespan)
+            yield app, context.reload_workspace
 
 
 @dataclass(frozen=True)

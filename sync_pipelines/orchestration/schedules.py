@@ -20,11 +20,17 @@ from sync_pipelines.orchestration.jobs import run_config
 from sync_pipelines.orchestration.partitions import Dates, contiguous
 from sync_pipelines.orchestration.sensors import REQUESTS_PER_TICK
 from sync_pipelines.stages import export_stages, pulls
+from sync_pipelines.stages.first_day import first_day
 from sync_pipelines.stages.workspace import Workspace
 
 
-def build_schedule(stream: Stream) -> dg.ScheduleDefinition:
-    """The schedule of a stream: 02:00 UTC, on by default."""
+def build_schedule(stream: Stream, first: date) -> dg.ScheduleDefinition:
+    """The schedule of a stream: 02:00 UTC, on by default.
+
+    Args:
+        stream: what it syncs.
+        first: the first partition of these definitions.
+    """
 
     @dg.schedule(
         name=schedule_name(stream),
@@ -49,8 +55,8 @@ def build_schedule(stream: Stream) -> dg.ScheduleDefinition:
         busy = busy_dates(unfinished_runs(context.instance), stream)
         days = {entry.partition_date for entry in pending if is_due(entry, now)} | {tick.date() - timedelta(days=1)}
         days -= {now.date()} if is_pulled else set()
-        free = (day for day in days if day >= workspace.settings.first_date and not is_busy(day, busy))
-        ranges = contiguous(free)[-REQUESTS_PER_TICK:]
+        free = (day for day in days if day >= first_day(workspace.settings) and not is_busy(day, busy))
+        ranges = contiguous(free, since=first)[-REQUESTS_PER_TICK:]
         requests += [
             dg.RunRequest(
                 run_key=f"{stream.full_name}:{days}:{tick:%Y-%m-%d}",

@@ -33,8 +33,13 @@ EXPORTS_TAG: Final = "sync/exports"
 _REMEMBERED: Final = 2_000
 
 
-def build_sensor(stream: Stream) -> dg.SensorDefinition:
-    """The sensor of a stream, on by default."""
+def build_sensor(stream: Stream, first: date) -> dg.SensorDefinition:
+    """The sensor of a stream, on by default.
+
+    Args:
+        stream: whose exports it looks for.
+        first: the first partition of these definitions.
+    """
 
     @dg.sensor(
         name=sensor_name(stream),
@@ -55,7 +60,7 @@ def build_sensor(stream: Stream) -> dg.SensorDefinition:
         if isinstance(pending, float):
             says = f"still looking at the landing, for {pending:.0f} s; a later tick goes on from there"
             return dg.SensorResult(skip_reason=says, cursor=context.cursor)
-        tick = Tick(stream, context.instance, pending, _remembered(context.cursor), datetime.now(UTC))
+        tick = Tick(stream, context.instance, pending, _remembered(context.cursor), datetime.now(UTC), first)
         requests = tick.requests()
         if requests:
             context.log.info(tick.says())
@@ -76,6 +81,7 @@ class Tick:
         pending: pending and failed entries of the ledger.
         before: what files looked like at the previous tick, by ledger id.
         now: when this tick is.
+        first: the first partition.
     """
 
     stream: Stream
@@ -83,6 +89,7 @@ class Tick:
     pending: list[LedgerFile]
     before: dict[str, str]
     now: datetime
+    first: date
 
     def __post_init__(self) -> None:
         self.ready = [entry for entry in self.pending if is_due(entry, self.now) and not self._changed(entry)]
@@ -97,7 +104,7 @@ class Tick:
         for entry in self.free:
             by_day[entry.partition_date].append(entry)
         asked: list[dg.RunRequest] = []
-        for days in contiguous(by_day):
+        for days in contiguous(by_day, since=self.first):
             if len(asked) == REQUESTS_PER_TICK:
                 break
             entries = [entry for day in days for entry in by_day[day]]

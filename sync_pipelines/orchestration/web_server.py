@@ -13,7 +13,9 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,8 +27,10 @@ from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.orchestration.listening import check_listening
 from sync_pipelines.orchestration.private_dagster import web_app
 from sync_pipelines.orchestration.web_door import WebDoor
+from sync_pipelines.stages.first_day import first_day_moved_at
 
 WORKSPACE: Final = Path(__file__).with_name("workspace.yaml")
+_LOOK_EVERY: Final = 5.0
 _LOGGER: Final = "dagster-webserver"
 """Dagster's own, whose level and form it sets."""
 
@@ -48,9 +52,22 @@ def serve(host: str, port: int, workspace: str, read_only: bool, allow_remote: b
         raise _Fault(error) from None
     if not os.environ.get("DAGSTER_HOME"):
         raise click.UsageError("DAGSTER_HOME is not set; name the folder with dagster.yaml")
-    with web_app([workspace], read_only=read_only, lifespan=_lifespan) as app:
+    with web_app([workspace], read_only=read_only, lifespan=_lifespan) as (app, reload):
+        threading.Thread(target=_follow_first_day, args=(settings.home, reload), daemon=True).start()
         logging.getLogger(_LOGGER).info(f"Serving the UI on http://{host}:{port} in process {os.getpid()}")
         uvicorn.run(WebDoor(app, settings.ui_url), host=host, port=port, log_level="warning")
+
+
+def _follow_first_day(home: Path, reload: Callable[[], None]) -> None:
+    """Loads the definitions again whenever an export came that is older than all before: partitions begin with it."""
+    moved_at = first_day_moved_at(home)
+    while True:
+        time.sleep(_LOOK_EVERY)
+        if moved_at != (moved_at := first_day_moved_at(home)):
+            try:
+                reload()
+            except Exception:
+                logging.getLogger(_LOGGER).exception("The definitions could not be loaded again")
 
 
 class _Fault(click.ClickException):

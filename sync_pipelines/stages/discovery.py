@@ -26,6 +26,7 @@ from sync_pipelines.exports.file_dates import REQUIRED, SHAPES
 from sync_pipelines.exports.landing import ANY_TENANT_FOLDER, LandingFile
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.privacy.untrusted_text import on_one_line
+from sync_pipelines.stages.first_day import note_first_day
 from sync_pipelines.stages.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -137,7 +138,11 @@ class _Look:
                 ledger.register(self._connection, self._new)
         self._refuse()
         self._let_go(self._known(gone).values())
-        return self._pending()
+        pending = self._pending()
+        note_first_day(
+            self._workspace.settings, self._connection, min((e.partition_date for e in pending), default=None)
+        )
+        return pending
 
     @property
     def _key(self) -> tuple[str, str]:

@@ -31,6 +31,14 @@ def test_only_a_gap_or_the_limit_parts_days(days: set[date]) -> None:
         assert after.first - before.last > timedelta(days=1) or len(all_of(before)) == 92
 
 
+@given(some_days, st.dates(date(2010, 1, 1), date(2010, 6, 30)))
+def test_days_before_the_first_partition_are_by_themselves(days: set[date], first: date) -> None:
+    ranges = contiguous(days, since=first)
+    assert [day for each in ranges for day in all_of(each)] == sorted(days)
+    assert all(each.first == each.last for each in ranges if each.first < first)
+    assert contiguous({day for day in days if day >= first}) == [each for each in ranges if each.first >= first]
+
+
 @given(st.dates(date(2010, 1, 1)), st.integers(0, 100))
 def test_tags_name_the_days(first: date, more: int) -> None:
     days = Dates(first, min(date.max, first + timedelta(days=min(more, (date.max - first).days))))

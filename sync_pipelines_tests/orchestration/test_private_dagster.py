@@ -80,6 +80,7 @@ _FUNCTIONS: Final = {
             "(self, instance, workspace_load_target, version=..., read_only=..., grpc_server_registry=..., "
             "code_server_log_level=..., server_command=...)"
         ),
+        "WorkspaceProcessContext.reload_workspace": "(self)",
     },
     "dagster._core.workspace.load_target": {
         "WorkspaceFileTarget": "(*args, **kwargs)",

@@ -1,0 +1,72 @@
+"""The day of the oldest export that was ever seen: where Dagster's daily partitions begin.
+
+It is kept in a file of the state folder, because every process that loads the definitions asks for it, and loading them
+needs no database. It only ever moves back, so that a process that knows more never lacks a day that another asks for.
+
+Belongs here: that file. Does not belong here: partitions (`orchestration.partitions`), dates of exports
+(`exports.file_dates`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+
+from sync_pipelines.configuration.settings import Settings
+from sync_pipelines.database import ledger
+from sync_pipelines.exports.disk import storage_fault
+from sync_pipelines.privacy.private_files import write_private
+
+_NAME: Final = "first_day"
+
+
+def first_day(settings: Settings) -> date:
+    """Returns the day of the oldest export seen, but none before `SYNC_FIRST_DATE`; that one while none was seen."""
+    return max(settings.first_date, _noted(settings.home) or settings.first_date)
+
+
+def first_day_moved_at(home: Path) -> float:
+    """Returns when `first_day` changed last, in seconds since the epoch; 0 where it never did."""
+    try:
+        return (home / _NAME).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def note_first_day(settings: Settings, connection: psycopg.Connection[Any], oldest: date | None) -> None:
+    """Moves the first day back where an older export was seen.
+
+    Args:
+        settings: with the state folder.
+        connection: to the database, whose ledger has that export.
+        oldest: the day of the oldest export just seen, or None where none was.
+
+    Raises:
+        ExportError: `storage_unwritable` or `storage_full`.
+    """
+    noted = _noted(settings.home)
+    if noted is not None and (oldest is None or oldest >= noted):
+        return
+    first = ledger.oldest_date(connection, settings.first_date, datetime.now(UTC).date())
+    if first is None:
+        return
+    try:
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (settings.home / f"{_NAME}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            # Another process may have seen an older one meanwhile.
+            if first != (noted := _noted(settings.home)):
+                write_private(settings.home / _NAME, f"{min(first, noted or first)}\n")
+    except OSError as fault:
+        raise storage_fault(fault, settings.home) from fault
+
+
+def _noted(home: Path) -> date | None:
+    try:
+        return date.fromisoformat((home / _NAME).read_text().strip())
+    except (OSError, ValueError):
+        return None
