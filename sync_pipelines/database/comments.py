@@ -32,11 +32,11 @@ def described_relations() -> dict[str, tuple[str, Columns]]:
     """Returns table or view -> its description and those of its columns, in their order."""
     found: dict[str, tuple[str, Columns]] = {}
     for table in metadata.sorted_tables:
-        columns = {column.name: with_fields(table.name, column.name) for column in table.columns}
-        found[table.name] = (TABLES[table.name], columns)
+        columns = {str(c.name): with_fields(table.name, c.name) for c in table.columns}
+        found[str(table.name)] = (TABLES[table.name], columns)
     for view in VIEWS:
-        own = {name: with_fields(view.table, name) for name in view.table_columns}
-        found[view.name] = (view.description, own | dict(view.columns))
+        own = {str(name): with_fields(view.table, name) for name in view.table_columns}
+        found[view.name] = (view.description, own | {name: added.description for name, added in view.added.items()})
     return found
 
 

@@ -143,7 +143,14 @@ def _child_table(name: str, parent: str, *columns: Column[Any], key: bool = Fals
     keys: list[Any] = [number, Column(parent_column, BigInteger, nullable=False)]
     keys.append(Column("line_no", Integer, nullable=False))
     keys.append(PrimaryKeyConstraint(parent_column, "line_no") if key else Index(None, parent_column))
-    return Table(name, metadata, *keys, *columns, Column("extra", JSONB), info={"parent": parent_table})
+    return Table(
+        name,
+        metadata,
+        *keys,
+        *columns,
+        Column("extra", JSONB),
+        info={"parent": parent_table, "parent_column": parent_column},
+    )
 
 
 commerces = _main_table(
