@@ -246,6 +246,14 @@ def sql(query: str, layout: str, timeout: int, spreadsheet_safe: bool) -> int:
     return command.run(query, layout, timeout, is_for_spreadsheets=spreadsheet_safe)
 
 
+@cli.command("dbt-sources")
+def dbt_sources() -> int:
+    """Print a sources.yml for dbt: every table and view, with descriptions and tests."""
+    from sync_pipelines.commands import dbt_sources as command
+
+    return command.run()
+
+
 def main() -> None:
     """The console script: runs a command and leaves with its exit status."""
     os.umask(0o077)
