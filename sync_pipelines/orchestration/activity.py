@@ -57,7 +57,9 @@ def bury_orphans(instance: dg.DagsterInstance, workspace: Workspace) -> int:
     """
     mark_killed(workspace)
     home = workspace.settings.home
-    orphans = [run for run in unfinished_runs(instance) if _is_orphan(run, home)]
+    orphans = [
+        run for run in unfinished_runs(instance) if _is_orphan(run, home) and not _has_step_workers(instance, run)
+    ]
     for run in orphans:
         fail_run(instance, run, "The process of this run was killed; the next sync completes its work.")
     return len(orphans)
@@ -78,3 +80,8 @@ def _is_orphan(run: dg.DagsterRun, home: Path) -> bool:
     installation = known_installation_id(home)
     is_ours = installation and run.tags.get(INSTALLATION_TAG) == f"{installation}/{run.run_id}"
     return bool(is_ours) and not is_held(home, run.run_id)
+
+
+def _has_step_workers(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether each step of a run is a process: nobody holds the run's files between two, and Dagster watches it."""
+    return bool(instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_WORKER_STARTING))

@@ -1,7 +1,8 @@
 """Files of the active runs of this state folder: `SYNC_HOME/runs/<run id>`.
 
 A process holds a lock on the file of its run; the kernel releases it however the process ends. The file names the
-export that the run is loading. So an unlocked file belongs to a run that was killed.
+export that the process is at work on. So a file that nobody holds belongs to a run that was killed. Where each step of
+a run is a process, each has a file of its own, `<run id>.<random>`.
 
 Belongs here: the files, their locks, the id of the state folder. Does not belong here: the status of an export whose
 run was killed (`killed_runs`), Dagster's runs (`orchestration.activity`).
@@ -26,7 +27,8 @@ from sync_pipelines.privacy.private_files import private_folder
 _LONGEST_NOTE: Final = 1 << 16
 _WAIT_SECONDS: Final = 2.0
 _PAUSE_SECONDS: Final = 0.02
-_HELD_UNTIL_EXIT: Final[dict[Path, int]] = {}
+_HELD_UNTIL_EXIT: Final[dict[Path, tuple[Path, int]]] = {}
+"""File of a run -> the file that this process holds, and its descriptor."""
 
 
 class DeadRun(NamedTuple):
@@ -103,8 +105,9 @@ def hold_until_exit(home: Path, run_id: str) -> None:
     path = _path_of(home, run_id)
     if path is None or path in _HELD_UNTIL_EXIT:
         return
-    if (descriptor := _lock_new(path)) is not None:
-        _HELD_UNTIL_EXIT[path] = descriptor
+    own = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    if (descriptor := _lock_new(own)) is not None:
+        _HELD_UNTIL_EXIT[path] = own, descriptor
 
 
 @contextmanager
@@ -114,6 +117,7 @@ def at_work(home: Path, run_id: str | None, entry: LedgerFile) -> Iterator[None]
     if path is None:
         yield
         return
+    path = _HELD_UNTIL_EXIT[path][0] if path in _HELD_UNTIL_EXIT else path
     before = _note(path, json.dumps([entry.id, entry.path]))
     try:
         yield
@@ -122,10 +126,12 @@ def at_work(home: Path, run_id: str | None, entry: LedgerFile) -> Iterator[None]
 
 
 def is_held(home: Path, run_id: str) -> bool:
-    """Returns whether a process holds the file of a run. A file that cannot be opened counts as held."""
+    """Returns whether a process holds a file of a run; one that cannot be opened counts as held."""
     path = _path_of(home, run_id)
-    if path is None:
-        return True
+    return path is None or any(map(_is_locked, [path, *path.parent.glob(f"{path.name}.*")]))
+
+
+def _is_locked(path: Path) -> bool:
     try:
         descriptor = _lock(path)
     except FileNotFoundError:
@@ -149,7 +155,7 @@ def dead_runs(home: Path) -> Iterator[DeadRun]:
             # Another process holds it, or has removed it.
             continue
         try:
-            yield DeadRun(path.name, *_noted(descriptor))
+            yield DeadRun(path.name.partition(".")[0], *_noted(descriptor))
             with suppress(OSError):
                 path.unlink()
         finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.events import EngineEventData
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.tags import HIDDEN_TAG_PREFIX, PARENT_RUN_ID_TAG
 
@@ -51,7 +52,22 @@ def test_a_run_lives_as_long_as_a_process_of_any_container_holds_its_file(
         process.wait()
         assert bury_orphans(instance, workspace) == 1
     assert status(instance, run.run_id) == dg.DagsterRunStatus.FAILURE
-    assert not (home / "runs" / run.run_id).exists()
+    assert not any((home / "runs").iterdir())
+
+
+def test_a_run_whose_steps_are_processes_lives_between_them(instance: dg.DagsterInstance, workspace: Workspace) -> None:
+    home, run = workspace.settings.home, started(instance)
+    instance.add_run_tags(run.run_id, installation_tags(home, run.run_id))
+    with holding(home, run.run_id) as first, holding(home, run.run_id) as second:
+        for process in (first, second):
+            assert bury_orphans(instance, workspace) == 0
+            process.kill()
+            process.wait()
+    starting = dg.DagsterEventType.STEP_WORKER_STARTING.value
+    event = dg.DagsterEvent(starting, job_name="sync", message="", event_specific_data=EngineEventData())
+    instance.report_dagster_event(event, run.run_id)
+    assert bury_orphans(instance, workspace) == 0
+    assert status(instance, run.run_id) == dg.DagsterRunStatus.STARTED
 
 
 def test_children_of_a_killed_process_do_not_keep_its_run_alive(

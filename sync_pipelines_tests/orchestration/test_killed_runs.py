@@ -116,7 +116,8 @@ def kill_at_work_on(workspace: Workspace, *entries: LedgerFile) -> None:
         with holding(home, run_id, does) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "noted\n"
-            assert json.loads((home / "runs" / run_id).read_text()) == [entry.id, entry.path]
+            (noted,) = (home / "runs").glob(f"{run_id}.*")
+            assert json.loads(noted.read_text()) == [entry.id, entry.path]
             assert is_held(home, run_id)
             process.kill()
 
