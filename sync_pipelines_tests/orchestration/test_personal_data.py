@@ -84,7 +84,7 @@ class Search:
 
 @pytest.fixture
 def sampled(landing: Path, workspace: Workspace) -> Iterator[Path]:
-    last = write_sample(landing, days=6, orders=120, last_day=LAST).last_day
+    last = write_sample(landing, days=4, orders=60, last_day=LAST).last_day
     workspace.settings.sources.write_text(sample_sources())
     record = {"id": "p1", "external_id": "c1", "business_id": "b1", "full_name": "Berta Zapata Rojas"}
     late = landing / "pocketflows" / "late" / "customers" / f"{last}.json"

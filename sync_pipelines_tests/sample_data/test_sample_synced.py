@@ -25,7 +25,7 @@ Counts = dict[str, Counter[str]]
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> SampleSummary:
-    return write_sample(tmp_path_factory.mktemp("sample"), days=9, orders=150)
+    return write_sample(tmp_path_factory.mktemp("sample"), days=6, orders=90)
 
 
 def synced(site: Site) -> Counts:
@@ -126,7 +126,7 @@ def test_law_1_shuffled_in_batches_and_late_files_last(fresh_site: Callable[[], 
     shuffled = sample_site(fresh_site())
     files = list(sample.files)
     random.Random(1).shuffle(files)
-    for start in range(0, len(files), 30):
+    for start in range(0, len(files), 20):
         put(shuffled, sample, files[start : start + 30])
         synced(shuffled)
     decided_again(shuffled)

@@ -30,7 +30,7 @@ def numbers(entries: Any) -> list[Any]:
 
 
 def test_the_numbers_of_a_preview_are_those_of_the_load_over_the_whole_sample(site: Site, tmp_path: Any) -> None:
-    sample = write_sample(tmp_path / "sample", days=9, orders=150)
+    sample = write_sample(tmp_path / "sample", days=5, orders=80)
     put(sample_site(site), sample, sample.files[::2])
     site.sync()
     put(site, sample, sample.files)
