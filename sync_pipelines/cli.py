@@ -47,8 +47,9 @@ def cli() -> None:
 @click.option("--tenant", help="Only this tenant.")
 @click.option("--from", "first", type=_DAY, help="Only exports of this day and later.")
 @click.option("--to", "last", type=_DAY, help="Only exports of this day and earlier.")
-@click.option("--preview", "is_preview", is_flag=True, help="Load nothing; tell what a sync would do.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--preview", "is_preview", is_flag=True, help="Load nothing; show what a sync would do.")
+@click.option("--watch", "is_watch", is_flag=True, help="Keep syncing what arrives, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; with --watch, one line for each round.")
 def sync(
     partner: str | None,
     stream: str | None,
@@ -56,16 +57,26 @@ def sync(
     first: Any,
     last: Any,
     is_preview: bool,
+    is_watch: bool,
     as_json: bool,
 ) -> int:
-    """Pull and load what is pending, as Dagster runs the UI shows too."""
+    """Pull and load what is pending, in Dagster runs that the UI shows too.
+
+    With --watch, exports that are still being written wait, and failed ones are tried again after 1, 5, 15 and 60
+    minutes. Ctrl-C ends it with the exit status of what it did: 0, 3 or 4.
+    """
     from sync_pipelines.commands import sync as command
+    from sync_pipelines.commands import watch
     from sync_pipelines.commands.known_names import check_names
 
     check_names(partner, stream)
     selection = command.Selection(partner, stream, tenant, _date(first), _date(last))
     if selection.first and selection.last and selection.first > selection.last:
         raise click.UsageError(f"--from {selection.first} is later than --to {selection.last}")
+    if is_watch and is_preview:
+        raise click.UsageError("--watch loads what arrives, so it cannot be combined with --preview")
+    if is_watch:
+        return watch.run(selection, as_json=as_json)
     return command.run(selection, as_json=as_json, is_preview=is_preview)
 
 

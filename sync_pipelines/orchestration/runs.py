@@ -39,12 +39,22 @@ def run_pending(
     observer: Observer,
     tenant: str | None = None,
     to_pull: Collection[Stream] = (),
+    *,
+    only_due: bool = False,
 ) -> None:
     """Syncs the days of the given exports, contiguous days of a stream in one run, streams in registry order.
 
     Streams to pull are pulled in a run of today. A file that fails is in the ledger, a pull that fails is told to the
     observer; neither stops anything. Any other fault is raised. Exports that killed an earlier run come last, each day
     in a run of its own: they may end this process.
+
+    Args:
+        workspace: what the runs work with.
+        pending: the exports; each run takes all that are pending on its days.
+        observer: is told of each file.
+        tenant: of one tenant alone.
+        to_pull: streams whose listings are pulled first.
+        only_due: whether exports that are being written, or failed a moment ago, are left out.
     """
     killers = sorted((e for e in pending if e.has_killed_a_run), key=lambda e: e.attempts)
     killed_days = dict.fromkeys((e.partner, e.stream, e.partition_date) for e in killers)
@@ -58,11 +68,11 @@ def run_pending(
         for stream in concerned:
             pulled = {datetime.now(UTC).date()} if stream in to_pull else set()
             for days in contiguous(_days(entries, stream) | pulled):
-                one = _Run(definitions, instance, workspace, stream, days, [tenant] if tenant else [])
+                one = _Run(definitions, instance, workspace, stream, days, [tenant] if tenant else [], only_due)
                 one.execute(pull=any(day in days for day in pulled))
         for partner, name, day in killed_days:
             (stream,) = (s for s in concerned if (s.partner, s.name) == (partner, name))
-            one = _Run(definitions, instance, workspace, stream, Dates(day, day), [tenant] if tenant else [])
+            one = _Run(definitions, instance, workspace, stream, Dates(day, day), [tenant] if tenant else [], only_due)
             one.execute(pull=False, killers="only")
 
 
@@ -80,11 +90,12 @@ class _Run:
     stream: Stream
     days: Dates
     tenants: Sequence[str]
+    only_due: bool = False
 
     def execute(self, *, pull: bool, killers: str = "without") -> None:
         """Runs the stream's job."""
         run_id, home = make_new_run_id(), self.workspace.settings.home
-        config = run_config(self.stream, tenants=list(self.tenants), pull=pull, killers=killers)
+        config = run_config(self.stream, tenants=list(self.tenants), pull=pull, killers=killers, only_due=self.only_due)
         # Its files are tried by the next sync or tick; a daemon's retry would do so beside a command line at work.
         tags = {**self.days.tags, **installation_tags(home, run_id), MAX_RETRIES_TAG: "0"}
         key = tags.pop(PARTITION, None)

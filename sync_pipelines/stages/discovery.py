@@ -197,7 +197,9 @@ class _Look:
             return file.fault
         if tenant is None:
             message = self._stream.why_no_tenant(file.tenant_folder)
-            return ExportError("tenant_invalid", message, f"rename the folder. {self._stream.tenant_place}".rstrip())
+            return ExportError(
+                "tenant_invalid", message, f"rename the folder to the tenant id. {self._stream.tenant_place}".rstrip()
+            )
         listed = self._workspace.sources.tenants(self._stream.partner)
         if listed is not None and tenant not in listed:
             message = f"tenant {tenant} of {self._stream.partner} is not listed in sources.yaml"

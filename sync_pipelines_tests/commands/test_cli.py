@@ -7,62 +7,22 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from sync_pipelines import cli
 from sync_pipelines.command_line import program
 from sync_pipelines.commands.screen import json_of
 from sync_pipelines.configuration.settings import Settings, variable_of
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.sample_data import sample_sources
+from sync_pipelines_tests.commands.calling import Call
 from sync_pipelines_tests.exports_in import OTHER, TENANT, order, put
 
 COUNTS = ["read", "created", "updated", "unchanged", "stale", "deleted", "not_found", "blocked", "rejected"]
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command left behind."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Call = Callable[..., Done]
-
-
-@pytest.fixture
-def call(settings: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Call:
-    """Runs a command in this process, with the test's own database and landing."""
-    monkeypatch.setenv("SYNC_HOME", str(settings.home))
-    monkeypatch.setenv("SYNC_DATABASE_URL", str(settings.database_url))
-    monkeypatch.setenv("SYNC_SOURCES", str(settings.sources))
-
-    def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["sync-pipelines", *arguments])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        printed = capfd.readouterr()
-        return Done(int(left.value.code or 0), printed.out, printed.err)
-
-    return run
-
-
-@pytest.fixture
-def landing(settings: Settings) -> str:
-    return settings.landing
 
 
 def shell(arguments: Sequence[str], **environment: str) -> subprocess.CompletedProcess[str]:

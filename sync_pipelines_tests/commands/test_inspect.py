@@ -186,7 +186,7 @@ def test_write_puts_the_block_into_the_sources_file_once(inspect: Inspect, tmp_p
     text = "Order No,Currency,Sku,Qty,Price\nA,EUR,S,1,2\n"
     assert "--write needs --tenant" in inspect("o.csv", text, "--write").err
     done = inspect("o.csv", text, "--write", "--tenant", TENANT.upper())
-    assert f"Put the file at replenit/{TENANT}/orders/ of the landing, then: sync-pipelines sync" in done.out
+    assert f"Put the file at replenit/{TENANT}/orders/ of the landing, then run: " in done.out
     found = load_sources(tmp_path / "sources.yaml").for_stream("replenit", TENANT, "orders")
     assert found.columns["OrderId"] == "Order No"
     assert "# ours" in (tmp_path / "sources.yaml").read_text()

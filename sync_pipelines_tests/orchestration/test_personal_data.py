@@ -20,7 +20,8 @@ from sync_pipelines.orchestration.masked_events import mask_stored, masked_docum
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.sample_data import sample_sources, write_sample
 from sync_pipelines.stages.export_stages import Workspace
-from sync_pipelines_tests.commands.test_cli import Call, call
+from sync_pipelines_tests.commands.calling import Call
+from sync_pipelines_tests.commands.conftest import call
 from sync_pipelines_tests.orchestration.test_alerts import Ticks
 from sync_pipelines_tests.webhook_server import webhook
 

@@ -17,7 +17,8 @@ from sync_pipelines.orchestration.private_dagster import plain_storage
 from sync_pipelines.orchestration.storage import SyncStorage
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.stages.export_stages import Workspace
-from sync_pipelines_tests.commands.test_cli import Call, call
+from sync_pipelines_tests.commands.calling import Call
+from sync_pipelines_tests.commands.conftest import call
 from sync_pipelines_tests.exports_in import order, put
 from sync_pipelines_tests.orchestration.acting import TABLE
 from sync_pipelines_tests.orchestration.test_storage_schema import Prepare, prepared
