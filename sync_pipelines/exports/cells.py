@@ -36,9 +36,9 @@ class Header:
         if not self.cells:
             raise ExportError("bad_header", "all columns of the header are unnamed", "", position)
         given = [*self.cells, *[""] * (len(cells) - len(self.cells))]
-        meant = sought.as_mapped(given) if sought is not None else given
+        mapped = sought.as_mapped(given) if sought is not None else given
         self.position = position
-        self.names = _distinct_names(meant, position, sought)
+        self.names = _distinct_names(mapped, position, sought)
         self._are_named = [bool(name) for name in given]
         self._keeps_empty = empty_is == "null"
         if sought is not None:
@@ -73,18 +73,18 @@ class Header:
 
 def _distinct_names(names: Sequence[str], position: Position, sought: SoughtColumns | None) -> list[str]:
     found: list[str] = []
-    taken = set(names)
+    used = set(names)
     seen: set[str] = set()
     for number, name in enumerate(names, 1):
         own = name or f"column_{number}"
         if name in seen and sought is not None and sought.needs(name):
             hint = f"rename one of them, or choose one in `columns`: {name}_1 or {name}_2"
             raise ExportError("bad_header", f"the header has two columns named {name!r}", hint, position)
-        if name in seen or (not name and own in taken):
-            own = next(other for n in count(2) if (other := f"{own}_{n}") not in taken)
+        if name in seen or (not name and own in used):
+            own = next(other for n in count(2) if (other := f"{own}_{n}") not in used)
         if name:
             seen.add(name)
-        taken.add(own)
+        used.add(own)
         found.append(own)
     return found
 

@@ -142,8 +142,10 @@ class SoughtColumns:
         shown = ["…" if _NO_NAME.search(name) else name for name in names]
         message = f"no column {what} {self.stream}: expected {_listed(wanted, ' or ')}, found {_listed(shown)}"
         near = [near for name in wanted if (near := nearest(name, names))]
-        meant = f"if {near[0]!r} is the key, map it in `columns`" if near else "map the key column in `columns`"
-        return ExportError("bad_header", message, hint or f"{meant}, or set the header's row in `header_row`", position)
+        remedy = f"if {near[0]!r} is the key, map it in `columns`" if near else "map the key column in `columns`"
+        return ExportError(
+            "bad_header", message, hint or f"{remedy}, or set the header's row in `header_row`", position
+        )
 
 
 def column_missing(

@@ -42,7 +42,7 @@ class Connection:
         self.url = url
         self.access = access
         self.shown = redacted(url)
-        self._made: tuple[AbstractFileSystem, str] | None = None
+        self._opened: tuple[AbstractFileSystem, str] | None = None
         self._lock = threading.RLock()
 
     @property
@@ -63,19 +63,19 @@ class Connection:
     @property
     def is_ended(self) -> bool:
         """Whether there is no open session; for storages without sessions, whether no request was made yet."""
-        made = self._made
-        return made is None or bool(getattr(made[0], "is_ended", False))
+        opened = self._opened
+        return opened is None or bool(getattr(opened[0], "is_ended", False))
 
     def ask(self, question: Callable[[AbstractFileSystem], T]) -> T:
         """Makes a request, and repeats it once if the session was lost. Only for requests that change nothing."""
-        was_made = self._made is not None
+        was_open = self._opened is not None
         filesystem = self.filesystem
         try:
             return question(filesystem)
         except (*_OF_A_PATH, SyncError):
             raise
         except Exception as fault:
-            if not self.drop_if_ended(filesystem, fault) or not was_made:
+            if not self.drop_if_ended(filesystem, fault) or not was_open:
                 raise
         return question(self.filesystem)
 
@@ -85,17 +85,17 @@ class Connection:
         if isinstance(filesystem, AsyncFileSystem) or not _is_of_session(filesystem, fault):
             return False
         with self._lock:
-            if self._made is not None and self._made[0] is filesystem:
-                self._made = None
+            if self._opened is not None and self._opened[0] is filesystem:
+                self._opened = None
         if (close := getattr(filesystem, "close", None)) is not None:
             close()
         return True
 
     def _connected(self) -> tuple[AbstractFileSystem, str]:
         with self._lock:
-            if self._made is None:
-                self._made = self._connect()
-            return self._made
+            if self._opened is None:
+                self._opened = self._connect()
+            return self._opened
 
     def _connect(self) -> tuple[AbstractFileSystem, str]:
         try:

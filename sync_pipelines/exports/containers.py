@@ -118,7 +118,7 @@ class TextOnly:
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self._is_begun = False
+        self._is_checked = False
 
     def read(self, size: int = -1, /) -> bytes:
         """Returns the next bytes.
@@ -127,8 +127,8 @@ class TextOnly:
             ExportError: `bad_encoding`, with the likely format.
         """
         data = self._stream.read(size)
-        if not self._is_begun:
-            self._is_begun = True
+        if not self._is_checked:
+            self._is_checked = True
             for magic, (what, suffix) in _NO_TEXT.items():
                 if data.startswith(magic):
                     hint = f"it looks like {what}: rename the file to {suffix}"

@@ -196,10 +196,10 @@ def _read(
 def _format_unknown(name: str, settings: ReadSettings) -> ExportError:
     known = ", ".join(f".{extension}" for extension in FORMATS)
     near = near_name(plain_name(name).rsplit(".", 1)[-1], FORMATS) if "." in name else None
-    meant = f"did you mean .{near}? " if near else ""
+    suggestion = f"did you mean .{near}? " if near else ""
     what = f"format: {settings.format}" if settings.format else repr(name.rsplit("/", 1)[-1])
     return ExportError(
-        "format_unknown", f"unknown format of {what}", f"{meant}known formats are {known}; or set `format`"
+        "format_unknown", f"unknown format of {what}", f"{suggestion}known formats are {known}; or set `format`"
     )
 
 

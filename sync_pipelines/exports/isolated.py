@@ -226,7 +226,7 @@ def _limit(limits: Limits) -> None:
     _end_with_the_reader()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError, ValueError):
-        most = limits.memory + _taken()
+        most = limits.memory + _used_memory()
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
@@ -237,10 +237,10 @@ def _end_with_the_reader() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _taken() -> int:
+def _used_memory() -> int:
     """Returns the bytes of address space that this process uses; 0 if the system does not report it."""
-    with suppress(OSError), open("/proc/self/statm") as told:
-        return int(told.read().split()[0]) * resource.getpagesize()
+    with suppress(OSError), open("/proc/self/statm") as statm:
+        return int(statm.read().split()[0]) * resource.getpagesize()
     return 0
 
 

@@ -109,15 +109,15 @@ def _no_parts(partner: str, tenant: str, stream: str) -> None:
 class Landing:
     """Exports below a local folder or any fsspec URL. Connects at the first call.
 
-    A missing local folder is created if `is_made` allows it. All methods raise `LandingUnavailable` if the landing does
-    not answer or is not readable, and `ConfigurationError` if its URL is wrong or does not exist.
+    A missing local folder is created if `creates_root` is set. All methods raise `LandingUnavailable` if the landing
+    does not answer or is not readable, and `ConfigurationError` if its URL is wrong or does not exist.
 
     Args:
         url: URL of the landing.
         follows_links: which links are followed; by default none. Links out of the landing are never followed.
         access: timeouts and credentials of a server.
         parts_of: which files are parts of one export; by default none.
-        is_made: whether a missing local folder is created.
+        creates_root: whether a missing local folder is created.
     """
 
     def __init__(
@@ -127,10 +127,10 @@ class Landing:
         access: Access | None = None,
         parts_of: PartsOf = _no_parts,
         *,
-        is_made: bool = True,
+        creates_root: bool = True,
     ) -> None:
         self._parts_of = parts_of
-        self._storage = open_storage(url, access or Access(), is_made=is_made)
+        self._storage = open_storage(url, access or Access(), creates_root=creates_root)
         self._follows_links = follows_links
         self._seen: dict[str, _Beside] = {}
 

@@ -42,22 +42,22 @@ class Line(NamedTuple):
 
 def numbered_lines(chunks: Iterable[str], newline: str = "\n") -> Iterator[Line]:
     """Splits text only at `newline`. Memory is bounded by `LINE_LIMIT`."""
-    begun = _BegunLine[str]("")
+    unfinished = _UnfinishedLine[str]("")
     number = 0
     for chunk in chunks:
         first, *others = chunk.split(newline)
-        begun.add(first)
+        unfinished.add(first)
         if not others:
             continue
         number += 1
-        yield Line(number, *begun.end())
+        yield Line(number, *unfinished.end())
         *whole, last = others
         for text in whole:
             number += 1
             yield Line(number, text)
-        begun.add(last)
-    if not begun.is_empty:
-        yield Line(number + 1, *begun.end())._replace(is_ended=False)
+        unfinished.add(last)
+    if not unfinished.is_empty:
+        yield Line(number + 1, *unfinished.end())._replace(is_ended=False)
 
 
 @dataclass
@@ -95,8 +95,8 @@ class LineBlock:
         """
         at = len(self.texts)
         if not (self.texts[-1].startswith(b"{") and self.texts[-1].rstrip().endswith((b"}", b"},"))):
-            begun = list(objects_over_lines(self.texts))[-1:]
-            at = begun[0].start if begun and begun[0].stop == at else at
+            unfinished = list(objects_over_lines(self.texts))[-1:]
+            at = unfinished[0].start if unfinished and unfinished[0].stop == at else at
         if not at and (len(self.texts) > LINES_OF_AN_OBJECT or sum(map(len, self.texts)) > LINE_LIMIT):
             at = len(self.texts)
         after = LineBlock(self.first + at, self.texts[at:], {i - at: line for i, line in self.odd.items() if i >= at})
@@ -134,30 +134,30 @@ def objects_over_lines(texts: Sequence[bytes]) -> Iterator[range]:
 
 def line_blocks(chunks: Iterable[bytes]) -> Iterator[LineBlock]:
     """Splits UTF-8 at newlines into blocks of about `BLOCK_LINES` lines or `BLOCK_TEXT` bytes."""
-    begun = _BegunLine[bytes](b"")
+    unfinished = _UnfinishedLine[bytes](b"")
     block, length = LineBlock(1), 0
     for chunk in chunks:
         first, *others = chunk.split(b"\n")
-        begun.add(first)
+        unfinished.add(first)
         length += len(chunk)
         if not others:
             continue
-        block.add(*begun.end())
+        block.add(*unfinished.end())
         *whole, last = others
         if has_bad_bytes(chunk):
             for text in whole:
                 block.add(text, is_whole=True)
         else:
             block.texts += whole
-        begun.add(last)
+        unfinished.add(last)
         if len(block.texts) >= BLOCK_LINES or length >= BLOCK_TEXT:
             after = block.cut_before_last_object()
             if block.texts:
                 yield block
                 length = 0
             block = after
-    if not begun.is_empty:
-        block.add(*begun.end(), is_ended=False)
+    if not unfinished.is_empty:
+        block.add(*unfinished.end(), is_ended=False)
     if block.texts:
         yield block
 
@@ -166,7 +166,7 @@ def _decoded(text: bytes) -> str:
     return text.decode("utf-8", "surrogatepass")
 
 
-class _BegunLine(Generic[AnyStr]):
+class _UnfinishedLine(Generic[AnyStr]):
     """The pieces of a line whose newline has not come yet."""
 
     def __init__(self, nothing: AnyStr) -> None:

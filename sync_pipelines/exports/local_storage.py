@@ -55,11 +55,11 @@ Identity = tuple[int, int]
 
 
 class LocalStorage:
-    """A local folder, created if it is missing and `is_made` is set. It may itself be reached by a link."""
+    """A local folder, created if it is missing and `creates_root` is set. It may itself be reached by a link."""
 
-    def __init__(self, root: Path, *, is_made: bool = True) -> None:
+    def __init__(self, root: Path, *, creates_root: bool = True) -> None:
         self._root = root
-        self._is_made = is_made
+        self._creates_root = creates_root
 
     def reach(self) -> Reached:
         """See `Storage`."""
@@ -122,13 +122,13 @@ class LocalStorage:
         above, _, name = path.rpartition("/")
         try:
             self._make_root()
-            with self.made_folder(above, follow_links=follow_links) as folder:
+            with self.created_folder(above, follow_links=follow_links) as folder:
                 return _created(folder, name_on_disk(name), content)
         except OSError as fault:
             raise cannot_write(path, fault) from fault
 
     @contextlib.contextmanager
-    def made_folder(self, path: str, *, follow_links: bool = False) -> Iterator[int]:
+    def created_folder(self, path: str, *, follow_links: bool = False) -> Iterator[int]:
         """Yields the descriptor of a folder below the root, creating the folder if needed.
 
         Raises:
@@ -136,7 +136,7 @@ class LocalStorage:
             OSError: it cannot be created.
         """
         folder, _ = self._way(path, follow_links)
-        with self._opened_folder(folder, made=True) as descriptor:
+        with self._opened_folder(folder, creates=True) as descriptor:
             yield descriptor
 
     def entries(self, folder: str) -> list[os.DirEntry[str]]:
@@ -237,13 +237,13 @@ class LocalStorage:
         raise not_regular(path, opened)
 
     @contextlib.contextmanager
-    def _opened_folder(self, folder: str, *, made: bool = False) -> Iterator[int]:
+    def _opened_folder(self, folder: str, *, creates: bool = False) -> Iterator[int]:
         """Yields a descriptor of a folder below the root. Follows no link on the way."""
         root = self._real_root
         descriptor = os.open(root, _FOLDER)
         try:
             for name in Path(folder).relative_to(root).parts:
-                if made:
+                if creates:
                     with contextlib.suppress(FileExistsError):
                         os.mkdir(name, dir_fd=descriptor)
                 below = os.open(name, _FOLDER, dir_fd=descriptor)
@@ -254,7 +254,7 @@ class LocalStorage:
             os.close(descriptor)
 
     def _make_root(self) -> None:
-        if not self._is_made and not os.path.lexists(self._root):
+        if not self._creates_root and not os.path.lexists(self._root):
             raise missing_folder(self._root)
         try:
             self._root.mkdir(parents=True, exist_ok=True)

@@ -65,17 +65,17 @@ def _add(found: Specials, row: int, element: Element) -> int:
     for cell in element:
         if cell.tag not in (f"{_TABLE}table-cell", f"{_TABLE}covered-table-cell"):
             continue
-        behind = column + _repeated(cell, "columns")
+        after = column + _repeated(cell, "columns")
         spanned = int(cell.get(f"{_TABLE}number-rows-spanned", 1))
         if spanned > 1:
             found.merged.append(MergedRange(row, row + spanned - 1, column))
         if cell.get(f"{_OFFICE}value-type") is not None or len(cell):
-            found.reach(below - 1, behind - 1)
+            found.reach(below - 1, after - 1)
         special = _special(cell)
         if special is not None:
             for number in range(row, below):
-                found.cells.setdefault(number, {}).update(dict.fromkeys(range(column, behind), special))
-        column = behind
+                found.cells.setdefault(number, {}).update(dict.fromkeys(range(column, after), special))
+        column = after
     return below
 
 

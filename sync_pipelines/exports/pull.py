@@ -79,8 +79,8 @@ class _Record(NamedTuple):
 
     @property
     def identity(self) -> bytes:
-        told = self.text if self.key is None else self.key.encode("utf-8", "surrogatepass")
-        return hashlib.blake2b(told, digest_size=16, person=b"text" if self.key is None else b"key").digest()
+        content = self.text if self.key is None else self.key.encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(content, digest_size=16, person=b"text" if self.key is None else b"key").digest()
 
 
 class _Pull:
@@ -211,8 +211,8 @@ class _Pull:
         status = response.status_code
         if response.is_success:
             return response.content
-        told = self._told(response.content)
-        message = f"page {number} of {self._url}: the server answered {status}" + (f": {told}" if told else "")
+        answer = self._answer_text(response.content)
+        message = f"page {number} of {self._url}: the server answered {status}" + (f": {answer}" if answer else "")
         if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
             raise _NotNow(message, _retry_after(response.headers.get("Retry-After")))
         names = [c.setting for c in self._listing.credentials]
@@ -231,12 +231,12 @@ class _Pull:
         if isinstance(found, Element):
             found = None if found.field(self._listing.key) is None else [found]
         if found is None:
-            told = self._told(body)
+            answer = self._answer_text(body)
             message = f"{where} has no list of records in {self._listing.records!r}"
-            raise ExportError("pull_unreadable", message + (f"; the server says: {told}" if told else ""), hint)
+            raise ExportError("pull_unreadable", message + (f"; the server says: {answer}" if answer else ""), hint)
         return [_Record(element.text.encode(), element.field(self._listing.key)) for element in found]
 
-    def _told(self, body: bytes) -> str:
+    def _answer_text(self, body: bytes) -> str:
         """Returns the text of an error response: the body's `message` with its errors, or the start of a text."""
         try:
             answer: Any = json.loads(body)
@@ -251,17 +251,17 @@ class _Pull:
         parts = [fields.get("message") or fields.get("error"), *(e.get("message") for e in details)]
         return self._shown("; ".join(part for part in parts if isinstance(part, str)))
 
-    def _shown(self, said: object) -> str:
+    def _shown(self, given: object) -> str:
         """Returns external text that is fit for a log: on one line, without secrets."""
-        text = "".join(c if c.isprintable() else " " for c in str(said))
+        text = "".join(c if c.isprintable() else " " for c in str(given))
         for secret in self._secrets.values():
             text = text.replace(secret, "***")
         return " ".join(text.split())[:_MESSAGE_LENGTH]
 
 
-def _retry_after(told: str | None) -> float | None:
+def _retry_after(header: str | None) -> float | None:
     """Returns the seconds in a `Retry-After`, given as seconds or as a date; None if it is neither."""
-    text = (told or "").strip()
+    text = (header or "").strip()
     if _SECONDS.fullmatch(text):
         return float(text)
     try:

@@ -50,13 +50,13 @@ _FOLDERS_AT_ONCE: Final = 32
 _TIMES: Final = ("mtime", "LastModified", "last_modified", "updated", "modified", "modify", "created")
 
 
-def open_storage(url: str, access: Access, *, is_made: bool = True) -> Storage:
-    """Returns the storage for a path or URL, without connecting. `is_made`: a missing local folder is created."""
+def open_storage(url: str, access: Access, *, creates_root: bool = True) -> Storage:
+    """Returns the storage for a path or URL, without connecting. With `creates_root`, creates a missing folder."""
     if "://" not in url:
-        return LocalStorage(Path(url).expanduser(), is_made=is_made)
+        return LocalStorage(Path(url).expanduser(), creates_root=creates_root)
     protocol, _, path = url.partition("://")
     if protocol in ("file", "local"):
-        return LocalStorage(Path(path), is_made=is_made)
+        return LocalStorage(Path(path), creates_root=creates_root)
     return RemoteStorage(url, access)
 
 
@@ -134,7 +134,7 @@ class RemoteStorage:
         unfinished = f"{folder}/{temporary_name(name)}"
         filesystem = self._connection.filesystem
         try:
-            if self._connection.ask(lambda filesystem: _is_taken(filesystem, folder, real)):
+            if self._connection.ask(lambda filesystem: _exists(filesystem, folder, real)):
                 return False
             filesystem = self._connection.filesystem
             filesystem.makedirs(folder, exist_ok=True)
@@ -297,9 +297,9 @@ class RemoteStorage:
         return Found(below, int(info["size"] or 0), self._modified_at(info), _etag(info))
 
     def _modified_at(self, info: Info) -> datetime:
-        told = next((info[key] for key in _TIMES if info.get(key) is not None), None)
+        reported = next((info[key] for key in _TIMES if info.get(key) is not None), None)
         try:
-            return _as_utc(self._connection.filesystem.modified(info["name"]) if told is None else told)
+            return _as_utc(self._connection.filesystem.modified(info["name"]) if reported is None else reported)
         except (NotImplementedError, ValueError, TypeError) as fault:
             hint = "move the exports to a storage that keeps modification times"
             message = f"{self._connection.shown} does not report when {info['name']} was modified"
@@ -374,7 +374,7 @@ def _is_in(info: Info, folder: str) -> bool:
     return str(info["name"]).strip("/") != folder.strip("/")
 
 
-def _is_taken(filesystem: AbstractFileSystem, folder: str, real: str) -> bool:
+def _exists(filesystem: AbstractFileSystem, folder: str, real: str) -> bool:
     filesystem.invalidate_cache(folder)
     return bool(filesystem.exists(real))
 
@@ -404,16 +404,20 @@ def _resolved(filesystem: AbstractFileSystem, real: str) -> str | None:
 
 
 def _etag(info: dict[str, Any]) -> str | None:
-    told = info.get("ETag") or info.get("etag")
-    return str(told).strip('"') if told else None
+    reported = info.get("ETag") or info.get("etag")
+    return str(reported).strip('"') if reported else None
 
 
-def _as_utc(told: object) -> datetime:
+def _as_utc(reported: object) -> datetime:
     """Returns the time that a storage reports as a datetime, seconds, ISO text or FTP's digits."""
-    if isinstance(told, int | float):
-        return EPOCH + timedelta(seconds=told)
-    if isinstance(told, str):
-        told = datetime.strptime(told[:14], "%Y%m%d%H%M%S") if told[:14].isdigit() else datetime.fromisoformat(told)
-    if not isinstance(told, datetime):
-        raise TypeError(f"not a time: {told!r}")
-    return told.replace(tzinfo=UTC) if told.tzinfo is None else told.astimezone(UTC)
+    if isinstance(reported, int | float):
+        return EPOCH + timedelta(seconds=reported)
+    if isinstance(reported, str):
+        reported = (
+            datetime.strptime(reported[:14], "%Y%m%d%H%M%S")
+            if reported[:14].isdigit()
+            else datetime.fromisoformat(reported)
+        )
+    if not isinstance(reported, datetime):
+        raise TypeError(f"not a time: {reported!r}")
+    return reported.replace(tzinfo=UTC) if reported.tzinfo is None else reported.astimezone(UTC)

@@ -240,6 +240,6 @@ def temporary_name(name: str) -> str:
 
 def _why(fault: Exception) -> str:
     """Returns the reason in a storage library's error."""
-    if said := getattr(fault, "strerror", None) or str(fault):
-        return str(said)
+    if reason := getattr(fault, "strerror", None) or str(fault):
+        return str(reason)
     return "no answer in time" if isinstance(fault, TimeoutError) else type(fault).__name__

@@ -158,9 +158,9 @@ class Table:
         """Yields the columns, then every row below the header as a record or as skipped."""
         assert self.header is not None
         yield self.header.columns
-        yield from (Forgiven("row_above_header", *_told(row)) for row in self._above)
+        yield from (Forgiven("row_above_header", *_text_of(row)) for row in self._above)
         footer = self._reading.settings.skip_footer
-        below = self._below(tells_all=footer > 0)
+        below = self._below(yields_all=footer > 0)
         # Without a footer only records and leniencies come.
         yield from _without_last(below, footer) if footer else cast(Iterator[Part], below)
 
@@ -192,7 +192,7 @@ class Table:
             return True
         return sought.is_header(sought.as_mapped([cleaned(cell) for cell in cells]))
 
-    def _below(self, *, tells_all: bool) -> Iterator[RawRecord | Forgiven | _Left]:
+    def _below(self, *, yields_all: bool) -> Iterator[RawRecord | Forgiven | _Left]:
         """Yields every row below the header; with `tells_all`, also blank and skipped ones."""
         header, make = self.header, self._make
         assert header is not None
@@ -206,13 +206,13 @@ class Table:
             number, cells = row
             lead = cells[first] if len(cells) > first else None
             if (not lead or (isinstance(lead, str) and lead.isspace())) and is_blank(cells):
-                if tells_all:
+                if yields_all:
                     yield _Left.BLANK
             elif is_skipped is not None and is_skipped(cells):
-                if tells_all:
+                if yields_all:
                     yield _Left.SKIPPED
             elif isinstance(lead, str) and name in lead.lower() and _is(cells, header):
-                yield Forgiven("header_again", *_told(row))
+                yield Forgiven("header_again", *_text_of(row))
             elif make is None:
                 yield RawRecord(str(number), header.record(cells))
             else:
@@ -255,10 +255,10 @@ def _place(rule: SkipRule, header: Header, sought: SoughtColumns | None) -> int:
     """Returns the index of a rule's column, which may also be named by its field."""
     if rule.column in header.names:
         return header.names.index(rule.column)
-    meant = {folded_header(rule.column)} | (
+    wanted = {folded_header(rule.column)} | (
         {folded_header(c) for c in sought.columns_of(rule.column)} if sought else set()
     )
-    near = [i for i, name in enumerate(header.names) if folded_header(name) in meant]
+    near = [i for i, name in enumerate(header.names) if folded_header(name) in wanted]
     if not near:
         raise column_missing(rule.column, "`skip` uses", header.columns.names, header.position, "skip")
     return near[0]
@@ -280,7 +280,7 @@ def _without_last(rows: Iterator[RawRecord | Forgiven | _Left], count: int) -> I
                 yield first
 
 
-def _told(row: Row | RawRecord) -> tuple[str, str]:
+def _text_of(row: Row | RawRecord) -> tuple[str, str]:
     if isinstance(row, RawRecord):
         return row.position, row.damage.text if row.damage else ""
     number, cells = row

@@ -54,7 +54,7 @@ class Tee(io.RawIOBase):
         """Returns a stream of the same bytes for the other thread. After it is closed, nobody waits for it."""
         return cast(BinaryIO, io.BufferedReader(_Reader(self)))
 
-    def taken(self) -> bytes:
+    def next_piece(self) -> bytes:
         """Returns the next piece as it was read, empty at the end.
 
         Raises:
@@ -93,7 +93,7 @@ class _Reader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         if not self._piece and not self._is_over:
-            self._piece = memoryview(self._passed.taken())
+            self._piece = memoryview(self._passed.next_piece())
             self._is_over = not self._piece
         count = min(len(buffer), len(self._piece))
         buffer[:count] = self._piece[:count]

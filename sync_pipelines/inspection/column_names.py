@@ -25,7 +25,7 @@ OWN, EXACT, WITHIN, LOOSE = 4.0, 3.0, 2.0, 1.0
 """The certainty of a match: the field's own name; a word for it; such a word among others; one word of several."""
 
 
-class Meant(NamedTuple):
+class Meaning(NamedTuple):
     """A field that a column may hold.
 
     Attributes:
@@ -40,32 +40,36 @@ class Meant(NamedTuple):
 @cache
 def words_of(stream: str) -> dict[str, tuple[tuple[str, ...], ...]]:
     """Returns field -> likely column names of a stream, each as words, the likeliest first."""
-    told = yaml.safe_load((files(__package__) / "words.yaml").read_text("utf-8"))
-    return {field: tuple(tuple(_words(name)) for name in names) for field, names in told.get(stream, {}).items()}
+    words_by_stream = yaml.safe_load((files(__package__) / "words.yaml").read_text("utf-8"))
+    return {
+        field: tuple(tuple(_words(name)) for name in names) for field, names in words_by_stream.get(stream, {}).items()
+    }
 
 
-def meanings(stream: Stream, columns: Iterable[str]) -> dict[str, list[Meant]]:
+def meanings(stream: Stream, columns: Iterable[str]) -> dict[str, list[Meaning]]:
     """Returns column -> possible fields, the likeliest first, without columns that match none."""
     found = {}
     for column in columns:
-        meant = [Meant(field, score) for field in stream.flat_fields if (score := _score(stream, field, column)) > 0]
-        if meant:
-            found[column] = sorted(meant, key=lambda one: -one.score)
+        possible = [
+            Meaning(field, score) for field in stream.flat_fields if (score := _score(stream, field, column)) > 0
+        ]
+        if possible:
+            found[column] = sorted(possible, key=lambda one: -one.score)
     return found
 
 
 def assigned(stream: Stream, columns: Iterable[str]) -> dict[str, tuple[str, float]]:
     """Returns field -> its most likely column and the certainty. Each column is used once."""
     places = [
-        (meant.score, -place, meant.field, column)
+        (possible.score, -place, possible.field, column)
         for place, (column, of_column) in enumerate(meanings(stream, columns).items())
-        for meant in of_column
+        for possible in of_column
     ]
-    taken: dict[str, tuple[str, float]] = {}
+    chosen: dict[str, tuple[str, float]] = {}
     for score, _, field, column in sorted(places, reverse=True):
-        if field not in taken and column not in {one for one, _ in taken.values()}:
-            taken[field] = (column, score)
-    return taken
+        if field not in chosen and column not in {one for one, _ in chosen.values()}:
+            chosen[field] = (column, score)
+    return chosen
 
 
 def _score(stream: Stream, field: str, column: str) -> float:

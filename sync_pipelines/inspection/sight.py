@@ -150,7 +150,7 @@ class _AnyStreams(SoughtColumns):
 
 def _sure(stream: Any, names: list[str]) -> int:
     found = meanings(stream, names)
-    return sum(meant[0].score > EXACT - 1 for meant in found.values())
+    return sum(possible[0].score > EXACT - 1 for possible in found.values())
 
 
 def see(file: Path, table: TableSettings, format_: str | None = None, encoding: str | None = None) -> Seen:

@@ -38,7 +38,7 @@ class StoredObject(NamedTuple):
     size: int
 
     @property
-    def made_at(self) -> float:
+    def created_at(self) -> float:
         """Creation time in seconds since the epoch, from its name; 0 if the name is not ours."""
         found = _NAME.fullmatch(self.name)
         return datetime.strptime(found[1], _STAMP).replace(tzinfo=UTC).timestamp() if found else 0.0

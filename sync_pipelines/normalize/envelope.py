@@ -310,7 +310,7 @@ class Envelope:
             if own is not None and str(own).strip() != value.strip():
                 message = f"the body has {str(own)[:80]!r}, but the path {value[:80]!r}"
                 return Reject(place.position, value[:200], "key_mismatch", alias, message, displayable(element))
-        element, drift = self._taken(element, route)
+        element, drift = self._used_fields(element, route)
         for need in route.needs:
             if not self._has(element, need):
                 message = f"{need}: {REJECT_CODES['required']}"
@@ -319,7 +319,7 @@ class Envelope:
         known = {n: v for n, v in element.items() if not set(self._names.aliases_of(n)) & in_path.keys()}
         return Call(place, operation, {**known, **in_path, **route.sets}, mode=route.mode, drift=drift)
 
-    def _taken(self, element: dict[str, Any], route: Route) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def _used_fields(self, element: dict[str, Any], route: Route) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Returns the fields that a call uses, and the contract's fields that it ignores (F01). The key is used."""
         if route.takes is None:
             return element, ()

@@ -98,7 +98,11 @@ class FillDown:
         if name not in self._levels:
             aliases = {folded(alias) for names in self._names for alias in names.aliases_of(name)}
             own = folded_header(name)
-            levels = (n for n, said in enumerate(self._fields) if folded_header(said) == own or folded(said) in aliases)
+            levels = (
+                n
+                for n, field_name in enumerate(self._fields)
+                if folded_header(field_name) == own or folded(field_name) in aliases
+            )
             self._levels[name] = next(levels, None)
         return self._levels[name]
 

@@ -48,15 +48,15 @@ def has_duplicate(parents: Codes, codes: Codes) -> Mask:
         parents: the index of each element's list.
         codes: see `codes_of`.
     """
-    twins = np.zeros(len(codes), bool)
+    duplicates = np.zeros(len(codes), bool)
     wanted = np.flatnonzero(codes >= 0)
     if len(wanted):
         order = np.lexsort((codes[wanted], parents[wanted]))
         ordered = np.stack([parents[wanted], codes[wanted]])[:, order]
         same = (ordered[:, 1:] == ordered[:, :-1]).all(axis=0)
-        twins[wanted[order[1:][same]]] = True
-        twins[wanted[order[:-1][same]]] = True
-    return twins
+        duplicates[wanted[order[1:][same]]] = True
+        duplicates[wanted[order[:-1][same]]] = True
+    return duplicates
 
 
 def several_primaries(columns: tuple[str, ...], parents: Codes, elements: Any) -> Mask:

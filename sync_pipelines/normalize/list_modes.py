@@ -35,16 +35,16 @@ def modes_of(stream: Stream, columns: Mapping[str, Any], rows: PlainRows) -> dic
     modes = np.full(rows.count, None, object)
     for values, members in _kinds(stream, columns, rows.count):
         try:
-            told = stream.listing(values)
+            listing = stream.listing(values)
         except RecordRefused:
             rows.refuse(mask_of(members, rows.count))
             continue
-        if told:
-            modes[members] = json.dumps({table: list(way) for table, way in told.items()})
+        if listing:
+            modes[members] = json.dumps({table: list(way) for table, way in listing.items()})
         for declared in stream.children:
-            _, way = told.get(declared.table, (None, None))
+            _, way = listing.get(declared.table, (None, None))
             if way is not None:
-                rows.refuse(mask_of(_not_apart(declared, way, columns[declared.table], members), rows.count))
+                rows.refuse(mask_of(_has_indistinct(declared, way, columns[declared.table], members), rows.count))
     return {"modes": pa.array(modes.tolist(), pa.string())}
 
 
@@ -56,12 +56,12 @@ def _kinds(stream: Stream, columns: Mapping[str, Any], count: int) -> Iterator[t
     for row, kind in enumerate(zip(*texts.values(), *sent.values(), strict=True)):
         kinds.setdefault(kind, []).append(row)
     for kind, members in kinds.items():
-        told, lists = kind[: len(texts)], kind[len(texts) :]
-        values = {name: value for name, value in zip(texts, told, strict=True) if value is not None}
+        listing, lists = kind[: len(texts)], kind[len(texts) :]
+        values = {name: value for name, value in zip(texts, listing, strict=True) if value is not None}
         yield values | {name: [] for name, is_sent in zip(sent, lists, strict=True) if is_sent}, members
 
 
-def _not_apart(declared: Children, way: str, lists: Any, members: Members) -> Any:
+def _has_indistinct(declared: Children, way: str, lists: Any, members: Members) -> Any:
     """Returns which of some records have elements that the chosen way does not distinguish."""
     match = next((match for match in declared.match if match.name == way), None)
     if match is None:

@@ -25,9 +25,9 @@ from sync_pipelines.normalize.change import Refused
 from sync_pipelines.normalize.plain_text import Rows, Texts
 from sync_pipelines.normalize.values import keepable, to_json
 
-Said = Mapping[str, Any]
+ObjectValues = Mapping[str, Any]
 """Alias -> the value of a record's object: JSON as text, any other value as it is, None for null."""
-_NOTHING: Final[Said] = {}
+_NOTHING: Final[ObjectValues] = {}
 _JSON_WHITE: Final = b" \t"
 _SHORT: Final = 200
 """Longest object that is cached, in bytes."""
@@ -42,12 +42,12 @@ class Cut(NamedTuple):
     Attributes:
         places: the index of each line among those given, ascending.
         texts: the lines.
-        said: the values of each line's objects.
+        object_values: the values of each line's objects.
     """
 
     places: Rows
     texts: Texts
-    said: Sequence[Said]
+    object_values: Sequence[ObjectValues]
 
 
 class ObjectCutter:
@@ -71,20 +71,20 @@ class ObjectCutter:
         self._kept = kept
         self._name = next(iter(self._names)) if len(self._names) == 1 else None
         # The values of a line with only one object, by the object's text.
-        self._known: dict[bytes, Said] = {}
+        self._known: dict[bytes, ObjectValues] = {}
 
     def cut(self, texts: Texts) -> Cut:
         """Returns lines without objects, except lines whose objects are not plain."""
-        places, lines, said = [], [], []
+        places, lines, object_values = [], [], []
         for place, text in enumerate(texts.lines):
             with suppress(*_Unfit):
                 line, what = self._known_one(text) or self._one(text)
                 places.append(place)
                 lines.append(line)
-                said.append(what)
-        return Cut(np.array(places, np.int64), Texts(lines), said)
+                object_values.append(what)
+        return Cut(np.array(places, np.int64), Texts(lines), object_values)
 
-    def _known_one(self, line: bytes) -> tuple[bytes, Said] | None:
+    def _known_one(self, line: bytes) -> tuple[bytes, ObjectValues] | None:
         """Returns the result of `_one` for a line whose only object is cached, else None."""
         if self._name is None or (at := line.find(self._name)) < 0:
             return None
@@ -93,12 +93,12 @@ class ObjectCutter:
         while end and line.count(b"{", begin, end) > line.count(b"}", begin, end):
             end = line.find(b"}", end) + 1
         # Braces within texts may mislead, but cached text was a complete object and is one here too.
-        said = self._known.get(line[begin:end])
-        if said is None or line[begin - 1 : begin] != b":" or line.find(self._name, end) >= 0:
+        object_values = self._known.get(line[begin:end])
+        if object_values is None or line[begin - 1 : begin] != b":" or line.find(self._name, end) >= 0:
             return None
-        return b"%btrue%b" % (line[:begin], line[end:]), said
+        return b"%btrue%b" % (line[:begin], line[end:]), object_values
 
-    def _one(self, line: bytes) -> tuple[bytes, Said]:
+    def _one(self, line: bytes) -> tuple[bytes, ObjectValues]:
         objects: dict[str, Any] = {}
         pieces: list[bytes] = []
         begin = done = 0
@@ -114,17 +114,17 @@ class ObjectCutter:
             done = begin + len(text[:length].encode())
         if not objects:
             return line, _NOTHING
-        said = self._said(objects)
+        object_values = self._values_of(objects)
         # Partners have few payment terms, and many customers.
         if self._name is not None and done - begin <= _SHORT and len(self._known) < _REMEMBERED:
-            self._known[line[begin:done]] = said
-        return b"".join([*pieces, line[done:]]), said
+            self._known[line[begin:done]] = object_values
+        return b"".join([*pieces, line[done:]]), object_values
 
-    def _said(self, objects: dict[str, Any]) -> Said:
+    def _values_of(self, objects: dict[str, Any]) -> ObjectValues:
         if self._prepare is not None:
             reading = replace(self._reading, leniencies=Counter())
             objects = self._prepare(objects, self._options, reading)
             if reading.leniencies:
                 raise Refused("invalid", None, "")
-        said = {alias: keepable(value, (alias,)) for alias, value in objects.items()}
-        return {alias: to_json(value) if alias in self._kept else value for alias, value in said.items()}
+        object_values = {alias: keepable(value, (alias,)) for alias, value in objects.items()}
+        return {alias: to_json(value) if alias in self._kept else value for alias, value in object_values.items()}

@@ -32,7 +32,7 @@ from sync_pipelines.normalize.keys import hashes_of_bytes, record_id_bytes
 from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.normalize.link_columns import LinkColumns, LinkReader
 from sync_pipelines.normalize.list_modes import modes_of
-from sync_pipelines.normalize.objects import ObjectCutter, Said
+from sync_pipelines.normalize.objects import ObjectCutter, ObjectValues
 from sync_pipelines.normalize.plain_columns import (
     Column,
     PlainRows,
@@ -117,7 +117,7 @@ class PlainReader:
         )
 
     @property
-    def is_settled(self) -> bool:
+    def is_named(self) -> bool:
         """Whether a line has shown how the file names its fields. Before that, blocks are read one at a time."""
         return self._columns is not None
 
@@ -130,11 +130,11 @@ class PlainReader:
         """
         chosen = candidates(texts)
         if self._columns is None and len(chosen):
-            self._columns = self._settled(texts.lines[chosen[0]])
+            self._columns = self._named_columns(texts.lines[chosen[0]])
             self._cutter = self._object_cutter(self._columns)
-        texts, said = texts.some(chosen), None
+        texts, object_values = texts.some(chosen), None
         if self._cutter is not None:
-            places, texts, said = self._cutter.cut(texts)
+            places, texts, object_values = self._cutter.cut(texts)
             chosen = chosen[places]
         tables = list(self._decoded(texts, np.arange(len(texts))))
         if not tables:
@@ -142,11 +142,11 @@ class PlainReader:
             return PlainBlock(None, chosen[:0], nothing, None, np.empty(0, bool), Counter(), frozenset())
         table = pa.concat_tables([found for found, _ in tables]).combine_chunks()
         places = np.concatenate([found for _, found in tables])
-        if said is not None and len(places) < len(texts):
-            said = [said[place] for place in places.tolist()]
-        return self._finished(table, chosen[places], numbers, said)
+        if object_values is not None and len(places) < len(texts):
+            object_values = [object_values[place] for place in places.tolist()]
+        return self._finished(table, chosen[places], numbers, object_values)
 
-    def _settled(self, text: bytes) -> tuple[Column, ...]:
+    def _named_columns(self, text: bytes) -> tuple[Column, ...]:
         """Returns the columns, named as in the first record. A later record with other names is not plain."""
         try:
             sample = json.loads(text)
@@ -200,10 +200,12 @@ class PlainReader:
 
     # -- columns -----------------------------------------------------------------------------------------------
 
-    def _finished(self, table: pa.Table, lines: Rows, numbers: Rows, said: Sequence[Said] | None) -> PlainBlock:
+    def _finished(
+        self, table: pa.Table, lines: Rows, numbers: Rows, object_values: Sequence[ObjectValues] | None
+    ) -> PlainBlock:
         """Returns the block's records, without those that have a value that is not plain."""
         rows = PlainRows(table.num_rows)
-        columns = self._fields(table, rows, said)
+        columns = self._fields(table, rows, object_values)
         links = {link: self._linked(link, columns, rows) for link in self._stream.links}
         hashes, second = self._hashes(columns, rows)
         positions = pa.array(numbers[lines]).cast(pa.string())
@@ -223,7 +225,7 @@ class PlainReader:
             referred=frozenset((link, *owner) for link, found in links.items() for owner in found.owners),
         )
 
-    def _fields(self, table: pa.Table, rows: PlainRows, said: Sequence[Said] | None) -> dict[str, Any]:
+    def _fields(self, table: pa.Table, rows: PlainRows, object_values: Sequence[ObjectValues] | None) -> dict[str, Any]:
         """Returns contract attribute, derived column or child table -> its finished column."""
         assert self._columns is not None
         children = {child.column: (child, layout) for child, layout in self._children}
@@ -235,7 +237,7 @@ class PlainReader:
                 found[child.table] = listed(column, child, layout, values, rows)
             elif column.vector is not OBJECT:
                 found[column.field.column] = rows.finish(column, values)
-        found |= dict(self._objects(said, found, rows))
+        found |= dict(self._objects(object_values, found, rows))
         rows.refuse(half_pairs(self._stream.shape, found, rows.count))
         derive(self._stream.shape, found, self._layout.arrow)
         keys = [found.get(name) for name in (self._stream.key, self._stream.record_id) if name]
@@ -247,28 +249,28 @@ class PlainReader:
         return zip(self._stream.children, self._layout.children, strict=True)
 
     def _objects(
-        self, said: Sequence[Said] | None, columns: Mapping[str, Any], rows: PlainRows
+        self, object_values: Sequence[ObjectValues] | None, columns: Mapping[str, Any], rows: PlainRows
     ) -> Iterator[tuple[str, Any]]:
         """Returns the columns of objects: JSON, or fields that `prepare` derives from them."""
         fields = {field.alias: field for field in self._stream.shape.fields if field.column in self._layout.bits}
-        for alias in dict.fromkeys(name for record in said or () for name in record):
-            spoken = np.array([alias in record for record in said or ()], bool)
-            values = [record.get(alias) for record in said or ()]
+        for alias in dict.fromkeys(name for record in object_values or () for name in record):
+            spoken = np.array([alias in record for record in object_values or ()], bool)
+            values = [record.get(alias) for record in object_values or ()]
             if alias not in fields or not all(value is None or type(value) is str for value in values):
                 rows.refuse(spoken)
                 continue
-            field, made = fields[alias], pa.array(values, pa.string())
+            field, derived = fields[alias], pa.array(values, pa.string())
             vector = vector_of(field.annotation, field.metadata)
             if vector is not OBJECT:
                 sent = columns.get(field.column)
                 rows.refuse(spoken & ~is_null(sent, rows.count))
-                if vector is None or vector.decoded != made.type:
+                if vector is None or vector.decoded != derived.type:
                     rows.refuse(spoken)
                     continue
-                made = rows.finish(Column(alias, field, vector, False), made)
-                made = made if sent is None else pc.coalesce(sent, made)
+                derived = rows.finish(Column(alias, field, vector, False), derived)
+                derived = derived if sent is None else pc.coalesce(sent, derived)
             rows.spoken[field.column] = spoken
-            yield field.column, made
+            yield field.column, derived
 
     def _linked(self, link: str, columns: Mapping[str, Any], rows: PlainRows) -> LinkColumns:
         """Returns the records' reference. A record whose link needs a reject or leniency is not plain."""

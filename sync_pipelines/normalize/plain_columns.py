@@ -130,10 +130,10 @@ def mask_of(rows: Any, count: int) -> Mask:
 def derive(shape: Shape, found: dict[str, Any], types: Iterable[pa.Field]) -> None:
     """Adds the derived columns, computed once for each distinct value."""
     kinds = {field.name: field.type for field in types}
-    for name, (source, made_of) in shape.contract.derived.items():
+    for name, (source, derive_one) in shape.contract.derived.items():
         if source in found:
             encoded = found[source].dictionary_encode()
-            values = pa.array([made_of(value) for value in encoded.dictionary.to_pylist()], kinds[name])
+            values = pa.array([derive_one(value) for value in encoded.dictionary.to_pylist()], kinds[name])
             found[name] = values.take(encoded.indices)
 
 

@@ -436,9 +436,9 @@ def _sent(record: Contract) -> dict[str, Any]:
     return values
 
 
-def is_too_long(meant: Identity) -> bool:
+def is_too_long(referred: Identity) -> bool:
     """Whether a row's key is too long for PostgreSQL's index."""
-    for part in meant:
+    for part in referred:
         # A character has at most four bytes.
         if part is not None and len(part) * 4 > LONGEST_REFERENCE and len(part.encode()) > LONGEST_REFERENCE:
             return True

@@ -67,7 +67,7 @@ def write_export(dest: Path, export: Export) -> SampleFile:
     above, _, name = export.path.rpartition("/")
     seconds = int(export.arrived_at.timestamp())
     dest.mkdir(parents=True, exist_ok=True)
-    with LocalStorage(dest).made_folder(above) as folder:
+    with LocalStorage(dest).created_folder(above) as folder:
         # No name that somebody can have planted as a link.
         unfinished = temporary_name(name)
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)

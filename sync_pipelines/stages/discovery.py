@@ -31,7 +31,7 @@ from sync_pipelines.stages.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-SETTLED: Final = timedelta(seconds=2)
+UNCERTAIN: Final = timedelta(seconds=2)
 """A file that changed this shortly before it was read may have changed again unnoticed (law 5)."""
 
 _COPY_SIZE: Final = 1 << 20
@@ -153,7 +153,7 @@ class _Look:
 
     def _unknown_files(self) -> list[LandingFile]:
         """Returns the landing's files, without loaded files that look the same; in most landings, those are all."""
-        loaded = ledger.loaded_looks(self._connection, *self._key, SETTLED)
+        loaded = ledger.loaded_looks(self._connection, *self._key, UNCERTAIN)
         files = self._workspace.landing.list(*self._key)
         return [file for file in files if file.fault is not None or ledger.look_of(file) not in loaded]
 
@@ -204,8 +204,8 @@ class _Look:
         if listed is not None and tenant not in listed:
             message = f"tenant {tenant} of {self._stream.partner} is not listed in sources.yaml"
             near = near_name(tenant, listed)
-            meant = f"did you mean {near}? " if near else ""
-            return ExportError("tenant_unknown", message, f"{meant}add the tenant there, or remove the folder")
+            suggestion = f"did you mean {near}? " if near else ""
+            return ExportError("tenant_unknown", message, f"{suggestion}add the tenant there, or remove the folder")
         if settings.file_date == REQUIRED and not new.has_own_date:
             message = f"the path {file.below!r} has no date, and `file_date` is required"
             hint = f"add a date, such as {SHAPES}; or set `file_date` to its pattern, such as ventas_%d-%m-%Y"
@@ -292,7 +292,7 @@ def _is_changed(file: LandingFile, entry: LedgerFile) -> bool:
     """Whether a path may have other content than in the ledger, by size, time and etag (law 5)."""
     if (file.size, file.modified_at, file.etag) != (entry.size, entry.modified_at, entry.etag):
         return True
-    return entry.looked_at is not None and file.modified_at >= entry.looked_at - SETTLED
+    return entry.looked_at is not None and file.modified_at >= entry.looked_at - UNCERTAIN
 
 
 def _sha256(content: BinaryIO) -> str:

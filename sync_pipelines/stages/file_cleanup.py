@@ -94,11 +94,11 @@ def _remove_unnamed(connection: psycopg.Connection[Any], store: ObjectStore, now
     """
     stored = list(store.list())
     # Read after listing the objects: what a sync finishes meanwhile is referred to, or within the grace period.
-    named, begun = set[str](), now
+    named, oldest_seen = set[str](), now
     for entry in kept_objects.all_kept(connection):
         named |= objects_in(entry.kept or "")
-        begun = min(begun, entry.seen_at)
-    unnamed = {item.name: item.size for item in stored if item.name not in named and item.made_at > begun}
+        oldest_seen = min(oldest_seen, entry.seen_at)
+    unnamed = {item.name: item.size for item in stored if item.name not in named and item.created_at > oldest_seen}
     removed = Removed()
     for name in kept_objects.note_unnamed(connection, list(unnamed), now, now - GRACE) if named else ():
         store.remove(name)

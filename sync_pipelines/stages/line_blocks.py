@@ -39,7 +39,7 @@ class _Read(NamedTuple):
     lines: LineBlock
     repeats: Repeats | None
     plain: PlainBlock
-    told: Lines
+    seen_lines: Lines
 
 
 class BlockReader:
@@ -69,45 +69,45 @@ class BlockReader:
 
     def read(self, parts: Iterable[RawRecord | LineBlock]) -> None:
         """Reads every part, in file order."""
-        begun: deque[Future[_Read]] = deque()
+        pending: deque[Future[_Read]] = deque()
         # One thread: reading a block depends on the blocks before it.
         with ThreadPoolExecutor(1) as pool:
             for part in parts:
                 if not isinstance(part, LineBlock):
                     for outcome in self._one_by_one(part):
                         self._writer.take(outcome)
-                elif not self._plain.is_settled:
+                elif not self._plain.is_named:
                     # Its first plain line determines how the file names its fields.
                     self._end(self._begin(part))
                 else:
-                    begun.append(pool.submit(self._begin, part))
-                    if len(begun) > _AHEAD:
-                        self._end(begun.popleft().result())
-            while begun:
-                self._end(begun.popleft().result())
+                    pending.append(pool.submit(self._begin, part))
+                    if len(pending) > _AHEAD:
+                        self._end(pending.popleft().result())
+            while pending:
+                self._end(pending.popleft().result())
 
     def _begin(self, block: LineBlock) -> _Read:
         texts = stripped(block.texts)
-        told = Lines(block.first, texts_of(texts.lines), np.zeros(len(texts), bool))
+        seen_lines = Lines(block.first, texts_of(texts.lines), np.zeros(len(texts), bool))
         alone = np.arange(len(texts))
         if not texts.are_objects:
             alone = np.delete(alone, [index for lines in objects_over_lines(block.texts) for index in lines])
         if self._earlier is None:
             repeats, others = None, alone
         else:
-            repeats = self._earlier.find(told.texts[alone])
+            repeats = self._earlier.find(seen_lines.texts[alone])
             repeats = repeats._replace(lines=alone[repeats.lines])
             others = np.setdiff1d(alone, repeats.lines, assume_unique=True)
         plain = self._plain.read(texts.some(others), others + block.first)
-        return _Read(block, repeats, replace(plain, lines=others[plain.lines]), told)
+        return _Read(block, repeats, replace(plain, lines=others[plain.lines]), seen_lines)
 
     def _end(self, read: _Read) -> None:
-        block, repeats, plain, told = read
+        block, repeats, plain, seen_lines = read
         is_done = np.zeros(len(block.texts), bool)
         is_done[plain.lines] = True
         if repeats is not None:
             is_done[repeats.lines] = True
-        told.noted[plain.lines] = plain.noted
+        seen_lines.noted[plain.lines] = plain.noted
         others: list[tuple[int, Change]] = []
         for run in _runs(np.flatnonzero(~is_done)):
             for record, first, is_line in read_each(map(block.line, run)):
@@ -118,15 +118,15 @@ class BlockReader:
                         others.append((index, outcome))
                     else:
                         self._writer.refuse(outcome)
-                told.noted[index] |= self._findings.total != before
+                seen_lines.noted[index] |= self._findings.total != before
                 if not is_line:
-                    told.texts[index] = 0
+                    seen_lines.texts[index] = 0
         # Only a line that is one record can be recognized by its text.
         for index, change in others:
             if change.operation != "upsert" or change.position != str(block.first + index):
-                told.texts[index] = 0
+                seen_lines.texts[index] = 0
         self._findings.leniencies.update(plain.leniencies)
-        self._writer.add_block(plain, others, repeats, told)
+        self._writer.add_block(plain, others, repeats, seen_lines)
 
 
 def _runs(indexes: npt.NDArray[np.int64]) -> Iterator[list[int]]:

@@ -122,13 +122,13 @@ def _at_the_root(name: str, streams: dict[str, tuple[str, ...]], *, is_folder: b
 
 def _place_for(name: str, places: list[tuple[str, str]]) -> tuple[str | None, str]:
     """Returns partner and stream if a file's name suggests exactly one."""
-    told = [place for place in places if place[1] in name.lower()]
-    return told[0] if len(told) == 1 else (None, "<stream>")
+    named = [place for place in places if place[1] in name.lower()]
+    return named[0] if len(named) == 1 else (None, "<stream>")
 
 
 def _stream_for(name: str, own: tuple[str, ...]) -> str:
-    told = [stream for stream in own if stream in name.lower()] if len(own) > 1 else own
-    return told[0] if len(told) == 1 else "<stream>"
+    named = [stream for stream in own if stream in name.lower()] if len(own) > 1 else own
+    return named[0] if len(named) == 1 else "<stream>"
 
 
 def _alike(name: str, streams: tuple[str, ...]) -> str | None:
@@ -142,15 +142,15 @@ def _left_out(landing: Landing, sources: Sources, partner: str | None) -> Iterat
         (of, stream) for (of, _, stream), found in sources.streams.items() if found.path and partner in (None, of)
     }
     for stream in (stream for stream in STREAMS if (stream.partner, stream.name) in patterned):
-        taken, left, examples = set[str](), Counter[str](), dict[str, str]()
+        matched, left, examples = set[str](), Counter[str](), dict[str, str]()
         for file in landing.list(stream.partner, stream.name):
             pattern = sources.for_folder(stream, file.tenant_folder).path
             if pattern is None or file.fault is not None or file.parts is not None or matches(file.below, pattern):
-                taken.add(file.tenant_folder)
+                matched.add(file.tenant_folder)
             else:
                 left[file.tenant_folder] += 1
                 examples.setdefault(file.tenant_folder, file.below)
-        for folder in sorted(left.keys() - taken):
+        for folder in sorted(left.keys() - matched):
             pattern = sources.for_folder(stream, folder).path
             why = f"has no file that matches `path: {pattern}`, of {left[folder]:,}, such as "
             path = f"{stream.partner}/{folder}/{stream.name}"

@@ -33,7 +33,7 @@ from sync_pipelines.stages.workspace import Workspace
 from sync_pipelines.upsert.load import load
 from sync_pipelines.upsert.locks import locks_of, take_locks
 
-Tell = Callable[[str, LedgerFile], object]
+Report = Callable[[str, LedgerFile], object]
 """Is called with a stage and the file that has completed it."""
 
 
@@ -66,7 +66,7 @@ def in_load_order(entries: Iterable[LedgerFile]) -> list[LedgerFile]:
 
 
 @contextmanager
-def preview(workspace: Workspace, entries: Sequence[LedgerFile], tell: Tell | None = None) -> Iterator[Preview]:
+def preview(workspace: Workspace, entries: Sequence[LedgerFile], report: Report | None = None) -> Iterator[Preview]:
     """Loads pending or failed entries, yields the result, and rolls everything back.
 
     A file's error is in its entry here and not in the ledger. The locks of all files are held to the end: a sync of the
@@ -75,21 +75,21 @@ def preview(workspace: Workspace, entries: Sequence[LedgerFile], tell: Tell | No
     Raises:
         DatabaseUnavailable: the database does not answer.
     """
-    told = tell or (lambda stage, entry: None)
-    prepared = [prepare(workspace, entry.id, tell=told) for entry in in_load_order(entries)]
+    reported = report or (lambda stage, entry: None)
+    prepared = [prepare(workspace, entry.id, report=reported) for entry in in_load_order(entries)]
     run_id = f"preview-{uuid.uuid4()}"
     with workspace.connection() as connection, connection.transaction(force_rollback=True):
         take_locks(connection, _locks(workspace, prepared))
         done = []
         for entry in prepared:
             loaded = _load(workspace, connection, entry, run_id) if entry.status == "pending" else entry
-            told("rows", loaded)
+            reported("rows", loaded)
             done.append(loaded)
         yield Preview(workspace, connection, run_id, done)
 
 
 def prepare(
-    workspace: Workspace, file_id: int, *, normalizes: bool = True, tell: Tell = lambda stage, entry: None
+    workspace: Workspace, file_id: int, *, normalizes: bool = True, report: Report = lambda stage, entry: None
 ) -> LedgerFile:
     """Archives and normalizes a file that is not loaded. An error is in the returned entry, not in the ledger."""
     with workspace.connection() as connection:
@@ -97,11 +97,11 @@ def prepare(
         try:
             export_stages.archive(workspace, connection, entry)
             entry = ledger.entry_of(connection, file_id)
-            tell("exports", _pending(entry))
+            report("exports", _pending(entry))
             if normalizes:
                 export_stages.keep_records(workspace, connection, entry)
                 entry = ledger.entry_of(connection, file_id)
-                tell("records", _pending(entry))
+                report("records", _pending(entry))
         except Exception as error:
             return _failed(workspace, connection, entry, error)
         return _pending(entry)

@@ -95,25 +95,25 @@ def _tenants(sources: Sources, stream: Stream, wanted: Collection[str]) -> list[
 def _pull(workspace: Workspace, stream: Stream, tenant: str) -> Pull:
     at = datetime.now(UTC)
     path = f"{stream.partner}/{tenant}/{stream.name}/{pulled_name(stream.name, at)}"
-    begun = Pull(stream.partner, tenant, stream.name, path, at)
+    started = Pull(stream.partner, tenant, stream.name, path, at)
     try:
-        return _into_landing(workspace, stream, begun)
+        return _into_landing(workspace, stream, started)
     except SyncError as error:
         fault = error
     except Exception as error:
         fault = unforeseen(workspace, f"pull-{stream.partner}-{stream.name}", error)
     log.info("the pull of %s/%s failed: %s", stream.full_name, tenant, on_one_line(str(fault)))
-    return replace(begun, error=str(fault))
+    return replace(started, error=str(fault))
 
 
-def _into_landing(workspace: Workspace, stream: Stream, begun: Pull) -> Pull:
+def _into_landing(workspace: Workspace, stream: Stream, started: Pull) -> Pull:
     """Writes the export beside the landing first: an incomplete one never appears there."""
     # httpx takes a fifth of a second to import, and most syncs pull nothing.
     from sync_pipelines.exports.pull import pull_listing
 
-    settings = workspace.sources.for_stream(stream.partner, begun.tenant, stream.name).pull
+    settings = workspace.sources.for_stream(stream.partner, started.tenant, stream.name).pull
     assert stream.pull is not None and settings is not None
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spool:
         content = cast(BinaryIO, spool)
         records = pull_listing(stream.pull, settings, content)
-        return replace(begun, records=records, path=workspace.landing.publish(begun.path, content))
+        return replace(started, records=records, path=workspace.landing.publish(started.path, content))

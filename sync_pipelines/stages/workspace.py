@@ -105,7 +105,11 @@ def open_landing(settings: Settings, sources: Sources) -> Landing:
         sftp_known_hosts=settings.sftp_known_hosts,
     )
     return Landing(
-        settings.landing, sources.follows_links, access, partial(_parts_of, sources), is_made=settings.is_landing_own
+        settings.landing,
+        sources.follows_links,
+        access,
+        partial(_parts_of, sources),
+        creates_root=settings.is_landing_own,
     )
 
 

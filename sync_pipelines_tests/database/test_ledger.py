@@ -15,7 +15,7 @@ from sync_pipelines.database import ledger
 from sync_pipelines.database.reports import stream_status
 from sync_pipelines.exports.landing import Landing, LandingFile
 from sync_pipelines.partners.replenit import ORDERS
-from sync_pipelines.stages.discovery import SETTLED
+from sync_pipelines.stages.discovery import UNCERTAIN
 from sync_pipelines.stages.export_stages import archive_export, discover, load_export, normalize_export
 from sync_pipelines.stages.preview import preview
 from sync_pipelines_tests.loading import LONG_AGO, TENANT, Site, order, outcomes
@@ -294,9 +294,9 @@ def test_the_ledger_tells_what_loaded_files_look_like_as_the_landing_does(site: 
     site.discover()
     workspace = site.workspace()
     with workspace.connection() as connection:
-        loaded = ledger.loaded_looks(connection, "replenit", "orders", SETTLED)
+        loaded = ledger.loaded_looks(connection, "replenit", "orders", UNCERTAIN)
         connection.execute("update sync.export_files set etag = ''")
-        with_etags = ledger.loaded_looks(connection, "replenit", "orders", SETTLED)
+        with_etags = ledger.loaded_looks(connection, "replenit", "orders", UNCERTAIN)
     files = [file for file in workspace.landing.list("replenit", "orders") if file.below != "pending.json"]
     assert len(loaded) == len(files) == len(ODD_NAMES) + 1
     assert {ledger.look_of(file) for file in files} == loaded

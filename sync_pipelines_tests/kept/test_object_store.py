@@ -56,9 +56,9 @@ def test_what_is_put_is_listed_read_by_range_and_removed(store: ObjectStore, tmp
 
 def test_a_name_tells_when_it_was_made() -> None:
     before = time.time()
-    made_at = StoredObject(new_name(), 0).made_at
-    assert before - 0.001 <= made_at <= time.time()
-    assert StoredObject("0123abcd", 0).made_at == 0
+    created_at = StoredObject(new_name(), 0).created_at
+    assert before - 0.001 <= created_at <= time.time()
+    assert StoredObject("0123abcd", 0).created_at == 0
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
