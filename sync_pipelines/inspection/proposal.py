@@ -140,20 +140,20 @@ def _say_how_it_is_read(found: Proposal, seen: Seen) -> None:
 def _say_columns(found: Proposal, seen: Seen) -> None:
     """Assigns columns to fields: by the layout, and otherwise by their names."""
     stream, names = found.stream, list(seen.columns)
-    said: dict[str, str] = {}
+    mapped: dict[str, str] = {}
     if found.layout is not None:
         try:
             keys = with_layout(_with_currency(seen), found.layout.keys_of(stream.full_name))
         except KeyError:
             keys = {"columns": {}}
-        said = {name: column for name, column in keys["columns"].items() if column in seen.columns}
-    rest = [name for name in names if name not in said.values()]
+        mapped = {name: column for name, column in keys["columns"].items() if column in seen.columns}
+    rest = [name for name in names if name not in mapped.values()]
     by_name = _held(stream, assigned(stream, rest), seen)
-    if said:
+    if mapped:
         # A layout's names are known; a weak match is not needed.
         by_name = {name: match for name, match in by_name.items() if match[1] > WITHIN}
-    own = {name: column for name, (column, _) in by_name.items() if name not in said}
-    both = said | own
+    own = {name: column for name, (column, _) in by_name.items() if name not in mapped}
+    both = mapped | own
     found.fields = {name: both[name] for name in (*stream.flat_fields, *both) if name in both}
     _share_product(found)
     # A column with a field's own name needs no setting, unless it is also another field.
@@ -161,7 +161,7 @@ def _say_columns(found: Proposal, seen: Seen) -> None:
     columns = {
         name: column
         for name, column in found.fields.items()
-        if name not in said and (folded(name) != folded(column) or shared[column] > 1)
+        if name not in mapped and (folded(name) != folded(column) or shared[column] > 1)
     }
     if columns:
         found.keys["columns"] = columns
@@ -210,16 +210,16 @@ def kind_of(stream: Stream, name: str) -> str:
     shape = field_named(stream, name)
     if shape is None:
         return "text"
-    told = f"{shape.annotation} {shape.metadata}"
-    if "read_instant" in told or "datetime" in told:
+    annotation = f"{shape.annotation} {shape.metadata}"
+    if "read_instant" in annotation or "datetime" in annotation:
         return "date"
-    if any(word in told for word in ("Decimal", "read_money", "read_number", "read_integer", "read_percentage")):
+    if any(word in annotation for word in ("Decimal", "read_money", "read_number", "read_integer", "read_percentage")):
         return "number"
-    if "'email'" in told:
+    if "'email'" in annotation:
         return "email"
-    if "bool" in told:
+    if "bool" in annotation:
         return "flag"
-    return "key" if "read_key" in told else "text"
+    return "key" if "read_key" in annotation else "text"
 
 
 def field_named(stream: Stream, name: str) -> FieldShape | None:
@@ -360,16 +360,16 @@ def _say_currency(found: Proposal, seen: Seen) -> None:
     """Orders without a currency are rejected: guesses it from names or signs, or asks for it."""
     if "currency_default" not in found.stream.options.model_fields or "Currency" in found.fields:
         return
-    said = _with_currency(seen)
+    guess = _with_currency(seen)
     signs = {
         code for column in _columns_of(found, seen, "number") for text in column.texts[:200] for code in _signs(text)
     }
-    if not said and len(signs) == 1:
-        said = {"constants": {"Currency": signs.pop()}}
-    if said:
-        found.keys |= said
+    if not guess and len(signs) == 1:
+        guess = {"constants": {"Currency": signs.pop()}}
+    if guess:
+        found.keys |= guess
         found.look_at.append(
-            f"no column has the currency; {said['constants']['Currency']} is guessed from names or signs"
+            f"no column has the currency; {guess['constants']['Currency']} is guessed from names or signs"
         )
     else:
         found.notes.append("no column has the currency, and orders without it are rejected: set it, for example")

@@ -217,7 +217,7 @@ class KeptRecords:
         """The operations of its records, see `Operation`."""
         return frozenset(self.summary.operations)
 
-    def taken(self, rows: Rows, columns: Sequence[str], layout: Layout) -> pa.Table:
+    def read_columns(self, rows: Rows, columns: Sequence[str], layout: Layout) -> pa.Table:
         """Returns columns of the records in the given rows, in any order; a missing column is null."""
         ordered = distinct(rows)
         blocks = [block for _, block in self.chosen(ordered, columns)]

@@ -37,7 +37,7 @@ _REJECTS_SIZE: Final = 256 << 20
 """Approximate characters of rejected records that are kept of an export."""
 _BESIDE: Final = ("texts", "noted", "files", "places", "lines")
 """Values that are kept by row beside the records."""
-_TOLD: Final = ("texts", "noted")
+_NOTED_COLUMNS: Final = ("texts", "noted")
 """Those that do not locate records."""
 _FILES: Final = 200
 """Most other exports whose records are referenced; their numbers are bytes."""
@@ -178,10 +178,10 @@ class KeptWriter:
             message=displayable(reject.message),
             field_path=displayable(reject.field_path),
         )
-        told = shown._asdict() | {"faults": [displayable(fault._asdict()) for fault in reject.faults]}
+        kept_reject = shown._asdict() | {"faults": [displayable(fault._asdict()) for fault in reject.faults]}
         if not reject.faults:
-            del told["faults"]
-        line = to_json(told) + "\n"
+            del kept_reject["faults"]
+        line = to_json(kept_reject) + "\n"
         self._rejects_size += len(line)
         self._rejects.add(line.encode())
 
@@ -195,11 +195,11 @@ class KeptWriter:
         summary.operations = sorted(self._operations)
         summary.bits = self._layout.bits
         files = self._beside_rows["files"]
-        used = set(distinct(files.taken()).tolist()) if files.holds_any else set()
+        used = set(distinct(files.all_values()).tolist()) if files.holds_any else set()
         self._write_key_list()
         for name, column in self._beside_rows.items():
             # Columns of zeros can be omitted.
-            if column.holds_any if name in _TOLD else used:
+            if column.holds_any if name in _NOTED_COLUMNS else used:
                 self._object.add_section(name, column.parts(), column.size)
         self._object.add_section("rejects", self._rejects.parts(), self._rejects.size)
         own = self._object.finish(summary)
@@ -254,7 +254,7 @@ class KeptWriter:
             self._beside_rows[name].add(piece)
 
     def _write_key_list(self) -> None:
-        hashes, second, rows = self._first.taken(), self._second.taken(), None
+        hashes, second, rows = self._first.all_values(), self._second.all_values(), None
         if len(also := np.flatnonzero(second)):
             rows = np.concatenate([np.arange(len(hashes)), also]).astype(np.uint32)
             hashes = np.concatenate([hashes, second[also]])
@@ -284,8 +284,8 @@ def _or_none(hashes: Hashes | None, count: int) -> Hashes:
 
 def _referred(changes: Iterable[Change]) -> set[tuple[str, str, str]]:
     return {
-        (link, meant.partner, meant.tenant)
+        (link, identity.partner, identity.tenant)
         for change in changes
-        for link, meant in change.links.items()
-        if meant is not None
+        for link, identity in change.links.items()
+        if identity is not None
     }

@@ -82,7 +82,7 @@ class Column(Spool):
         self.holds_any = self.holds_any or bool(data.any())
         super().add(np.ascontiguousarray(data, self._kind).data)
 
-    def taken(self) -> npt.NDArray[Any]:
+    def all_values(self) -> npt.NDArray[Any]:
         """Returns all of it."""
         return np.frombuffer(b"".join(self.parts()), self._kind)
 

@@ -95,8 +95,8 @@ def build_known_lines(exports: Iterable[KeptRecords], read_under: tuple[str, str
         link: as in `KnownLines`.
     """
     try:
-        told = [e for e in exports if e.summary.reading == read_under and e.texts is not None]
-        earlier = KnownLines(told, link) if told else None
+        comparable = [e for e in exports if e.summary.reading == read_under and e.texts is not None]
+        earlier = KnownLines(comparable, link) if comparable else None
     except ArchiveIncomplete as fault:
         # A replay has replaced some meanwhile, or one is damaged: then all lines are read.
         log.info("no lines are reused from earlier exports: %s", fault)

@@ -32,9 +32,9 @@ def ahead(parts: Iterable[T]) -> Iterator[T]:
     return _following(source, _WORKERS.submit(next, source, None))
 
 
-def _following(source: Iterator[T], begun: Future[T | None]) -> Iterator[T]:
-    while (part := begun.result()) is not None:
-        begun = _WORKERS.submit(next, source, None)
+def _following(source: Iterator[T], started: Future[T | None]) -> Iterator[T]:
+    while (part := started.result()) is not None:
+        started = _WORKERS.submit(next, source, None)
         yield part
 
 

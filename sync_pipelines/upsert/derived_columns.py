@@ -44,18 +44,18 @@ def derived_columns(
     after = [stream.settle(row, lists) for row, lists in pairs]
     found = {}
     for name in names:
-        settled = pa.array([row.get(name) for row in after], arrow_type(stream.table, name))
+        derived = pa.array([row.get(name) for row in after], arrow_type(stream.table, name))
         stored = None if rows is None else one(rows.column(name)).take(places)
-        found[name] = _merged(changes[name], settled, stored, chosen)
+        found[name] = _merged(changes[name], derived, stored, chosen)
     return found
 
 
-def _merged(change: ColumnChange, settled: Any, stored: Any, chosen: Ids) -> ColumnChange:
+def _merged(change: ColumnChange, derived: Any, stored: Any, chosen: Ids) -> ColumnChange:
     """Returns a column with new values in the chosen rows; other rows do not change."""
     mask, differs = np.zeros(len(change.differs), bool), np.zeros(len(change.differs), bool)
     mask[chosen] = True
-    differs[chosen] = changed_value(settled, stored, np.ones(len(chosen), bool)).differs
-    return ColumnChange(pc.replace_with_mask(one(change.after), pa.array(mask), settled), differs)
+    differs[chosen] = changed_value(derived, stored, np.ones(len(chosen), bool)).differs
+    return ColumnChange(pc.replace_with_mask(one(change.after), pa.array(mask), derived), differs)
 
 
 def _differing(stream: Stream, changes: Sequence[ColumnChange], shown: Sequence[ListAfter]) -> Ids:

@@ -109,12 +109,12 @@ def without_indexes(
         referred: tables that they refer to.
         common: values of all rows that are created in the block, for columns without a default of their own.
     """
-    unindexed = _taken_off(connection, tables, referred, common)
+    unindexed = _dropped(connection, tables, referred, common)
     yield unindexed
     unindexed.put_all_back()
 
 
-def _taken_off(
+def _dropped(
     connection: psycopg.Connection[Any], tables: Sequence[str], referred: Collection[str], common: Common
 ) -> DeferredIndexes:
     if not _are_empty(connection, tables) or _are_checked_later(connection, [*tables, *referred]):

@@ -175,7 +175,7 @@ class Folding:
                 self._note_outcome(spoken.version[3], "blocked")
             else:
                 before, after = self._row_of(without, applied), self._row_of(rows, applied)
-                self._tell(before, after, spoken, is_older=is_older)
+                self._note_change(before, after, spoken, is_older=is_older)
         rows, trail = self._trail(records)
         for spoken, applied in zip(records, trail, strict=True):
             self._decisions.decide(spoken, applied.refusal)
@@ -183,8 +183,10 @@ class Folding:
 
     def _row_of(self, rows: Rows, applied: Applied) -> Row | None:
         """Returns a record's row among other rows of the same family."""
-        told = applied.after or applied.before
-        return None if told is None else next((row for row in rows if _is_same(self._load.stream, row, told)), None)
+        own_row = applied.after or applied.before
+        return (
+            None if own_row is None else next((row for row in rows if _is_same(self._load.stream, row, own_row)), None)
+        )
 
     def _trail(self, records: Iterable[Spoken]) -> tuple[Rows, list[Applied]]:
         rows: Rows = ()
@@ -207,12 +209,12 @@ class Folding:
             elif self._is_blocked(family, spoken, applied):
                 self._note_outcome(spoken.version[3], "blocked")
             else:
-                self._tell(applied.before, applied.after, spoken, is_older=False)
+                self._note_change(applied.before, applied.after, spoken, is_older=False)
                 rows = applied.rows
                 came.append(_Came(spoken, applied.after))
         return rows, came
 
-    def _tell(self, before: Row | None, after: Row | None, spoken: Spoken, *, is_older: bool) -> None:
+    def _note_change(self, before: Row | None, after: Row | None, spoken: Spoken, *, is_older: bool) -> None:
         self._note_outcome(spoken.version[3], outcome(before, after, spoken.change, is_older=is_older))
         if spoken.change.operation == "create" and before is not None and before.is_live and not before.is_placeholder:
             self.leniencies[CREATE_OF_EXISTING] += 1
@@ -239,8 +241,10 @@ class Folding:
     def _provenance(self, family: Family, row: Row, came: Sequence[_Came]) -> Provenance:
         """Returns the last record of this export that produced the row, or else the last of all."""
         records = [c for c in came if c.spoken.file_id == self._load.entry.id] if family.mine else came
-        made = (c.spoken for c in reversed(records) if c.row is not None and _is_same(self._load.stream, row, c.row))
-        last = next(made, None) or (family.mine[-1] if family.mine else family.newest)
+        matching = (
+            c.spoken for c in reversed(records) if c.row is not None and _is_same(self._load.stream, row, c.row)
+        )
+        last = next(matching, None) or (family.mine[-1] if family.mine else family.newest)
         if last is None:
             return Provenance(self._load.entry.effective_at, self._load.entry.path, None, self._load.run_id)
         path = self._load.entry.path if family.mine else last.path
@@ -289,8 +293,8 @@ def _linked(records: Iterable[Spoken], ids: Mapping[str, Mapping[Identity, int]]
             spoken,
             change=spoken.change._replace(
                 links={
-                    column: None if meant is None else ids[column][meant]
-                    for column, meant in spoken.change.links.items()
+                    column: None if target is None else ids[column][target]
+                    for column, target in spoken.change.links.items()
                 }
             ),
         )

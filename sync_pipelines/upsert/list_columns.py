@@ -30,7 +30,7 @@ from sync_pipelines.upsert.column_changes import (
 )
 from sync_pipelines.upsert.copy_format import numbered
 from sync_pipelines.upsert.copying import Ids, one
-from sync_pipelines.upsert.list_matching import DOUBTFUL, NEW, ListTreatment, meant_rows, struct_of
+from sync_pipelines.upsert.list_matching import DOUBTFUL, NEW, ListTreatment, matched_rows, struct_of
 from sync_pipelines.upsert.stored_columns import StoredListColumns
 
 ReadLists = Callable[[Children, ChildLayout, Ids], StoredListColumns]
@@ -164,33 +164,33 @@ class ListFold:
         self.found: list[RowChanges] = []
         self.resized: list[ResizedLists] = []
 
-    def fold(self, lists: SentLists, taken: ListTreatment, wanted: Mask) -> ListAfter:
+    def fold(self, lists: SentLists, how: ListTreatment, wanted: Mask) -> ListAfter:
         """Records the effect of lists on the stored rows.
 
         Args:
             lists: lists of one table.
-            taken: their mode and ways of matching.
+            how: their mode and ways of matching.
             wanted: owners whose stored rows are read, including those with a list.
         """
         declared, layout = lists.declared, lists.layout
         parents, rows = self._stored(lists, np.flatnonzero(wanted))
         owners, numbers, elements = numbered(lists.sent)
-        meant = meant_rows(declared, taken, owners, elements, parents, rows)
-        self._doubt(lists, taken, owners, meant, parents, rows)
+        matched = matched_rows(declared, how, owners, elements, parents, rows)
+        self._doubt(lists, how, owners, matched, parents, rows)
         spoken = lists.spoken & self.certain[lists.tops]
-        pairs, new = np.flatnonzero(spoken[owners] & (meant >= 0)), np.flatnonzero(spoken[owners] & (meant == NEW))
+        pairs, new = np.flatnonzero(spoken[owners] & (matched >= 0)), np.flatnonzero(spoken[owners] & (matched == NEW))
         found = np.full(len(parents), -1)
-        found[meant[pairs]] = pairs
+        found[matched[pairs]] = pairs
         places = pa.array(found, mask=found < 0)
         sent = {name: elements.field(name).take(places) for name in _names_of(layout)}
-        changes = _changes(layout, taken, sent, rows, found >= 0)
-        goes = spoken[parents] & (found < 0) if taken.mode == "replace" else np.zeros(len(parents), bool)
-        lines = numbers if taken.mode == "replace" else _lines_behind(parents, owners, meant == NEW)
-        come = NewElements(owners[new], lists.tops[owners[new]], lines[new], _taken(elements, new))
+        changes = _changes(layout, how, sent, rows, found >= 0)
+        goes = spoken[parents] & (found < 0) if how.mode == "replace" else np.zeros(len(parents), bool)
+        lines = numbers if how.mode == "replace" else _lines_after(parents, owners, matched == NEW)
+        come = NewElements(owners[new], lists.tops[owners[new]], lines[new], _elements_at(elements, new))
         after = ListAfter(declared.table, parents, changes, goes, come)
-        self.certain[lists.tops[_rivals(declared, taken, after, parents[found >= 0])]] = False
+        self.certain[lists.tops[_rivals(declared, how, after, parents[found >= 0])]] = False
         self._note(lists, parents, rows, changes, goes, come)
-        self._fold_nested(lists, taken, parents, rows, sent, found >= 0, come)
+        self._fold_nested(lists, how, parents, rows, sent, found >= 0, come)
         return after
 
     def _stored(self, lists: SentLists, owners: Codes) -> tuple[Codes, pa.Table]:
@@ -201,11 +201,11 @@ class ListFold:
         return owners[stored.parents], stored.rows
 
     def _doubt(
-        self, lists: SentLists, taken: ListTreatment, owners: Codes, meant: Codes, parents: Codes, rows: pa.Table
+        self, lists: SentLists, how: ListTreatment, owners: Codes, matched: Codes, parents: Codes, rows: pa.Table
     ) -> None:
         """Excludes lists with elements that match uncertainly, or with gaps in their lines."""
-        fits = np.full(len(lists.spoken), taken.mode != "remove")
-        fits[owners[meant == DOUBTFUL]] = False
+        fits = np.full(len(lists.spoken), how.mode != "remove")
+        fits[owners[matched == DOUBTFUL]] = False
         lines = np.arange(len(parents)) - np.searchsorted(parents, parents) + 1
         fits[parents[one(rows.column("line_no")).to_numpy() != lines]] = False
         self.certain[lists.tops[lists.spoken & ~fits]] = False
@@ -232,7 +232,7 @@ class ListFold:
     def _fold_nested(
         self,
         lists: SentLists,
-        taken: ListTreatment,
+        how: ListTreatment,
         parents: Codes,
         rows: pa.Table,
         sent: Mapping[str, Any],
@@ -247,13 +247,13 @@ class ListFold:
                 own = SentLists(inner, layout, come.elements.field(layout.table), every, come.owners, come.tops)
                 ListFold(None, self.certain).fold(own, treatment, every)
             tops = lists.tops[parents]
-            spoken = _spoken(lists.layout, taken, sent, layout.table, paired) & self.certain[tops]
+            spoken = _spoken(lists.layout, how, sent, layout.table, paired) & self.certain[tops]
             if spoken.any():
                 ids = one(rows.column("id")).to_numpy()
                 self.fold(SentLists(inner, layout, sent[layout.table], spoken, ids, tops), treatment, spoken)
 
 
-def _lines_behind(parents: Codes, owners: Codes, is_new: Mask) -> Codes:
+def _lines_after(parents: Codes, owners: Codes, is_new: Mask) -> Codes:
     """Returns the lines of new elements after the existing rows."""
     stored = np.searchsorted(parents, owners, "right") - np.searchsorted(parents, owners)
     so_far = np.cumsum(is_new)
@@ -267,9 +267,9 @@ def _names_of(layout: ChildLayout) -> tuple[str, ...]:
     return (*layout.names, "extra", *(("present",) if layout.is_patched else ()))
 
 
-def _spoken(layout: ChildLayout, taken: ListTreatment, sent: Mapping[str, Any], name: str, paired: Mask) -> Mask:
+def _spoken(layout: ChildLayout, how: ListTreatment, sent: Mapping[str, Any], name: str, paired: Mask) -> Mask:
     """Returns which elements write a column or nested list of their row."""
-    match taken.mode:
+    match how.mode:
         case "replace":
             return paired
         case "merge" if layout.is_patched:
@@ -279,31 +279,31 @@ def _spoken(layout: ChildLayout, taken: ListTreatment, sent: Mapping[str, Any], 
 
 
 def _changes(
-    layout: ChildLayout, taken: ListTreatment, sent: Mapping[str, Any], rows: pa.Table, paired: Mask
+    layout: ChildLayout, how: ListTreatment, sent: Mapping[str, Any], rows: pa.Table, paired: Mask
 ) -> dict[str, ColumnChange]:
     found = {
-        name: changed_value(sent[name], one(rows.column(name)), _spoken(layout, taken, sent, name, paired))
+        name: changed_value(sent[name], one(rows.column(name)), _spoken(layout, how, sent, name, paired))
         for name in layout.columns
     }
-    merges = taken.mode == "merge"
-    spoken = paired & (mask_of(sent["extra"].is_valid()) if merges else taken.mode == "replace")
+    merges = how.mode == "merge"
+    spoken = paired & (mask_of(sent["extra"].is_valid()) if merges else how.mode == "replace")
     return found | {"extra": changed_json(sent["extra"], one(rows.column("extra")), spoken, merges=merges)}
 
 
-def _rivals(declared: Children, taken: ListTreatment, after: ListAfter, paired: Codes) -> Codes:
+def _rivals(declared: Children, how: ListTreatment, after: ListAfter, paired: Codes) -> Codes:
     """Returns owners with several primary rows: which one is demoted depends on the last sent one (R7)."""
-    if declared.primary is None or taken.mode == "replace":
+    if declared.primary is None or how.mode == "replace":
         return np.empty(0, np.int64)
     groups = set(declared.primary)
     elements = struct_of({name: after.column(name) for name in (*groups, "is_primary")})
     several = after.owners[several_primaries(declared.primary, after.owners, elements)]
-    if taken.mode == "add" or (groups and any(way.folds or not groups <= set(way.columns) for way in taken.ways)):
+    if how.mode == "add" or (groups and any(way.folds or not groups <= set(way.columns) for way in how.ways)):
         # A row may change the group in which it is, or is not, the only one.
         return np.concatenate([several, paired])
     return several
 
 
-def _taken(elements: Any, places: Codes) -> Any:
+def _elements_at(elements: Any, places: Codes) -> Any:
     return elements if len(places) == len(elements) else elements.take(pa.array(places))
 
 

@@ -33,32 +33,32 @@ class ListTreatment(NamedTuple):
     ways: Sequence[Match]
 
 
-def meant_rows(
-    declared: Children, taken: ListTreatment, owners: Codes, elements: Any, parents: Codes, rows: pa.Table
+def matched_rows(
+    declared: Children, treatment: ListTreatment, owners: Codes, elements: Any, parents: Codes, rows: pa.Table
 ) -> Codes:
     """Returns the stored row of each sent element, `NEW` or `DOUBTFUL`.
 
     Args:
         declared: the list.
-        taken: mode and ways of matching.
+        treatment: mode and ways of matching.
         owners: the index of each element's owner, ascending.
         elements: a struct array.
         parents: the index of each stored row's owner, ascending.
         rows: the stored rows, by owner and line.
     """
-    replaces = taken.mode == "replace"
+    replaces = treatment.mode == "replace"
     in_place = _in_place(owners, parents) if replaces and len(parents) else np.full(len(owners), NEW)
     if not declared.match:
         return in_place
     is_first = replaces & ~np.isin(owners, parents)
     if is_first.all():
         return np.full(len(owners), NEW)
-    meant, is_told = _by_ways(declared, taken.ways, elements, owners, rows, parents)
+    matched, has_match = _by_ways(declared, treatment.ways, elements, owners, rows, parents)
     if replaces:
         # A row keeps its id even if it moves, or if another row is equal to it.
-        meant[((meant >= 0) & (meant != in_place)) | ((meant == NEW) & ~is_told)] = DOUBTFUL
-    meant[is_first] = NEW
-    return meant
+        matched[((matched >= 0) & (matched != in_place)) | ((matched == NEW) & ~has_match)] = DOUBTFUL
+    matched[is_first] = NEW
+    return matched
 
 
 def _in_place(owners: Codes, parents: Codes) -> Codes:
@@ -78,7 +78,7 @@ def _by_ways(
     An element is new if no way finds an equal element or stored row.
     """
     count = int(owners.max(initial=-1)) + 1
-    meant, is_alone, is_told = np.full(len(owners), NEW), np.ones(len(owners), bool), np.zeros(len(owners), bool)
+    matched, is_alone, has_match = np.full(len(owners), NEW), np.ones(len(owners), bool), np.zeros(len(owners), bool)
     undecided = np.ones(count, bool)
     keyless = are_keyless(declared, elements)
     for match in ways:
@@ -86,19 +86,21 @@ def _by_ways(
             continue
         both = {name: pa.concat_arrays([elements.field(name), one(rows.column(name))]) for name in match.columns}
         codes, known = np.split(codes_of(match, struct_of(both)), [len(owners)])
-        tells = keyless if match.whole else codes >= 0
-        alike = tells & has_duplicate(np.concatenate([owners, parents]), np.concatenate([codes, known]))[: len(owners)]
+        applies = keyless if match.whole else codes >= 0
+        alike = (
+            applies & has_duplicate(np.concatenate([owners, parents]), np.concatenate([codes, known]))[: len(owners)]
+        )
         found = np.full(len(owners), NEW) if match.whole else _matches(owners, codes, parents, known)
-        chosen = (undecided & _all_of(count, owners, tells & ((found >= 0) | ~alike)))[owners] & (found >= 0)
-        meant[chosen] = found[chosen]
+        chosen = (undecided & _all_of(count, owners, applies & ((found >= 0) | ~alike)))[owners] & (found >= 0)
+        matched[chosen] = found[chosen]
         is_alone &= ~alike
-        is_told |= tells
-        undecided &= _all_of(count, owners, ~tells)
-    is_certain = (meant >= 0) | is_alone
+        has_match |= applies
+        undecided &= _all_of(count, owners, ~applies)
+    is_certain = (matched >= 0) | is_alone
     if len(ways) > 1 and any(len(match.columns) > 1 and not match.whole for match in ways):
         # An element without all of these may still change one of them, and so the columns that identify its row.
-        is_certain &= _all_of(count, owners, meant < 0)[owners]
-    return np.where(is_certain, meant, DOUBTFUL), is_told
+        is_certain &= _all_of(count, owners, matched < 0)[owners]
+    return np.where(is_certain, matched, DOUBTFUL), has_match
 
 
 def _matches(owners: Codes, codes: Codes, parents: Codes, known: Codes) -> Codes:

@@ -43,8 +43,10 @@ def are_steady(stream: Stream, layout: Layout, records: pa.Table) -> Mask:
 
 def undecided(stream: Stream) -> list[str]:
     """Returns the child tables whose lists must be read to know whether they are steady."""
-    is_told = stream.listing is not None
-    return [declared.table for declared in stream.children if is_told or not _always_steady(declared, stream.shape)]
+    has_own_modes = stream.listing is not None
+    return [
+        declared.table for declared in stream.children if has_own_modes or not _always_steady(declared, stream.shape)
+    ]
 
 
 def kinds_of(records: pa.Table, declared: Children) -> Iterator[tuple[Codes, tuple[str, str | None]]]:
@@ -52,8 +54,8 @@ def kinds_of(records: pa.Table, declared: Children) -> Iterator[tuple[Codes, tup
     encoded = one(records.column("modes")).dictionary_encode()
     kinds = pc.fill_null(encoded.indices, -1).to_numpy()
     for kind in distinct(kinds).tolist():
-        told = json.loads(encoded.dictionary[kind].as_py()) if kind >= 0 else {}
-        mode, name = told.get(declared.table, (None, None))
+        applicable = json.loads(encoded.dictionary[kind].as_py()) if kind >= 0 else {}
+        mode, name = applicable.get(declared.table, (None, None))
         yield np.flatnonzero(kinds == kind), (mode or declared.mode, name)
 
 
@@ -82,19 +84,19 @@ def _are_steady(declared: Children, mode: str, ways: Sequence[Match], child: Chi
 def _may_differ(declared: Children, ways: Sequence[Match], parents: Codes, elements: Any) -> Mask:
     """Returns which elements may have another effect the next time."""
     keyed = [codes_of(match, elements) for match in ways if not match.whole]
-    told = np.array([codes >= 0 for codes in keyed]).reshape(len(keyed), len(parents))
+    applicable = np.array([codes >= 0 for codes in keyed]).reshape(len(keyed), len(parents))
     keyless = are_keyless(declared, elements)
     found_whole = keyless if any(match.whole for match in ways) else np.zeros(len(parents), bool)
     # Elements without a match are added each time. A column that another element changes matches differently next time.
-    doubtful: Mask = ~(told.any(axis=0) | found_whole)
-    if declared.primary is not None and _tells_by_primary(ways):
+    doubtful: Mask = ~(applicable.any(axis=0) | found_whole)
+    if declared.primary is not None and _matches_by_primary(ways):
         return np.ones(len(parents), bool)
     used = np.zeros((len(keyed), int(parents.max(initial=-1)) + 1), bool)
-    for way, mask in enumerate(told):
+    for way, mask in enumerate(applicable):
         used[way, parents[mask]] = True
     by_one = used.sum(axis=0) <= 1
     for way, codes in enumerate(keyed):
-        unsure = used[way][parents] & ~keyless & (~told[way] | has_duplicate(parents, codes))
+        unsure = used[way][parents] & ~keyless & (~applicable[way] | has_duplicate(parents, codes))
         doubtful |= unsure & ~by_one[parents]
     return doubtful
 
@@ -111,9 +113,9 @@ def _always_steady(declared: Children, parent: Shape) -> bool:
 def _has_one_way(declared: Children, shape: Shape) -> bool:
     fields = shape.contract.model_fields
     columns = [column for match in declared.match for column in match.columns]
-    is_one = len(declared.match) == 1 and not declared.match[0].whole and not _tells_by_primary(declared.match)
+    is_one = len(declared.match) == 1 and not declared.match[0].whole and not _matches_by_primary(declared.match)
     return is_one and all(fields[column].is_required() for column in columns)
 
 
-def _tells_by_primary(ways: Iterable[Match]) -> bool:
+def _matches_by_primary(ways: Iterable[Match]) -> bool:
     return any(_PRIMARY in match.columns for match in ways)

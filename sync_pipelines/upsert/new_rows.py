@@ -70,13 +70,13 @@ class _Ready(NamedTuple):
     Attributes:
         rows: their numbers in the export.
         folded: their results; None for records that have rows.
-        meant: reference -> the rows they refer to.
+        referents: reference -> the rows they refer to.
     """
 
     rows: Rows
     records: pa.Table
     folded: FoldedRows | None
-    meant: Mapping[str, list[Referents]]
+    referents: Mapping[str, list[Referents]]
 
 
 class NewRowWriter:
@@ -128,7 +128,9 @@ class NewRowWriter:
         if self._has_rows():
             return None
         with self._without_indexes() as unindexed:
-            return self._written(_told(ahead(starmap(self._ready, _numbered(_chunked(records)))), before), unindexed)
+            return self._written(
+                _announced(ahead(starmap(self._ready, _numbered(_chunked(records)))), before), unindexed
+            )
 
     @property
     def connection(self) -> psycopg.Connection[Any]:
@@ -180,7 +182,7 @@ class NewRowWriter:
         return NewRowsResult(created, np.sort(np.concatenate(left)))
 
     def _ready(self, rows: Rows, records: pa.Table) -> _Ready:
-        return _Ready(rows, records, self._columns.fold(records, None, {}), _meant_by(self._load.stream, records))
+        return _Ready(rows, records, self._columns.fold(records, None, {}), _referents_of(self._load.stream, records))
 
     def _has_rows(self) -> bool:
         """Whether some record may have a row already. Nobody else creates one while the load holds its locks."""
@@ -223,12 +225,12 @@ class NewRowWriter:
         """Writes the rows of chosen records, and their children."""
         if not len(chosen):
             return
-        stream, new, columns, meant = self._load.stream, ready.records, folded.main.columns, ready.meant
+        stream, new, columns, referents = self._load.stream, ready.records, folded.main.columns, ready.referents
         if len(chosen) < new.num_rows:
             places = pa.array(chosen)
             new, columns = new.take(places), {name: one(column).take(places) for name, column in columns.items()}
-            meant = _meant_by(stream, new)
-        links = {r.column: referred.ids(r, new, meant[r.column]) for r in stream.references}
+            referents = _referents_of(stream, new)
+        links = {r.column: referred.ids(r, new, referents[r.column]) for r in stream.references}
         ids = self._copying.new_ids(stream.table, new.num_rows)
         own = {"partner_record_id": new.column("record_id")} if stream.has_record_ids else {}
         rows = {
@@ -272,7 +274,7 @@ def insert_elements(copying: Copying, declared: Children, child: ChildLayout, ne
         insert_elements(copying, inner, layout, NewElements(owners, owners, lines, elements), own)
 
 
-def _meant_by(stream: Stream, records: pa.Table) -> dict[str, list[Referents]]:
+def _referents_of(stream: Stream, records: pa.Table) -> dict[str, list[Referents]]:
     return {reference.column: referents_of(reference, records) for reference in stream.references}
 
 
@@ -315,7 +317,7 @@ def _chunked(blocks: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(waiting).combine_chunks()
 
 
-def _told(records: Iterable[_Ready], before: Before) -> Iterator[_Ready]:
+def _announced(records: Iterable[_Ready], before: Before) -> Iterator[_Ready]:
     for ready in records:
-        before(ready.records, ready.meant)
+        before(ready.records, ready.referents)
         yield ready

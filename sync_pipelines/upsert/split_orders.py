@@ -46,7 +46,7 @@ class _Lines:
     """The lines of some of an export's records: their owners, and what distinguishes them."""
 
     def __init__(self, export: KnownExport, hashes: Hashes, flat: FlatLines, layout: Layout) -> None:
-        records = export.kept.taken(export.kept.keys.rows_of(hashes), ["external_id", flat.children], layout)
+        records = export.kept.read_columns(export.kept.keys.rows_of(hashes), ["external_id", flat.children], layout)
         lists = records.column(flat.children).combine_chunks()
         lines = pc.list_flatten(lists)
         self.keys = records.column("external_id").combine_chunks().take(pc.list_parent_indices(lists))

@@ -274,7 +274,7 @@ class _Records:
         if stream.scope is not None:
             names += [f"{stream.scope}_{part}" for part in ("partner", "tenant", "external_id", "record_id")]
         names += [declared.table for declared in stream.children if _is_looked_at(stream, declared)]
-        table = export.kept.taken(rows, list(dict.fromkeys(names)), layout)
+        table = export.kept.read_columns(rows, list(dict.fromkeys(names)), layout)
         return _Records(export, stream, layout, np.arange(len(rows)), table)
 
     def some(self, places: Rows) -> _Records:

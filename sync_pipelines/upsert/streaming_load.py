@@ -171,11 +171,11 @@ class StreamingLoad:
         if self._is_unwanted:
             raise _GivenUp("it could not be read")
 
-    def _lock(self, writer: NewRowWriter, records: pa.Table, meant: Mapping[str, list[Referents]]) -> None:
+    def _lock(self, writer: NewRowWriter, records: pa.Table, referents: Mapping[str, list[Referents]]) -> None:
         """Locks the rows that records refer to. The records' keys must be different."""
         if len(pc.unique(records.column("key_hash"))) < len(records):
             raise _GivenUp("a key has several records")
-        referred = {(link, *owner) for link, parts in meant.items() for part in parts for owner in part.owners}
+        referred = {(link, *owner) for link, parts in referents.items() for part in parts for owner in part.owners}
         if more := referred - self._locked:
             if not try_locks(writer.connection, referred_locks(self._stream, more)):
                 raise _GivenUp("another transaction creates rows that are referred to")

@@ -132,12 +132,12 @@ def _repeated_among(
 def _compared(keys: Hashes, rows: Rows, mine: KnownExport, other: KnownExport) -> tuple[Mask, Mask]:
     """Returns masks: which of the keys (sorted) another export has, and for which it has one record with equal text."""
     known, once, theirs = looked_up(other.kept.keys, keys)
-    texts, told = mine.kept.texts, other.kept.texts
-    if texts is None or told is None or other.kept.summary.reading != mine.kept.summary.reading:
+    texts, theirs_texts = mine.kept.texts, other.kept.texts
+    if texts is None or theirs_texts is None or other.kept.summary.reading != mine.kept.summary.reading:
         return known, np.zeros(len(keys), bool)
     # One record is one text, which need not be compared.
     same: Mask = once & mine.kept.are_shared(rows, other.kept, theirs)
     others = np.flatnonzero(once & ~same)
-    said = texts[rows[others]]
-    same[others] = (said[:, 0] != 0) & (told[theirs[others]] == said).all(axis=1)
+    own_texts = texts[rows[others]]
+    same[others] = (own_texts[:, 0] != 0) & (theirs_texts[theirs[others]] == own_texts).all(axis=1)
     return known, same
