@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/add_a_partner.md").read_text()
 REGISTRY = "sync_pipelines/partners/__init__.py"
 COPIED = (
-    "sync_pipelines", "sync_pipelines_tests", "docs", "README.md", "SECURITY.md", "deploy", "CHANGELOG.md", "LICENSE", "Makefile",
-    "mkdocs.yml", "pyproject.toml",
+    "sync_pipelines", "sync_pipelines_tests", "docs", "README.md", "SECURITY.md", "deploy", "CHANGELOG.md", "LICENSE",
+    "Makefile", "mkdocs.yml", "pyproject.toml",
     "dagster.yaml", "workspace.yaml",
 )  # fmt: skip
 HELD = (
