@@ -19,6 +19,21 @@ from sync_pipelines.contracts.streams import Stream
 
 
 @dataclass(frozen=True)
+class RowCounts:
+    """Rows of a table; each is one of the three.
+
+    Attributes:
+        live: defined and not deleted.
+        placeholders: referred to, and not defined yet.
+        deleted: tombstones.
+    """
+
+    live: int
+    placeholders: int
+    deleted: int
+
+
+@dataclass(frozen=True)
 class StreamStatus:
     """How one stream stands.
 
@@ -200,6 +215,16 @@ def live_rows(connection: psycopg.Connection[Any], stream: Stream) -> int:
     )
     row = connection.execute(statement, [stream.partner]).fetchone()
     return int(row[0]) if row else 0
+
+
+def row_counts(connection: psycopg.Connection[Any], table: str) -> dict[str, RowCounts]:
+    """Counts the rows of a main table by partner."""
+    statement = sql.SQL(
+        "select partner, count(*) filter (where deleted_at is null and not is_placeholder),"
+        " count(*) filter (where deleted_at is null and is_placeholder),"
+        " count(*) filter (where deleted_at is not null) from sync.{} group by 1 order by 1"
+    ).format(sql.Identifier(table))
+    return {partner: RowCounts(*counts) for partner, *counts in connection.execute(statement)}
 
 
 def tenants(connection: psycopg.Connection[Any], stream: Stream) -> set[str]:

@@ -31,12 +31,14 @@ import psycopg
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import reports
 from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.database.reports import RowCounts
 from sync_pipelines.orchestration import descriptions, metadata
 from sync_pipelines.orchestration.dagster_names import STAGES, Stage, asset_key, stream_name
 from sync_pipelines.orchestration.days import DaysRun, Moved
 from sync_pipelines.orchestration.outages import through_outages
 from sync_pipelines.orchestration.partitions import PARTITIONS_PER_RUN
 from sync_pipelines.orchestration.run_config import SyncConfig, config_of_run
+from sync_pipelines.orchestration.table_assets import count_tables, report_tables, written_tables
 from sync_pipelines.privacy.untrusted_text import on_one_line
 from sync_pipelines.stages import display_rows, preview
 from sync_pipelines.stages.pulls import Pull
@@ -61,11 +63,13 @@ class _Days:
         good: metadata of the days to materialize.
         observed: metadata of days to observe only.
         failure: why the asset fails, after its good days are materialized.
+        tables: rows of the tables that the run wrote, by table and partner.
     """
 
     good: Told
     observed: Told = field(default_factory=dict)
     failure: ExportsFailed | None = None
+    tables: Mapping[str, Mapping[str, RowCounts]] = field(default_factory=dict)
 
 
 def build_assets(
@@ -134,6 +138,7 @@ def _materialized(
         key = asset_key(stage, stream)
         for day, values in one.observed.items():
             context.log_event(dg.AssetObservation(key, partition=day.isoformat(), metadata=values))
+        report_tables(context, one.tables)
         if one.failure is not None:
             # Dagster materializes all days of a run or none; only events logged before the failure stay.
             for day, values in one.good.items():
@@ -183,22 +188,29 @@ def _arrived(by_day: Mapping[date, Sequence[LedgerFile]], moved: Moved, pulled: 
 def _loaded(run: DaysRun, moved: Moved, replayed: Mapping[date, Sequence[ReplayedExport]]) -> _Days:
     # The server counts a large table for as long as the rest takes.
     with ThreadPoolExecutor(1) as beside, run.workspace.connection() as connection:
-        rows = beside.submit(_live_rows, run)
+        counting = beside.submit(count_tables, run.workspace, _written(run, moved, replayed))
         by_day = run.by_day(connection)
         told = _stories(run, connection, by_day, moved.seconds)
-        told[run.days[-1]]["dagster/row_count"] = rows.result()
+        counts = counting.result()
+        mine = counts[run.stream.table].get(run.stream.partner)
+        told[run.days[-1]]["dagster/row_count"] = mine.live if mine else 0
+    tables = counts if _is_written(moved, replayed) else {}
     for day, exports in replayed.items():
         told[day] |= metadata.read_again(exports)
     failed = {day: bad for day, entries in by_day.items() if (bad := run.failed(entries) + _faults(replayed, day))}
     if not failed:
-        return _Days(told)
+        return _Days(told, tables=tables)
     good = {day: values for day, values in told.items() if day not in failed}
-    return _Days(good, {day: told[day] for day in failed}, _failure(failed, len(by_day)))
+    return _Days(good, {day: told[day] for day in failed}, _failure(failed, len(by_day)), tables)
 
 
-def _live_rows(run: DaysRun) -> int:
-    with run.workspace.connection() as connection:
-        return reports.live_rows(connection, run.stream)
+def _written(run: DaysRun, moved: Moved, replayed: Mapping[date, Sequence[ReplayedExport]]) -> list[str]:
+    """The tables to count: the stream's own, and others where the run may have written them."""
+    return written_tables(run.stream) if _is_written(moved, replayed) else [run.stream.table]
+
+
+def _is_written(moved: Moved, replayed: Mapping[date, Sequence[ReplayedExport]]) -> bool:
+    return bool(replayed) or any(entry.status == "loaded" for entry in moved.entries)
 
 
 def _stories(

@@ -21,7 +21,7 @@ from sync_pipelines.orchestration.check_runs import (
     build_check_schedule,
     build_check_sensor,
 )
-from sync_pipelines.orchestration.checks import build_checks
+from sync_pipelines.orchestration.check_steps import build_checks, build_table_checks
 from sync_pipelines.orchestration.jobs import build_job
 from sync_pipelines.orchestration.misplaced_alerts import build_misplaced_sensor
 from sync_pipelines.orchestration.partitions import daily_partitions
@@ -33,6 +33,7 @@ from sync_pipelines.orchestration.storage_cleanup import (
     build_housekeeping_job,
     build_housekeeping_schedule,
 )
+from sync_pipelines.orchestration.table_assets import build_table_asset, tables_of
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.stages.first_day import first_day
 
@@ -42,20 +43,31 @@ def build_definitions(
     overrides: Mapping[str, Any] | None = None,
     streams: Iterable[Stream] = STREAMS,
 ) -> dg.Definitions:
-    """The definitions, with some resources replaced by `overrides` (tests and the command line do that).
+    """Returns the definitions, with some resources replaced by `overrides`; tests do that.
 
     They have no executor and only names of their own, so that they merge with the definitions of another project
     (`docs/existing_dagster.md`). Jobs name their executor; `code_location` adds one for the project by itself.
     """
     settings = settings or load_settings()
     first = first_day(settings)
-    partitions = daily_partitions(first)
     chosen = tuple(streams)
     check_job = build_check_job(chosen)
+    of_streams = build_stream_definitions(settings, overrides, chosen)
+    tables = tables_of(chosen)
     return dg.Definitions(
-        assets=[build_assets(stream, partitions, settings.owner_names) for stream in chosen],
-        asset_checks=[check for stream in chosen for check in build_checks(stream)],
-        jobs=[*(build_job(stream) for stream in chosen), check_job, build_housekeeping_job(chosen)],
+        assets=[
+            *(of_streams.assets or ()),
+            *(build_table_asset(table, writers, settings.owner_names) for table, writers in tables.items()),
+        ],
+        asset_checks=[
+            *(of_streams.asset_checks or ()),
+            *(
+                build_table_checks(table, own)
+                for table in tables
+                if (own := [stream for stream in chosen if stream.table == table])
+            ),
+        ],
+        jobs=[*(of_streams.jobs or ()), check_job, build_housekeeping_job(chosen)],
         schedules=[
             *(build_schedule(stream, first) for stream in chosen),
             build_check_schedule(),
@@ -67,5 +79,19 @@ def build_definitions(
             build_alert_sensor(chosen, (CHECK_JOB, HOUSEKEEPING)),
             build_misplaced_sensor(),
         ],
+        resources=of_streams.resources,
+    )
+
+
+def build_stream_definitions(
+    settings: Settings, overrides: Mapping[str, Any] | None, streams: Iterable[Stream]
+) -> dg.Definitions:
+    """Returns what runs of some streams need, and no more: the command line makes it for every sync."""
+    chosen = tuple(streams)
+    partitions = daily_partitions(first_day(settings))
+    return dg.Definitions(
+        assets=[build_assets(stream, partitions, settings.owner_names) for stream in chosen],
+        asset_checks=[build_checks(stream) for stream in chosen],
+        jobs=[build_job(stream) for stream in chosen],
         resources=build_resources(overrides),
     )

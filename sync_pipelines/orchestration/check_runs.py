@@ -9,7 +9,7 @@ from typing import Any, Final
 import dagster as dg
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.orchestration.checks import check_keys
+from sync_pipelines.orchestration.check_steps import check_keys
 from sync_pipelines.orchestration.failed_runs import streams_of
 from sync_pipelines.orchestration.jobs import EXECUTOR
 
@@ -21,7 +21,7 @@ def build_check_job(streams: Iterable[Stream]) -> Any:
     """The job that runs every check of some streams, and none of a deployment they are merged into."""
     return dg.define_asset_job(
         CHECK_JOB,
-        selection=dg.AssetSelection.checks(*(key for stream in streams for key in check_keys(stream))),
+        selection=dg.AssetSelection.checks(*check_keys(streams)),
         executor_def=EXECUTOR,
         description="Every check of every table, on all rows. Loads nothing.",
     )
@@ -53,7 +53,7 @@ def build_check_sensor(streams: Iterable[Stream], job: Any) -> dg.SensorDefiniti
     )
     def checks_after_failure(context: dg.RunFailureSensorContext) -> dg.RunRequest | dg.SkipReason:
         run = context.dagster_run
-        keys = [key for stream in streams_of(run, chosen) for key in check_keys(stream)]
+        keys = check_keys(streams_of(run, chosen))
         if not keys:
             return dg.SkipReason(f"run {run.run_id} loaded no table")
         return dg.RunRequest(run_key=run.run_id, asset_check_keys=keys)

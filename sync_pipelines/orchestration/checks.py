@@ -1,15 +1,13 @@
-"""Checks of what was loaded, over the ledger and the tables: ERROR means act, WARN means look.
+"""Checks of what was loaded, over the ledger and the tables: an error means act, a warning means look.
 
-A stream's checks are one step that runs after its table's asset, and alone. Where that asset fails Dagster leaves the
-checks of its run out; `check_runs` then asks for them in a run of their own.
-
-Belongs here: what a check is called and how bad its answer is. Does not belong here: the questions (`database.quality`,
-`database.reports`), guarding a load (`upsert` does, in the load's own transaction).
+Belongs here: what a check is called, what it asks and how bad its answer is. Does not belong here: the questions
+(`database.quality`, `database.reports`), the steps that ask them (`check_steps`), guarding a load (`upsert` does, in
+the load's own transaction).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import dagster as dg
@@ -17,17 +15,11 @@ import psycopg
 
 from sync_pipelines.contracts.codes import REJECT_CODES
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.database import ledger, quality, quality_of_orders, reports
+from sync_pipelines.database import quality, quality_of_orders, reports
 from sync_pipelines.database.quality import Arrivals, Extent
 from sync_pipelines.errors import ConfigurationError, LandingUnavailable
-from sync_pipelines.orchestration.dagster_names import asset_key, stream_name
-from sync_pipelines.orchestration.metadata_tables import table_of
-from sync_pipelines.orchestration.outages import through_outages
-from sync_pipelines.orchestration.partitions import dates_of
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.privacy.masking import without_emails
-from sync_pipelines.privacy.personal_data import masked_example
-from sync_pipelines.stages.display_rows import ids_written
 from sync_pipelines.stages.export_stages import Workspace
 from sync_pipelines.stages.misplaced import find_misplaced, unknown_endings
 
@@ -35,8 +27,6 @@ ERROR: Final = dg.AssetCheckSeverity.ERROR
 WARN: Final = dg.AssetCheckSeverity.WARN
 MISSED: Final = 3
 """Days without a due export after which somebody has to act."""
-ROWS_CHECKED: Final = 2_000
-"""Rows of a large table that are looked at after a run; every night all are."""
 GIVEN_UP: Final = 30
 """Days after which a tenant counts as one that stopped sending: to be looked at, nothing to act on."""
 
@@ -260,107 +250,55 @@ def deleted_customers(asked: Asked) -> Answer:
 
 
 ACCOUNTING: Final = Check(
-    "accounting_balances", "ERROR. Every record read has exactly one outcome, in every loaded file.", accounting
-)
-SOUND: Final = Check(
-    "keys_and_references",
-    "ERROR. Keys are there and unique, references point to rows of the right table, no children without their parent.",
-    soundness,
+    "accounting_balances",
+    "Every record read has exactly one outcome, in every loaded file. Else: an error.",
+    accounting,
 )
 FRESH: Final = Check(
     "yesterday_is_loaded",
-    "WARN from one day late, ERROR from three days and twice the tenant's usual gap, WARN again after "
-    f"{GIVEN_UP} days. By the exports' own dates: loading old days makes no tenant punctual.",
+    "Each tenant's export of yesterday is loaded. One day late is a warning; three days, and twice the tenant's usual"
+    f" gap, an error; more than {GIVEN_UP} days a warning again. An export counts by its own date.",
     freshness,
 )
-REJECTS: Final = Check("no_open_rejects", "WARN. No refused record is open.", open_rejects)
-PLACEHOLDERS: Final = Check(
-    "placeholders_are_defined", "WARN. No row that others refer to is undefined for more than a day.", placeholders
-)
+REJECTS: Final = Check("no_open_rejects", "No rejected record is open. Else: a warning.", open_rejects)
 MISPLACED: Final = Check(
     "nothing_is_misplaced",
-    "WARN. No file or folder of the landing lies where no stream takes it: a misspelt partner or stream, a file above "
-    "a stream's folder, an ending of no known format, a `path` that takes nothing.",
+    "Every file and folder of the landing belongs to a stream. Else: a warning, for example about a misspelled partner"
+    " or stream, a file above a stream's folder, an unknown ending, or a `path` that matches nothing.",
     strays,
+)
+SOUND: Final = Check(
+    "keys_and_references",
+    "Keys are present and unique, references point to rows of the right table, and no child lacks its parent."
+    " Else: an error.",
+    soundness,
+)
+PLACEHOLDERS: Final = Check(
+    "placeholders_are_defined",
+    "Every row that others refer to has been defined within a day. Else: a warning.",
+    placeholders,
 )
 TOTALS: Final = Check(
     "totals_match_items",
-    "WARN. An order's total is the sum of Price x Quantity, to 0.01. Cancelled orders, orders without items and "
-    "defaulted totals are left out.",
+    "Each order's total is the sum of price x quantity of its items, to 0.01. Else: a warning. Cancelled orders, orders"
+    " without items and defaulted totals are left out.",
     totals,
 )
 DELETED_CUSTOMERS: Final = Check(
-    "customers_are_not_deleted", "WARN. No live order belongs to a customer that is deleted.", deleted_customers
+    "customers_are_not_deleted", "No live order belongs to a deleted customer. Else: a warning.", deleted_customers
 )
 
 
-def checks_of(stream: Stream) -> list[Check]:
-    """The checks that make sense for a stream."""
-    chosen = [ACCOUNTING, SOUND, FRESH, REJECTS, MISPLACED]
+def stream_checks(stream: Stream) -> list[Check]:
+    """Returns the checks of a stream: of its files and what became of their records."""
+    return [ACCOUNTING, FRESH, REJECTS, MISPLACED]
+
+
+def row_checks(stream: Stream) -> list[Check]:
+    """Returns the checks of the rows that a stream writes to its table; they belong to the table's asset."""
+    chosen = [SOUND]
     if quality.may_be_placeholders(stream, STREAMS):
         chosen.append(PLACEHOLDERS)
     if stream.table == "orders":
         chosen += [TOTALS, DELETED_CUSTOMERS]
     return chosen
-
-
-def check_keys(stream: Stream) -> list[dg.AssetCheckKey]:
-    """What Dagster calls a stream's checks."""
-    return [dg.AssetCheckKey(asset_key("rows", stream), check.name) for check in checks_of(stream)]
-
-
-def build_checks(stream: Stream) -> list[dg.AssetChecksDefinition]:
-    """The checks of a stream's table, one step; each can be run alone."""
-    chosen = {check.name: check for check in checks_of(stream)}
-    table = asset_key("rows", stream)
-
-    @dg.multi_asset_check(
-        name=f"check_{stream_name(stream)}",
-        specs=[dg.AssetCheckSpec(c.name, asset=table, description=c.description) for c in chosen.values()],
-        can_subset=True,
-    )
-    def checks(
-        context: dg.AssetCheckExecutionContext, sync_pipelines_workspace: dg.ResourceParam[Any]
-    ) -> Iterator[dg.AssetCheckResult]:
-        workspace: Workspace = sync_pipelines_workspace
-        selected = {key.name for key in context.op_execution_context.selected_asset_check_keys}
-
-        def ask() -> list[dg.AssetCheckResult]:
-            with workspace.connection() as connection:
-                about = extent(workspace, connection, stream, dates_of(dict(context.run.tags)))
-                asked = Asked(connection, stream, workspace, about, datetime.now(UTC))
-                return [
-                    _result(stream, check, check.ask(asked), table)
-                    for name, check in chosen.items()
-                    if name in selected
-                ]
-
-        yield from through_outages(context.instance, context.run, workspace.database, ask)
-
-    return [checks]
-
-
-def extent(
-    workspace: Workspace, connection: psycopg.Connection[Any], stream: Stream, days: Iterable[date] | None
-) -> Extent:
-    """What to look at after a run of some days: every row while the tables are small, else some that it wrote."""
-    if days is None or quality.is_small(connection, stream):
-        return quality.EVERYTHING
-    entries = ledger.of_dates(connection, stream.partner, stream.name, list(days))
-    return Extent(tuple(ids_written(workspace, connection, stream, entries, ROWS_CHECKED)))
-
-
-def _result(stream: Stream, check: Check, answer: Answer, table: dg.AssetKey) -> dg.AssetCheckResult:
-    told: dict[str, Any] = dict(answer.numbers)
-    if not answer.passed:
-        told["what_to_do"] = answer.todo
-    if answer.examples:
-        told["examples"] = table_of([masked_example(stream, row) for row in answer.examples])
-    return dg.AssetCheckResult(
-        passed=answer.passed,
-        check_name=check.name,
-        asset_key=table,
-        severity=answer.severity,
-        description=answer.says,
-        metadata=told,
-    )

@@ -13,6 +13,8 @@ from sync_pipelines.contracts.streams import Stream
 
 Stage = Literal["exports", "records", "rows"]
 STAGES: tuple[Stage, ...] = ("exports", "records", "rows")
+TABLES: Final = "tables"
+"""Group of the assets of whole tables, and the first part of their keys."""
 
 
 def asset_key(stage: Stage, stream: Stream) -> dg.AssetKey:
@@ -21,6 +23,11 @@ def asset_key(stage: Stage, stream: Stream) -> dg.AssetKey:
     The last part alone says which asset it is: that part is all that graphs and titles show.
     """
     return dg.AssetKey([stream.partner, stream.name if stage == "rows" else f"{stream.name}_{stage}"])
+
+
+def table_key(table: str) -> dg.AssetKey:
+    """`tables/<table>`: a table as a whole, whichever streams write it."""
+    return dg.AssetKey([TABLES, table])
 
 
 def former_asset_keys(stream: Stream) -> tuple[dg.AssetKey, ...]:

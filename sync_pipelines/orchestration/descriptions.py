@@ -9,6 +9,7 @@ metadata of materializations (`metadata`).
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError
@@ -22,6 +23,8 @@ import dagster as dg
 from sync_pipelines import partners
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.orchestration.dagster_names import Stage
+from sync_pipelines.tables.descriptions import TABLES
+from sync_pipelines.tables.schema import SCHEMA
 
 KINDS: Final[dict[Stage, set[str]]] = {"exports": {"file"}, "records": {"parquet"}, "rows": {"postgres"}}
 
@@ -49,6 +52,18 @@ def asset_description(stage: Stage, stream: Stream) -> str:
         f"- **Replay** rejected records after a correction with `{replay_command(stream)}`.",
     ]
     return f"{what}\n\n{stream.description}\n\n" + "\n".join(lines)
+
+
+def table_description(table: str, writers: Sequence[Stream]) -> str:
+    """Returns what a whole table is: a plain paragraph, then Markdown."""
+    names = ", ".join(stream.full_name for stream in writers)
+    lines = [
+        f"- **Written by** {names}. Every run that loads exports counts the table again; materialize it to count it and"
+        " to run its checks now.",
+        f"- **Read** `{SCHEMA}.live_{table}`, the rows that are defined and not deleted.",
+        "- **Counts**: `live`, `placeholders` (rows that others refer to and no export has defined yet) and `deleted`.",
+    ]
+    return f"{TABLES[table]}\n\n" + "\n".join(lines)
 
 
 def code_version(stream: Stream) -> str:

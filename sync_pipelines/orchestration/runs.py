@@ -19,7 +19,7 @@ from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.orchestration.activity import bury_orphans, installation_tags
 from sync_pipelines.orchestration.assets import ExportsFailed
-from sync_pipelines.orchestration.build import build_definitions
+from sync_pipelines.orchestration.build import build_stream_definitions
 from sync_pipelines.orchestration.dagster_names import CODE_LOCATION, DEFINITIONS, job_name, sensor_name
 from sync_pipelines.orchestration.instance import open_instance
 from sync_pipelines.orchestration.jobs import run_config
@@ -60,7 +60,8 @@ def run_pending(
     killed_days = dict.fromkeys((e.partner, e.stream, e.partition_date) for e in killers)
     entries = [e for e in pending if not e.has_killed_a_run]
     concerned = [stream for stream in STREAMS if stream in to_pull or _days(pending, stream)]
-    definitions = build_definitions(workspace.settings, {WORKSPACE: workspace, OBSERVER: observer}, concerned)
+    resources = {WORKSPACE: workspace, OBSERVER: observer}
+    definitions = build_stream_definitions(workspace.settings, resources, concerned)
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     with open_instance(workspace.settings) as instance:
         bury_orphans(instance, workspace)

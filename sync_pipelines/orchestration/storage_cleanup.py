@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.orchestration.checks import check_keys
+from sync_pipelines.orchestration.check_steps import check_keys
 from sync_pipelines.orchestration.jobs import EXECUTOR
 from sync_pipelines.orchestration.private_dagster import (
     EVENTS,
@@ -149,7 +149,7 @@ def _clear_events(instance: dg.DagsterInstance, ids: Sequence[str]) -> int:
 
 def _latest_checks(instance: dg.DagsterInstance, streams: Iterable[Stream]) -> frozenset[str]:
     """The runs that hold the latest answer of a check."""
-    keys = [key for stream in streams for key in check_keys(stream)]
+    keys = check_keys(streams)
     return latest_check_runs(instance, keys)
 
 

@@ -55,6 +55,12 @@ def child_schemas(stream: Stream) -> dict[str, dg.TableSchema]:
     }
 
 
+def child_tables(table: str, writers: Iterable[Stream]) -> list[str]:
+    """Returns the child tables of a table."""
+    children = (child for stream in writers if stream.table == table for child in child_schemas(stream))
+    return list(dict.fromkeys(children))
+
+
 def whole_schema(table: str) -> dg.TableSchema:
     """Returns the columns of a table, with the fields of every stream that fills it."""
     columns = metadata.tables[f"{SCHEMA}.{table}"].columns

@@ -10,8 +10,8 @@ import dagster as dg
 import pytest
 
 from sync_pipelines.orchestration.alerts import failed_files
-from sync_pipelines.orchestration.checks import checks_of
-from sync_pipelines.orchestration.dagster_names import asset_key
+from sync_pipelines.orchestration.check_steps import check_keys
+from sync_pipelines.orchestration.dagster_names import table_key
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.partners.replenit import ORDERS
 from sync_pipelines.stages.export_stages import Workspace
@@ -28,16 +28,24 @@ def test_every_check_is_evaluated_after_a_materialization(
     definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path, workspace: Workspace
 ) -> None:
     put(landing, "2010-12-01.json", [order("A"), order("B", Currency="XXXX")])
-    told = evaluations(run(definitions, instance, days(1, 1)))
-    assert {name: (e.passed, e.severity.value) for name, e in told.items()} == {
-        "accounting_balances": (True, "ERROR"),
-        "keys_and_references": (True, "ERROR"),
-        "yesterday_is_loaded": (False, "WARN"),
-        "no_open_rejects": (False, "WARN"),
-        "nothing_is_misplaced": (True, "WARN"),
-        "totals_match_items": (True, "WARN"),
-        "customers_are_not_deleted": (True, "WARN"),
-    }
+    result = run(definitions, instance, days(1, 1))
+    answers = result.get_asset_check_evaluations()
+    found = [(e.asset_check_key.to_user_string(), e.passed, e.severity.value) for e in answers]
+    assert sorted(found) == [
+        ("replenit/orders:accounting_balances", True, "ERROR"),
+        ("replenit/orders:no_open_rejects", False, "WARN"),
+        ("replenit/orders:nothing_is_misplaced", True, "WARN"),
+        ("replenit/orders:yesterday_is_loaded", False, "WARN"),
+        ("tables/customers:keys_and_references", True, "ERROR"),
+        ("tables/customers:placeholders_are_defined", True, "WARN"),
+        ("tables/orders:customers_are_not_deleted", True, "WARN"),
+        ("tables/orders:keys_and_references", True, "ERROR"),
+        ("tables/orders:totals_match_items", True, "WARN"),
+    ]
+    # The UI shows a check's answer where its run materialized the asset.
+    tables = [table_key("orders"), table_key("customers")]
+    assert all(instance.get_latest_materialization_events(tables).values())
+    told = evaluations(result)
     rejects = told["no_open_rejects"].metadata
     assert rejects["open"].value == 1
     assert "rejects list" in str(rejects["what_to_do"].value)
@@ -72,11 +80,11 @@ def check_alone(
 def test_checks_run_alone_on_every_table(definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
     result = check_alone(definitions, instance)
     assert result.success
-    assert len(result.get_asset_check_evaluations()) == sum(len(checks_of(stream)) for stream in STREAMS)
+    assert len(result.get_asset_check_evaluations()) == len(check_keys(STREAMS))
 
 
 def test_one_check_runs_alone(definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path) -> None:
-    key = dg.AssetCheckKey(asset_key("rows", ORDERS), "totals_match_items")
+    key = dg.AssetCheckKey(table_key("orders"), "totals_match_items")
     result = check_alone(definitions, instance, dg.RunRequest(asset_check_keys=[key]))
     assert [evaluation.asset_check_key for evaluation in result.get_asset_check_evaluations()] == [key]
 
@@ -118,7 +126,7 @@ def test_the_checks_that_a_failed_run_left_out_are_made_up_for(
     (asked,) = tick.run_requests
     assert asked.run_key == failed.run_id
     told = evaluations(check_alone(definitions, instance, asked))
-    assert set(told) == {check.name for check in checks_of(ORDERS)}
+    assert set(told) == {key.name for key in check_keys([ORDERS])}
     assert told["accounting_balances"].passed
     assert told["accounting_balances"].metadata["failed"].value == 1
     assert len(failed_files(workspace, [ORDERS], failed.run_id)) == 1

@@ -10,7 +10,8 @@ import pytest
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import quality
 from sync_pipelines.database.quality import EVERYTHING, Arrivals, Extent
-from sync_pipelines.orchestration.checks import Asked, checks_of, extent, is_missed
+from sync_pipelines.orchestration.check_steps import extent
+from sync_pipelines.orchestration.checks import Asked, is_missed, row_checks, stream_checks
 from sync_pipelines.partners import STREAMS, find_stream
 from sync_pipelines.partners.replenit import ORDERS
 from sync_pipelines_tests.loading import TENANT, Site, call, item, lines, order
@@ -29,7 +30,7 @@ def ask(
     site: Site, name: str, stream: Stream = ORDERS, now: datetime = NOW, about: Extent = EVERYTHING
 ) -> tuple[str, dict[str, int], list[dict[str, Any]]]:
     """`passed`, `WARN` or `ERROR`, with numbers and examples."""
-    check = next(c for c in checks_of(stream) if c.name == name)
+    check = next(c for c in (*stream_checks(stream), *row_checks(stream)) if c.name == name)
     workspace = site.workspace()
     with workspace.connection() as connection:
         answer = check.ask(Asked(connection, stream, workspace, about, now))
@@ -292,7 +293,7 @@ def test_customers_of_another_partner_are_waited_for_and_replenits_own_are_not(s
     site.sources({})
     site.load("2024-01-02.json", [order("B", Email="ana@example.com")])
     assert ask(site, "placeholders_are_defined", stream_of("traede/customers"), later)[1] == {"placeholders": 1}
-    assert "placeholders_are_defined" not in {check.name for check in checks_of(ORDERS)}
+    assert "placeholders_are_defined" not in {check.name for check in row_checks(ORDERS)}
 
 
 # -- keys and references ----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import yaml
 from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.definitions import build_definitions
 from sync_pipelines.orchestration import code_location
-from sync_pipelines.orchestration.dagster_names import asset_key
+from sync_pipelines.orchestration.dagster_names import asset_key, table_key
 from sync_pipelines.orchestration.partitions import daily_partitions
 from sync_pipelines.orchestration.services import build_services
 from sync_pipelines.partners import STREAMS
@@ -46,7 +46,8 @@ def test_names_that_users_rely_on(definitions: dg.Definitions) -> None:
     declared = {stream.full_name for stream in STREAMS}
     assert streams <= declared
     assets = {f"{name}{ending}" for name in declared for ending in ("_exports", "_records", "")}
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == assets
+    tables = {"tables/commerces", "tables/orders", "tables/stores", "tables/customers"}
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == assets | tables
     repository = definitions.get_repository_def()
     names = {name.replace("/", "_") for name in declared}
     jobs = {f"sync_{name}" for name in names} | {"sync_check_tables", "sync_housekeeping"}
@@ -112,9 +113,19 @@ def test_lineage_reads_exports_records_rows(definitions: dg.Definitions) -> None
     assert graph.get(asset_key("records", ORDERS)).parent_keys == {asset_key("exports", ORDERS)}
 
 
+def test_tables_are_downstream_of_the_streams_that_write_them(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    customers, orders = graph.get(table_key("customers")), graph.get(table_key("orders"))
+    writers = {"traede/customers", "pocketflows/customers", "replenit/orders"}
+    assert {key.to_user_string() for key in customers.parent_keys} == writers
+    assert {key.to_user_string() for key in orders.parent_keys} == {"replenit/orders"}
+    assert not orders.is_partitioned and orders.metadata["dagster/table_name"] == "sync.orders"
+    assert {key.name for key in orders.check_keys} >= {"keys_and_references", "totals_match_items"}
+
+
 def test_every_asset_shares_one_partitions_object(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
-    found = {id(graph.get(key).partitions_def) for key in graph.get_all_asset_keys()}
+    found = {id(graph.get(key).partitions_def) for key in graph.get_all_asset_keys() if key.path[0] != "tables"}
     assert found == {id(daily_partitions(date(2010, 1, 1)))}
 
 

@@ -27,7 +27,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from sync_pipelines.commands import housekeeping as command
 from sync_pipelines.orchestration.check_runs import CHECK_JOB
-from sync_pipelines.orchestration.checks import check_keys
+from sync_pipelines.orchestration.check_steps import check_keys
 from sync_pipelines.orchestration.storage_cleanup import HOUSEKEEPING, tidy
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.partners.replenit import ORDERS
@@ -65,7 +65,7 @@ def test_materializations_stay_and_the_events_of_steps_go(
     assert done.counts["runs"] == 0
     assert done.counts["events"] > 20
     assert either.event_log_storage.get_materialized_partitions(TABLE) == {"2010-12-01", "2010-12-03"}
-    assert either.event_log_storage.get_latest_asset_check_execution_by_key(check_keys(ORDERS))
+    assert either.event_log_storage.get_latest_asset_check_execution_by_key(check_keys([ORDERS]))
     left = events(either, failed.run_id)
     assert {"ASSET_MATERIALIZATION", "ASSET_MATERIALIZATION_PLANNED", "PIPELINE_FAILURE"} <= left
     assert "STEP_START" not in left
@@ -85,7 +85,7 @@ def test_runs_that_tell_nothing_of_an_asset_go_but_the_latest_checks_stay(
     assert either.get_run_by_id(older) is None
     assert either.get_run_by_id(kept) is None
     assert either.get_run_by_id(latest) is not None
-    assert len(either.event_log_storage.get_latest_asset_check_execution_by_key(check_keys(ORDERS))) == 7
+    assert len(either.event_log_storage.get_latest_asset_check_execution_by_key(check_keys([ORDERS]))) == 7
 
 
 def test_unfinished_runs_stay(either: dg.DagsterInstance, definitions: dg.Definitions, workspace: Workspace) -> None:
