@@ -57,10 +57,10 @@ def is_powerful(connection: psycopg.Connection[Any]) -> bool:
 
 def _check_writable(connection: psycopg.Connection[Any]) -> None:
     if _value(connection, "select pg_is_in_recovery()"):
-        message = "the server of SYNC_DATABASE_URL is a standby, which only reads"
+        message = "the server of SYNC_DATABASE_URL is a standby, which is read-only"
         raise ConfigurationError("database_read_only", message, "name its primary server")
     if _value(connection, "show transaction_read_only") == "on":
-        message = "the server of SYNC_DATABASE_URL only reads: default_transaction_read_only is on"
+        message = "the server of SYNC_DATABASE_URL is read-only: default_transaction_read_only is on"
         hint = "turn it off for this user or database (alter role ... set, alter database ... set), or in its settings"
         raise ConfigurationError("database_read_only", message, hint)
 

@@ -1,5 +1,5 @@
-"""PostgreSQL, given or embedded, and the questions asked of its tables: ledger, reports, quality.
+"""PostgreSQL, given or embedded, and queries on its tables: ledger, reports, quality.
 
-Belongs here: connections, the embedded server, who gets in, tables that are only read, the ledger. Does not belong
-here: rows of exports written (`upsert`), their schema (`tables`).
+Belongs here: connections, the embedded server, access to it, read-only queries, the ledger. Does not belong here:
+writing rows of exports (`upsert`), the schema (`tables`).
 """

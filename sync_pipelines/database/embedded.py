@@ -1,11 +1,11 @@
-"""The PostgreSQL that comes with the wheel: made, started, shared by the processes that need it, stopped by the last.
+"""The bundled PostgreSQL: created, started, shared by the processes that use it, stopped by the last of them.
 
-It listens on a Unix socket in a folder that only its users can enter. `server_access` says who gets in, and as whom.
+It listens on a Unix socket in a folder that only its users can enter. `server_access` defines who may connect.
 
-Every process that uses the server holds a shared lock on a file beside it. The kernel drops the lock of a process
-however it ends, so a killed one never keeps the server from stopping, and the last to leave is known for certain.
+Every process that uses the server holds a shared lock on a file beside it. The kernel releases the lock however the
+process ends, so a killed process never keeps the server running, and the last one knows that it is the last.
 
-Belongs here: the life of that server. Does not belong here: connections to it (`postgres`), its tables (`tables`).
+Belongs here: starting and stopping the server. Does not belong here: connections (`postgres`), tables (`tables`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from sync_pipelines.errors import DatabaseUnavailable
 from sync_pipelines.privacy.private_files import write_private
 
 _PARAMETERS: Final = """\
-# Written at every start; your own settings belong at the end of postgresql.conf or in ALTER SYSTEM.
+# Written at every start. Put your own settings at the end of postgresql.conf, or use ALTER SYSTEM.
 shared_buffers = 256MB
 work_mem = 32MB
 maintenance_work_mem = 128MB
@@ -51,7 +51,7 @@ jit = off
 unix_socket_permissions = 0700
 timezone = 'UTC'
 log_timezone = 'UTC'
-# A killed client's statement ends, and lets go of its locks, within this time.
+# The statement of a killed client ends, and releases its locks, within this time.
 client_connection_check_interval = 2s
 """
 _CONF: Final = "sync_pipelines.conf"
@@ -60,7 +60,7 @@ _RETRY_SECONDS: Final = 20.0
 _STOP_SECONDS: Final = 120.0
 _SOCKET: Final = ".s.PGSQL.5432"
 _LONGEST_SOCKET: Final = 103
-"""Bytes of a socket's path; Linux takes 107, macOS 103."""
+"""Longest path of a socket in bytes; Linux allows 107, macOS 103."""
 _SOCKETS: Final = "sync_pipelines-"
 
 State = Literal["stopped", "ready", "busy"]
@@ -68,7 +68,7 @@ State = Literal["stopped", "ready", "busy"]
 
 @dataclass(frozen=True)
 class EmbeddedServer:
-    """One PostgreSQL cluster in `<home>/postgres`, reached by a Unix socket and by its own users only.
+    """A PostgreSQL cluster in `<home>/postgres`, reachable by a Unix socket and by its own users only.
 
     Attributes:
         home: the state folder.
@@ -83,36 +83,36 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """How to connect to the running server as the owner of the database, who is no superuser."""
+        """The address of the running server for the owner of the database, who is not a superuser."""
         return self._url(OWNER)
 
     @property
     def reader_url(self) -> str:
-        """How to connect as a user who only reads."""
+        """The address for the read-only user."""
         return self._url(READER)
 
     @property
     def superuser_url(self) -> str:
-        """How to connect for the server's own administration."""
+        """The address for administration of the server."""
         return self._url(SUPERUSER)
 
     def _url(self, role: str) -> str:
-        # The server must be run by the owner of its folder: another user's socket is refused.
+        # The owner of the folder must run the server: another user's socket is rejected.
         port, owner = self._noted()[3], user_name(self.data.stat().st_uid)
         place = f"host={quote(str(self._sockets()), safe='/')}&port={port}"
         return f"postgresql://{role}@/postgres?{place}&requirepeer={quote(owner)}"
 
     def _noted(self) -> list[str]:
-        """The lines that the server writes about itself."""
+        """The lines of the server's pid file."""
         return (self.data / "postmaster.pid").read_text().splitlines()
 
     def _sockets(self) -> Path:
-        """The folder of the socket; a server that does not know its folder's path has it there."""
+        """The folder of the socket; the cluster's folder if the server knows that by a descriptor only."""
         noted = Path(self._noted()[4])
         return self.data if noted.is_relative_to("/proc") else noted
 
     def state(self) -> State:
-        """Whether the server runs; `busy` while it starts or stops."""
+        """Returns whether the server runs; `busy` while it starts or stops."""
         import psutil
 
         try:
@@ -122,17 +122,17 @@ class EmbeddedServer:
         except (OSError, ValueError, IndexError, psutil.Error):
             return "stopped"
         if not ours or process.status() == psutil.STATUS_ZOMBIE:
-            # After a restart of the host another process may have the number.
+            # After a restart of the host another process may have this pid.
             return "stopped"
         return "ready" if len(lines) > 7 and lines[7].strip() == "ready" else "busy"
 
     def start(self) -> None:
-        """Makes the cluster if there is none and starts the server unless it runs already.
+        """Creates the cluster if there is none, and starts the server unless it runs.
 
-        A cluster of an earlier version, where everybody who reached the socket was superuser, gets its roles first.
+        A cluster of an earlier version, in which every client was superuser, gets its roles first.
 
         Raises:
-            DatabaseUnavailable: it does not start; the message has the server's own last words.
+            DatabaseUnavailable: it does not start; the message ends with the last lines of the server's log.
         """
         with _locked(self.home / "postgres.start"):
             if not (self.data / "PG_VERSION").exists():
@@ -143,7 +143,7 @@ class EmbeddedServer:
             while (state := self.state()) != "ready":
                 spent = time.monotonic() - began
                 if spent > _START_SECONDS:
-                    raise _failed(self, "it was not ready in time")
+                    raise _failed(self, f"it was not ready within {_START_SECONDS:.0f} seconds")
                 if state == "stopped":
                     self._launch(may_retry=spent < _RETRY_SECONDS)
                 else:
@@ -156,18 +156,18 @@ class EmbeddedServer:
             try:
                 run_program(self.data, "pg_ctl", "stop", "-m", "fast", "-w", "-t", str(int(_STOP_SECONDS)))
             except (subprocess.SubprocessError, OSError):
-                # Gone in the meantime, or still busy with its last checkpoint, which it completes by itself.
+                # Already stopped, or busy with its last checkpoint, which it completes on its own.
                 return
             _remove_sockets(sockets)
 
     def _make(self) -> None:
-        """Makes the cluster beside its place and moves it there, so that a half-made one is never taken for whole."""
+        """Creates the cluster in a temporary folder and renames it, so that an unfinished one is never used."""
         for earlier in self.home.glob("postgres.unfinished-*"):
             shutil.rmtree(earlier, ignore_errors=True)
         try:
             if self.data.exists():
                 self.data.rmdir()
-            # A name of its own: the initdb of a killed process may still be writing to an earlier one.
+            # A new name each time: the initdb of a killed process may still write to an earlier one.
             unfinished = Path(tempfile.mkdtemp(prefix="postgres.unfinished-", dir=self.home))
             give_to_server(unfinished)
             locale = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
@@ -199,16 +199,16 @@ class EmbeddedServer:
             raise _failed(self, str(error)) from None
 
     def _clear_away(self) -> None:
-        """Removes what a server left behind that was killed."""
+        """Removes files that a killed server left behind."""
         if (self.data / "postmaster.pid").exists() and self.state() == "stopped":
             with suppress(OSError, IndexError):
                 _remove_sockets(self._sockets())
             (self.data / "postmaster.pid").unlink(missing_ok=True)
-        # Without an init process a killed server stays a zombie, which PostgreSQL takes for alive.
+        # Without an init process a killed server stays a zombie, which PostgreSQL considers alive.
         (self.data / f"{_SOCKET}.lock").unlink(missing_ok=True)
 
     def _socket_folder(self) -> Path:
-        """The cluster's own folder; where its path is too long, a new one that nobody else can enter or foresee."""
+        """Returns the cluster's folder; if its path is too long, a new private folder with a random name."""
         if len(os.fsencode(self.data / _SOCKET)) <= _LONGEST_SOCKET:
             return self.data
         base = Path("/tmp") if server_user(self.data) else Path(tempfile.gettempdir())
@@ -219,11 +219,11 @@ class EmbeddedServer:
         os.chown(folder, found.st_uid, found.st_gid)
         return folder
 
-    def _explain(self, may_retry: bool, said: str) -> None:
-        """Raises what the server's log says, unless what stands in its way passes by itself."""
+    def _explain(self, may_retry: bool, output: str) -> None:
+        """Raises the error of the server's log, unless it is a temporary one that a retry may solve."""
         log = self.data / "log"
-        words = _last_words((log.read_text(errors="replace") if log.exists() else "") + said)
-        # Children of a killed server hold its memory for a moment; the start of a killed process may go on.
+        words = _last_words((log.read_text(errors="replace") if log.exists() else "") + output)
+        # Children of a killed server hold its memory for a moment; a server whose starter was killed may still start.
         passing = self.state() != "stopped" or any(sign in words for sign in ("still in use", "already exists"))
         if not (passing and may_retry):
             raise _failed(self, words)
@@ -234,10 +234,10 @@ _held: dict[Path, tuple[int, int]] = {}
 
 
 def use_server(home: Path) -> EmbeddedServer:
-    """The running server of a state folder; this process counts as one of its users until it ends.
+    """Returns the running server of a state folder; this process is one of its users until it ends.
 
     Raises:
-        DatabaseUnavailable: the folder cannot be written or the server does not start.
+        DatabaseUnavailable: the folder is not writable or the server does not start.
     """
     server = EmbeddedServer(home)
     try:
@@ -255,11 +255,11 @@ def use_server(home: Path) -> EmbeddedServer:
 
 
 def leave_server(home: Path, patience: float = 0.0) -> None:
-    """Ends this process's use of a state folder's server, which stops with its last user.
+    """Ends this process's use of a state folder's server, and stops the server if no other process uses it.
 
     Args:
         home: the state folder.
-        patience: seconds to wait for other users to end.
+        patience: seconds to wait for other processes.
     """
     owner, descriptor = _held.pop(home, (0, -1))
     if owner != os.getpid():
@@ -291,13 +291,13 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _make_roles(data: Path) -> None:
-    """Gives a cluster whose server is down its roles."""
+    """Creates the roles of a cluster whose server is not running."""
     run_program(data, "postgres", "--single", "-j", "postgres", given=ROLES)
     mark_roles(data)
 
 
 def _remove_sockets(folder: Path) -> None:
-    """Removes a folder that was made for a socket."""
+    """Removes a folder that was created for a socket."""
     if folder.name.startswith(_SOCKETS):
         with suppress(OSError):
             for name in (_SOCKET, f"{_SOCKET}.lock"):
@@ -314,6 +314,6 @@ def _last_words(log: str | None) -> str:
 def _failed(server: EmbeddedServer, why: str) -> DatabaseUnavailable:
     return DatabaseUnavailable(
         "database_unavailable",
-        f"the embedded PostgreSQL in {server.data} does not start: {why or 'it says nothing'}",
-        f"see {server.data / 'log'}, or name another server in SYNC_DATABASE_URL",
+        f"the embedded PostgreSQL in {server.data} does not start: {why or 'its log is empty'}",
+        f"see {server.data / 'log'}, or use another server: set SYNC_DATABASE_URL",
     )

@@ -1,7 +1,7 @@
-"""What the ledger says of objects of kept records: which are named, since when others are not, and where parts moved.
+"""Objects of kept records in the ledger: which ones it names, which ones it does not, and new places of moved ones.
 
-Belongs here: statements. Does not belong here: what a name means (`kept.locations`), removing objects
-(`stages.file_cleanup`), making others (`stages.compaction`).
+Belongs here: queries. Does not belong here: what a name means (`kept.locations`), removing objects
+(`stages.file_cleanup`), merging them (`stages.compaction`).
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ where f.id = moved.id returning f.id
 
 
 class KeptEntry(NamedTuple):
-    """What a ledger entry says of its kept records.
+    """A ledger entry and the place of its kept records.
 
     Attributes:
         id: of the entry.
         stream: partner, tenant and stream.
         is_loaded: whether it is loaded.
         kept: where its kept records are.
-        seen_at: when the entry was made, in seconds since the epoch.
+        seen_at: when the entry was created, in seconds since the epoch.
     """
 
     id: int
@@ -47,7 +47,7 @@ class KeptEntry(NamedTuple):
 
 
 def all_kept(connection: psycopg.Connection[Any]) -> Iterator[KeptEntry]:
-    """Every entry, streams together, by time."""
+    """Yields every entry, ordered by stream and time."""
     with connection.transaction(), connection.cursor("all_kept") as cursor:
         cursor.itersize = _AT_ONCE
         cursor.execute(
@@ -59,13 +59,13 @@ def all_kept(connection: psycopg.Connection[Any]) -> Iterator[KeptEntry]:
 
 
 def note_unnamed(connection: psycopg.Connection[Any], names: Sequence[str], now: float, before: float) -> list[str]:
-    """Notes which objects no entry names, and returns those of which that was noted before a moment.
+    """Records which objects no entry names; returns those recorded before a given time.
 
     Args:
-        connection: in autocommit.
-        names: of all of them; one noted earlier and not among them is named again, or gone.
+        connection: in autocommit mode.
+        names: all objects that no entry names. One that was recorded earlier and is not among them is forgotten.
         now: seconds since the epoch.
-        before: the moment, likewise.
+        before: the given time, in seconds since the epoch.
     """
     with connection.transaction():
         connection.execute("delete from sync.unnamed_objects where name <> all(%s)", [names])
@@ -78,13 +78,13 @@ def note_unnamed(connection: psycopg.Connection[Any], names: Sequence[str], now:
 
 
 def repoint(connection: psycopg.Connection[Any], moved: Mapping[int, tuple[str, str]]) -> set[int]:
-    """Notes other places of the same kept records, all in one commit; returns the entries that have them now.
+    """Sets new places of the same kept records, in one commit; returns the ids of the entries that were changed.
 
-    An entry that has others by now stays, and one that somebody is at work on.
+    Entries that have other kept records by now are skipped, and so are locked ones.
 
     Args:
-        connection: in autocommit.
-        moved: id of an entry -> what it had in `kept`, and what it gets.
+        connection: in autocommit mode.
+        moved: id of an entry -> old and new value of `kept`.
     """
     before, after = (list(texts) for texts in zip(*moved.values(), strict=True)) if moved else ([], [])
     return {file_id for (file_id,) in connection.execute(_REPOINT, [list(moved), before, after])}

@@ -1,7 +1,7 @@
-"""The ledger `sync.export_files`: what arrived, what became of it.
+"""The ledger `sync.export_files`: every export with its status and counts.
 
-One row is one revision of one path (X4). Belongs here: every statement on that table but the commit of a load's
-counts, which `upsert` makes in the load's own transaction. Does not belong here: listing a landing (`exports`).
+One row is one revision of one path (X4). Belongs here: every statement on that table. Does not belong here: listing a
+landing (`exports`).
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ where partner = %(partner)s and stream = %(stream)s and status = 'loaded'
 
 @dataclass(frozen=True)
 class LedgerFile:
-    """One revision of one export, as the ledger has it.
+    """One revision of one export in the ledger.
 
     Attributes:
-        has_own_date: whether `effective_at` stands in its path; otherwise it is the file's modification time (X4).
+        has_own_date: whether `effective_at` is in its path; otherwise it is the file's modification time (X4).
     """
 
     id: int
@@ -101,18 +101,18 @@ class LedgerFile:
 
     @property
     def version(self) -> tuple[datetime, bytes, int]:
-        """The export's place in the order of exports: time, path, revision (X4)."""
+        """The export's position in version order: time, path, revision (X4)."""
         return (self.effective_at, natural_order(self.path), self.revision)
 
     @property
     def has_killed_a_run(self) -> bool:
-        """Whether the process of its last attempt was killed, so that the next one may be, too."""
+        """Whether the process of its last attempt was killed, which the next attempt may be, too."""
         return self.status == "failed" and (self.error or "").startswith(f"{RUN_KILLED}:")
 
 
 @dataclass(frozen=True)
 class NewExport:
-    """A revision the ledger does not have yet."""
+    """A revision that is not in the ledger yet."""
 
     file: LandingFile
     tenant: str
@@ -138,13 +138,13 @@ def _in_version_order(entries: Iterable[LedgerFile]) -> list[LedgerFile]:
 
 
 def find(connection: psycopg.Connection[Any], file_id: int, *, lock: bool = False) -> LedgerFile | None:
-    """The entry with an id; with `lock`, held against other workers until the transaction ends."""
+    """Returns the entry with an id; with `lock`, locks it until the transaction ends."""
     found = _fetch(connection, "id = %s for update" if lock else "id = %s", [file_id])
     return found[0] if found else None
 
 
 def entry_of(connection: psycopg.Connection[Any], file_id: int) -> LedgerFile:
-    """The entry with an id that is known to be there."""
+    """Returns the entry with an id that exists."""
     entry = find(connection, file_id)
     assert entry is not None
     return entry
@@ -153,7 +153,7 @@ def entry_of(connection: psycopg.Connection[Any], file_id: int) -> LedgerFile:
 def latest_of_paths(
     connection: psycopg.Connection[Any], partner: str, stream: str, paths: Iterable[str]
 ) -> dict[str, LedgerFile]:
-    """Path -> its latest revision, for those of the given paths that a stream's ledger has."""
+    """Returns path -> latest revision, for those of the given paths that are in a stream's ledger."""
     wanted = list(paths)
     if not wanted:
         return {}
@@ -164,33 +164,33 @@ def latest_of_paths(
 
 
 def loaded_looks(connection: psycopg.Connection[Any], partner: str, stream: str, settled: timedelta) -> set[str]:
-    """What a stream's loaded paths look like, as `look_of` tells it, by their latest revisions.
+    """Returns `look_of` for the latest revision of each of a stream's loaded paths.
 
-    Left out is a path whose file was modified within `settled` before it was read, or after: its look says nothing.
+    Paths whose file was modified less than `settled` before it was read are left out: they may have changed unseen.
     """
     values = {"partner": partner, "stream": stream, "settled": settled}
-    # A client-side cursor would hold all rows of the answer beside the set.
+    # A client-side cursor would hold all rows in memory beside the set.
     with connection.transaction(), connection.cursor("loaded_looks") as cursor:
         cursor.itersize = _ROWS_AT_A_TIME
         return {look for (look,) in cursor.execute(_LOADED_LOOKS, values)}
 
 
 def look_of(file: LandingFile) -> str:
-    """What tells a change of a file without reading it, its path included, as one text."""
+    """Returns path, size, modification time and etag as one text, which differs if the file changed."""
     etag = "" if file.etag is None else f'"{file.etag}'
     modified_at = (file.modified_at - EPOCH) // _MICROSECOND
     return f"{file.size} {modified_at} {len(file.path)} {file.path}{etag}"
 
 
 def revisions_of(connection: psycopg.Connection[Any], path: str) -> list[LedgerFile]:
-    """Every revision of a path, the oldest first."""
+    """Returns every revision of a path, the oldest first."""
     return _fetch(connection, "path = %s order by revision", [path])
 
 
 def to_load(
     connection: psycopg.Connection[Any], partner: str, stream: str, dates: Sequence[date], tenant: str | None = None
 ) -> list[LedgerFile]:
-    """Entries of the given dates that are pending, or failed and to be tried again, in version order."""
+    """Returns pending and failed entries of the given dates, in version order."""
     found = _fetch(
         connection,
         "partner = %s and stream = %s and partition_date = any(%s) and status in ('pending', 'failed') "
@@ -201,7 +201,7 @@ def to_load(
 
 
 def of_dates(connection: psycopg.Connection[Any], partner: str, stream: str, dates: Sequence[date]) -> list[LedgerFile]:
-    """Every entry of the given dates, whatever its status, in version order."""
+    """Returns every entry of the given dates, whatever its status, in version order."""
     found = _fetch(
         connection,
         "partner = %s and stream = %s and partition_date = any(%s)",
@@ -219,18 +219,18 @@ def oldest_date(connection: psycopg.Connection[Any], first: date, last: date) ->
 
 
 def unloaded(connection: psycopg.Connection[Any], partner: str, stream: str) -> list[LedgerFile]:
-    """Entries of a stream that are pending or failed, in version order."""
+    """Returns pending and failed entries of a stream, in version order."""
     found = _fetch(connection, "partner = %s and stream = %s and status in ('pending', 'failed')", [partner, stream])
     return _in_version_order(found)
 
 
 def of_ids(connection: psycopg.Connection[Any], ids: Iterable[int]) -> list[LedgerFile]:
-    """The entries with the given ids, in version order."""
+    """Returns the entries with the given ids, in version order."""
     return _in_version_order(_fetch(connection, "id = any(%s)", [list(ids)]))
 
 
 def loaded_at_same_time(connection: psycopg.Connection[Any], entry: LedgerFile) -> list[LedgerFile]:
-    """The other loaded entries of an entry's stream and tenant that have its very time, in version order."""
+    """Returns the other loaded entries of the same stream, tenant and time, in version order."""
     found = _fetch(
         connection,
         "partner = %s and stream = %s and status = 'loaded' and partition_date = %s"
@@ -241,9 +241,9 @@ def loaded_at_same_time(connection: psycopg.Connection[Any], entry: LedgerFile) 
 
 
 def nearest_loaded(connection: psycopg.Connection[Any], entry: LedgerFile, limit: int) -> list[LedgerFile]:
-    """The loaded entries with accepted records of an entry's stream and tenant that are nearest in time, nearest first.
+    """Returns loaded entries of the same stream and tenant that have accepted records, the nearest in time first.
 
-    Of equal ones, the newer come first.
+    Of equally near ones, the newer come first.
     """
     of_stream: LiteralString = (
         "select id, effective_at from sync.export_files where partner = %(partner)s and stream = %(stream)s"
@@ -265,7 +265,7 @@ def nearest_loaded(connection: psycopg.Connection[Any], entry: LedgerFile, limit
 
 
 def loaded_before(connection: psycopg.Connection[Any], entry: LedgerFile, limit: int) -> list[LedgerFile]:
-    """The loaded entries of an entry's stream and tenant that come before it in version order, the last first."""
+    """Returns loaded entries of the same stream and tenant that come before it in version order, the last first."""
     found = _fetch(
         connection,
         "partner = %(partner)s and stream = %(stream)s and tenant = %(tenant)s and status = 'loaded'"
@@ -280,7 +280,7 @@ def loaded_before(connection: psycopg.Connection[Any], entry: LedgerFile, limit:
 
 
 def register(connection: psycopg.Connection[Any], exports: Iterable[NewExport]) -> None:
-    """Enters new revisions as pending; one that another worker entered meanwhile is left alone."""
+    """Adds new revisions as pending; skips those that another worker has added meanwhile."""
     with connection.cursor() as cursor:
         cursor.executemany(
             "insert into sync.export_files (partner, tenant, stream, path, revision, size, modified_at, etag,"
@@ -298,7 +298,7 @@ def register(connection: psycopg.Connection[Any], exports: Iterable[NewExport]) 
 
 
 def renew(connection: psycopg.Connection[Any], entry: LedgerFile, new: NewExport) -> None:
-    """An entry that was never loaded takes the path's present content: pending again, no attempt made."""
+    """Resets an entry that was never loaded to the path's current content: pending, without attempts."""
     connection.execute(
         "update sync.export_files set size = %s, modified_at = %s, etag = %s, effective_at = %s, has_own_date = %s,"
         " partition_date = (%s at time zone 'UTC')::date, status = 'pending', sha256 = null, kept = null,"
@@ -312,7 +312,7 @@ def renew(connection: psycopg.Connection[Any], entry: LedgerFile, new: NewExport
 
 
 def mark_unchanged(connection: psycopg.Connection[Any], file_id: int, file: LandingFile, looked_at: datetime) -> None:
-    """Notes that a path looked at again has the content it had, so that it is not read once more (law 5)."""
+    """Records that a path has the same content as before, so that it is not read again (law 5)."""
     connection.execute(
         "update sync.export_files set size = %s, modified_at = %s, etag = %s, looked_at = %s where id = %s",
         [file.size, file.modified_at, file.etag, looked_at, file_id],
@@ -320,7 +320,7 @@ def mark_unchanged(connection: psycopg.Connection[Any], file_id: int, file: Land
 
 
 def mark_archived(connection: psycopg.Connection[Any], entry: LedgerFile, sha256: str, looked_at: datetime) -> None:
-    """Notes the content of an entry and when it was read, unless a look at its path renewed it meanwhile."""
+    """Records the content of an entry and when it was read, unless the entry was reset meanwhile."""
     connection.execute(
         "update sync.export_files set sha256 = %s, looked_at = %s"
         " where id = %s and (size, modified_at) = (%s, %s) and etag is not distinct from %s",
@@ -329,27 +329,27 @@ def mark_archived(connection: psycopg.Connection[Any], entry: LedgerFile, sha256
 
 
 def mark_pending(connection: psycopg.Connection[Any], file_id: int) -> None:
-    """A failed entry is to be tried again from where it stands; its attempts stay counted."""
+    """Sets a failed entry to pending; its attempts still count."""
     connection.execute(
         "update sync.export_files set status = 'pending', error = null where id = %s and status = 'failed'", [file_id]
     )
 
 
 def mark_kept(connection: psycopg.Connection[Any], entry: LedgerFile, kept: str) -> None:
-    """Notes where an entry's kept records are, unless its path got other content meanwhile."""
+    """Records where an entry's kept records are, unless its path has other content by now."""
     connection.execute(
         "update sync.export_files set kept = %s where id = %s and sha256 = %s", [kept, entry.id, entry.sha256]
     )
 
 
 def of_kept(connection: psycopg.Connection[Any], kept: str) -> LedgerFile | None:
-    """The entry whose kept records are at a place (`kept.locations`)."""
+    """Returns the entry whose kept records are at a place (`kept.locations`)."""
     found = _fetch(connection, "kept = %s", [kept])
     return found[0] if found else None
 
 
 def replace_kept(connection: psycopg.Connection[Any], entry: LedgerFile, kept: str) -> bool:
-    """Notes another place of equal kept records; False where the entry has others by now, or somebody is at it."""
+    """Sets a new place of the same kept records; False if the entry has others by now, or is locked."""
     done = connection.execute(
         "update sync.export_files set kept = %s where id ="
         " (select id from sync.export_files where id = %s and kept = %s for update skip locked)",
@@ -359,14 +359,14 @@ def replace_kept(connection: psycopg.Connection[Any], entry: LedgerFile, kept: s
 
 
 def forget_archived(connection: psycopg.Connection[Any], file_id: int) -> None:
-    """An entry that is not loaded is archived again by its next attempt."""
+    """Makes the next attempt archive an entry again, unless it is loaded."""
     connection.execute(
         "update sync.export_files set sha256 = null, kept = null where id = %s and status <> 'loaded'", [file_id]
     )
 
 
 def mark_failed(connection: psycopg.Connection[Any], file_id: int, error: SyncError, run_id: str | None) -> None:
-    """Notes why an entry failed; a loaded one stays loaded."""
+    """Records why an entry failed; a loaded one stays loaded."""
     connection.execute(
         "update sync.export_files set status = 'failed', error = %s, attempts = attempts + 1, attempted_at = now(),"
         " run_id = %s where id = %s and status <> 'loaded'",
@@ -375,7 +375,7 @@ def mark_failed(connection: psycopg.Connection[Any], file_id: int, error: SyncEr
 
 
 def forget_faults_of_folders(connection: psycopg.Connection[Any], ids: Iterable[int]) -> None:
-    """Removes entries that only told that a folder may not be read: they never stood for an export."""
+    """Removes entries of unreadable folders: they never were exports."""
     connection.execute(
         "delete from sync.export_files where id = any(%s) and status = 'failed' and sha256 is null"
         " and error like 'folder_unreadable:%%' and revision = 1",
@@ -384,9 +384,9 @@ def forget_faults_of_folders(connection: psycopg.Connection[Any], ids: Iterable[
 
 
 def mark_vanished(connection: psycopg.Connection[Any], ids: Iterable[int], fault: str) -> None:
-    """Notes that files left the landing before they could be loaded: no run answers for them any more.
+    """Records that files were removed from the landing before they could be loaded.
 
-    What is archived and pending is left alone, its way goes on without the landing. A file put back is tried again.
+    Archived pending files are skipped: they load without the landing. A file that is put back is tried again.
     """
     connection.execute(
         "update sync.export_files set status = 'failed', run_id = null,"
@@ -408,7 +408,7 @@ def mark_loaded(
     window: tuple[datetime, datetime] | None,
     run_id: str | None,
 ) -> None:
-    """Completes an entry in the load's own transaction; the accounting is checked by the table (law 3)."""
+    """Completes an entry in the load's own transaction; the table checks the counts (law 3)."""
     assignments = sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in COUNTS)
     statement = sql.SQL(
         "update sync.export_files set {assignments}, lines = %s, leniencies = %s, unknown_fields = %s,"
@@ -422,7 +422,7 @@ def mark_loaded(
 
 
 def _counts_json(counts: Mapping[str, int]) -> str:
-    """Counts by name as JSON for JSONB: names come from exports, and only the most frequent of very many stand."""
+    """Returns counts by name as JSON. Names come from exports; of very many, the most frequent are stored."""
     stored: Counter[str] = Counter()
     for name, number in counts.items():
         stored[storable(name)[:_LONGEST_NAME]] += number
@@ -432,7 +432,7 @@ def _counts_json(counts: Mapping[str, int]) -> str:
 def mark_replayed(
     connection: psycopg.Connection[Any], file_id: int, kept: str, window: tuple[datetime, datetime] | None
 ) -> None:
-    """A loaded entry has other kept records; what its load counted stays (X11)."""
+    """Sets the new kept records of a loaded entry; the counts of its load stay (X11)."""
     first, last = window or (None, None)
     connection.execute(
         "update sync.export_files set kept = %s, effective_from = %s, effective_to = %s where id = %s",

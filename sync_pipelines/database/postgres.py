@@ -1,7 +1,7 @@
-"""The database: where it is, connections to it, its schema brought up to date.
+"""The database: its address, connections to it, and migrations.
 
-Belongs here: addresses, connecting, what a server that is down is called. Does not belong here: the life of the
-embedded server (`embedded`), tables (`tables`), statements.
+Belongs here: addresses, connecting, errors of a server that is down. Does not belong here: starting and stopping the
+embedded server (`embedded`), tables (`tables`), queries.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ OLDEST_SERVER: Final = 15
 MIGRATIONS: Final = Path(__file__).parents[1] / "tables" / "migrations"
 _MIGRATION_LOCK: Final = 7_283_041_120
 SEARCH_PATH: Final = "sync, public"
-"""Said by a statement to every connection: poolers refuse it as a parameter, and the user's own may be any."""
+"""Set by a statement on every connection: poolers reject it as a parameter, and users may have another one."""
 _SCHEME: Final = re.compile(r"postgres(ql)?(\+\w+)?://", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Database:
-    """A PostgreSQL database by its address.
+    """A PostgreSQL database, by its address.
 
     Attributes:
-        url: libpq's spelling, `postgresql://...`, as psycopg takes it.
-        embedded: whether it is the server that comes with the wheel.
-        reader_url: the address for a user who only reads.
+        url: for libpq and psycopg, `postgresql://...`.
+        embedded: whether it is the bundled server.
+        reader_url: the address for a read-only user.
     """
 
     url: str = field(repr=False)
@@ -47,7 +47,7 @@ class Database:
 
     @property
     def reader(self) -> Database:
-        """The database as a user who only reads, if there is one."""
+        """The database as its read-only user; the same database if there is none."""
         return self if self.reader_url is None else Database(self.reader_url, self.embedded)
 
     @property
@@ -57,13 +57,13 @@ class Database:
 
     @property
     def place(self) -> str:
-        """Host and port (or socket folder) and database, as messages name them."""
+        """Host and port (or socket folder) and database, for messages."""
         given = _parsed(self.url)
         host, port = given.get("host", "the local socket"), given.get("port", "5432")
         return f"{host}:{port}, database {given.get('dbname') or given.get('user') or 'of the user'}"
 
     def sqlalchemy_url(self, driver: str) -> URL:
-        """The address for SQLAlchemy with the driver named: its default driver depends on its version."""
+        """Returns the address for SQLAlchemy. It names the driver: the default depends on SQLAlchemy's version."""
         from sqlalchemy import URL
 
         given = _parsed(self.url)
@@ -73,14 +73,14 @@ class Database:
 
     @property
     def dagster_url(self) -> str:
-        """The address for Dagster's storage, which works with psycopg2 only."""
+        """The address for Dagster's storage, which needs psycopg2."""
         return self.sqlalchemy_url("psycopg2").render_as_string(hide_password=False)
 
     def connect(self, **options: Any) -> psycopg.Connection[tuple[Any, ...]]:
-        """A new connection; options go to `psycopg.connect`.
+        """Opens a connection; options are passed to `psycopg.connect`.
 
         Raises:
-            DatabaseUnavailable: the server does not answer or refuses us.
+            DatabaseUnavailable: the server does not respond or rejects the user.
         """
         import psycopg
 
@@ -97,7 +97,7 @@ class Database:
             raise unavailable(self, error) from None
 
     def engine(self) -> Engine:
-        """A SQLAlchemy engine; made once."""
+        """Returns the SQLAlchemy engine, which is created once."""
         return self._engine
 
     @cached_property
@@ -113,10 +113,10 @@ class Database:
 
 
 def open_database(settings: Settings) -> Database:
-    """The database of the settings: the given one as it is, or the embedded one, started if need be.
+    """Returns the database of the settings; starts the embedded one if no other is given.
 
     Raises:
-        ConfigurationError: the address is not one of a PostgreSQL.
+        ConfigurationError: the address is not valid for PostgreSQL.
         DatabaseUnavailable: the embedded server does not start.
     """
     if settings.database_url is None:
@@ -129,10 +129,10 @@ def open_database(settings: Settings) -> Database:
 
 
 def normalized_url(given: str, variable: str = "SYNC_DATABASE_URL") -> str:
-    """The address in libpq's spelling, whichever driver it names (`postgres://`, `postgresql+psycopg2://`, `host=...`).
+    """Returns an address in libpq's form, from any form (`postgres://`, `postgresql+psycopg2://`, `host=...`).
 
     Raises:
-        ConfigurationError: it is not an address of a PostgreSQL.
+        ConfigurationError: it is not a valid address of a PostgreSQL database.
     """
     url = _SCHEME.sub("postgresql://", given.strip(), count=1) if _SCHEME.match(given.strip()) else given.strip()
     if "://" in url and not url.startswith("postgresql://"):
@@ -142,12 +142,12 @@ def normalized_url(given: str, variable: str = "SYNC_DATABASE_URL") -> str:
     except ValueError as error:
         raise _bad_address(variable, str(error)) from None
     if not _is_escaped(url, parts):
-        raise _bad_address(variable, "user and password hold characters that have to be escaped (%40 for @, %2F for /)")
+        raise _bad_address(variable, "special characters in user and password must be escaped (%40 for @, %2F for /)")
     return url
 
 
 def _is_escaped(url: str, given: Mapping[str, str]) -> bool:
-    """Whether a URL splits as it was meant: else pieces of the password are taken for host, port or database."""
+    """Whether a URL splits as intended; if not, parts of the password are read as host, port or database."""
     if "://" not in url:
         return True
     ports = given.get("port", "").split(",")
@@ -156,7 +156,7 @@ def _is_escaped(url: str, given: Mapping[str, str]) -> bool:
 
 def _bad_address(variable: str, why: str) -> ConfigurationError:
     hint = "write postgresql://user:password@host:5432/database"
-    return ConfigurationError("setting_invalid", f"{variable} is no address of a PostgreSQL: {why}", hint)
+    return ConfigurationError("setting_invalid", f"{variable} is not a valid PostgreSQL address: {why}", hint)
 
 
 def _parsed(url: str) -> dict[str, str]:
@@ -166,12 +166,12 @@ def _parsed(url: str) -> dict[str, str]:
     try:
         return {name: str(value) for name, value in conninfo_to_dict(url).items()}
     except psycopg.ProgrammingError as error:
-        # libpq quotes pieces of the address, perhaps of the password.
+        # libpq's message quotes parts of the address, perhaps of the password.
         raise ValueError(re.sub(r'"[^"]*"', '"..."', str(error)).strip()) from None
 
 
 def unavailable(database: Database, error: BaseException) -> DatabaseUnavailable:
-    """What a connection's failure means and what to do about it, without the password."""
+    """Returns the error for a failed connection, with what to do about it and without the password."""
     lines = [line.strip() for line in redacted(str(error)).splitlines() if line.strip()]
     why = next((line for line in reversed(lines) if "failed:" in line or "FATAL:" in line), lines[0] if lines else "")
     why = re.sub(r"^.*(FATAL:|failed:)\s*", "", why)
@@ -182,27 +182,27 @@ def unavailable(database: Database, error: BaseException) -> DatabaseUnavailable
     elif database.embedded:
         hint = "the embedded server has stopped; run the command again"
     else:
-        hint = "start the server, or correct SYNC_DATABASE_URL; nothing was lost, the next sync goes on from here"
+        hint = "start the server, or correct SYNC_DATABASE_URL; nothing is lost, the next sync continues from here"
     return DatabaseUnavailable("database_unavailable", f"PostgreSQL at {database.place}: {why}", hint)
 
 
 def is_away(connection: psycopg.Connection[Any], error: psycopg.Error) -> bool:
-    """Whether a statement failed because the server went away, not because of what it was asked.
+    """Whether a statement failed because the server is gone, not because of the statement.
 
-    A server that ends says so first (class 57P), while the connection still looks sound.
+    A server that shuts down sends an error of class 57P first, while the connection still looks open.
     """
     return connection.broken or connection.closed or (error.sqlstate or "")[:3] in ("57P", "080")
 
 
 def migrate(database: Database) -> bool:
-    """Brings schema `sync` to the newest revision; returns at once where it is there already.
+    """Migrates schema `sync` to the newest revision; does nothing if it is there already.
 
     Returns:
-        Whether the schema was not there at all.
+        Whether the schema is new.
 
     Raises:
-        ConfigurationError: the server is older than PostgreSQL 15, or the schema newer than this program.
-        DatabaseUnavailable: the server does not answer.
+        ConfigurationError: the server is older than PostgreSQL 15, or the schema is newer than this program.
+        DatabaseUnavailable: the server does not respond.
     """
     with database.connect(autocommit=True) as connection:
         _check_version(connection)
@@ -211,7 +211,7 @@ def migrate(database: Database) -> bool:
         connection.execute("select pg_advisory_lock(%s)", (_MIGRATION_LOCK,))
         found = _revision(connection)
         if found is not None and found > newest:
-            message = f"the schema is at revision {found}, this program knows up to {newest}"
+            message = f"the database schema is at revision {found}, but this version supports only up to {newest}"
             raise ConfigurationError("schema_too_new", message, "upgrade sync_pipelines")
         if found != newest:
             _upgrade(database)
@@ -221,7 +221,7 @@ def migrate(database: Database) -> bool:
 def _check_version(connection: psycopg.Connection[Any]) -> None:
     major = connection.info.server_version // 10_000
     if major < OLDEST_SERVER:
-        message = f"SYNC_DATABASE_URL names a PostgreSQL {major}; {OLDEST_SERVER} or later is needed"
+        message = f"the server of SYNC_DATABASE_URL is PostgreSQL {major}; {OLDEST_SERVER} or later is required"
         raise ConfigurationError("database_too_old", message)
 
 
@@ -233,7 +233,7 @@ def _revision(connection: psycopg.Connection[Any]) -> str | None:
 
 
 def _newest_revision() -> str:
-    """The revisions are numbered files, `0001_<what>.py`, so the newest is known without importing Alembic."""
+    """Returns the newest revision by its file name, `0001_<what>.py`, without importing Alembic."""
     return max(path.name.split("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
@@ -268,15 +268,15 @@ def _set_search_path(connection: Any, record: Any) -> None:
 
 
 _UNPRIVILEGED: Final = ("42501", "25006")
-"""Insufficient privilege, and a transaction that only reads."""
+"""SQLSTATEs: insufficient privilege, read-only transaction."""
 
 
 def unprivileged(error: BaseException) -> ConfigurationError:
-    """What it means that the database's user may not do what has to be done, or that the server only reads."""
+    """Returns the error for a user who lacks a right, or for a read-only server."""
     why = next(iter(str(error).splitlines()), "")
     if "read-only" in why:
-        message = f"the server of SYNC_DATABASE_URL only reads: {why}"
-        hint = "name the primary server, not a standby, and a user without default_transaction_read_only"
+        message = f"the server of SYNC_DATABASE_URL is read-only: {why}"
+        hint = "use the primary server, not a standby, and a user without default_transaction_read_only"
         return ConfigurationError("database_read_only", message, hint)
     message = f"the user of SYNC_DATABASE_URL lacks a right: {why}"
     return ConfigurationError("database_right_missing", message, f"to see what to grant: {typed('check')}")

@@ -1,8 +1,8 @@
-"""Questions the asset checks ask of one stream: is what the tables hold sound, complete and on time?
+"""Queries of the asset checks on one stream: are its rows consistent, complete and on time?
 
-Each question is a few set-based statements that only read; what they cost is said in `docs/operations.md`.
+Each is a few set-based, read-only statements. `docs/operations.md` says how long they take.
 
-Belongs here: what is asked, and how far. Does not belong here: how bad an answer is (`orchestration.checks`).
+Belongs here: queries, and which rows they cover. Does not belong here: severity (`orchestration.checks`).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from sync_pipelines.tables.schema import SCHEMA, metadata
 
 EXAMPLES: Final = 20
 SMALL: Final = 1 << 23
-"""Bytes of a stream's tables up to which every row is looked at after each run: about 10,000 orders."""
+"""Size of a stream's tables in bytes up to which every row is checked after each run: about 10,000 orders."""
 DUE: Final = timedelta(hours=6)
-"""How long after its end a day's export may still come before it is missed."""
+"""How long after the end of a day its export is late."""
 OLD: Final = timedelta(days=1)
-"""The age from which a placeholder should have been defined."""
+"""The age at which a placeholder should have been defined."""
 _TOLERANCE: Final = "0.01"
 _RHYTHM: Final = 10
 
@@ -35,7 +35,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Extent:
-    """Which rows a question is about.
+    """Which rows a query covers.
 
     Attributes:
         ids: of main rows; None is every row.
@@ -49,15 +49,15 @@ class Extent:
         return "in all" if self.ids is None else f"among {len(self.ids):,} rows that this run's days wrote"
 
     def condition(self, alias: str) -> sql.Composable:
-        """The condition on a main table, which takes the placeholder `ids`."""
+        """Returns the condition on a main table; it has the placeholder `ids`."""
         if self.ids is None:
             return sql.SQL("true")
-        # As a list to search in (`= any`) it may be gone through once for every row.
+        # `= any` may scan the list once for every row.
         return sql.SQL("{}.id in (select unnest(%(ids)s::bigint[]))").format(sql.Identifier(alias))
 
     @property
     def values(self) -> dict[str, Any]:
-        """What the condition takes."""
+        """The values of the condition's placeholders."""
         return {} if self.ids is None else {"ids": list(self.ids)}
 
 
@@ -66,7 +66,7 @@ EVERYTHING: Final = Extent()
 
 @dataclass(frozen=True)
 class Totals:
-    """Orders whose total could be held against their items (O10).
+    """Orders whose total was compared with the sum of their items (O10).
 
     Attributes:
         orders: how many were compared.
@@ -81,14 +81,14 @@ class Totals:
 
 @dataclass(frozen=True)
 class Arrivals:
-    """When a tenant's exports came.
+    """When a tenant's exports arrived.
 
     Attributes:
-        tenant: whose.
+        tenant: the tenant.
         latest: date of the newest loaded export.
-        gap: the longest pause in days between its last ten export days; 1 where it sent fewer than three.
-        late: days by which the newest is older than the export expected now; 0 is in time.
-        waiting: exports dated later that are not loaded.
+        gap: the longest gap in days between its last ten export days; 1 if it sent fewer than three.
+        late: days by which the newest is older than the export that is due; 0 if it is on time.
+        waiting: later exports that are not loaded.
     """
 
     tenant: str
@@ -100,11 +100,11 @@ class Arrivals:
 
 @dataclass(frozen=True)
 class Fault:
-    """One way in which rows are not sound.
+    """A rule that rows violate.
 
     Attributes:
         rule: its stable name.
-        rows: how many break it.
+        rows: how many violate it.
         examples: some of them.
     """
 
@@ -115,7 +115,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class OpenRejects:
-    """The open refused records of one code."""
+    """The open rejects of one code."""
 
     code: str
     records: int
@@ -124,7 +124,7 @@ class OpenRejects:
 
 
 def is_small(connection: psycopg.Connection[Any], stream: Stream) -> bool:
-    """Whether every row of the stream's tables can be looked at after each run."""
+    """Whether the stream's tables are small enough to check every row after each run."""
     names = [f"{SCHEMA}.{name}" for name in (stream.table, *_tables(stream.children))]
     row = connection.execute(
         "select sum(pg_table_size(name::regclass)) from unnest(%s::text[]) name", [names]
@@ -133,12 +133,12 @@ def is_small(connection: psycopg.Connection[Any], stream: Stream) -> bool:
 
 
 def totals(connection: psycopg.Connection[Any], stream: Stream, about: Extent = EVERYTHING) -> Totals:
-    """Holds TotalRevenue against the sum of Price x Quantity (O10).
+    """Compares TotalRevenue with the sum of Price x Quantity (O10).
 
-    Left out: orders without items (O7: a header alone says nothing of its lines), a defaulted total (O3: nobody sent
-    it), null totals, and cancelled orders (O9: no measure counts them). Totals computed from flat lines (O12) agree.
+    Skipped: orders without items (O7), defaulted totals (O3), null totals and cancelled orders (O9). Totals that are
+    computed from flat lines (O12) always agree.
     """
-    # All items are added up in one pass over their primary key; those of some orders are looked up there.
+    # All items are summed in one pass over their primary key; those of some orders are looked up there.
     items = (
         "select order_id, sum(price * quantity) as items_total from sync.order_items group by 1"
         if about.ids is None
@@ -168,15 +168,15 @@ def totals(connection: psycopg.Connection[Any], stream: Stream, about: Extent = 
 def arrivals(
     connection: psycopg.Connection[Any], stream: Stream, known: Iterable[str] | None, now: datetime
 ) -> list[Arrivals]:
-    """When each tenant that ever sent an export did so, the latest ones last.
+    """Returns when each tenant sent its exports, the latest tenants first.
 
-    An export counts by its own date, so loading old days makes nobody punctual.
+    What counts is an export's own date: loading old days does not make a tenant punctual.
 
     Args:
         connection: to read from.
         stream: whose exports.
-        known: the tenants exports are expected of; None for all that sent some.
-        now: the moment that says which day is due.
+        known: the tenants that should send exports; None for all that have sent some.
+        now: decides which day is due.
     """
     expected = (now - DUE).date() - timedelta(days=1)
     rows = connection.execute(
@@ -204,7 +204,7 @@ def _arrivals(tenant: str, loaded: Sequence[date], waiting: Sequence[date], expe
 
 
 def open_rejects(connection: psycopg.Connection[Any], stream: Stream) -> list[OpenRejects]:
-    """The open refused records of a stream by code, the most frequent first, each with one file."""
+    """Returns the open rejects of a stream by code, the most frequent first, each with one file."""
     rows = connection.execute(
         "select r.code, count(*), count(distinct f.id), max(f.path) from sync.rejected_records r"
         " join sync.export_files f on f.id = r.export_file_id"
@@ -215,13 +215,13 @@ def open_rejects(connection: psycopg.Connection[Any], stream: Stream) -> list[Op
 
 
 def may_be_placeholders(stream: Stream, streams: Iterable[Stream]) -> bool:
-    """Whether rows of the stream's table can be there before the stream's own export defines them (X7, N10)."""
+    """Whether the stream's table can hold rows that its own exports have not defined yet (X7, N10)."""
     touches = any("touch" in (route.operation, *route.lists.values()) for route in stream.routes)
     return touches or any(r.table == stream.table for s in streams for r in s.references)
 
 
 def old_placeholders(connection: psycopg.Connection[Any], stream: Stream, now: datetime) -> tuple[int, Sequence[Row]]:
-    """Live placeholders of the stream's partner older than a day: how many, and the oldest."""
+    """Returns how many placeholders of the stream's partner are older than a day, and the oldest of them."""
     condition = sql.SQL(
         "from sync.{} where partner = %(partner)s and is_placeholder and deleted_at is null and created_at < %(before)s"
     ).format(sql.Identifier(stream.table))
@@ -237,10 +237,10 @@ def old_placeholders(connection: psycopg.Connection[Any], stream: Stream, now: d
 
 
 def unsound(connection: psycopg.Connection[Any], stream: Stream, about: Extent = EVERYTHING) -> list[Fault]:
-    """Every way in which the stream's rows break their keys, references or children (decision 0006).
+    """Returns the violated rules of keys, references and children (decision 0006).
 
-    With an extent, keys and references of those rows alone are looked at; rows that lost their parent are looked for
-    only when everything is.
+    With an extent, only keys and references of those rows are checked. Children without a parent are found only when
+    every row is checked.
     """
     questions = [*_of_keys(stream, about), *_of_references(stream, about)]
     if about.ids is None:
@@ -263,7 +263,7 @@ def _of_keys(stream: Stream, about: Extent) -> Iterator[tuple[str, sql.Composabl
     yield "key_missing", sql.SQL("select {} {} and " + unnamed).format(sql.SQL(_SHOWN), rows)
     for rule, column in (("key_twice", "external_id"), ("record_id_twice", "partner_record_id")):
         if column == "external_id" or stream.has_record_ids:
-            # The partner's own id names one row in its tenant (F04).
+            # The partner's own id identifies one row in its tenant (F04).
             within = scope if column == "external_id" else []
             names = sql.SQL(", ").join(sql.Identifier(c) for c in ("tenant", *within, column))
             if about.ids is None:
@@ -282,7 +282,7 @@ def _of_keys(stream: Stream, about: Extent) -> Iterator[tuple[str, sql.Composabl
 
 
 def _same_scope(stream: Stream) -> sql.Composed:
-    """Where keys are unique in a scope: that two rows have the same, told so that an index serves."""
+    """If keys are unique in a scope: the condition that two rows have the same one, so that an index is used."""
     scope = metadata.tables[f"{SCHEMA}.{stream.table}"].info.get("scope")
     if scope is None:
         return sql.SQL("").format()
@@ -292,7 +292,7 @@ def _same_scope(stream: Stream) -> sql.Composed:
 
 def _of_references(stream: Stream, about: Extent) -> Iterator[tuple[str, sql.Composable]]:
     for reference in stream.references:
-        # Rows within a scope belong to a row of the same partner and tenant (P5).
+        # A row's scope belongs to the same partner and tenant (P5).
         owner = (
             sql.SQL(" and o.partner = t.partner and o.tenant = t.tenant")
             if reference.column == stream.scope
@@ -357,7 +357,7 @@ def _fault(
 
 
 def _constraints_gone(connection: psycopg.Connection[Any], stream: Stream) -> Fault:
-    """Keys and foreign keys the schema declares that the database does not hold any more."""
+    """Keys and foreign keys that the schema declares and the database no longer has."""
     tables = [metadata.tables[f"{SCHEMA}.{name}"] for name in (stream.table, *_tables(stream.children))]
     expected = {str(c.name) for table in tables for c in table.constraints if c.name and _is_key(c)}
     expected |= {str(index.name) for table in tables for index in table.indexes if index.unique}

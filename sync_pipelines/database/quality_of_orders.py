@@ -1,6 +1,6 @@
-"""Questions the asset checks ask of orders alone.
+"""Queries of asset checks that only orders have.
 
-Belongs here: what only orders can be asked. Does not belong here: what every stream is asked, totals (`quality`).
+Belongs here: queries on orders. Does not belong here: queries for every stream, totals (`quality`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sync_pipelines.database.quality import EVERYTHING, EXAMPLES, Extent, Row
 def of_deleted_customers(
     connection: psycopg.Connection[Any], stream: Stream, about: Extent = EVERYTHING
 ) -> tuple[int, Sequence[Row]]:
-    """Live orders of customers that are deleted: how many, and the latest (F12)."""
+    """Returns how many live orders belong to deleted customers, and the latest of them (F12)."""
     found = sql.SQL(
         "from sync.orders o join sync.customers c on c.id = o.customer_id and c.deleted_at is not null"
         " where o.partner = %(partner)s and o.deleted_at is null and {}"

@@ -37,7 +37,7 @@ def provide_reader(connection: Connection) -> list[str]:
     """Makes the role and grants it every table and view, as far as the user of the connection may.
 
     Returns:
-        The statements that somebody with more rights has to run; none if the role is complete.
+        The statements that a user with more rights has to run; none if the role is complete.
     """
     if not _exists(connection):
         _try(connection, [_CREATE])

@@ -1,4 +1,4 @@
-"""Questions users ask: how each stream stands, what was refused and why.
+"""Queries for users: the status of each stream, and rejects with their reasons.
 
 Belongs here: statements that only read, for the command line and for what Dagster shows. Does not belong here:
 the ledger's own life (`ledger`), layout on a screen (`commands`).
@@ -35,15 +35,15 @@ class RowCounts:
 
 @dataclass(frozen=True)
 class StreamStatus:
-    """How one stream stands.
+    """The status of a stream.
 
     Attributes:
-        last_sync: when a file was last loaded or tried.
-        pending, loaded, failed: files by status; failed ones that have left the landing are not counted.
-        rows: live rows of the stream's partner in its table.
-        open_rejects: records refused and not put right since.
+        last_sync: when a file was last attempted.
+        pending, loaded, failed: files by status; failed ones that are no longer in the landing are not counted.
+        rows: live rows of the stream's partner in its table, without placeholders.
+        open_rejects: rejects that are still open.
         oldest_pending: when the oldest file that is not loaded was first seen.
-        undated: files without a date in their path, which have that of their modification (X4).
+        undated: files without a date in their path, which take that of their modification (X4).
     """
 
     partner: str
@@ -84,10 +84,10 @@ class RejectedFile:
 
 @dataclass(frozen=True)
 class Reject:
-    """A refused record and where it stands.
+    """A rejected record and its status.
 
     Attributes:
-        faults: code, path and message of each, at most 20; none where an earlier version rejected it (F20).
+        faults: every error with code, path and message, at most 20; none if an earlier version rejected it (F20).
     """
 
     id: int
@@ -113,8 +113,8 @@ class Accounting:
     Attributes:
         files: loaded files.
         read: their records.
-        unbalanced: files whose outcomes, or refused records, do not add up.
-        failed: files that failed, of which nothing is loaded; those that left the landing are not counted.
+        unbalanced: files whose outcomes or rejects do not add up.
+        failed: files that failed; those that are no longer in the landing are not counted.
     """
 
     files: int
@@ -125,7 +125,7 @@ class Accounting:
 
 @dataclass(frozen=True)
 class RejectFilter:
-    """Which refused records are asked for; None asks for all."""
+    """Which rejects are wanted; None means any."""
 
     partner: str | None = None
     stream: str | None = None
@@ -137,7 +137,7 @@ class RejectFilter:
 
 @dataclass(frozen=True)
 class RejectSummary:
-    """The refused records of one code, with one of them."""
+    """The rejects of one code, with one of them."""
 
     code: str
     records: int
@@ -156,7 +156,7 @@ _REJECTS = "sync.rejected_records r join sync.export_files f on f.id = r.export_
 
 
 def stream_status(connection: psycopg.Connection[Any], stream: Stream) -> StreamStatus:
-    """How a stream stands now."""
+    """Returns the status of a stream."""
     row = connection.execute(
         "select max(attempted_at), count(*) filter (where status = 'pending'),"
         " count(*) filter (where status = 'loaded'), count(*) filter (where status = 'failed' and not is_gone),"
@@ -209,7 +209,7 @@ def wholly_rejected(connection: psycopg.Connection[Any]) -> list[RejectedFile]:
 
 
 def live_rows(connection: psycopg.Connection[Any], stream: Stream) -> int:
-    """Live rows of the stream's partner in its table."""
+    """Returns how many live rows of the stream's partner its table holds."""
     statement = sql.SQL("select count(*) from sync.{} where partner = %s").format(
         sql.Identifier(f"live_{stream.table}")
     )
@@ -228,7 +228,7 @@ def row_counts(connection: psycopg.Connection[Any], table: str) -> dict[str, Row
 
 
 def tenants(connection: psycopg.Connection[Any], stream: Stream) -> set[str]:
-    """The tenants that have sent exports of a stream."""
+    """Returns the tenants that have sent exports of a stream."""
     rows = connection.execute(
         "select distinct tenant from sync.export_files where partner = %s and stream = %s",
         [stream.partner, stream.name],
@@ -237,7 +237,7 @@ def tenants(connection: psycopg.Connection[Any], stream: Stream) -> set[str]:
 
 
 def rejects(connection: psycopg.Connection[Any], wanted: RejectFilter, limit: int) -> list[Reject]:
-    """Refused records, the latest first, without their content."""
+    """Returns rejects, the latest first, without their content."""
     conditions, values = _conditions(wanted)
     statement = sql.SQL("select {} from {} where {} order by r.id desc limit {}").format(
         sql.SQL(_REJECT_COLUMNS), sql.SQL(_REJECTS), conditions, sql.Literal(limit)
@@ -247,7 +247,7 @@ def rejects(connection: psycopg.Connection[Any], wanted: RejectFilter, limit: in
 
 
 def count_rejects(connection: psycopg.Connection[Any], wanted: RejectFilter) -> int:
-    """How many refused records there are."""
+    """Returns how many rejects there are."""
     conditions, values = _conditions(wanted)
     statement = sql.SQL("select count(*) from {} where {}").format(sql.SQL(_REJECTS), conditions)
     row = connection.execute(statement, values).fetchone()
@@ -255,7 +255,7 @@ def count_rejects(connection: psycopg.Connection[Any], wanted: RejectFilter) -> 
 
 
 def reject(connection: psycopg.Connection[Any], reject_id: int) -> Reject | None:
-    """One refused record with its content."""
+    """Returns one reject with its content."""
     statement = sql.SQL("select {}, r.record from {} where r.id = %s").format(
         sql.SQL(_REJECT_COLUMNS), sql.SQL(_REJECTS)
     )
@@ -264,7 +264,7 @@ def reject(connection: psycopg.Connection[Any], reject_id: int) -> Reject | None
 
 
 def exports_with_rejects(connection: psycopg.Connection[Any], wanted: RejectFilter) -> list[int]:
-    """Ledger ids of the loaded exports that have wanted rejects which are not resolved."""
+    """Returns the ledger ids of the loaded exports that have such rejects, not counting resolved ones."""
     conditions, values = _conditions(wanted)
     statement = sql.SQL(
         "select distinct f.id from {} where f.status = 'loaded' and r.status <> 'resolved' and {}"
@@ -273,7 +273,7 @@ def exports_with_rejects(connection: psycopg.Connection[Any], wanted: RejectFilt
 
 
 def has_rejects_of_content(connection: psycopg.Connection[Any], file_id: int) -> bool:
-    """Whether an export has unresolved rejects for what its records say, not for the state of their keys."""
+    """Whether an export has unresolved rejects because of its content, not because of the state of their keys."""
     return bool(
         connection.execute(
             "select from sync.rejected_records where export_file_id = %s and status <> 'resolved'"
@@ -286,7 +286,7 @@ def has_rejects_of_content(connection: psycopg.Connection[Any], file_id: int) ->
 def reject_summary(
     connection: psycopg.Connection[Any], partner: str, stream: str, days: Sequence[date]
 ) -> dict[date, list[RejectSummary]]:
-    """The open refused records of some days by code, the most frequent first, each with its first record."""
+    """Returns the open rejects of some days by code, the most frequent first, each with its first record."""
     rows = connection.execute(
         "select f.partition_date, r.code, count(*),"
         " (array_agg(jsonb_build_array(f.path, r.position, r.field_path, r.message, r.faults) order by r.id))[1]"
@@ -302,7 +302,7 @@ def reject_summary(
 
 
 def paths_like(connection: psycopg.Connection[Any], path: str, limit: int = 1_000) -> list[str]:
-    """Paths of the ledger that may be meant: those of the same file name, then the latest."""
+    """Returns paths of the ledger that a mistyped path may mean: those with the same file name, then the latest."""
     name = "/" + path.rpartition("/")[2]
     rows = connection.execute(
         "select path from (select path, max(id) as id, right(path, length(%(name)s)) = %(name)s as is_namesake"
@@ -313,7 +313,7 @@ def paths_like(connection: psycopg.Connection[Any], path: str, limit: int = 1_00
 
 
 def accounting(connection: psycopg.Connection[Any], stream: Stream) -> Accounting:
-    """Adds up the loaded files of a stream, in the ledger and against the refused records (X11)."""
+    """Adds up the counts of a stream's loaded files, and compares them with the rejects (X11)."""
     row = connection.execute(
         "select count(*) filter (where status = 'loaded'),"
         " coalesce(sum(read) filter (where status = 'loaded'), 0)::bigint,"

@@ -1,10 +1,10 @@
-"""Who may connect to the embedded PostgreSQL, and as whom.
+"""Who may connect to the embedded PostgreSQL, and as which role.
 
-The user who started it, and root, are known by the kernel (`peer`): nobody else gets in, and there is no password.
-They connect as `sync`, who owns the database and is no superuser; for questions as `sync_reader`, who only reads.
-The superuser `postgres` is for the server's own administration.
+Only the user who started it and root can connect. The kernel identifies them (`peer`); there is no password. They
+connect as `sync`, which owns the database and is not a superuser, or as `sync_reader`, which only reads. The superuser
+`postgres` is for administration of the server.
 
-Belongs here: roles, `pg_hba.conf`, `pg_ident.conf`. Does not belong here: the life of the server (`embedded`).
+Belongs here: roles, `pg_hba.conf`, `pg_ident.conf`. Does not belong here: starting and stopping (`embedded`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ READER: Final = "sync_reader"
 _VERSION: Final = "1\n"
 _MARK: Final = "sync_pipelines.access"
 _HBA: Final = f"""\
-# Written at every start: only the users of pg_ident.conf get in, and they are known by the kernel.
+# Written at every start. Only the users in pg_ident.conf can connect; the kernel identifies them.
 local all {SUPERUSER} peer map=sync
 local all {OWNER} peer map=sync
 local all {READER} peer map=sync
@@ -36,7 +36,7 @@ alter role {role} login nosuperuser nocreatedb nocreaterole noreplication nobypa
 
 """
 _IN_USE: Final = "n.nspname !~ '^pg_' and n.nspname <> 'information_schema'"
-# Clusters of earlier versions belong to the superuser as a whole.
+# In clusters of earlier versions the superuser owns everything.
 _OWNERSHIP: Final = f"""\
 alter database postgres owner to {OWNER};
 
@@ -70,11 +70,11 @@ ROLES: Final = (
     + f"alter role {READER} set default_transaction_read_only = on;\n\n"
     + _OWNERSHIP
 )
-"""For a server in single-user mode: statements end with an empty line."""
+"""Statements for a server in single-user mode, each followed by an empty line."""
 
 
 def has_roles(data: Path) -> bool:
-    """Whether the cluster has its roles already."""
+    """Whether the cluster already has its roles."""
     try:
         return (data / _MARK).read_text() == _VERSION
     except OSError:
@@ -82,12 +82,12 @@ def has_roles(data: Path) -> bool:
 
 
 def mark_roles(data: Path) -> None:
-    """Notes that the cluster has its roles."""
+    """Records that the cluster has its roles."""
     write_private(data / _MARK, _VERSION, _owner(data))
 
 
 def write_access(data: Path) -> None:
-    """Writes who gets in: this process's user, and root, who could become anybody anyway."""
+    """Writes who can connect: this process's user, and root, who could become any user anyway."""
     users = dict.fromkeys((user_name(os.geteuid()), "root"))
     lines = [f'sync "{user}" {role}\n' for user in users for role in (SUPERUSER, OWNER, READER)]
     write_private(data / "pg_hba.conf", _HBA, _owner(data))
@@ -95,10 +95,10 @@ def write_access(data: Path) -> None:
 
 
 def user_name(number: int) -> str:
-    """The name of a user of this machine.
+    """Returns the name of a user of this machine.
 
     Raises:
-        OSError: the number has no name, and PostgreSQL cannot know its user.
+        OSError: the user has no name, which PostgreSQL needs.
     """
     try:
         return pwd.getpwuid(number).pw_name

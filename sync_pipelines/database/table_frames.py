@@ -1,4 +1,4 @@
-"""Rows of the tables and views as pandas DataFrames, for whoever builds on them.
+"""Rows of the tables and views as pandas DataFrames, for those who build on them.
 
 Money stays exact: `numeric` becomes Arrow's decimal128, which sums, groups and multiplies with floats. `timestamptz`
 becomes `datetime64[us, UTC]`, integers `Int64`, booleans `boolean`, text `string`; null is `NA` in each. `jsonb` and
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 from psycopg import sql
 
+from sync_pipelines.command_line import typed
 from sync_pipelines.contracts.near_names import suggestion
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.tables.schema import SCHEMA, metadata
@@ -77,7 +78,7 @@ def read_frame(
         known = _columns(connection, relation)
         if not known:
             message = f"{database.place} has no {SCHEMA}.{relation}"
-            raise ConfigurationError("tables_missing", message, "run `sync-pipelines sync`, which creates the tables")
+            raise ConfigurationError("tables_missing", message, f"to create the tables: {typed('sync')}")
         for name in [*(columns or ()), *(where if isinstance(where, Mapping) else ())]:
             if name not in known:
                 raise ValueError(f"{relation} has no column {name!r}: {suggestion(name, known)}")
@@ -158,7 +159,7 @@ def _arrow_type(column: psycopg.Column) -> pa.DataType | None:
         case "float4" | "float8":
             return pa.float64()
         case "numeric":
-            # A sum has no precision of its own; nobody's money needs more digits than these.
+            # A sum has no precision of its own; ours needs no more digits than these.
             return pa.decimal128(38, 4) if column.precision is None else pa.decimal128(column.precision, column.scale)
         case _:
             return None

@@ -1,4 +1,4 @@
 """The schema (SQLAlchemy) and its migrations (Alembic).
 
-Belongs here: what the tables are. Does not belong here: how records become rows.
+Belongs here: tables, views and what they hold. Does not belong here: how records become rows (`upsert`).
 """

@@ -63,7 +63,7 @@ EVERYWHERE: Final = {
     "order_id": "Order the row belongs to.",
     "store_id": "Store the row belongs to.",
 }
-"""Column -> what it holds in every table that says nothing else in `COLUMNS`."""
+"""Column -> what it holds in every table, unless `COLUMNS` has an entry for it."""
 
 _COUNTS: Final = {
     "read": "Records read: the sum of the eight outcomes.",
@@ -200,7 +200,7 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "effective_at": "When the export's records take effect: the date in its path, else modified_at.",
         "partition_date": "Dagster partition of the export: the day of effective_at in UTC.",
         "has_own_date": "Whether the path contains a date.",
-        "status": "Where the export stands.",
+        "status": "Status of the export: pending until it is loaded or failed.",
         "lines": "Lines read, where lines are folded into records.",
         "leniencies": "Leniency code -> how many values were repaired on the way.",
         "unknown_fields": "Field that the contract does not define -> how many records have it.",
@@ -224,7 +224,7 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "message": "What is wrong, in words.",
         "record": "The record as the export has it.",
         "status": "open until a newer record or a replay settles it.",
-        "depends_on_state": "Whether it was rejected because of what was stored, not because of what it says.",
+        "depends_on_state": "Whether it was rejected because of what was stored, not because of its content.",
         "run_id": "Dagster run that rejected it.",
         "faults": "Every error of the record, at most 20: code, path and message.",
     },

@@ -187,12 +187,12 @@ def test_a_server_that_only_reads(given: Given, call: Call, statement: str) -> N
     name = given.database("grant create on database DATABASE to poor", prepared)
     done = call(given.url("poor", name), "check")
     assert done.returncode == 2
-    assert "only reads: default_transaction_read_only is on" in done.stdout
+    assert "is read-only: default_transaction_read_only is on" in done.stdout
     assert "turn it off" in done.stdout
     for command in ("status", "sync"):
         done = call(given.url("poor", name), command)
         assert done.returncode == 2
-        assert "error: the server of SYNC_DATABASE_URL only reads" in done.stderr
+        assert "error: the server of SYNC_DATABASE_URL is read-only" in done.stderr
         assert "trace" not in done.stderr
 
 

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the revisions on the connection it is handed (`sync_pipelines.database.postgres.migrate`).
+"""Alembic's entry point: runs the revisions on the connection of `sync_pipelines.database.postgres.migrate`.
 
 Belongs here: how migrations run. Does not belong here: what they do (`versions`).
 """
@@ -12,7 +12,7 @@ from sync_pipelines.tables.schema import SCHEMA, metadata
 
 connection = context.config.attributes["connection"]
 if not connection.execute(text(f"select from pg_namespace where nspname = '{SCHEMA}'")).all():
-    # "If not exists" would ask for the right to make it all the same.
+    # "If not exists" would require the right to create it even if it exists.
     connection.execute(text(f"create schema {SCHEMA}"))
 context.configure(
     connection=connection,

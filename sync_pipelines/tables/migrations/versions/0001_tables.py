@@ -28,7 +28,7 @@ _TABLES = (
 
 
 def upgrade() -> None:
-    """Makes every table and view."""
+    """Creates every table and view."""
     op.create_table(
         "commerce_addresses",
         sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),

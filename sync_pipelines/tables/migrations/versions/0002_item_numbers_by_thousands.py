@@ -1,4 +1,4 @@
-"""A session draws the numbers of items a thousand at a time: one by one they were a tenth of writing them."""
+"""Sessions draw ids of items a thousand at a time: one by one took a tenth of the time of writing them."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Changes how they are drawn; numbers that a session did not use are skipped."""
+    """Changes the sequence's cache; ids that a session does not use are skipped."""
     op.execute("alter table sync.order_items alter column id set cache 1000")

@@ -1,4 +1,4 @@
-"""An index of the keys that loaded exports speak of."""
+"""An index of the keys in loaded exports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Makes its tables, and a mark in the ledger; the keys of loaded exports are added by their streams' next loads."""
+    """Creates its tables and a column in the ledger; the next load of a stream adds the keys of its loaded exports."""
     op.create_table(
         "key_runs",
         sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),

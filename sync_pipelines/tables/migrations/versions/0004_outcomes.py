@@ -1,4 +1,4 @@
-"""What each record of a loaded export came to."""
+"""The outcome of each record of a loaded export."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Makes its table; exports that are loaded already have none."""
+    """Creates its table; exports that are already loaded have no outcomes."""
     op.create_table(
         "export_outcomes",
         sa.Column("export_file_id", sa.BigInteger(), nullable=False),

@@ -1,4 +1,4 @@
-"""Kept records are one object an export."""
+"""The kept records of an export are one object."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Makes the table of objects that no ledger entry names.
+    """Creates the table of objects that no ledger entry names.
 
     Raises:
-        ConfigurationError: the ledger names kept records of an earlier version, which this one cannot read.
+        ConfigurationError: the ledger names kept records in a format of an earlier version.
     """
     old = sa.text("select from sync.export_files where kept is not null limit 1")
     if op.get_bind().execute(old).rowcount:
-        message = "the archive in SYNC_HOME was written by an earlier version, in a format that this one cannot read"
+        message = "an earlier version wrote the archive in SYNC_HOME, in a format that this version cannot read"
         hint = (
-            "set SYNC_HOME and SYNC_DATABASE_URL to a new state folder and a new database, then sync: the exports in"
-            " the landing are loaded again. Or go back to the version that wrote it; nothing was changed"
+            "set SYNC_HOME and SYNC_DATABASE_URL to a new state folder and a new database, then sync: that loads the"
+            " exports in the landing again. Or go back to the earlier version; nothing was changed"
         )
         raise ConfigurationError("archive_format_old", message, hint)
     op.create_table(

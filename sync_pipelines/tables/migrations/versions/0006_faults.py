@@ -1,4 +1,4 @@
-"""A reject keeps every fault of its record."""
+"""A reject keeps every error of its record."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Makes the column; rejects that are there already know their first fault alone, which stays where it is."""
+    """Adds the column; existing rejects have their first error only, which stays where it is."""
     op.add_column(
         "rejected_records",
         sa.Column("faults", JSONB, server_default=sa.text("'[]'::jsonb"), nullable=False),

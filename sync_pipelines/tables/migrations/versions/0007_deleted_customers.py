@@ -1,4 +1,4 @@
-"""Live orders tell whether their customer is deleted."""
+"""Live orders show whether their customer is deleted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ down_revision = "0006"
 
 
 def upgrade() -> None:
-    """Adds the column to the view; what reads the view goes on."""
+    """Adds the column to the view; existing queries on the view keep working."""
     op.execute(
         "create or replace view sync.live_orders as"
         " select o.*, c.deleted_at is not null as customer_is_deleted"

@@ -1,4 +1,4 @@
-"""The ledger notes whether an export's date stands in its path."""
+"""The ledger records whether an export's path contains a date."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = "0007"
 
 
 def upgrade() -> None:
-    """Adds the column; exports that are there had no date if they have the time of their file."""
+    """Adds the column; an existing export has no date of its own if it has its file's time."""
     op.add_column(
         "export_files",
         sa.Column("has_own_date", sa.Boolean(), nullable=False, server_default=sa.text("true")),

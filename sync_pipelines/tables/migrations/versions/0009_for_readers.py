@@ -55,7 +55,7 @@ where {_IS_LIVE} and o.is_cancelled is not true and ('TotalRevenue' = any(o.defa
 
 
 def upgrade() -> None:
-    """Makes the indexes and views; takes placeholders out of `live_*`; fills the email of customers known by it."""
+    """Creates indexes and views; removes placeholders from `live_*`; fills the email of customers known by it."""
     op.create_index("orders_ordered_at_idx", "orders", ["ordered_at"], schema="sync", if_not_exists=True)
     for table in _MAIN_TABLES:
         op.create_index(f"{table}_updated_at_idx", table, ["updated_at"], schema="sync", if_not_exists=True)
