@@ -42,6 +42,30 @@ def cli() -> None:
 
 
 @cli.command()
+@click.option("--landing", help="Folder or URL where exports arrive, such as s3://bucket/prefix.")
+@click.option("--database", help="bundled, or the URL of a PostgreSQL 15 or later.")
+@click.option("--partner", help="Partner whose exports arrive, such as replenit.")
+@click.option("--tenant", help="Tenant id. Replenit's are GUIDs, such as 7d444840-9dc0-11d1-b245-5ffdce74fad2.")
+@click.option("--stream", help="Stream of the partner; needed where it has several.")
+@click.option("--replace", is_flag=True, help="Replace other values in .env without a question.")
+def init(
+    landing: str | None,
+    database: str | None,
+    partner: str | None,
+    tenant: str | None,
+    stream: str | None,
+    replace: bool,
+) -> int:
+    """Set up a real start: write .env and sources.yaml, then check them.
+
+    On a terminal it asks for what the options leave out. Other settings and sources stay as they are.
+    """
+    from sync_pipelines.commands import init as command
+
+    return command.run(command.Answers(landing, database, partner, stream, tenant), replace=replace)
+
+
+@cli.command()
 @click.option("--partner", help="Only this partner, such as replenit.")
 @click.option("--stream", help="Only this stream, such as orders.")
 @click.option("--tenant", help="Only this tenant.")

@@ -132,10 +132,11 @@ def _place_in_landing(settings: Settings, file: Path) -> _Place:
 
 
 def _in_force(sources: Sources, place: _Place) -> StreamSettings | None:
-    """The settings that `sources.yaml` has for the very stream of the tenant, or None."""
+    """Returns the settings that `sources.yaml` has for exactly this stream of the tenant; None where it has none."""
     if place.stream is None or place.tenant is None:
         return None
-    return sources.streams.get((place.stream.partner, place.tenant, place.stream.name))
+    key = (place.stream.partner, place.tenant, place.stream.name)
+    return None if sources.is_default(*key) else sources.streams[key]
 
 
 def _tenant_for(stream: Stream, tenant: str | None) -> str:

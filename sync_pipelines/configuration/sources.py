@@ -57,6 +57,11 @@ class Sources:
         found = self.streams.get((partner, tenant if is_listed else ANY_TENANT, stream))
         return found or _default_settings(partner, stream)
 
+    def is_default(self, partner: str, tenant: str, stream: str) -> bool:
+        """Returns whether a stream's block says nothing, as `init` writes it, or is not there."""
+        found = self.streams.get((partner, tenant, stream))
+        return found is None or found == _default_settings(partner, stream)
+
     def follows_links(self, partner: str, tenant_folder: str | None, stream: str) -> bool:
         """Whether links in a tenant's folder of a stream are followed; without a folder: in any tenant's."""
         if tenant_folder is None:

@@ -36,7 +36,8 @@ def add_stream(path: Path, partner: str, tenant: str, stream: str, block: str) -
         partner: the source's.
         tenant: the source's, as it is stored.
         stream: the stream's name.
-        block: the keys of the stream as YAML, comments included, not indented; empty for the defaults.
+        block: the keys of the stream as YAML, comments included, not indented; empty for the defaults. It takes the
+            place of an empty block of the same stream.
 
     Raises:
         ConfigurationError: the file is wrong already (`sources_invalid`); the tenant's stream is there, the file is
@@ -44,10 +45,12 @@ def add_stream(path: Path, partner: str, tenant: str, stream: str, block: str) -
     """
     real = Path(os.path.realpath(path))
     before = load_sources(real)
-    if (partner, tenant, stream) in before.streams:
+    if (partner, tenant, stream) in before.streams and not before.is_default(partner, tenant, stream):
         message = f"{path} has {partner}/{tenant}/{stream} already"
         raise _not_written(message, "change its keys there by hand, or remove it first")
     lines = block.rstrip("\n").splitlines()
+    if (partner, tenant, stream) in before.streams and not lines:
+        return
     try:
         text = real.read_text(encoding="utf-8-sig") if real.exists() else ""
         _replace(real, _with_stream(text, partner, tenant, stream, lines), before, (partner, tenant, stream))
@@ -94,6 +97,12 @@ def _within(lines: list[str], source: yaml.Node, stream: str, block: list[str]) 
         raise _NoPlace("has this tenant's source in braces")
     streams = _value(source, "streams")
     inner = " " * source.start_mark.column
+    present = _value(streams, stream) if streams is not None and not _is_flow(streams) else None
+    if streams is not None and present is not None:
+        if present.value:
+            raise _NoPlace(f"has {stream} of this tenant already")
+        column = next(name.start_mark.column for name, _ in streams.value if name.value == stream)
+        return _after_empty(lines, present, [f"{' ' * column}{_STEP}{line}".rstrip() for line in block])
     if streams is None:
         return _put_in(lines, _end(source, lines, len(inner)), [f"{inner}streams:", *_stream(stream, block, inner)])
     if isinstance(streams, yaml.ScalarNode) or not streams.value:
@@ -197,8 +206,10 @@ def _replace(path: Path, text: str, before: Sources, added: tuple[str, str, str]
             file.flush()
             os.fsync(file.fileno())
         after = load_sources(unfinished)
-        others = {key: found for key, found in after.streams.items() if key != added}
-        if added not in after.streams or others != dict(before.streams):
+        others, others_before = (
+            {key: found for key, found in sources.streams.items() if key != added} for sources in (after, before)
+        )
+        if added not in after.streams or others != others_before:
             raise _NoPlace("is written in a way in which no block can be put in")
         unfinished.chmod(path.stat().st_mode & 0o7777 if path.exists() else 0o644)
         unfinished.replace(path)

@@ -220,8 +220,8 @@ ORDERS: Final = Stream(
     contract=Order,
     key="external_id",
     normalize_tenant=tenant_guid,
-    tenant_form="GUIDs, such as 7d444840-9dc0-11d1-b245-5ffdce74fad2",
-    tenant_place="It is the one in the URL of the tenant's calls to Replenit: POST /orders/<GUID>.",
+    tenant_form="GUIDs (32 hexadecimal digits), such as 7d444840-9dc0-11d1-b245-5ffdce74fad2",
+    tenant_place="The GUID is in the URL of the tenant's calls to Replenit: POST /orders/<GUID>.",
     children=(
         Children(
             column="order_items",

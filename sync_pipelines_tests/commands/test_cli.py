@@ -99,9 +99,7 @@ def test_a_tenant_that_is_none_fails_its_files(call: Call, landing: str) -> None
     done = call("sync", "--json")
     assert done.status == 4
     error = done.json["files"][0]["error"]
-    assert error.startswith(
-        "tenant_invalid: 'acme' is not a tenant id of replenit; its tenant ids are GUIDs, such as 7d444840-"
-    )
+    assert error.startswith("tenant_invalid: 'acme' is not a tenant id of replenit; its tenant ids are GUIDs (")
     assert "POST /orders/<GUID>" in error
 
 

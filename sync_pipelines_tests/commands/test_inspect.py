@@ -213,7 +213,7 @@ def test_a_stream_that_is_listed_is_read_under_its_keys(inspect: Inspect, tmp_pa
         (("--stream", "replenit/order"), "there is no stream 'replenit/order'; did you mean replenit/orders?"),
         (
             ("--stream", "replenit/orders", "--tenant", "acme"),
-            "'acme' is not a tenant id of replenit; its tenant ids are GUIDs, such as 7d444840",
+            "'acme' is not a tenant id of replenit; its tenant ids are GUIDs (32 hexadecimal digits), such as 7d444840",
         ),
     ],
 )

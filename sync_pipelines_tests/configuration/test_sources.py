@@ -110,7 +110,7 @@ def test_a_tenant_is_normalized_as_its_partner_does(path: Path, written: str) ->
             "acme",
             3,
             "sources[0].tenant",
-            "'acme' is not a tenant id of replenit; its tenant ids are GUIDs, such as 7d444840",
+            "'acme' is not a tenant id of replenit; its tenant ids are GUIDs (32 hexadecimal digits), such as 7d444840",
         ),
         (f"tenant: {TENANT}", "streams: {}", 4, "sources[0].streams", "stands twice"),
         ("orders:", "ordrs:", 5, "sources[0].streams.ordrs", "did you mean orders?"),

@@ -43,6 +43,16 @@ sources:
   - partner: nilo
     tenant: acme
 """,
+    "the stream with nothing said": f"""\
+sources:
+  - partner: replenit
+    tenant: {TENANT}
+    streams:
+      orders: {{}}  # to come
+  - partner: nilo
+    tenant: acme
+""",
+    "the stream with null": f"sources:\n- partner: replenit\n  tenant: {TENANT}\n  streams:\n    orders:\n",
     "keys in another order": f"sources:\n  - tenant: {TENANT}\n    streams:\n    partner: replenit\n",
     "a text over lines": """\
 sources:
@@ -68,7 +78,8 @@ def test_a_block_is_put_in_and_all_else_stays(tmp_path: Path, text: str | None) 
     after = load_sources(path)
     added = after.streams["replenit", TENANT, "orders"]
     assert (added.columns, added.decimal) == ({"OrderId": "No: 1", "Sku": "Artículo"}, ",")
-    assert {key: value for key, value in after.streams.items() if key[1] != TENANT} == dict(before.streams)
+    others, others_before = ({k: v for k, v in found.streams.items() if k[1] != TENANT} for found in (after, before))
+    assert others == others_before
     written = path.read_text().splitlines()
     kept = [line for line in (text or "").splitlines() if "#" in line]
     assert [line for line in kept if line.partition("#")[2] not in "".join(written)] == []
@@ -90,8 +101,9 @@ def test_a_second_stream_goes_beside_the_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (f"sources: [{{partner: replenit, tenant: {TENANT}, streams: {{orders: {{}}}}}}]", " already"),
-        (f"sources:\n- partner: replenit\n  tenant: '{TENANT.upper()}'\n  streams:\n    orders:\n", " already"),
+        (f"sources: [{{partner: replenit, tenant: {TENANT}, streams: {{orders: {{}}}}}}]", "in brackets"),
+        (f"sources:\n- partner: replenit\n  tenant: '{TENANT.upper()}'\n  streams:\n"
+         "    orders: {strict: true}\n", " already"),
         ("sources: [{partner: nilo, tenant: acme}]", "in brackets"),
         (f"sources:\n- {{partner: replenit, tenant: {TENANT}}}", "in braces"),
         ("sources: 7", "a list of sources is expected"),

@@ -1,0 +1,43 @@
+"""Settings written into `.env`, with everything else in the file as it is.
+
+Belongs here: replacing a line or adding one, and the file's mode. Does not belong here: what the settings mean
+(`settings`), reading them (`setting_origins`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from dotenv import set_key
+
+from sync_pipelines.configuration.settings import ENV_FILE
+from sync_pipelines.errors import ConfigurationError
+
+
+def write_env(values: Mapping[str, str], path: Path = ENV_FILE) -> None:
+    """Sets variables in an `.env` file, which is created where it is missing; its mode becomes 0600.
+
+    Args:
+        values: by variable.
+        path: of the file; a link is followed.
+
+    Raises:
+        ConfigurationError: `setting_invalid`: a value cannot be written down, or the file cannot be written.
+    """
+    for name, value in values.items():
+        if "${" in value:
+            hint = "write %24 for $ in a URL, or set the variable in the environment"
+            raise ConfigurationError("setting_invalid", f"{name} contains ${{, which .env files replace", hint)
+    real = Path(os.path.realpath(path))
+    try:
+        os.close(os.open(real, os.O_WRONLY | os.O_CREAT, 0o600))
+        # Before a password is in it.
+        real.chmod(0o600)
+        for name, value in values.items():
+            set_key(real, name, value, quote_mode="auto")
+        real.chmod(0o600)
+    except OSError as error:
+        message = f"{path.absolute()} cannot be written: {error.strerror}"
+        raise ConfigurationError("setting_invalid", message, "correct its permissions, or remove it") from None
