@@ -20,9 +20,7 @@ from sync_pipelines.commands.screen import say, tell
 from sync_pipelines.configuration.settings import Settings, load_settings
 from sync_pipelines.database.embedded import EmbeddedServer, leave_server
 from sync_pipelines.errors import ConfigurationError, DatabaseUnavailable, SyncError
-from sync_pipelines.partners import STREAMS
 from sync_pipelines.privacy.private_files import private_folder
-from sync_pipelines.stages.export_stages import open_workspace
 
 if TYPE_CHECKING:
     from sync_pipelines.orchestration.services import Service
@@ -101,13 +99,10 @@ def _make_home(settings: Settings) -> None:
 
 
 def _prepare(settings: Settings) -> Path:
-    from sync_pipelines.orchestration.activity import bury_orphans
-    from sync_pipelines.orchestration.instance import dagster_home, limit_pools, open_instance
+    from sync_pipelines.orchestration.instance import dagster_home
+    from sync_pipelines.orchestration.prepare import prepare
 
-    workspace = open_workspace(settings)
-    with open_instance(settings) as instance:
-        limit_pools(instance, STREAMS)
-        bury_orphans(instance, workspace)
+    prepare(settings)
     return dagster_home(settings)
 
 
