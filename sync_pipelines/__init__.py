@@ -1,4 +1,4 @@
-"""Keeps four PostgreSQL tables equal to what commerce partners' exports said, as a Dagster project."""
+"""Loads commerce partners' exports into four PostgreSQL tables, as a Dagster project."""
 
 import os
 

@@ -1,6 +1,6 @@
-"""What Dagster loads.
+"""The definitions that Dagster loads.
 
-Belongs here: the one object it looks for. Does not belong here: how it is put together (`orchestration.build`).
+Belongs here: the object that Dagster looks for. Does not belong here: building it (`orchestration.build`).
 """
 
 from __future__ import annotations

@@ -64,11 +64,11 @@ def _rows(file: BinaryIO, keeps_nulls: bool, meter: Meter) -> Iterator[Row | Raw
         if isinstance(batch, list):
             yield number, batch
             continue
-        rows, refused = batch
+        rows, rejected = batch
         for index, row in enumerate(rows):
             number += 1
-            if index in refused:
-                yield damaged(str(number), refused[index].code, refused[index].message, repr(row))
+            if index in rejected:
+                yield damaged(str(number), rejected[index].code, rejected[index].message, repr(row))
             else:
                 yield number, row
 
@@ -87,9 +87,9 @@ class _Unreadable(Exception):
         self.message = message
 
 
-_Refused = dict[int, _Unreadable]
+_RejectedRows = dict[int, _Unreadable]
 """Row of a batch -> why it is rejected."""
-_Batch = tuple[Iterator[tuple[Any, ...]], _Refused]
+_Batch = tuple[Iterator[tuple[Any, ...]], _RejectedRows]
 
 
 def _batches(file: BinaryIO, keeps_nulls: bool, meter: Meter) -> Iterator[list[str] | _Batch]:
@@ -113,13 +113,13 @@ def _batches(file: BinaryIO, keeps_nulls: bool, meter: Meter) -> Iterator[list[s
             converts = [_converter(field.type, keeps_nulls) for field in schema]
             for batch in parquet.iter_batches(_BATCH):
                 meter.check_time()
-                refused: _Refused = {}
+                rejected: _RejectedRows = {}
                 columns = [
-                    _values(name, column, convert, refused)
+                    _values(name, column, convert, rejected)
                     for name, column, convert in zip(schema.names, batch.columns, converts, strict=True)
                 ]
                 read += batch.num_rows
-                yield zip(*columns, strict=True), refused
+                yield zip(*columns, strict=True), rejected
     except Exception as fault:
         # Damaged files make Arrow raise all kinds of exceptions.
         if not is_of_data(fault):
@@ -143,13 +143,13 @@ def _check_sizes(footer: pq.FileMetaData, meter: Meter) -> None:
     meter.check_bytes(total)
 
 
-def _values(name: str, column: pa.Array, convert: Convert, refused: _Refused) -> list[Any]:
+def _values(name: str, column: pa.Array, convert: Convert, rejected: _RejectedRows) -> list[Any]:
     if (kind := _in_microseconds(column.type)) != column.type:
         column = column.cast(kind, safe=False)
     try:
         values = column.to_pylist()
     except (ValueError, OverflowError):  # a time outside Python's calendar, or invalid text
-        values = [_value_or_refusal(name, index, scalar, refused) for index, scalar in enumerate(column)]
+        values = [_value_or_reject(name, index, scalar, rejected) for index, scalar in enumerate(column)]
     return [None if value is None else convert(value) for value in values]
 
 
@@ -177,17 +177,17 @@ def _in_microseconds(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _value_or_refusal(name: str, index: int, scalar: pa.Scalar, refused: _Refused) -> Any:
+def _value_or_reject(name: str, index: int, scalar: pa.Scalar, rejected: _RejectedRows) -> Any:
     try:
         return scalar.as_py()
     except UnicodeError:
-        refused[index] = _Unreadable("invalid_text", f"the text in {name!r} is not UTF-8")
+        rejected[index] = _Unreadable("invalid_text", f"the text in {name!r} is not UTF-8")
     except (ValueError, OverflowError):
         doubled = _doubled_name(scalar.type)
         if doubled is None:
-            refused[index] = _Unreadable("out_of_range", f"the time in {name!r} is not in the years 1 to 9999")
+            rejected[index] = _Unreadable("out_of_range", f"the time in {name!r} is not in the years 1 to 9999")
         else:
-            refused[index] = _Unreadable("field_conflict", f"a struct in {name!r} has two members named {doubled!r}")
+            rejected[index] = _Unreadable("field_conflict", f"a struct in {name!r} has two members named {doubled!r}")
     return None
 
 

@@ -85,9 +85,9 @@ def open_export(
     return checked_reader(plain, lambda fault: _bad_compression(fault, suffix, source)), plain_name(name)
 
 
-def checked_reader(plain: Readable, refuse: Callable[[Exception], Exception], *owned: Any) -> BinaryIO:
-    """Returns a reader that turns errors of damaged compressed data into the error that `refuse` returns."""
-    return cast(BinaryIO, io.BufferedReader(_Checked(plain, refuse, owned), COPY_SIZE))
+def checked_reader(plain: Readable, to_error: Callable[[Exception], Exception], *owned: Any) -> BinaryIO:
+    """Returns a reader that turns errors of damaged compressed data into the error that `to_error` returns."""
+    return cast(BinaryIO, io.BufferedReader(_Checked(plain, to_error, owned), COPY_SIZE))
 
 
 def _open_zip(source: _Counted, meter: Meter, pattern: str | None) -> tuple[BinaryIO, str]:
@@ -172,9 +172,9 @@ class _Counted(io.RawIOBase):
 class _Checked(io.RawIOBase):
     """Reads plain bytes from a decompressor and closes what it owns."""
 
-    def __init__(self, plain: Readable, refuse: Callable[[Exception], Exception], owned: tuple[Any, ...]) -> None:
+    def __init__(self, plain: Readable, to_error: Callable[[Exception], Exception], owned: tuple[Any, ...]) -> None:
         self._plain = plain
-        self._refuse = refuse
+        self._to_error = to_error
         self._owned = owned
 
     def readable(self) -> bool:
@@ -186,7 +186,7 @@ class _Checked(io.RawIOBase):
         except Exception as fault:
             if not is_of_data(fault):
                 raise
-            raise self._refuse(fault) from fault
+            raise self._to_error(fault) from fault
         buffer[: len(data)] = data
         return len(data)
 

@@ -23,8 +23,8 @@ class Dialect(NamedTuple):
     """What separates cells.
 
     Attributes:
-        delimiter: stands between cells.
-        quote: stands around cells.
+        delimiter: separates cells.
+        quote: encloses cells.
         escape: escapes the next character; None if quotes are escaped by doubling.
         passes_blanks: whether blanks after a delimiter are ignored, so that a quote after them opens a cell.
     """

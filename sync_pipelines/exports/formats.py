@@ -21,7 +21,7 @@ from sync_pipelines.exports.compression import open_export, plain_name
 from sync_pipelines.exports.containers import TextOnly
 from sync_pipelines.exports.csv_cells import read_csv
 from sync_pipelines.exports.json_lines import read_each, read_lines
-from sync_pipelines.exports.json_messages import refuse_messages, unwrapped
+from sync_pipelines.exports.json_messages import check_is_no_message, unwrapped
 from sync_pipelines.exports.json_stream import read_document
 from sync_pipelines.exports.json_values import NestedTooDeep, decode_at
 from sync_pipelines.exports.lines import LineBlock, line_blocks
@@ -229,14 +229,14 @@ def _of_messages(records: Iterator[RawRecord], settings: ReadSettings) -> Iterat
         return
     for number, record in enumerate(records):
         if not number:
-            refuse_messages(record.value, record.position, is_line=False)
+            check_is_no_message(record.value, record.position, is_line=False)
         yield record
 
 
 def _blocks_of_records(blocks: Iterator[LineBlock]) -> Iterator[LineBlock]:
     for number, block in enumerate(blocks):
         if not number and (first := next(read_each(block.lines), None)) is not None:
-            refuse_messages(first.record.value, str(first.first), is_line=True)
+            check_is_no_message(first.record.value, str(first.first), is_line=True)
         yield block
 
 

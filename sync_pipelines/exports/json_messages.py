@@ -24,7 +24,7 @@ _NO_RECORDS: Final = frozenset(
 """Types of messages that are not records."""
 
 
-def refuse_messages(value: Any, position: str, *, is_line: bool) -> None:
+def check_is_no_message(value: Any, position: str, *, is_line: bool) -> None:
     """Raises if a file begins with a tool's message instead of a record.
 
     Raises:

@@ -52,14 +52,14 @@ def read_document(chunks: Iterator[str], envelopes: Set[str] = frozenset()) -> I
         elif count:
             raise not_json(window, "unexpected text after the end of the document")
         else:
-            _refuse_scalar(window)
+            _raise_for_scalar(window)
         for record in documents:
             count += record.within != "rest"
             is_record = is_record or record.within == ""
             yield record
 
 
-def _refuse_scalar(window: Window) -> NoReturn:
+def _raise_for_scalar(window: Window) -> NoReturn:
     if window.next_character() == "<":
         raise not_json(window, "it looks like HTML or XML")
     try:

@@ -168,7 +168,7 @@ class LocalStorage:
             raise link_refused(shown, _OUT)
         return real
 
-    def refuse_if_root_is_unreadable(self) -> None:
+    def check_root(self) -> None:
         """Raises if the landing itself is unreadable; only then is the folder's error its own."""
         try:
             os.scandir(self._root).close()
@@ -183,7 +183,7 @@ class LocalStorage:
         try:
             return self.entries(folder)
         except OSError as fault:
-            self.refuse_if_root_is_unreadable()
+            self.check_root()
             raise FolderFault(cannot_list(path, fault), path, modified_at(folder)) from fault
 
     def _resolved(self, path: str, follow_links: bool) -> str | None:
@@ -211,7 +211,7 @@ class LocalStorage:
         except OSError as fault:
             if fault.errno in _GONE:
                 return None
-            self.refuse_if_root_is_unreadable()
+            self.check_root()
             raise FolderFault(cannot_list(above, fault), above, modified_at(os.path.dirname(real))) from fault
 
     def _followed(self, link: str, shown: str, follow_links: bool) -> str:
@@ -306,7 +306,7 @@ class _Walk:
         except FileNotFoundError:
             return
         except OSError as fault:
-            self.storage.refuse_if_root_is_unreadable()
+            self.storage.check_root()
             shown = self._shown(prefix)
             if not prefix:
                 raise FolderFault(cannot_list(shown, fault), shown, modified_at(folder)) from fault

@@ -13,7 +13,7 @@ from fsspec.spec import AbstractFileSystem
 
 from sync_pipelines.exports.storage_interface import Reached
 
-_REFUSALS: Final = frozenset(
+_DENIALS: Final = frozenset(
     {
         # botocore
         "NoCredentialsError",
@@ -31,10 +31,10 @@ _REFUSALS: Final = frozenset(
 _SHOWN_OF_KEY: Final = 4
 
 
-def is_refusal(fault: BaseException) -> bool:
+def is_denial(fault: BaseException) -> bool:
     """Whether a server denies access, or no credentials were found."""
     is_translated = isinstance(fault, PermissionError) and type(fault.__cause__).__name__ == "ClientError"
-    return is_translated or any(kind.__name__ in _REFUSALS for kind in type(fault).__mro__)
+    return is_translated or any(kind.__name__ in _DENIALS for kind in type(fault).__mro__)
 
 
 def reached(filesystem: AbstractFileSystem, root: str) -> Reached:

@@ -22,7 +22,7 @@ from sync_pipelines.errors import ConfigurationError, ExportError, SyncError
 from sync_pipelines.exports.access import Access
 from sync_pipelines.exports.connection import connection_to
 from sync_pipelines.exports.local_storage import LocalStorage
-from sync_pipelines.exports.reach import is_refusal, reached
+from sync_pipelines.exports.reach import is_denial, reached
 from sync_pipelines.exports.remote_walk import RemoteWalk, is_link, name_of
 from sync_pipelines.exports.storage_interface import (
     EPOCH,
@@ -36,10 +36,10 @@ from sync_pipelines.exports.storage_interface import (
     cannot_open,
     cannot_read,
     cannot_write,
+    denied,
     link_refused,
     missing,
     not_regular,
-    refused,
     temporary_name,
     unavailable,
 )
@@ -88,7 +88,7 @@ class RemoteStorage:
 
     def folders(self, path: str, *, follow_links: bool = False) -> list[str]:
         """See `Storage`."""
-        self._refuse_links(path, follow_links)
+        self._check_links(path, follow_links)
         infos = self._listing(self._real(path), path)
         return [name_of(info) for info in infos if info["type"] == "directory" or is_link(info)]
 
@@ -107,7 +107,7 @@ class RemoteStorage:
     def files(self, path: str, *, follow_links: bool = False) -> Iterator[Found]:
         """See `Storage`. Object stores are listed by prefix, servers with real folders folder by folder."""
         if not self.lists_by_prefix:
-            self._refuse_links(path, follow_links)
+            self._check_links(path, follow_links)
             yield from RemoteWalk(self, path, follow_links).below(self._real(path))
             return
         folder = self._real(path)
@@ -138,7 +138,7 @@ class RemoteStorage:
                 return False
             filesystem = self._connection.filesystem
             filesystem.makedirs(folder, exist_ok=True)
-            self._refuse_links(path.rpartition("/")[0], follow_links)
+            self._check_links(path.rpartition("/")[0], follow_links)
             content.seek(0)
             with filesystem.open(unfinished, "wb") as copy:
                 shutil.copyfileobj(content, copy)
@@ -154,7 +154,7 @@ class RemoteStorage:
 
     def _opened(self, filesystem: AbstractFileSystem, path: str, follow_links: bool) -> BinaryIO:
         real = self._real(path)
-        self._refuse_links(path, follow_links)
+        self._check_links(path, follow_links)
         before, mode = self._mark(filesystem, real)
         if mode is not None and not stat.S_ISREG(mode):
             raise not_regular(path, mode)
@@ -221,7 +221,7 @@ class RemoteStorage:
         """Returns the entry of a link's target."""
         return self._connection.ask(lambda filesystem: dict(filesystem.info(real)))
 
-    def _refuse_links(self, path: str, follow_links: bool) -> None:
+    def _check_links(self, path: str, follow_links: bool) -> None:
         """Raises if a name of the path has become a link since it was listed."""
         if not path:
             return
@@ -307,8 +307,8 @@ class RemoteStorage:
 
     def _unreachable(self, fault: Exception, folder: str = "") -> SyncError:
         shown = self._connection.shown
-        if is_refusal(fault):
-            return refused(shown, fault)
+        if is_denial(fault):
+            return denied(shown, fault)
         return unavailable(f"{shown} ({folder})" if folder else shown, fault)
 
 

@@ -134,8 +134,8 @@ class SftpFileSystem(SFTPFileSystem):
             return _key_changed(fault, self._access, self.host, self.port)
         # paramiko's messages if the server disconnects or does not answer during the login.
         is_unheard = "timeout" in str(fault) or "shut down" in str(fault)
-        is_refused = isinstance(fault, paramiko.AuthenticationException) and not is_unheard
-        if is_refused or "No authentication methods" in str(fault):
+        is_denied = isinstance(fault, paramiko.AuthenticationException) and not is_unheard
+        if is_denied or "No authentication methods" in str(fault):
             hint = "correct the user in SYNC_LANDING, and SYNC_SFTP_PASSWORD or SYNC_SFTP_KEY_FILE"
             user = self.ssh_kwargs.get("username") or "this user"
             return ConfigurationError(

@@ -187,7 +187,7 @@ def _folders_in(folder: Path) -> list[str]:
         return []
 
 
-def refused(what: object, fault: Exception) -> ConfigurationError:
+def denied(what: object, fault: Exception) -> ConfigurationError:
     """Returns the error of a server that denies access."""
     hint = "correct its credentials (see docs/landings.md) or SYNC_LANDING"
     return ConfigurationError("landing_refused", f"access to the landing {what} was denied: {_why(fault)}", hint)

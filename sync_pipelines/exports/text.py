@@ -157,7 +157,7 @@ def _codec_of(stream: BinaryIO, encoding: str | None) -> _Codec:
     marked = next((codec for mark, codec in _MARKS.items() if first.startswith(mark)), None)
     codec = _Codec(marked or _READ_AS.get(name, name), first[:_LONGEST_MARK], chain([first], others))
     if marked is None:
-        _refuse_wide_characters(codec)
+        _check_wide_characters(codec)
     return codec
 
 
@@ -312,7 +312,7 @@ def _check(text: bytes) -> None:
         text.decode()
 
 
-def _refuse_wide_characters(codec: _Codec) -> None:
+def _check_wide_characters(codec: _Codec) -> None:
     """Raises for UTF-16 without a byte order mark, which is valid UTF-8 full of NULs, detected by their positions."""
     nuls = [place for place, byte in enumerate(codec.head) if byte == 0]
     if codec.name in ("utf-8", "ascii", "cp1252") and nuls in ([1, 3], [0, 2], [0, 1, 2], [1, 2, 3]):

@@ -243,10 +243,12 @@ class _Digest:
 class _Hashed:
     """Plain bytes whose hash is reported at their end."""
 
-    def __init__(self, plain: Readable, note: Callable[[str], None], refuse: Callable[[Exception], Exception]) -> None:
+    def __init__(
+        self, plain: Readable, note: Callable[[str], None], to_error: Callable[[Exception], Exception]
+    ) -> None:
         self._plain = plain
         self._note = note
-        self._refuse = refuse
+        self._to_error = to_error
         self._digest = _Digest()
 
     def read(self, size: int = -1, /) -> bytes:
@@ -254,7 +256,7 @@ class _Hashed:
             data = self._plain.read(size)
         except OSError as fault:
             # A disk error has a number; an error without one comes from the decompressor.
-            raise (fault if fault.errno is None else self._refuse(fault)) from fault
+            raise (fault if fault.errno is None else self._to_error(fault)) from fault
         self._digest.update(data)
         if not data:
             self._note(self._digest.hexdigest())

@@ -118,7 +118,7 @@ class KeptWriter:
         if isinstance(outcome, Change):
             self.add(outcome)
         else:
-            self.refuse(outcome)
+            self.add_reject(outcome)
 
     def add(self, change: Change) -> None:
         """Keeps an accepted record."""
@@ -167,7 +167,7 @@ class KeptWriter:
         self.accepted += len(rows)
         self._note(first, second, lines.texts[rows], lines.noted[rows], files, places, rows + lines.first)
 
-    def refuse(self, reject: Reject) -> None:
+    def add_reject(self, reject: Reject) -> None:
         """Keeps a reject."""
         self.rejected += 1
         if self.rejects_kept >= self._rejects_limit or self._rejects_size > _REJECTS_SIZE:

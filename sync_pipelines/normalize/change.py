@@ -95,7 +95,7 @@ class Findings:
         return self.leniencies.total() + self.unknown_fields.total()
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """A record is rejected at a path. `RecordReader` turns it into a `Reject`."""
 
     def __init__(self, code: str, path: str | None, message: str) -> None:
@@ -110,11 +110,11 @@ class Refused(Exception):
         return Fault(self.code, self.path, self.message)
 
 
-def refuse(refused: Refused, noted: list[Fault] | None) -> None:
+def reject(rejected: Rejected, noted: list[Fault] | None) -> None:
     """Rejects a record, or only notes the error if all errors are collected (F20)."""
     if noted is None:
-        raise refused
-    noted.append(refused.fault)
+        raise rejected
+    noted.append(rejected.fault)
 
 
 def path_of(parts: Iterable[str | int]) -> str:

@@ -200,18 +200,18 @@ class Envelope:
     def _log_line(self, line: str, entry: dict[str, Any]) -> Iterator[Call | Reject]:
         moment = _moment(entry.get("at"), self._log_reading)
         if isinstance(moment, str):
-            yield self._refused(line, entry, "log_time_invalid", "at", moment)
+            yield self._rejected(line, entry, "log_time_invalid", "at", moment)
             return
         if not self._window.holds(moment):
             yield self._out_of_range(line, entry, "at", moment)
             return
         found = self._route(entry)
         if isinstance(found, str):
-            yield self._refused(line, entry, "route_unknown", "path", found)
+            yield self._rejected(line, entry, "route_unknown", "path", found)
             return
         route, named = found
         if self._stream.normalize_tenant(named.get("tenant", self._tenant)) != self._tenant:
-            yield self._refused(line, entry, "tenant_mismatch", "path", REJECT_CODES["tenant_mismatch"])
+            yield self._rejected(line, entry, "tenant_mismatch", "path", REJECT_CODES["tenant_mismatch"])
             return
         yield from self._call_of(line, entry, moment, route, named)
 
@@ -353,16 +353,16 @@ class Envelope:
         except ValidationError as error:
             code = code_of(error.errors()[0])
             if code == "key_missing" and route.missing_key:
-                return self._refused(place.position, entry, code, "path", route.missing_key)
-            return self._refused(place.position, entry, code, "path", REJECT_CODES[code])
+                return self._rejected(place.position, entry, code, "path", route.missing_key)
+            return self._rejected(place.position, entry, code, "path", REJECT_CODES[code])
         return Call(place, route.operation, None, key)
 
     def _out_of_range(self, position: str, record: Any, path: str | None, moment: datetime) -> Reject:
         message = f"{moment.isoformat()} is not between {self._window.first} and {self._window.last}"
-        return self._refused(position, record, "date_out_of_range", path, message)
+        return self._rejected(position, record, "date_out_of_range", path, message)
 
     @staticmethod
-    def _refused(position: str, record: Any, code: str, path: str | None, message: str) -> Reject:
+    def _rejected(position: str, record: Any, code: str, path: str | None, message: str) -> Reject:
         return Reject(position, None, code, path, message, displayable(record))
 
 

@@ -16,14 +16,14 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from sync_pipelines.contracts.codes import ALL_CODES, REJECT_CODES
 from sync_pipelines.contracts.raw import CellError
 from sync_pipelines.contracts.reading import RecordRefused
-from sync_pipelines.normalize.change import Fault, Refused, Reject, path_of
+from sync_pipelines.normalize.change import Fault, Reject, Rejected, path_of
 from sync_pipelines.normalize.values import displayable, to_json
 from sync_pipelines.privacy.untrusted_text import on_one_line
 
 MOST: Final = 20
 """Most errors that are kept of one record."""
 
-REFUSALS: Final = (Refused, RecordRefused, ValidationError, PydanticCustomError)
+REJECTIONS: Final = (Rejected, RecordRefused, ValidationError, PydanticCustomError)
 """The exceptions that reject a record."""
 
 _PYDANTIC_CODES: Final = {
@@ -42,23 +42,23 @@ _PYDANTIC_CODES: Final = {
 }
 
 
-def faults_of(refusal: Exception, key_alias: str) -> list[Fault]:
-    """Returns the errors in one of `REFUSALS`.
+def faults_of(rejection: Exception, key_alias: str) -> list[Fault]:
+    """Returns the errors in one of `REJECTIONS`.
 
     Args:
-        refusal: the exception.
+        rejection: the exception.
         key_alias: the match key in the partner's spelling.
     """
-    match refusal:
-        case Refused():
-            return [refusal.fault]
+    match rejection:
+        case Rejected():
+            return [rejection.fault]
         case RecordRefused():
-            return [Fault(each.code, each.path, each.message) for each in (refusal, *refusal.more)]
+            return [Fault(each.code, each.path, each.message) for each in (rejection, *rejection.more)]
         case PydanticCustomError():
-            return [Fault(refusal.type, None, refusal.message())]
+            return [Fault(rejection.type, None, rejection.message())]
         case ValidationError():
-            return [_fault(detail, key_alias) for detail in refusal.errors(include_url=False)]
-    raise refusal
+            return [_fault(detail, key_alias) for detail in rejection.errors(include_url=False)]
+    raise rejection
 
 
 def distinct_faults(found: Iterable[Fault]) -> list[Fault]:

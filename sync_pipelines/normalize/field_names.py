@@ -15,7 +15,7 @@ from sync_pipelines.contracts.paths import Holds, Path, Way, holds_of, way_to
 from sync_pipelines.contracts.raw import AmbiguousObject, Cell, CellError, NamedRecord
 from sync_pipelines.exports.columns import SoughtColumns
 from sync_pipelines.exports.json_values import NestedTooDeep, decode_at, explain
-from sync_pipelines.normalize.change import Fault, Refused, path_of, refuse
+from sync_pipelines.normalize.change import Fault, Rejected, path_of, reject
 
 _TWICE: Final = "the field appears twice with different values"
 _NAMES_KNOWN: Final = 20_000
@@ -140,7 +140,7 @@ class Names:
             noted: collects fields that appear twice, if all errors of the record are wanted (F20).
 
         Raises:
-            Refused: a field appears twice with different values (X3), or lines of the record are missing.
+            Rejected: a field appears twice with different values (X3), or lines of the record are missing.
         """
         matched = self._match_own(raw, (), noted)
         fields = self._with_nested(matched.fields, (), matched, noted)
@@ -177,7 +177,7 @@ class Names:
         """Returns a line of a flat file with the contract's names. Lists stay as they are.
 
         Raises:
-            Refused: a field appears twice with different values (X3).
+            Rejected: a field appears twice with different values (X3).
         """
         return self._match_own(raw, path)
 
@@ -186,13 +186,13 @@ class Names:
             return Matched(raw)
         if isinstance(raw, NamedRecord):
             if raw.incomplete is not None:
-                raise Refused("order_incomplete", None, raw.incomplete)
+                raise Rejected("order_incomplete", None, raw.incomplete)
             if raw.twice is not None:
-                raise Refused("field_conflict", raw.twice, _TWICE)
+                raise Rejected("field_conflict", raw.twice, _TWICE)
             return Matched(dict(raw), raw.unknown, conflicts=raw.conflicts)
         if isinstance(raw, AmbiguousObject):
             for name in raw.names:
-                refuse(_conflict((*path, *(self.aliases_of(name)[:1] or (name,)))), noted)
+                reject(_conflict((*path, *(self.aliases_of(name)[:1] or (name,)))), noted)
         fields: dict[str, Any] = {}
         extra: dict[str, Any] = {}
         placed: dict[str, Any] = {}
@@ -201,7 +201,7 @@ class Names:
             for alias in aliases:
                 own = _opened(value, self._holds[alias], (*path, alias), noted) if alias in self._holds else value
                 if alias in fields and not _same(fields[alias], own):
-                    refuse(_conflict((*path, alias)), noted)
+                    reject(_conflict((*path, alias)), noted)
                 fields[alias] = own
             for way in ways:
                 _place(placed, way.path, _opened(value, way.holds, (*path, *way.path), noted), path)
@@ -209,7 +209,7 @@ class Names:
                 extra[name] = value
         for alias, tree in placed.items():
             if fields.get(alias) is not None:
-                refuse(_conflict((*path, alias)), noted)
+                reject(_conflict((*path, alias)), noted)
             fields[alias] = _built(tree)
         return Matched(fields, extra)
 
@@ -291,7 +291,7 @@ def _opened(value: Any, holds: Holds, path: Path, noted: list[Fault] | None) -> 
     """Returns the list or object whose JSON text is in a cell; any other value unchanged.
 
     Raises:
-        Refused: the text looks like JSON but is invalid, and errors are not collected.
+        Rejected: the text looks like JSON but is invalid, and errors are not collected.
     """
     if holds == "value" or not isinstance(value, Cell):
         return value
@@ -307,7 +307,7 @@ def _opened(value: Any, holds: Holds, path: Path, noted: list[Fault] | None) -> 
         why = "not JSON: nested too deeply"
     if why is not None:
         where = path_of(path)
-        refuse(Refused(_OTHERWISE[holds], where, f"{where}: {why}"), noted)
+        reject(Rejected(_OTHERWISE[holds], where, f"{where}: {why}"), noted)
         return None
     return opened
 
@@ -316,5 +316,5 @@ def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
-def _conflict(path: tuple[str | int, ...]) -> Refused:
-    return Refused("field_conflict", path_of(path), _TWICE)
+def _conflict(path: tuple[str | int, ...]) -> Rejected:
+    return Rejected("field_conflict", path_of(path), _TWICE)

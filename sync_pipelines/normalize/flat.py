@@ -25,7 +25,7 @@ from sync_pipelines.contracts.raw import Cell, CellError, NamedRecord, PartialRo
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.contracts.texts import read_key
-from sync_pipelines.normalize.change import Refused
+from sync_pipelines.normalize.change import Rejected
 from sync_pipelines.normalize.field_names import Names
 from sync_pipelines.normalize.fill_down import is_empty
 from sync_pipelines.normalize.lost_lines import Losses
@@ -192,12 +192,12 @@ class LineFold:
     def _grouped(
         self, ordered: Iterable[tuple[int, bytes]], incomplete: Iterator[tuple[int, str]]
     ) -> Iterator[RawRecord]:
-        refused = next(incomplete, None)
+        rejected = next(incomplete, None)
         for first, lines in groupby(ordered, key=itemgetter(0)):
             why = None
-            if refused is not None and refused[0] == first:
-                why = refused[1]
-                refused = next(incomplete, None)
+            if rejected is not None and rejected[0] == first:
+                why = rejected[1]
+                rejected = next(incomplete, None)
             yield self._record([pickle.loads(content) for _, content in lines], why)
 
     def _record(self, lines: list[RawRecord], incomplete: str | None) -> RawRecord:
@@ -210,8 +210,8 @@ class LineFold:
         try:
             for line in lines:
                 items.append(self._item(line.value, record, len(items)))
-        except Refused as refused:
-            record.twice = refused.path
+        except Rejected as rejected:
+            record.twice = rejected.path
             record[self._key_alias] = self._key_cell(first.value)
         record.update(self._record_constants)
         if self._has_items:

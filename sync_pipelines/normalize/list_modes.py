@@ -37,14 +37,14 @@ def modes_of(stream: Stream, columns: Mapping[str, Any], rows: PlainRows) -> dic
         try:
             listing = stream.listing(values)
         except RecordRefused:
-            rows.refuse(mask_of(members, rows.count))
+            rows.exclude(mask_of(members, rows.count))
             continue
         if listing:
             modes[members] = json.dumps({table: list(way) for table, way in listing.items()})
         for declared in stream.children:
             _, way = listing.get(declared.table, (None, None))
             if way is not None:
-                rows.refuse(mask_of(_has_indistinct(declared, way, columns[declared.table], members), rows.count))
+                rows.exclude(mask_of(_has_indistinct(declared, way, columns[declared.table], members), rows.count))
     return {"modes": pa.array(modes.tolist(), pa.string())}
 
 

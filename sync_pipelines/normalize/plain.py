@@ -238,10 +238,10 @@ class PlainReader:
             elif column.vector is not OBJECT:
                 found[column.field.column] = rows.finish(column, values)
         found |= dict(self._objects(object_values, found, rows))
-        rows.refuse(half_pairs(self._stream.shape, found, rows.count))
+        rows.exclude(half_pairs(self._stream.shape, found, rows.count))
         derive(self._stream.shape, found, self._layout.arrow)
         keys = [found.get(name) for name in (self._stream.key, self._stream.record_id) if name]
-        rows.refuse(np.logical_and.reduce([is_null(values, rows.count) for values in keys]))
+        rows.exclude(np.logical_and.reduce([is_null(values, rows.count) for values in keys]))
         return found
 
     @property
@@ -257,15 +257,15 @@ class PlainReader:
             spoken = np.array([alias in record for record in object_values or ()], bool)
             values = [record.get(alias) for record in object_values or ()]
             if alias not in fields or not all(value is None or type(value) is str for value in values):
-                rows.refuse(spoken)
+                rows.exclude(spoken)
                 continue
             field, derived = fields[alias], pa.array(values, pa.string())
             vector = vector_of(field.annotation, field.metadata)
             if vector is not OBJECT:
                 sent = columns.get(field.column)
-                rows.refuse(spoken & ~is_null(sent, rows.count))
+                rows.exclude(spoken & ~is_null(sent, rows.count))
                 if vector is None or vector.decoded != derived.type:
-                    rows.refuse(spoken)
+                    rows.exclude(spoken)
                     continue
                 derived = rows.finish(Column(alias, field, vector, False), derived)
                 derived = derived if sent is None else pc.coalesce(sent, derived)
@@ -276,11 +276,11 @@ class PlainReader:
         """Returns the records' reference. A record whose link needs a reject or leniency is not plain."""
         named = {name: columns[name] for name in self._stream.link_fields[link] if name in columns}
         found = self._links[link].read(named, rows.count)
-        rows.refuse(found.is_too_long)
+        rows.exclude(found.is_too_long)
         if link == self._stream.scope:
-            rows.refuse(~found.spoken)
+            rows.exclude(~found.spoken)
         if self._reading.strict:
-            rows.refuse(found.is_lenient)
+            rows.exclude(found.is_lenient)
         return found
 
     def _hashes(self, columns: Mapping[str, Any], rows: PlainRows) -> tuple[Hashes, Hashes | None]:

@@ -52,7 +52,7 @@ class PlainRows:
         self.spoken: dict[str, Mask] = {}
         self.plain = np.ones(count, bool)
 
-    def refuse(self, unfit: Mask) -> None:
+    def exclude(self, unfit: Mask) -> None:
         """Marks rows as not plain."""
         self.plain &= ~unfit
 
@@ -65,9 +65,9 @@ class PlainRows:
         else:
             finished, plain = column.vector.finish(values)
         if plain is not None:
-            self.refuse(~pc.fill_null(plain, True).to_numpy(zero_copy_only=False))
+            self.exclude(~pc.fill_null(plain, True).to_numpy(zero_copy_only=False))
         if column.is_required and values.null_count:
-            self.refuse(is_null(values, self.count))
+            self.exclude(is_null(values, self.count))
         return finished
 
 
@@ -163,22 +163,22 @@ def listed(column: Column, declared: Children, layout: ChildLayout, values: Any,
         if c.vector is None:
             child, of = inner[c.field.column]
             found[of.table] = listed(c, child, of, elements.field(c.name), rows)
-    rows.refuse(half_pairs(shape, found, rows.count))
+    rows.exclude(half_pairs(shape, found, rows.count))
     if declared.skips_empty:
-        rows.refuse(np.logical_and.reduce([is_null(v, rows.count) for v in found.values()]))
+        rows.exclude(np.logical_and.reduce([is_null(v, rows.count) for v in found.values()]))
     derive(shape, found, kind)
     if layout.is_patched:
         spoken = [~is_null(found.get(name), rows.count) for name in layout.names]
         found["present"] = pa.array(sum(s.astype(np.int64) << bit for bit, s in enumerate(spoken)))
     if not rows.plain.all():
-        parents.refuse(mask_of(pc.list_parent_indices(values).to_numpy()[~rows.plain], parents.count))
+        parents.exclude(mask_of(pc.list_parent_indices(values).to_numpy()[~rows.plain], parents.count))
     arrays = [found.get(field.name) for field in kind]
     arrays = [pa.nulls(rows.count, f.type) if a is None else a for a, f in zip(arrays, kind, strict=True)]
     structs = pa.StructArray.from_arrays(arrays, fields=list(kind))
     if declared.primary is not None:
         of_list = pc.list_parent_indices(values).to_numpy()
         several = several_primaries(declared.primary, of_list, structs)
-        parents.refuse(mask_of(of_list[several], parents.count))
+        parents.exclude(mask_of(of_list[several], parents.count))
     # The offsets of a null list must differ from those of an empty one.
     return pa.ListArray.from_arrays(
         _offsets(values), structs, type=pa.list_(kind), mask=values.is_null() if values.null_count else None

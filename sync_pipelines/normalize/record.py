@@ -29,12 +29,20 @@ from sync_pipelines.normalize.change import (
     Fault,
     Findings,
     Listed,
-    Refused,
     Reject,
+    Rejected,
     path_of,
-    refuse,
+    reject,
 )
-from sync_pipelines.normalize.faults import MOST, REFUSALS, code_of, distinct_faults, faults_of, respelled, sentence_of
+from sync_pipelines.normalize.faults import (
+    MOST,
+    REJECTIONS,
+    code_of,
+    distinct_faults,
+    faults_of,
+    respelled,
+    sentence_of,
+)
 from sync_pipelines.normalize.field_names import Matched, Names
 from sync_pipelines.normalize.values import displayable, keepable
 from sync_pipelines.tables.schema import SCHEMA, metadata
@@ -105,7 +113,7 @@ class RecordReader:
             mode: the mode for lists of children, if the call sets it.
         """
         if not isinstance(raw, dict):
-            return self._reject(raw, place, [Refused("not_an_object", None, REJECT_CODES["not_an_object"]).fault])
+            return self._reject(raw, place, [Rejected("not_an_object", None, REJECT_CODES["not_an_object"]).fault])
 
         def read() -> Change:
             change = self._read(raw, place, totals or {}, operation)
@@ -113,8 +121,8 @@ class RecordReader:
 
         try:
             return read()
-        except REFUSALS as refusal:
-            return self._reject(raw, place, [*faults_of(refusal, self._stream.key_alias), *self._all_faults(read)])
+        except REJECTIONS as rejection:
+            return self._reject(raw, place, [*faults_of(rejection, self._stream.key_alias), *self._all_faults(read)])
 
     def _read(
         self,
@@ -140,8 +148,8 @@ class RecordReader:
         self._noted = noted = []
         try:
             read()
-        except REFUSALS as refusal:
-            noted += faults_of(refusal, self._stream.key_alias)
+        except REJECTIONS as rejection:
+            noted += faults_of(rejection, self._stream.key_alias)
         finally:
             self._noted = None
         return noted
@@ -161,7 +169,7 @@ class RecordReader:
             first = error.errors(include_url=False)[0]
             code = code_of(first)
             code = "key_missing" if code == "required" and column == self._stream.key else code
-            raise Refused(code, alias, f"{alias}: {sentence_of(first, code)}") from None
+            raise Rejected(code, alias, f"{alias}: {sentence_of(first, code)}") from None
 
     def _matched(self, raw: dict[str, Any]) -> Matched:
         matched = self._names.match(raw, self._noted)
@@ -172,11 +180,11 @@ class RecordReader:
             return matched
         try:
             prepared = self._stream.prepare(matched.fields, self._options, reading)
-        except (RecordRefused, PydanticCustomError) as refusal:
+        except (RecordRefused, PydanticCustomError) as rejection:
             looked_at = (self._stream.prepared or frozenset()) & matched.fields.keys()
             if self._noted is None or not looked_at:
                 raise
-            self._noted += faults_of(refusal, self._stream.key_alias)
+            self._noted += faults_of(rejection, self._stream.key_alias)
             others = {name: value for name, value in matched.fields.items() if name not in looked_at}
             return self._prepared(replace(matched, fields=others), reading)
         if prepared is matched.fields:
@@ -189,8 +197,8 @@ class RecordReader:
         """Rejects null on update for a field that is required on create (X1)."""
         for alias in self._never_null:
             if alias in fields and fields[alias] is None:
-                refuse(
-                    Refused("required", alias, f"{alias}: {REJECT_CODES['required'].removesuffix('.')}, got null"),
+                reject(
+                    Rejected("required", alias, f"{alias}: {REJECT_CODES['required'].removesuffix('.')}, got null"),
                     self._noted,
                 )
 
@@ -218,7 +226,7 @@ class RecordReader:
         key = values.pop(self._stream.key, None)
         record_id = values.pop(self._stream.record_id, None) if self._stream.record_id else None
         if key is None and record_id is None:
-            refuse(Refused("key_missing", self._stream.key_alias, REJECT_CODES["key_missing"]), self._noted)
+            reject(Rejected("key_missing", self._stream.key_alias, REJECT_CODES["key_missing"]), self._noted)
         for column, total in totals.items():
             children = values.get(self._stream.children[0].column)
             if column not in values and children is not None:
@@ -227,7 +235,7 @@ class RecordReader:
         if self._stream.scope is not None and self._stream.scope not in links and operation != "update":
             path = self._stream.links[self._stream.scope](values, self._options, self._tenant).column
             message = f"the record does not name its {self._stream.scope_name}"
-            refuse(Refused("required", path and self._alias_of(path), message), self._noted)
+            reject(Rejected("required", path and self._alias_of(path), message), self._noted)
         modes = self._modes(values)
         children_rows = self._children(values, key, matched, leniencies)
         children_rows = {t: Listed(sent.rows, *modes.get(t, (None, None))) for t, sent in children_rows.items()}
@@ -250,10 +258,10 @@ class RecordReader:
         """Returns the modes that the record sets for its lists (T6)."""
         try:
             return self._stream.listing(values) if self._stream.listing else {}
-        except RecordRefused as refusal:
+        except RecordRefused as rejection:
             if self._noted is None:
                 raise
-            self._noted += faults_of(refusal, self._stream.key_alias)
+            self._noted += faults_of(rejection, self._stream.key_alias)
             return {}
 
     def _kept(self, value: Any, at: tuple[str | int, ...]) -> Any:
@@ -262,8 +270,8 @@ class RecordReader:
             return {name: self._kept(below, (*at, name)) for name, below in value.items()}
         try:
             return keepable(value, at)
-        except Refused as refused:
-            refuse(refused, self._noted)
+        except Rejected as rejected:
+            reject(rejected, self._noted)
 
     def _paired(self, row: dict[str, Any], contract: Contract, leniencies: Counter[str]) -> dict[str, Any]:
         """Returns the row without incomplete pairs (X9)."""
@@ -285,15 +293,15 @@ class RecordReader:
                 self._forgive(result.leniency, leniencies)
             if result.identity is not None and is_too_long(result.identity):
                 path = self._alias_of(result.column) if result.column else None
-                refuse(
-                    Refused("too_long", path, f"the reference is longer than {LONGEST_REFERENCE} bytes"), self._noted
+                reject(
+                    Rejected("too_long", path, f"the reference is longer than {LONGEST_REFERENCE} bytes"), self._noted
                 )
         return links
 
     def _forgive(self, code: str, leniencies: Counter[str], path: tuple[str | int, ...] = ()) -> None:
         """Counts a leniency that no field type found, or rejects the record if the source is strict (X8)."""
         if self._reading.strict:
-            refuse(Refused(code, path_of(path) or None, LENIENCY_CODES[code]), self._noted)
+            reject(Rejected(code, path_of(path) or None, LENIENCY_CODES[code]), self._noted)
         leniencies[code] += 1
 
     def _checked_total(self, column: str, total: Any) -> Any:
@@ -302,7 +310,7 @@ class RecordReader:
             return _type_of(self._stream.contract, column).validate_python(total, context=Reading())
         except ValidationError as error:
             code, alias = code_of(error.errors()[0]), self._alias_of(column)
-            raise Refused(code, alias, f"{alias}, computed from the lines: {REJECT_CODES[code]}") from None
+            raise Rejected(code, alias, f"{alias}, computed from the lines: {REJECT_CODES[code]}") from None
 
     def _children(
         self, values: dict[str, Any], key: str | None, matched: Matched, leniencies: Counter[str]
@@ -352,7 +360,7 @@ class RecordReader:
             if named is not None and named != key:
                 alias = type(element).model_fields[children.parent_key].alias or children.parent_key
                 message = f"{named!r} is not the record's key {key!r}"
-                refuse(Refused("key_mismatch", path_of((*at, alias)), message), self._noted)
+                reject(Rejected("key_mismatch", path_of((*at, alias)), message), self._noted)
         for nested in children.nested:
             if nested.column in row:
                 alias = type(element).model_fields[nested.column].alias or nested.column

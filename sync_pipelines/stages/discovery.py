@@ -98,7 +98,7 @@ def discover(
         for declared in wanted.streams():
             look = _Look(workspace, connection, declared, _normalized(wanted, declared))
             found.pending += look.run()
-            found.failed += look.refused
+            found.failed += look.failed_entries
     return found
 
 
@@ -121,9 +121,9 @@ class _Look:
         self._window = workspace.window()
         self._new: list[NewExport] = []
         self._to_try: list[int] = []
-        self._refusals: dict[str, ExportError] = {}
+        self._errors: dict[str, ExportError] = {}
         self._unreadable: list[str] = []
-        self.refused: list[LedgerFile] = []
+        self.failed_entries: list[LedgerFile] = []
 
     def run(self) -> list[LedgerFile]:
         # Read before listing the landing: an entry that another worker adds meanwhile is not gone.
@@ -136,7 +136,7 @@ class _Look:
         if self._new:
             with self._connection.transaction():
                 ledger.register(self._connection, self._new)
-        self._refuse()
+        self._enter_errors()
         self._let_go(self._known(gone).values())
         pending = self._pending()
         note_first_day(
@@ -171,9 +171,9 @@ class _Look:
         new = NewExport(file, tenant, own_date or file.modified_at, is_dated, entry.revision if entry else 1)
         if not self._wanted.holds(tenant, new.effective_at):
             return
-        refusal = self._refusal(new, known_tenant, settings)
-        if refusal is not None:
-            self._refusals[file.path] = refusal
+        found_error = self._error_of(new, known_tenant, settings)
+        if found_error is not None:
+            self._errors[file.path] = found_error
         if entry is None:
             self._new.append(new)
         elif file.fault is not None:
@@ -190,7 +190,7 @@ class _Look:
     def _settings(self, tenant: str | None) -> StreamSettings:
         return self._workspace.sources.for_stream(self._stream.partner, tenant or "", self._stream.name)
 
-    def _refusal(self, new: NewExport, tenant: str | None, settings: StreamSettings) -> ExportError | None:
+    def _error_of(self, new: NewExport, tenant: str | None, settings: StreamSettings) -> ExportError | None:
         """Returns why an export cannot be loaded whatever its content (O1), or None."""
         file, effective_at = new.file, new.effective_at
         if file.fault is not None:
@@ -249,16 +249,16 @@ class _Look:
             log.warning("%s", on_one_line(f"{file.path}: {error}"))
             return None
 
-    def _refuse(self) -> None:
-        if not self._refusals:
+    def _enter_errors(self) -> None:
+        if not self._errors:
             return
-        latest = self._known(self._refusals)
-        for path, error in self._refusals.items():
+        latest = self._known(self._errors)
+        for path, error in self._errors.items():
             entry = latest[path]
             if entry.status != "loaded":
                 if entry.error != str(error):
                     ledger.mark_failed(self._connection, entry.id, error, None)
-                self.refused += ledger.of_ids(self._connection, [entry.id])
+                self.failed_entries += ledger.of_ids(self._connection, [entry.id])
 
     def _let_go(self, gone: Iterable[LedgerFile]) -> None:
         """Marks entries as vanished that were never loaded or archived and are no longer in the landing.
@@ -281,7 +281,7 @@ class _Look:
         latest = ledger.unloaded(self._connection, *self._key)
         paths = {new.file.path for new in self._new}
         to_try = set(self._to_try)
-        return [e for e in latest if (e.path in paths or e.id in to_try) and e.path not in self._refusals]
+        return [e for e in latest if (e.path in paths or e.id in to_try) and e.path not in self._errors]
 
 
 def _next_revision(new: NewExport) -> NewExport:

@@ -23,7 +23,7 @@ class FlatParts:
 
     Attributes:
         columns: the names of its columns; none if the file has no rows.
-        refused: rows that would be skipped if the source were not strict (X8).
+        rejects: rows that would be skipped if the source were not strict (X8).
     """
 
     def __init__(self, parts: Iterator[Part | LineBlock], findings: Findings, reading: Reading) -> None:
@@ -33,7 +33,7 @@ class FlatParts:
         first = next(parts, None)
         assert first is None or isinstance(first, Columns)
         self.columns: tuple[str, ...] = () if first is None else first.names
-        self.refused: list[Reject] = []
+        self.rejects: list[Reject] = []
 
     def records(self) -> Iterator[RawRecord]:
         """Yields the records, in file order."""
@@ -48,4 +48,4 @@ class FlatParts:
             self._findings.leniencies[row.code] += 1
             return
         sentence = LENIENCY_CODES[row.code]
-        self.refused.append(Reject(row.position, None, row.code, None, sentence, displayable(row.text)))
+        self.rejects.append(Reject(row.position, None, row.code, None, sentence, displayable(row.text)))

@@ -117,7 +117,7 @@ class BlockReader:
                     if isinstance(outcome, Change):
                         others.append((index, outcome))
                     else:
-                        self._writer.refuse(outcome)
+                        self._writer.add_reject(outcome)
                 seen_lines.noted[index] |= self._findings.total != before
                 if not is_line:
                     seen_lines.texts[index] = 0

@@ -263,7 +263,7 @@ class _Pipeline:
             yield from self._folded(records)
         else:
             yield from self._read(self._filled(records, bool), None)
-        yield from table.refused
+        yield from table.rejects
 
     def _sought_columns(self) -> SoughtColumns:
         settings, stream = self._export.settings, self._export.stream

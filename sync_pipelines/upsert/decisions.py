@@ -16,7 +16,7 @@ from sync_pipelines.normalize.values import displayable, to_json
 from sync_pipelines.privacy.personal_data import masked_faults, masked_reason
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.context import LoadContext
-from sync_pipelines.upsert.fold import Refusal, alias_of
+from sync_pipelines.upsert.fold import Rejection, alias_of
 from sync_pipelines.upsert.history import Knowing, Spoken
 
 BLOCKED: Final = "delete_blocked"
@@ -45,7 +45,7 @@ class Decisions:
         self._load = context
         self._knowing = knowing
         self._known: dict[_Place, _Known] = {}
-        self._refused: list[tuple[Spoken, Refusal, int | None]] = []
+        self._rejected: list[tuple[Spoken, Rejection, int | None]] = []
         self._resolved: list[int] = []
         self._reasons: list[tuple[str, str | None, str, str, int]] = []
 
@@ -64,20 +64,20 @@ class Decisions:
         known = self._known.get(_place(spoken))
         return known is not None and known.code == BLOCKED and known.status != "resolved"
 
-    def decide(self, spoken: Spoken, refusal: Refusal | None) -> None:
+    def decide(self, spoken: Spoken, rejection: Rejection | None) -> None:
         """Records that a record is rejected, or no longer is."""
         known = self._known.get(_place(spoken))
-        if refusal is None:
+        if rejection is None:
             if known is not None and known.status != "resolved":
                 self._resolved.append(known.row_id)
         elif known is None:
-            self._refused.append((spoken, refusal, None))
+            self._rejected.append((spoken, rejection, None))
         else:
             if known.status == "resolved":
-                self._refused.append((spoken, refusal, known.row_id))
-            faults = self._faults(refusal)
+                self._rejected.append((spoken, rejection, known.row_id))
+            faults = self._faults(rejection)
             if known.faults != faults:
-                reason = refusal.code, refusal.path, self._message(refusal), to_json(faults), known.row_id
+                reason = rejection.code, rejection.path, self._message(rejection), to_json(faults), known.row_id
                 self._reasons.append(reason)
 
     def block(self, spoken: Spoken, row_ids: Sequence[int]) -> bool:
@@ -91,17 +91,17 @@ class Decisions:
         count = row[0] if row else 0
         if count:
             message = f"{count} live {blocked_by.table} refer to {spoken.change.key!r}, so it is not deleted"
-            self.decide(spoken, Refusal(BLOCKED, None, message))
+            self.decide(spoken, Rejection(BLOCKED, None, message))
         return bool(count)
 
     def write(self) -> None:
         """Writes the decisions."""
-        statuses = self._statuses([spoken for spoken, _, _ in self._refused])
+        statuses = self._statuses([spoken for spoken, _, _ in self._rejected])
         changed: dict[str, list[int]] = {"resolved": self._resolved, "open": [], "superseded": []}
         new = []
-        for (spoken, refusal, row_id), status in zip(self._refused, statuses, strict=True):
+        for (spoken, rejection, row_id), status in zip(self._rejected, statuses, strict=True):
             if row_id is None:
-                new.append([*self._reject(spoken, refusal), status])
+                new.append([*self._reject(spoken, rejection), status])
             else:
                 changed[status].append(row_id)
         for status, ids in changed.items():
@@ -122,37 +122,37 @@ class Decisions:
             ) as copy:
                 for reject in new:
                     copy.write_row(reject)
-        self._refused, self._resolved, self._reasons = [], [], []
+        self._rejected, self._resolved, self._reasons = [], [], []
 
-    def _statuses(self, refused: Sequence[Spoken]) -> list[str]:
+    def _statuses(self, rejected: Sequence[Spoken]) -> list[str]:
         """Returns `superseded` if a newer export has a record of the key, else `open` (F03)."""
-        if not refused:
+        if not rejected:
             return []
-        named = [named_by(spoken.change.key, spoken.change.record_id) for spoken in refused]
+        named = [named_by(spoken.change.key, spoken.change.record_id) for spoken in rejected]
         exports = self._knowing(np.array(sorted(set(named)), np.uint64))
         versions = {export.entry.id: export.entry.version for export in exports}
         versions[self._load.entry.id] = self._load.entry.version
         found = []
-        for spoken, name in zip(refused, named, strict=True):
+        for spoken, name in zip(rejected, named, strict=True):
             key = np.array([name], np.uint64)
             newer = (e for e in exports if e.entry.version > versions[spoken.file_id])
             found.append("superseded" if any(len(export.knows(key)) for export in newer) else "open")
         return found
 
-    def _reject(self, spoken: Spoken, refusal: Refusal) -> list[Any]:
+    def _reject(self, spoken: Spoken, rejection: Rejection) -> list[Any]:
         change = spoken.change
         key = change.key if change.key is not None else change.record_id
         return [
-            spoken.file_id, change.position, key, refusal.code, refusal.path, self._message(refusal),
-            to_json(self._record(spoken)), to_json(self._faults(refusal)), self._load.run_id, True,
+            spoken.file_id, change.position, key, rejection.code, rejection.path, self._message(rejection),
+            to_json(self._record(spoken)), to_json(self._faults(rejection)), self._load.run_id, True,
         ]  # fmt: skip
 
-    def _message(self, refusal: Refusal) -> str:
-        more = f" (and {len(refusal.more)} more in this record)" if refusal.more else ""
-        return masked_reason(self._load.stream, refusal.path, refusal.message) + more
+    def _message(self, rejection: Rejection) -> str:
+        more = f" (and {len(rejection.more)} more in this record)" if rejection.more else ""
+        return masked_reason(self._load.stream, rejection.path, rejection.message) + more
 
-    def _faults(self, refusal: Refusal) -> list[dict[str, Any]]:
-        return masked_faults(self._load.stream, refusal.faults)
+    def _faults(self, rejection: Rejection) -> list[dict[str, Any]]:
+        return masked_faults(self._load.stream, rejection.faults)
 
     def _record(self, spoken: Spoken) -> dict[str, Any]:
         """Returns the record in the partner's field names."""

@@ -69,7 +69,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Rejection:
     """A record is rejected because of its own key's state. Decided again whenever the key is folded (law 1).
 
     Attributes:
@@ -80,7 +80,7 @@ class Refusal:
     code: str
     path: str | None
     message: str
-    more: tuple[Refusal, ...] = ()
+    more: tuple[Rejection, ...] = ()
 
     @property
     def faults(self) -> list[dict[str, Any]]:
@@ -99,17 +99,17 @@ class Applied:
     rows: Rows
     before: Row | None
     after: Row | None
-    refusal: Refusal | None = None
+    rejection: Rejection | None = None
 
 
 def apply(stream: Stream, rows: Rows, change: Change) -> Applied:
     """Returns the rows after a record; a rejected one changes nothing."""
     found = _found(stream, rows, change)
-    if isinstance(found, Refusal):
+    if isinstance(found, Rejection):
         return Applied(rows, None, None, found)
     before = None if found is None else rows[found]
     after = _written(stream, before, change)
-    if isinstance(after, Refusal):
+    if isinstance(after, Rejection):
         return Applied(rows, before, before, after)
     kept = (*rows, after) if found is None else (*rows[:found], after, *rows[found + 1 :])
     return Applied(tuple(row for row in kept if not _is_absorbed(stream, row, after)), before, after)
@@ -124,7 +124,7 @@ def _is_absorbed(stream: Stream, row: Row, after: Row) -> bool:
     return by_id or (is_near and row.external_id is not None and row.external_id == after.external_id)
 
 
-def _found(stream: Stream, rows: Rows, change: Change) -> int | Refusal | None:
+def _found(stream: Stream, rows: Rows, change: Change) -> int | Rejection | None:
     """Returns the index of the record's row: by the partner's own id first, then by external id (P2).
 
     An own id is unique in its tenant, an external id in its scope (P5, F04): a row found by its own id moves to the
@@ -132,7 +132,7 @@ def _found(stream: Stream, rows: Rows, change: Change) -> int | Refusal | None:
     """
     if stream.scope is not None and stream.scope not in change.links:
         found = _found_anywhere(rows, change)
-        if isinstance(found, Refusal):
+        if isinstance(found, Rejection):
             return found
         # The row's scope is the one in which its key is unique.
         change = change._replace(links={**change.links, stream.scope: rows[found].links.get(stream.scope)})
@@ -153,24 +153,24 @@ def _found(stream: Stream, rows: Rows, change: Change) -> int | Refusal | None:
             by_id = None
     if by_id is not None:
         if by_key is not None and by_key != by_id:
-            return Refusal("external_id_conflict", None, f"external id {key!r} belongs to another record")
+            return Rejection("external_id_conflict", None, f"external id {key!r} belongs to another record")
         return by_id
     if by_key is not None and rows[by_key].record_id is not None:
         other = rows[by_key].record_id
-        return Refusal("id_conflict", None, f"external id {change.key!r} has id {other!r}, not {change.record_id!r}")
+        return Rejection("id_conflict", None, f"external id {change.key!r} has id {other!r}, not {change.record_id!r}")
     return by_key
 
 
-def _found_anywhere(rows: Rows, change: Change) -> int | Refusal:
+def _found_anywhere(rows: Rows, change: Change) -> int | Rejection:
     """Returns the tenant's only row with the partner's own id, for a record without a scope (P1)."""
     found = [i for i, row in enumerate(rows) if row.record_id == change.record_id]
     if len(found) != 1:
         what = "no record has" if not found else f"{len(found)} records have"
-        return Refusal("record_unknown", None, f"{what} the id {change.record_id!r}")
+        return Rejection("record_unknown", None, f"{what} the id {change.record_id!r}")
     return found[0]
 
 
-def _written(stream: Stream, row: Row | None, change: Change) -> Row | Refusal:
+def _written(stream: Stream, row: Row | None, change: Change) -> Row | Rejection:
     known = row or Row(None)
     key = known.external_id if change.key is None else change.key
     record_id = known.record_id if change.record_id is None else change.record_id
@@ -181,15 +181,15 @@ def _written(stream: Stream, row: Row | None, change: Change) -> Row | Refusal:
     base = row if row is not None and row.is_live else None
     if change.operation == "update" and base is None:
         message = f"{change.key!r} does not exist or was removed, so it cannot be updated"
-        return Refusal(stream.unknown_code, None, message)
+        return Rejection(stream.unknown_code, None, message)
     if change.operation == "insert" and base is not None and not base.is_placeholder:
-        return Refusal(CREATE_OF_EXISTING, None, f"{change.key!r} already exists, and the source is strict")
+        return Rejection(CREATE_OF_EXISTING, None, f"{change.key!r} already exists, and the source is strict")
     after = replace(_patched(stream, base, change), external_id=key, record_id=record_id)
     is_new = base is None or (base.is_placeholder and stream.placeholder_is_new)
     missing = _missing(stream, {**after.values, **after.children})
     if change.operation in ("upsert", "create", "insert") and is_new and missing:
         paths = [alias_of(stream, name) for name in missing]
-        first, *more = [Refusal("required", p, f"{p} is required, because {change.key!r} is new") for p in paths]
+        first, *more = [Rejection("required", p, f"{p} is required, because {change.key!r} is new") for p in paths]
         return replace(first, more=tuple(more))
     may_wait = change.operation == "touch" or base is not None
     if may_wait and (base is None or base.is_placeholder) and missing:
@@ -275,13 +275,13 @@ def _is_children(stream: Stream, default: Default) -> bool:
     return any(children.column == default.column for children in stream.children)
 
 
-def fold(stream: Stream, changes: Iterable[Change], rows: Rows = ()) -> tuple[Rows, list[Refusal | None]]:
+def fold(stream: Stream, changes: Iterable[Change], rows: Rows = ()) -> tuple[Rows, list[Rejection | None]]:
     """Returns the rows after records in version order, and each record's rejection, if any."""
-    refusals: list[Refusal | None] = []
+    refusals: list[Rejection | None] = []
     for change in changes:
         applied = apply(stream, rows, change)
         rows = applied.rows
-        refusals.append(applied.refusal)
+        refusals.append(applied.rejection)
     return rows, refusals
 
 

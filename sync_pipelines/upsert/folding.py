@@ -168,7 +168,7 @@ class Folding:
             rows, trail = self._trail(records)
             applied = trail[records.index(spoken)]
             is_older = records[-1] is not spoken
-            if applied.refusal is not None:
+            if applied.rejection is not None:
                 self._note_outcome(spoken.version[3], "rejected")
             elif self._is_blocked(family, spoken, applied):
                 records.remove(spoken)
@@ -178,7 +178,7 @@ class Folding:
                 self._note_change(before, after, spoken, is_older=is_older)
         rows, trail = self._trail(records)
         for spoken, applied in zip(records, trail, strict=True):
-            self._decisions.decide(spoken, applied.refusal)
+            self._decisions.decide(spoken, applied.rejection)
         return rows, [_Came(spoken, applied.after) for spoken, applied in zip(records, trail, strict=True)]
 
     def _row_of(self, rows: Rows, applied: Applied) -> Row | None:
@@ -203,8 +203,8 @@ class Folding:
         rows, came = tuple(stored.row for stored in family.stored), list[_Came]()
         for spoken in family.mine:
             applied = apply(self._load.stream, rows, spoken.change)
-            self._decisions.decide(spoken, applied.refusal)
-            if applied.refusal is not None:
+            self._decisions.decide(spoken, applied.rejection)
+            if applied.rejection is not None:
                 self._note_outcome(spoken.version[3], "rejected")
             elif self._is_blocked(family, spoken, applied):
                 self._note_outcome(spoken.version[3], "blocked")

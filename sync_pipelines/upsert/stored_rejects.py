@@ -37,7 +37,7 @@ _RESOLVE: Final = (
 _AT_ONCE: Final = 1_000
 """Rejects whose keys are looked up together."""
 
-Refused = Mapping[str, Any]
+KeptReject = Mapping[str, Any]
 """A reject in the kept records: the fields of a `Reject`, with `faults` only if there are several."""
 
 
@@ -53,15 +53,15 @@ class Rejects:
         self._load = context
         self._knowing = knowing
 
-    def keep(self, refused: Iterable[Refused]) -> None:
+    def keep(self, kept_rejects: Iterable[KeptReject]) -> None:
         """Writes rejects. Those whose key a newer export knows are superseded already."""
-        rejects = iter(refused)
+        rejects = iter(kept_rejects)
         while some := list(islice(rejects, _AT_ONCE)):
-            overtaken = self._overtaken(some)
+            superseded = self._superseded(some)
             with self._load.connection.cursor().copy(_INSERT) as copy:
                 for reject in some:
                     key = reject["external_id"]
-                    status = "superseded" if key in overtaken else "open"
+                    status = "superseded" if key in superseded else "open"
                     copy.write_row(
                         [
                             self._load.entry.id, reject["position"], key, reject["code"], reject["field_path"],
@@ -70,13 +70,13 @@ class Rejects:
                         ]
                     )  # fmt: skip
 
-    def renew(self, refused: Iterable[Refused]) -> None:
+    def renew(self, kept_rejects: Iterable[KeptReject]) -> None:
         """Replaces the rejects by those of another reading. The others are resolved, unless already superseded."""
         known = self._by_position()
         added = []
-        refused = list(refused)
-        overtaken = self._overtaken(refused)
-        for reject in refused:
+        kept_rejects = list(kept_rejects)
+        superseded = self._superseded(kept_rejects)
+        for reject in kept_rejects:
             places = known.get(reject["position"])
             if not places:
                 added.append(reject)
@@ -86,7 +86,7 @@ class Rejects:
                 key, reject["code"], reject["field_path"], self._message(reject), to_json(reject["record"]),
                 self._faults(reject),
             ]  # fmt: skip
-            status = "superseded" if key in overtaken else "open"
+            status = "superseded" if key in superseded else "open"
             self._load.connection.execute(_RENEW, [*values, status, self._load.run_id, places.popleft()])
         self._load.connection.execute(
             _RESOLVE, [self._load.run_id, [row_id for places in known.values() for row_id in places]]
@@ -116,18 +116,18 @@ class Rejects:
             "update sync.rejected_records set status = 'superseded', updated_at = now() where id = any(%s)", [ids]
         )
 
-    def _message(self, reject: Refused) -> str:
+    def _message(self, reject: KeptReject) -> str:
         """Returns the message; unlike the record, it is masked, because it is displayed by default."""
         return masked_reason(self._load.stream, reject["field_path"], reject["message"])
 
-    def _faults(self, reject: Refused) -> str:
+    def _faults(self, reject: KeptReject) -> str:
         """Returns all errors (F20)."""
         only = {"code": reject["code"], "path": reject["field_path"], "message": reject["message"]}
         return to_json(masked_faults(self._load.stream, reject.get("faults") or [only]))
 
-    def _overtaken(self, refused: Sequence[Refused]) -> set[str]:
+    def _superseded(self, kept_rejects: Sequence[KeptReject]) -> set[str]:
         """Returns the keys of rejects for which newer exports have good records."""
-        keys = {key_hash(key): key for reject in refused if (key := reject["external_id"]) is not None}
+        keys = {key_hash(key): key for reject in kept_rejects if (key := reject["external_id"]) is not None}
         hashes = np.array(sorted(keys), np.uint64)
         newer = [known for known in self._knowing(hashes) if known.entry.version > self._load.entry.version]
         return {keys[found] for known in newer for found in known.knows(hashes).tolist()}

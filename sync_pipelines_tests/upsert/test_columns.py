@@ -185,7 +185,7 @@ def check(stream: Stream, layout: Layout, records: pa.Table, stored: Sequence[Ro
     outcomes = {n: name for name, mask in folded.outcomes.items() for n in np.flatnonzero(mask).tolist()}
     for n in np.flatnonzero(folded.certain).tolist():
         law, before = applied[n].after, None if stored is None else stored[n]
-        assert applied[n].refusal is None and law is not None and not law.is_placeholder, changes[n]
+        assert applied[n].rejection is None and law is not None and not law.is_placeholder, changes[n]
         assert store.lists_of(own[n], stream.children) == law.children, changes[n]
         expected = {**{c: law.values.get(c) for c in stream.written}, **dict.fromkeys(layout.links), **law.links}
         expected["extra"] = law.extra or None

@@ -79,7 +79,7 @@ def trail(stream: Stream, records: Sequence[Spoken]) -> tuple[Rows, list[str | N
     for spoken in sorted(records, key=lambda spoken: spoken.version):
         applied = apply(stream, rows, spoken.change)
         rows = applied.rows
-        refusals.append(applied.refusal.code if applied.refusal else None)
+        refusals.append(applied.rejection.code if applied.rejection else None)
     return rows, refusals
 
 
