@@ -1,8 +1,8 @@
 """Patterns of dates such as `%d-%b-%Y %I:%M %p`, with names of months in the source's language.
 
-The directives are those of `strptime`, whose own reading depends on the machine's language and drops what `%Z` says.
+The directives are those of `strptime`, whose own parsing depends on the machine's language and ignores `%Z`.
 
-Belongs here: directives, names of months, days and halves of a day. Does not belong here: formats that are no patterns
+Belongs here: directives, names of months, days and halves of a day. Does not belong here: formats that are not patterns
 (`dates`).
 """
 
@@ -29,16 +29,16 @@ _NUMBERS: Final = {
     "j": r"36[0-6]|3[0-5]\d|[12]\d\d|0?[1-9]\d|0?0?[1-9]",
 }
 _TWO_DIGITS: Final = "dmyHIMS"
-"""Directives that have two digits where another number follows or precedes them without a mark."""
+"""Directives that need two digits if another number is adjacent to them."""
 _OFFSET: Final = r"[Zz]|[+-]\d\d:?[0-5]\d(?::?[0-5]\d)?|[+-]\d\d"
 _ZONE: Final = rf"{_OFFSET}|[A-Za-z]+(?:[/_+-][A-Za-z\d_+-]+)*"
 _NAMED_OFFSETS: Final = {
     "UTC": 0, "GMT": 0, "UT": 0, "Z": 0, "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8,
     "PDT": -7,
 }  # fmt: skip
-"""The zones of RFC 2822; other abbreviations have more than one meaning."""
+"""The zones of RFC 2822; other abbreviations are ambiguous."""
 _TURN: Final = 69
-"""The first year of two digits that is of the 20th century, as POSIX has it."""
+"""The first two-digit year of the 20th century, as in POSIX."""
 
 NAMES: Final = frozenset("aAbBp")
 """Directives that are words of a language."""
@@ -49,10 +49,10 @@ class DatePattern:
 
     Args:
         pattern: such as `%d/%m/%Y`; blanks in it match any white space.
-        locale: of the words in it; None is English.
+        locale: language of the words in it; None is English.
 
     Raises:
-        ValueError: it has a directive that is unknown, or one twice.
+        ValueError: it has an unknown directive, or one twice.
     """
 
     def __init__(self, pattern: str, locale: str | None = None) -> None:
@@ -62,7 +62,7 @@ class DatePattern:
         try:
             self._regex = re.compile("".join(parts), re.IGNORECASE)
         except re.error:
-            raise ValueError(f"a directive stands twice in {pattern!r}") from None
+            raise ValueError(f"a directive appears twice in {pattern!r}") from None
 
     def _parts(self, pattern: str, locale: str | None) -> Iterator[str]:
         tokens = re.findall(r"([^%]+)|%(.?)", pattern, re.DOTALL)
@@ -82,26 +82,26 @@ class DatePattern:
             return rf"(?P<{directive}>{found})\.?"
         patterns = {"z": _OFFSET, "Z": _ZONE, **_NUMBERS}
         if directive not in patterns:
-            raise ValueError(f"%{directive} is no known directive")
+            raise ValueError(f"unknown directive %{directive}")
         return f"(?P<{directive}>{r'[0-9]{2}' if is_fixed else patterns[directive]})"
 
     @property
     def is_of_one_day(self) -> bool:
-        """Whether it tells year, month and day, each once."""
+        """Whether it has year, month and day, each once."""
         years, months, days = (self.directives & set(names) for names in ("yY", "mbB", "d"))
         if "j" in self.directives:
             return len(years) == 1 and not months | days
         return len(years) == len(months) == len(days) == 1
 
     def read(self, text: str, zone: tzinfo) -> datetime | None:
-        """The moment in a text; without a zone if it tells none.
+        """Returns the moment in a text; without a zone if the text has none.
 
         Args:
-            text: to its end.
-            zone: of the source, whose own abbreviations `%Z` knows.
+            text: the whole text.
+            zone: the source's zone, whose abbreviations `%Z` reads.
 
         Raises:
-            ValueError: there is no such day.
+            ValueError: the day does not exist.
         """
         found = self._regex.fullmatch(_folded(text))
         if found is None:
@@ -121,7 +121,7 @@ class DatePattern:
         if "j" in told:
             day = datetime(year, 1, 1) + timedelta(days=int(told["j"]) - 1)
             if day.year != year:
-                raise ValueError("no such day")
+                raise ValueError("the day does not exist")
             return day.year, day.month, day.day
         month = next((self._words[name][told[name]] for name in "bB" if name in told), None) or int(told["m"])
         return year, month, int(told["d"])
@@ -132,13 +132,13 @@ class DatePattern:
             return hour if "H" in told else hour % 12
         half = self._words["p"][told["p"]]
         if hour > 12 and not half:
-            raise ValueError("no such hour of the morning")
+            raise ValueError("the hour does not exist with a.m. or p.m.")
         return hour if hour > 12 else hour % 12 + 12 * half
 
 
 @cache
 def date_pattern(pattern: str, locale: str | None = None) -> DatePattern:
-    """The pattern, compiled once."""
+    """Returns the pattern, compiled once."""
     return DatePattern(pattern, locale)
 
 
@@ -147,7 +147,7 @@ def _full_year(year: int) -> int:
 
 
 def _folded(text: str) -> str:
-    """Lower case without accents; `p. m.`, `p.m.` and `pm` alike, and whatever blank stands in them."""
+    """Returns text in lower case without accents; `p. m.`, `p.m.` and `pm` are equal, with any blanks."""
     plain = text.lower()
     if not plain.isascii():
         plain = "".join(c for c in normalize("NFKD", plain) if not combining(c))
@@ -156,7 +156,7 @@ def _folded(text: str) -> str:
 
 @cache
 def _words(directive: str, locale: str) -> Mapping[str, int]:
-    """The words of a language for a directive, folded, with their numbers; those with two numbers are left out."""
+    """Returns a language's words for a directive, folded, with their numbers, except ambiguous ones."""
     from babel import Locale
 
     language: Any = Locale.parse(locale)
@@ -186,7 +186,7 @@ def _numbered(pairs: list[tuple[int, str]]) -> dict[str, int]:
 
 
 def _zone_named(name: str, moment: datetime, own: tzinfo) -> tzinfo | None:
-    """A zone by its offset, its abbreviation in the source's own zone or in RFC 2822, or its name, or None."""
+    """Returns a zone by its offset, its abbreviation in the source's own zone or in RFC 2822, or its name, or None."""
     if name[0] in "+-":
         digits = name[1:].replace(":", "").ljust(6, "0")
         offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:4]), seconds=int(digits[4:6]))

@@ -1,7 +1,7 @@
 """Moments written as text or as numbers: ISO 8601, patterns of a source, seconds, days of Excel (X10).
 
 Belongs here: formats of moments. Does not belong here: names of months (`date_patterns`), time zones of a source and
-what a field takes (`fields`).
+the limits of a field (`fields`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sync_pipelines.contracts.raw import Scientific
 from sync_pipelines.contracts.reading import Reading
 
 NAMED_FORMATS: Final = ("iso", "epoch_s", "epoch_ms", "excel")
-"""Formats that are no patterns."""
+"""Formats that are not patterns."""
 FIRST_YEAR: Final = 1900
 LAST_YEAR: Final = 2200
 
@@ -29,16 +29,17 @@ _ISO: Final = re.compile(
 _NUMBER: Final = re.compile(r"-?\d{1,15}(\.\d{1,12})?", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_ZERO: Final = datetime(1899, 12, 30)
-"""Of Excel, from its 61st day on: it has a 29 February 1900, which never was."""
+"""Excel's day zero for days from the 61st on: Excel has a 29 February 1900, which never existed."""
 _NO_DAY: Final = 60
 _MOST_DAYS: Final = 2_958_466
 """31 December 9999."""
 
 
 def moment_in(value: str | int | Decimal, reading: Reading) -> datetime | None:
-    """The moment a text or number is in the first of the source's formats that reads it; without a zone if it has none.
+    """Returns the moment in a text or number by the first of the source's formats that reads it.
 
-    A format that comes to a year before 1900 or after 2200 is passed over as long as another one is left.
+    Without a zone, the moment has none. A format that gives a year before 1900 or after 2200 is skipped if another one
+    is left.
     """
     found = None
     for name in reading.date_formats or ("iso",):
@@ -75,7 +76,7 @@ def _iso_moment(text: str) -> datetime | None:
 
 
 def _number(value: str | int | Decimal, decimal: str) -> Decimal | None:
-    """A number without an exponent; its digits would be lost."""
+    """Returns a number without an exponent, which would lose digits."""
     if isinstance(value, str):
         plain = value if decimal == "." else value.replace(".", "?").replace(",", ".")
         return Decimal(plain) if _NUMBER.fullmatch(plain) else None
@@ -84,7 +85,7 @@ def _number(value: str | int | Decimal, decimal: str) -> Decimal | None:
 
 
 def _counted(name: str, number: Decimal) -> datetime | None:
-    """The moment that many seconds, milliseconds or days after their beginning."""
+    """Returns the moment that many seconds, milliseconds or days after the start of the count."""
     try:
         if name == "excel":
             return _excel_moment(number)
@@ -95,7 +96,7 @@ def _counted(name: str, number: Decimal) -> datetime | None:
 
 
 def _excel_moment(days: Decimal) -> datetime | None:
-    """A day number with its fraction; Excel's clock has milliseconds, its doubles a little less than more digits."""
+    """Returns the moment of a day number with a fraction, rounded to milliseconds as in Excel."""
     if not 1 <= days < _MOST_DAYS or int(days) == _NO_DAY:
         return None
     milliseconds = int((days * 86_400_000).quantize(Decimal(1), rounding=ROUND_HALF_UP))

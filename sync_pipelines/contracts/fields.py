@@ -1,8 +1,8 @@
-"""The field types contracts are made of, each with what it forgives.
+"""The field types of contracts, each with its leniencies.
 
-A contract is validated twice at most. The exact pass (pydantic's strict mode) knows only values that already have
-their type and runs in pydantic's core; a record that fails it goes through the lenient pass, where each type
-first mends what the rules allow and counts that (X8). Both passes share one contract.
+A contract is validated at most twice. The exact pass (pydantic's strict mode) accepts only values that already have
+their type, and runs in pydantic's core. A record that fails it takes the lenient pass, in which each type first
+converts what the rules allow and counts that (X8). Both passes share one contract.
 
 Belongs here: types any partner may use. Does not belong here: which field has which type (`partners`).
 """
@@ -32,7 +32,7 @@ from sync_pipelines.contracts.vectors import Vector
 _NO_NUL: Final = r"^[^\x00]*$"
 _KEY: Final = rf"^[^\x00{WHITE_SPACE}]([^\x00]*[^\x00{WHITE_SPACE}])?$"
 _FILLED: Final = rf"^[^\x00]*[^\x00{WHITE_SPACE}][^\x00]*$"
-# From here on a letter may be written in two ways; what has one is left to the lenient pass.
+# From here on a letter can be written in two ways; texts with such letters take the lenient pass.
 _DECOMPOSED: Final = "\u0300-\U0010ffff"
 _EXACT_KEY: Final = rf"^[^\x00{UNSEEN}{_DECOMPOSED}]([^\x00{_DECOMPOSED}]*[^\x00{UNSEEN}{_DECOMPOSED}])?$"
 _EMAIL: Final = r"^([^\x00]*)$"
@@ -45,9 +45,9 @@ Mend = Callable[[Any, Reading], Any]
 
 
 class Lenient:
-    """Annotation: what to do with a value before the exact type sees it, in the lenient pass only.
+    """Annotation: how to convert a value before the exact type sees it, in the lenient pass only.
 
-    `exact` is the pattern of texts that need no mending, where that is not the type's own.
+    `exact` is the pattern of texts that need no conversion, if it is not the type's own.
     """
 
     def __init__(self, mend: Mend, *rules: str, exact: str | None = None) -> None:
@@ -68,10 +68,10 @@ class Lenient:
 
 
 class Exact:
-    """Annotation: a function that takes a finished value as it is and mends any other, in both passes.
+    """Annotation: a function that accepts a finished value unchanged and converts any other, in both passes.
 
-    For types whose exact form pydantic's core can't tell cheaply: money and instants. `vector` is how a whole column is
-    read, if it can be.
+    For types whose exact form pydantic's core cannot check cheaply: money and instants. `vector` reads a whole column,
+    if possible.
     """
 
     def __init__(self, read: Mend, json_schema: dict[str, Any], *rules: str, vector: Vector | None = None) -> None:
@@ -91,20 +91,20 @@ class Exact:
 
 
 def read_number(value: Any, reading: Reading) -> Decimal:
-    """A finite number, exact to the digit, from the text of the export (X9)."""
+    """Returns a finite number, exact to the digit, from the text of the export (X9)."""
     match value:
         case bool():
             raise refuse("not_a_number", "true/false is not a number")
         case Decimal():
             if not value.is_finite():
-                raise refuse("out_of_range", f"{_shown(value)} does not fit")
+                raise refuse("out_of_range", f"{_shown(value)} is out of range")
             return Decimal(value)
         case int():
             return Decimal(value)
         case str():
             return number_from_text(value, reading)
         case NotFinite():
-            raise refuse("not_finite", f"{value.text} is not a number that can be kept")
+            raise refuse("not_finite", f"{value.text} is not a finite number")
         case None:
             raise refuse("required", "null is not a number")
         case _:
@@ -112,20 +112,20 @@ def read_number(value: Any, reading: Reading) -> Decimal:
 
 
 def read_integer(value: Any, reading: Reading) -> int:
-    """A 64-bit integer; `6.0` is 6, counted; `1.5` is refused (X9)."""
+    """Returns a 64-bit integer. `6.0` is 6, counted; `1.5` is rejected (X9)."""
     if type(value) is int:
         number = value
     else:
         exact = read_number(value, reading)
         if exact and exact.adjusted() > 18:
-            raise refuse("out_of_range", f"{_shown(value)} does not fit")
+            raise refuse("out_of_range", f"{_shown(value)} is out of range")
         if exact != exact.to_integral_value():
             raise refuse("not_an_integer", f"{_shown(value)} is not an integer")
         if _has_decimals(exact) or isinstance(value, Scientific):
             reading.forgive("dropped_zero_decimals")
         number = int(exact)
     if not -_INTEGER_LIMIT <= number < _INTEGER_LIMIT:
-        raise refuse("out_of_range", f"{_shown(number)} does not fit")
+        raise refuse("out_of_range", f"{_shown(number)} is out of range")
     return number
 
 
@@ -140,16 +140,16 @@ def _shown(value: Any) -> str:
 
 
 def read_money(value: Any, reading: Reading) -> Decimal:
-    """An amount as NUMERIC(18,4): further decimals are rounded half up, counted unless zeros (X9)."""
+    """Returns an amount as NUMERIC(18,4). Further decimals are rounded half up, counted unless zeros (X9)."""
     number = value if type(value) is Decimal else read_number(value, reading)
     if not number:
         return Decimal(0)
     if number.adjusted() > 15:
-        raise refuse("out_of_range", f"{_shown(value)} does not fit NUMERIC(18,4)")
+        raise refuse("out_of_range", f"{_shown(value)} is out of range for NUMERIC(18,4)")
     if number.as_tuple().exponent < -4:  # type: ignore[operator]
         number = _rounded(number, _MONEY_PLACES, reading)
     if not -_MONEY_LIMIT < number < _MONEY_LIMIT:
-        raise refuse("out_of_range", f"{_shown(value)} does not fit NUMERIC(18,4)")
+        raise refuse("out_of_range", f"{_shown(value)} is out of range for NUMERIC(18,4)")
     return number
 
 
@@ -162,7 +162,7 @@ def _rounded(number: Decimal, places: Decimal, reading: Reading) -> Decimal:
 
 
 def read_flag(value: Any, reading: Reading) -> Any:
-    """A boolean; text and 1/0 are read too, counted (X10)."""
+    """Returns a boolean. Text and 1/0 are accepted too, counted (X10)."""
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, (int, Decimal)) and value in (0, 1):
@@ -174,12 +174,12 @@ def read_flag(value: Any, reading: Reading) -> Any:
         if flag is not None:
             reading.forgive("boolean_from_text")
             return flag
-    message = f"{_shown(value)!r} is neither yes nor no; further words go into `true_values` and `false_values`"
+    message = f"{_shown(value)!r} is not a known word for yes or no; add it to `true_values` or `false_values`"
     raise refuse("not_a_boolean", message)
 
 
 def flag_word(text: str) -> str:
-    """A word for yes or no as it is compared: trimmed, in NFC, in lower case."""
+    """Returns a word for yes or no in the form that is compared: trimmed, in NFC, in lower case."""
     return composed(text.strip(WHITE_SPACE)).casefold()
 
 
@@ -190,7 +190,7 @@ _FLAGS: Final = {
 
 
 def read_instant(value: Any, reading: Reading) -> datetime:
-    """A moment in UTC from ISO 8601 or the source's `date_format`; without a zone it is the source's (X10)."""
+    """Returns a moment in UTC from ISO 8601 or the source's `date_format`; without a zone, the source's (X10)."""
     if type(value) is str or isinstance(value, Cell):
         moment = _moment_from_text(value, reading)
     elif isinstance(value, datetime):
@@ -200,7 +200,7 @@ def read_instant(value: Any, reading: Reading) -> datetime:
     else:
         moment = _moment_from_number(value, reading)
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
-        raise refuse("out_of_range", f"{_shown(value)} is before the year {FIRST_YEAR} or after {LAST_YEAR}")
+        raise refuse("out_of_range", f"{_shown(value)} is not in the years {FIRST_YEAR} to {LAST_YEAR}")
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=reading.timezone)
     return moment.astimezone(UTC)
@@ -212,7 +212,7 @@ def _moment_from_text(text: str, reading: Reading) -> datetime:
         reading.forgive("trimmed_text")
     moment = moment_in(unwrapped(plain, reading) if reading.flat else plain, reading)
     if moment is None:
-        raise refuse("not_a_date", f"{_shown(text)!r} is no time {_wanted(text, reading)}")
+        raise refuse("not_a_date", f"{_shown(text)!r} is not a time {_wanted(text, reading)}")
     return moment
 
 
@@ -221,12 +221,12 @@ def _moment_from_number(value: Any, reading: Reading) -> datetime:
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
         moment = moment_in(value, reading)
     if moment is None:
-        raise refuse("not_a_date", f"{_shown(value)} is no time {_wanted(str(value), reading)}")
+        raise refuse("not_a_date", f"{_shown(value)} is not a time {_wanted(str(value), reading)}")
     return moment
 
 
 def _wanted(text: str, reading: Reading) -> str:
-    """What a time should be like, and which setting would read it otherwise."""
+    """Returns the expected form of a time, and which setting would read this one."""
     wanted = f"in the format {' or '.join(reading.date_formats)}" if reading.date_formats else "in ISO 8601"
     if {*_COUNTED} & {*reading.date_formats} and re.fullmatch(r"\d+[.,]\d+", text.strip(UNSEEN), re.ASCII):
         return f'{wanted} with `decimal: "{reading.decimal}"`'
@@ -236,16 +236,16 @@ def _wanted(text: str, reading: Reading) -> str:
     if reading.locale is None and any(
         re.search("%[aAbBp]", name) for name in reading.date_formats if name not in NAMED_FORMATS
     ):
-        return f"{wanted}; for words of another language set `locale`, such as `es`"
-    return wanted if reading.date_formats else f"{wanted}; for others set `date_format`"
+        return f"{wanted}; for month names in another language set `locale`, such as `es`"
+    return wanted if reading.date_formats else f"{wanted}; for other formats set `date_format`"
 
 
 _COUNTED: Final = {"epoch_ms": r"1\d{12}", "epoch_s": r"1\d{9}", "excel": r"[3-6]\d{4}([.,]\d+)?"}
-"""Named formats -> what a number in them looks like, today and some decades around."""
+"""Named formats -> the form of their numbers, today and some decades around."""
 
 
 def read_currency(value: Any, reading: Reading) -> str:
-    """An ISO 4217 code; lower case is raised, counted; an unknown code is refused (O2, T3)."""
+    """Returns an ISO 4217 code. Lower case is raised, counted; an unknown code is rejected (O2, T3)."""
     if type(value) is str and value in known_currencies():
         return value
     text = read_text(value, reading)
@@ -254,7 +254,7 @@ def read_currency(value: Any, reading: Reading) -> str:
     text = str(text)
     code = text.strip(WHITE_SPACE).upper()
     if code not in known_currencies():
-        raise refuse("currency_unknown", f"{_shown(text)!r} is no ISO 4217 code")
+        raise refuse("currency_unknown", f"{_shown(text)!r} is not an ISO 4217 code")
     if code != text:
         reading.forgive("upper_cased_code" if text.strip(WHITE_SPACE) != code else "trimmed_text")
     return code
@@ -267,11 +267,11 @@ Text = Annotated[str, StringConstraints(strict=True, pattern=_NO_NUL), Lenient(r
 Text50 = Annotated[str, StringConstraints(strict=True, pattern=_NO_NUL, max_length=50), Lenient(read_text, "X2")]
 """Text of at most 50 characters."""
 Email = Annotated[str, StringConstraints(strict=True, pattern=_EMAIL), Lenient(read_email, "X2", exact=_EXACT_EMAIL)]
-"""An email, in NFC and without invisible characters at its ends; whether it is one is not asked."""
+"""An email, in NFC and without surrounding invisible characters; its format is not checked."""
 Key = Annotated[
     str, StringConstraints(strict=True, pattern=_KEY, max_length=500), Lenient(read_key, "X2", exact=_EXACT_KEY)
 ]
-"""A key or reference: trimmed, in NFC, never empty (X2); of at most 500 characters, what an index can hold."""
+"""A key or reference: trimmed, in NFC, never empty (X2); at most 500 characters, the limit of an index."""
 Key100 = Annotated[
     str, StringConstraints(strict=True, pattern=_KEY, max_length=100), Lenient(read_key, "X2", exact=_EXACT_KEY)
 ]
@@ -303,7 +303,7 @@ _COORDINATE_PLACES: Final = Decimal("0.000001")
 
 
 def read_coordinate(value: Any, reading: Reading, limit: int) -> Decimal | None:
-    """Degrees as NUMERIC(9,6) within +-`limit`; further decimals are rounded half up, counted (X9)."""
+    """Returns degrees as NUMERIC(9,6) within +-`limit`. Further decimals are rounded half up, counted (X9)."""
     if value is None:
         return None
     number = read_number(value, reading)
@@ -315,7 +315,7 @@ def read_coordinate(value: Any, reading: Reading, limit: int) -> Decimal | None:
 
 
 def coordinate(limit: int, read: Callable[[Any, Reading, int], Decimal | None] = read_coordinate) -> Exact:
-    """The reading of a latitude (90) or longitude (180); null is a value of it."""
+    """Returns the annotation of a latitude (90) or longitude (180); null is a valid value."""
 
     def read_one(value: Any, reading: Reading) -> Decimal | None:
         return read(value, reading, limit)
@@ -324,7 +324,7 @@ def coordinate(limit: int, read: Callable[[Any, Reading, int], Decimal | None] =
 
 
 def choice(*options: str) -> Exact:
-    """One of a few words, matched without case, counted (R9)."""
+    """Returns the annotation of a field with few allowed words, matched without case, counted (R9)."""
 
     def read(value: Any, reading: Reading) -> str:
         text = read_text(value, reading)
@@ -333,7 +333,7 @@ def choice(*options: str) -> Exact:
         plain = text.strip(WHITE_SPACE)
         word = next((option for option in options if option.casefold() == plain.casefold()), None)
         if word is None:
-            raise refuse("not_a_choice", f"{_shown(text)!r} is none of {', '.join(options)}")
+            raise refuse("not_a_choice", f"{_shown(text)!r} is not one of {', '.join(options)}")
         if word != text:
             reading.forgive("folded_case" if plain != word else "trimmed_text")
         return word
@@ -342,7 +342,7 @@ def choice(*options: str) -> Exact:
 
 
 def read_texts(value: Any, reading: Reading) -> list[str]:
-    """A list of texts; null is the empty list (X1)."""
+    """Returns a list of texts; null is the empty list (X1)."""
     if value is None:
         return []
     if isinstance(value, dict) and all(name.isascii() and name.isdigit() for name in value):
@@ -353,14 +353,14 @@ def read_texts(value: Any, reading: Reading) -> list[str]:
     texts = [read_text(element, reading) for element in value]
     for text in texts:
         if text is None:
-            raise refuse("not_text", "null stands where text is asked")
+            raise refuse("not_text", "null is not text")
         if "\x00" in text:
             raise refuse("nul_character")
     return texts
 
 
 def read_object(value: Any, reading: Reading) -> dict[str, Any] | None:
-    """A JSON object; null clears. PHP writes an empty one as an empty list."""
+    """Returns a JSON object; null clears. PHP writes an empty one as an empty list."""
     if value == [] and isinstance(value, list):
         reading.forgive("object_from_list")
         return {}
@@ -370,20 +370,20 @@ def read_object(value: Any, reading: Reading) -> dict[str, Any] | None:
 
 
 def read_country(value: Any, reading: Reading) -> str:
-    """Two letters; lower case is raised, counted (T7)."""
+    """Returns a two-letter code. Lower case is raised, counted (T7)."""
     text = read_text(value, reading)
     if text is None:
         raise refuse("required", "null is not a country")
     code = text.strip(WHITE_SPACE).upper()
     if not re.fullmatch("[A-Z]{2}", code):
-        raise refuse("country_invalid", f"{_shown(text)!r} is no country code of two letters")
+        raise refuse("country_invalid", f"{_shown(text)!r} is not a two-letter country code")
     if code != text:
         reading.forgive("upper_cased_code" if text.strip(WHITE_SPACE) != code else "trimmed_text")
     return str(code)
 
 
 def read_percentage(value: Any, reading: Reading) -> Decimal | None:
-    """0 to 100, both included (T4); `7.5%` is 7.5, in a workbook too."""
+    """Returns a percentage, 0 to 100 inclusive (T4). `7.5%` is 7.5, in a workbook too."""
     if value is None:
         return None
     if isinstance(value, Percent):
@@ -399,7 +399,7 @@ def read_percentage(value: Any, reading: Reading) -> Decimal | None:
 
 
 def read_filled(value: Any, reading: Reading) -> str:
-    """Text that is not empty (R2, R9)."""
+    """Returns text that is not empty (R2, R9)."""
     return _filled(read_text(value, reading))
 
 
@@ -416,7 +416,7 @@ def _filled(text: Any) -> str:
 
 
 def read_filled_code(value: Any, reading: Reading) -> str:
-    """Text that names something, such as a SKU, and is not blank; in flat files it is read like a key."""
+    """Returns text that names something, such as a SKU, and is not blank; in flat files it is read like a key."""
     return _filled(read_code(value, reading))
 
 
@@ -427,7 +427,7 @@ Texts = Annotated[
 JsonObject = Annotated[
     dict[str, Any] | None, Exact(read_object, {"type": "object"}, "X1", vector=vectors.OBJECT), OBJECT
 ]
-"""An object, JSONB; anything may stand in it, so it is personal unless a contract says `PLAIN`."""
+"""An object, JSONB. It may hold anything, so it is personal unless a contract says `PLAIN`."""
 Country = Annotated[
     str, Exact(read_country, {"type": "string", "pattern": "^[A-Z]{2}$"}, "T7", vector=vectors.like("[A-Z]{2}"))
 ]
@@ -447,11 +447,11 @@ Longitude = Annotated[Decimal | None, coordinate(180)]
 
 
 _STRIPPED: Final[dict[Any, str]] = {_NO_NUL: "", _EMAIL: INVISIBLE, _KEY: UNSEEN}
-"""Pattern of a text type -> what never stands at the ends of its texts."""
+"""Pattern of a text type -> characters that never surround its texts."""
 
 
 def vector_of(annotation: Any, metadata: tuple[Any, ...]) -> Vector | None:
-    """How a whole column of a field is read; None where its type can be read value by value alone."""
+    """Returns how a whole column of a field is read; None if its type can only be read value by value."""
     exact = next((part for part in metadata if isinstance(part, Exact)), None)
     if exact is not None:
         return exact.vector

@@ -1,9 +1,9 @@
 """Numbers written as text, in the notation of a source (X9).
 
-One mark never has two meanings in a source: with `decimal: ","` a point is never decimal, and groups of three digits
-are read only where `thousands` names their separator.
+In a source, one mark never has two meanings: with `decimal: ","` a point is never decimal, and groups of three digits
+are read only if `thousands` names their separator.
 
-Belongs here: digits, marks, signs, and what is forgiven around them. Does not belong here: limits and places of a
+Belongs here: digits, marks, signs, and leniencies around them. Does not belong here: limits and decimals of a
 field's number (`fields`), numbers that JSON, Excel and Parquet have as such.
 """
 
@@ -22,7 +22,7 @@ from sync_pipelines.contracts.reading import Reading, refuse
 from sync_pipelines.contracts.texts import unwrapped
 
 _MARKS: Final = {" ": "[ \xa0\u2007\u2009\u202f]", "'": "['\u2019]", ".": r"\.", ",": ","}
-"""Separator -> the characters it is written with."""
+"""Separator -> regex of the characters it is written with."""
 _UNGROUPED: Final = {
     decimal: re.compile(rf"[+-]?(?:\d+(?:{mark}\d*)?|{mark}\d+)(?:[eE][+-]?\d{{1,4}})?", re.ASCII)
     for decimal, mark in ((".", r"\."), (",", ","))
@@ -39,11 +39,11 @@ _SIGN_OR_CODE: Final = re.compile(rf"{CURRENCY_SIGN}|(?P<code>[A-Z]{{3}})|(?P<pe
 
 
 class Notation(NamedTuple):
-    """The marks of numbers.
+    """The separators of numbers.
 
     Attributes:
         decimal: the decimal separator.
-        thousands: what separates groups of three digits; None where nothing does.
+        thousands: the separator of groups of three digits, or None.
     """
 
     decimal: str
@@ -55,12 +55,12 @@ class Notation(NamedTuple):
 
 
 def number_from_text(text: str, reading: Reading, *, takes_percent: bool = False) -> Decimal:
-    """The number a text is, in the source's notation; counted unless it is a cell (X9).
+    """Returns the number in a text, in the source's notation. Counts leniencies, except for a cell (X9).
 
     Args:
         text: such as `1.500,50`, `$ 12.50`, `(12.50)`.
-        reading: the source's conventions, and where what is forgiven is counted.
-        takes_percent: whether a percent sign may stand after it.
+        reading: the source's conventions, and the counter of leniencies.
+        takes_percent: whether a percent sign may follow it.
     """
     if _UNGROUPED[reading.decimal].fullmatch(text):
         number = Decimal(text if reading.decimal == "." else text.replace(",", "."))
@@ -72,7 +72,7 @@ def number_from_text(text: str, reading: Reading, *, takes_percent: bool = False
 
 
 def _number_within(text: str, notation: Notation, reading: Reading, takes_percent: bool) -> Decimal:
-    """The number within blanks, signs, brackets and currencies."""
+    """Returns the number within blanks, signs, brackets and currencies."""
     plain = text.strip(WHITE_SPACE)
     if plain != text:
         reading.forgive("trimmed_text")
@@ -81,7 +81,7 @@ def _number_within(text: str, notation: Notation, reading: Reading, takes_percen
     if _UNGROUPED[notation.decimal].fullmatch(plain):
         return _decimal(plain, notation)
     if plain.lower().lstrip("+-") in ("nan", "inf", "infinity"):
-        raise refuse("not_finite", f"{plain} is not a number that can be kept")
+        raise refuse("not_finite", f"{plain} is not a finite number")
     found = _AROUND.fullmatch(plain)
     if found is None:
         raise refuse("not_a_number", f"{_shown(plain)} is not a number")
@@ -90,25 +90,25 @@ def _number_within(text: str, notation: Notation, reading: Reading, takes_percen
     if not _is_written(number, notation):
         raise refuse("not_a_number", _not_in_notation(plain, number, notation))
     if number[-1] in ".," and "-" in found["after"]:
-        raise refuse("not_a_number", f"{_shown(plain)} may be a negative number or one without cents")
+        raise refuse("not_a_number", f"{_shown(plain)} is ambiguous: negative, or without cents")
     for code in forgiven:
         reading.forgive(code)
     return sign * _decimal(number, notation)
 
 
 def _parted(plain: str, before: str, number: str) -> tuple[str, str]:
-    """What stands before a number, and the number; a mark between them belongs to the number, or to a sign (`S/.`)."""
+    """Splits text before a number from it; a mark between them belongs to the number or to a sign (`S/.`)."""
     if before[-1:] not in (".", ","):
         return before, number
     if not _SIGN_OR_CODE.fullmatch(re.sub(r"[-+(\s]", "", before)):
         return before[:-1], before[-1] + number
     if not re.search("[.,]", number):
-        raise refuse("not_a_number", f"{_shown(plain)} may be a whole number or one that begins with its decimal mark")
+        raise refuse("not_a_number", f"{_shown(plain)} is ambiguous: a whole number, or a fraction after the mark")
     return before, number
 
 
 def _forgiven_around(plain: str, before: str, after: str, *, takes_percent: bool) -> tuple[list[str], int]:
-    """The leniencies that what stands around a number needs, and the sign it says."""
+    """Returns the leniencies for the text around a number, and its sign."""
     forgiven: list[str] = []
     before, after = before.strip(WHITE_SPACE), after.strip(WHITE_SPACE)
     if _MINUS in before + after:
@@ -128,14 +128,14 @@ def _forgiven_around(plain: str, before: str, after: str, *, takes_percent: bool
         if rest and (what := _currency_or_percent(rest)) is None:
             raise refuse("not_a_number", f"{_shown(plain)} is not a number")
         elif rest and what == "percent_sign" and not (takes_percent and part is after):
-            raise refuse("not_a_number", f"{_shown(plain)} is a percentage, and this field holds none")
+            raise refuse("not_a_number", f"{_shown(plain)} is a percentage, which this field does not allow")
         elif rest:
             forgiven.append(what or "")
     return list(dict.fromkeys(forgiven)), -1 if signs and signs[0] in "-(" else 1
 
 
 def _currency_or_percent(text: str) -> str | None:
-    """The leniency for a currency's sign or code, or for a percent sign; None for anything else."""
+    """Returns the leniency for a currency's sign or code, or for a percent sign; None for anything else."""
     found = _SIGN_OR_CODE.fullmatch(text)
     if found is None or (found["code"] and found["code"].upper() not in known_currencies()):
         return None
@@ -144,7 +144,7 @@ def _currency_or_percent(text: str) -> str | None:
 
 @lru_cache(maxsize=32)
 def _grouped(notation: Notation) -> re.Pattern[str]:
-    """A number with at least one separator of groups; the first group never begins with a zero."""
+    """Returns the regex of a number with at least one group separator; the first group never begins with a zero."""
     assert notation.thousands is not None
     mark, decimal = _MARKS[notation.thousands], _MARKS[notation.decimal]
     return re.compile(rf"[1-9]\d{{0,2}}(?:{mark}\d{{3}})+(?:{decimal}\d*)?", re.ASCII)
@@ -164,19 +164,19 @@ def _decimal(number: str, notation: Notation) -> Decimal:
 
 
 def _not_in_notation(plain: str, number: str, notation: Notation) -> str:
-    """Why a number is not in the source's notation, and which settings would read it."""
+    """Returns why a number is not in the source's notation, and which settings would read it."""
     said = f"{_shown(plain)} is not a number with {notation}"
     fitting = [other for other in _notations(notation) if _is_written(number, other)]
     if not fitting:
         return said
     if fitting[0].decimal == notation.decimal:
-        return f'{said}; if groups of three digits are meant, set `thousands: "{fitting[0].thousands}"`'
+        return f'{said}; if it has groups of three digits, set `thousands: "{fitting[0].thousands}"`'
     ways = " or ".join(f"`{other}`" for other in fitting)
-    return f"{said}; it would be with {ways}"
+    return f"{said}; to read it, set {ways}"
 
 
 def _notations(own: Notation) -> Iterator[Notation]:
-    """Every notation but the source's own, those with the same decimal separator first."""
+    """Yields every notation but the source's own, those with the same decimal separator first."""
     for decimal in (own.decimal, "," if own.decimal == "." else "."):
         for thousands in (None, *_MARKS):
             other = Notation(decimal, thousands)

@@ -1,7 +1,7 @@
-"""Texts, codes and keys of a record; in flat files, what spreadsheets and other programs did to them (X2).
+"""Texts, codes and keys of a record; in flat files, undoes what spreadsheets and other programs did to them (X2).
 
-Belongs here: reading text, and what is forgiven on the way. Does not belong here: types of fields (`fields`), numbers
-and dates written as text (`numbers`, `dates`), which characters are not seen (`characters`).
+Belongs here: reading text, with leniencies. Does not belong here: types of fields (`fields`), numbers and dates written
+as text (`numbers`, `dates`), the list of invisible characters (`characters`).
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from sync_pipelines.contracts.raw import CellError, NotFinite, Scientific
 from sync_pipelines.contracts.reading import Reading, refuse
 
 _PLAIN: Final = re.compile(r"[A-Za-z](?:[ -~]*[!-~])?|\d+", re.ASCII)
-"""Most texts: there is nothing to look for in them."""
+"""Matches most texts, which need no change."""
 _FORMULA: Final = re.compile(r'="((?:[^"]|"")*)"', re.DOTALL)
 _PROTECTED: Final = re.compile(r"'(?:[=+@-].*|0\d*|[\d.,/ -]{5,})", re.DOTALL)
-"""A text that an apostrophe keeps from being taken for a formula or a number."""
+"""A text that an apostrophe protects from being read as a formula or a number."""
 _SCIENTIFIC: Final = re.compile(
     r"[+-]?(?:\d+(?:[.,]\d*)?[eE]\+\d{1,3}|\d[.,]\d+[eE]-?\d{1,3}|\d[eE]-\d{2,3})", re.ASCII
 )
-"""As spreadsheets and libraries write long numbers; `12E5` and `7E-1` may be codes."""
+"""Long numbers as spreadsheets and libraries write them; `12E5` and `7E-1` may be codes."""
 _ERRORS: Final = frozenset(
     "#N/A #N/D #REF! #¡REF! #VALUE! #VALOR! #¡VALOR! #DIV/0! #¡DIV/0! #NAME? #NOME? #¿NOMBRE? #NUM! #NÚM! #¡NUM! "
     "#NULL! #NULO! #¡NULO! #SPILL! #CALC! #FIELD! #BLOCKED! #CONNECT! #UNKNOWN! #GETTING_DATA".split()
 )
 _MARKS: Final = frozenset("='#")
-"""What cells begin with that are not their text."""
+"""Characters at the start of cells that are not part of their text."""
 
 
 def read_text(value: Any, reading: Reading) -> Any:
-    """Text as it stands, trimmed in flat files; a number is taken as its digits, a date as ISO 8601, counted (X2)."""
+    """Returns text unchanged, in flat files trimmed. A number becomes its digits, a date ISO 8601, counted (X2)."""
     match value:
         case str():
             return _cell_text(value, reading) if reading.flat else str(value)
@@ -48,9 +48,9 @@ def read_text(value: Any, reading: Reading) -> Any:
             reading.forgive("coerced_date_to_text")
             return value.isoformat()
         case NotFinite():
-            raise refuse("not_finite", f"{value.text} is no text")
+            raise refuse("not_finite", f"{value.text} is not text")
         case CellError():
-            raise refuse("cell_error", f"{value.text} is an error of the spreadsheet")
+            raise refuse("cell_error", f"{value.text} is a spreadsheet error")
         case None:
             return None
         case _:
@@ -58,12 +58,12 @@ def read_text(value: Any, reading: Reading) -> Any:
 
 
 def read_code(value: Any, reading: Reading) -> Any:
-    """Text that names something, such as a SKU: in flat files it is read like a key, but may be empty."""
+    """Returns text that names something, such as a SKU: in flat files it is read like a key, but may be empty."""
     return _key_text(value, reading) if isinstance(value, str) and reading.flat else read_text(value, reading)
 
 
 def read_key(value: Any, reading: Reading) -> Any:
-    """A key or reference: text in NFC, trimmed; in a cell it loses zero decimals and what keeps it text (X2)."""
+    """Returns a key or reference: text in NFC, trimmed; in a cell without zero decimals and text marks (X2)."""
     text = _key_text(value, reading) if isinstance(value, str) else read_text(value, reading)
     if text is None:
         return None
@@ -73,7 +73,7 @@ def read_key(value: Any, reading: Reading) -> Any:
 
 
 def read_email(value: Any, reading: Reading) -> Any:
-    """An email: text in NFC, without invisible characters at its ends, which come with copied addresses."""
+    """Returns an email: text in NFC, without the invisible characters that surround copied addresses."""
     text = read_text(value, reading)
     if text is None:
         return None
@@ -87,15 +87,15 @@ def read_email(value: Any, reading: Reading) -> Any:
 
 
 def unwrapped(text: str, reading: Reading) -> str:
-    """A cell's text without the `="..."` or the apostrophe that keeps it text.
+    """Returns a cell's text without `="..."` or the apostrophe that marks it as text.
 
     Raises:
-        PydanticCustomError: `cell_error`: it is the name of an error, such as `#N/A`.
+        PydanticCustomError: `cell_error`: it is a spreadsheet error, such as `#N/A`.
     """
     if text[:1] not in _MARKS:
         return text
     if text in _ERRORS:
-        raise refuse("cell_error", f"{text} is an error of the spreadsheet")
+        raise refuse("cell_error", f"{text} is a spreadsheet error")
     if (formula := _FORMULA.fullmatch(text)) is not None:
         reading.forgive("unwrapped_formula")
         return formula[1].replace('""', '"').strip(WHITE_SPACE)
@@ -130,7 +130,7 @@ def _key_text(value: str, reading: Reading) -> str:
 
 
 def _code_text(text: str, reading: Reading) -> str:
-    """A cell's text without the decimals that made a number of it; one whose digits are lost is refused."""
+    """Returns a cell's text without zero decimals; a text whose digits are lost is rejected."""
     last = text[-1:]
     if not "0" <= last <= "9":
         return str(text)
@@ -164,4 +164,4 @@ def _without_zero_decimals(text: str, mark: str, reading: Reading) -> str:
 
 def _digits_lost(text: str) -> Exception:
     shown = text if len(text) <= 40 else text[:40] + "…"
-    return refuse("scientific_notation", f"{shown} is written with an exponent, so its digits are lost")
+    return refuse("scientific_notation", f"{shown} has an exponent, so digits are lost")

@@ -59,17 +59,20 @@ def read_nilo_coordinate(value: Any, reading: Reading, limit: int) -> Decimal | 
         return read_coordinate(type(value)(text), reading, limit)
     sign = _LETTERS[limit].get(letter, 0) if letter else 1
     if not sign or (letter and match["sign"]):
-        raise refuse("not_a_number", f"{text[:40]!r} has no one direction from -{limit} to {limit}")
+        raise refuse("not_a_number", f"{text[:40]!r} has no valid direction from -{limit} to {limit}")
     if letter:
         reading.forgive("compass_letter")
     return read_coordinate(sign * _degrees(match, reading), reading, limit)
 
 
 def _check_marks(text: str, reading: Reading) -> None:
-    """Refuses a mark that has another meaning in the source's numbers (X9)."""
+    """Rejects a mark that has another meaning in the source's numbers (X9)."""
     other = "." if reading.decimal == "," else reading.thousands
     if other in (".", ",") and other in text:
-        raise refuse("not_a_number", f"{text[:40]!r} has a {other!r}, which is not decimal in this source (`decimal`)")
+        raise refuse(
+            "not_a_number",
+            f"{text[:40]!r} has a {other!r}, which is not the decimal separator of this source (`decimal`)",
+        )
 
 
 def _degrees(match: re.Match[str], reading: Reading) -> Decimal:

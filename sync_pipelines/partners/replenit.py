@@ -156,7 +156,7 @@ class OrderOptions(Options):
     @classmethod
     def _is_known(cls, code: str | None) -> str | None:
         if code is not None and code not in known_currencies():
-            raise ValueError(f"{code!r} is no ISO 4217 code")
+            raise ValueError(f"{code!r} is not an ISO 4217 code")
         return code
 
 

@@ -92,7 +92,7 @@ def with_payment_term(record: dict[str, Any], options: Any, reading: Reading) ->
         return {**rest, "payment_terms_id": None, "payment_terms_code": None}
     found_id, found_code = _one_of(term, _ID_NAMES), _one_of(term, _CODE_NAMES)
     if found_id is None and found_code is None:
-        raise RecordRefused("payment_term_missing", "payment_terms", "the payment term has neither id nor code")
+        raise RecordRefused("payment_term_missing", "payment_terms", "the payment term has neither an id nor a code")
     if found_id is not None and found_code is not None:
         reading.forgive("payment_term_id_rules")
     known = {folded(name) for name in (*_ID_NAMES, *_CODE_NAMES)}
@@ -104,7 +104,7 @@ def _one_of(term: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     wanted = {folded(name) for name in names}
     values = [value for name, value in term.items() if folded(name) in wanted and value is not None]
     if any(value != values[0] for value in values):
-        raise RecordRefused("field_conflict", "payment_terms", f"{names[0]} stands twice with different values")
+        raise RecordRefused("field_conflict", "payment_terms", f"{names[0]} appears twice with different values")
     return values[0] if values else None
 
 
@@ -117,7 +117,7 @@ def address_list(values: Mapping[str, Any]) -> Mapping[str, tuple[ListMode, str 
     said = {"addresses_sync_mode": mode, "addresses_sync_key": key}
     refuse_for(
         [
-            RecordRefused("list_mode_missing", name, f"{name} is required where addresses are sent")
+            RecordRefused("list_mode_missing", name, f"{name} is required if addresses are sent")
             for name, value in said.items()
             if value is None
         ]

@@ -300,7 +300,7 @@ def test_F20_show_has_every_fault(call: Call, landing: str) -> None:
         ("currency_unknown", "Currency"),
     ]
     shown = call("rejects", "show", str(reject["id"])).out
-    assert "not_a_number" in shown and "'XXXX' is no ISO 4217 code" in shown
+    assert "not_a_number" in shown and "'XXXX' is not an ISO 4217 code" in shown
     assert "(and 2 more in this record)" in call("rejects", "list").out
 
 
