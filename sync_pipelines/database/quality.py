@@ -45,8 +45,8 @@ class Extent:
 
     @property
     def words(self) -> str:
-        """For descriptions."""
-        return "in all" if self.ids is None else f"among {len(self.ids):,} rows that this run's days wrote"
+        """For the end of a sentence; nothing where every row was looked at."""
+        return "" if self.ids is None else f", of {len(self.ids):,} rows that this run wrote"
 
     def condition(self, alias: str) -> sql.Composable:
         """Returns the condition on a main table; it has the placeholder `ids`."""

@@ -52,7 +52,7 @@ Told = dict[date, dict[str, Any]]
 
 
 class ExportsFailed(dg.Failure):
-    """Some days have files that failed, or today's listing could not be pulled; all else is materialized."""
+    """Files of some days failed, or a pull of today's listing did; everything else is materialized."""
 
 
 @dataclass
@@ -219,7 +219,7 @@ def _stories(
     by_day: Mapping[date, Sequence[LedgerFile]],
     seconds: Mapping[date, float],
 ) -> Told:
-    """What is told of each day, as a connection sees it."""
+    """Returns the metadata of each day, as a connection sees it."""
     rejects = reports.reject_summary(connection, run.stream.partner, run.stream.name, run.days)
     rows = partial(display_rows.last_written, run.workspace, connection, run.stream, limit=ROWS_SHOWN)
     return {
@@ -229,7 +229,7 @@ def _stories(
 
 
 def _preview(run: DaysRun) -> tuple[Moved, _Days]:
-    """Observes what loading would come to; the asset stays as it is materialized."""
+    """Observes what a load would do; the asset keeps its materializations."""
     moved, clock = Moved(), _Clock()
 
     def reached(stage: str, entry: LedgerFile) -> None:
@@ -248,9 +248,9 @@ def _preview(run: DaysRun) -> tuple[Moved, _Days]:
             day = days.get(difference.path, max(days.values(), default=run.days[-1]))
             differences.setdefault(day, []).append(difference)
     run.context.log.info(
-        f"Preview: nothing was loaded, and no day of {asset_key('rows', run.stream).to_user_string()} is materialized."
-        f" {len(moved.entries) - len(moved.failed)} files would be loaded, {len(moved.failed)} would fail."
-        " The observations of the days tell what would change."
+        f"Preview: nothing was loaded, and no day of {asset_key('rows', run.stream).to_user_string()} was materialized."
+        f" Files that would load: {len(moved.entries) - len(moved.failed)}. Files that would fail: {len(moved.failed)}."
+        " The observations of each day show what would change."
     )
     observed = {
         day: metadata.previewed(run.stream, values, differences.get(day, [])[:DIFFERENCES_SHOWN])
@@ -288,7 +288,7 @@ def _failure(failed: Mapping[date, Sequence[LedgerFile]], days: int) -> ExportsF
     names = ", ".join(day.isoformat() for day in sorted(failed)[:10]) + (", ..." if len(failed) > 10 else "")
     first = on_one_line(f"{entries[0].path}: {entries[0].error}")
     return ExportsFailed(
-        f"{len(failed)} of {days} days have exports that failed ({names}); the first: {first}",
+        f"Exports failed on {len(failed)} of {days} days ({names}). The first: {first}",
         metadata={"failed_files": metadata.failed_files(entries)},
         allow_retries=False,
     )
@@ -297,15 +297,15 @@ def _failure(failed: Mapping[date, Sequence[LedgerFile]], days: int) -> ExportsF
 def _pull_failure(failed: Sequence[Pull], pulled: Sequence[Pull]) -> ExportsFailed:
     first = on_one_line(f"{failed[0].tenant}: {failed[0].error}")
     return ExportsFailed(
-        f"{len(failed)} of {len(pulled)} pulls failed; the first: {first}. "
-        "Materialize this partition again today to pull again; what the landing has is loaded.",
+        f"{len(failed)} of {len(pulled)} pulls failed. The first: {first}."
+        " To pull again, materialize today's partition again. Files in the landing are loaded.",
         metadata={"pulled": metadata.pulled(pulled)},
         allow_retries=False,
     )
 
 
 def _all_of(failures: Sequence[ExportsFailed]) -> ExportsFailed:
-    """One failure that says what each of some says."""
+    """Returns one failure that says what several say."""
     if len(failures) == 1:
         return failures[0]
     told = {name: value for failure in failures for name, value in failure.metadata.items()}

@@ -23,7 +23,7 @@ def build_check_job(streams: Iterable[Stream]) -> Any:
         CHECK_JOB,
         selection=dg.AssetSelection.checks(*check_keys(streams)),
         executor_def=EXECUTOR,
-        description="Every check of every table, on all rows. Loads nothing.",
+        description="Runs every check of every stream and table, on all rows. It loads nothing.",
     )
 
 
@@ -35,7 +35,7 @@ def build_check_schedule() -> dg.ScheduleDefinition:
         cron_schedule="30 6 * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Runs every check on all rows, every morning.",
+        description="Runs every check on all rows at 06:30 UTC.",
     )
 
 
@@ -49,13 +49,13 @@ def build_check_sensor(streams: Iterable[Stream], job: Any) -> dg.SensorDefiniti
         request_job=job,
         minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Runs the checks that a failed run left out.",
+        description="Runs the checks that Dagster skips when a run fails.",
     )
     def checks_after_failure(context: dg.RunFailureSensorContext) -> dg.RunRequest | dg.SkipReason:
         run = context.dagster_run
         keys = check_keys(streams_of(run, chosen))
         if not keys:
-            return dg.SkipReason(f"run {run.run_id} loaded no table")
+            return dg.SkipReason(f"Run {run.run_id} was not to load a table.")
         return dg.RunRequest(run_key=run.run_id, asset_check_keys=keys)
 
     return checks_after_failure

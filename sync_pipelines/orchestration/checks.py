@@ -80,16 +80,21 @@ class Check:
     ask: Callable[[Asked], Answer]
 
 
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """Returns a number with its noun: "1 file", "1,200 files"."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
 def accounting(asked: Asked) -> Answer:
     """Whether every record has exactly one outcome (law 3)."""
     found = reports.accounting(asked.connection, asked.stream)
-    ending = f"; {found.unbalanced:,} files do not add up" if found.unbalanced else " all add up"
-    failed = f"; {found.failed:,} files failed, nothing of them is loaded" if found.failed else ""
+    ending = f"{found.unbalanced:,} do not add up" if found.unbalanced else "all add up"
+    failed = f" Not loaded because they failed: {counted(found.failed, 'file')}." if found.failed else ""
     return Answer(
         passed=not found.unbalanced,
-        says=f"{found.read:,} records in {found.files:,} files{ending}{failed}",
+        says=f"{counted(found.read, 'record')} in {counted(found.files, 'file')}: {ending}.{failed}",
         numbers={"files": found.files, "read": found.read, "unbalanced": found.unbalanced, "failed": found.failed},
-        todo="Somebody changed the ledger or the refused records by hand: restore the database from a backup.",
+        todo="Someone changed the ledger or the rejected records by hand. Restore the database from a backup.",
         severity=ERROR,
     )
 
@@ -99,11 +104,11 @@ def totals(asked: Asked) -> Answer:
     found = quality.totals(asked.connection, asked.stream, asked.about)
     return Answer(
         passed=not found.differing,
-        says=f"{found.differing:,} of {found.orders:,} orders {asked.about.words} differ from their items"
-        " by more than 0.01",
+        says=f"{found.differing:,} of {counted(found.orders, 'order')} differ from their items by more than 0.01"
+        f"{asked.about.words}.",
         numbers={"orders": found.orders, "differing": found.differing},
-        todo="Ask the partner which is right, total or items (discounts and shipping are usual reasons); "
-        "a later export of the order corrects it.",
+        todo="Ask the partner which is right, the total or the items. Discounts and shipping are common reasons."
+        " A later export of the order corrects it.",
         examples=[dict(row) for row in found.examples],
     )
 
@@ -122,7 +127,8 @@ def freshness(asked: Asked) -> Answer:
         passed=not late,
         says=_lateness(found, late),
         numbers=numbers,
-        todo="Ask the partner for the missing exports, or look why they are not loaded: sync-pipelines status.",
+        todo="Ask the partner for the missing exports. If they are in the landing, ./sync-pipelines status says why"
+        " they are not loaded.",
         examples=[
             {
                 "tenant": tenant.tenant,
@@ -144,26 +150,26 @@ def is_missed(tenant: Arrivals) -> bool:
 
 def _lateness(found: list[Arrivals], late: list[Arrivals]) -> str:
     if not found:
-        return "no export has come yet, none is waited for"
+        return "No export has arrived yet, so none is due."
     if not late:
-        return f"the due export of each of {len(found):,} tenants is loaded"
+        return f"The due export of {counted(len(found), 'tenant')} is loaded."
     stopped = sum(tenant.late > GIVEN_UP for tenant in late)
-    return f"{len(late):,} of {len(found):,} tenants are late" + (
-        f", {stopped:,} of them by more than {GIVEN_UP} days" if stopped else ""
+    return f"{len(late):,} of {counted(len(found), 'tenant')} late" + (
+        f", {stopped:,} by more than {GIVEN_UP} days." if stopped else "."
     )
 
 
 def open_rejects(asked: Asked) -> Answer:
-    """Whether refused records wait for someone."""
+    """Whether rejected records are open."""
     found = quality.open_rejects(asked.connection, asked.stream)
     place = f"--partner {asked.stream.partner} --stream {asked.stream.name}"
     records = sum(one.records for one in found)
     return Answer(
         passed=not found,
-        says=f"{records:,} refused records are open" if found else "no refused record is open",
+        says=f"{counted(records, 'rejected record')} open." if found else "No rejected record is open.",
         numbers={"open": records, **{f"open/{one.code}": one.records for one in found}},
-        todo=f"Look: sync-pipelines rejects list {place}. After a correction of sources.yaml: "
-        f"sync-pipelines rejects replay {place}. A corrected export settles them too.",
+        todo=f"See them with ./sync-pipelines rejects list {place}. After a correction of sources.yaml, run"
+        f" ./sync-pipelines rejects replay {place}. A corrected export resolves them too.",
         examples=[
             {
                 "code": one.code,
@@ -171,8 +177,8 @@ def open_rejects(asked: Asked) -> Answer:
                 "files": one.files,
                 "meaning": REJECT_CODES.get(one.code, ""),
                 "for example": one.path,
-                "list them": f"sync-pipelines rejects list {place} --code {one.code}",
-                "replay them": f"sync-pipelines rejects replay {place} --code {one.code}",
+                "list them": f"./sync-pipelines rejects list {place} --code {one.code}",
+                "replay them": f"./sync-pipelines rejects replay {place} --code {one.code}",
             }
             for one in found
         ],
@@ -180,14 +186,14 @@ def open_rejects(asked: Asked) -> Answer:
 
 
 def placeholders(asked: Asked) -> Answer:
-    """Whether rows that others refer to are still undefined after a day (X7)."""
+    """Whether placeholders are older than a day (X7)."""
     number, examples = quality.old_placeholders(asked.connection, asked.stream, asked.now)
     return Answer(
         passed=not number,
-        says=f"{number:,} {asked.stream.table} are referred to since more than a day and not defined",
+        says=f"{number:,} {asked.stream.table} that other rows refer to have been undefined for more than a day.",
         numbers={"placeholders": number},
-        todo=f"See whether an export of {asked.stream.full_name} is missing, or whether what refers to them has a "
-        "wrong number or, in sources.yaml, a wrong tenant.",
+        todo=f"Check whether an export of {asked.stream.full_name} is missing, or whether the rows that refer to them"
+        " have a wrong id or, in sources.yaml, a wrong tenant.",
         examples=[dict(row) for row in examples],
     )
 
@@ -201,34 +207,34 @@ def soundness(asked: Asked) -> Answer:
         numbers[fault.rule] = numbers.get(fault.rule, 0) + fault.rows
     return Answer(
         passed=not faults,
-        says=f"{rows:,} rows {asked.about.words} break a key or a reference"
+        says=f"{counted(rows, 'row')} with a broken key or reference{asked.about.words}."
         if faults
-        else f"keys and references hold ({asked.about.words})",
+        else f"All keys and references are intact{asked.about.words}.",
         numbers=numbers,
-        todo="Somebody changed the tables by hand, or a server was damaged: stop writing and restore from a backup.",
+        todo="Someone changed the tables by hand, or a server was damaged. Stop writing and restore from a backup.",
         examples=[{"rule": fault.rule, **row} for fault in faults for row in fault.examples][: quality.EXAMPLES],
         severity=ERROR,
     )
 
 
 def strays(asked: Asked) -> Answer:
-    """Whether nothing lies where no stream takes it: of this partner, or of nobody who can be told."""
+    """Whether every file of this partner, or of no known partner, belongs to a stream."""
     workspace, partner = asked.workspace, asked.stream.partner
     try:
         found = find_misplaced(workspace.landing, workspace.sources)
     except (LandingUnavailable, ConfigurationError) as fault:
-        todo = f"Look: sync-pipelines check. It says {fault.code}."
-        return Answer(passed=False, says="the landing cannot be looked at", numbers={}, todo=todo)
+        todo = f"Run ./sync-pipelines check; the code is {fault.code}."
+        return Answer(passed=False, says="The landing cannot be read.", numbers={}, todo=todo)
     mine = [one for one in found if one.partner in (None, partner)]
     mine += unknown_endings(asked.connection, partner)
     return Answer(
         passed=not mine,
-        says=f"{len(mine):,} files and folders lie where no stream takes them"
+        says=f"{counted(len(mine), 'file or folder', 'files and folders')} of no stream."
         if mine
-        else "everything lies where a stream takes it",
+        else "Every file and folder belongs to a stream.",
         numbers={"misplaced": len(mine)},
-        todo="Nothing is loaded from them. Move or rename them as told, or ask the partner to; names that begin with "
-        "an underscore are left alone.",
+        todo="Nothing is loaded from them. Move or rename them as the table says, or ask the partner to. Names that"
+        " start with an underscore are ignored.",
         examples=[
             {"path": without_emails(one.path), "why": one.why, "what to do": one.hint}
             for one in mine[: quality.EXAMPLES * 5]
@@ -241,10 +247,10 @@ def deleted_customers(asked: Asked) -> Answer:
     number, examples = quality_of_orders.of_deleted_customers(asked.connection, asked.stream, asked.about)
     return Answer(
         passed=not number,
-        says=f"{number:,} live orders {asked.about.words} belong to a customer that is deleted",
+        says=f"{counted(number, 'live order')} of deleted customers{asked.about.words}.",
         numbers={"orders": number},
-        todo="Ask the partner whether the customers or the orders are wrong: an order that came after its customer's "
-        "delete keeps its link. sync.live_orders tells them by customer_is_deleted.",
+        todo="Ask the partner which is wrong, the customers or the orders. An order that arrives after its customer's"
+        " delete keeps its link; customer_is_deleted of sync.live_orders marks such orders.",
         examples=[dict(row) for row in examples],
     )
 

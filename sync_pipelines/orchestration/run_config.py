@@ -1,6 +1,6 @@
-"""Run configuration: what the launchpad offers, and what is refused of it before anything is touched.
+"""Run configuration: the options in the launchpad, validated before a run changes anything.
 
-Belongs here: the options and their faults. Does not belong here: what a run does with them (`assets`).
+Belongs here: the options and their errors. Does not belong here: what a run does with them (`assets`).
 """
 
 from collections.abc import Collection
@@ -15,54 +15,56 @@ from sync_pipelines.stages.export_stages import Workspace
 
 
 class ConfigurationRefused(dg.Failure):
-    """The run configuration contradicts itself, or names what is not there; nothing was touched."""
+    """The run configuration contradicts itself or names an unknown tenant; the run changed nothing."""
 
 
 class SyncConfig(dg.Config):
-    """What a run takes, of the exports of its days."""
+    """Options of a run. They hold for all of its assets."""
 
     preview: bool = Field(
         default=False,
-        description="Load nothing: tell what loading would do, with counts and a sample of differences.",
+        description="Load nothing, and show what a load would do: counts, and a sample of the differences.",
     )
     tenants: list[str] = Field(
         default=[],
-        description="Only these tenants; all when empty.",
+        description="Only these tenants. Empty means all.",
     )
     reread: bool = Field(
         default=False,
-        description="Also read the loaded exports of these days again, from the archive, after a contract or a source"
-        " was corrected.",
+        description="Also read the loaded exports of these days again, from the archive. Use it after you corrected a"
+        " source or a contract.",
     )
     only_due: bool = Field(
         default=False,
-        description="Leave out files that are still being written, failed a moment ago, or are set aside.",
+        description="Skip files that are still being written, that failed a moment ago, or that are set aside.",
     )
     killers: Literal["with", "without", "only"] = Field(
         default="with",
-        description="Exports whose last attempt was killed (`run_killed`): take them with the others, go without them,"
-        " or take only them. They may end this run, too.",
+        description="Exports that were being loaded when an earlier run was killed (`run_killed`): load them with the"
+        " others, without them, or only them. They may kill this run too.",
     )
     pull: bool = Field(
         default=True,
-        description="Pull the partner's listing first, where today (UTC) is among the days and a source says so."
+        description="Pull the partner's listing first, if today (UTC) is among the days and the source has `pull`."
         " A preview does not pull.",
     )
 
 
 def config_of_run(stream: Stream, config: SyncConfig, workspace: Workspace) -> SyncConfig:
-    """The configuration of a run, with tenants as they are stored.
+    """Returns the configuration of a run, with tenants spelled as they are stored.
 
     Raises:
-        ConfigurationRefused: in one sentence.
+        ConfigurationRefused: says why in one sentence.
     """
     if config.preview and config.reread:
-        raise _refused("preview and reread contradict each other: a preview is of files that are not loaded yet")
+        raise _refused(
+            "preview and reread contradict each other: a preview covers files that are not loaded yet."
+            " Set one of them to false"
+        )
     tenants = _normalized(stream, config.tenants)
     if unknown := sorted(set(tenants) - _known(workspace, stream, tenants)):
         raise _refused(
-            f"{stream.partner} has no tenant {', '.join(unknown)}: neither sources.yaml nor the landing nor the ledger"
-            " names it"
+            f"{stream.partner} has no tenant {', '.join(unknown)}: it is not in sources.yaml, the landing or the ledger"
         )
     return config.model_copy(update={"tenants": tenants})
 
@@ -72,7 +74,7 @@ def _normalized(stream: Stream, tenants: Collection[str]) -> list[str]:
 
 
 def _known(workspace: Workspace, stream: Stream, wanted: Collection[str]) -> set[str]:
-    """The tenants there are; the landing is listed only for those nobody else knows."""
+    """Returns the known tenants; the landing is listed only for names that are known nowhere else."""
     listed = workspace.sources.tenants(stream.partner)
     if listed is not None:
         return set(listed)

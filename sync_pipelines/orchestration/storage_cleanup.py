@@ -88,7 +88,7 @@ def build_housekeeping_job(streams: Iterable[Stream]) -> dg.JobDefinition:
     @dg.job(
         name=HOUSEKEEPING,
         executor_def=EXECUTOR,
-        description="Removes old runs, ticks, logs and left-over files. Nothing that a later load needs.",
+        description="Removes old runs, ticks, logs and leftover files, but nothing that a later load needs.",
     )
     def housekeeping() -> None:
         tidy_up()
@@ -104,7 +104,7 @@ def build_housekeeping_schedule() -> dg.ScheduleDefinition:
         cron_schedule="30 4 * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Removes what is old, every night.",
+        description="Removes old runs, ticks, logs and leftover files at 04:30 UTC.",
     )
 
 

@@ -49,7 +49,7 @@ def test_every_check_is_evaluated_after_a_materialization(
     rejects = told["no_open_rejects"].metadata
     assert rejects["open"].value == 1
     assert "rejects list" in str(rejects["what_to_do"].value)
-    assert told["no_open_rejects"].description == "1 refused records are open"
+    assert told["no_open_rejects"].description == "1 rejected record open."
 
 
 def test_the_accounting_is_checked(
