@@ -127,7 +127,7 @@ def freshness(asked: Asked) -> Answer:
         passed=not late,
         says=_lateness(found, late),
         numbers=numbers,
-        todo="Ask the partner for the missing exports. If they are in the landing, ./sync-pipelines status says why"
+        todo="Ask the partner for the missing exports. If they are in the landing, sync-pipelines status says why"
         " they are not loaded.",
         examples=[
             {
@@ -168,8 +168,8 @@ def open_rejects(asked: Asked) -> Answer:
         passed=not found,
         says=f"{counted(records, 'rejected record')} open." if found else "No rejected record is open.",
         numbers={"open": records, **{f"open/{one.code}": one.records for one in found}},
-        todo=f"See them with ./sync-pipelines rejects list {place}. After a correction of sources.yaml, run"
-        f" ./sync-pipelines rejects replay {place}. A corrected export resolves them too.",
+        todo=f"See them with sync-pipelines rejects list {place}. After a correction of sources.yaml, run"
+        f" sync-pipelines rejects replay {place}. A corrected export resolves them too.",
         examples=[
             {
                 "code": one.code,
@@ -177,8 +177,8 @@ def open_rejects(asked: Asked) -> Answer:
                 "files": one.files,
                 "meaning": REJECT_CODES.get(one.code, ""),
                 "for example": one.path,
-                "list them": f"./sync-pipelines rejects list {place} --code {one.code}",
-                "replay them": f"./sync-pipelines rejects replay {place} --code {one.code}",
+                "list them": f"sync-pipelines rejects list {place} --code {one.code}",
+                "replay them": f"sync-pipelines rejects replay {place} --code {one.code}",
             }
             for one in found
         ],
@@ -223,7 +223,7 @@ def strays(asked: Asked) -> Answer:
     try:
         found = find_misplaced(workspace.landing, workspace.sources)
     except (LandingUnavailable, ConfigurationError) as fault:
-        todo = f"Run ./sync-pipelines check; the code is {fault.code}."
+        todo = f"Run sync-pipelines check; the code is {fault.code}."
         return Answer(passed=False, says="The landing cannot be read.", numbers={}, todo=todo)
     mine = [one for one in found if one.partner in (None, partner)]
     mine += unknown_endings(asked.connection, partner)
