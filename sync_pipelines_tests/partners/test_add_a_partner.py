@@ -23,7 +23,7 @@ PAGE = (ROOT / "docs/add_a_partner.md").read_text()
 REGISTRY = "sync_pipelines/partners/__init__.py"
 COPIED = (
     "sync_pipelines", "sync_pipelines_tests", "docs", "README.md", "SECURITY.md", "deploy", "CHANGELOG.md", "LICENSE",
-    "Makefile", "mkdocs.yml", "pyproject.toml",
+    "Makefile", "mkdocs.yml", "pyproject.toml", "sync-pipelines",
     "dagster.yaml", "workspace.yaml",
 )  # fmt: skip
 HELD = (
