@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from sync_pipelines.command_line import typed
 from sync_pipelines.commands.misplaced import as_answer, print_misplaced
+from sync_pipelines.commands.preview_details import StreamDetails, find_details, print_details
 from sync_pipelines.commands.progress import FileProgress, working
 from sync_pipelines.commands.screen import json_of, print_table, say, tell
 from sync_pipelines.configuration.settings import load_settings
@@ -91,19 +92,20 @@ def _preview(
     as_json: bool,
 ) -> int:
     """Loads into a transaction that is rolled back; the answer is that of the sync that would follow."""
-    entries = list(found.failed)
+    entries, details = list(found.failed), list[StreamDetails]()
     if to_pull:
         tell(f"A preview does not pull: {', '.join(stream.full_name for stream in to_pull)}.")
     if found.pending:
         progress = FileProgress(len(found.pending), is_preview=True)
         with progress, preview(workspace, found.pending, progress.reached) as previewed:
             entries += previewed.entries
+            details = [] if as_json else find_details(previewed)
     if as_json:
         print(json_of(answer(entries) | as_answer(misplaced)))
     else:
         _print(entries, (), selection, is_preview=True)
+        print_details(details)
         print_misplaced(misplaced)
-    if not as_json:
         say("")
     (tell if as_json else say)("This was a preview: nothing was loaded.")
     return exit_status(entries)

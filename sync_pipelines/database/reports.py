@@ -301,6 +301,23 @@ def reject_summary(
     return found
 
 
+def rejects_of_files(connection: psycopg.Connection[Any], file_ids: Sequence[int]) -> list[RejectSummary]:
+    """Returns the open rejected records of some exports by code, the most frequent first, each with its first record.
+
+    Args:
+        connection: whose view of the rejects.
+        file_ids: ids of the exports in the ledger.
+    """
+    rows = connection.execute(
+        "select r.code, count(*),"
+        " (array_agg(jsonb_build_array(f.path, r.position, r.field_path, r.message, r.faults) order by r.id))[1]"
+        " from sync.rejected_records r join sync.export_files f on f.id = r.export_file_id"
+        " where f.id = any(%s) and r.status = 'open' group by 1 order by 2 desc, 1",
+        [list(file_ids)],
+    ).fetchall()
+    return [RejectSummary(code, records, *example) for code, records, example in rows]
+
+
 def paths_like(connection: psycopg.Connection[Any], path: str, limit: int = 1_000) -> list[str]:
     """Returns paths of the ledger that a mistyped path may mean: those with the same file name, then the latest."""
     name = "/" + path.rpartition("/")[2]

@@ -24,7 +24,7 @@ from sync_pipelines.orchestration.metadata_tables import table_of
 from sync_pipelines.orchestration.table_schemas import child_schemas, stream_schema
 from sync_pipelines.privacy.personal_data import masked_faults, masked_reason, masked_row
 from sync_pipelines.privacy.untrusted_text import on_one_line
-from sync_pipelines.stages.display_rows import Difference
+from sync_pipelines.stages.display_rows import Difference, masked_changes
 from sync_pipelines.stages.pulls import Pull
 from sync_pipelines.stages.replay import ReplayedExport
 from sync_pipelines.tables.schema import SCHEMA
@@ -192,9 +192,6 @@ def _differences(stream: Stream, differences: Sequence[Difference]) -> dg.TableM
     """A line a column that differs; new and deleted rows are one line."""
     rows = []
     for d in differences:
-        stood, will_be = masked_row(stream, d.before), masked_row(stream, d.after)
-        whole = d.change != "updated"
-        pairs = [("", stood, will_be)] if whole else [(name, stood[name], will_be[name]) for name in will_be]
         rows += [
             {
                 "tenant": d.tenant,
@@ -205,7 +202,7 @@ def _differences(stream: Stream, differences: Sequence[Difference]) -> dg.TableM
                 "would be": "" if d.change == "deleted" else _cell(after),
                 "export": d.path,
             }
-            for column, before, after in pairs
+            for column, before, after in masked_changes(stream, d)
         ]
     return table_of(rows)
 

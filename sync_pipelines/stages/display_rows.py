@@ -20,6 +20,7 @@ from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.errors import ArchiveIncomplete
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.values import from_json
+from sync_pipelines.privacy.personal_data import masked_row
 from sync_pipelines.stages.workspace import Workspace
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.stored_rows import is_jsonb
@@ -73,6 +74,17 @@ def differences(
     )
     before = {row["id"]: row for row in _fetch(stored, statement, [[row["id"] for row in after]])}
     return [_difference(before.get(row["id"]), row) for row in after]
+
+
+def masked_changes(stream: Stream, difference: Difference) -> list[tuple[str, Any, Any]]:
+    """Returns (column, stored value, value as it would be) for each column that differs, personal values masked.
+
+    A row that would be created or deleted is one entry, with no column and the whole row.
+    """
+    before, after = masked_row(stream, difference.before), masked_row(stream, difference.after)
+    if difference.change != "updated":
+        return [("", before, after)]
+    return [(name, before[name], after[name]) for name in after]
 
 
 def _fetch(connection: psycopg.Connection[Any], statement: Composed, values: Sequence[Any]) -> list[dict[str, Any]]:

@@ -94,6 +94,23 @@ def test_a_table_of_what_happened(call: Call, landing: str) -> None:
     assert "sync-pipelines rejects list" in done.out
 
 
+def test_a_preview_says_why_records_would_be_rejected_and_which_rows_would_change(call: Call, landing: str) -> None:
+    put(landing, "2010-12-01.json", [order("A")])
+    call("sync")
+    path = put(landing, "2010-12-02.json", [order("A", Currency="USD"), order("B"), order("C", Currency="XXXX")])
+    done = call("sync", "--preview")
+    lines = [" ".join(line.split()) for line in done.out.splitlines()]
+    assert (
+        f"replenit/orders currency_unknown 1 {path} at 3: Currency: 'XXXX' is no ISO 4217 code, got \"XXXX\"" in lines
+    )
+    assert f"replenit/orders {TENANT} A updated currency EUR USD" in lines
+    (created,) = [line for line in lines if line.startswith(f"replenit/orders {TENANT} B created")]
+    assert '"email": "***@example.com"' in created or '"email": "a***@example.com"' in created
+    assert "ana@example.com" not in done.out + done.err
+    assert lines[-1] == "This was a preview: nothing was loaded."
+    assert list(call("sync", "--preview", "--json").json) == ["files", "totals"]
+
+
 def test_a_tenant_that_is_none_fails_its_files(call: Call, landing: str) -> None:
     put(landing, "2010-12-01.json", [order("A")], tenant="acme")
     done = call("sync", "--json")
