@@ -1,4 +1,4 @@
-"""The words partners' declarations are made of: field types, contracts, routes, streams, codes.
+"""The vocabulary of partners' declarations: field types, contracts, routes, streams, codes.
 
-Belongs here: vocabulary that knows no partner. Does not belong here: how it is carried out (`normalize`, `upsert`).
+Belongs here: vocabulary without any partner. Does not belong here: carrying it out (`normalize`, `upsert`).
 """

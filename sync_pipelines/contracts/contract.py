@@ -1,9 +1,9 @@
-"""A contract: which fields a partner's record has and what each may hold.
+"""Contracts: which fields a partner's record has, and what each may hold.
 
-A contract is a pydantic model. Attribute names are the columns of the table; aliases are the partner page's own
-spelling, which error paths use too (X14). A field's default says nothing: whether it was sent is what counts (X1).
+A contract is a pydantic model. Attribute names are the columns of the table; aliases are the partner's own spelling,
+which error paths use too (X14). A field's default value has no meaning: only whether it was sent counts (X1).
 
-Belongs here: the base class, and what can be read off a contract. Does not belong here: field types (`fields`).
+Belongs here: the base class, and what can be derived from a contract. Does not belong here: field types (`fields`).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _NO_PART_OF_A_HEADER: Final = re.compile(r"[-\s_.\x00-\x1f\u200b-\u200f\u202a-\u
 
 
 class Contract(BaseModel):
-    """Base of every record and every nested object of one.
+    """Base of every record and every nested object.
 
     Attributes:
         derived: columns computed from others, set together with them: column -> (field, function of its value).
-        also: alias -> other names the partner uses for the same field.
-        not_columns: fields that say how to take the record and are no columns themselves.
-        pairs: fields that mean something only together; one alone counts as absent (X9).
-        rules: column -> ids of the rules that govern it, where they are not those of the whole contract.
+        also: alias -> other names that the partner uses for the same field.
+        not_columns: fields that say how to apply the record and are not columns themselves.
+        pairs: fields that are only valid together; one alone counts as absent (X9).
+        rules: column -> ids of its rules, if they differ from those of the whole contract.
     """
 
     model_config = ConfigDict(
@@ -45,23 +45,23 @@ class Contract(BaseModel):
 
 @lru_cache(maxsize=4096)
 def folded(name: str) -> str:
-    """A field name as it is matched: without case and underscores (X3)."""
+    """Returns a field name in the form that is compared: without case and underscores (X3)."""
     return name.replace("_", "").lower()
 
 
 @lru_cache(maxsize=4096)
 def folded_header(name: str) -> str:
-    """A column's name as it is matched: also without blanks, hyphens, dots and characters nobody sees, in NFC."""
+    """Returns a column's name as compared: also without blanks, hyphens, dots and invisible characters, in NFC."""
     return unicodedata.normalize("NFC", _NO_PART_OF_A_HEADER.sub("", name)).lower()
 
 
 @dataclass(frozen=True)
 class FieldShape:
-    """One field of a contract as the reader of records needs it.
+    """One field of a contract, for reading records.
 
     Attributes:
         column: attribute and column name.
-        alias: the partner page's spelling.
+        alias: the partner's spelling.
         children: the shape of the objects in it, for a list of contracts.
         annotation: the bare type without null.
     """
@@ -93,14 +93,14 @@ class Shape:
         return tuple(f for f in self.fields if f.children is None and f.column not in self.contract.not_columns)
 
     def column_of(self, alias: str) -> str | None:
-        """The column of a field by any spelling of its name."""
+        """Returns the column of a field by any spelling of its name."""
         found = self.by_folded.get(folded(alias))
         return found.column if found else None
 
 
 @cache
 def shape_of(contract: type[Contract]) -> Shape:
-    """The shape of a contract; computed once."""
+    """Returns the shape of a contract; computed once."""
     fields = tuple(_field_shape(name, info) for name, info in contract.model_fields.items())
     return Shape(
         contract=contract,
@@ -111,7 +111,7 @@ def shape_of(contract: type[Contract]) -> Shape:
 
 
 def rules_of(contract: type[Contract], column: str) -> tuple[str, ...]:
-    """The ids of the rules that govern a column: the contract's own or the column's, and those of its type."""
+    """Returns the ids of a column's rules: the contract's own or the column's, and those of its type."""
     field = contract.derived[column][0] if column in contract.derived else column
     shape = next((f for f in shape_of(contract).fields if f.column == field), None)
     of_type = [rule for marker in (shape.metadata if shape else ()) for rule in getattr(marker, "rules", ())]
@@ -120,7 +120,7 @@ def rules_of(contract: type[Contract], column: str) -> tuple[str, ...]:
 
 
 def rules_in(text: str | None) -> tuple[str, ...]:
-    """The rule ids a docstring names; `T2 to T6` names all between."""
+    """Returns the rule ids in a docstring; `T2 to T6` includes all between."""
     found: list[str] = []
     for letter, first, last in re.findall(r"\b([A-Z])(\d{1,2})\b(?: to [A-Z](\d{1,2})\b)?", text or ""):
         found += [f"{letter}{number}" for number in range(int(first), int(last or first) + 1)]

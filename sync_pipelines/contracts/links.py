@@ -1,7 +1,7 @@
-"""References by one text of a record, declared so that a column of them is read at once.
+"""References by one text of a record, declared so that a whole column can be read at once.
 
-Belongs here: what such a declaration can say. Does not belong here: references made of several fields (a partner's
-function serves for those), reading records (`normalize`).
+Belongs here: the form of such a declaration. Does not belong here: references made of several fields (use a partner's
+function), reading records (`normalize`).
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from sync_pipelines.contracts.streams import Identity, LinkResult
 
 @dataclass(frozen=True)
 class ByText:
-    """A link by one text; a `Link` for one record.
+    """A link by one text; callable as a `Link` for one record.
 
     Attributes:
-        column: options -> the contract's attribute that names the row.
-        form: (text, options) -> the external id it means; empty for no link.
+        column: options -> the contract's attribute that refers to the row.
+        form: (text, options) -> the external id it refers to; empty for no link.
         owner: (options, tenant) -> partner and tenant of the row.
-        absent: the leniency of a record that names no row.
-        rules: the ids of the rules it carries out.
+        absent: the leniency for a record that refers to no row.
+        rules: ids of the rules that it implements.
     """
 
     column: Callable[[Any], str]
@@ -32,7 +32,7 @@ class ByText:
     rules: tuple[str, ...]
 
     def __call__(self, values: Mapping[str, Any], options: Any, tenant: str) -> LinkResult:
-        """What one record says of the reference."""
+        """Returns the reference of one record."""
         column = self.column(options)
         text = values.get(column)
         external_id = None if text is None else self.form(text, options)

@@ -1,6 +1,6 @@
-"""A partner's listing: the documented endpoint that gives its records page by page, as a declaration.
+"""The declaration of a partner's listing: the documented endpoint that returns its records page by page.
 
-Belongs here: the shape of that declaration. Does not belong here: any partner's (`partners`), asking for pages
+Belongs here: the form of that declaration. Does not belong here: any partner's (`partners`), requesting pages
 (`exports.pull`), a source's own address and secrets (`configuration.pull_settings`).
 """
 
@@ -14,9 +14,9 @@ class Credential:
     """A secret that every request carries.
 
     Attributes:
-        setting: what it is called in `sources.yaml`.
+        setting: its name in `sources.yaml`.
         header: the header it is sent in.
-        takes_scheme: a configured scheme, such as `Bearer`, stands before it; without one it is sent raw.
+        takes_scheme: whether a configured scheme, such as `Bearer`, precedes it; without one it is sent unchanged.
     """
 
     setting: str
@@ -30,13 +30,13 @@ class Listing:
 
     Attributes:
         path: appended to the source's URL.
-        records: the body's field that holds the page's records; a body that is a list will do too.
-        key: the record's field by which a record is told from others.
-        size: the query parameter for the records of a page, also the name of its setting.
-        size_limit: the most the partner gives; larger settings are clamped to it.
-        page: the query parameter for the number of the page.
-        first_page: the number of the first one.
-        credentials: what a source must be given.
+        records: the body's field with the page's records; a body that is a list works too.
+        key: the record's field that identifies it.
+        size: the query parameter for the number of records per page, also the name of its setting.
+        size_limit: the partner's maximum; larger settings are reduced to it.
+        page: the query parameter for the page number.
+        first_page: the number of the first page.
+        credentials: what a source must configure.
         filters: boolean query parameters that a source may set.
     """
 

@@ -1,6 +1,6 @@
-"""Paths into a record, as headers of flat files and keys of `columns` write them: `addresses[0].city`, `metadata.zone`.
+"""Paths into a record, as in headers of flat files and keys of `columns`: `addresses[0].city`, `metadata.zone`.
 
-Belongs here: which place in a contract a path means. Does not belong here: putting values there
+Belongs here: which position in a contract a path refers to. Does not belong here: putting values there
 (`normalize.field_names`).
 """
 
@@ -13,18 +13,18 @@ from sync_pipelines.contracts.contract import FieldShape, Shape, folded_header
 
 Path = tuple[str | int, ...]
 Holds = Literal["value", "list", "object"]
-"""What stands at a place."""
+"""What a position holds."""
 
 _STEP: Final = re.compile(r"\.?([^.\[\]]+)|\[(\d{1,3})\]")
 _INDEX: Final = re.compile(r"\d{1,3}", re.ASCII)
 
 
 class Way(NamedTuple):
-    """A place in a record.
+    """A position in a record.
 
     Attributes:
-        path: fields by the contract's own names, elements of lists by their number from 0.
-        holds: what stands there.
+        path: fields by the contract's own names, elements of lists by their index from 0.
+        holds: what it holds.
     """
 
     path: Path
@@ -32,16 +32,16 @@ class Way(NamedTuple):
 
 
 def holds_of(field: FieldShape) -> Holds:
-    """What a field holds."""
+    """Returns what a field holds."""
     origin = get_origin(field.annotation)
     return "list" if origin is list else "object" if origin is dict else "value"
 
 
 def way_to(shape: Shape, text: str) -> Way | None:
-    """The place a path means below a contract; None where it reaches into no field of it.
+    """Returns the position of a path below a contract; None if it leads to no field.
 
     Names match as headers do; an index may be written `[0]` or `.0`, from 0. Below a field that holds any object, names
-    are taken as they are.
+    are used unchanged.
     """
     steps = _steps(text)
     return _below(shape, steps) if len(steps) > 1 else None
@@ -90,7 +90,7 @@ def _steps(text: str) -> list[str | int]:
 
 
 def example_paths(shape: Shape, before: str = "") -> list[str]:
-    """A path to every field of a list's elements, each list at its first element."""
+    """Returns a path to every field of a list's elements, each list at its first element."""
     found: list[Any] = []
     for field in shape.fields:
         if field.children is not None:

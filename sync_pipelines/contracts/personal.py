@@ -1,7 +1,7 @@
 """Which fields of a contract hold personal data, as markers of their types.
 
-A field without a marker is plain; an e-mail address is masked in it all the same. Objects (`JsonObject`) and fields the
-contract does not know are personal unless they are marked `PLAIN`.
+A field without a marker is plain, but an e-mail address in it is masked. Objects (`JsonObject`) and fields that are not
+in the contract are personal unless they are marked `PLAIN`.
 
 Belongs here: the markers. Does not belong here: which field has which (`partners`), masking (`privacy.masking`).
 """
@@ -17,19 +17,19 @@ Kind = Literal["plain", "text", "email", "phone", "contact"]
 
 @dataclass(frozen=True)
 class Personal:
-    """Annotation: how values of a field are masked where people see them unasked."""
+    """Annotation: how values of a field are masked where they are displayed by default."""
 
     kind: Kind
 
 
 PLAIN: Final = Personal("plain")
-"""Nothing of a person; for an object that would count as personal."""
+"""No personal data; for an object that would count as personal."""
 NAME: Final = Personal("text")
-"""The name of a person, or of a company that may be one."""
+"""The name of a person, or of a company that may be a person's."""
 ADDRESS: Final = Personal("text")
-"""A part of an address that tells where somebody is."""
+"""A part of an address that shows where somebody is."""
 LEGAL_ID: Final = Personal("text")
-"""A tax or legal id, of a person or of a company that may be one."""
+"""A tax or legal id, of a person or of a company that may be a person's."""
 EMAIL: Final = Personal("email")
 """An e-mail address."""
 PHONE: Final = Personal("phone")
@@ -37,4 +37,4 @@ PHONE: Final = Personal("phone")
 CONTACT: Final = Personal("contact")
 """A telephone number, an e-mail address or another way to reach a person."""
 OBJECT: Final = Personal("contact")
-"""An object in which anything may stand."""
+"""An object that may hold anything."""

@@ -1,9 +1,9 @@
-"""Field types read a column at a time: what makes a whole column of JSON values plain, and its finished form.
+"""Field types read a column at a time: conditions for plain values in a column of JSON, and its finished form.
 
-A value is plain where the exact pass of its field type takes it as it stands and forgives nothing; what is not plain is
-left to the field type itself (see `fields`). A property test holds the two together.
+A value is plain if the exact pass of its field type accepts it unchanged, without leniencies. Other values are left to
+the field type itself (see `fields`). A property test compares the two.
 
-Belongs here: the conditions, as Arrow computations. Does not belong here: which field type has which (`fields`),
+Belongs here: the conditions, as Arrow computations. Does not belong here: which field type uses which (`fields`),
 reading JSON (`normalize.plain`).
 """
 
@@ -29,9 +29,9 @@ class Vector:
     """How a column of one field type is read at once.
 
     Attributes:
-        decoded: what the JSON is decoded to; a value of another JSON type is not plain.
+        decoded: the type that the JSON is decoded to; a value of another JSON type is not plain.
         finish: the decoded column -> the finished one, and which of its values are plain (None: all of them). Nulls
-            stand for absent fields and are plain.
+            represent absent fields and are plain.
     """
 
     decoded: pa.DataType
@@ -43,22 +43,22 @@ def _as_it_is(column: Any) -> tuple[Any, Any | None]:
 
 
 INTEGER: Final = Vector(pa.int64(), _as_it_is)
-"""64-bit integers, written without a point."""
+"""64-bit integers, written without a decimal point."""
 FLAG: Final = Vector(pa.bool_(), _as_it_is)
 """true and false."""
 TEXTS: Final = Vector(pa.list_(pa.string()), _as_it_is)
 """Lists of texts."""
 OBJECT: Final = Vector(pa.bool_(), _as_it_is)
-"""Objects of any content, which are cut out of their lines beforehand: `true` where one was."""
+"""Objects of any content, which are cut out of their lines beforehand and replaced by `true`."""
 
 
 def text(max_length: int | None, *, stripped: str = "", is_filled: bool = False) -> Vector:
-    """Texts of at most `max_length` characters.
+    """Returns the vector of texts of at most `max_length` characters.
 
     Args:
-        max_length: None for any.
-        stripped: characters that stand at neither end; where there are some, letters are composed (NFC).
-        is_filled: they are not empty.
+        max_length: None for any length.
+        stripped: characters that never surround the text; if set, letters are composed (NFC).
+        is_filled: whether they must not be empty.
     """
 
     def finish(column: Any) -> tuple[Any, Any | None]:
@@ -77,7 +77,7 @@ def text(max_length: int | None, *, stripped: str = "", is_filled: bool = False)
 
 
 def filled(white_space: str, max_length: int | None = None) -> Vector:
-    """Texts that are more than white space, of at most `max_length` characters."""
+    """Returns the vector of texts that are more than white space, of at most `max_length` characters."""
 
     def finish(column: Any) -> tuple[Any, Any | None]:
         plain = pc.not_equal(pc.utf8_trim(column, characters=white_space), "")
@@ -89,7 +89,7 @@ def filled(white_space: str, max_length: int | None = None) -> Vector:
 
 
 def like(pattern: str) -> Vector:
-    """Texts that a pattern matches as a whole."""
+    """Returns the vector of texts that match a pattern as a whole."""
 
     def finish(column: Any) -> tuple[Any, Any | None]:
         return column, pc.match_substring_regex(column, f"^(?:{pattern})$")
@@ -98,10 +98,10 @@ def like(pattern: str) -> Vector:
 
 
 def decimal(precision: int, scale: int, low: int | None = None, high: int | None = None) -> Vector:
-    """Numbers with no further decimals than are kept, exact from their text (X9); both limits are included."""
+    """Returns the vector of numbers without excess decimals, exact from their text (X9); limits are inclusive."""
     limit = Decimal(10) ** (precision - scale)
     kind = pa.decimal128(precision, scale)
-    # A decoded number may have a digit more than its type says.
+    # A decoded number may have one digit more than its type says.
     wide = pa.decimal128(precision + 4, scale)
 
     def finish(column: Any) -> tuple[Any, Any | None]:
@@ -117,7 +117,7 @@ def decimal(precision: int, scale: int, low: int | None = None, high: int | None
 
 
 def instant() -> Vector:
-    """Moments as `2024-05-01T10:00:00Z`, with a fraction of up to six digits."""
+    """Returns the vector of moments as `2024-05-01T10:00:00Z`, with a fraction of up to six digits."""
 
     def finish(column: Any) -> tuple[Any, Any | None]:
         plain = pc.match_substring_regex(column, _INSTANT)
@@ -126,14 +126,14 @@ def instant() -> Vector:
         try:
             return column.cast(_TIMESTAMP), plain
         except pa.ArrowInvalid:
-            # A day its month does not have: the whole column is left to the field type.
+            # A day that its month does not have: the whole column is left to the field type.
             return pa.nulls(len(column), _TIMESTAMP), pa.array([False] * len(column), pa.bool_())
 
     return Vector(pa.string(), finish)
 
 
 def one_of(known: Callable[[], frozenset[str]]) -> Vector:
-    """Words of a closed set."""
+    """Returns the vector of words from a fixed set."""
 
     def finish(column: Any) -> tuple[Any, Any | None]:
         return column, pc.or_(pc.is_null(column), pc.is_in(column, value_set=pa.array(sorted(known()))))
