@@ -213,7 +213,7 @@ class ObjectReader:
 
 def gone(path: str, kept: str) -> ArchiveIncomplete:
     """Returns the error of a missing object."""
-    return ArchiveIncomplete("archive_incomplete", f"{path} is missing from the archive", _HINT, kept)
+    return ArchiveIncomplete("archive_incomplete", f"the archive's {path} is missing", _HINT, kept)
 
 
 class _Range(io.RawIOBase):
