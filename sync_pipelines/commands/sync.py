@@ -59,8 +59,8 @@ def run(selection: Selection, *, as_json: bool, is_preview: bool = False) -> int
     if is_preview:
         return _preview(workspace, found, to_pull, selection, misplaced, as_json=as_json)
     handled, failed_pulls = [entry.id for entry in found.failed], list[Pull]()
-    if found.pending or to_pull:
-        progress = _run(workspace, found.pending, selection.tenant, to_pull)
+    if found.pending or to_pull or found.gone:
+        progress = _run(workspace, found, selection.tenant, to_pull)
         handled += dict.fromkeys([*(entry.id for entry in found.pending), *progress.handled])
         failed_pulls = progress.failed_pulls
     elif workspace.is_new:
@@ -120,12 +120,12 @@ def _make_dagsters_tables(workspace: export_stages.Workspace) -> None:
 
 
 def _run(
-    workspace: export_stages.Workspace, pending: Sequence[LedgerFile], tenant: str | None, to_pull: Sequence[Stream]
+    workspace: export_stages.Workspace, found: export_stages.Discovery, tenant: str | None, to_pull: Sequence[Stream]
 ) -> FileProgress:
     from sync_pipelines.orchestration.runs import run_pending
 
-    with FileProgress(len(pending)) as progress, workspace.keeping_connections() as keeping:
-        run_pending(keeping, pending, progress, tenant, to_pull)
+    with FileProgress(len(found.pending)) as progress, workspace.keeping_connections() as keeping:
+        run_pending(keeping, found.pending, progress, tenant, to_pull, found.gone)
     return progress
 
 

@@ -15,12 +15,13 @@ from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.orchestration.due import ATTEMPTS
 from sync_pipelines.orchestration.failed_runs import streams_of
 from sync_pipelines.orchestration.partitions import dates_of
+from sync_pipelines.orchestration.plurals import counted
 from sync_pipelines.privacy.masking import without_emails
 from sync_pipelines.privacy.untrusted_text import slack_escaped
 from sync_pipelines.stages.export_stages import Workspace
 
 SECONDS_BETWEEN_TICKS: Final = 15
-_FILES_SHOWN: Final = 10
+FILES_SHOWN: Final = 10
 _LONGEST_FAULT: Final = 300
 
 Send = Callable[[str, str], None]
@@ -38,11 +39,11 @@ def build_alert_sensor(streams: Iterable[Stream], other_jobs: Iterable[str], sen
 
     @dg.run_failure_sensor(
         name="sync_failure_alerts",
-        # Runs of the command line belong to no code location.
+        # Runs of the command line may belong to another code location.
         monitor_all_code_locations=True,
         minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Tells a webhook (SYNC_ALERT_WEBHOOK) which run failed, which files and what to do.",
+        description="Sends a message to a webhook (SYNC_ALERT_WEBHOOK) when a run fails: what failed, why, what to do.",
     )
     def failure_alerts(
         context: dg.RunFailureSensorContext, sync_pipelines_workspace: dg.ResourceParam[Any]
@@ -52,16 +53,16 @@ def build_alert_sensor(streams: Iterable[Stream], other_jobs: Iterable[str], sen
         settings: Settings = workspace.settings
         concerned = streams_of(run, chosen)
         if settings.alert_webhook is None:
-            return dg.SkipReason(f"run {run.run_id} failed; SYNC_ALERT_WEBHOOK is not set, nobody is told")
+            return dg.SkipReason(f"run {run.run_id} failed; SYNC_ALERT_WEBHOOK is not set, so no message is sent")
         if not concerned and run.job_name not in others:
-            return dg.SkipReason(f"run {run.run_id} is none of sync_pipelines")
+            return dg.SkipReason(f"run {run.run_id} does not belong to sync_pipelines")
         files = failed_files(workspace, concerned, run.run_id)
         if files and not any(is_news(file) for file in files):
-            return dg.SkipReason(f"run {run.run_id} tried files again that were told of before")
+            return dg.SkipReason(f"run {run.run_id} retried exports that a message has named before")
         fault = send_text(
             send, settings, message(run, context.failure_event.message, concerned, files, settings.ui_url)
         )
-        return dg.SkipReason(f"run {run.run_id} failed and nobody was told: {fault}") if fault else None
+        return dg.SkipReason(f"run {run.run_id} failed, and no message was sent: {fault}") if fault else None
 
     return failure_alerts
 
@@ -81,24 +82,24 @@ def is_news(file: LedgerFile) -> bool:
 def message(
     run: dg.DagsterRun, fault: str | None, streams: Sequence[Stream], files: Sequence[LedgerFile], ui_url: str | None
 ) -> str:
-    """What is said of a failed run."""
+    """Returns the text of a message about a failed run."""
     days = dates_of(dict(run.tags))
     what = ", ".join(stream.full_name for stream in streams) or run.job_name
     parts = [f"sync_pipelines: {what} failed" + (f" for {days}" if days else "") + f" (job {run.job_name})"]
     if files:
-        parts.append(f"{len(files)} of its files failed; the others are loaded:")
+        parts.append(f"{counted(len(files), 'export')} failed; the others of the run are loaded:")
         parts += [
-            f"- {slack_escaped(without_emails(file.path))}: {_short(file.error)}{_aside(file)}"
-            for file in files[:_FILES_SHOWN]
+            f"- {slack_escaped(without_emails(file.path))}: {short(file.error)}{_aside(file)}"
+            for file in files[:FILES_SHOWN]
         ]
-        if len(files) > _FILES_SHOWN:
-            parts.append(f"- ... and {len(files) - _FILES_SHOWN} more: sync-pipelines status")
+        if len(files) > FILES_SHOWN:
+            parts.append(f"- ... and {len(files) - FILES_SHOWN} more: sync-pipelines status")
         parts.append(
             "What to do: correct the file or sources.yaml (docs/codes.md says how, code by code). "
             "The sensor tries again by itself; sync-pipelines sync tries at once."
         )
     else:
-        parts.append(_short(fault) or "No file is to blame.")
+        parts.append(short(fault) or "No export is to blame.")
         parts.append("What to do: open the run; sync-pipelines check says what does not answer. Nothing is lost.")
     if ui_url:
         parts.append(f"{ui_url.rstrip('/')}/runs/{run.run_id}")
@@ -109,7 +110,8 @@ def _aside(file: LedgerFile) -> str:
     return f" (set aside after {file.attempts} attempts)" if file.attempts >= ATTEMPTS else ""
 
 
-def _short(text: str | None) -> str:
+def short(text: str | None) -> str:
+    """Returns a text on one line, without e-mail addresses, as a message shows it."""
     one_line = without_emails(" ".join((text or "").split()))
     return slack_escaped(one_line if len(one_line) <= _LONGEST_FAULT else one_line[: _LONGEST_FAULT - 4] + " ...")
 

@@ -15,6 +15,7 @@ from sync_pipelines.configuration.settings import Settings, load_settings
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.orchestration.alerts import build_alert_sensor
 from sync_pipelines.orchestration.assets import build_assets
+from sync_pipelines.orchestration.check_alerts import build_check_alert_sensor
 from sync_pipelines.orchestration.check_runs import (
     CHECK_JOB,
     build_check_job,
@@ -77,6 +78,7 @@ def build_definitions(
             *(build_sensor(stream, first) for stream in chosen),
             build_check_sensor(chosen, check_job),
             build_alert_sensor(chosen, (CHECK_JOB, HOUSEKEEPING)),
+            build_check_alert_sensor(chosen),
             build_misplaced_sensor(),
         ],
         resources=of_streams.resources,

@@ -18,6 +18,7 @@ from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import quality, quality_of_orders, reports
 from sync_pipelines.database.quality import Arrivals, Extent
 from sync_pipelines.errors import ConfigurationError, LandingUnavailable
+from sync_pipelines.orchestration.plurals import counted
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.privacy.masking import without_emails
 from sync_pipelines.stages.export_stages import Workspace
@@ -78,11 +79,6 @@ class Check:
     name: str
     description: str
     ask: Callable[[Asked], Answer]
-
-
-def counted(number: int, one: str, several: str | None = None) -> str:
-    """Returns a number with its noun: "1 file", "1,200 files"."""
-    return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
 def accounting(asked: Asked) -> Answer:
@@ -160,14 +156,19 @@ def _lateness(found: list[Arrivals], late: list[Arrivals]) -> str:
 
 
 def open_rejects(asked: Asked) -> Answer:
-    """Whether rejected records are open."""
+    """Whether rejected records are open, and whether every record of an export was rejected."""
     found = quality.open_rejects(asked.connection, asked.stream)
+    whole = [
+        one.path
+        for one in reports.wholly_rejected(asked.connection)
+        if (one.partner, one.stream) == (asked.stream.partner, asked.stream.name)
+    ]
     place = f"--partner {asked.stream.partner} --stream {asked.stream.name}"
     records = sum(one.records for one in found)
     return Answer(
         passed=not found,
-        says=f"{counted(records, 'rejected record')} open." if found else "No rejected record is open.",
-        numbers={"open": records, **{f"open/{one.code}": one.records for one in found}},
+        says=_rejected(records, len(whole)),
+        numbers={"open": records, "exports_rejected": len(whole), **{f"open/{one.code}": one.records for one in found}},
         todo=f"See them with sync-pipelines rejects list {place}. After a correction of sources.yaml, run"
         f" sync-pipelines rejects replay {place}. A corrected export resolves them too.",
         examples=[
@@ -182,7 +183,16 @@ def open_rejects(asked: Asked) -> Answer:
             }
             for one in found
         ],
+        severity=ERROR if whole else WARN,
     )
+
+
+def _rejected(records: int, exports: int) -> str:
+    """Says the worst first."""
+    if not records:
+        return "No rejected record is open."
+    whole = f"Every record of {counted(exports, 'export')} was rejected. " if exports else ""
+    return f"{whole}{counted(records, 'rejected record')} open."
 
 
 def placeholders(asked: Asked) -> Answer:
@@ -229,7 +239,7 @@ def strays(asked: Asked) -> Answer:
     mine += unknown_endings(asked.connection, partner)
     return Answer(
         passed=not mine,
-        says=f"{counted(len(mine), 'file or folder', 'files and folders')} of no stream."
+        says=f"{counted(len(mine), 'path')} of the landing {'belongs' if len(mine) == 1 else 'belong'} to no stream."
         if mine
         else "Every file and folder belongs to a stream.",
         numbers={"misplaced": len(mine)},
@@ -266,7 +276,11 @@ FRESH: Final = Check(
     f" gap, an error; more than {GIVEN_UP} days a warning again. An export counts by its own date.",
     freshness,
 )
-REJECTS: Final = Check("no_open_rejects", "No rejected record is open. Else: a warning.", open_rejects)
+REJECTS: Final = Check(
+    "no_open_rejects",
+    "No rejected record is open. Else: a warning, and where every record of an export was rejected an error.",
+    open_rejects,
+)
 MISPLACED: Final = Check(
     "nothing_is_misplaced",
     "Every file and folder of the landing belongs to a stream. Else: a warning, for example about a misspelled partner"

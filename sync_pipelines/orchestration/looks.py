@@ -19,6 +19,7 @@ from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.orchestration.due import is_set_aside
 from sync_pipelines.stages import export_stages
+from sync_pipelines.stages.discovery import Discovery
 from sync_pipelines.stages.export_stages import Workspace
 
 PATIENCE: Final = 10.0
@@ -42,11 +43,13 @@ class _Look:
     ended: threading.Event = field(default_factory=threading.Event)
     seconds: float = 0.0
     pending: list[LedgerFile] = field(default_factory=list)
+    gone: list[LedgerFile] = field(default_factory=list)
     error: Exception | None = None
 
     def run(self, workspace: Workspace, stream: Stream) -> None:
         try:
-            self.pending = export_stages.discover(workspace, stream.partner, stream.name).pending
+            found = export_stages.discover(workspace, stream.partner, stream.name)
+            self.pending, self.gone = found.pending, found.gone
         except Exception as error:
             self.error = error
         finally:
@@ -66,8 +69,8 @@ _resting: dict[tuple[Settings, str], tuple[float, list[LedgerFile]]] = {}
 """Until when no look is needed, and what the last one found."""
 
 
-def pending_of(workspace: Workspace, stream: Stream) -> list[LedgerFile] | float:
-    """What a stream's landing has to load, or for how many seconds the look has been going on.
+def look_at(workspace: Workspace, stream: Stream) -> Discovery | float:
+    """What a look at a stream's landing found, or for how many seconds the look has been going on.
 
     Raises:
         LandingUnavailable: the landing does not answer.
@@ -76,7 +79,7 @@ def pending_of(workspace: Workspace, stream: Stream) -> list[LedgerFile] | float
     key = (workspace.settings, stream.full_name)
     until, found = _resting.get(key, (0.0, []))
     if time.monotonic() < until:
-        return _as_of_now(workspace, found)
+        return Discovery(_as_of_now(workspace, found))
     look = _on_their_way.get(key)
     is_new = look is None or time.monotonic() - look.begun > GIVEN_UP_AFTER
     if look is None or is_new:
@@ -90,7 +93,7 @@ def pending_of(workspace: Workspace, stream: Stream) -> list[LedgerFile] | float
     _resting[key] = time.monotonic() + look.rest(), look.pending
     if look.error is not None:
         raise look.error
-    return look.pending if is_new else _as_of_now(workspace, look.pending)
+    return Discovery(look.pending if is_new else _as_of_now(workspace, look.pending), gone=look.gone)
 
 
 def _as_of_now(workspace: Workspace, found: list[LedgerFile]) -> list[LedgerFile]:

@@ -21,6 +21,7 @@ from sync_pipelines.database.ledger import COUNTS, LedgerFile
 from sync_pipelines.database.reports import RejectSummary
 from sync_pipelines.orchestration.descriptions import replay_command
 from sync_pipelines.orchestration.metadata_tables import table_of
+from sync_pipelines.orchestration.plurals import counted
 from sync_pipelines.orchestration.table_schemas import child_schemas, stream_schema
 from sync_pipelines.privacy.personal_data import masked_faults, masked_reason, masked_row
 from sync_pipelines.privacy.untrusted_text import on_one_line
@@ -166,26 +167,47 @@ def _summary(entries: Sequence[LedgerFile]) -> dg.TextMetadataValue:
     """
     if not entries:
         return dg.MetadataValue.text("No export of this day has come.")
-    stands = [f"{n} {status}" for status in ("loaded", "pending", "failed") if (n := _number(entries, status))]
-    parts = [f"{len(entries)} export{'' if len(entries) == 1 else 's'}: {', '.join(stands)}."]
+    present = [e for e in entries if not is_gone(e)]
+    stands = [f"{n} {status}" for status in ("loaded", "pending", "failed") if (n := _number(present, status))]
+    parts = _alarms(present)
+    if present:
+        parts.append(f"{counted(len(present), 'export')}: {', '.join(stands)}.")
+    if gone := len(entries) - len(present):
+        parts.append(f"{counted(gone, 'export')} removed from the landing before it could be loaded.")
     counts = {name: sum(e.counts[name] for e in entries if e.status == "loaded") for name in COUNTS}
     if _number(entries, "loaded"):
         outcomes = [f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items() if n and name != "read"]
-        parts.append(f"{counts['read']:,} records read" + (f": {', '.join(outcomes)}." if outcomes else "."))
+        parts.append(f"{counted(counts['read'], 'record')} read" + (f": {', '.join(outcomes)}." if outcomes else "."))
     if undated := sum(not e.has_own_date for e in entries):
         parts.append(f"{undated} without a date in the path, dated by modification time.")
     if split := sum(e.leniencies.get("split_across_files", 0) for e in entries):
         parts.append(
-            f"{split:,} orders have other lines in another export of the same time, and only those of the later one"
-            " stand: see `parts: folder`."
+            f"Orders with lines in another export of the same time: {split:,}. Only the lines of the later export"
+            " count; see `parts: folder`."
         )
-    failed = [e for e in entries if e.status == "failed"]
-    parts += [f"Failed: {on_one_line(f'{e.path}: {e.error}')}." for e in failed[:_FAULTS_SHOWN]]
     return dg.MetadataValue.text(" ".join(parts))
 
 
+def _alarms(entries: Sequence[LedgerFile]) -> list[str]:
+    """What somebody has to act on: exports that failed, and why; exports of which half or more was rejected."""
+    failed = [e for e in entries if e.status == "failed"]
+    parts = [f"{counted(len(failed), 'export')} failed."] if failed else []
+    parts += [f"{on_one_line(f'{e.path}: {e.error}')}." for e in failed[:_FAULTS_SHOWN]]
+    bad = [e for e in entries if e.status == "loaded" and 0 < e.counts["read"] <= 2 * e.counts["rejected"]]
+    for e in sorted(bad, key=lambda e: -e.counts["rejected"])[:_FAULTS_SHOWN]:
+        read, rejected = e.counts["read"], e.counts["rejected"]
+        what = "Every record was" if rejected == read else f"{rejected:,} of {counted(read, 'record')} were"
+        parts.append(f"{what} rejected: {on_one_line(e.path)}.")
+    return parts
+
+
+def is_gone(entry: LedgerFile) -> bool:
+    """Whether an export left the landing before it could be loaded."""
+    return entry.status == "failed" and (entry.error or "").startswith("file_vanished:")
+
+
 def _number(entries: Sequence[LedgerFile], status: str) -> int:
-    return sum(entry.status == status for entry in entries)
+    return sum(entry.status == status and not is_gone(entry) for entry in entries)
 
 
 def _differences(stream: Stream, differences: Sequence[Difference]) -> dg.TableMetadataValue:

@@ -89,6 +89,7 @@ STORED_TEXTS: Final[Mapping[str, str]] = {"run_tags": "value", "asset_event_tags
 
 _TABLES: Final = {"runs", "instance_info", "event_logs", "jobs"}
 """Of Dagster's tables those that it looks for."""
+_ANSWERS: Final = 20
 _PLANNED: Final = {DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED}
 _LISTED: Final = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION}
 """Events that the UI lists on an asset's page."""
@@ -333,6 +334,22 @@ def latest_check_runs(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheck
     """Returns the ids of the runs that hold the latest answer of a check."""
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     return frozenset(record.run_id for record in latest.values())
+
+
+def checks_of_run(instance: dg.DagsterInstance, run_id: str) -> list[dg.AssetCheckEvaluation]:
+    """Returns the answers of the checks of a run."""
+    kind = DagsterEventType.ASSET_CHECK_EVALUATION
+    events = (record.event_log_entry for record in instance.get_records_for_run(run_id, of_type=kind).records)
+    return [event.get_dagster_event().asset_check_evaluation_data for event in events]
+
+
+def check_before(instance: dg.DagsterInstance, key: dg.AssetCheckKey, run_id: str) -> dg.AssetCheckEvaluation | None:
+    """Returns the answer of a check before that of a run, or None where there is none."""
+    history = instance.event_log_storage.get_asset_check_execution_history(key, limit=_ANSWERS)
+    runs = [record.run_id for record in history]
+    earlier = history[runs.index(run_id) + 1 :] if run_id in runs else []
+    answers = (record.evaluation for record in earlier)
+    return next((answer for answer in answers if isinstance(answer, dg.AssetCheckEvaluation)), None)
 
 
 def has_sql_storage(instance: dg.DagsterInstance) -> bool:

@@ -39,6 +39,7 @@ def run_pending(
     observer: Observer,
     tenant: str | None = None,
     to_pull: Collection[Stream] = (),
+    gone: Collection[LedgerFile] = (),
     *,
     only_due: bool = False,
 ) -> None:
@@ -54,12 +55,13 @@ def run_pending(
         observer: is told of each file.
         tenant: of one tenant alone.
         to_pull: streams whose listings are pulled first.
+        gone: failed exports that were removed from the landing: their days are run, so that they are no longer red.
         only_due: whether exports that are being written, or failed a moment ago, are left out.
     """
     killers = sorted((e for e in pending if e.has_killed_a_run), key=lambda e: e.attempts)
     killed_days = dict.fromkeys((e.partner, e.stream, e.partition_date) for e in killers)
     entries = [e for e in pending if not e.has_killed_a_run]
-    concerned = [stream for stream in STREAMS if stream in to_pull or _days(pending, stream)]
+    concerned = [stream for stream in STREAMS if stream in to_pull or _days([*pending, *gone], stream)]
     resources = {WORKSPACE: workspace, OBSERVER: observer}
     definitions = build_stream_definitions(workspace.settings, resources, concerned)
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
@@ -68,7 +70,7 @@ def run_pending(
         record_runs_in(instance, DEFINITIONS, CODE_LOCATION, [sensor_name(stream) for stream in STREAMS])
         for stream in concerned:
             pulled = {datetime.now(UTC).date()} if stream in to_pull else set()
-            for days in contiguous(_days(entries, stream) | pulled):
+            for days in contiguous(_days([*entries, *gone], stream) | pulled):
                 one = _Run(definitions, instance, workspace, stream, days, [tenant] if tenant else [], only_due)
                 one.execute(pull=any(day in days for day in pulled))
         for partner, name, day in killed_days:

@@ -22,7 +22,7 @@ from sync_pipelines.orchestration.activity import bury_orphans, busy_dates, is_b
 from sync_pipelines.orchestration.dagster_names import job_name, sensor_name
 from sync_pipelines.orchestration.due import ATTEMPTS, BACK_OFF, due_at, is_due, is_set_aside
 from sync_pipelines.orchestration.jobs import run_config
-from sync_pipelines.orchestration.looks import pending_of
+from sync_pipelines.orchestration.looks import look_at
 from sync_pipelines.orchestration.partitions import Dates, contiguous
 from sync_pipelines.privacy.untrusted_text import on_one_line
 from sync_pipelines.stages.workspace import Workspace
@@ -54,14 +54,14 @@ def build_sensor(stream: Stream, first: date) -> dg.SensorDefinition:
         workspace: Workspace = sync_pipelines_workspace
         bury_orphans(context.instance, workspace)
         try:
-            pending = pending_of(workspace, stream)
+            found = look_at(workspace, stream)
         except (LandingUnavailable, ConfigurationError) as error:
             return dg.SensorResult(skip_reason=on_one_line(str(error)), cursor=context.cursor)
-        if isinstance(pending, float):
-            says = f"still looking at the landing, for {pending:.0f} s; a later tick goes on from there"
+        if isinstance(found, float):
+            says = f"still looking at the landing, for {found:.0f} s; a later tick goes on from there"
             return dg.SensorResult(skip_reason=says, cursor=context.cursor)
-        tick = Tick(stream, context.instance, pending, _remembered(context.cursor), datetime.now(UTC), first)
-        requests = tick.requests()
+        tick = Tick(stream, context.instance, found.pending, _remembered(context.cursor), datetime.now(UTC), first)
+        requests = tick.requests() + tick.refreshed(found.gone)
         if requests:
             context.log.info(tick.says())
         return dg.SensorResult(
@@ -112,6 +112,21 @@ class Tick:
                 asked.append(request)
                 self.asked += len(entries)
         return asked
+
+    def refreshed(self, gone: Iterable[LedgerFile]) -> list[dg.RunRequest]:
+        """Runs of days whose failed exports were removed from the landing, so that the days are no longer red."""
+        by_day: dict[date, list[LedgerFile]] = defaultdict(list)
+        for entry in gone:
+            by_day[entry.partition_date].append(entry)
+        pending = {entry.partition_date for entry in self.pending}
+        return [
+            dg.RunRequest(
+                run_key=f"{self.stream.full_name}:{days}:gone:{_digest(e for day in days for e in by_day[day])}",
+                tags=days.tags,
+                run_config=run_config(self.stream, only_due=True, pull=False),
+            )
+            for days in contiguous(by_day.keys() - pending, since=self.first)[:REQUESTS_PER_TICK]
+        ]
 
     def says(self) -> str:
         """The backlog, for the tick's text."""

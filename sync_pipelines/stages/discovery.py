@@ -44,10 +44,12 @@ class Discovery:
     Attributes:
         pending: entries to load, in version order: new ones, and failed ones to retry.
         failed: entries that fail without being read: wrong tenant, wrong date, a link, an unreadable folder.
+        gone: entries, as they were, of exports that failed in a run and were removed from the landing since.
     """
 
     pending: list[LedgerFile] = field(default_factory=list)
     failed: list[LedgerFile] = field(default_factory=list)
+    gone: list[LedgerFile] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def discover(
             look = _Look(workspace, connection, declared, _normalized(wanted, declared))
             found.pending += look.run()
             found.failed += look.failed_entries
+            found.gone += look.gone
     return found
 
 
@@ -124,6 +127,7 @@ class _Look:
         self._errors: dict[str, ExportError] = {}
         self._unreadable: list[str] = []
         self.failed_entries: list[LedgerFile] = []
+        self.gone: list[LedgerFile] = []
 
     def run(self) -> list[LedgerFile]:
         # Read before listing the landing: an entry that another worker adds meanwhile is not gone.
@@ -270,6 +274,7 @@ class _Look:
         if not waiting:
             return
         missed = [e.id for e in waiting]
+        self.gone = [e for e in waiting if e.status == "failed" and e.run_id is not None]
         ledger.forget_faults_of_folders(self._connection, missed)
         self._to_try += [e.id for e in waiting if e.status == "pending" and e.sha256 is not None]
         ledger.mark_vanished(self._connection, missed, "file_vanished: the file is no longer in the landing")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from sync_pipelines.orchestration.alerts import build_alert_sensor
+from sync_pipelines.orchestration.check_alerts import build_check_alert_sensor
 from sync_pipelines.orchestration.check_runs import CHECK_JOB
 from sync_pipelines.orchestration.resources import WORKSPACE
 from sync_pipelines.orchestration.webhook import Patience, send
@@ -40,6 +42,7 @@ class Ticks:
         self._instance = instance
         self.workspace = workspace
         self._cursor: str | None = None
+        self.sensor = SENSOR
         self.tick()
 
     def configure(self, **settings: Any) -> None:
@@ -53,7 +56,7 @@ class Ticks:
             resources={WORKSPACE: dg.ResourceDefinition.hardcoded_resource(self.workspace)},
         )
         with context:
-            found = SENSOR.evaluate_tick(context)
+            found = self.sensor.evaluate_tick(context)
         self._cursor = found.cursor
         return found
 
@@ -79,7 +82,7 @@ def test_a_failed_run_is_told_with_its_files_and_what_to_do(
     tick = ticks.tick()
     (text,) = hook.texts
     assert "replenit/orders failed for 2010-12-01..2010-12-02 (job sync_replenit_orders)" in text
-    assert "1 of its files failed" in text
+    assert "1 export failed; the others of the run are loaded:" in text
     assert "orders/2010-12-02.json: not_json: " in text
     assert "What to do: correct the file" in text
     assert text.endswith(f"https://dagster.example/runs/{run_id}")
@@ -105,13 +108,43 @@ def test_a_run_that_succeeds_is_not_told(
     assert hook.told == []
 
 
+def test_a_check_that_turns_red_is_told_once_with_the_exports_that_were_rejected_whole(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path, ticks: Ticks, hook: Webhook
+) -> None:
+    checks = replaced(ticks, build_check_alert_sensor(STREAMS, partial(send, patience=QUICK)))
+    checks.configure(alert_webhook=SecretStr(hook.url))
+    put(landing, "2010-12-01.json", [order("A"), {"OrderId": "B"}])
+    assert run(definitions, instance, days(1, 1)).success
+    checks.tick()
+    assert hook.told == []
+    put(landing, "2010-12-02.json", [{"OrderId": "C"}, {"OrderId": "D"}])
+    for _ in range(2):
+        assert run(definitions, instance, days(2, 2)).success
+        checks.tick()
+    (text,) = hook.texts
+    first, *further = text.splitlines()
+    assert first == "sync_pipelines: replenit/orders: 1 check is red (job sync_replenit_orders)"
+    assert further[0] == "- no_open_rejects: every record of 1 export was rejected; 3 rejected records are open"
+    assert further[1].startswith("  What to do: ")
+    assert further[2] == "Every record was rejected of:"
+    assert further[3].endswith("orders/2010-12-02.json")
+
+
+def replaced(ticks: Ticks, sensor: dg.SensorDefinition) -> Ticks:
+    """Ticks of another sensor."""
+    other = copy(ticks)
+    other.sensor, other._cursor = sensor, None
+    other.tick()
+    return other
+
+
 def test_a_webhook_that_is_down_is_said_in_the_tick_without_its_url(
     definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path, ticks: Ticks
 ) -> None:
     ticks.configure(alert_webhook=SecretStr("http://127.0.0.1:1/services/s3cret"))
     run_id = fail(definitions, instance, landing)
     tick = ticks.tick()
-    assert f"run {run_id} failed and nobody was told" in tick.skip_message
+    assert f"run {run_id} failed, and no message was sent" in tick.skip_message
     assert "ConnectError" in tick.skip_message
     assert "s3cret" not in str(tick)
     events = [str(entry) for entry in instance.all_logs(run_id)]
@@ -166,7 +199,7 @@ def test_runs_of_others_are_not_told(instance: dg.DagsterInstance, ticks: Ticks,
 
     ticks.configure(alert_webhook=SecretStr(hook.url))
     theirs.execute_in_process(instance=instance, raise_on_error=False)
-    assert "none of sync_pipelines" in ticks.tick().skip_message
+    assert "does not belong to sync_pipelines" in ticks.tick().skip_message
     assert hook.told == []
 
 
@@ -178,7 +211,7 @@ def test_many_files_are_told_as_their_number(
         put(landing, f"2010-12-02_{n:02}.json", "not json")
     run(definitions, instance, days(2, 2))
     ticks.tick()
-    assert "12 of its files failed" in hook.texts[0]
+    assert "12 exports failed" in hook.texts[0]
     assert "... and 2 more" in hook.texts[0]
 
 

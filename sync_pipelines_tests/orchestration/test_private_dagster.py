@@ -50,6 +50,9 @@ _FUNCTIONS: Final = {
         "SqlEventLogStorage.store_asset_check_event": "(self, event, event_id)",
     },
     "dagster._core.storage.event_log": {
+        "EventLogStorage.get_asset_check_execution_history": (
+            "(self, check_key, limit, cursor=..., status=..., partition_filter=...)"
+        ),
         "EventLogStorage.get_latest_asset_check_execution_by_key": "(self, check_keys, partition_filter=...)",
         "EventLogStorage.set_concurrency_slots": "(self, concurrency_key, num)",
     },
@@ -102,6 +105,7 @@ _FUNCTIONS: Final = {
             "remote_job_origin=..., job_code_origin=..., repository_load_data=...)"
         ),
         "DagsterInstance.from_ref": "(instance_ref)",
+        "DagsterInstance.get_records_for_run": "(self, run_id, cursor=..., of_type=..., limit=..., ascending=...)",
         "DagsterInstance.get_tick_retention_settings": "(self, instigator_type)",
         "DagsterInstance.optimize_for_webserver": "(self, statement_timeout, pool_recycle, max_overflow)",
         "DagsterInstance.report_run_failed": "(self, dagster_run, message=..., job_failure_data=...)",

@@ -1,0 +1,104 @@
+"""One message to a webhook for each run after which a check is red that was not red before.
+
+Belongs here: when that message is sent and what it says. Does not belong here: failed runs (`alerts`), sending
+(`webhook`), what a check asks (`checks`).
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import dagster as dg
+
+from sync_pipelines.configuration.settings import Settings
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.database import reports
+from sync_pipelines.orchestration.alerts import FILES_SHOWN, SECONDS_BETWEEN_TICKS, Send, send_text, short
+from sync_pipelines.orchestration.check_steps import check_keys
+from sync_pipelines.orchestration.plurals import counted, is_or_are
+from sync_pipelines.orchestration.private_dagster import check_before, checks_of_run
+from sync_pipelines.stages.export_stages import Workspace
+
+Evaluation = dg.AssetCheckEvaluation
+
+_UNKNOWN: Final = "no description"
+
+
+def build_check_alert_sensor(streams: Iterable[Stream], send: Send | None = None) -> dg.SensorDefinition:
+    """The sensor, on by default; it does nothing until `SYNC_ALERT_WEBHOOK` is set.
+
+    Args:
+        streams: whose checks are ours.
+        send: takes URL and text; by default `webhook.send`.
+    """
+    of_check = {key: stream for stream in streams for key in check_keys([stream])}
+
+    @dg.run_status_sensor(
+        name="sync_check_alerts",
+        run_status=dg.DagsterRunStatus.SUCCESS,
+        # Runs of the command line may belong to another code location.
+        monitor_all_code_locations=True,
+        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Sends a message to a webhook (SYNC_ALERT_WEBHOOK) when a check turns red.",
+    )
+    def check_alerts(
+        context: dg.RunStatusSensorContext, sync_pipelines_workspace: dg.ResourceParam[Any]
+    ) -> dg.SkipReason | None:
+        workspace: Workspace = sync_pipelines_workspace
+        settings: Settings = workspace.settings
+        run = context.dagster_run
+        if settings.alert_webhook is None:
+            return dg.SkipReason("SYNC_ALERT_WEBHOOK is not set, so no message is sent")
+        red = [one for one in checks_of_run(context.instance, run.run_id) if is_red(one)]
+        news = [
+            one
+            for one in red
+            if one.asset_check_key in of_check
+            and not is_red(check_before(context.instance, one.asset_check_key, run.run_id))
+        ]
+        if not news:
+            return dg.SkipReason(f"no check turned red in run {run.run_id}")
+        concerned = list(dict.fromkeys(of_check[one.asset_check_key] for one in news))
+        text = message(run, news, concerned, _rejected_files(workspace, concerned), settings.ui_url)
+        fault = send_text(send, settings, text)
+        return (
+            dg.SkipReason(f"checks turned red in run {run.run_id}, and no message was sent: {fault}") if fault else None
+        )
+
+    return check_alerts
+
+
+def is_red(evaluation: Evaluation | None) -> bool:
+    """Whether a check failed in a way that somebody has to act on."""
+    return evaluation is not None and not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR
+
+
+def message(
+    run: dg.DagsterRun,
+    red: Sequence[Evaluation],
+    streams: Sequence[Stream],
+    rejected_files: Sequence[str],
+    ui_url: str | None,
+) -> str:
+    """Returns the text of a message about checks that turned red."""
+    names = ", ".join(stream.full_name for stream in streams)
+    lines = [f"sync_pipelines: {names}: {counted(len(red), 'check')} {is_or_are(len(red))} red (job {run.job_name})"]
+    for one in sorted(red, key=lambda one: one.check_name):
+        lines.append(f"- {one.check_name}: {short(one.description or _UNKNOWN)}")
+        if todo := one.metadata.get("what_to_do"):
+            lines.append(f"  What to do: {short(str(todo.value))}")
+    if rejected_files:
+        lines.append("Every record was rejected of:")
+        lines += [f"- {short(path)}" for path in rejected_files[:FILES_SHOWN]]
+        if (more := len(rejected_files) - FILES_SHOWN) > 0:
+            lines.append(f"- ... and {more} more: sync-pipelines status")
+    if ui_url:
+        lines.append(f"{ui_url.rstrip('/')}/runs/{run.run_id}")
+    return "\n".join(lines)
+
+
+def _rejected_files(workspace: Workspace, streams: Sequence[Stream]) -> list[str]:
+    keys = {(stream.partner, stream.name) for stream in streams}
+    with workspace.connection() as connection:
+        found = reports.wholly_rejected(connection)
+    return [one.path for one in found if (one.partner, one.stream) in keys]
