@@ -1,6 +1,6 @@
-"""What a user sees and clicks: Chromium over `make up`, with its web server, daemon and embedded PostgreSQL.
+"""What a newcomer sees and clicks: Chromium over `make up` after a sync, with its servers and embedded PostgreSQL.
 
-`make screenshots` runs the same and keeps the README's pictures, in the folder that `SCREENSHOTS` names.
+`make screenshots` runs the same and keeps the pictures of the documentation, in the folder that `SCREENSHOTS` names.
 
 Belongs here: the way of a user through pages. Does not belong here: what the numbers should be (the ledger says that),
 exact words of metadata.
@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,11 +27,13 @@ import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from sync_pipelines.database.embedded import EmbeddedServer
-from sync_pipelines.sample_data import write_sample
+from sync_pipelines.orchestration.dagster_names import job_name
+from sync_pipelines.partners import STREAMS
 
 ROOT: Final = Path(__file__).parents[1]
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 PARTNERS: Final = ("nilo", "pocketflows", "replenit", "reten", "traede")
+JOBS: Final = tuple(job_name(stream) for stream in STREAMS)
 COUNTS: Final = ("read", "created", "updated", "unchanged", "stale", "deleted", "not_found", "blocked", "rejected")
 RUN: Final = re.compile(r"\b[0-9a-f]{8}$")
 
@@ -44,25 +46,19 @@ STOP_SECONDS: Final = 60
 
 @dataclass(frozen=True)
 class Up:
-    """A running `make up`.
+    """A running `make up`, after a sync of sample exports.
 
     Attributes:
         home: its state folder.
         url: where the UI is.
-        days: the days of the sample exports.
-        kept_back: the orders' exports, not in the landing yet.
-        broken: the one export that cannot be read, as a path in the landing.
+        days: the days of the sample exports; yesterday is the last.
+        broken: an export that cannot be read, of the last day, as a path in the landing. It came after the sync.
     """
 
     home: Path
     url: str
     days: list[date]
-    kept_back: Path
     broken: str
-
-    def deliver(self) -> None:
-        """Puts the orders' exports into the landing."""
-        self.kept_back.rename(self.home / "landing" / "replenit")
 
     def ask(self, statement: str, *values: object) -> dict[str, Any]:
         """The one row of a query."""
@@ -74,26 +70,22 @@ class Up:
 
 @pytest.fixture
 def up(tmp_path: Path, browser_path: str) -> Iterator[Up]:
-    home, log = tmp_path / "home", tmp_path / "up.log"
-    sample = write_sample(home / "landing", days=10, orders=600)
-    (home / "landing" / "replenit").rename(tmp_path / "kept_back")
-    broken = f"reten/red-andina/commerces/late_{sample.last_day}.json"
+    home, log, programs = tmp_path / "home", tmp_path / "up.log", Path(sys.executable).parent
+    own = environment(SYNC_HOME=str(home))
+    for command in (["sample", "--days", "10", "--orders", "600"], ["sync"]):
+        done = subprocess.run([programs / "sync-pipelines", *command], cwd=tmp_path, env=own, stdin=subprocess.DEVNULL)
+        assert done.returncode in (0, 3)
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    broken = f"reten/red-andina/commerces/late_{yesterday}.json"
     (home / "landing" / broken).write_text('[{"external_id": "c-1"')
     port = free_port()
+    # The environment that runs the tests serves the UI, whatever folder it is in.
+    command = ["make", "-f", str(ROOT / "Makefile"), "up", f"PORT={port}", f"BIN={programs}", "STAMP="]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            # The environment that runs the tests serves the UI, whatever folder it is in.
-            [
-                "make",
-                "-f",
-                str(ROOT / "Makefile"),
-                "up",
-                f"PORT={port}",
-                f"BIN={Path(sys.executable).parent}",
-                "STAMP=",
-            ],
+            command,
             cwd=tmp_path,
-            env=environment(SYNC_HOME=str(home), SYNC_FIRST_DATE=str(sample.first_day.replace(day=1))),
+            env=own,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -106,8 +98,7 @@ def up(tmp_path: Path, browser_path: str) -> Iterator[Up]:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
-        days = [sample.first_day + timedelta(days=n) for n in range(10)]
-        yield Up(home, url, days, tmp_path / "kept_back", broken)
+        yield Up(home, url, [yesterday - timedelta(days=n) for n in reversed(range(10))], broken)
     finally:
         stop(process)
         EmbeddedServer(home).stop()
@@ -166,39 +157,27 @@ def page(up: Up, browser_path: str) -> Iterator[Page]:
         browser.close()
 
 
-def test_a_user_backfills_a_partners_days_and_finds_their_counts(up: Up, page: Page) -> None:
+def test_a_newcomer_finds_what_was_loaded(up: Up, page: Page) -> None:
     page.goto("/")
-    switch_off_the_sensor(page, "replenit_orders_arrivals")
-    up.deliver()
-
-    chosen = up.days[2:7]
     see_the_lineage_of_a_partner(page)
+    chosen = up.days[2:7]
     launch_a_backfill(page, chosen)
+    backfill = page.url
+    # The daemon is at work on it meanwhile.
+    see_the_timeline(page)
+    see_the_jobs(page)
+    see_the_runs_of_a_job(page)
+    see_the_events(page, up)
+    see_the_plots(page)
+    see_the_days(page, up)
+    see_a_day_that_failed(page, up)
+    page.goto(backfill)
     wait_for_the_backfill(page, chosen)
     picture(page, "backfill", height=430)
-
-    open_its_only_run(page)
-    see_the_days(page, up, chosen)
-    see_a_run_that_failed(page, up)
-    if wanted():
-        page.goto("/asset-groups")
-        filter_lineage(page)
-        expect(page.get_by_text("Loading...")).to_have_count(0)
-        picture(page, "lineage", height=660)
 
 
 def menu(page: Page, name: str) -> None:
     page.get_by_role("navigation").get_by_text(name, exact=True).click()
-
-
-def switch_off_the_sensor(page: Page, name: str) -> None:
-    """So that the orders wait for the backfill."""
-    menu(page, "Automation")
-    page.get_by_role("link", name=name).click()
-    switch = page.get_by_role("checkbox").first
-    expect(switch).to_be_checked()
-    page.get_by_role("row", name="Running").get_by_role("img").click()
-    expect(switch).not_to_be_checked()
 
 
 def see_the_lineage_of_a_partner(page: Page) -> None:
@@ -208,6 +187,9 @@ def see_the_lineage_of_a_partner(page: Page) -> None:
     filter_lineage(page)
     for place in ("replenit/orders_exports", "replenit/orders_records", "replenit/orders"):
         expect(graph(page).locator(f'a[href*="/assets/{place}?view=partitions"]').first).to_be_visible()
+    if wanted():
+        expect(page.get_by_text("Loading...")).to_have_count(0)
+        picture(page, "lineage", height=660)
 
 
 def filter_lineage(page: Page) -> None:
@@ -225,8 +207,6 @@ def launch_a_backfill(page: Page, days: list[date]) -> None:
     page.get_by_role("button", name="Materialize all").click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("3 assets")
-    # Dagster offers the last 90 days; those of the sample are older.
-    dialog.get_by_role("button", name="Show all partitions").click()
     chosen = dialog.get_by_role("textbox").first
     chosen.fill(f"[{days[0]}...{days[-1]}]")
     chosen.press("Enter")
@@ -245,56 +225,82 @@ def wait_for_the_backfill(page: Page, days: list[date]) -> None:
     expect(page.get_by_text("Succeeded", exact=True)).to_have_count(2, timeout=BACKFILL_SECONDS * 1000)
 
 
-def open_its_only_run(page: Page) -> None:
+def see_the_timeline(page: Page) -> None:
+    """Runs of the sync are there, and those of the sensor."""
+    menu(page, "Overview")
+    for job in JOBS:
+        expect(page.get_by_role("link", name=job, exact=True)).to_be_visible()
+    picture(page, "timeline", height=420)
+
+
+def see_the_jobs(page: Page) -> None:
+    """Each says when it ran last."""
+    menu(page, "Jobs")
+    for job in JOBS:
+        expect(page.get_by_text(job, exact=True)).to_be_visible()
+    page.wait_for_function("count => document.body.innerText.match(/ ago$/gm)?.length >= count", arg=len(JOBS))
+    picture(page, "jobs", height=480)
+
+
+def see_the_runs_of_a_job(page: Page) -> None:
+    page.get_by_role("link", name="sync_replenit_orders", exact=True).click()
     page.get_by_role("tab", name="Runs").click()
-    run = page.get_by_role("link", name=RUN)
-    expect(run).to_have_count(1)
-    run.click()
-    expect(page.get_by_text("Success", exact=True)).to_be_visible()
-    expect(page.get_by_text("RUN_SUCCESS", exact=True)).to_be_visible()
+    expect(page.get_by_role("link", name=RUN).first).to_be_visible()
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible()
+    picture(page, "job_runs", height=330)
 
 
-def see_the_days(page: Page, up: Up, chosen: list[date]) -> None:
-    menu(page, "Catalog")
-    page.get_by_role("link", name="orders / replenit").last.click()
-    page.get_by_role("tab", name="Partitions").click()
-    expect(page.get_by_text(f"Materialized ({len(chosen)})", exact=True)).to_be_visible()
+def see_the_events(page: Page, up: Up) -> None:
+    """Every day of a run has its own line, though all were materialized at once."""
+    page.goto("/assets/replenit/orders?view=events")
+    for day in up.days:
+        expect(page.get_by_text(str(day), exact=True).first).to_be_visible()
+    picture(page, "events")
+
+
+def see_the_plots(page: Page) -> None:
+    page.goto("/assets/replenit/orders?view=overview")
+    expect(page.get_by_text("Latest materialization").first).to_be_visible()
+    plots = page.get_by_text("Plots", exact=True)
+    plots.scroll_into_view_if_needed()
+    for name in ("created", "rejected"):
+        expect(page.get_by_text(name, exact=True).first).to_be_visible()
+    expect(page.locator("canvas").first).to_be_visible()
+    picture(page, "plots")
+
+
+def see_the_days(page: Page, up: Up) -> None:
+    """Every day of the sample is there, none is missing but today and tomorrow, and a day's page says what it did."""
+    day = up.days[4]
+    page.goto(f"/assets/replenit/orders?view=partitions&partition={day}")
     expect(page.get_by_text("Failed (0)", exact=True)).to_be_visible()
-    day = chosen[2]
-    shown = page.get_by_placeholder("ex: ")
-    shown.fill(f"[{up.days[0]}...{up.days[-1]}]")
-    shown.press("Enter")
-    page.get_by_text(str(day), exact=True).locator("visible=true").first.click()
+    expect(page.get_by_text("Missing (2)", exact=True)).to_be_visible()
     sums = ", ".join(f"sum({name})::int as {name}" for name in COUNTS)
-    told = up.ask(
-        f"select {sums}, count(*)::int as files from sync.export_files where partner = %s and partition_date = %s"
-        " and status = 'loaded'",
+    counts = up.ask(
+        f"select {sums} from sync.export_files where partner = %s and partition_date = %s and status = 'loaded'",
         "replenit",
         day,
     )
-    assert told["read"] > 0
+    assert counts["read"] > 0
     for name in COUNTS:
-        expect(page.get_by_role("row", name=f"{name} {told[name]}", exact=True)).to_be_visible()
+        expect(page.get_by_role("row", name=f"{name} {counts[name]}", exact=True)).to_be_visible()
     picture(page, "day")
 
 
-def see_a_run_that_failed(page: Page, up: Up) -> None:
-    menu(page, "Runs")
-    page.get_by_role("tab", name="Failed").click()
-    # The list of all runs stays until that of the failed ones is there.
-    expect(page.get_by_text("Success", exact=True)).to_have_count(0)
-    page.get_by_role("link", name=RUN).last.click()
-    expect(page.get_by_text("Failure", exact=True)).to_be_visible()
-    code = up.ask("select split_part(error, ':', 1) as code from sync.export_files where path = %s", up.broken)["code"]
-    said = page.get_by_text(re.compile(re.escape(up.broken) + ".*" + code))
-    # The log opens at its end and has only the lines in view.
-    page.mouse.move(800, 800)
-    for _ in range(100):
-        if said.count():
+def see_a_day_that_failed(page: Page, up: Up) -> None:
+    """Its first words say which export failed, and why."""
+    says = re.compile(rf"^1 export failed\. {re.escape(up.broken)}: not_json: ")
+    deadline = time.monotonic() + BACKFILL_SECONDS
+    while True:
+        page.goto(f"/assets/reten/commerces?view=partitions&partition={up.days[-1]}")
+        expect(page.get_by_text("Latest materialization", exact=True)).to_be_visible()
+        page.wait_for_timeout(2_000)
+        if page.get_by_text("Failed (1)", exact=True).count() or time.monotonic() > deadline:
             break
-        page.mouse.wheel(0, -150)
-        page.wait_for_timeout(300)
-    expect(said.first).to_be_visible()
+    expect(page.get_by_text("Failed (1)", exact=True)).to_be_visible()
+    expect(page.get_by_text(says).first).to_be_visible()
+    expect(page.get_by_text("did not materialize this asset")).to_be_visible()
+    picture(page, "failed_day")
 
 
 def wanted() -> str | None:
