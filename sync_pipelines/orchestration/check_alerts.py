@@ -30,7 +30,7 @@ def build_check_alert_sensor(streams: Iterable[Stream], send: Send | None = None
         streams: whose checks are ours.
         send: takes URL and text; by default `webhook.send`.
     """
-    of_check = {key: stream for stream in streams for key in check_keys([stream])}
+    ours = frozenset(check_keys(streams))
 
     @dg.run_status_sensor(
         name="sync_check_alerts",
@@ -53,13 +53,12 @@ def build_check_alert_sensor(streams: Iterable[Stream], send: Send | None = None
         news = [
             one
             for one in red
-            if one.asset_check_key in of_check
+            if one.asset_check_key in ours
             and not is_red(check_before(context.instance, one.asset_check_key, run.run_id))
         ]
         if not news:
             return dg.SkipReason(f"no check turned red in run {run.run_id}")
-        concerned = list(dict.fromkeys(of_check[one.asset_check_key] for one in news))
-        text = message(run, news, concerned, _rejected_files(workspace, concerned), settings.ui_url)
+        text = message(run, news, _rejected_files(workspace, news), settings.ui_url)
         fault = send_text(send, settings, text)
         return (
             dg.SkipReason(f"checks turned red in run {run.run_id}, and no message was sent: {fault}") if fault else None
@@ -73,15 +72,9 @@ def is_red(evaluation: Evaluation | None) -> bool:
     return evaluation is not None and not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR
 
 
-def message(
-    run: dg.DagsterRun,
-    red: Sequence[Evaluation],
-    streams: Sequence[Stream],
-    rejected_files: Sequence[str],
-    ui_url: str | None,
-) -> str:
+def message(run: dg.DagsterRun, red: Sequence[Evaluation], rejected_files: Sequence[str], ui_url: str | None) -> str:
     """Returns the text of a message about checks that turned red."""
-    names = ", ".join(stream.full_name for stream in streams)
+    names = ", ".join(sorted({one.asset_key.to_user_string() for one in red}))
     lines = [f"sync_pipelines: {names}: {counted(len(red), 'check')} {is_or_are(len(red))} red (job {run.job_name})"]
     for one in sorted(red, key=lambda one: one.check_name):
         lines.append(f"- {one.check_name}: {short(one.description or _UNKNOWN)}")
@@ -97,8 +90,9 @@ def message(
     return "\n".join(lines)
 
 
-def _rejected_files(workspace: Workspace, streams: Sequence[Stream]) -> list[str]:
-    keys = {(stream.partner, stream.name) for stream in streams}
+def _rejected_files(workspace: Workspace, red: Sequence[Evaluation]) -> list[str]:
+    """The exports of these assets' streams of which every record is rejected."""
+    keys = {tuple(one.asset_key.path) for one in red}
     with workspace.connection() as connection:
         found = reports.wholly_rejected(connection)
     return [one.path for one in found if (one.partner, one.stream) in keys]
