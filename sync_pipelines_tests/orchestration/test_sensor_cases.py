@@ -20,7 +20,7 @@ from sync_pipelines.orchestration.sensors import REQUESTS_PER_TICK
 from sync_pipelines.stages import export_stages as sync
 from sync_pipelines.stages.export_stages import Workspace
 from sync_pipelines_tests.exports_in import OTHER, order, put
-from sync_pipelines_tests.orchestration.acting import Watching, files, request, tick
+from sync_pipelines_tests.orchestration.acting import TABLE, Watching, files, materialized, request, tick
 
 LONGEST_TICK = 20.0
 
@@ -48,6 +48,29 @@ class Sensor:
 @pytest.fixture
 def sensor(definitions: dg.Definitions, instance: dg.DagsterInstance) -> Sensor:
     return Sensor(definitions, instance)
+
+
+def test_a_day_whose_bad_export_was_removed_is_run_again_and_says_so(
+    sensor: Sensor, definitions: dg.Definitions, instance: dg.DagsterInstance, workspace: Workspace, landing: Path
+) -> None:
+    put(landing, "2010-12-01.json", [order("A")])
+    put(landing, "2010-12-01_whole.json", [{"OrderId": "B"}])
+    bad = put(landing, "2010-12-01_bad.json", "not json")
+    failed = request(definitions, instance, sensor.tick().run_requests[0])
+    (observed,) = instance.fetch_observations(TABLE, limit=5).records
+    assert not failed.success and observed.asset_observation is not None
+    says = str(observed.asset_observation.metadata["summary"].value)
+    assert says.startswith(f"1 export failed. {bad}: not_json: ")
+    assert "Every record was rejected: " in says and "3 exports: 2 loaded, 1 failed. 2 records read: " in says
+    (landing / bad).unlink()
+    (again,) = sensor.tick().run_requests
+    assert again.tags[PARTITION] == "2010-12-01"
+    mended = request(definitions, instance, again)
+    assert mended.success
+    summary = materialized(instance, mended)["2010-12-01"]["summary"]
+    assert summary.endswith("2 records read: 1 created, 1 rejected.")
+    assert "2 exports: 2 loaded. 1 export removed from the landing before it could be loaded." in summary
+    assert sensor.tick().run_requests == []
 
 
 def revenues(workspace: Workspace) -> dict[str, int]:
