@@ -15,7 +15,7 @@ import dagster as dg
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.orchestration.dagster_names import STAGES, asset_key, job_name
 from sync_pipelines.orchestration.partitions import Dates, dates_of
-from sync_pipelines.orchestration.private_dagster import NOT_FINISHED_STATUSES, fail_run
+from sync_pipelines.orchestration.private_dagster import NOT_FINISHED_STATUSES, fail_run, has_event
 from sync_pipelines.stages.killed_runs import mark_killed
 from sync_pipelines.stages.run_files import installation_id, is_held, known_installation_id
 from sync_pipelines.stages.workspace import Workspace
@@ -84,4 +84,4 @@ def _is_orphan(run: dg.DagsterRun, home: Path) -> bool:
 
 def _has_step_workers(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Whether each step of a run is a process: nobody holds the run's files between two, and Dagster watches it."""
-    return bool(instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_WORKER_STARTING))
+    return has_event(instance, run.run_id, dg.DagsterEventType.STEP_WORKER_STARTING)

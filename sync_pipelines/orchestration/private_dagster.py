@@ -336,6 +336,11 @@ def latest_check_runs(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheck
     return frozenset(record.run_id for record in latest.values())
 
 
+def has_event(instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType) -> bool:
+    """Returns whether a run has an event of a kind."""
+    return bool(instance.get_records_for_run(run_id, of_type=kind, limit=1).records)
+
+
 def checks_of_run(instance: dg.DagsterInstance, run_id: str) -> list[dg.AssetCheckEvaluation]:
     """Returns the answers of the checks of a run."""
     kind = DagsterEventType.ASSET_CHECK_EVALUATION

@@ -53,6 +53,7 @@ def test_names_that_users_rely_on(definitions: dg.Definitions) -> None:
     jobs = {f"sync_{name}" for name in names} | {"sync_check_tables", "sync_housekeeping"}
     assert {job.name for job in repository.get_all_jobs()} >= jobs
     sensors = {f"{name}_arrivals" for name in names} | {
+        "sync_check_alerts",
         "sync_checks_after_failure",
         "sync_failure_alerts",
         "sync_misplaced_files",
