@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from sync_pipelines.command_line import program
+from sync_pipelines.commands import completion
 from sync_pipelines.privacy.untrusted_text import on_one_line
 
 if TYPE_CHECKING:
@@ -44,9 +45,9 @@ def cli() -> None:
 @cli.command()
 @click.option("--landing", help="Folder or URL where exports arrive, such as s3://bucket/prefix.")
 @click.option("--database", help="bundled, or the URL of a PostgreSQL 15 or later.")
-@click.option("--partner", help="Partner whose exports arrive, such as replenit.")
+@click.option("--partner", shell_complete=completion.partners, help="Partner whose exports arrive, such as replenit.")
 @click.option("--tenant", help="Tenant id. Replenit's are GUIDs, such as 7d444840-9dc0-11d1-b245-5ffdce74fad2.")
-@click.option("--stream", help="Stream of the partner; needed where it has several.")
+@click.option("--stream", shell_complete=completion.streams, help="Stream of the partner; needed where it has several.")
 @click.option("--replace", is_flag=True, help="Replace other values in .env without a question.")
 def init(
     landing: str | None,
@@ -66,9 +67,9 @@ def init(
 
 
 @cli.command()
-@click.option("--partner", help="Only this partner, such as replenit.")
-@click.option("--stream", help="Only this stream, such as orders.")
-@click.option("--tenant", help="Only this tenant.")
+@click.option("--partner", shell_complete=completion.partners, help="Only this partner, such as replenit.")
+@click.option("--stream", shell_complete=completion.streams, help="Only this stream, such as orders.")
+@click.option("--tenant", shell_complete=completion.tenants, help="Only this tenant.")
 @click.option("--from", "first", type=_DAY, help="Only exports of this day and later.")
 @click.option("--to", "last", type=_DAY, help="Only exports of this day and earlier.")
 @click.option("--preview", "is_preview", is_flag=True, help="Load nothing; show what a sync would do.")
@@ -132,7 +133,8 @@ def rejects() -> None:
 def _of_rejects(command: Callable[..., int]) -> Callable[..., int]:
     """The options that say which rejects are meant."""
     for name in ("partner", "stream", "tenant", "code"):
-        command = click.option(f"--{name}", help=f"Only this {name}.")(command)
+        complete = getattr(completion, f"{name}s")
+        command = click.option(f"--{name}", shell_complete=complete, help=f"Only this {name}.")(command)
     return click.option("--path", "--file", "path", help="Only this file, as `rejects list` names it.")(command)
 
 
@@ -200,8 +202,10 @@ def outcomes(path: str, only: str | None, revision: int | None, as_json: bool, u
 
 @cli.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--stream", help="It is of this stream, such as replenit/orders; guessed where left out.")
-@click.option("--tenant", help="It is of this tenant.")
+@click.option(
+    "--stream", shell_complete=completion.streams, help="Stream of the file, such as replenit/orders; else guessed."
+)
+@click.option("--tenant", shell_complete=completion.tenants, help="Tenant of the file.")
 @click.option("--write", "is_written", is_flag=True, help="Put the proposed block into the sources file.")
 @click.option("--unmasked", is_flag=True, help="Show personal values; noted in logs/unmasked.log.")
 def inspect(file: Path, stream: str | None, tenant: str | None, is_written: bool, unmasked: bool) -> int:
@@ -261,7 +265,7 @@ def housekeeping(as_json: bool, is_masking: bool) -> int:
 
 
 @cli.command()
-@click.argument("query")
+@click.argument("query", shell_complete=completion.tables)
 @click.option(
     "--format", "layout", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True,
     help="json is a list of objects.",
@@ -287,6 +291,17 @@ def dbt_sources() -> int:
     from sync_pipelines.commands import dbt_sources as command
 
     return command.run()
+
+
+@cli.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def print_completion(shell: completion.Shell) -> int:
+    """Print the script that completes commands, options and names in a shell.
+
+    In ~/.bashrc: source <(./sync-pipelines completion bash)
+    """
+    click.echo(completion.script(cli, shell, COMPLETE_VARIABLE))
+    return 0
 
 
 def main() -> None:

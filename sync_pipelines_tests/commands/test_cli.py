@@ -440,7 +440,7 @@ def test_check_says_what_is_well_and_what_is_not(call: Call, settings: Settings,
     assert done.status == 0
     assert "SYNC_LANDING = " in done.out
     assert f"replenit/{TENANT}/orders: 1 export\n" in done.out
-    assert f"NOTE   landing: replenit/{TENANT}/ordrs is no stream" in done.out
+    assert f"NOTE   landing: replenit/{TENANT}/ordrs is not a stream" in done.out
     settings.sources.write_text("sources: 7\n")
     done = call("check")
     assert done.status == 2
