@@ -1,4 +1,4 @@
-"""The command line `sync-pipelines`: names, options, exit statuses, and what a fault looks like.
+"""The command line `sync-pipelines`: names, options, exit statuses, and how errors are printed.
 
 Everything heavy is imported by the command that needs it, so that `--help` answers at once.
 
@@ -35,10 +35,10 @@ _DAY: Final = click.DateTime(formats=["%Y-%m-%d"])
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="sync_pipelines")
 def cli() -> None:
-    """Keeps PostgreSQL tables equal to what commerce partners' exports said.
+    """Keep PostgreSQL tables equal to what commerce partners' exports say.
 
-    Exit status: 0 done; 1 a fault (database, landing, ...); 2 wrong usage or configuration; of sync and rejects replay
-    also 3 with refused records, 4 a file or a pull failed.
+    Exit status: 0 done; 1 the database, the landing or something else does not work; 2 wrong usage or configuration;
+    130 interrupted. For sync, rejects replay and inspect also: 3 some records were rejected; 4 a file or a pull failed.
     """
 
 
@@ -119,7 +119,7 @@ def up(port: int, host: str, allow_remote: bool) -> int:
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(as_json: bool) -> int:
-    """Tell how each stream stands."""
+    """Show the status of each stream, and the exports that need attention."""
     from sync_pipelines.commands import status as command
 
     return command.run(as_json=as_json)
@@ -127,11 +127,11 @@ def status(as_json: bool) -> int:
 
 @cli.group()
 def rejects() -> None:
-    """The refused records: which, where and why."""
+    """List, show and replay rejected records."""
 
 
 def _of_rejects(command: Callable[..., int]) -> Callable[..., int]:
-    """The options that say which rejects are meant."""
+    """Adds the options that select rejects."""
     for name in ("partner", "stream", "tenant", "code"):
         complete = getattr(completion, f"{name}s")
         command = click.option(f"--{name}", shell_complete=complete, help=f"Only this {name}.")(command)
@@ -145,9 +145,9 @@ def _of_rejects(command: Callable[..., int]) -> Callable[..., int]:
 )
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most this many, the latest.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--unmasked", is_flag=True, help="Show personal values; noted in logs/unmasked.log.")
+@click.option("--unmasked", is_flag=True, help="Show personal values; logged in logs/unmasked.log.")
 def rejects_list(limit: int, as_json: bool, unmasked: bool, **wanted: str | None) -> int:
-    """List refused records, the latest first."""
+    """List rejected records, the latest first."""
     from sync_pipelines.commands import rejects as command
     from sync_pipelines.commands.known_names import check_code, check_names
 
@@ -159,9 +159,9 @@ def rejects_list(limit: int, as_json: bool, unmasked: bool, **wanted: str | None
 @rejects.command("show")
 @click.argument("reject_id", type=int, metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--unmasked", is_flag=True, help="Show personal values; noted in logs/unmasked.log.")
+@click.option("--unmasked", is_flag=True, help="Show personal values; logged in logs/unmasked.log.")
 def rejects_show(reject_id: int, as_json: bool, unmasked: bool) -> int:
-    """Show one refused record, its content and its fault."""
+    """Show one rejected record with its content and its errors."""
     from sync_pipelines.commands import rejects as command
 
     return command.run_show(reject_id, as_json=as_json, unmasked=unmasked)
@@ -171,9 +171,9 @@ def rejects_show(reject_id: int, as_json: bool, unmasked: bool) -> int:
 @_of_rejects
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def rejects_replay(as_json: bool, **wanted: str | None) -> int:
-    """Read the exports of refused records again (all of them, or those chosen), after a correction.
+    """Read the exports of rejected records again after a correction.
 
-    Each such export is read as a whole, under the settings in force, and applied at its original version.
+    Each export is read as a whole with the current settings and applied at its original version.
     """
     from sync_pipelines.commands import rejects as command
     from sync_pipelines.commands.known_names import check_code, check_names
@@ -185,14 +185,14 @@ def rejects_replay(as_json: bool, **wanted: str | None) -> int:
 
 @cli.command()
 @click.argument("path")
-@click.option("--only", help="Only these outcomes, separated by commas: created,updated.")
-@click.option("--revision", type=click.IntRange(1), help="This revision of the path; without it the latest.")
+@click.option("--only", help="Only these outcomes, such as created,updated.")
+@click.option("--revision", type=click.IntRange(1), help="Revision of the path; the latest by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each record.")
-@click.option("--unmasked", is_flag=True, help="Show personal values; noted in logs/unmasked.log.")
+@click.option("--unmasked", is_flag=True, help="Show personal values; logged in logs/unmasked.log.")
 def outcomes(path: str, only: str | None, revision: int | None, as_json: bool, unmasked: bool) -> int:
-    """Show what each record of a loaded export came to: position, key and outcome.
+    """List each record of a loaded export: position, key and outcome.
 
-    PATH is below the landing, as `sync --json` and the ledger name it. Records come in the order of the file.
+    PATH is relative to the landing, as in `sync --json`. Records are in the order of the file.
     """
     from sync_pipelines.commands import outcomes as command
     from sync_pipelines.commands.known_names import checked_outcomes
@@ -206,13 +206,13 @@ def outcomes(path: str, only: str | None, revision: int | None, as_json: bool, u
     "--stream", shell_complete=completion.streams, help="Stream of the file, such as replenit/orders; else guessed."
 )
 @click.option("--tenant", shell_complete=completion.tenants, help="Tenant of the file.")
-@click.option("--write", "is_written", is_flag=True, help="Put the proposed block into the sources file.")
-@click.option("--unmasked", is_flag=True, help="Show personal values; noted in logs/unmasked.log.")
+@click.option("--write", "is_written", is_flag=True, help="Write the proposed block to sources.yaml.")
+@click.option("--unmasked", is_flag=True, help="Show personal values; logged in logs/unmasked.log.")
 def inspect(file: Path, stream: str | None, tenant: str | None, is_written: bool, unmasked: bool) -> int:
-    """Say what a file is, what would become of it, and which block of sources.yaml it needs.
+    """Examine a file: its columns, the records that would be rejected, and its block for sources.yaml.
 
-    FILE may be anywhere. Nothing is loaded, and no database is needed. Exit status: 0; 3 with records that would be
-    refused; 4 where the file would fail.
+    FILE may be anywhere. Nothing is loaded, and no database is needed. Exit status: 0; 3 some records would be
+    rejected; 4 the file would fail.
     """
     from sync_pipelines.commands import inspect as command
 
@@ -248,7 +248,7 @@ def sample(
 
 @cli.command()
 def check() -> int:
-    """Check configuration, database, landing and sources, and say what to do about each fault."""
+    """Check settings, sources, database and landing, and say how to fix each error."""
     from sync_pipelines.commands import check as command
 
     return command.run()
@@ -256,9 +256,9 @@ def check() -> int:
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--mask", "is_masking", is_flag=True, help="Also mask personal data in what is stored already.")
+@click.option("--mask", "is_masking", is_flag=True, help="Also mask personal data that is already stored.")
 def housekeeping(as_json: bool, is_masking: bool) -> int:
-    """Remove old runs, ticks, logs and left-over files, as the nightly job does."""
+    """Remove old runs, ticks, logs and leftover files, like the nightly job."""
     from sync_pipelines.commands import housekeeping as command
 
     return command.run(as_json=as_json, is_masking=is_masking)
@@ -268,16 +268,16 @@ def housekeeping(as_json: bool, is_masking: bool) -> int:
 @click.argument("query", shell_complete=completion.tables)
 @click.option(
     "--format", "layout", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True,
-    help="json is a list of objects.",
+    help="json prints a list of objects.",
 )  # fmt: skip
 @click.option(
-    "--timeout", type=click.IntRange(1, 86_400), default=60, show_default=True, help="Seconds the answer may take."
+    "--timeout", type=click.IntRange(1, 86_400), default=60, show_default=True, help="Seconds the query may take."
 )
 @click.option(
     "--spreadsheet-safe", is_flag=True, help="Put ' before text in CSV that a spreadsheet would run as a formula."
 )
 def sql(query: str, layout: str, timeout: int, spreadsheet_safe: bool) -> int:
-    """Ask the database, reading only: sync-pipelines sql "select * from sync.live_orders"."""
+    """Run one read-only query, such as "select * from sync.live_orders"."""
     from sync_pipelines.commands import sql as command
 
     if spreadsheet_safe and layout != "csv":
@@ -305,7 +305,7 @@ def print_completion(shell: completion.Shell) -> int:
 
 
 def main() -> None:
-    """The console script: runs a command and leaves with its exit status."""
+    """Runs a command and exits with its status; the console script."""
     os.umask(0o077)
     # Modules are hundreds of thousands of objects that stay. Looking through them for garbage takes a third of the time
     # of importing Dagster, and as long again on the way out.
@@ -346,19 +346,19 @@ def _run() -> int:
 
 
 def _plain(error: click.ClickException) -> click.ClickException:
-    """The same fault in characters that no terminal obeys."""
+    """Returns the same error without characters that control a terminal."""
     if isinstance(error, click.UsageError):
         return click.UsageError(on_one_line(error.format_message()), error.ctx)
     return click.ClickException(on_one_line(error.format_message()))
 
 
 def _interrupted() -> int:
-    click.echo("interrupted; the next sync goes on from here", err=True)
+    click.echo("interrupted; the next sync continues", err=True)
     return INTERRUPTED
 
 
 def _is_interruption(error: BaseException) -> bool:
-    """Whether it is Dagster's word for Ctrl-C or SIGTERM, which is no `Exception`; Dagster may not be imported."""
+    """Returns whether this is Dagster's error for Ctrl-C and SIGTERM, without importing Dagster."""
     return type(error).__name__ == "DagsterExecutionInterruptedError"
 
 
@@ -370,7 +370,7 @@ def _say(error: SyncError) -> int:
 
 
 def _unexpected(error: Exception) -> int:
-    """One line for the user, the trace into a file; a database that went away is known by any of its causes."""
+    """Prints one line and writes the trace to a file; a lost database is recognized by any of the causes."""
     from sync_pipelines.errors import DatabaseUnavailable, SyncError
 
     for cause in _causes(error):
@@ -379,9 +379,11 @@ def _unexpected(error: Exception) -> int:
         if _is_interruption(cause):
             return _interrupted()
         if type(cause).__name__ == "OperationalError":
-            hint = "the next sync goes on from here"
+            hint = "the next sync continues"
             return _say(
-                DatabaseUnavailable("database_unavailable", f"the database went away: {_first_line(cause)}", hint)
+                DatabaseUnavailable(
+                    "database_unavailable", f"the connection to the database was lost: {_first_line(cause)}", hint
+                )
             )
     where = _write_trace(error)
     click.echo(
@@ -415,7 +417,7 @@ def _write_trace(error: Exception) -> Path | str:
         where = logs / f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.txt"
         where.write_text(masked_trace(error))
     except OSError:
-        return "nowhere, since SYNC_HOME cannot be written"
+        return "nowhere, because SYNC_HOME is not writable"
     return where
 
 

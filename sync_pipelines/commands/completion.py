@@ -3,7 +3,7 @@
 Names come from the registry, `sources.yaml` and the folders of a local landing. No database is asked, and what cannot
 be read completes nothing.
 
-Belongs here: completing. Does not belong here: refusing unknown names (`known_names`).
+Belongs here: completing. Does not belong here: rejecting unknown names (`known_names`).
 """
 
 from __future__ import annotations

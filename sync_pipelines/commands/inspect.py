@@ -54,7 +54,7 @@ class _Place:
 
 
 def run(file: Path, stream: str | None, tenant: str | None, *, is_written: bool, unmasked: bool) -> int:
-    """Prints what a file is and what would become of it; returns 0, 3 with refused records, 4 where it would fail."""
+    """Prints what a file is and what a sync would do with it; returns 0, 3 with rejects, 4 if it would fail."""
     settings = load_settings()
     sources = load_sources(settings.sources)
     place = _place(settings, file, stream, tenant)
@@ -82,16 +82,16 @@ def run(file: Path, stream: str | None, tenant: str | None, *, is_written: bool,
 
 
 def _print_unknown(seen: Seen, *, unmasked: bool) -> int:
-    """What is said of a file that is of no stream one can tell."""
+    """Prints a file whose stream cannot be guessed."""
     _print_file(seen)
     if seen.fault is not None:
-        say(f"It would fail, whatever it is: {seen.fault}")
+        say(f"It would fail as an export of any stream: {seen.fault}")
         return WOULD_FAIL
     if seen.columns:
         print_table(
             ("column", "samples"), [(c.name, _samples(c, None, [], unmasked=unmasked)) for c in seen.columns.values()]
         )
-    say("", "None of its columns tells which stream it is of: say it, as in --stream replenit/orders.")
+    say("", "Its columns do not identify a stream. Name one, as in --stream replenit/orders.")
     return WOULD_FAIL
 
 
@@ -102,9 +102,7 @@ def _place(settings: Settings, file: Path, stream: str | None, tenant: str | Non
         partner, _, name = stream.partition("/")
         known = find_stream(partner, name)
         if known is None:
-            raise click.UsageError(
-                f"there is no stream {stream!r}; {suggestion(stream, [s.full_name for s in STREAMS])}"
-            )
+            raise click.UsageError(f"unknown stream {stream!r}; {suggestion(stream, [s.full_name for s in STREAMS])}")
         found = _Place(known, found.tenant if found.stream == known else None)
     if tenant is None:
         return found
@@ -253,10 +251,10 @@ def _print_dates_and_numbers(proposal: Proposal) -> None:
 def _print_outcome(outcome: Outcome, stream: Stream, *, unmasked: bool) -> None:
     say("")
     if outcome.fault is not None:
-        say(f"The file would fail, and nothing of it would be loaded: {outcome.fault}")
+        say(f"The file would fail and nothing would be loaded: {outcome.fault}")
         return
     accepted, rejected = outcome.operations.total(), outcome.rejected.total()
-    say(f"It has {outcome.read:,} records: {accepted:,} would be accepted, {rejected:,} refused. Nothing was loaded.")
+    say(f"It has {outcome.read:,} records: {accepted:,} would be accepted, {rejected:,} rejected. Nothing was loaded.")
     if rejected:
         rows = []
         for code, number in outcome.rejected.most_common():
@@ -266,7 +264,7 @@ def _print_outcome(outcome: Outcome, stream: Stream, *, unmasked: bool) -> None:
             rows.append(
                 (code, number, places + (", ..." if number > len(outcome.examples[code]) else ""), reason[:200])
             )
-        print_table(("refused for", "records", "at", "for example"), rows)
+        print_table(("rejected for", "records", "at", "for example"), rows)
     if outcome.leniencies:
         say("forgiven: " + ", ".join(f"{code} {number:,}" for code, number in outcome.leniencies.most_common()))
 

@@ -1,6 +1,6 @@
 """Names users type: partners, streams, reject codes and outcomes.
 
-Belongs here: refusing unknown ones with a near word. Does not belong here: what they are (`partners`, `contracts`).
+Belongs here: rejecting unknown ones with a suggestion. Does not belong here: what they are (`partners`, `contracts`).
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ from sync_pipelines.tables.schema import OUTCOMES
 
 
 def check_names(partner: str | None, stream: str | None) -> None:
-    """Refuses a partner or stream that is not in the registry.
+    """Checks that a partner or stream is in the registry.
 
     Raises:
-        click.UsageError: with the names there are.
+        click.UsageError: it is not; the message suggests a name.
     """
     partners = dict.fromkeys(s.partner for s in STREAMS)
     if partner is not None and partner not in partners:
-        raise click.UsageError(f"there is no partner {partner!r}; {suggestion(partner, partners)}")
+        raise click.UsageError(f"unknown partner {partner!r}; {suggestion(partner, partners)}")
     of_partner = [s for s in STREAMS if partner in (None, s.partner)]
     streams = dict.fromkeys(name for s in of_partner for name in (s.name, s.full_name))
     if stream is not None and stream not in streams:
-        raise click.UsageError(f"there is no stream {stream!r}; {suggestion(stream, streams)}")
+        raise click.UsageError(f"unknown stream {stream!r}; {suggestion(stream, streams)}")
 
 
 def check_code(code: str | None) -> None:
-    """Refuses a code that no record can be refused with.
+    """Checks that a code exists.
 
     Raises:
-        click.UsageError: with a near one.
+        click.UsageError: it does not; the message suggests one.
     """
     if code is not None and code not in ALL_CODES:
-        raise click.UsageError(f"there is no reject code {code!r}; {suggestion(code, ALL_CODES)}")
+        raise click.UsageError(f"unknown reject code {code!r}; {suggestion(code, ALL_CODES)}")
 
 
 def checked_outcomes(names: str | None) -> list[str]:
     """Returns the outcomes that are named, separated by commas; all of them where none is.
 
     Raises:
-        click.UsageError: one is unknown; with a near one.
+        click.UsageError: one is unknown; the message suggests one.
     """
     if names is None:
         return list(OUTCOMES)

@@ -113,4 +113,4 @@ def _tell_of_others(entry: LedgerFile, only: Collection[str], counts: Counter[st
     """Says what the ledger counted and is not in the list: rejects beyond the limit, records of another reading."""
     missing = sum(entry.counts[name] for name in set(only)) - sum(counts[name] for name in OUTCOMES)
     if missing > 0:
-        tell(f"{missing:,} of the records that its load counted are not listed: their content was not kept")
+        tell(f"{missing:,} counted records are not listed because their content was not kept")

@@ -1,6 +1,6 @@
-"""`sync-pipelines rejects`: the refused records.
+"""`sync-pipelines rejects`: lists, shows and replays rejected records.
 
-Belongs here: layout and exit statuses. Does not belong here: the questions (`database.reports`), replaying
+Belongs here: layout and exit statuses. Does not belong here: the queries (`database.reports`), replaying
 (`stages.replay`).
 """
 
@@ -32,7 +32,7 @@ from sync_pipelines.upsert.refold import Replayed
 
 
 def run_list(wanted: Mapping[str, str | None], limit: int, *, as_json: bool, unmasked: bool = False) -> int:
-    """Prints refused records, the latest first, with personal values masked unless asked for."""
+    """Prints rejected records, the latest first, with personal values masked unless asked for."""
     filters = _filter({**wanted, "status": None if wanted["status"] == "all" else wanted["status"]})
     settings = load_settings()
     database = open_database(settings)
@@ -48,21 +48,21 @@ def run_list(wanted: Mapping[str, str | None], limit: int, *, as_json: bool, unm
         print(json_of({"rejects": [_listed(r) for r in found], "total": total}))
         return 0
     if not found:
-        say("No refused records.")
+        say("No rejected records.")
         return 0
-    headers = ("id", "file", "position", "key", "code", "field", "what is wrong")
+    headers = ("id", "file", "position", "key", "code", "field", "error")
     print_table(
         headers,
         [(str(r.id), r.path, r.position, r.external_id, r.code, r.field_path, r.message) for r in found],
     )
     more = f" of {total:,}; --limit shows more" if total > len(found) else ""
-    counted = f"{len(found):,} refused record{'' if len(found) == 1 else 's'}{more}"
+    counted = f"{len(found):,} rejected record{'' if len(found) == 1 else 's'}{more}"
     say("", f"{counted}. To see one with its content: {typed('rejects show ID')}")
     return 0
 
 
 def run_show(reject_id: int, *, as_json: bool, unmasked: bool = False) -> int:
-    """Prints one refused record with its content, with personal values masked unless asked for."""
+    """Prints one rejected record with its content, with personal values masked unless asked for."""
     settings = load_settings()
     database = open_database(settings)
     migrate(database)
@@ -82,13 +82,13 @@ def run_show(reject_id: int, *, as_json: bool, unmasked: bool = False) -> int:
             say(f"{name.replace('_', ' '):<12} {'' if value is None else value}")
     say(f"{'means':<12} {REJECT_CODES.get(found.code, '')}")
     if len(found.faults) > 1:
-        print_table(("code", "field", "what is wrong"), [_fault(fault) for fault in found.faults])
+        print_table(("code", "field", "error"), [_fault(fault) for fault in found.faults])
     say("record", *_indented(found.record).split("\n"))
     return 0
 
 
 def run_replay(wanted: Mapping[str, str | None], *, as_json: bool) -> int:
-    """Replays refused records and prints what became of them; returns the exit status."""
+    """Replays rejected records and prints the result; returns the exit status."""
     workspace = open_workspace(load_settings())
     replayed = []
     for export in replay_rejects(workspace, _filter({**wanted, "status": None})):
@@ -99,11 +99,11 @@ def run_replay(wanted: Mapping[str, str | None], *, as_json: bool) -> int:
     elif replayed:
         totals = _totals(replayed)
         say(
-            f"{len(replayed):,} exports read again: {totals['resolved']:,} refused records resolved,"
+            f"{len(replayed):,} exports read again: {totals['resolved']:,} rejected records resolved,"
             f" {totals['open']:,} open, {totals['superseded']:,} superseded by newer exports"
         )
     else:
-        say("Nothing to do: no export has refused records that are not resolved.")
+        say("Nothing to do: no export has rejected records that are not resolved.")
     if any(export.error for export in replayed):
         return WITH_FAILED
     return WITH_REJECTS if any(export.outcome and export.outcome.open for export in replayed) else LOADED
@@ -111,7 +111,7 @@ def run_replay(wanted: Mapping[str, str | None], *, as_json: bool) -> int:
 
 def _line_of(export: ReplayedExport) -> str:
     if export.outcome is None:
-        return f"left as it was {export.entry.path}: {export.error}"
+        return f"unchanged {export.entry.path}: {export.error}"
     numbers = ", ".join(f"{number:,} {name}" for name, number in export.outcome._asdict().items() if name != "keys")
     return f"read again {export.entry.path}: {numbers}"
 

@@ -1,6 +1,6 @@
-"""What the database's user may do, found out by doing it in a transaction that is rolled back.
+"""The rights of the database user, tested in a transaction that is rolled back.
 
-Belongs here: the trial and what to grant. Does not belong here: what a fault looks like on the screen (`check`).
+Belongs here: the test and what to grant. Does not belong here: how errors are printed (`check`).
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def run(
     target = dest or (settings.landing if settings else "")
     if "://" in target:
         if if_empty:
-            tell(f"{redacted(target)} is not a local folder: no sample is put there")
+            tell(f"{redacted(target)} is not a local folder; no sample was written")
             return 0
         raise click.UsageError(f"{redacted(target)} is not a local folder; name one as DEST")
     folder = Path(target)
@@ -61,14 +61,14 @@ def _offer_sources(path: Path | None, target: str) -> None:
     if path is None:
         tell(f"to link orders to Traede's customers: {typed(f'sample {shlex.quote(target)} --sources sources.yaml')}")
     elif path.exists():
-        tell(f"{path} is there already and is left as it is")
+        tell(f"{path} already exists and was not changed")
     else:
         try:
             path.write_text(sample_sources(), encoding="utf-8")
         except OSError as fault:
             hint = "name a file in a folder you may write"
             raise ConfigurationError("sample_unwritable", f"{path}: {fault.strerror}", hint) from fault
-        tell(f"its sources file is {path}")
+        tell(f"its sources file: {path}")
 
 
 def _is_another(path: Path) -> bool:

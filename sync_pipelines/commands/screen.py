@@ -1,4 +1,4 @@
-"""Standard output and standard error: answers go to the one, progress and faults to the other.
+"""Standard output for results, standard error for progress and errors.
 
 Belongs here: how tables, numbers, times and JSON look everywhere. Does not belong here: what they say.
 """
@@ -47,7 +47,7 @@ def say(*lines: str) -> None:
 
 
 def tell(sentence: str, style: str = "") -> None:
-    """One line of progress or of a fault; characters that move a cursor or hide text are shown as escapes."""
+    """Prints one line to standard error; characters that move a cursor or hide text are shown as escapes."""
     err().print(Text(on_one_line(sentence), style=style), soft_wrap=True)
 
 

@@ -70,7 +70,7 @@ def run(selection: Selection, *, as_json: bool, is_preview: bool = False) -> int
     entries = [entry for entry in after if entry.status != "pending"]
     for entry in after:
         if entry.status == "pending":
-            tell(f"pending {entry.path}: it changed meanwhile; the next sync reads it")
+            tell(f"pending {entry.path}: it changed while it was read; the next sync loads it")
     if not as_json and not entries and not failed_pulls and workspace.landing.reach().is_empty:
         say(f"Nothing to do: the landing {workspace.settings.landing_shown} is empty.")
         return LOADED

@@ -43,7 +43,7 @@ class _Stop:
 
 
 def run(host: str, port: int, *, allow_remote: bool = False) -> int:
-    """Runs until it is told to stop; returns the exit status."""
+    """Runs until SIGINT or SIGTERM; returns the exit status."""
     from sync_pipelines.orchestration import services
     from sync_pipelines.orchestration.listening import check_listening
 
@@ -54,7 +54,7 @@ def run(host: str, port: int, *, allow_remote: bool = False) -> int:
     with _alone(settings.home / "up.lock"):
         children_file = settings.home / "up.children"
         if services.end_leftovers(children_file):
-            tell("ended what an earlier up had left behind")
+            tell("ended processes that an earlier up left behind")
         services.check_port(host, port)
         with working("starting database, web server and daemon ..."):
             home = _prepare(settings)
@@ -66,7 +66,7 @@ def run(host: str, port: int, *, allow_remote: bool = False) -> int:
         try:
             if not stop.asked:
                 say(f"The UI is at {_ui_url(settings, host, port)} - Ctrl-C stops it.")
-                say(f"Exports put into {settings.landing_shown} are loaded by themselves.")
+                say(f"Exports in {settings.landing_shown} are loaded automatically.")
             _keep_running(settings, stop, children, lambda: services.note_children(children_file, children))
         finally:
             tell("stopping ...")

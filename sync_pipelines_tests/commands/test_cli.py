@@ -237,7 +237,7 @@ def test_an_interrupt_is_no_trace(call: Call, monkeypatch: pytest.MonkeyPatch, e
     monkeypatch.setattr("sync_pipelines.stages.export_stages.discover", interrupted)
     done = call("sync")
     assert done.status == 130
-    assert done.err.strip() == "interrupted; the next sync goes on from here"
+    assert done.err.strip() == "interrupted; the next sync continues"
 
 
 def test_status_shows_each_stream_and_the_exports_that_need_a_person(call: Call, landing: str) -> None:
@@ -303,7 +303,7 @@ def test_rejects_are_listed_and_shown(call: Call, landing: str) -> None:
     assert shown["record"]["Currency"] == "XXXX"
     assert "currency_unknown" in call("rejects", "list", "--code", "currency_unknown").out
     assert path in call("rejects", "list").out
-    assert "No refused records" in call("rejects", "list", "--status", "resolved").out
+    assert "No rejected records" in call("rejects", "list", "--status", "resolved").out
     assert '"Currency": "XXXX"' in call("rejects", "show", str(reject["id"])).out
 
 
@@ -463,7 +463,7 @@ def test_sample_in_the_landing_brings_its_sources_file_unless_there_is_one(call:
     assert str(settings.sources) in done.err
     assert settings.sources.read_text() == sample_sources()
     settings.sources.write_text("sources: []\n")
-    assert "left as it is" in call("sample", "--days", "1", "--orders", "2").err
+    assert "was not changed" in call("sample", "--days", "1", "--orders", "2").err
     assert settings.sources.read_text() == "sources: []\n"
 
 

@@ -70,7 +70,7 @@ def test_a_semicolon_file_of_a_spreadsheet_in_spanish(inspect: Inspect, tmp_path
     text = f"Reporte de ventas\n\n{ORDERS}007;25/01/2024 10:30;ana@x.cl;P-1;2;1250,50;CLP\n"
     done = inspect("ventas.csv", text.encode("cp1252"))
     assert "csv, encoding cp1252, delimiter semicolon, header in line 3" in done.out
-    assert "1 records: 1 would be accepted, 0 refused. Nothing was loaded." in done.out
+    assert "1 records: 1 would be accepted, 0 rejected. Nothing was loaded." in done.out
     assert "25/01/2024 10:30 reads as 2024-01-25 10:30:00 UTC (%d/%m/%Y %H:%M)" in done.out
     assert "numbers: decimal mark ','" in done.out
     stream, keys = done.block
@@ -210,7 +210,7 @@ def test_a_stream_that_is_listed_is_read_under_its_keys(inspect: Inspect, tmp_pa
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (("--stream", "replenit/order"), "there is no stream 'replenit/order'; did you mean replenit/orders?"),
+        (("--stream", "replenit/order"), "unknown stream 'replenit/order'; did you mean replenit/orders?"),
         (
             ("--stream", "replenit/orders", "--tenant", "acme"),
             "'acme' is not a tenant id of replenit; its tenant ids are GUIDs (32 hexadecimal digits), such as 7d444840",
@@ -226,7 +226,7 @@ def test_wrong_usage_is_told(inspect: Inspect, options: tuple[str, ...], why: st
 def test_a_file_of_no_stream_one_can_tell_is_said_to_be_so(inspect: Inspect) -> None:
     done = inspect("o.csv", "left,right\nana@x.cl,2\n")
     assert done.status == 4
-    assert "None of its columns tells which stream it is of: say it, as in --stream replenit/orders." in done.out
+    assert "Its columns do not identify a stream. Name one, as in --stream replenit/orders." in done.out
     assert "a***@x.cl" in done.out
     assert "\nsources:" not in done.out
     assert "none of its columns tells the key" not in inspect("o.csv", None, "--stream", "nilo/stores").out
