@@ -1,4 +1,4 @@
-"""What the user says: settings, `.env`, `sources.yaml`, and the limits an export is held to.
+"""The configuration: settings, `.env`, `sources.yaml`, and the limits of exports.
 
-Belongs here: reading and checking them. Does not belong here: what is done under them.
+Belongs here: reading, checking and writing them. Does not belong here: acting on them.
 """

@@ -1,6 +1,6 @@
-"""How much of everything an export may have: bytes, columns, decoded pages, seconds, refused records that are kept.
+"""The limits of an export: bytes, columns, decoded pages, seconds, stored rejects.
 
-What is above a limit fails the file with `too_large`, before memory or disk is gone. `limits` of a stream in
+A file above a limit fails with `too_large` before it exhausts memory or disk. `limits` of a stream in
 `sources.yaml` changes them.
 
 Belongs here: the limits, and counting against them. Does not belong here: limits of a format itself, such as the rows
@@ -35,12 +35,12 @@ class Limits(BaseModel):
     """The limits of one tenant's exports of one stream.
 
     Attributes:
-        plain_bytes: of an export, once it is decompressed; a number or a text such as `20GB`.
+        plain_bytes: bytes of a decompressed export; a number or a text such as `20GB`.
         compression_ratio: plain bytes for each compressed one, in exports of more than 64 MB.
         columns: of a flat file.
         column_bytes: decoded bytes of one column in one row group of a Parquet file.
         memory: that reading a Parquet file or a workbook may take.
-        rejects: refused records of an export that are kept; the others are counted.
+        rejects: rejected records stored for an export; the others are only counted.
         seconds: that reading an export may take.
     """
 
@@ -56,7 +56,7 @@ class Limits(BaseModel):
 
 
 def too_large(message: str, setting: str) -> ExportError:
-    """The fault of an export above a limit."""
+    """Returns the error of an export above a limit."""
     hint = f"if that is expected, raise `limits: {{{setting}: ...}}` of this stream in sources.yaml"
     return ExportError("too_large", message, hint)
 

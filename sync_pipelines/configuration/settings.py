@@ -1,6 +1,6 @@
-"""The settings, all from the environment (or a `.env` file in the working directory).
+"""The settings, from the environment or a `.env` file in the working directory.
 
-Belongs here: what a setting is called, its default, what a wrong value is told. Does not belong here: settings of a
+Belongs here: names, defaults and the errors of wrong values. Does not belong here: settings of a
 source (`sources`), anything that opens a connection.
 """
 

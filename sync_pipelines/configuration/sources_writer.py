@@ -1,7 +1,7 @@
-"""A stream's block put into `sources.yaml`, with everything else in the file as it is, comments included.
+"""Writes a stream's block to `sources.yaml` and keeps everything else in the file, comments included.
 
-The text is changed, not the document: lines are put in where the block belongs. What comes out is read as any
-`sources.yaml` is before it takes the file's place, and all other streams must be as they were.
+It inserts lines into the text and does not rewrite the document. The result is read like any `sources.yaml` before it
+replaces the file, and all other streams must be unchanged.
 
 Belongs here: where a block goes, and putting it there. Does not belong here: what is in it (`inspection`).
 """

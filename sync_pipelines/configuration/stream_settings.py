@@ -1,7 +1,7 @@
 """How one tenant's exports of one stream are read: the keys of a stream in `sources.yaml`.
 
-Belongs here: the settings that every stream has, and what is wrong with a value. Does not belong here: where in the
-file they stand (`sources`), what a partner's own settings are (`partners`), what a setting does (`exports`,
+Belongs here: the settings that every stream has, and errors in their values. Does not belong here: where they are in
+the file (`sources`), what a partner's own settings are (`partners`), what a setting does (`exports`,
 `normalize`).
 """
 
@@ -24,7 +24,7 @@ from sync_pipelines.contracts.streams import Options
 _NO_TEXT_ENCODINGS: Final = frozenset(
     {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "unicode-escape", "raw-unicode-escape"}
 )
-"""Python lists them among its encodings of text; no file is written in one."""
+"""Python lists these among its text encodings, but no file uses them."""
 Format = Literal["json", "ndjson", "csv", "tsv", "txt", "parquet", "xlsx", "xlsm", "xlsb", "xls", "ods"]
 
 
@@ -32,21 +32,21 @@ class StreamSettings(TableSettings, ValueSettings):
     """How one tenant's exports of one stream are read.
 
     Attributes:
-        path: glob below `<stream>/`; other files are no exports of this source.
-        format: overrides the file's extension.
-        encoding: of text formats; UTF-8 unless said.
-        columns: contract field -> column of a flat file; `addresses[0].zipCode` is a field of a list's element.
-        constants: contract field -> value of records that have none.
-        empty_is: what an empty cell says (X1).
-        layout: a known layout of exports, whose settings hold where this block says nothing.
-        member: glob of the file within a zip that is the export.
-        record: way to the record within each element, such as `_airbyte_data`.
-        parts: `folder`: files of one date in one folder are one export.
-        file_date: pattern of the date in file names, such as `ventas_%d-%m-%Y`; `required` refuses files without (X4).
-        strict: each leniency is a reject (X8).
-        follow_links: symbolic links to folders and regular files within the landing are followed.
-        effective_at: the field that carries a record's own time (X4).
-        limits: how much an export may have.
+        path: glob below `<stream>/`; other files are not exports of this source.
+        format: overrides the file extension.
+        encoding: of text formats; UTF-8 by default.
+        columns: contract field -> column of a flat file; `addresses[0].zipCode` is a field of a list element.
+        constants: contract field -> value for records without one.
+        empty_is: whether an empty cell means absent or null (X1).
+        layout: a known export layout; its settings apply unless this block sets them.
+        member: glob of the export inside a zip with several files.
+        record: path to the record inside each element, such as `_airbyte_data`.
+        parts: `folder` reads files of one date in one folder as one export.
+        file_date: pattern of the date in file names, such as `ventas_%d-%m-%Y`; `required` fails others (X4).
+        strict: reject records that need a leniency (X8).
+        follow_links: follow symbolic links to folders and regular files inside the landing.
+        effective_at: the field with a record's own time (X4).
+        limits: the size limits of an export.
         pull: where and how the partner's listing is pulled (N11).
         options: the partner's own settings.
     """
@@ -107,12 +107,12 @@ class StreamSettings(TableSettings, ValueSettings):
 
     @cached_property
     def of_tables(self) -> TableSettings:
-        """Those settings alone that say how rows stand in a file."""
+        """Returns only the settings of header and rows."""
         return TableSettings.model_construct(**{name: getattr(self, name) for name in TableSettings.model_fields})
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of what says how a file is read; two settings with one fingerprint read it alike."""
+        """Returns the SHA-256 of all settings that affect how a file is read."""
         told = self.model_dump(mode="json", exclude={"pull", "limits", "follow_links"}, exclude_defaults=True)
         canonical = json.dumps(told, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()

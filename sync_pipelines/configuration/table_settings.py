@@ -1,6 +1,6 @@
-"""How rows of cells stand in a file: the settings of CSV, workbooks and, where they apply, Parquet.
+"""How rows of cells are arranged in a file: the settings of CSV, workbooks and partly Parquet.
 
-Belongs here: those keys of a stream in `sources.yaml`, and what is wrong with a value. Does not belong here: what the
+Belongs here: those keys of a stream in `sources.yaml`, and errors in their values. Does not belong here: what the
 cells mean (`value_settings`), reading them (`exports`).
 """
 
@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 
 class SkipRule(BaseModel):
-    """Rows that are no records: those whose cell in `column` matches a glob, such as `Total*`.
+    """Rows that are not records: those whose cell in `column` matches a glob, such as `Total*`.
 
     Attributes:
         column: a column of the file, or the field that `columns` reads from it.
-        matches: a glob over the trimmed cell, whatever its case.
+        matches: a glob for the trimmed cell; case does not matter.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -26,18 +26,18 @@ class SkipRule(BaseModel):
 
 
 class TableSettings(BaseModel):
-    """Where header and records stand, and how cells are told apart.
+    """Where header and records are, and how cells are separated.
 
     Attributes:
-        delimiter: one character between cells; by default the one with which header and next lines agree.
-        quote: the character around cells; `"` unless said.
-        escape: the character that takes the next one's meaning away within quotes; a doubled quote unless said.
-        header_row: number of the header's row, from 1; by default the first of the first 20 with the key's column.
-        skip_footer: rows at the end of the table that are no records.
-        sheet: name or number, from 1, of a workbook's sheet; by default the first visible one with the key's column.
-        skip: rows that are no records.
+        delimiter: the character between cells; detected by default.
+        quote: the character around cells; `"` by default.
+        escape: the escape character inside quotes; by default quotes are doubled.
+        header_row: row number of the header, from 1; by default the first of the first 20 rows with the key column.
+        skip_footer: number of rows at the end that are not records.
+        sheet: name or number, from 1, of the sheet; by default the first visible one with the key column.
+        skip: rows that are not records.
         optional: columns named in `columns` that may be missing.
-        fill_down: fields or columns whose empty cells repeat the row above.
+        fill_down: fields or columns whose empty cells take the value of the row above.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)

@@ -1,6 +1,6 @@
 """How values are written in a source's exports: numbers, dates, words.
 
-Belongs here: those keys of a stream in `sources.yaml`, and what is wrong with a value. Does not belong here: reading
+Belongs here: those keys of a stream in `sources.yaml`, and errors in their values. Does not belong here: reading
 values (`contracts.fields`).
 """
 
@@ -19,13 +19,13 @@ class ValueSettings(BaseModel):
     """How numbers, dates and words are written.
 
     Attributes:
-        decimal: decimal separator of numbers written as text; the other mark is never one (X9).
-        thousands: separator of groups of three digits; none unless said.
-        date_format: patterns as of `strptime` or names of `NAMED_FORMATS`, tried in order; ISO 8601 unless said (X10).
-        timezone: zone of times written without one (X10); UTC unless said.
-        locale: language of month names and of a.m. and p.m., such as `es`; English unless said.
-        null_values: texts of cells that say null.
-        true_values, false_values: further words for yes and no (X10).
+        decimal: decimal separator of numbers written as text (X9).
+        thousands: thousands separator; none by default.
+        date_format: `strptime` patterns or names of `NAMED_FORMATS`, tried in order; ISO 8601 by default (X10).
+        timezone: time zone of times without one; UTC by default (X10).
+        locale: language of month names and of a.m. and p.m., such as `es`; English by default.
+        null_values: cell texts that mean null.
+        true_values, false_values: additional words for true and false (X10).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
@@ -91,7 +91,7 @@ class ValueSettings(BaseModel):
 
 
 def reads_dates(pattern: str) -> bool:
-    """Whether a pattern tells year, month and day, each once."""
+    """Returns whether a pattern has year, month and day, each once."""
     try:
         return DatePattern(pattern).is_of_one_day
     except ValueError:

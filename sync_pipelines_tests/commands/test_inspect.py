@@ -103,7 +103,7 @@ def test_refusals_are_told_by_reason_with_their_lines(inspect: Inspect) -> None:
     rows = "".join(f"{n},EUR,P,S,{quantity},2\n" for n, quantity in enumerate(["1", "many", "1.5", "x"]))
     done = inspect("o.csv", f"OrderId,Currency,ProductId,Sku,Quantity,Price\n{rows}")
     assert done.status == 3
-    assert "4 records: 1 would be accepted, 3 refused" in done.out
+    assert "4 records: 1 would be accepted, 3 rejected" in done.out
     told = {line.split()[0]: line.split()[1:4] for line in done.out.splitlines() if line.startswith("not_a")}
     assert told == {"not_a_number": ["2", "3,", "5"], "not_an_integer": ["1", "4", "OrderItems[0].Quantity:"]}
 
