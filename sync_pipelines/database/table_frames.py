@@ -64,8 +64,8 @@ def read_frame(
         table: see `relation_of`.
         columns: in the order wanted; None is all of them.
         where: column -> value, all of which must match (a list matches any of its values, None matches null); or a
-            condition in SQL with placeholders such as `ordered_at >= %(since)s`.
-        parameters: values of the placeholders. They are sent apart from the statement, so any text is safe.
+            condition in SQL with named parameters, such as `ordered_at >= %(since)s`.
+        parameters: name -> value. Values are sent apart from the statement, so any text is safe.
 
     Raises:
         ValueError: there is no such table, view or column; the message names the nearest.

@@ -44,8 +44,8 @@ class Tables(dg.ConfigurableResource):  # type: ignore[type-arg]
             table: `orders` reads the live orders; `sync.orders` reads the table with deleted rows and placeholders.
             columns: in the order wanted; None is all of them.
             where: column -> value (a list matches any of its values, None matches null); or a condition in SQL with
-                placeholders such as `ordered_at >= %(since)s`.
-            parameters: values of the placeholders.
+                named parameters, such as `ordered_at >= %(since)s`.
+            parameters: name -> value.
 
         Raises:
             ValueError: there is no such table or column; the message names the nearest.
