@@ -1,6 +1,6 @@
-"""What one record is read under: the source's conventions, and the leniencies it needed.
+"""The context of reading one record: the source's conventions, and the leniencies it needed.
 
-Belongs here: the context that field types consult and report to. Does not belong here: the field types.
+Belongs here: the context that field types read and report to. Does not belong here: the field types.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from sync_pipelines.contracts.codes import LENIENCY_CODES, REJECT_CODES
 
 @dataclass(slots=True)
 class Reading:
-    """Conventions of a source, handed to every field type as pydantic's validation context.
+    """Conventions of a source, passed to every field type as pydantic's validation context.
 
     Attributes:
         decimal: the decimal separator of numbers written as text.
-        thousands: what separates groups of three digits; None where nothing does.
-        date_formats: formats of times, tried in order (see `dates`); ISO 8601 where there is none.
+        thousands: the separator of groups of three digits, or None.
+        date_formats: formats of times, tried in order (see `dates`); empty means ISO 8601.
         timezone: the zone of times written without one (X10).
         locale: language of month names and of a.m. and p.m.; None is English.
-        words: further words for yes and no, in the form of `flag_word` (X10).
-        strict: a leniency is a reject (X8).
-        flat: the record comes from cells, where a number is always written as text and no leniency.
-        leniencies: code -> how often, for the record being read.
+        words: additional words for yes and no, in the form of `flag_word` (X10).
+        strict: whether a leniency is a reject (X8).
+        flat: whether the record comes from cells, where numbers are always text, without a leniency.
+        leniencies: code -> count, for the current record.
     """
 
     decimal: Literal[".", ","] = "."
@@ -43,20 +43,20 @@ class Reading:
     leniencies: Counter[str] = field(default_factory=Counter)
 
     def forgive(self, code: str) -> None:
-        """Counts a leniency, or refuses the record where the source is strict (X8)."""
+        """Counts a leniency, or rejects the record if the source is strict (X8)."""
         if self.strict:
             raise PydanticCustomError(code, "{sentence}", {"sentence": LENIENCY_CODES[code]})
         self.leniencies[code] += 1
 
 
 class RecordRefused(Exception):
-    """A partner's function refuses a record, at a field.
+    """A partner's function rejects a record, at a field.
 
     Attributes:
         code: a reject code.
-        path: the field, in the page's spelling.
+        path: the field, in the partner's spelling.
         message: one sentence.
-        more: further faults of the record (F20).
+        more: further errors of the record (F20).
     """
 
     def __init__(self, code: str, path: str | None, message: str, more: Sequence[RecordRefused] = ()) -> None:
@@ -68,10 +68,10 @@ class RecordRefused(Exception):
 
 
 def refuse_for(faults: Sequence[RecordRefused]) -> None:
-    """Refuses a record for all faults a partner's function found, if it found any (F20).
+    """Rejects a record for all errors that a partner's function found, if there are any (F20).
 
     Raises:
-        RecordRefused: the first, with the others.
+        RecordRefused: the first error, with the others.
     """
     if faults:
         first = faults[0]
@@ -79,15 +79,15 @@ def refuse_for(faults: Sequence[RecordRefused]) -> None:
 
 
 def refuse(code: str, detail: str = "") -> PydanticCustomError:
-    """The error a field type raises: a reject code with its sentence, or with a more exact `detail`."""
+    """Returns the error that a field type raises: a reject code with its description, or with a specific `detail`."""
     return PydanticCustomError(code, "{sentence}", {"sentence": detail or REJECT_CODES[code]})
 
 
 def read_at(path: str, read: Callable[[Any, Reading], Any], value: Any, reading: Reading) -> Any:
-    """A value read by a field type's function outside its own field.
+    """Returns a value that a field type's function reads outside its own field.
 
     Raises:
-        RecordRefused: the value is refused, at `path`.
+        RecordRefused: the value is rejected, at `path`.
     """
     try:
         return read(value, reading)
