@@ -18,13 +18,33 @@ BUSINESSES = [{"id": "7", "external_id": "x"}, {"id": "8", "external_id": "y"}]
 
 business = st.builds(
     merged,
-    st.sampled_from(BUSINESSES).flatmap(lambda b: st.sampled_from([b, b, {"id": b["id"]}])),
+    st.sampled_from(BUSINESSES).flatmap(
+        lambda b: st.sampled_from([b, {"id": b["id"]}, {"external_id": b["external_id"]}])
+    ),
     st.sampled_from([{"name": "K"}, {"name": "L", "metadata": {"a": 1}}]),
 )
 customer = st.builds(
     merged,
-    st.sampled_from([{"business_id": "7"}, {"business_external_id": "x"}, {"business_id": "8"}]),
-    st.sampled_from([{"id": "1"}, {"external_id": "a"}, {"id": "1", "external_id": "a"}, {"external_id": "b"}]),
+    st.sampled_from(
+        [
+            {"business_id": "7"},
+            {"business_external_id": "x"},
+            {"business_id": "7", "business_external_id": "x"},
+            {"business_id": "8"},
+            {"business_id": "8", "business_external_id": "y"},
+            # One that contradicts the others (F11).
+            {"business_id": "7", "business_external_id": "y"},
+        ]
+    ),
+    st.sampled_from(
+        [
+            {"id": "1"},
+            {"external_id": "a"},
+            {"id": "1", "external_id": "a"},
+            {"id": "2", "external_id": "a"},
+            {"external_id": "b"},
+        ]
+    ),
     maybe("full_name", "Ana", "Leo"),
 )
 
@@ -37,8 +57,10 @@ def history(draw: st.DrawFn) -> list[Export]:
         stream, record = draw(st.sampled_from([("businesses", business), ("customers", customer)]))
         entries = tuple(draw(st.lists(record, min_size=1, max_size=3)))
         exports.append(Export(f"pocketflows/acme/{stream}/{day.date()}_{number}.ndjson", day, entries))
-    whole = tuple({**b, "name": "whole"} for b in BUSINESSES)
-    exports.append(Export(f"pocketflows/acme/businesses/{draw(st.sampled_from(DAYS)).date()}_9.ndjson", DAYS[0], whole))
+    if draw(st.booleans()):
+        whole = tuple({**b, "name": "whole"} for b in BUSINESSES)
+        day = draw(st.sampled_from(DAYS))
+        exports.append(Export(f"pocketflows/acme/businesses/{day.date()}_9.ndjson", day, whole))
     return exports
 
 

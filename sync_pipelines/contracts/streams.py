@@ -49,7 +49,10 @@ def tenant_as_named(folder: str) -> str | None:
 
 
 class Identity(NamedTuple):
-    """Which row of another stream's table a reference means: by its external id, or by the partner's own id."""
+    """Which row of another stream's table a reference means: by its external id, or by the partner's own id.
+
+    With both, the own id says which row is meant, and the row has both.
+    """
 
     partner: str
     tenant: str

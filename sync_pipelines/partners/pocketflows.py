@@ -28,7 +28,7 @@ class Business(Contract):
 
 
 class Customer(Contract):
-    """A customer of a business (P4); `business_id` or `business_external_id` says of which (P1)."""
+    """A customer of a business (P4); `business_id` or `business_external_id` says of which (P1), both of one (F11)."""
 
     partner_record_id: Key | None = Field(default=None, alias="id")
     external_id: Key | None = Field(default=None, alias="external_id")
@@ -44,10 +44,10 @@ class Customer(Contract):
 
 
 def business_of(values: Mapping[str, Any], options: Any, tenant: str) -> LinkResult:
-    """The business a customer belongs to, by Pocketflows' id before the external one (P1, P5)."""
+    """The business a customer belongs to: its Pocketflows' id goes before its external one (P1, P5, F11)."""
     record_id, external_id = values.get("business_id"), values.get("business_external_id")
     if record_id is not None:
-        return LinkResult(True, Identity("pocketflows", tenant, None, record_id), column="business_id")
+        return LinkResult(True, Identity("pocketflows", tenant, external_id, record_id), column="business_id")
     if external_id is not None:
         return LinkResult(True, Identity("pocketflows", tenant, external_id), column="business_external_id")
     return LinkResult(False, None, column="business_id")

@@ -339,6 +339,23 @@ key_pages = Table(
 )
 """Which exports contain which keys (`upsert.key_index`)."""
 
+commerce_pairs = Table(
+    "commerce_pairs",
+    metadata,
+    *[Column(name, Text, nullable=False) for name in ("partner", "tenant", "record_id", "external_id")],
+    _instant("effective_at", nullable=False),
+    Column("path_order", LargeBinary, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("record_number", BigInteger, nullable=False),
+    Column("commerce_id", BigInteger),
+    Column("lends", Text),
+    CheckConstraint("lends in ('record_id', 'external_id', 'both')", name="lends"),
+    PrimaryKeyConstraint("partner", "tenant", "record_id", "external_id"),
+    Index(None, "partner", "tenant", "external_id"),
+    Index("commerce_pairs_commerce_id_idx", "commerce_id", postgresql_where=text("commerce_id is not null")),
+)
+"""Both names that a customer gives its business, and which business has a name from them (`upsert.name_pairs`)."""
+
 unnamed_objects = Table(
     "unnamed_objects", metadata, Column("name", Text, primary_key=True), _instant("seen_at", nullable=False)
 )

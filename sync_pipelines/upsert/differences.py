@@ -64,6 +64,11 @@ class Writes:
     freed_keys: list[int] = field(default_factory=list)
     retired: list[Retired] = field(default_factory=list)
 
+    def written(self, table: str) -> list[int]:
+        """The ids of rows of a main table that are written."""
+        rows = [row[0] for kind in (self.inserts, self.updates) for row in kind.get(table, [])]
+        return [*rows, *self.freed_keys, *(row.id for row in self.retired)]
+
     def __len__(self) -> int:
         kinds: tuple[Mapping[str, Sequence[Any]], ...] = (self.inserts, self.updates, self.deletes)
         return sum(len(rows) for kind in kinds for rows in kind.values())

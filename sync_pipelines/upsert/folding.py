@@ -13,7 +13,7 @@ from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.upsert.context import LoadContext
@@ -63,7 +63,7 @@ class Folding:
     Args:
         context: context of the load.
         knowing: returns the loaded exports of the tenant's stream that know some keys.
-        note_absorbed: called with the ids of rows that another row is about to replace.
+        names: follows the names of the stream's rows, where records of other streams name them too.
         note_outcome: called with the row of each record in the export's kept records, and its outcome.
     """
 
@@ -71,11 +71,12 @@ class Folding:
         self,
         context: LoadContext,
         knowing: Knowing,
-        note_absorbed: Callable[[Sequence[int]], None] = lambda ids: None,
+        names: WrittenNames | None = None,
         note_outcome: Callable[[int, Outcome], None] = lambda row, outcome: None,
     ) -> None:
         self._load = context
-        self._note_absorbed = note_absorbed
+        self._names = names
+        self._taken: set[int] = set()
         self._note_outcome = note_outcome
         self._copying = Copying(context.connection)
         self._knowing = knowing
@@ -120,16 +121,18 @@ class Folding:
         everything = [*mine, *(applied or ())]
         ids = self._refer(everything)
         stored = self._stored([*everything, *former])
+        if self._names is not None:
+            stored = self._names.apart(stored)
+        self._taken = set()
         differences = Differences(self._load.stream, self._copying.new_id)
         self._decisions.look_up(everything)
         mine, known = _linked(mine, ids), _linked(applied or [], ids)
         for family in _families([*mine, *former], mine, known, stored):
             rows, came = self._folded(family) if applied is not None else self._applied(family)
             self._take(differences, family, rows, came)
-        absorbed = [row.id for row in differences.writes.retired if row.heir is not None]
-        if absorbed:
-            self._note_absorbed(absorbed)
         write(self._load.connection, self._load.stream, self._load.entry.tenant, differences.writes)
+        if self._names is not None:
+            self._names.forget(differences.writes.written(self._load.stream.table))
         self._decisions.write()
 
     def _stored(self, records: Iterable[Spoken]) -> list[StoredRow]:
@@ -228,15 +231,31 @@ class Folding:
         return self._decisions.block(spoken, stored_ids)
 
     def _take(self, differences: Differences, family: Family, rows: Rows, came: Sequence[_Came]) -> None:
-        pairs = _paired(self._load.stream, rows, family.stored)
-        kept = {stored.id for stored in pairs if stored is not None}
-        ids = [
-            differences.take(s, row, self._provenance(family, row, came), _ways(family))
-            for s, row in zip(pairs, rows, strict=True)
-        ]
+        own = [stored for stored in family.stored if not stored.is_lent]
+        taken: list[tuple[Row, int]] = []
+        for paired, row in zip(_paired(self._load.stream, rows, own), rows, strict=True):
+            # Two names of one placeholder may become two rows (F11).
+            stored = None if paired is None or paired.id in self._taken else paired
+            if stored is None and row.is_placeholder and self._names is not None:
+                continue
+            row_id = differences.take(stored, row, self._provenance(family, row, came), _ways(family))
+            self._taken.add(row_id)
+            taken.append((row, row_id))
+        for stored in own:
+            if stored.id not in self._taken:
+                self._taken.add(stored.id)
+                self._retire(differences, stored, taken)
+        if self._names is not None:
+            self._names.note(rows)
+            self._free_names(differences, family, taken)
+
+    def _free_names(self, differences: Differences, family: Family, taken: Sequence[tuple[Row, int]]) -> None:
+        """A row that has an external id only from a pair gives it up to the row whose own it is."""
+        owners = {row.external_id: row_id for row, row_id in taken if not row.is_placeholder}
         for stored in family.stored:
-            if stored.id not in kept:
-                self._retire(differences, stored, [*zip(rows, ids, strict=True)])
+            owner = owners.get(stored.row.external_id) if stored.row.is_placeholder else None
+            if owner is not None and owner != stored.id:
+                differences.writes.freed_keys.append(stored.id)
 
     def _provenance(self, family: Family, row: Row, came: Sequence[_Came]) -> Provenance:
         """Returns the last record of this export that produced the row, or else the last of all."""
@@ -276,6 +295,19 @@ def _paired(stream: Stream, rows: Rows, stored: Sequence[StoredRow]) -> list[Sto
                 pairs[number] = next(found, None)
                 free = [s for s in free if s is not pairs[number]]
     return pairs
+
+
+class WrittenNames(Protocol):
+    """The names of a stream's rows, where records of other streams name them too (`row_names`)."""
+
+    def apart(self, stored: Sequence[StoredRow]) -> list[StoredRow]:
+        """Rows as their own records made them."""
+
+    def note(self, rows: Iterable[Row]) -> None:
+        """Notes rows that are about to be written."""
+
+    def forget(self, rows: Sequence[int]) -> None:
+        """Notes rows that were written as their own records have them."""
 
 
 def _ways(family: Family) -> dict[str, str]:

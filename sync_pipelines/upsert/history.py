@@ -33,8 +33,10 @@ from sync_pipelines.normalize.keys import (
 )
 from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.normalize.values import from_json
+from sync_pipelines.partners import find_stream
 from sync_pipelines.upsert.jsonb import Jsonb
 from sync_pipelines.upsert.key_index import KeyIndex
+from sync_pipelines.upsert.referred_names import indexed_hashes, names_in
 
 Hashes = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
@@ -152,7 +154,7 @@ class History:
         self._index = KeyIndex(connection, partner, tenant, stream)
         self._known: dict[int, KnownExport] = {}
         if not self._index.is_complete():
-            self._index.build(archive)
+            self._index.build(archive, _indexed(find_stream(partner, stream)))
 
     def knowing(self, hashes: Hashes) -> list[KnownExport]:
         """Returns the exports that have records of one of the given key hashes, in version order.
@@ -173,6 +175,13 @@ class History:
     def add(self, export_id: int, hashes: Hashes) -> None:
         """Adds the key hashes (sorted) of an export, for every later load."""
         self._index.add(export_id, hashes)
+
+
+def _indexed(stream: Stream | None) -> Callable[[KeptRecords], Hashes]:
+    """What the index knows an export by."""
+    if stream is None:
+        return lambda kept: kept.keys.distinct
+    return lambda kept: indexed_hashes(kept, names_in(kept, stream))
 
 
 def newer_exports(export: KnownExport, others: Iterable[KnownExport]) -> list[KnownExport]:

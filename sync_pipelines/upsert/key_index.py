@@ -10,7 +10,7 @@ separate two writers of one stream (`locks`), what is done with the exports (`hi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -107,15 +107,19 @@ class KeyIndex:
         """Whether the keys of every loaded export with records are here; not in databases of earlier versions."""
         return self._connection.execute(_NOT_INDEXED + " limit 1", self._key).rowcount == 0
 
-    def build(self, archive: Path) -> int:
-        """Adds the exports that are missing here, from their kept key lists. Returns their number.
+    def build(self, archive: Path, hashes: Callable[[KeptRecords], Hashes] = lambda kept: kept.keys.distinct) -> int:
+        """Adds the exports that are missing here. Returns their number.
+
+        Args:
+            archive: the archive's folder.
+            hashes: returns what an export with these kept records is known by.
 
         Raises:
             ArchiveIncomplete: the kept records of one are missing.
         """
         missing = self._connection.execute(_NOT_INDEXED + " order by id", self._key).fetchall()
         for export_id, kept in missing:
-            self.add(export_id, KeptRecords(archive, kept or "-").keys.distinct)
+            self.add(export_id, hashes(KeptRecords(archive, kept or "-")))
         return len(missing)
 
     def _found(self, hashes: Hashes) -> Iterator[Pairs]:

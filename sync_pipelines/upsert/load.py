@@ -34,10 +34,11 @@ from sync_pipelines.upsert.history import (
     newer_exports,
 )
 from sync_pipelines.upsert.locks import lock
-from sync_pipelines.upsert.merged_placeholders import MergedPlaceholders
 from sync_pipelines.upsert.new_rows import NewRowsResult, NewRowWriter, chunks_of
 from sync_pipelines.upsert.record_outcomes import Outcomes
 from sync_pipelines.upsert.references import ReferenceIds
+from sync_pipelines.upsert.referred_names import indexed_hashes, names_in
+from sync_pipelines.upsert.row_names import RowNames
 from sync_pipelines.upsert.split_orders import count_split
 from sync_pipelines.upsert.stale import Stale
 from sync_pipelines.upsert.stored_rejects import Rejects
@@ -98,6 +99,7 @@ class _Loading:
         self._summary = self._kept.summary
         self._outcomes = Outcomes(self._kept.count)
         self._leniencies: Counter[str] = Counter(self._summary.leniencies)
+        self._referred = names_in(self._kept, context.stream)
         self._history = History(context.connection, entry.partner, entry.tenant, entry.stream, archive)
 
     def run(self) -> Loaded:
@@ -110,26 +112,28 @@ class _Loading:
         if self._summary.rejected:
             rejects.keep(self._kept.rejects())
         # From here on this export is one of those that know its keys.
-        self._history.add(self._load.entry.id, self._kept.keys.distinct)
+        self._history.add(self._load.entry.id, indexed_hashes(self._kept, self._referred))
         return self._mark_loaded()
 
     # -- rows --------------------------------------------------------------------------------------------------
 
     def _write(self, mine: KnownExport, others: list[KnownExport]) -> None:
+        names = RowNames(self._load, self._archive)
+        names.take(self._referred)
         if split := count_split(mine, others, self._load.stream, self._load.layout):
             self._leniencies["split_across_files"] += split
         newer, alone = newer_exports(mine, others), alone_rows(mine, others, self._load.stream)
         late = late_keys(mine, self._history.knowing, newer, alone, self._load.layout)
         decided = decided_keys(self._load.connection, self._load.entry) if others else late[:0]
         stale = self._overruled(mine, newer, mine.kept.rows_known_by(np.setdiff1d(late, decided)) & alone)
-        absorbed = MergedPlaceholders(self._load, self._archive)
-        folding = Folding(self._load, self._history.knowing, absorbed.note, self._outcomes.note)
+        folding = Folding(self._load, self._history.knowing, names.written, self._outcomes.note)
         left = np.setdiff1d(late, mine.kept.keys.of_rows(stale), assume_unique=True)
         folding.fold_late(mine, left)
-        several = np.setdiff1d(mine.kept.keys.repeated(), late, assume_unique=True)
+        several = np.union1d(mine.kept.keys.repeated(), mine.kept.keys.knows(names.lent_keys()))
+        several = np.setdiff1d(several, late, assume_unique=True)
         left = self._write_plain(mine, others, np.union1d(late, several), alone, decided)
         folding.fold_newest(mine, np.union1d(several, self._revise(left, several)))
-        absorbed.settle()
+        names.settle()
         self._leniencies.update(folding.leniencies)
 
     def _overruled(self, mine: KnownExport, newer: list[KnownExport], late: Mask) -> Mask:

@@ -12,7 +12,7 @@ import psycopg
 
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.kept.kept_records import KeptRecords
-from sync_pipelines.upsert.merged_placeholders import streams_within
+from sync_pipelines.upsert.row_names import streams_within
 
 
 def lock(connection: psycopg.Connection[Any], stream: Stream, tenant: str, kept: Iterable[KeptRecords]) -> None:

@@ -176,6 +176,9 @@ class ReferenceIds:
 def referents_of(reference: Reference, records: pa.Table) -> list[Referents]:
     """What records say of a reference, by each part of an identity that names a row."""
     parts = {part: one(records.column(f"{reference.column}_{part}")) for part in Identity._fields}
+    if parts["record_id"].null_count < len(parts["record_id"]):
+        # The partner's own id goes before an external id (P1).
+        parts["external_id"] = pc.if_else(parts["record_id"].is_valid(), None, parts["external_id"])
     return [_meant(parts, part, column) for part, column in _WAYS]
 
 

@@ -22,8 +22,9 @@ from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import Hashes, History, KnownExport, connected
 from sync_pipelines.upsert.locks import lock
-from sync_pipelines.upsert.merged_placeholders import MergedPlaceholders
 from sync_pipelines.upsert.record_outcomes import carry_over
+from sync_pipelines.upsert.referred_names import indexed_hashes, names_in
+from sync_pipelines.upsert.row_names import RowNames
 from sync_pipelines.upsert.stored_rejects import Rejects
 
 
@@ -88,7 +89,8 @@ class _Replay:
         self._history = History(
             context.connection, entry.partner, entry.tenant, entry.stream, archive, without=entry.id
         )
-        self._history.add(entry.id, kept.keys.distinct)
+        self._referred = names_in(kept, context.stream)
+        self._history.add(entry.id, indexed_hashes(kept, self._referred))
         whole = (entry.effective_at, entry.effective_at)
         self._former = KnownExport(entry, KeptRecords(archive, entry.kept or "-"), whole)
         self._mine = KnownExport(entry, kept, whole)
@@ -97,10 +99,11 @@ class _Replay:
         """Runs the replay in the caller's transaction."""
         before = self._resolved()
         hashes = self._hashes()
-        absorbed = MergedPlaceholders(self._load, self._archive)
-        folding = Folding(self._load, self._history.knowing, absorbed.note)
+        names = RowNames(self._load, self._archive)
+        names.take_again(names_in(self._former.kept, self._load.stream), self._referred)
+        folding = Folding(self._load, self._history.knowing, names.written)
         folding.fold_again(self._former, self._mine, hashes)
-        absorbed.settle()
+        names.settle()
         rejects = Rejects(self._load, self._history.knowing)
         rejects.renew(self._kept.rejects())
         rejects.supersede_older(self._kept.keys.hashes)

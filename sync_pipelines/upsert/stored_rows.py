@@ -35,11 +35,16 @@ class StoredChild:
 
 @dataclass(frozen=True)
 class StoredRow:
-    """A row of a main table, its id and those of its children."""
+    """A row of a main table, its id and those of its children.
+
+    Attributes:
+        is_lent: whether it is only a name that the row of this id has from a pair of names (F11).
+    """
 
     id: int
     row: Row
     children: dict[str, list[StoredChild]]
+    is_lent: bool = False
 
 
 def read_rows(

@@ -36,6 +36,7 @@ from sync_pipelines.upsert.load import load
 from sync_pipelines.upsert.locks import own_locks, referred_locks, try_locks
 from sync_pipelines.upsert.new_rows import NewRowsResult, NewRowWriter
 from sync_pipelines.upsert.references import Referents
+from sync_pipelines.upsert.referred_names import has_pairs
 
 log = logging.getLogger(__name__)
 
@@ -175,6 +176,8 @@ class StreamingLoad:
         """Locks the rows that records refer to. The records' keys must be different."""
         if len(pc.unique(records.column("key_hash"))) < len(records):
             raise _GivenUp("a key has several records")
+        if has_pairs(records, self._stream):
+            raise _GivenUp("records name rows by two names")
         referred = {(link, *owner) for link, parts in referents.items() for part in parts for owner in part.owners}
         if more := referred - self._locked:
             if not try_locks(writer.connection, referred_locks(self._stream, more)):

@@ -408,3 +408,89 @@ def test_X7_P5_one_business_named_two_ways_before_it_is_defined_is_one_row(site:
     found = site.query("select partner_record_id, name, commerce_id from sync.customers order by 1")
     assert [(row["partner_record_id"], row["name"]) for row in found] == [("1", "n2"), ("2", None), ("3", None)]
     assert {row["commerce_id"] for row in found} == {business_row["id"]}
+
+
+# -- F11: both names of a business -----------------------------------------------------------------------------
+
+BOTH = {"business_id": "7", "business_external_id": "x"}
+BY_ID, BY_EXTERNAL_ID = {"business_id": "7"}, {"business_external_id": "x"}
+NAMED = {
+    "by external id": {"external_id": "x"},
+    "by id": {"id": "7"},
+    "by both": {"id": "7", "external_id": "x"},
+}
+Sent = tuple[str, list[dict[str, Any]]]
+
+
+def load_in(site: Site, order: tuple[int, ...], sent: list[Sent]) -> None:
+    """Loads what was sent, day after day, in some order."""
+    for number in order:
+        stream, records = sent[number]
+        load(site, f"2024-05-0{number + 1}.json", records, stream)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))), ids=str)
+@pytest.mark.parametrize("definition", NAMED)
+def test_F11_both_names_of_a_business_are_one_business(site: Site, definition: str, order: tuple[int, ...]) -> None:
+    sent: list[Sent] = [
+        ("customers", [{**BY_ID, "external_id": "a"}]),
+        ("customers", [{**BY_EXTERNAL_ID, "external_id": "b"}, {**BY_EXTERNAL_ID, "external_id": "a"}]),
+        ("customers", [{**BOTH, "external_id": "c"}]),
+        ("businesses", [business(**NAMED[definition])]),
+    ]
+    load_in(site, order, sent)
+    assert commerces(site, "name", "is_placeholder") == [("7", "x", "Café", False)]
+    assert [row[:3] for row in customers(site)] == [("7", None, key) for key in "abc"]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
+def test_F11_one_placeholder_has_both_names(site: Site, order: tuple[int, ...]) -> None:
+    names: list[dict[str, str]] = [BY_ID, BY_EXTERNAL_ID, BOTH]
+    load_in(site, order, [("customers", [{**name, "external_id": "a"}]) for name in names])
+    assert commerces(site, "is_placeholder") == [("7", "x", True)]
+    assert [row[:3] for row in customers(site)] == [("7", None, "a")]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
+def test_F11_the_first_pair_holds_and_an_id_goes_before_an_external_id(site: Site, order: tuple[int, ...]) -> None:
+    sent: list[Sent] = [
+        ("customers", [{**BOTH, "external_id": "a"}]),
+        ("customers", [{**BOTH, "business_external_id": "y", "external_id": "b"}, {**BOTH, "business_id": "8", **ANA}]),
+        ("customers", [{"business_external_id": "y", "external_id": "d"}]),
+    ]
+    load_in(site, order, sent)
+    assert commerces(site, "is_placeholder") == [(None, "y", True), ("7", "x", True), ("8", None, True)]
+    assert [row[:3] for row in customers(site)] == [
+        ("7", None, "a"),
+        ("7", None, "b"),
+        ("8", None, "c"),
+        ("y", None, "d"),
+    ]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
+def test_F11_what_a_business_says_of_itself_goes_before_what_a_customer_says_of_it(
+    site: Site, order: tuple[int, ...]
+) -> None:
+    sent: list[Sent] = [
+        ("customers", [{**BOTH, "external_id": "a"}]),
+        ("businesses", [business(external_id="x")]),
+        ("businesses", [business(external_id="x", id="8")]),
+    ]
+    load_in(site, order, sent)
+    assert commerces(site, "is_placeholder") == [("7", None, True), ("8", "x", False)]
+    assert [row[:3] for row in customers(site)] == [("7", None, "a")]
+    assert not site.rejects()
+    load(site, "2024-04-30.json", [business(id="7")])
+    assert commerces(site, "is_placeholder") == [("7", None, False), ("8", "x", False)]
+
+
+def test_F11_a_business_with_a_name_from_its_customers_that_says_the_same_again_is_not_written(site: Site) -> None:
+    load(site, "2024-05-01.json", [{**BOTH, "external_id": "a"}], "customers")
+    assert outcomes(load(site, "2024-05-02.json", [business(external_id="x")])) == {"updated": 1}
+    place = "select ctid::text, xmin::text from sync.commerces"
+    before = site.query(place)
+    assert outcomes(load(site, "2024-05-03.json", [business(external_id="x")])) == {"unchanged": 1}
+    load(site, "2024-05-04.json", [{**BOTH, "external_id": "a"}], "customers")
+    assert site.query(place) == before
+    assert commerces(site) == [("7", "x", "Café")]

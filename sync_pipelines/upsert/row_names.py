@@ -1,0 +1,311 @@
+"""Which row has which name, where records of other streams name rows too: a business by its id or its external id.
+
+A business has the names of its own records. A customer that names it by both gives it the other one (F11), or makes one
+placeholder of the two. When a name moves from one row to another, every record that looks for its row by that name is
+folded again: its rows may live within another row now (X7, P5).
+
+Belongs here: the names of rows after a load, and which records follow. Does not belong here: which pairs of names hold
+(`name_pairs`), what records of the rows themselves come to (`fold`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from psycopg.sql import SQL, Identifier
+
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.normalize.keys import distinct, hashes_of_row
+from sync_pipelines.partners import STREAMS
+from sync_pipelines.tables.schema import SCHEMA
+from sync_pipelines.upsert.context import LoadContext
+from sync_pipelines.upsert.fold import Row
+from sync_pipelines.upsert.folding import Folding
+from sync_pipelines.upsert.history import Hashes, History
+from sync_pipelines.upsert.name_pairs import KnownPair, Lends, Mark, NamePairs, held
+from sync_pipelines.upsert.referred_names import (
+    Pair,
+    ReferredNames,
+    RowName,
+    name_hashes,
+    names_in,
+    rows_calling,
+)
+from sync_pipelines.upsert.stored_rows import StoredRow
+from sync_pipelines.upsert.write import remove_unused
+
+Names = tuple[str | None, str | None]
+"""The id and the external id of a row."""
+
+
+def streams_within(stream: Stream) -> list[Stream]:
+    """The streams of the same partner whose keys are unique within one row of this stream's table."""
+    return [inner for inner in STREAMS if _is_within(inner, stream)]
+
+
+def stream_around(stream: Stream) -> Stream | None:
+    """The stream of the same partner within whose rows this stream's keys are unique."""
+    return next((outer for outer in STREAMS if _is_within(stream, outer)), None)
+
+
+def _is_within(inner: Stream, outer: Stream) -> bool:
+    table = next((reference.table for reference in inner.references if reference.column == inner.scope), None)
+    return inner.partner == outer.partner and table == outer.table
+
+
+class _Named(NamedTuple):
+    """A row with its names: as stored, and as its own records have them."""
+
+    id: int
+    stored: Names
+    own: Names
+    is_placeholder: bool
+
+
+@dataclass
+class _Assigned:
+    """Who has which names.
+
+    Attributes:
+        rows: id of a row -> its names.
+        made: pairs that need a row of their own.
+        marks: pairs that give a row a name, and which.
+    """
+
+    rows: dict[int, Names] = field(default_factory=dict)
+    made: list[Pair] = field(default_factory=list)
+    marks: dict[Pair, Mark] = field(default_factory=dict)
+
+
+class RowNames:
+    """Keeps the names of rows that other rows live within, during one load of either.
+
+    Args:
+        context: of the load.
+        archive: the archive's folder.
+    """
+
+    def __init__(self, context: LoadContext, archive: Path) -> None:
+        self._load = context
+        self._archive = archive
+        outer = stream_around(context.stream)
+        self._stream = outer or context.stream
+        self._inner = streams_within(self._stream)
+        self._pairs = NamePairs(context.connection, context.stream.partner, context.entry.tenant)
+        self._before: dict[RowName, int] = {}
+        self._touched: set[RowName] = set()
+
+    # -- records that name rows ----------------------------------------------------------------------------------
+
+    def take(self, said: ReferredNames) -> None:
+        """Gives rows the names that an export gives them; before its own records look for their rows."""
+        changed = self._pairs.add(self._load.entry, said.pairs)
+        self._touched |= {name for pair in changed for name in pair.names}
+        self.settle()
+
+    def take_again(self, former: ReferredNames, mine: ReferredNames) -> None:
+        """The same of an export that is read again, instead of what it said before."""
+        differ = {pair for pair, _ in former.pairs.items() ^ mine.pairs.items()}
+        self._pairs.remove(differ)
+        for inner in self._inner if differ else ():
+            history = self._history(inner)
+            for export in history.knowing(name_hashes([name for pair in differ for name in pair.names])):
+                said = names_in(export.kept, inner).pairs
+                self._pairs.add(export.entry, {pair: said[pair] for pair in differ & said.keys()})
+        self._touched |= {name for pair in differ for name in pair.names}
+        self.settle()
+
+    # -- rows whose own records are folded -----------------------------------------------------------------------
+
+    @property
+    def written(self) -> RowNames | None:
+        """What follows the rows that are written; None where no records of other streams name them."""
+        return self if self._inner and self._stream is self._load.stream else None
+
+    def lent_keys(self) -> Hashes:
+        """The hashes of names that some row of this stream has only from pairs, and of its others (sorted)."""
+        if self.written is None:
+            return np.empty(0, np.uint64)
+        hashes = [found for pair in self._pairs.lent() for found in hashes_of_row(pair.external_id, pair.record_id)]
+        return distinct(np.array(hashes, np.uint64))
+
+    def apart(self, stored: Sequence[StoredRow]) -> list[StoredRow]:
+        """Rows as their own records made them: a name that a pair gave one is a placeholder of its own."""
+        for each in stored:
+            for name in _names_of((each.row.record_id, each.row.external_id)):
+                self._before.setdefault(name, each.id)
+        lends = self._pairs.lends([each.id for each in stored])
+        return [part for each in stored for part in _parts(each, lends.get(each.id))]
+
+    def note(self, rows: Iterable[Row]) -> None:
+        """Notes rows that are about to be written."""
+        self._touched.update(name for row in rows for name in _names_of((row.record_id, row.external_id)))
+
+    def forget(self, rows: Sequence[int]) -> None:
+        """Notes rows that were written as their own records have them."""
+        if rows:
+            self._pairs.forget_marks(rows)
+
+    # -- what follows --------------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Gives rows the names that they have after all, and folds records again whose rows have other names now."""
+        names = {*self._before, *self._touched}
+        if not names or not self._inner:
+            return
+        pairs = self._pairs.connected(names)
+        names |= {name for known in pairs for name in known.pair.names}
+        rows = self._rows(names, {known.mark.commerce_id: known.mark.lends for known in pairs if known.mark})
+        for row in rows:
+            for name in _names_of(row.stored):
+                self._before.setdefault(name, row.id)
+        assigned = _assigned(rows, [known.pair for known in pairs])
+        after = self._write(rows, pairs, assigned)
+        paired = {name for known in pairs for name in known.pair.names}
+        moved = {n: old for n, old in self._before.items() if after.get(n) != old and (n in after or n in paired)}
+        self._before, self._touched = {}, set()
+        self._fold_again(moved)
+        nameless = {row_id for row_id, given in assigned.rows.items() if given == (None, None)}
+        unused = (nameless | set(moved.values())) - set(after.values())
+        if unused:
+            remove_unused(self._load.connection, self._stream, sorted(unused))
+
+    def _rows(self, names: Collection[RowName], lends: Mapping[int, Lends]) -> list[_Named]:
+        statement = SQL(
+            "select id, partner_record_id, external_id, is_placeholder from {t} where id in ("
+            "select id from {t} where partner = %(partner)s and tenant = %(tenant)s"
+            " and partner_record_id = any(%(ids)s::text[])"
+            " union select id from {t} where partner = %(partner)s and tenant = %(tenant)s"
+            " and external_id = any(%(externals)s::text[])) order by id"
+        ).format(t=Identifier(SCHEMA, self._stream.table))
+        values = {
+            "partner": self._stream.partner,
+            "tenant": self._load.entry.tenant,
+            "ids": [name.text for name in names if name.is_record_id],
+            "externals": [name.text for name in names if not name.is_record_id],
+        }
+        found = self._load.connection.execute(statement, values)
+        return [_Named(row[0], row[1:3], _own(row[1:3], lends.get(row[0])), row[3]) for row in found]
+
+    def _write(self, rows: Sequence[_Named], pairs: Sequence[KnownPair], assigned: _Assigned) -> dict[RowName, int]:
+        """Writes names that differ; returns who has which."""
+        changed = {row.id: assigned.rows[row.id] for row in rows if row.stored != assigned.rows[row.id]}
+        if changed:
+            self._rename(changed)
+        marks = {**assigned.marks}
+        for pair, row_id in zip(assigned.made, self._make(assigned.made), strict=True):
+            marks[pair] = Mark(row_id, "both")
+            assigned.rows[row_id] = pair
+        self._pairs.mark({k.pair: marks.get(k.pair) for k in pairs if k.mark != marks.get(k.pair)})
+        return {name: row_id for row_id, given in assigned.rows.items() for name in _names_of(given)}
+
+    def _rename(self, names: Mapping[int, Names]) -> None:
+        table, ids = Identifier(SCHEMA, self._stream.table), list(names)
+        # A name may move from one row to another: it is freed before it is taken.
+        free = SQL("update {t} set external_id = null where id = any(%s) and external_id is not null")
+        self._load.connection.execute(free.format(t=table), [ids])
+        give = SQL(
+            "update {t} t set partner_record_id = s.own, external_id = s.external, updated_at = now()"
+            " from unnest(%s::bigint[], %s::text[], %s::text[]) s (id, own, external) where t.id = s.id"
+        ).format(t=table)
+        given = [own for own, _ in names.values()], [external for _, external in names.values()]
+        self._load.connection.execute(give, [ids, *given])
+
+    def _make(self, pairs: Sequence[Pair]) -> list[int]:
+        """Makes placeholders; returns their ids."""
+        if not pairs:
+            return []
+        entry = self._load.entry
+        statement = SQL(
+            "insert into {t} (partner, tenant, partner_record_id, external_id, is_placeholder, effective_at,"
+            " source_file, run_id) select %s, %s, s.own, s.external, true, %s, %s, %s"
+            " from unnest(%s::text[], %s::text[]) with ordinality s (own, external, number) order by number"
+            " returning partner_record_id, id"
+        ).format(t=Identifier(SCHEMA, self._stream.table))
+        written = [entry.effective_at, entry.path, self._load.run_id]
+        names = [pair.record_id for pair in pairs], [pair.external_id for pair in pairs]
+        values = [self._stream.partner, entry.tenant, *written, *names]
+        made: dict[str, int] = dict(self._load.connection.execute(statement, values).fetchall())
+        return [made[pair.record_id] for pair in pairs]
+
+    def _fold_again(self, names: Collection[RowName]) -> None:
+        """Folds the records that look for their row by some names, and all others of their keys."""
+        for inner in self._inner if names else ():
+            history = self._history(inner)
+            keys = [
+                export.kept.keys.of_rows(rows_calling(export.kept, inner, names))
+                for export in history.knowing(name_hashes(names))
+            ]
+            if keys:
+                Folding(replace(self._load, stream=inner), history.knowing).fold_known(distinct(np.concatenate(keys)))
+
+    def _history(self, inner: Stream) -> History:
+        entry = self._load.entry
+        return History(self._load.connection, inner.partner, entry.tenant, inner.name, self._archive)
+
+
+def _assigned(rows: Sequence[_Named], pairs: Iterable[Pair]) -> _Assigned:
+    """Who has which names: rows those of their own records, then what pairs give them, then placeholders."""
+    found = _Assigned({row.id: row.own for row in rows if not row.is_placeholder})
+    owner = {name: row.id for row in rows if not row.is_placeholder for name in _names_of(row.own)}
+    placeholders = [row for row in rows if row.is_placeholder]
+    by_name = {name: row.id for row in placeholders for name in _names_of(row.stored)}
+    for pair in held(pairs, found.rows.copy().values()):
+        by_id, by_external = pair.names
+        row_id = owner.get(by_id, owner.get(by_external))
+        lends: Lends = "both" if row_id is None else ("external_id" if by_id in owner else "record_id")
+        if row_id is None:
+            row_id = by_name.get(by_id, by_name.get(by_external))
+        owner |= dict.fromkeys(pair.names, -1)
+        if row_id is None:
+            found.made.append(pair)
+            continue
+        found.rows[row_id] = pair
+        found.marks[pair] = Mark(row_id, lends)
+    for row in placeholders:
+        if row.id not in found.rows:
+            # One name is enough; another one that some record looks for gets a placeholder when that is folded again.
+            free = [name for name in _names_of(row.stored) if name not in owner]
+            found.rows[row.id] = _only(free[0]) if free else (None, None)
+    return found
+
+
+def _only(name: RowName) -> Names:
+    return (name.text, None) if name.is_record_id else (None, name.text)
+
+
+def _names_of(names: Names) -> Iterator[RowName]:
+    own, external = names
+    if own is not None:
+        yield RowName(True, own)
+    if external is not None:
+        yield RowName(False, external)
+
+
+def _own(stored: Names, lends: Lends | None) -> Names:
+    """The names of a row without one that it has from a pair."""
+    own, external = stored
+    return (None if lends == "record_id" else own, None if lends == "external_id" else external)
+
+
+def _parts(stored: StoredRow, lends: Lends | None) -> Iterator[StoredRow]:
+    """A stored row as its own records made it, and what it has from a pair."""
+    row = stored.row
+    if lends is None:
+        yield stored
+        return
+    by_id = Row(None, row.record_id, is_placeholder=True)
+    by_external = Row(row.external_id, is_placeholder=True)
+    if lends == "both":
+        yield replace(stored, row=by_id)
+        yield replace(stored, row=by_external)
+    elif lends == "record_id":
+        yield replace(stored, row=replace(row, record_id=None))
+        yield StoredRow(stored.id, by_id, {}, is_lent=True)
+    else:
+        yield replace(stored, row=replace(row, external_id=None))
+        yield StoredRow(stored.id, by_external, {}, is_lent=True)
