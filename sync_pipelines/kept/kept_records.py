@@ -179,6 +179,11 @@ class KeptRecords:
         with self._own.records(None if columns is None else list(columns)) as groups:
             yield from groups.blocks()
 
+    def own_blocks(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The given columns of the records that are in its own object, block by block."""
+        with self._own.records(list(columns)) as groups:
+            yield from groups.blocks()
+
     def chosen(self, rows: Rows, columns: Sequence[str] | None = None) -> Iterator[tuple[Rows, pa.RecordBatch]]:
         """Yields the given rows (ascending) with their records, by blocks; other blocks are not read."""
         names = None if columns is None else list(columns)

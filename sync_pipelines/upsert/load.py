@@ -99,7 +99,8 @@ class _Loading:
         self._summary = self._kept.summary
         self._outcomes = Outcomes(self._kept.count)
         self._leniencies: Counter[str] = Counter(self._summary.leniencies)
-        self._referred = names_in(self._kept, context.stream)
+        self._names = RowNames(context, archive)
+        self._referred = names_in(self._kept, context.stream, is_whole=self._names.has_pairs)
         self._history = History(context.connection, entry.partner, entry.tenant, entry.stream, archive)
 
     def run(self) -> Loaded:
@@ -118,22 +119,21 @@ class _Loading:
     # -- rows --------------------------------------------------------------------------------------------------
 
     def _write(self, mine: KnownExport, others: list[KnownExport]) -> None:
-        names = RowNames(self._load, self._archive)
-        names.take(self._referred)
+        self._names.take(self._referred)
         if split := count_split(mine, others, self._load.stream, self._load.layout):
             self._leniencies["split_across_files"] += split
         newer, alone = newer_exports(mine, others), alone_rows(mine, others, self._load.stream)
         late = late_keys(mine, self._history.knowing, newer, alone, self._load.layout)
         decided = decided_keys(self._load.connection, self._load.entry) if others else late[:0]
         stale = self._overruled(mine, newer, mine.kept.rows_known_by(np.setdiff1d(late, decided)) & alone)
-        folding = Folding(self._load, self._history.knowing, names.written, self._outcomes.note)
+        folding = Folding(self._load, self._history.knowing, self._names.written, self._outcomes.note)
         left = np.setdiff1d(late, mine.kept.keys.of_rows(stale), assume_unique=True)
         folding.fold_late(mine, left)
-        several = np.union1d(mine.kept.keys.repeated(), mine.kept.keys.knows(names.lent_keys()))
+        several = np.union1d(mine.kept.keys.repeated(), mine.kept.keys.knows(self._names.lent_keys()))
         several = np.setdiff1d(several, late, assume_unique=True)
         left = self._write_plain(mine, others, np.union1d(late, several), alone, decided)
         folding.fold_newest(mine, np.union1d(several, self._revise(left, several)))
-        names.settle()
+        self._names.settle()
         self._leniencies.update(folding.leniencies)
 
     def _overruled(self, mine: KnownExport, newer: list[KnownExport], late: Mask) -> Mask:

@@ -44,6 +44,9 @@ _REMOVE: Final = """
 delete from sync.commerce_pairs k using unnest(%(ids)s::text[], %(externals)s::text[]) s (record_id, external_id)
 where (k.partner, k.tenant, k.record_id, k.external_id) = (%(partner)s, %(tenant)s, s.record_id, s.external_id)
 """
+_ANY: Final = """
+select exists (select from sync.commerce_pairs where partner = %(partner)s and tenant = %(tenant)s)
+"""
 _FIND: Final = """
 select record_id, external_id, effective_at, path_order, revision, record_number, commerce_id, lends
 from sync.commerce_pairs
@@ -101,6 +104,11 @@ class NamePairs:
     def remove(self, pairs: Collection[Pair]) -> None:
         """Forgets pairs."""
         self.connection.execute(_REMOVE, self._names(pairs))
+
+    def exist(self) -> bool:
+        """Whether there are any."""
+        values = {"partner": self.partner, "tenant": self.tenant}
+        return self.connection.execute(_ANY, values).fetchone() == (True,)
 
     def connected(self, names: Iterable[RowName]) -> list[KnownPair]:
         """The pairs that have one of some names, and those that share one with them, in version order."""

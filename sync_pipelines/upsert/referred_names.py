@@ -5,10 +5,10 @@ Belongs here: reading those names from kept records. Does not belong here: which
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,11 @@ from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.keys import hashes_of_bytes
 from sync_pipelines.upsert.column_changes import mask_of
 from sync_pipelines.upsert.key_pages import Hashes
+
+_NONE: Final = pa.array([], pa.string())
+_BY_ID: Final = b"\x00\x00i"
+_BY_EXTERNAL_ID: Final = b"\x00\x00e"
+"""What goes before a name where it is hashed; no key is the same, for a NUL is rejected in them."""
 
 
 class RowName(NamedTuple):
@@ -40,44 +45,45 @@ class Pair(NamedTuple):
         return RowName(True, self.record_id), RowName(False, self.external_id)
 
 
-@dataclass
+@dataclass(frozen=True)
 class ReferredNames:
     """What the records of an export call the rows they live within.
 
     Attributes:
-        names: by which rows are looked for: the id, or the external id of a record that names no id.
+        hashes: of the names by which rows are looked for: the id, or the external id of a record that names no id.
         pairs: both names of records that name both, with the time and the row of the first such record.
     """
 
-    names: set[RowName] = field(default_factory=set)
-    pairs: dict[Pair, tuple[datetime, int]] = field(default_factory=dict)
-
-    @property
-    def hashes(self) -> Hashes:
-        """What the key index knows the names by."""
-        return name_hashes(self.names)
+    hashes: Hashes
+    pairs: Mapping[Pair, tuple[datetime, int]]
 
 
-def names_in(kept: KeptRecords, stream: Stream) -> ReferredNames:
-    """The names in the records of an export; none where the stream's rows live within no others."""
-    found = ReferredNames()
-    start = 0
-    for own, external, times in _links(kept, stream, "effective_at"):
-        by_id = own.dictionary_encode()
-        found.names |= {RowName(True, text) for text in by_id.dictionary.to_pylist()}
-        only_external = external.filter(own.is_null()).drop_null().unique()
-        found.names |= {RowName(False, text) for text in only_external.to_pylist()}
-        both = np.flatnonzero(mask_of(own.is_valid()) & mask_of(external.is_valid()))
-        if len(both):
-            _add_pairs(found, own, external, times, both, start)
-        start += len(own)
-    return found
+def names_in(kept: KeptRecords, stream: Stream, *, is_whole: bool = True) -> ReferredNames:
+    """The names in the records of an export; none where the stream's rows live within no others.
+
+    Args:
+        kept: the export's records.
+        stream: the declaration.
+        is_whole: whether records count that are kept with another export. Where no record of the tenant ever named a
+            row by two names, those say nothing new.
+    """
+    ids, externals, has_pairs = [_NONE], [_NONE], False
+    for own, external in _links(kept, stream, is_whole=is_whole):
+        ids.append(own.unique().drop_null())
+        if own.null_count:
+            externals.append(external.filter(own.is_null()).unique().drop_null())
+        has_pairs = has_pairs or bool(pc.any(pc.and_(own.is_valid(), external.is_valid())).as_py())
+    hashes = [
+        hashes_of_bytes(mark + text.encode() for text in pa.chunked_array(texts).unique().to_pylist())
+        for mark, texts in ((_BY_ID, ids), (_BY_EXTERNAL_ID, externals))
+    ]
+    return ReferredNames(np.sort(np.concatenate(hashes)), _pairs_in(kept, stream) if has_pairs else {})
 
 
 def indexed_hashes(kept: KeptRecords, referred: ReferredNames) -> Hashes:
     """What the key index knows an export by: its keys, and what it calls other rows (sorted)."""
     keys = kept.keys.distinct
-    return np.union1d(keys, referred.hashes) if referred.names else keys
+    return np.union1d(keys, referred.hashes) if len(referred.hashes) else keys
 
 
 def rows_calling(kept: KeptRecords, stream: Stream, names: Collection[RowName]) -> Any:
@@ -86,16 +92,16 @@ def rows_calling(kept: KeptRecords, stream: Stream, names: Collection[RowName]) 
         pa.array([n.text for n in names if n.is_record_id is kind], pa.string()) for kind in (True, False)
     )
     found = [np.empty(0, bool)]
-    for own, external, _ in _links(kept, stream):
+    for own, external in _links(kept, stream):
         by_external = mask_of(own.is_null()) & mask_of(pc.is_in(external, externals))
         found.append(mask_of(pc.is_in(own, ids)) | by_external)
     return np.concatenate(found)
 
 
 def name_hashes(names: Collection[RowName]) -> Hashes:
-    """The hashes by which the key index knows names (sorted); no key has one, for a NUL is rejected in them."""
-    texts = ((b"\x00\x00i" if name.is_record_id else b"\x00\x00e") + name.text.encode() for name in names)
-    return np.sort(hashes_of_bytes(texts))
+    """The hashes by which the key index knows names (sorted)."""
+    marked = ((_BY_ID if name.is_record_id else _BY_EXTERNAL_ID) + name.text.encode() for name in names)
+    return np.sort(hashes_of_bytes(marked))
 
 
 def has_pairs(records: pa.Table, stream: Stream) -> bool:
@@ -106,24 +112,34 @@ def has_pairs(records: pa.Table, stream: Stream) -> bool:
     return bool(pc.any(pc.and_(own, external)).as_py())
 
 
-def _links(kept: KeptRecords, stream: Stream, *also: str) -> Iterator[tuple[Any, Any, Any]]:
-    """Block by block: the ids and the external ids that records name, and a further column."""
-    if stream.scope is None or not kept.count:
-        return
-    columns = [f"{stream.scope}_record_id", f"{stream.scope}_external_id", *also]
+def _links(kept: KeptRecords, stream: Stream, *, is_whole: bool = True) -> Iterator[tuple[Any, Any]]:
+    """Block by block: the ids and the external ids that records name."""
+    if stream.scope is not None and kept.count:
+        columns = [f"{stream.scope}_{part}" for part in ("record_id", "external_id")]
+        for block in kept.blocks(columns) if is_whole else kept.own_blocks(columns):
+            yield block.column(columns[0]), block.column(columns[1])
+
+
+def _pairs_in(kept: KeptRecords, stream: Stream) -> dict[Pair, tuple[datetime, int]]:
+    """The pairs of all records, with the first record of each in version order."""
+    found: dict[Pair, tuple[datetime, int]] = {}
+    columns = [f"{stream.scope}_record_id", f"{stream.scope}_external_id", "effective_at"]
+    start = 0
     for block in kept.blocks(columns):
-        yield block.column(columns[0]), block.column(columns[1]), block.column(columns[-1])
+        own, external, times = (block.column(name) for name in columns)
+        both = np.flatnonzero(mask_of(pc.and_(own.is_valid(), external.is_valid())))
+        first = both[_first_of_kinds(*(column.take(pa.array(both)) for column in (own, external, times)))]
+        said_first = [column.take(pa.array(first)).to_pylist() for column in (own, external, times)]
+        for row, *said in zip(first.tolist(), *said_first, strict=True):
+            pair, place = Pair(said[0], said[1]), (said[2], start + row)
+            found[pair] = min(found.get(pair, place), place)
+        start += len(block)
+    return found
 
 
-def _add_pairs(found: ReferredNames, own: Any, external: Any, times: Any, both: Any, start: int) -> None:
-    """Adds the pairs of one block."""
-    places = pa.array(both)
-    codes = [column.take(places).dictionary_encode() for column in (own, external)]
-    kinds = codes[0].indices.to_numpy().astype(np.int64) * len(codes[1].dictionary) + codes[1].indices.to_numpy()
-    order = np.argsort(times.take(places).cast(pa.int64()).to_numpy(), kind="stable")
-    first = both[order[np.unique(kinds[order], return_index=True)[1]]]
-    chosen = pa.array(first)
-    columns = [column.take(chosen).to_pylist() for column in (own, external, times)]
-    for record_id, external_id, moment, row in zip(*columns, first.tolist(), strict=True):
-        pair, said = Pair(record_id, external_id), (moment, start + row)
-        found.pairs[pair] = min(found.pairs.get(pair, said), said)
+def _first_of_kinds(own: Any, external: Any, times: Any) -> Any:
+    """The place of the first record in version order of each pair."""
+    ids, externals = own.dictionary_encode(), external.dictionary_encode()
+    kinds = ids.indices.to_numpy().astype(np.int64) * len(externals.dictionary) + externals.indices.to_numpy()
+    order = np.argsort(times.cast(pa.int64()).to_numpy(), kind="stable")
+    return order[np.unique(kinds[order], return_index=True)[1]]

@@ -99,6 +99,11 @@ class RowNames:
         self._before: dict[RowName, int] = {}
         self._touched: set[RowName] = set()
 
+    @property
+    def has_pairs(self) -> bool:
+        """Whether any record of the tenant has named a row by two names."""
+        return bool(self._inner) and self._pairs.exist()
+
     # -- records that name rows ----------------------------------------------------------------------------------
 
     def take(self, said: ReferredNames) -> None:
