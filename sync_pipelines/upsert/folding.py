@@ -253,8 +253,9 @@ class Folding:
         """A row that has an external id only from a pair gives it up to the row whose own it is."""
         owners = {row.external_id: row_id for row, row_id in taken if not row.is_placeholder}
         for stored in family.stored:
-            owner = owners.get(stored.row.external_id) if stored.row.is_placeholder else None
-            if owner is not None and owner != stored.id:
+            if stored.row.external_id is None or not stored.row.is_placeholder:
+                continue
+            if owners.get(stored.row.external_id, stored.id) != stored.id:
                 differences.writes.freed_keys.append(stored.id)
 
     def _provenance(self, family: Family, row: Row, came: Sequence[_Came]) -> Provenance:
