@@ -28,6 +28,7 @@ TABLES: Final = {
     "export_outcomes": "The outcome of each record of a loaded export; `sync-pipelines outcomes` prints it.",
     "key_runs": "Internal index of keys: sorted runs of pages.",
     "key_pages": "Internal index of keys: which exports contain which keys.",
+    "commerce_pairs": "Internal: businesses that a Pocketflows customer named by both ids.",
     "unnamed_objects": "Files of the archive that no ledger entry uses; housekeeping removes them.",
     "alembic_version": "Revision of this schema.",
 }
@@ -244,6 +245,16 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "first_export": "Smallest export id of the page.",
         "hashes": "Hashes of keys, compressed.",
         "exports": "Export ids beside them, compressed.",
+    },
+    "commerce_pairs": {
+        "record_id": "Pocketflows' own id of the business.",
+        "external_id": "The business's id at the merchant.",
+        "effective_at": "Effective time of the first record with both ids.",
+        "path_order": "Place of that record's export among those of its time.",
+        "revision": "Revision of that export's path.",
+        "record_number": "Number of that record in its export.",
+        "commerce_id": "Row of commerces that got an id from the pair.",
+        "lends": "Which id the row got from the pair: record_id, external_id or both.",
     },
     "unnamed_objects": {
         "name": "Name of the file in the archive.",
