@@ -101,7 +101,8 @@ def test_a_preview_says_why_records_would_be_rejected_and_which_rows_would_chang
     done = call("sync", "--preview")
     lines = [" ".join(line.split()) for line in done.out.splitlines()]
     assert (
-        f"replenit/orders currency_unknown 1 {path} at 3: Currency: 'XXXX' is no ISO 4217 code, got \"XXXX\"" in lines
+        f"replenit/orders currency_unknown 1 {path} at 3: Currency: 'XXXX' is not an ISO 4217 code, got \"XXXX\""
+        in lines
     )
     assert f"replenit/orders {TENANT} A updated currency EUR USD" in lines
     (created,) = [line for line in lines if line.startswith(f"replenit/orders {TENANT} B created")]
