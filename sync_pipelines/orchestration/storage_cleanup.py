@@ -20,7 +20,10 @@ import sqlalchemy as sa
 
 from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.orchestration.activity import INSTALLATION_TAG
+from sync_pipelines.orchestration.check_runs import CHECK_JOB
 from sync_pipelines.orchestration.check_steps import check_keys
+from sync_pipelines.orchestration.failed_runs import streams_of
 from sync_pipelines.orchestration.jobs import EXECUTOR
 from sync_pipelines.orchestration.private_dagster import (
     EVENTS,
@@ -60,7 +63,8 @@ def tidy(
     moment = now or datetime.now(UTC)
     settings = workspace.settings
     before = moment - timedelta(days=settings.keep_runs_days)
-    runs, events = _clear_runs(instance, before, _latest_checks(instance, streams))
+    chosen = tuple(streams)
+    runs, events = _clear_runs(instance, before, chosen, _latest_checks(instance, chosen))
     compacted = compact(workspace)
     files = asdict(clear_files(workspace, moment.timestamp()))
     files["run_logs"] = asdict(_clear_run_logs(settings, instance, before))
@@ -108,8 +112,12 @@ def build_housekeeping_schedule() -> dg.ScheduleDefinition:
     )
 
 
-def _clear_runs(instance: dg.DagsterInstance, before: datetime, spared: frozenset[str]) -> tuple[int, int]:
-    """Deletes old runs that tell nothing of an asset, and the events of steps of the others.
+def _clear_runs(
+    instance: dg.DagsterInstance, before: datetime, streams: Sequence[Stream], spared: frozenset[str]
+) -> tuple[int, int]:
+    """Deletes old runs of the project that tell nothing of an asset, and the events of steps of its others.
+
+    Runs of other projects in the same deployment stay as they are.
 
     Returns:
         Runs deleted whole, and events deleted of the others.
@@ -117,7 +125,7 @@ def _clear_runs(instance: dg.DagsterInstance, before: datetime, spared: frozense
     runs = events = 0
     if not has_sql_storage(instance):
         return runs, events
-    for ids in _old_runs(instance, before):
+    for ids in _old_runs(instance, before, streams):
         telling = _telling(instance, ids) | (spared & set(ids))
         for run_id in ids:
             if run_id not in telling:
@@ -127,10 +135,16 @@ def _clear_runs(instance: dg.DagsterInstance, before: datetime, spared: frozense
     return runs, events
 
 
-def _old_runs(instance: dg.DagsterInstance, before: datetime) -> Iterator[list[str]]:
+def _old_runs(instance: dg.DagsterInstance, before: datetime, streams: Sequence[Stream]) -> Iterator[list[str]]:
     filters = dg.RunsFilter(statuses=FINISHED_STATUSES, updated_before=before)
-    found = [record.dagster_run.run_id for record in instance.get_run_records(filters)]
+    runs = (record.dagster_run for record in instance.get_run_records(filters))
+    found = [run.run_id for run in runs if _is_ours(run, streams)]
     return (found[n : n + _RUNS_AT_ONCE] for n in range(0, len(found), _RUNS_AT_ONCE))
+
+
+def _is_ours(run: dg.DagsterRun, streams: Sequence[Stream]) -> bool:
+    """Whether a run is of the project; a run that opened the workspace is, whatever its job was called then."""
+    return INSTALLATION_TAG in run.tags or run.job_name in (CHECK_JOB, HOUSEKEEPING) or bool(streams_of(run, streams))
 
 
 def _telling(instance: dg.DagsterInstance, ids: Sequence[str]) -> set[str]:

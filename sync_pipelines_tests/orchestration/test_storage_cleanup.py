@@ -38,6 +38,14 @@ from sync_pipelines_tests.orchestration.acting import TABLE, days, run
 LATER = datetime.now(UTC) + timedelta(days=91)
 
 
+@dg.job
+def another_project() -> None:
+    @dg.op
+    def works() -> None: ...
+
+    works()
+
+
 @pytest.fixture(params=["ephemeral", "postgres"])
 def either(request: pytest.FixtureRequest) -> dg.DagsterInstance:
     name = "instance" if request.param == "ephemeral" else "postgres_instance"
@@ -81,9 +89,11 @@ def test_runs_that_tell_nothing_of_an_asset_go_but_the_latest_checks_stay(
     job = definitions.resolve_job_def(CHECK_JOB)
     older, latest = (job.execute_in_process(instance=either).run_id for _ in range(2))
     kept = definitions.resolve_job_def(HOUSEKEEPING).execute_in_process(instance=either).run_id
+    of_others = another_project.execute_in_process(instance=either)
     assert tidy(workspace, either, STREAMS, LATER).counts["runs"] == 2
     assert either.get_run_by_id(older) is None
     assert either.get_run_by_id(kept) is None
+    assert "STEP_START" in events(either, of_others.run_id), "runs of another project in the deployment stay whole"
     assert either.get_run_by_id(latest) is not None
     assert len(either.event_log_storage.get_latest_asset_check_execution_by_key(check_keys([ORDERS]))) == 7
 
