@@ -92,7 +92,7 @@ def sync(
     """
     from sync_pipelines.commands import sync as command
     from sync_pipelines.commands import watch
-    from sync_pipelines.commands.known_names import check_names
+    from sync_pipelines.commands.known_names import check_names, report_unusable
 
     check_names(partner, stream)
     selection = command.Selection(partner, stream, tenant, _date(first), _date(last))
@@ -100,9 +100,12 @@ def sync(
         raise click.UsageError(f"--from {selection.first} is later than --to {selection.last}")
     if is_watch and is_preview:
         raise click.UsageError("--watch loads what arrives, so it cannot be combined with --preview")
+    is_incomplete = report_unusable(partner)
     if is_watch:
-        return watch.run(selection, as_json=as_json)
-    return command.run(selection, as_json=as_json, is_preview=is_preview)
+        status = watch.run(selection, as_json=as_json)
+    else:
+        status = command.run(selection, as_json=as_json, is_preview=is_preview)
+    return max(status, command.WITH_FAILED) if is_incomplete else status
 
 
 @cli.command()

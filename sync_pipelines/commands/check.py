@@ -28,7 +28,7 @@ from sync_pipelines.errors import ConfigurationError, SyncError
 from sync_pipelines.exports.file_dates import SHAPES
 from sync_pipelines.exports.formats import why_no_format
 from sync_pipelines.exports.landing import LandingFile
-from sync_pipelines.partners import STREAMS, find_stream
+from sync_pipelines.partners import STREAMS, UNUSABLE, find_stream
 from sync_pipelines.privacy.redaction import redacted
 from sync_pipelines.privacy.untrusted_text import on_one_line
 from sync_pipelines.stages.misplaced import ENDING, Misplaced, find_misplaced
@@ -85,12 +85,21 @@ def run(settings: Settings | None = None) -> int:
     report = _Report()
     settings = settings or load_settings()
     report.look("settings", lambda: _settings(settings))
+    report.look("partners", _partners)
     report.look("sources", lambda: _sources(settings))
     for place, pull in _pulls(_sources_or_none(settings)):
         report.look(f"pull of {place}", partial(_pull, pull))
     report.look("database", lambda: _database(settings))
     report.look("landing", lambda: _landing(settings))
     return report.status
+
+
+def _partners() -> Iterator[str | SyncError]:
+    """Partners of installed packages; the project's own need no check."""
+    for package in dict.fromkeys(stream.package for stream in STREAMS if stream.package):
+        yield f"{package}: {', '.join(stream.full_name for stream in STREAMS if stream.package == package)}"
+    for one in UNUSABLE:
+        yield ConfigurationError("partner_unusable", str(one), "correct the package, or uninstall it")
 
 
 def _settings(settings: Settings) -> Iterator[str]:

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import click
 
+from sync_pipelines.commands.screen import tell
 from sync_pipelines.contracts.codes import ALL_CODES
 from sync_pipelines.contracts.near_names import suggestion
-from sync_pipelines.partners import STREAMS
+from sync_pipelines.partners import STREAMS, UNUSABLE, find_unusable
 from sync_pipelines.tables.schema import OUTCOMES
 
 
 def check_names(partner: str | None, stream: str | None) -> None:
-    """Checks that a partner or stream is in the registry.
+    """Checks that a partner and a stream are in the registry.
 
     Raises:
-        click.UsageError: it is not; the message suggests a name.
+        click.UsageError: one is unknown; with the names that exist, or why the partner's package is left out.
     """
+    if (unusable := find_unusable(partner)) is not None:
+        raise click.UsageError(str(unusable))
     partners = dict.fromkeys(s.partner for s in STREAMS)
     if partner is not None and partner not in partners:
         raise click.UsageError(f"unknown partner {partner!r}; {suggestion(partner, partners)}")
@@ -26,6 +29,18 @@ def check_names(partner: str | None, stream: str | None) -> None:
     streams = dict.fromkeys(name for s in of_partner for name in (s.name, s.full_name))
     if stream is not None and stream not in streams:
         raise click.UsageError(f"unknown stream {stream!r}; {suggestion(stream, streams)}")
+
+
+def report_unusable(partner: str | None) -> bool:
+    """Prints which partners of installed packages are left out; returns whether any is.
+
+    Args:
+        partner: the only one of interest; None for all.
+    """
+    found = [one for one in UNUSABLE if partner in (None, one.name)]
+    for one in found:
+        tell(f"error: {one}")
+    return bool(found)
 
 
 def check_code(code: str | None) -> None:

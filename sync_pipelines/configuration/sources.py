@@ -24,7 +24,7 @@ from sync_pipelines.contracts.near_names import suggestion
 from sync_pipelines.contracts.paths import example_paths, way_to
 from sync_pipelines.contracts.streams import Options, Stream
 from sync_pipelines.errors import ConfigurationError
-from sync_pipelines.partners import STREAMS, find_stream
+from sync_pipelines.partners import STREAMS, find_stream, find_unusable
 
 M = TypeVar("M", bound=BaseModel)
 ANY_TENANT: Final = "*"
@@ -132,6 +132,9 @@ class _Reader:
         source = self._mapping(where, value)
         self._only_keys(where, source, _SOURCE_KEYS)
         partners = tuple(dict.fromkeys(s.partner for s in self.known))
+        if find_unusable(source.get("partner")) is not None:
+            # Whoever installed the package is told; the other sources hold.
+            return
         partner = self._one_of((*where, "partner"), source.get("partner"), partners, "partner")
         tenant = self._tenant(where, source.get("tenant"), partner)
         if tenant in self.listed.setdefault(partner, set()):

@@ -261,6 +261,9 @@ class Stream:
         record_id: the contract's attribute that is the partner's own id (P2).
         pull: the endpoint that lists the records, where a source may pull them (N11).
         response: a pure function (counts) -> the outcome in the API's own shape, where the page has one (R10).
+        description: one or two sentences for the Dagster UI, in Markdown.
+        rules_page: the address of the page that lists the stream's rules; empty for the project's own pages.
+        package: name and version of the installed package that declares it; empty for the project's own.
     """
 
     partner: str
@@ -302,6 +305,8 @@ class Stream:
     pull: Listing | None = None
     response: Callable[[Mapping[str, int]], dict[str, int]] | None = None
     description: str = ""
+    rules_page: str = ""
+    package: str = ""
 
     def __post_init__(self) -> None:
         """Refuses what a load could not carry out.
@@ -350,7 +355,7 @@ class Stream:
     @property
     def fingerprint(self) -> str:
         """Of the version and the contract: another one may read the same text otherwise."""
-        return _fingerprint(self.contract)
+        return _fingerprint(self.contract, self.package)
 
     @property
     def key_alias(self) -> str:
@@ -385,6 +390,6 @@ class Stream:
 
 
 @cache
-def _fingerprint(contract: type[Contract]) -> str:
+def _fingerprint(contract: type[Contract], package: str) -> str:
     schema = json.dumps(contract.model_json_schema(), sort_keys=True, default=str)
-    return hashlib.sha256(f"{version('sync_pipelines')} {schema}".encode()).hexdigest()
+    return hashlib.sha256(f"{version('sync_pipelines')} {package}{schema}".encode()).hexdigest()

@@ -6,8 +6,9 @@ that Dagster loads (`sync_pipelines.definitions`).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
 
@@ -35,8 +36,10 @@ from sync_pipelines.orchestration.storage_cleanup import (
     build_housekeeping_schedule,
 )
 from sync_pipelines.orchestration.table_assets import build_table_asset, tables_of
-from sync_pipelines.partners import STREAMS
+from sync_pipelines.partners import STREAMS, UNUSABLE
 from sync_pipelines.stages.first_day import first_day
+
+_log: Final = logging.getLogger(__name__)
 
 
 def build_definitions(
@@ -49,6 +52,8 @@ def build_definitions(
     They have no executor and only names of their own, so that they merge with the definitions of another project
     (`docs/existing_dagster.md`). Jobs name their executor; `code_location` adds one for the project by itself.
     """
+    for one in UNUSABLE:
+        _log.error("%s", one)
     settings = settings or load_settings()
     first = first_day(settings)
     chosen = tuple(streams)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from functools import cache
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import metadata as package_metadata
 from importlib.metadata import version as package_version
@@ -20,7 +19,6 @@ from typing import Any, Final
 
 import dagster as dg
 
-from sync_pipelines import partners
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.orchestration.dagster_names import Stage
 from sync_pipelines.tables.descriptions import TABLES
@@ -46,7 +44,7 @@ def asset_description(stage: Stage, stream: Stream) -> str:
     lines = [
         f"- **Files** go to `{folder}/` in the landing, for example `{folder}/2026-06-01.json`."
         " The date in the path is the partition; without one, the modification time is.",
-        f"- **Rules** are in `{rule_page(stream)}`. `docs/rules.md` lists their ids, `docs/codes.md` the codes.",
+        f"- **Rules** are in {_rules(stream)} `docs/codes.md` lists the codes.",
         "- **Preview** a load with `preview: true` in the launchpad, or with"
         f" `sync-pipelines sync --partner {stream.partner} --stream {stream.name} --preview`.",
         f"- **Replay** rejected records after a correction with `{replay_command(stream)}`.",
@@ -69,6 +67,12 @@ def table_description(table: str, writers: Sequence[Stream]) -> str:
 def code_version(stream: Stream) -> str:
     """Returns the version of the package and the contract: another one may read the same export differently."""
     return f"{package_version('sync_pipelines')}-{stream.fingerprint[:8]}"
+
+
+def _rules(stream: Stream) -> str:
+    if stream.package:
+        return f"<{stream.rules_page}>." if stream.rules_page else f"the package `{stream.package}`."
+    return f"`{rule_page(stream)}`, their ids in `docs/rules.md`."
 
 
 def rule_page(stream: Stream) -> str:
@@ -101,18 +105,13 @@ def schedule_description(stream: Stream) -> str:
 
 def code_references(stream: Stream) -> dg.CodeReferencesMetadataValue:
     """Returns the partner's module: its file here, and its page in the repository if the package names one."""
-    module = import_module(f"{partners.__name__}.{stream.partner}") if _is_registered(stream) else None
-    path = Path(inspect.getfile(module or type(stream)))
+    path = Path(inspect.getfile(stream.contract))
     label = f"contract of {stream.partner}"
     references: list[Any] = [dg.LocalFileCodeReference(file_path=str(path), line_number=1, label=label)]
-    if module and (repository := _repository()):
-        url = f"{repository}/blob/HEAD/{'/'.join(module.__name__.split('.'))}.py"
+    if not stream.package and (repository := _repository()):
+        url = f"{repository}/blob/HEAD/{'/'.join(stream.contract.__module__.split('.'))}.py"
         references.append(dg.UrlCodeReference(url=url, label=label))
     return dg.CodeReferencesMetadataValue(code_references=references)
-
-
-def _is_registered(stream: Stream) -> bool:
-    return stream.partner in partners.PARTNERS
 
 
 @cache

@@ -1,7 +1,8 @@
 """What each partner's exports mean, and the registry of their streams.
 
-A partner is one module of declarations and pure functions, readable beside the partner's own API page, and one
-line here (`docs/add_a_partner.md`). Does not belong here: SQL, Dagster, loops over rows.
+A partner is one module of declarations and pure functions, readable beside the partner's own API page. The module is
+in this folder, or in a package of its own (`installed`, `docs/add_a_partner.md`). Does not belong here: SQL, Dagster,
+loops over rows.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from importlib import import_module
 from typing import Final
 
 from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.partners.installed import UnusablePartner, installed_partners
 
 PARTNERS: Final = (
     "reten",
@@ -31,10 +33,18 @@ def _streams_of(partner: str) -> Iterator[Stream]:
     return (value for value in vars(module).values() if isinstance(value, Stream) and value.partner == partner)
 
 
-STREAMS: Final[tuple[Stream, ...]] = tuple(stream for partner in PARTNERS for stream in _streams_of(partner))
-"""Every stream that can be synced, in the order they are synced."""
+_OWN: Final = tuple(stream for partner in PARTNERS for stream in _streams_of(partner))
+_INSTALLED, UNUSABLE = installed_partners(PARTNERS)
+
+STREAMS: Final[tuple[Stream, ...]] = _OWN + _INSTALLED
+"""Every stream that can be synced, in the order they are synced; those of installed packages come last."""
 
 
 def find_stream(partner: str, name: str) -> Stream | None:
-    """The stream `<partner>/<name>`, or None."""
+    """Returns the stream `<partner>/<name>`, or None."""
     return next((s for s in STREAMS if (s.partner, s.name) == (partner, name)), None)
+
+
+def find_unusable(partner: str | None) -> UnusablePartner | None:
+    """Returns why a partner of an installed package is left out; None where no package declares it, or it is used."""
+    return next((one for one in UNUSABLE if one.name == partner), None)

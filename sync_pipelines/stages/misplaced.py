@@ -20,7 +20,7 @@ from sync_pipelines.contracts.characters import matches
 from sync_pipelines.contracts.near_names import VERY_LIKE, near_name
 from sync_pipelines.database import ledger
 from sync_pipelines.exports.landing import Landing, Unclaimed
-from sync_pipelines.partners import STREAMS
+from sync_pipelines.partners import STREAMS, find_unusable
 
 TEMPLATE: Final = "<partner>/<tenant>/<stream>/<file>"
 ENDING: Final = "has an unknown file extension"
@@ -110,6 +110,8 @@ def _at_the_root(name: str, streams: dict[str, tuple[str, ...]], *, is_folder: b
         owner, stream = _place_for(name, places)
         hint = f"move it to {owner or '<partner>'}/<tenant>/{stream}/{name}"
         return Misplaced(name, "is not in a stream's folder", hint, owner)
+    if (unusable := find_unusable(name)) is not None:
+        return Misplaced(name, "is of a partner that is left out", str(unusable))
     if near := near_name(name, streams):
         return Misplaced(name, "is not a known partner", f"did you mean {near}?", near)
     for partner, stream in places:

@@ -1,123 +1,114 @@
-"""`docs/add_a_partner.md`, followed to the letter in a copy of the project: a module, a line, cases, nothing else."""
+"""`docs/add_a_partner.md`, followed to the letter: its package is built, installed and tested, and loads exports.
+
+Packages that cannot be used are left out, and named.
+"""
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database.postgres import Database
+from sync_pipelines.partners import PARTNERS
+from sync_pipelines.partners.installed import GROUP, installed_partners
+from sync_pipelines.partners.replenit import ORDERS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/add_a_partner.md").read_text()
-REGISTRY = "sync_pipelines/partners/__init__.py"
-COPIED = (
-    "sync_pipelines", "sync_pipelines_tests", "docs", "README.md", "SECURITY.md", "deploy", "CHANGELOG.md", "LICENSE",
-    "Makefile", "mkdocs.yml", "pyproject.toml", "sync-pipelines",
-    "dagster.yaml", "workspace.yaml",
-)  # fmt: skip
-HELD = (
-    "sync_pipelines_tests/partners/test_cases.py",
-    "sync_pipelines_tests/partners/test_declarations.py",
-    "sync_pipelines_tests/contracts/test_streams.py",
-    "sync_pipelines_tests/orchestration/test_definitions.py",
-    "sync_pipelines_tests/test_docs.py",
-)
-"""Tests that know the registry, its declarations, the names in Dagster and the docs."""
-DESCRIBE = """
+SYNC_AND_DESCRIBE = """
 import json
+from sync_pipelines.cli import cli
+status = cli(["sync", "--json"], standalone_mode=False)
 from sync_pipelines.definitions import defs
 repository = defs.get_repository_def()
+graph = defs.resolve_asset_graph()
 print(json.dumps({
-    "assets": sorted(key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()),
+    "status": status,
+    "assets": sorted(key.to_user_string() for key in graph.get_all_asset_keys()),
     "job": sorted(job.name for job in repository.get_all_jobs()),
     "sensor": sorted(sensor.name for sensor in repository.sensor_defs),
     "schedule": sorted(schedule.name for schedule in repository.schedule_defs),
+    "described": [graph.get(key).description for key in graph.get_all_asset_keys() if "mercadia" in key.path],
 }))
 """
 
 
 @dataclass(frozen=True)
-class Project:
-    """A copy of the project.
+class Package:
+    """The page's package, installed beside a broken one.
 
     Attributes:
-        root: its folder.
-        written: the files that the page says to write.
+        folder: its source.
+        target: where both are installed.
     """
 
-    root: Path
-    written: dict[str, str]
+    folder: Path
+    target: Path
 
     def python(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Python in this copy, without the settings of the one it was copied from."""
+        """Python that has the packages, without settings of this process."""
         kept = {n: v for n, v in os.environ.items() if not n.startswith(("SYNC_", "PYTEST_", "DAGSTER_"))}
+        variables = {**kept, "PYTHONPATH": str(self.target), **environment}
         command = [sys.executable, *arguments]
-        variables = {**kept, "PYTHONPATH": str(self.root), **environment}
-        return subprocess.run(command, env=variables, cwd=self.root, capture_output=True, text=True, check=False)
+        return subprocess.run(command, env=variables, cwd=self.folder, capture_output=True, text=True, check=False)
 
-
-def case(project: Project, rule: str) -> dict[str, Any]:
-    (text,) = (text for name, text in project.written.items() if f"/{rule}_" in name)
-    found: dict[str, Any] = yaml.safe_load(text)
-    return found
+    def case(self, rule: str) -> dict[str, Any]:
+        """The case of a rule."""
+        (path,) = (self.folder / "cases").glob(f"{rule}_*")
+        found: dict[str, Any] = yaml.safe_load(path.read_text())
+        return found
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    root = tmp_path_factory.mktemp("project")
-    for name in COPIED:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, root / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, root / name, follow_symlinks=False)
-    written = dict(re.findall(r"^\*\*`([^`]+)`\*\*\n\n```\w+\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
-    for name, text in written.items():
-        (root / name).parent.mkdir(exist_ok=True)
-        (root / name).write_text(text)
-    (line,) = re.findall(r"^```text\n(    [^\n]+\n)```", PAGE, re.MULTILINE)
-    before = (root / REGISTRY).read_text()
-    (root / REGISTRY).write_text(re.sub(r"(PARTNERS: Final = \(\n(?:    .*\n)*)", rf"\1{line}", before, count=1))
-    return Project(root, written)
+def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    folder, target = tmp_path_factory.mktemp("mercadia-exports"), tmp_path_factory.mktemp("target")
+    for name, text in re.findall(r"^\*\*`([^`]+)`\*\*\n\n```\w+\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    options = ["--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--no-compile", "--target", str(target)]
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", *options, str(folder)]
+    subprocess.run(command, check=True)
+    broken = target / "broken_exports-2.0.dist-info"
+    broken.mkdir()
+    (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-exports\nVersion: 2.0\n")
+    (broken / "entry_points.txt").write_text(f"[{GROUP}]\nshopline = nowhere_to_be_found\n")
+    return Package(folder, target)
 
 
-def test_one_module_one_line_and_cases(project: Project) -> None:
-    changed = difflib.ndiff(
-        (ROOT / REGISTRY).read_text().splitlines(), (project.root / REGISTRY).read_text().splitlines()
-    )
-    assert [line for line in changed if line[:1] in "+-"] == ['+     "mercadia",']
-    modules = [name for name in project.written if name.endswith(".py")]
-    assert modules == ["sync_pipelines/partners/mercadia.py"]
-    assert all(
-        name.startswith("sync_pipelines_tests/cases/mercadia/") for name in project.written if name not in modules
-    )
-    assert not [name for name in project.written if (ROOT / name).exists()]
+def test_one_command_runs_the_cases_and_the_tests_of_the_declaration(package: Package) -> None:
+    options = ["--cases", "cases", "-v", "-p", "no:cacheprovider"]
+    done = package.python("-W", "error", "-m", "sync_pipelines.testing", "mercadia", *options)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    passed = [line.split(" ")[0].split("::")[-1] for line in done.stdout.splitlines() if " PASSED" in line]
+    assert passed == [
+        "test_the_declaration_fits_the_tables[mercadia/sales]",
+        "test_records_are_read_as_the_functions_read_them[mercadia/sales]",
+        "test_case[M7_lines_are_found_by_sku]",
+        "test_case[M8_calls_of_a_request_log]",
+    ]
 
 
-def test_every_test_of_names_docs_and_cases_still_passes(project: Project, tmp_path: Path) -> None:
-    options = ["-v", "-p", "no:xdist", "-k", "not wrong", f"--basetemp={tmp_path / 'inner'}"]
-    done = project.python("-m", "pytest", *options, *HELD, HYPOTHESIS_PROFILE="brief")
-    assert done.returncode == 0, done.stdout[-4000:]
-    passed = [line for line in done.stdout.splitlines() if "PASSED" in line and "test_cases" in line]
-    assert len([line for line in passed if "mercadia-" in line]) == len(project.written) - 1
-
-
-def test_created_updated_and_refused_by_the_command_line(project: Project, database: Database, tmp_path: Path) -> None:
-    told = case(project, "M7")
+def test_an_installed_package_is_synced_and_a_broken_one_is_named(
+    package: Package, database: Database, tmp_path: Path
+) -> None:
     landing = tmp_path / "landing"
-    for path, content in told["exports"].items():
+    for path, content in package.case("M7")["exports"].items():
         (landing / path).parent.mkdir(parents=True, exist_ok=True)
         (landing / path).write_text(json.dumps(content))
+    # What is said of a broken partner does not keep the other sources from being read.
+    listed = [{"partner": "shopline", "tenant": "x"}, {"partner": "mercadia", "tenant": "acme"}]
+    (tmp_path / "sources.yaml").write_text(json.dumps({"sources": listed}))
     settings = {
         "SYNC_HOME": str(tmp_path / "home"),
         "SYNC_LANDING": str(landing),
@@ -125,25 +116,56 @@ def test_created_updated_and_refused_by_the_command_line(project: Project, datab
         "SYNC_SOURCES": str(tmp_path / "sources.yaml"),
     }
 
-    done = project.python("-m", "sync_pipelines", "sync", "--partner", "mercadia", "--json", **settings)
+    done = package.python("-W", "error", "-c", SYNC_AND_DESCRIBE, **settings)
 
-    assert done.returncode == 3, done.stderr
-    totals = json.loads(done.stdout)["totals"]
-    assert {name: number for name, number in totals.items() if number} == {
+    assert done.returncode == 0, done.stderr
+    synced, there = map(json.loads, done.stdout.splitlines())
+    assert {name: number for name, number in synced["totals"].items() if number} == {
         "read": 5, "created": 1, "updated": 1, "rejected": 3,
     }  # fmt: skip
-    with database.connect() as connection:
-        refused = connection.execute("select code, field_path from sync.rejected_records order by id").fetchall()
-    assert refused == [("not_a_number", "lines[0].unit_price"), ("not_a_choice", "state"), ("required", "currency")]
-    again = project.python("-m", "sync_pipelines", "sync", "--stream", "mercadia/sales", "--json", **settings)
-    assert (again.returncode, json.loads(again.stdout)["files"]) == (0, [])
-
-
-def test_what_the_page_says_is_in_dagster(project: Project, tmp_path: Path) -> None:
-    done = project.python("-W", "error", "-c", DESCRIBE, SYNC_HOME=str(tmp_path / "home"))
-    assert done.returncode == 0, done.stderr
-    there = json.loads(done.stdout)
+    left_out = (
+        "partner 'shopline' of the package broken-exports 2.0 is left out: 'nowhere_to_be_found' cannot be imported:"
+        " ModuleNotFoundError: No module named 'nowhere_to_be_found'"
+    )
+    assert there.pop("status") == 4 and f"error: {left_out}" in done.stderr.splitlines()
+    assert all("https://mercadia.example/api/sales" in text for text in there.pop("described"))
     rows = dict(re.findall(r"^\| (assets|job|sensor|schedule) \| (.+) \|$", PAGE, re.MULTILINE))
     assert rows.keys() == there.keys()
     for kind, names in rows.items():
         assert set(re.findall(r"`([^`]+)`", names)) == {name for name in there[kind] if "mercadia" in name}
+
+
+def entry_points(**named: Any) -> list[EntryPoint]:
+    """An entry point for each partner, whose value is an object of this module."""
+    for partner, value in named.items():
+        globals()[f"declared_{partner}"] = value
+    return [EntryPoint(partner, f"{__name__}:declared_{partner}", GROUP) for partner in named]
+
+
+def of(partner: str, **otherwise: Any) -> Stream:
+    return replace(ORDERS, partner=partner, **otherwise)
+
+
+@pytest.mark.parametrize(
+    ("partner", "declared", "reason"),
+    [
+        ("reten", of("reten"), "sync_pipelines has a partner 'reten' of its own"),
+        ("shop", of("stall"), "the stream stall/orders is of another partner than the entry point's name"),
+        ("shop", "a text", "must be a module, a Stream, or a list of Streams; it has str"),
+        ("shop", [], "must be a module, a Stream, or a list of Streams; it has nothing"),
+        ("shop", [of("shop"), of("shop")], "two streams are called 'orders'"),
+        ("shop", of("shop", table="invoices"), "shop/orders: there is no table 'invoices'"),
+    ],
+)
+def test_a_package_that_cannot_be_used_is_left_out(partner: str, declared: Any, reason: str) -> None:
+    found = entry_points(**{partner: declared, "well": [of("well")]})
+    streams, (unusable,) = installed_partners(PARTNERS, found)
+    assert [stream.full_name for stream in streams] == ["well/orders"]
+    assert unusable.name == partner and reason in unusable.reason
+    assert streams[0].fingerprint != ORDERS.fingerprint, "another version of its package reads exports anew"
+
+
+def test_a_partner_that_two_packages_declare_is_left_out_of_both() -> None:
+    streams, unusable = installed_partners(PARTNERS, entry_points(shop=of("shop")) * 2)
+    assert streams == () and len(unusable) == 2
+    assert all("both declare it; uninstall one of them" in one.reason for one in unusable)

@@ -24,6 +24,7 @@ from sync_pipelines.normalize.change import Change
 from sync_pipelines.normalize.layout import ChildLayout, Layout, arrow_type, layout_of
 from sync_pipelines.normalize.values import from_json, to_json
 from sync_pipelines.partners import find_stream
+from sync_pipelines.testing.declared_records import keep
 from sync_pipelines.upsert.columns import ColumnFold, FoldedRows
 from sync_pipelines.upsert.copy_format import numbered
 from sync_pipelines.upsert.copying import one
@@ -34,7 +35,6 @@ from sync_pipelines.upsert.list_columns import NewElements
 from sync_pipelines.upsert.lists import ChildRow
 from sync_pipelines.upsert.stored_columns import StoredListColumns
 from sync_pipelines_tests.examples import examples
-from sync_pipelines_tests.partners.declared_records import keep
 from sync_pipelines_tests.upsert.test_changed_rows import STREAMS, exports_of
 
 KEYS = 60
