@@ -27,6 +27,7 @@ check: $(STAMP)
 	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ."; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/dg check defs >/dev/null || { echo "run: $(BIN)/dg check defs"; exit 1; }
 	@$(MAKE) --no-print-directory docs
 	@$(MAKE) --no-print-directory test
 
