@@ -24,13 +24,16 @@ from sync_pipelines.contracts.reading import Reading
 Operation = Literal["upsert", "create", "insert", "update", "touch", "delete"]
 """What a record asks for.
 
-`upsert` makes or writes a row; `create` does the same and counts a row that was there; `insert`
-refuses a row that is there, which is what a strict source makes of `create`; `update` refuses a row that is
-not there; `touch` writes a row and makes an unknown one a placeholder; `delete` leaves a tombstone.
+- `upsert` inserts or updates a row.
+- `create` does the same and counts a row that exists already as a leniency.
+- `insert` rejects the record where the row exists; a strict source turns `create` into it.
+- `update` rejects the record where the row does not exist.
+- `touch` updates a row, and inserts a placeholder where it does not exist.
+- `delete` leaves a tombstone.
 """
 
 ListMode = Literal["replace", "merge", "add", "remove"]
-"""What a list of children asks for: be the whole list; be patched in, row by row; be added to, or taken from, a set."""
+"""What a list of children asks for: replace the stored list, patch its rows, add to a set, or remove from it."""
 
 
 class _EffectiveTime:
@@ -146,15 +149,15 @@ class Route:
             braces is a field of each record.
         operation: what a call asks for.
         body: whether the records are in the body; otherwise the key in the path is the record.
-        missing_key: what to say when the path has no key.
-        lists: names of lists in the body -> what each asks for, in the order in which they are carried out.
-        is_exclusive: a key that stands in two of the lists is refused in each (N8).
-        sets: fields the call itself sets.
-        mode: how lists of children are to be taken.
-        needs: fields the call must send, in the page's spelling.
+        missing_key: the error message where the path has no key.
+        lists: names of lists in the body -> what each asks for, in the order of execution.
+        is_exclusive: a key that is in two of the lists is rejected in both (N8).
+        sets: fields that the call itself sets.
+        mode: how lists of children are handled.
+        needs: fields that the call must send, in the page's spelling.
         takes: fields the call takes, in the page's spelling; others are drift (F01). None takes all of the contract's.
-        may_be_empty: an empty body asks for nothing, rather than for a record without fields (N8).
-        may_be_one: one record is a whole body of the page's own, even one without any field.
+        may_be_empty: an empty body asks for nothing; otherwise it is a record without fields (N8).
+        may_be_one: one record may be the whole body, even one without any field.
         names_lists: field paths begin with the list and the record's index in it: `upsert[0].latitude` (F07).
     """
 
@@ -184,10 +187,10 @@ Link = Callable[[Mapping[str, Any], Any, str], "LinkResult"]
 
 
 class LinkResult(NamedTuple):
-    """What a record says of its reference.
+    """The reference of a record.
 
     Attributes:
-        spoken: whether the record has the identifying field at all (absent keeps the link, X1).
+        spoken: whether the record has the identifying field; where it is absent the link is kept (X1).
         identity: the row meant, or None for no link.
         leniency: a code to count, or None.
         column: the contract's attribute that identifies the row, for error paths.
@@ -206,7 +209,7 @@ class FlatLines:
     Attributes:
         children: the contract's list attribute that each line is one element of.
         totals: column -> function of the lines, for record fields that the file leaves empty.
-        same_line: columns of a line that tell it from the record's other lines, whatever else changes in it.
+        same_line: columns that identify a line among those of its record, whatever else changes in it.
     """
 
     children: str
@@ -230,9 +233,9 @@ class Stream:
         links: reference column -> pure function (values, options, tenant) -> LinkResult.
         scope: the foreign key column within which keys are unique (P5); None is the tenant.
         scope_name: what the scope is called in messages.
-        replaces: a record is the whole row: what it does not send is cleared (P3).
+        replaces: a record is the whole row: fields it does not send are cleared (P3).
         merges: JSON columns whose objects are merged at their top level (R4, N6).
-        required_new: columns and child tables a new row must be sent with (N4, T3).
+        required_new: columns and child tables that a new row needs (N4, T3).
         placeholder_is_new: whether a placeholder counts as new there; else it becomes real once it has them all.
         unknown_code: the reject code of an `update` of a row that is not there (N8).
         blocked_by: what keeps a row from being deleted (T9).
@@ -249,14 +252,14 @@ class Stream:
         prepare: a pure function (raw record, options, reading) -> raw record, run before the contract; what it adds
             that the contract does not know falls into `extra` (X3).
         link_fields: reference column -> the contract's attributes its link is made of; records are read in blocks only
-            where that is told.
+            where it is given.
         prepared: fields without which `prepare` changes nothing in a record without null that has all required ones,
             each with a value of its own type; None: it may change any record. What it makes of those that hold objects
             depends on them alone.
-        listing: a pure function (values) -> child table -> how its list is to be taken, where the payload tells. Of
-            the lists themselves it may only ask that the chosen way tells their elements apart.
+        listing: a pure function (values) -> child table -> how its list is handled, where the payload says so. Of the
+            lists themselves it may only check that the chosen way identifies their elements.
         listing_fields: the contract's attributes it looks at beside the lists; lists are read in blocks only where
-            that is told.
+            it is given.
         delete_flag: the field that, if true, makes a record a delete (T9).
         record_id: the contract's attribute that is the partner's own id (P2).
         pull: the endpoint that lists the records, where a source may pull them (N11).
@@ -309,7 +312,7 @@ class Stream:
     package: str = ""
 
     def __post_init__(self) -> None:
-        """Refuses what a load could not carry out.
+        """Rejects a declaration that no load could carry out.
 
         Raises:
             ValueError: a reference to the stream's own table: a record would make the placeholder of one beside it.

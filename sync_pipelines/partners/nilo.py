@@ -1,6 +1,6 @@
 """Nilo: stores with their addresses and users (rules N1 to N11).
 
-Read it top to bottom: coordinates, contracts, settings, what is shown of other values, endpoints, and the stream.
+In this order: coordinates, contracts, settings, values computed from others, endpoints, the stream.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class StoreUser(Contract):
 
 
 class Store(Contract):
-    """A store (N3); what creating needs is told where it is created (N4)."""
+    """A store (N3). `STORES` says which fields a new store needs (N4)."""
 
     external_id: Key = Field(alias="internalCode")
     name: Annotated[Filled | None, NAME] = Field(default=None, alias="name")
@@ -240,7 +240,7 @@ def _out_of_settings(settings: Mapping[str, Any], reading: Reading, faults: list
 
 
 def _settings_twice(settings: Mapping[str, Any]) -> list[RecordRefused]:
-    """Settings that stand twice with different values, by two spellings or by one (F05)."""
+    """Settings that appear twice with different values, in one spelling or in two (F05)."""
     twice = list(settings.names) if isinstance(settings, AmbiguousObject) else []
     values: dict[str, tuple[str, Any]] = {}
     for name, value in settings.items():

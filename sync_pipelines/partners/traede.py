@@ -50,7 +50,7 @@ class Address(Contract):
 
 
 class Customer(Contract):
-    """A customer (T2 to T6); name and currency are required of a new one alone, so null is refused of any (X1)."""
+    """A customer (T2 to T6). Only a new one needs a name and a currency; null is rejected for every one (X1)."""
 
     external_id: Key = Field(alias="customer_number")
     name: Annotated[Filled, NAME] = Field(default="", alias="name")
@@ -109,7 +109,7 @@ def _one_of(term: Mapping[str, Any], names: tuple[str, ...]) -> Any:
 
 
 def address_list(values: Mapping[str, Any]) -> Mapping[str, tuple[ListMode, str | None]]:
-    """How the addresses are to be taken, told by the payload itself (T6, T7, T8)."""
+    """How the payload wants its addresses handled (T6, T7, T8)."""
     addresses = values.get("addresses")
     if addresses is None:
         return {}
