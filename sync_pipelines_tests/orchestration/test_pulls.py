@@ -144,7 +144,7 @@ def test_N11_a_failed_pull_fails_todays_exports_with_a_sentence_and_no_other_day
     (failure,) = [e for e in result.all_events if e.event_type == dg.DagsterEventType.STEP_FAILURE]
     message = failure.step_failure_data.error.message  # type: ignore[union-attr]
     assert "1 of 1 pulls failed. The first: acme: pull_refused: page 1 of " in message
-    assert "Token inválido" in message and "Materialize this partition again" in message
+    assert "Token inválido" in message and "materialize today's partition again" in message
     assert set(materialized(instance, result, EXPORTS)) == {day(2), day(1)}
     assert set(materialized(instance, result, TABLE)) == {day(2), day(1), day()}
     assert loaded(workspace) == ["DROPPED", "OLD"]
