@@ -266,11 +266,12 @@ def see_the_events(page: Page, up: Up) -> None:
 def see_the_plots(page: Page) -> None:
     page.goto("/assets/replenit/orders?view=overview")
     expect(page.get_by_text("Latest materialization").first).to_be_visible()
-    plots = page.get_by_text("Plots", exact=True)
-    plots.scroll_into_view_if_needed()
+    page.get_by_text("Plots", exact=True).first.click()
+    chart = page.locator("canvas").first
+    expect(chart).to_be_visible()
+    chart.scroll_into_view_if_needed()
     for name in ("created", "rejected"):
         expect(page.get_by_text(name, exact=True).first).to_be_visible()
-    expect(page.locator("canvas").first).to_be_visible()
     picture(page, "plots")
 
 
