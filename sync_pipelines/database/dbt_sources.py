@@ -23,7 +23,7 @@ from sync_pipelines.tables.views import VIEWS, View
 
 Test = str | dict[str, Any]
 SOURCE: Final = "sync"
-_INTERNAL: Final = frozenset({"key_runs", "key_pages", "export_outcomes", "unnamed_objects"})
+_INTERNAL: Final = frozenset({"commerce_pairs", "key_runs", "key_pages", "export_outcomes", "unnamed_objects"})
 """Tables that nobody builds on."""
 _COMPUTED: Final = {"customer_is_deleted": "boolean", "items_total": "numeric"}
 
