@@ -15,7 +15,7 @@ COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY sync_pipelines sync_pipelines
 RUN python -m pip install --no-deps --no-build-isolation . \
     && if [ -n "$EXTRAS" ]; then python -m pip install --no-build-isolation -c constraints.txt ".[$EXTRAS]"; fi
-# Each run is a process; with compiled modules it starts twice as fast. Some packages carry files no Python 3 compiles.
+# Each run is a process; with compiled modules it starts twice as fast. Some packages contain files that no Python 3 compiles.
 RUN python -m compileall -q -j 0 /opt/sync_pipelines/lib || true
 
 FROM python:${PYTHON}-slim-bookworm
