@@ -217,7 +217,7 @@ def launch_a_backfill(page: Page, days: list[date]) -> None:
 
 def wait_for_the_backfill(page: Page, days: list[date]) -> None:
     expect(page.get_by_text(f"{days[0]}...{days[-1]}")).to_be_visible()
-    for name in ("exports / replenit / orders", "normalized / replenit / orders", "orders / replenit"):
+    for name in ("replenit / orders_exports", "replenit / orders_records", "replenit / orders"):
         expect(page.get_by_role("link", name=name).last).to_be_visible()
     completed = page.get_by_text("100% completed", exact=True)
     expect(completed).to_have_count(3, timeout=BACKFILL_SECONDS * 1000)

@@ -111,7 +111,7 @@ def test_refusals_are_told_by_reason_with_their_lines(inspect: Inspect) -> None:
 def test_a_file_that_would_fail_is_told_with_its_code(inspect: Inspect) -> None:
     done = inspect("o.json", '[{"OrderId": "A"},')
     assert done.status == 4
-    assert "The file would fail, and nothing of it would be loaded: not_json" in done.out
+    assert "The file would fail and nothing would be loaded: not_json" in done.out
 
 
 def test_dates_and_marks_that_read_two_ways_are_left_to_the_user(inspect: Inspect) -> None:

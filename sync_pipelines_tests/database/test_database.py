@@ -136,7 +136,7 @@ def test_a_schema_newer_than_the_program(database: Database) -> None:
 
 def test_an_archive_of_an_earlier_version_is_refused_and_nothing_is_changed(database: Database) -> None:
     with database.connect() as connection:
-        connection.execute("drop table sync.unnamed_objects")
+        connection.execute("drop table sync.unnamed_objects, sync.commerce_pairs")
         connection.execute("alter table sync.rejected_records drop column faults")
         connection.execute("alter table sync.export_files drop column has_own_date")
         connection.execute("update sync.alembic_version set version_num = '0004'")

@@ -88,7 +88,7 @@ def test_a_wrong_password_is_a_sentence(server: SftpServer, root: Path, tmp_path
     url = server.url.replace("open", "s3cret")
     landing = Landing(f"{url}{root}", access=Access(sftp_known_hosts=server.known_hosts(tmp_path)))
     with pytest.raises(
-        ConfigurationError, match=r"^landing_refused: the SFTP server 127\.0\.0\.1 refuses ana"
+        ConfigurationError, match=r"^landing_refused: the SFTP server 127\.0\.0\.1 denied access to ana"
     ) as caught:
         paths(landing)
     assert "s3cret" not in str(caught.value)

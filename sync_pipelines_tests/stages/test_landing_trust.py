@@ -150,7 +150,7 @@ def test_check_names_what_is_not_read(
     said = capfd.readouterr().out
     assert f"ERROR  landing: {ORDERS}/link.json is a symbolic link" in said
     assert f"ERROR  landing: {ORDERS}/pipe.json is a FIFO" in said
-    assert f"{ORDERS}: 1 exports" in said
+    assert f"{ORDERS}: 1 export\n" in said
 
 
 def test_two_names_with_other_bytes_are_two_files_in_the_ledger(site: Site) -> None:

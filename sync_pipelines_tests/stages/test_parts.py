@@ -204,7 +204,7 @@ def test_an_order_in_two_files_of_one_time_is_counted_and_said(site: Site, turne
     entries = [site.load(name, files[name]) for name in sorted(files, reverse=turned)]
     assert [entry.leniencies.get("split_across_files") for entry in entries] == [None, 1]
     day = loaded(ORDERS, site.ledger(), [], 0.0)
-    assert "1 orders have other lines in another export of the same time" in day["summary"].value
+    assert "Orders with lines in another export of the same time: 1" in day["summary"].value
 
 
 def test_what_is_no_split_is_not_counted(site: Site) -> None:
@@ -228,5 +228,5 @@ def test_check_counts_them_as_exports(
     monkeypatch.setenv("SYNC_SOURCES", str(site.settings.sources))
     check.run()
     out = capsys.readouterr()
-    assert f"replenit/{TENANT}/orders: 1 exports" in out.out + out.err
+    assert f"replenit/{TENANT}/orders: 1 export\n" in out.out + out.err
     assert "no date" not in out.out + out.err

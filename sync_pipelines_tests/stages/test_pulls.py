@@ -318,7 +318,7 @@ def test_N11_check_says_whether_the_settings_are_complete(
 ) -> None:
     status, out, _ = shell("check")
     assert status == 0
-    assert f"pull of nilo/acme/stores: settings complete; nothing was asked of {partner.url}" in out
+    assert f"pull of nilo/acme/stores: settings are complete; no request was sent to {partner.url}" in out
     assert "NOTE   pull of nilo/acme/stores: the URL is not https" in out
     monkeypatch.delenv("NILO_TOKEN")
     status, out, _ = shell("check")
