@@ -1,13 +1,13 @@
-"""Sample exports in the landing's layout: what the five partners of a few Latin-American companies would have dropped.
+"""Sample exports in the landing's layout, as the five partners of a few Latin-American companies would send them.
 
-The exports speak of one world: orders of the customers that Traede's exports define, stores and businesses of the
-companies that Reten's exports define.
+The exports are consistent: orders belong to customers of Traede's exports, stores and businesses belong to companies of
+Reten's exports.
 
-The same arguments give the same files, byte for byte and with the same modification times: neither the clock nor the
-machine shows in them. Another last day gives as many files, with as many records.
+The same arguments give the same files, byte for byte and with the same modification times, on any machine at any time.
+Another last day gives the same number of files and records.
 
-Belongs here: the sample's options and its summary. Does not belong here: what a partner's export says (one module a
-partner), who the shops are (`world`, `words`), bytes (`encode`), large files for measuring (`bulk`).
+Belongs here: the sample's options and its summary. Does not belong here: content of exports (one module for each
+partner), shops and products (`world`, `words`), file formats (`encode`), large files for benchmarks (`bulk`).
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ __all__ = ["LAST_DAY", "SampleFile", "SampleSummary", "sample_sources", "write_s
 FIRST_DATE = date(2010, 1, 1)
 LAST_DAY = date(2026, 6, 30)
 MASTER_DAYS = 10
-"""Commerces, stores and customers are told on the last days alone: a day of a stream costs more than its files do."""
+"""Commerces, stores and customers have exports on the last days only: loading a day takes longer than its files."""
 
 
 @dataclass(frozen=True)
 class SampleSummary:
-    """What was written.
+    """The files of a sample.
 
     Attributes:
         dest: the landing the files are in.
-        first_day: the earliest day told.
-        last_day: the latest day told.
+        first_day: the earliest day with exports.
+        last_day: the latest day with exports.
         files: every file, partner by partner in its order of arrival, paths relative to `dest`.
     """
 
@@ -59,7 +59,7 @@ class SampleSummary:
 
     @property
     def kinds(self) -> dict[Kind, int]:
-        """How many files there are of each kind."""
+        """The number of files of each kind."""
         return dict(Counter(file.kind for file in self.files))
 
 
@@ -69,11 +69,11 @@ def write_sample(
     """Writes sample exports; files of the same name are replaced, others are left alone.
 
     Args:
-        dest: the landing's folder; made if it is not there.
-        days: how many days are told, up to and with `last_day`.
-        orders: how many orders the shops place in those days.
-        seed: another seed, another sample.
-        last_day: the last day told; no file's name is later.
+        dest: the landing's folder; created if it does not exist.
+        days: the number of days with exports, `last_day` included.
+        orders: the number of orders that the shops place in those days.
+        seed: each seed gives another sample.
+        last_day: the last day with exports; no file name has a later date.
 
     Raises:
         ConfigurationError: an option is out of its range (`sample_option`), or `dest` cannot be written
@@ -82,14 +82,14 @@ def write_sample(
     first_day = _first_day(days, orders, last_day)
     try:
         files = tuple(write_export(dest, export) for export in _build_exports(seed, first_day, days, orders))
-    except OSError as fault:
+    except OSError as error:
         hint = "name a folder you may write, with room for it"
-        raise ConfigurationError("sample_unwritable", f"{dest}: {fault.strerror}", hint) from fault
+        raise ConfigurationError("sample_unwritable", f"{dest}: {error.strerror}", hint) from error
     return SampleSummary(dest, first_day, last_day, files)
 
 
 def sample_sources() -> str:
-    """The `sources.yaml` with which orders of the fashion house are linked to Traede's customers (O5, T9)."""
+    """Returns the `sources.yaml` that links orders of the fashion house to Traede's customers (O5, T9)."""
     fashion = build_shops(0)[1].tenant
     return f"""\
 # Sources of the sample exports: one shop's orders belong to the customers that Traede's exports define.
@@ -106,7 +106,7 @@ sources:
 
 
 def _build_exports(seed: int, first_day: date, days: int, orders: int) -> Iterator[Export]:
-    """All partners' exports; the orders come first, because deletes of customers depend on who has ordered."""
+    """Yields all partners' exports. Orders are first, because deletes of customers depend on who has orders."""
     order_feeds = replenit_feed.build_feeds(seed)
     yield from replenit_feed.build_exports(order_feeds, seed, first_day, days, orders)
     span = min(days, MASTER_DAYS)

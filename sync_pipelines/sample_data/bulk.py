@@ -1,9 +1,10 @@
-"""One large file of orders for measuring: every field told, every order of the same size, any number of them.
+"""One large file of orders for benchmarks: any number of orders of the same size, with all fields.
 
-The same orders can be written with some changed and some new, and once more flattened to the rows a database would
-hold, so that a measurement has the least possible work to compare with.
+The same orders can be written with some changed and some new, and also as the rows of a database, so that a benchmark
+can compare with the least possible work.
 
-Belongs here: large, clean, streamed files. Does not belong here: life-like ones (`replenit_feed`), measuring (`bench`).
+Belongs here: large, clean, streamed files. Does not belong here: realistic ones (`replenit_feed`), benchmarks
+(`bench`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _CURRENCIES = tuple(country.currency for country in words.COUNTRIES)
 
 
 class Item(NamedTuple):
-    """A line of an order; prices in hundredths."""
+    """An item of an order; prices in hundredths."""
 
     product: int
     quantity: int
@@ -52,16 +53,16 @@ class BulkOrder(NamedTuple):
 
 @dataclass
 class BulkTotals:
-    """What a database holds after loading a file, for checking.
+    """The content of a database after loading a file, for checks.
 
     Attributes:
-        orders: how many there are.
+        orders: the number of orders.
         changed: how many of them differ from the unchanged file's.
         new: how many of them the unchanged file does not have.
         items: lines of all orders.
         value: the sum of quantity times price over all lines.
-        cancelled: how many orders are cancelled.
-        customers: how many different customers placed them.
+        cancelled: the number of cancelled orders.
+        customers: the number of different customers.
     """
 
     orders: int = 0
@@ -87,20 +88,20 @@ def write_bench_orders(
     path: Path, n: int, seed: int = 0, *, items: int = 3, changed: float = 0.0, new: float = 0.0,
     flat: Path | None = None,
 ) -> BulkTotals:  # fmt: skip
-    """Writes one order a line (NDJSON), in memory that does not grow with `n`.
+    """Writes one order per line (NDJSON). Memory does not grow with `n`.
 
     Args:
         path: the file.
         n: orders of the unchanged file.
-        seed: another seed, other orders.
-        items: lines of each order; a changed one may have one less or one more.
+        seed: each seed gives other orders.
+        items: items of each order; a changed order may have one less or one more.
         changed: the share of the orders that differ from the unchanged file's (`1 / n`: one of them), evenly spread.
         new: how many orders are added at the end, as a share of `n`.
-        flat: a path whose name gets `.orders.csv` and `.items.csv`: the same as the rows of two tables, without
-            headers, to be copied as they are.
+        flat: a path whose name gets `.orders.csv` and `.items.csv`: the same orders as rows of two tables for COPY,
+            without headers.
 
     Returns:
-        What a database then holds.
+        The content of a database after loading the file.
     """
     totals = BulkTotals(changed=round(n * changed), new=round(n * new))
     with ExitStack() as files:
@@ -129,7 +130,7 @@ def _order(bits: int, rng: random.Random, number: int, items: int) -> BulkOrder:
 
 
 def _item(bits: int) -> Item:
-    """A line out of 64 random bits: drawing each field by itself would take most of the time."""
+    """An item from 64 random bits: drawing each field separately would take most of the time."""
     price = 500 + (bits >> 17) % 29_500
     return Item(
         product=bits % PRODUCTS,
@@ -144,7 +145,7 @@ def _item(bits: int) -> Item:
 
 
 def _changed(order: BulkOrder) -> BulkOrder:
-    """What partners do to an order, in turn: cancel it, drop its last line, add one, change quantity and price."""
+    """Changes an order as partners do, in turn: cancel it, drop the last item, add one, change quantity and price."""
     first, *others = order.items
     match order.number * 7 // 10 % 5:
         case 0 | 1:
@@ -167,7 +168,7 @@ def _placed_at(order: BulkOrder) -> str:
 
 
 def _line(order: BulkOrder) -> str:
-    """The order as one line of JSON; written by hand, for no word of it needs escaping but the brand's quotes."""
+    """The order as one line of JSON; without a JSON library, because only the brand needs escaping."""
     items = ",".join(
         f'{{"ProductId":"P{item.product:06d}","Sku":"SKU-{item.product:06d}","Quantity":{item.quantity},'
         f'"Price":{item.price / 100},"Size":"{item.size}","Color":"{item.color}",'

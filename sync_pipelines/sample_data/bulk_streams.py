@@ -1,7 +1,7 @@
-"""One large clean file of each stream but orders, for measuring: every record told in full, any number of them.
+"""One large clean file of each stream except orders, for benchmarks: any number of complete records.
 
-Belongs here: records, some of them changed and some new. Does not belong here: orders (`bulk`), life-like exports (a
-module each), measuring (`bench`).
+Belongs here: records, some of them changed and some new. Does not belong here: orders (`bulk`), realistic exports (a
+module for each partner), benchmarks (`bench`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BUSINESSES: Final = 5_000
 
 
 def bulk_records(stream: str, n: int, *, changed: float = 0.0, new: float = 0.0) -> Iterator[Record]:
-    """Records of a stream, one a key, in memory that does not grow with `n`.
+    """Yields records of a stream, one for each key. Memory does not grow with `n`.
 
     Args:
         stream: such as "nilo/stores".
@@ -161,4 +161,4 @@ BULK: Final[Mapping[str, Callable[[int, int, bool], Record]]] = {
     "pocketflows/businesses": _business,
     "pocketflows/customers": _customer,
 }
-"""Stream -> how a record of it is made of random bits, its number, and whether it is a changed one."""
+"""Stream -> function that builds a record from random bits, its number, and whether it is changed."""

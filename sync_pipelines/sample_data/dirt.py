@@ -1,10 +1,10 @@
-"""What goes wrong in exports: each kind of dirt as a function of one good record.
+"""Errors in exports: each kind of dirt is a function that changes a good record.
 
-Some of it is refused, some is let through and counted (X8, O2, X10); what becomes of it is said by the contract, not
-here. Kinds take turns, so that a sample of some size shows all of them.
+The contract decides which dirt is rejected, and which is accepted and counted (X8, O2, X10). Kinds take turns, so that
+a sample of some size has all of them.
 
-Belongs here: what a kind of dirt is, and whose turn it is. Does not belong here: the kinds themselves (`replenit_dirt`
-and the other partners' modules), damage to a whole file or a line (`encode`).
+Belongs here: the class of a kind, and which kind is next. Does not belong here: the kinds (`replenit_dirt` and the
+other partners' modules), damaged files and lines (`encode`).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class Dirt:
 
     Attributes:
         spoil: changes a copy of a good record in place.
-        is_refused: whether the record cannot be accepted like this.
-        needs: what a file must be able to say: "json" names, types, lists and objects as one likes; "text" any text in
-            any cell; "float" binary floats; "typed" no more than the right type in every cell.
+        is_rejected: whether the record is rejected.
+        needs: what the file format must support: "json" any names, types, lists and objects; "text" any text in any
+            cell; "float" binary floats; "typed" only the right type in every cell.
     """
 
     spoil: Callable[[Record], None]
-    is_refused: bool
+    is_rejected: bool
     needs: str
 
 
@@ -46,7 +46,7 @@ def setting(field: str, value: object) -> Callable[[Record], None]:
 
 
 def setting_in(list_name: str, field: str, value: object) -> Callable[[Record], None]:
-    """Dirt that puts a value into the last element of a list; without elements nothing happens."""
+    """Dirt that puts a value into the last element of a list, if there is one."""
 
     def spoil(record: Record) -> None:
         for element in (record.get(list_name) or [])[-1:]:
@@ -56,7 +56,7 @@ def setting_in(list_name: str, field: str, value: object) -> Callable[[Record], 
 
 
 def without(field: str) -> Callable[[Record], None]:
-    """Dirt that leaves a field out."""
+    """Dirt that removes a field."""
 
     def spoil(record: Record) -> None:
         record.pop(field, None)
@@ -64,7 +64,7 @@ def without(field: str) -> Callable[[Record], None]:
     return spoil
 
 
-def _can_say(layout: Layout, dirt: Dirt) -> bool:
+def _supports(layout: Layout, dirt: Dirt) -> bool:
     if layout.form == "parquet":
         return dirt.needs == "typed" or (dirt.needs == "float" and not layout.nested)
     return not layout.is_flat or dirt.needs != "json"
@@ -72,20 +72,20 @@ def _can_say(layout: Layout, dirt: Dirt) -> bool:
 
 @dataclass(frozen=True)
 class Soiled:
-    """A record as it is written, and whether it will be refused like this."""
+    """A record as it is written, and whether it will be rejected."""
 
     record: Record
-    is_refused: bool
+    is_rejected: bool
 
 
 class Soiler:
-    """Spoils about one record in a hundred; the kind whose turn is longest past comes first.
+    """Spoils about one record in a hundred. The kind that was used longest ago is next.
 
     Args:
-        rng: draws whose turn it is.
+        rng: draws which records are spoiled.
         kinds: the kinds of dirt of one stream.
         share: of the records.
-        needs: a field without which a record is left as it is.
+        needs: records without this field are not spoiled.
     """
 
     def __init__(self, rng: random.Random, kinds: Sequence[Dirt], share: float = SHARE, needs: str = "") -> None:
@@ -96,14 +96,14 @@ class Soiler:
         rng.shuffle(self._waiting)
 
     def take(self, record: Record, layout: Layout) -> Soiled:
-        """The record as written in a file of this layout: nearly always as it is."""
+        """Returns the record as written in a file of this layout, which is nearly always unchanged."""
         if self._rng.random() >= self._share or (self._needs and not record.get(self._needs)):
             return Soiled(record, False)
-        dirt = next((dirt for dirt in self._waiting if _can_say(layout, dirt)), None)
+        dirt = next((dirt for dirt in self._waiting if _supports(layout, dirt)), None)
         if dirt is None:
             return Soiled(record, False)
         self._waiting.remove(dirt)
         self._waiting.append(dirt)
         spoiled = copy.deepcopy(record)
         dirt.spoil(spoiled)
-        return Soiled(spoiled, dirt.is_refused)
+        return Soiled(spoiled, dirt.is_rejected)

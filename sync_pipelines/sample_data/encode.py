@@ -1,7 +1,9 @@
-"""Records as the bytes of a file, in every format an export may have, the same bytes each time.
+"""Records as the bytes of a file, in every format that an export may have. The bytes are reproducible.
 
-Belongs here: formats, compression, flattening of orders to one line an item. Does not belong here: what records say.
-Formats stamp the time of writing into their files (gzip, zip, Excel); here none does.
+Formats that store the time of writing (gzip, zip, Excel) get a fixed time.
+
+Belongs here: formats, compression, flattening of orders to one line for each item. Does not belong here: content of
+records.
 """
 
 from __future__ import annotations
@@ -28,19 +30,19 @@ ORDER_COLUMNS = (
 ITEM_COLUMNS = (
     "ProductId", "Sku", "Quantity", "Price", "Size", "Color", "Brand", "IsGift", "OriginalPrice",
 )  # fmt: skip
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip archive can tell
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can store
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How one file is written: its suffix tells format and compression.
+    """How a file is written. Its suffix determines format and compression.
 
     Attributes:
         suffix: such as ".csv.gz".
         delimiter: of a CSV.
-        bom: whether a CSV begins with a byte order mark.
-        nested: whether a Parquet file keeps its items as a list in one column.
-        envelope: the field of a JSON document that holds the records; without one they are a bare array.
+        bom: whether a CSV starts with a byte order mark.
+        nested: whether a Parquet file has its items as a list in one column.
+        envelope: the field of a JSON document with the records; without one the document is an array.
     """
 
     suffix: str
@@ -56,18 +58,18 @@ class Layout:
 
     @property
     def is_flat(self) -> bool:
-        """Whether it holds one line an item."""
+        """Whether it has one line for each item."""
         return self.form in ("csv", "xlsx") or (self.form == "parquet" and not self.nested)
 
 
 def encode(records: list[Record], layout: Layout, torn: bool = False) -> bytes:
-    """The bytes of a file of these records.
+    """Returns the bytes of a file with these records.
 
     Args:
-        records: orders in the partner's spelling; a flat layout takes one line an item, or one line an order when
+        records: orders with the partner's field names; a flat layout has one line for each item, or for each order if
             no record has items.
         layout: how they are written.
-        torn: whether a line format ends in the middle of a line that came once more.
+        torn: whether the last line of a line format is repeated and cut off.
     """
     plain = _FORMS[layout.form](records, layout)
     if torn and records:
@@ -77,12 +79,12 @@ def encode(records: list[Record], layout: Layout, torn: bool = False) -> bytes:
 
 
 def encode_document(value: Any, suffix: str) -> bytes:
-    """The bytes of a JSON file of one value, such as the body of a request."""
+    """Returns the bytes of a JSON file with one value, such as the body of a request."""
     return _compressed(json.dumps(value, ensure_ascii=False, indent=1).encode() + b"\n", suffix)
 
 
 def flatten(records: list[Record]) -> Iterator[Record]:
-    """One line an item, the order's fields repeated on each; an order without items is one line."""
+    """One line for each item, each with the order's fields; an order without items is one line."""
     for record in records:
         order = {name: value for name, value in record.items() if name != "OrderItems"}
         for item in record.get("OrderItems") or [{}]:
@@ -113,7 +115,7 @@ def _csv(records: list[Record], layout: Layout) -> bytes:
 
 
 def _columns(records: list[Record]) -> list[str]:
-    """The columns a flat file has: all of an order's, or only those that are told when nobody tells items."""
+    """The columns of a flat file: all columns of an order, or only those in use if no record has items."""
     if any("OrderItems" in record for record in records):
         known = [*ORDER_COLUMNS, *ITEM_COLUMNS]
     else:
@@ -152,7 +154,7 @@ def _cell_value(column: str, value: Any) -> Any:
 
 
 def _unstamped(stamped: io.BytesIO) -> bytes:
-    """The same zip archive without the times of writing; an Excel file tells its own in docProps/core.xml."""
+    """The same zip archive without the times of writing. An Excel file has its own in docProps/core.xml."""
     plain = io.BytesIO()
     with zipfile.ZipFile(stamped) as source, zipfile.ZipFile(plain, "w", zipfile.ZIP_DEFLATED) as target:
         for name in source.namelist():

@@ -1,11 +1,11 @@
-"""What the exports of one tenant's stream have in common: who is told when, in which file, and once more when.
+"""The schedule of exports of one tenant's stream: which record is in which file of which day.
 
-A day's file tells of newcomers, some known ones as they stand, and some changes. Every few days there is a log of
-requests, some of which were queued for so long that newer exports have overtaken them, a file for a day long past,
-and a file that had been sent before.
+A day's file has new records, some unchanged known ones, and some changed ones. Every few days there is a log of
+requests, some of which are older than exports that were sent meanwhile, a late file for an earlier day, and a file that
+was sent before.
 
-Belongs here: the rhythm of a stream whose records are told one by one. Does not belong here: what a record says (the
-partners' modules), orders (`replenit_feed`), bytes (`encode`).
+Belongs here: the schedule of any stream except orders. Does not belong here: content of records (the partners'
+modules), orders (`replenit_feed`), file formats (`encode`).
 """
 
 from __future__ import annotations
@@ -22,48 +22,48 @@ from sync_pipelines.sample_data.world import random_for
 
 T = TypeVar("T")
 LATE_BY = 6  # days
-AT_FIRST = 0.55  # of the subjects are told on the first day
+AT_FIRST = 0.55  # of the subjects are sent on the first day
 LOGS = (Layout(".ndjson"), Layout(".ndjson.gz"), Layout(".jsonl.zst"))
 
 
 @dataclass(eq=False)
 class Subject:
-    """Somebody or something a partner tells of.
+    """A person or thing that a partner's records describe.
 
     Attributes:
-        key: what finds it among all of its stream.
-        first: the record as it was first told.
-        record: the record as it stands.
-        since: the day it was first told.
-        told_on: the days on which it was told, cleanly, in time.
+        key: identifies it in its stream.
+        first: the first record of it.
+        record: the current record.
+        since: the day of the first record.
+        sent_on: the days on which an export had it, on time and without a reject.
     """
 
     key: str
     first: Record
     record: Record
     since: date
-    told_on: list[date] = field(default_factory=list)
+    sent_on: list[date] = field(default_factory=list)
 
 
 class Feed:
     """The exports of one tenant's stream; each day knows the days before it.
 
-    A partner's class says the path of a request that writes (`route`), how its files are written in turn (`layouts`),
-    what goes wrong in them (`kinds`) and how often (`dirty`), and which shares of the known are told again and changed
-    each day.
+    A partner's class sets the path of a request that writes (`route`), the layouts of its files (`layouts`), the kinds
+    of dirt (`kinds`) and their share (`dirty`), and the shares of known records that are sent again (`repeated`) and
+    changed (`changed`) each day.
 
     Args:
         folder: partner, tenant and stream as in the landing.
         seed: of the sample.
-        newcomers: the first records by key, in the order in which they are told.
-        days: how many days there are.
+        newcomers: the first records by key, in the order in which they are sent.
+        days: the number of days.
     """
 
     route: str
     layouts: tuple[Layout, ...]
     kinds: tuple[Dirt, ...]
     creates_in_flat_files = True
-    said_again = 0.03
+    repeated = 0.03
     changed = 0.05
     dirty = 0.015
 
@@ -79,10 +79,10 @@ class Feed:
         self._forgotten: list[Subject] = []
         self._sent: list[Export] = []
 
-    # -- what a partner's module says ---------------------------------------------------------------------------
+    # -- for a partner's module to define -----------------------------------------------------------------------
 
     def change(self, subject: Subject) -> Record:
-        """Changes a subject and returns what is told of it."""
+        """Changes a subject and returns the record to send."""
         raise NotImplementedError
 
     def requests(self, day: date) -> Iterator[Record]:
@@ -90,7 +90,7 @@ class Feed:
         raise NotImplementedError
 
     def queued(self, subject: Subject) -> Record | None:
-        """A call that sends a subject as it was first told, on the day it was; None where no route does."""
+        """Returns a call with the first record of a subject, dated on its first day; None if no route can send it."""
         raise NotImplementedError
 
     def strange(self, day: date, index: int) -> Iterator[Record]:
@@ -98,22 +98,22 @@ class Feed:
         yield from ()
 
     def batch(self, day: date, index: int) -> tuple[Any, int] | None:
-        """A body of several lists, and how many records it holds; on most days none."""
+        """Returns a body of several lists, and its number of records; None on most days."""
         return None
 
     def flat(self, record: Record) -> Record:
-        """What of a record fits into cells."""
+        """Returns the fields of a record that fit into cells."""
         return {name: value for name, value in record.items() if not isinstance(value, (dict, list))}
 
-    # -- the rhythm ---------------------------------------------------------------------------------------------
+    # -- the schedule -------------------------------------------------------------------------------------------
 
     def day(self, day: date, index: int, left: int) -> Iterator[Export]:
-        """What arrives on one day.
+        """Yields the exports of one day.
 
         Args:
             day: the day.
-            index: how many days came before it.
-            left: how many days come after it; on the last one a log comes whatever its turn.
+            index: the number of days before it.
+            left: the number of days after it; the last day always has a log.
         """
         layout = self.layouts[index % len(self.layouts)]
         yield from self._daily(day, index, layout, index % 7 == 0 and left >= LATE_BY)
@@ -137,34 +137,34 @@ class Feed:
             subject.since = day
         if is_forgetful:
             self._forgotten = self.some(fresh[1:], 0.05)
-        told = [subject for subject in fresh if subject not in self._forgotten]
-        records = [self._tell(subject, subject.record, day, layout) for subject in told]
-        # Who was refused comes again the next day.
-        self._waiting += [subject for subject in told if not subject.told_on]
-        told = [subject for subject in told if subject.told_on]
-        again = self.some(self.known, self.said_again)
-        records += [self._tell(subject, subject.record, day, layout) for subject in again]
+        sent = [subject for subject in fresh if subject not in self._forgotten]
+        records = [self._write(subject, subject.record, day, layout) for subject in sent]
+        # Rejected subjects are sent again the next day.
+        self._waiting += [subject for subject in sent if not subject.sent_on]
+        sent = [subject for subject in sent if subject.sent_on]
+        again = self.some(self.known, self.repeated)
+        records += [self._write(subject, subject.record, day, layout) for subject in again]
         changed = self.some([subject for subject in self.known if subject not in again], self.changed)
-        records += [self._tell(subject, self.change(subject), day, layout) for subject in changed]
+        records += [self._write(subject, self.change(subject), day, layout) for subject in changed]
         records += [self.flat(record) if layout.is_flat else record for record in self.strange(day, index)]
-        self.known += told
+        self.known += sent
         if records:
             export = self._export("daily", day, "", encode(records, layout), len(records), layout.suffix)
             self._sent.append(export)
             yield export
 
-    def _tell(self, subject: Subject, record: Record, day: date, layout: Layout) -> Record:
+    def _write(self, subject: Subject, record: Record, day: date, layout: Layout) -> Record:
         soiled = self._soiler.take(record, layout)
-        if not soiled.is_refused:
-            subject.told_on.append(day)
+        if not soiled.is_rejected:
+            subject.sent_on.append(day)
         return self.flat(soiled.record) if layout.is_flat else soiled.record
 
     def _late(self, day: date, layout: Layout) -> Iterator[Export]:
-        """A day long past once more: those told again since, and those its own file had forgotten."""
+        """A late file for an earlier day: some records that were sent again since, and those its first file lacked."""
         past = day - timedelta(days=LATE_BY)
-        overtaken = [subject for subject in self.known if subject.since == past and subject.told_on[-1:] > [past]]
-        told = self.some(overtaken, 0.3) + self._forgotten
-        records = [self.flat(subject.first) if layout.is_flat else subject.first for subject in told]
+        overtaken = [subject for subject in self.known if subject.since == past and subject.sent_on[-1:] > [past]]
+        sent = self.some(overtaken, 0.3) + self._forgotten
+        records = [self.flat(subject.first) if layout.is_flat else subject.first for subject in sent]
         self.known += self._forgotten
         self._forgotten = []
         if records:
@@ -172,15 +172,15 @@ class Feed:
             yield self._export("late", past, "_late", data, len(records), layout.suffix, arrived=day)
 
     def _log(self, day: date, layout: Layout) -> Export:
-        """Requests of the day, and some of long ago that were written down only then."""
-        overtaken = [subject for subject in self.known if subject.told_on[-1:] > [subject.since]]
+        """Requests of the day, and some of earlier days that were logged late."""
+        overtaken = [subject for subject in self.known if subject.sent_on[-1:] > [subject.since]]
         queued = filter(None, map(self.queued, overtaken[-4:] + self.gone[-1:]))
         calls = [*self.requests(day), *queued, *self._stray(day)]
         data = encode(calls, layout)
         return self._export("log", day, "requests", data, len(calls), layout.suffix)
 
     def _stray(self, day: date) -> Iterator[Record]:
-        """A call that a log holds but nothing can be made of."""
+        """A logged call that cannot be loaded."""
         lost = self.call(day, 19, "POST", self.route, {})
         stray = (
             lost | {"method": "GET"},
@@ -194,13 +194,13 @@ class Feed:
     # -- for the partners' modules ------------------------------------------------------------------------------
 
     def call(self, day: date, hour: int, method: str, path: str, body: Any = None) -> Record:
-        """One line of a request log."""
+        """Returns one line of a request log."""
         at = datetime.combine(day, time(hour, self.rng.randrange(60), self.rng.randrange(60)))
         line = {"at": f"{at:%Y-%m-%dT%H:%M:%S}Z", "method": method, "path": path}
         return line if body is None else line | {"body": body}
 
     def some(self, subjects: Sequence[T], share: float) -> list[T]:
-        """About that share of them, at least one where there are any, in their order."""
+        """Returns about that share of them, at least one if there are any, in their order."""
         count = min(len(subjects), max(1, round(len(subjects) * share)))
         return [subjects[number] for number in sorted(self.rng.sample(range(len(subjects)), count))]
 

@@ -1,6 +1,6 @@
-"""Nilo's exports in the sample: the companies' stores, in both spellings of Nilo's page, and calls of every route.
+"""Nilo's exports in the sample: the companies' stores, with both spellings of Nilo's page, and calls of every route.
 
-Belongs here: what Nilo's exports say. Does not belong here: when they say it (`feed`).
+Belongs here: the content of Nilo's exports. Does not belong here: their schedule (`feed`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FOLDER = "nilo/distribuidora-austral/stores"
 
 
 def build_feed(seed: int, days: int) -> Feed:
-    """The exports of all stores."""
+    """Returns the exports of all stores."""
     rng = random_for(seed, FOLDER, "first")
     outlets = build_outlets(seed)
     stores = [
@@ -31,7 +31,7 @@ def build_feed(seed: int, days: int) -> Feed:
 
 
 def _by_table(rng: random.Random, outlet: Outlet) -> Record:
-    """A store as the page's table of fields has it."""
+    """A store with the field names of the page's table."""
     place = outlet.place
     address = {"address": place.line, "zipCode": place.city.zip_code}
     return {
@@ -49,7 +49,7 @@ def _by_table(rng: random.Random, outlet: Outlet) -> Record:
 
 
 def _by_example(rng: random.Random, outlet: Outlet) -> Record:
-    """A store as the page's example of a body has it."""
+    """A store with the field names of the page's example."""
     place, city, company = outlet.place, outlet.place.city, outlet.company
     line = {"internalCode": outlet.code, "addressLine": place.line, "apartmentNumber": "2", "zipCode": city.zip_code}
     return {
@@ -101,7 +101,7 @@ class StoreFeed(Feed):
         Dirt(setting("internalCode", 417), False, "json"),
     )
     creates_in_flat_files = False
-    said_again = 0.02
+    repeated = 0.02
     changed = 0.035
 
     def __init__(self, seed: int, days: int, stores: list[tuple[str, Record]], outlets: dict[str, Outlet]) -> None:
@@ -128,14 +128,14 @@ class StoreFeed(Feed):
         upsert += [{"internalCode": subject.key, "enabled": True} for subject in twice if update]
         update += [{"internalCode": subject.key, "enabled": False} for subject in twice if update]
         update.append({"internalCode": wanted, "enabled": False})
-        told = {record["internalCode"] for record in update + upsert}
-        removed = self.some([subject for subject in self.known if subject.key not in told], 0.01)
+        sent = {record["internalCode"] for record in update + upsert}
+        removed = self.some([subject for subject in self.known if subject.key not in sent], 0.01)
         remove = [self._remove(subject) for subject in removed] + [f"X{day:%m%d}"]
         body = {"create": [new], "update": update, "upsert": upsert, "remove": remove}
         return body, 1 + len(update) + len(upsert) + len(remove)
 
     def requests(self, day: date) -> Iterator[Record]:
-        """A call of every route; some name a store that is told of later, or never."""
+        """A call of every route; some name a store that other exports have later, or never."""
         yield self.call(day, 8, "POST", "/store", self._make(day, "L"))
         stores = self.some(self.known, 0.1)
         for number, (method, path, body) in enumerate(self._routes(day)):
@@ -158,7 +158,7 @@ class StoreFeed(Feed):
         yield self.call(day, 19, "POST", "/batch/store", {"remove": [subject.key for subject in self.gone[:1]]})
 
     def queued(self, subject: Subject) -> Record:
-        """A change of long ago."""
+        """A change of an earlier day."""
         patch = {name: value for name, value in subject.first.items() if name != "internalCode"}
         return self.call(subject.since, 20, "PUT", f"/store/{quote(subject.key, safe='')}", patch)
 

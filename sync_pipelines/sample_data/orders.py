@@ -1,7 +1,7 @@
-"""The orders of one shop: how they are placed and what happens to them afterwards.
+"""The orders of one shop: new orders, and later changes of them.
 
-Belongs here: an order's life in the partner's words (Replenit's page). Does not belong here: which file tells of it
-(`replenit_feed`) and dirt (`dirt`).
+Belongs here: orders with the field names of Replenit's page. Does not belong here: which file has them
+(`replenit_feed`), dirt (`dirt`).
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ class Order:
         first: the record as it was when placed.
         record: the record as it is now.
         placed_on: the day it was placed.
-        told_on: the days on which an export told all of it, cleanly.
+        sent_on: the days on which an export had the whole order, without a reject.
     """
 
     first: Record
     record: Record
     placed_on: date
-    told_on: list[date] = field(default_factory=list)
+    sent_on: list[date] = field(default_factory=list)
 
     @property
     def order_id(self) -> str:
-        """Its key."""
+        """The order's key."""
         return str(self.record["OrderId"])
 
 
@@ -47,7 +47,7 @@ class OrderBook:
         self._placed = 0
 
     def place(self, day: date) -> Order:
-        """A new order of that day."""
+        """Places a new order on that day."""
         self._placed += 1
         person = self._rng.choice(self._shop.people)
         items = [self._item(person, product) for product in self._basket()]
@@ -65,7 +65,7 @@ class OrderBook:
         return Order(record, record, day)
 
     def change(self, order: Order) -> Record:
-        """What happened to an older order, as the fields that changed; the order is changed with it."""
+        """Changes an older order; returns the changed fields."""
         patch = self._rng.choice((self._cancel, self._cancel, self._return, self._recount, self._write_to))(order)
         order.record = order.record | patch
         return patch
@@ -88,7 +88,7 @@ class OrderBook:
         return {"Email": person.email, "CustomerId": person.number}
 
     def _moment(self, day: date, person: Person) -> str:
-        """A time of that day in UTC, told in the customer's zone or in UTC, as shops do."""
+        """A time of that day in UTC, written in the customer's time zone or in UTC, as shops do."""
         moment = datetime.combine(day, time(12 + self._rng.randrange(12), self._rng.randrange(60)))
         if self._rng.random() < 0.5:
             return f"{moment:%Y-%m-%dT%H:%M}:{self._rng.randrange(60):02d}Z"
@@ -120,7 +120,7 @@ class OrderBook:
         return {"IsOrderCancelled": True}
 
     def _return(self, order: Order) -> Record:
-        """The last line came back; an order of one line is cancelled instead."""
+        """The customer returns the last item; an order with one item is cancelled instead."""
         items = order.record["OrderItems"][:-1]
         return {**totals(items), "OrderItems": items} if items else self._cancel(order)
 
@@ -135,7 +135,7 @@ class OrderBook:
 
 
 def totals(items: list[Record]) -> Record:
-    """The order's totals, reckoned in hundredths so that they agree with its lines to the cent."""
+    """The order's totals, computed in hundredths so that they match its items to the cent."""
     hundredths = sum(round(item["Price"] * 100) * item["Quantity"] for item in items)
     is_whole = all(isinstance(item["Price"], int) for item in items)
     return {

@@ -1,8 +1,8 @@
 """Pocketflows' exports in the sample: half of the companies as businesses, and people as their customers.
 
-A customer names its business always in the same way: by Pocketflows' id, or by the business's external id.
+A customer always names its business in the same way: by Pocketflows' id, or by the business's external id.
 
-Belongs here: what Pocketflows' exports say. Does not belong here: when they say it (`feed`).
+Belongs here: the content of Pocketflows' exports. Does not belong here: their schedule (`feed`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ UNDEFINED = 2  # businesses that only customers name
 
 
 def build_feeds(seed: int, days: int) -> tuple[Feed, Feed]:
-    """The exports of the businesses, and those of their customers."""
+    """Returns the exports of the businesses, and those of their customers."""
     companies = build_companies(seed)[: BUSINESSES + UNDEFINED]
     rng = random_for(seed, FOLDER, "first")
     businesses = [(company.code, _business(rng, company)) for company in companies[:BUSINESSES]]
@@ -71,7 +71,7 @@ class WholeFeed(Feed):
     """Every record is the whole record: a change sends all of it again, and a file of cells clears the metadata."""
 
     def change(self, subject: Subject) -> Record:
-        """Another plan or channel, a field left out and thereby cleared, or a field that nobody knows."""
+        """Changes plan or channel, clears a field by leaving it out, or adds an unknown field."""
         record = dict(subject.record)
         match self.rng.randrange(4):
             case 0:
@@ -104,7 +104,7 @@ class BusinessFeed(WholeFeed):
         Dirt(setting("metadata", ["plan", "pro"]), True, "json"),
         Dirt(setting("name", 7), False, "json"),
     )
-    said_again = 0.06
+    repeated = 0.06
     changed = 0.08
     dirty = 0.05
 
@@ -134,7 +134,7 @@ class BusinessFeed(WholeFeed):
             yield self.call(day, 12, "POST", f"/businesses/{subject.record['id']}", body)
 
     def queued(self, subject: Subject) -> Record:
-        """A sync of long ago."""
+        """A sync of an earlier day."""
         return self.call(subject.since, 20, "POST", "/sync/businesses", subject.first)
 
 
@@ -153,7 +153,7 @@ class CustomerFeed(WholeFeed):
         Dirt(setting("full_name", 1234), False, "json"),
         Dirt(setting("phone_number", ["+56 2 2345"]), True, "json"),
     )
-    said_again = 0.02
+    repeated = 0.02
     changed = 0.03
 
     def renamed(self, record: Record) -> Record:
@@ -170,7 +170,7 @@ class CustomerFeed(WholeFeed):
             yield {"external_id": f"cli-x{index}", "full_name": "Nadie de Nada"}
 
     def requests(self, day: date) -> Iterator[Record]:
-        """A call of each route; in them the path tells the business."""
+        """A call of each route, with the business in the path."""
         routes = (
             "/sync/businesses/{of}/customers", "/sync/businesses/{of}/customers/batch", "/businesses/{of}/customers",
             "/businesses/{of}/customers/batch", "/businesses/{of}/customers/batch_update", "/customers/{id}",
@@ -186,7 +186,7 @@ class CustomerFeed(WholeFeed):
         yield self.call(day, 18, "POST", "/customers/999999", {"full_name": "Nadie"})
 
     def queued(self, subject: Subject) -> Record | None:
-        """A sync of long ago; a path names a business by its id alone."""
+        """A sync of an earlier day; a path names a business by its id only."""
         if "business_id" not in subject.first:
             return None
         body = {name: value for name, value in subject.first.items() if name != "business_id"}

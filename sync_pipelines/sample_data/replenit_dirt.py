@@ -1,6 +1,6 @@
-"""What goes wrong in exports of orders.
+"""Errors in exports of orders.
 
-Belongs here: the kinds of dirt of one order. Does not belong here: whose turn it is (`dirt`).
+Belongs here: the kinds of dirt of an order. Does not belong here: which kind is next (`dirt`).
 """
 
 from __future__ import annotations

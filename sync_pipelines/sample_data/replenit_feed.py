@@ -1,11 +1,11 @@
-"""Replenit's exports in the sample: a folder a shop, a file or more a day.
+"""Replenit's exports in the sample: a folder for each shop, with one or more files each day.
 
 The grocer sends documents (JSON, line by line or as an array, nested Parquet), the fashion house flat files (CSV in
-four dialects, Excel, Parquet). Beside the day's file there are, every few days: changes of status only, a log of
-requests, a file for a day long past, and a file that had been sent before.
+four dialects, Excel, Parquet). Every few days there are also changes of status only, a log of requests, a late file
+for an earlier day, and a file that was sent before.
 
-Belongs here: which file tells what, and when. Does not belong here: what happens to an order (`orders`), dirt
-(`dirt`), bytes (`encode`).
+Belongs here: which file has which orders, and when. Does not belong here: changes of orders (`orders`), dirt (`dirt`),
+file formats (`encode`).
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ LATE_BY = 6  # days
 
 
 def build_feeds(seed: int) -> tuple[OrderFeed, OrderFeed]:
-    """The exports of the grocer and of the fashion house, nothing told yet."""
+    """The exports of the grocer and of the fashion house, from the first day on."""
     grocer, fashion = build_shops(seed)
     return OrderFeed(grocer, DOCUMENTS, seed, fashion.tenant), OrderFeed(fashion, FLAT_FILES, seed, grocer.tenant)
 
 
 def build_exports(feeds: Sequence[OrderFeed], seed: int, first_day: date, days: int, orders: int) -> Iterator[Export]:
-    """All shops' exports, day by day in the order they arrived."""
+    """Yields all shops' exports, day by day in the order they arrive."""
     shares = _shares(seed, days * len(feeds), orders)
     for index in range(days):
         for feed in feeds:
@@ -61,7 +61,7 @@ def build_exports(feeds: Sequence[OrderFeed], seed: int, first_day: date, days: 
 
 
 def _shares(seed: int, parts: int, orders: int) -> Iterator[int]:
-    """The orders of each day and shop: uneven, and adding up."""
+    """The number of orders of each day and shop: uneven, with the right total."""
     rng = random_for(seed, "replenit", "shares")
     weights = [rng.uniform(0.6, 1.4) for _ in range(parts)]
     whole, so_far, given = sum(weights), 0.0, 0
@@ -85,30 +85,30 @@ class OrderFeed:
         self._recent: list[Order] = []
         self._deleted: list[Order] = []
         self._forgotten: list[Order] = []
-        self._refused: list[Order] = []
+        self._rejected: list[Order] = []
         self._sent: list[Export] = []
-        self._told_of: set[str] = set()
+        self._accepted_buyers: set[str] = set()
         self._doubtful: set[str] = set()
 
     @property
     def buyers(self) -> set[str]:
-        """Numbers of customers who have an order that is loaded and stays theirs."""
-        return self._told_of - self._doubtful
+        """Numbers of customers with an order that is loaded and remains theirs."""
+        return self._accepted_buyers - self._doubtful
 
     def day(self, day: date, index: int, left: int, count: int) -> Iterator[Export]:
-        """What arrives on one day.
+        """Yields the exports of one day.
 
         Args:
             day: the day.
-            index: how many days came before it.
-            left: how many days come after it; on the last one a log comes whatever its turn.
-            count: how many orders are placed.
+            index: the number of days before it.
+            left: the number of days after it; the last day always has a log.
+            count: the number of new orders.
         """
         has_log = index % 4 == 3 or not left
         logged = min(count, 2) if has_log else 0
-        is_told_late = index % 7 == 0 and left >= LATE_BY
+        has_late_file = index % 7 == 0 and left >= LATE_BY
         self._recent = [order for order in self._recent if order.placed_on >= day - timedelta(days=2 * LATE_BY)]
-        daily = self._daily(day, index, count - logged, is_told_late)
+        daily = self._daily(day, index, count - logged, has_late_file)
         if daily:
             self._sent.append(daily)
             yield daily
@@ -121,38 +121,38 @@ class OrderFeed:
         if index % 10 == 4 or (not left and index < 4):
             yield from self._resent(day)
 
-    def _daily(self, day: date, index: int, count: int, is_told_late: bool) -> Export | None:
-        """The day's new orders, some of yesterday's once more, and what changed on older ones."""
+    def _daily(self, day: date, index: int, count: int, has_late_file: bool) -> Export | None:
+        """The day's new orders, some of yesterday's again, and changes of older ones."""
         layout = self._layouts[index % len(self._layouts)]
         fresh = [self._book.place(day) for _ in range(count)]
-        forgotten = self._some(fresh[1:], 0.05) if is_told_late else []
+        forgotten = self._some(fresh[1:], 0.05) if has_late_file else []
         yesterday = [order for order in self._recent if order.placed_on == day - timedelta(days=1)]
-        told = [order for order in fresh if order not in forgotten]
-        told += [order for order in self._some(yesterday, 0.12) if order not in self._refused] + self._refused
-        self._refused = []
-        records = [self._tell(order, day, layout) for order in told]
-        changed = self._some([order for order in self._recent if not layout.is_flat or order not in told], 0.012)
-        records += [self._tell_change(order, day, layout) for order in changed]
+        sent = [order for order in fresh if order not in forgotten]
+        sent += [order for order in self._some(yesterday, 0.12) if order not in self._rejected] + self._rejected
+        self._rejected = []
+        records = [self._write(order, day, layout) for order in sent]
+        changed = self._some([order for order in self._recent if not layout.is_flat or order not in sent], 0.012)
+        records += [self._write_change(order, day, layout) for order in changed]
         self._recent += fresh
         self._forgotten = forgotten or self._forgotten
         is_torn = layout.suffix == ".ndjson" and index > 0
         return self._export("daily", day, "", records, layout, torn=is_torn) if records else None
 
-    def _tell(self, order: Order, day: date, layout: Layout) -> Record:
-        """The whole order, now and then with dirt; a refused one mostly comes back the next day, corrected."""
+    def _write(self, order: Order, day: date, layout: Layout) -> Record:
+        """The whole order, sometimes with dirt; most rejected orders are sent again the next day, corrected."""
         soiled = self._soiler.take(order.record, layout)
-        if not soiled.is_refused:
-            order.told_on.append(day)
-            self._told_of.add(order.record["CustomerId"])
+        if not soiled.is_rejected:
+            order.sent_on.append(day)
+            self._accepted_buyers.add(order.record["CustomerId"])
         elif self._rng.random() < 0.6:
-            self._refused.append(order)
+            self._rejected.append(order)
         return soiled.record
 
-    def _tell_change(self, order: Order, day: date, layout: Layout) -> Record:
-        """What changed: in a document often the changed fields alone, in a flat file the whole order."""
+    def _write_change(self, order: Order, day: date, layout: Layout) -> Record:
+        """A changed order: in a document often only the changed fields, in a flat file the whole order."""
         patch = self._change(order)
         if layout.is_flat or self._rng.random() < 0.5:
-            return self._tell(order, day, layout)
+            return self._write(order, day, layout)
         return self._key(order) | patch
 
     def _change(self, order: Order) -> Record:
@@ -163,7 +163,7 @@ class OrderFeed:
         return patch
 
     def _status(self, day: date) -> Iterator[Export]:
-        """Orders that were cancelled, told by a few fields only."""
+        """Cancelled orders, with a few fields only."""
         cancelled = self._some([order for order in self._recent if order.placed_on < day], 0.01)
         for order in cancelled:
             order.record = order.record | {"IsOrderCancelled": True}
@@ -172,11 +172,11 @@ class OrderFeed:
             yield self._export("status", day, "_status", records, Layout(".csv") if self._is_flat else Layout(".json"))
 
     def _late(self, day: date, index: int) -> Iterator[Export]:
-        """A day long past once more: orders told again since, others, and those its own file had forgotten."""
+        """A late file for an earlier day: orders that were sent again since, others, and some that no file has."""
         past = day - timedelta(days=LATE_BY)
-        told = [order for order in self._recent if order.told_on[:1] == [past] == [order.placed_on]]
-        overtaken = [order for order in told if order.told_on[-1] > past]
-        others = self._some([order for order in told if order not in overtaken], 0.2)
+        sent = [order for order in self._recent if order.sent_on[:1] == [past] == [order.placed_on]]
+        overtaken = [order for order in sent if order.sent_on[-1] > past]
+        others = self._some([order for order in sent if order not in overtaken], 0.2)
         forgotten = [order for order in self._forgotten if order.placed_on == past]
         records = [order.first for order in overtaken + others + forgotten]
         layout = self._layouts[(index + 3) % len(self._layouts)]
@@ -184,26 +184,26 @@ class OrderFeed:
             yield self._export("late", past, "_late", records, layout, arrived=day)
 
     def _resent(self, day: date) -> Iterator[Export]:
-        """A file of two days ago (or the latest there is) under another name."""
+        """The file of two days ago, or else the latest, under another name."""
         if not self._sent:
             return
         yield resent(self._sent[-3:][0], day)
 
     def _log(self, day: date, layout: Layout, count: int) -> Export:
-        """Requests of the day, some queued for days before they were written down."""
+        """Requests of the day, and some that were logged days late."""
         calls = [*self._posts(day, count), *self._delayed(day), *self._deletes(day), *self._stray_calls(day)]
         return self._export("log", day, "_requests", calls, layout)
 
     def _posts(self, day: date, count: int) -> Iterator[Record]:
         orders = [self._book.place(day) for _ in range(count)]
-        yield self._call(day, 13, "POST", "", [self._tell(order, day, DOCUMENTS[0]) for order in orders])
+        yield self._call(day, 13, "POST", "", [self._write(order, day, DOCUMENTS[0]) for order in orders])
         for order in self._some([order for order in self._recent if order.placed_on < day], 0.004):
             yield self._call(day, 15, "POST", "", [self._key(order) | self._change(order)])
         self._recent += orders
 
     def _delayed(self, day: date) -> Iterator[Record]:
-        """Orders as they once were, of which a later day has told since: too old to change anything."""
-        overtaken = [order for order in self._recent if order.told_on and order.placed_on < order.told_on[-1]]
+        """First versions of orders that a later day had again: too old to change anything."""
+        overtaken = [order for order in self._recent if order.sent_on and order.placed_on < order.sent_on[-1]]
         for order in overtaken[-3:] + self._deleted[-1:]:
             yield self._call(order.placed_on, 20, "POST", "", [order.first])
 
@@ -218,7 +218,7 @@ class OrderFeed:
         yield self._call(day, 18, "DELETE", f"0-{day:%m%d}")
 
     def _stray_calls(self, day: date) -> Iterator[Record]:
-        """Calls that a log holds but nothing can be made of, one of them each time."""
+        """One logged call that cannot be loaded, another one each time."""
         lost = self._call(day, 19, "POST", "", [])
         del lost["at"]
         stray = (
@@ -255,7 +255,7 @@ class OrderFeed:
         return {name: order.record[name] for name in ("OrderId", "Currency")}
 
     def _some(self, orders: list[Order], share: float) -> list[Order]:
-        """About that share of them, at least one where there are any, in their order."""
+        """About that share of them, at least one if there are any, in their order."""
         count = min(len(orders), max(1, round(len(orders) * share)))
         chosen = sorted(self._rng.sample(range(len(orders)), count))
         return [orders[number] for number in chosen]

@@ -1,6 +1,6 @@
 """Reten's exports in the sample: the companies as commerces, with addresses, users and contacts.
 
-Belongs here: what Reten's exports say. Does not belong here: when they say it (`feed`).
+Belongs here: the content of Reten's exports. Does not belong here: their schedule (`feed`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PATH = "/api/commerces/sync"
 
 
 def build_feed(seed: int, days: int) -> Feed:
-    """The exports of all companies."""
+    """Returns the exports of all companies."""
     rng = random_for(seed, FOLDER, "first")
     return CommerceFeed(
         FOLDER, seed, [(company.code, _record(rng, company)) for company in build_companies(seed)], days
@@ -77,7 +77,7 @@ class CommerceFeed(Feed):
     dirty = 0.05
 
     def change(self, subject: Subject) -> Record:
-        """A key of the metadata, a branch, a user, a contact, a name, or the tax number taken back."""
+        """Changes a key of the metadata, a branch, a user, a contact or a name, or clears the tax number."""
         patch = self.rng.choice((self._plan, self._branch, self._employee, self._contact, self._name, self._no_tax))(
             subject
         )
@@ -91,7 +91,7 @@ class CommerceFeed(Feed):
             yield self.call(day, hour, "POST", PATH, {"items": [self.change(subject) for subject in changed]})
 
     def queued(self, subject: Subject) -> Record:
-        """A sync of long ago."""
+        """A sync of an earlier day."""
         return self.call(subject.since, 20, "POST", PATH, {"items": [subject.first]})
 
     def _plan(self, subject: Subject) -> Record:
@@ -99,7 +99,7 @@ class CommerceFeed(Feed):
         return {"metadata": metadata}
 
     def _branch(self, subject: Subject) -> Record:
-        """A second address, which may take the primary mark from the first; told again it is the same one."""
+        """A second address, which may become the primary one; sent again it is the same."""
         first = subject.first["addresses"][0]
         branch = {name: first[name] for name in ("country_code", "region", "city")}
         street = {"street": self.rng.choice(words.STREETS), "street_number": str(self.rng.randint(1, 999))}

@@ -1,7 +1,7 @@
-"""An export of the sample and how it gets onto the disk.
+"""An export of the sample, and writing it to disk.
 
-Belongs here: the shape every partner's sample module produces, and writing it the same way each time (bytes,
-modification time). Does not belong here: file formats (`encode`) and what the records say (the partners' modules).
+Belongs here: the class that every partner's sample module produces, and writing it reproducibly (bytes, modification
+time). Does not belong here: file formats (`encode`), content of records (the partners' modules).
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Kind = Literal["daily", "status", "batch", "log", "late", "resent"]
 
 @dataclass(frozen=True)
 class Export:
-    """One file to be written.
+    """A file to write.
 
     Attributes:
         path: relative to the landing, with "/".
-        kind: `daily` the regular one; `status` changes of a few fields only; `batch` one body of several lists; `log` a
-            request log; `late` named after a day that later exports have already spoken of; `resent` the same content
+        kind: `daily` the regular file; `status` changes of a few fields only; `batch` one body of several lists; `log`
+            a request log; `late` a file for a day before exports that were already sent; `resent` the same content
             as another path.
         data: the file's bytes.
-        records: how many records or calls it holds, dirt included.
-        arrived_at: when the partner put it there, UTC; becomes the modification time.
+        records: the number of records or calls, dirt included.
+        arrived_at: when the partner sent it, UTC; becomes the modification time.
     """
 
     path: str
@@ -51,24 +51,24 @@ class SampleFile:
 
 
 def arrival(day: date, minute: int) -> datetime:
-    """Exports come at the end of their day, so that none of a sample that ends yesterday is modified in the future."""
+    """Returns the end of the day, so that no file of a sample that ends yesterday is modified in the future."""
     return datetime.combine(day, time(23, 30 + minute), UTC)
 
 
 def resent(export: Export, day: date) -> Export:
-    """The same content once more on another day, under another name."""
+    """Returns the same content on another day, under another name."""
     folder, _, name = export.path.rpartition("/")
     stem, dot, suffix = name.partition(".")
     return replace(export, kind="resent", path=f"{folder}/{stem}_resent{dot}{suffix}", arrived_at=arrival(day, 16))
 
 
 def write_export(dest: Path, export: Export) -> SampleFile:
-    """Writes one export under `dest`; a half-written one never carries an export's name, and no link is followed."""
+    """Writes one export under `dest`; a partly written file never has an export's name, and no link is followed."""
     above, _, name = export.path.rpartition("/")
     seconds = int(export.arrived_at.timestamp())
     dest.mkdir(parents=True, exist_ok=True)
     with LocalStorage(dest).created_folder(above) as folder:
-        # No name that somebody can have planted as a link.
+        # A random name, so that nobody can have created a link with it.
         unfinished = temporary_name(name)
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)
         try:

@@ -1,6 +1,6 @@
 """Traede's exports in the sample: the fashion house's wholesale customers, most of whom place orders.
 
-Belongs here: what Traede's exports say. Does not belong here: when they say it (`feed`).
+Belongs here: the content of Traede's exports. Does not belong here: their schedule (`feed`).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ PATHS = ("/customers/sync", "/production/customers/sync")
 
 
 def build_feed(seed: int, days: int, buyers: set[str]) -> Feed:
-    """The exports of all customers.
+    """Returns the exports of all customers.
 
     Args:
         seed: of the sample.
-        days: how many.
+        days: the number of days.
         buyers: numbers of customers who have orders, whose deletes are blocked.
     """
     rng = random_for(seed, FOLDER, "first")
@@ -94,7 +94,7 @@ class CustomerFeed(Feed):
         Dirt(setting("name", None), True, "json"),
         Dirt(setting("customer_number", "CT\x0000001"), True, "json"),
     )
-    said_again = 0.015
+    repeated = 0.015
     changed = 0.03
 
     def __init__(self, seed: int, days: int, customers: list[tuple[str, Record]], shop: Shop, buyers: set[str]) -> None:
@@ -104,7 +104,7 @@ class CustomerFeed(Feed):
         self._someone = shop.people[0]
 
     def change(self, subject: Subject) -> Record:
-        """Terms, a discount, an address more, other addresses, a name, or that the customer rests."""
+        """Changes terms, a discount, addresses or a name, adds an address, or makes the customer inactive."""
         patch = self.rng.choice((self._terms, self._discount, self._shipping, self._moved, self._name, self._rest))(
             subject
         )
@@ -112,11 +112,11 @@ class CustomerFeed(Feed):
         return {"customer_number": subject.key} | patch
 
     def flat(self, record: Record) -> Record:
-        """Cells hold no addresses, so nothing is said of how to take them."""
+        """Leaves out how addresses are applied, because cells have no addresses."""
         return {name: value for name, value in super().flat(record).items() if not name.startswith("addresses_")}
 
     def strange(self, day: date, index: int) -> Iterator[Record]:
-        """Deletes that work, that find nobody, and that orders forbid; a customer without a name."""
+        """Deletes that work, of unknown customers, and of customers with orders; a customer without a name."""
         prospects = [subject for subject in self.known if subject.key.startswith("PR")]
         if index % 3 == 1:
             for subject in self.some(prospects, 0.01):
@@ -144,7 +144,7 @@ class CustomerFeed(Feed):
             yield self.call(day, 17, "POST", PATHS[0], {"customers": [self._delete(subject)]})
 
     def queued(self, subject: Subject) -> Record:
-        """A sync of long ago."""
+        """A sync of an earlier day."""
         return self.call(subject.since, 20, "POST", PATHS[0], {"customers": [subject.first]})
 
     def _delete(self, subject: Subject) -> Record:

@@ -1,7 +1,7 @@
-"""The words the sample is made of: names, brands, goods, sizes, colours, places.
+"""The words of the sample: names, brands, goods, sizes, colors, places.
 
 Belongs here: plain tuples of words and the few numbers that go with them (a currency's rate and step). Does not
-belong here: choosing among them (`world`), what an export looks like (the partners' modules).
+belong here: choosing among them (`world`), exports (the partners' modules).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The people, products and shops that all partners' sample exports talk about.
+"""The people, products and shops in all partners' sample exports.
 
-Everything is drawn from the seed alone, each shop from its own stream of random numbers, so that one partner's
-exports stay byte for byte the same when another partner's are added.
+Everything depends on the seed only. Each shop has its own stream of random numbers, so that one partner's exports do
+not change when another partner's are added.
 
-Belongs here: who exists and what they sell. Does not belong here: what happens to them over the days, and any
+Belongs here: people, companies, shops and what they sell. Does not belong here: changes over the days, and any
 partner's field names.
 """
 
@@ -24,7 +24,7 @@ OUTLETS = 240
 
 @dataclass(frozen=True)
 class Person:
-    """A customer; `number` is the one the shop's other systems know them by."""
+    """A customer; `number` identifies them in the shop's other systems."""
 
     number: str
     name: str
@@ -34,7 +34,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Product:
-    """One sellable variant; `dollars` is its list price before it is told in a country's currency."""
+    """A product variant; `dollars` is its list price before conversion to a country's currency."""
 
     product_id: str
     sku: str
@@ -56,7 +56,7 @@ class Shop:
 
 @dataclass(frozen=True)
 class Place:
-    """Where somebody is; coordinates have six decimals."""
+    """An address; coordinates have six decimals."""
 
     city: City
     street: str
@@ -85,7 +85,7 @@ class Company:
 
 @dataclass(frozen=True)
 class Outlet:
-    """A store of a company; its code comes from an ERP that pads with zeros."""
+    """A store of a company; its code is padded with zeros, as in an ERP."""
 
     code: str
     company: Company
@@ -93,12 +93,12 @@ class Outlet:
 
 
 def random_for(seed: int, *names: str) -> random.Random:
-    """The stream of random numbers of one part of the sample; no part's draws shift another's."""
+    """Returns the random numbers of one part of the sample, which are independent of the other parts."""
     return random.Random("/".join((str(seed), *names)))
 
 
 def build_shops(seed: int) -> tuple[Shop, Shop]:
-    """The two shops: a grocer selling in four countries and a fashion house selling in all of them."""
+    """Returns the two shops: a grocer selling in four countries and a fashion house selling in all of them."""
     grocer = _build_shop(
         seed, "3f0c9a52-6b1e-4d7a-9c35-8e2d41b7a6f0", "MA", words.GROCERY_BRANDS, words.GROCERY_GOODS, "CL PE AR EC"
     )
@@ -119,13 +119,13 @@ def _build_shop(
 
 
 def build_companies(seed: int) -> tuple[Company, ...]:
-    """The companies, from several countries."""
+    """Returns the companies, from several countries."""
     rng = random_for(seed, "companies")
     return tuple(_build_company(rng, number) for number in range(1, COMPANIES + 1))
 
 
 def build_outlets(seed: int) -> tuple[Outlet, ...]:
-    """The stores of those companies, some of one, some of many, each in a city of its company's country."""
+    """Returns the stores of those companies: one or many for each, in cities of the company's country."""
     rng, companies = random_for(seed, "outlets"), build_companies(seed)
     owners = [rng.choice(companies[: COMPANIES * 2 // 3]) for _ in range(OUTLETS)]
     return tuple(Outlet(f"{number * 7:06d}", owner, build_place(rng, owner.country))
