@@ -1,4 +1,4 @@
-# Every target makes its own environment in .venv from Python 3.11+ and nothing else, once; later calls need no network.
+# The first target creates the environment in .venv; it needs only Python 3.11 or later. Later calls need no network.
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
@@ -19,7 +19,7 @@ up: $(STAMP)
 test: $(STAMP)
 	@$(BIN)/python -m pytest -q -n auto --dist worksteal
 
-# Hours: all property tests, with ten times the examples of `make test`.
+# Takes hours: all property tests, with ten times the examples of `make test`.
 thorough: $(STAMP)
 	@HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -q -n auto --dist worksteal -m hypothesis
 
@@ -31,16 +31,16 @@ check: $(STAMP)
 	@$(MAKE) --no-print-directory docs
 	@$(MAKE) --no-print-directory test
 
-# The documentation as a site in site/; a broken link, anchor or page without a place in the navigation fails it.
+# Builds the documentation in site/. It fails on a broken link or anchor, and on a page that is not in the navigation.
 docs: .venv/.docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# Apart from the rest, so that `make sync` does not wait for it.
+# Installed separately, so that `make sync` does not wait for it.
 .venv/.docs: $(STAMP) locks/docs.txt
 	@$(INSTALL) --require-hashes --only-binary :all: -r locks/docs.txt
 	@touch $@
 
-# The budgets that take a few minutes; BENCH=all, or names of docs/performance.md, for others.
+# The benchmarks that take a few minutes. For others: BENCH=all, or names from docs/performance.md.
 BENCH ?=
 bench: $(STAMP)
 	@$(BIN)/python -m bench.budgets $(BENCH)
@@ -58,7 +58,7 @@ clean:
 	@rm -rf .venv site .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Files of every platform's packages, with their hashes, for the versions in constraints.txt.
+# Writes the locks: packages for every platform, with hashes, in the versions of constraints.txt.
 LOCK := .lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-config --no-emit-index-url -c constraints.txt
 
@@ -70,12 +70,12 @@ lock:
 	@printf 'hatchling\neditables\n' | $(LOCK) pyproject.toml - --extra dev --extra docs -o locks/docs.txt >/dev/null
 	@rm -rf .lock
 
-# What is installed is what the locks say, to the byte: pip itself first, then the rest, then this folder alone.
+# Installs exactly the locked files: pip itself first, then the other packages, then this folder.
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
 
 $(STAMP): pyproject.toml $(wildcard locks/*.txt)
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=/path/to/python"; exit 1; }
-	@echo "making .venv (once, a minute or two) ..."
+	@echo "creating .venv (once, a minute or two) ..."
 	@$(PYTHON) -m venv --clear .venv
 	@$(INSTALL) --require-hashes -r locks/pip.txt
 	@$(INSTALL) --require-hashes --only-binary :all: -r locks/dev.txt
