@@ -2,7 +2,7 @@
 
 Everything heavy is imported by the command that needs it, so that `--help` answers at once.
 
-Belongs here: options and the way out. Does not belong here: what a command does (`commands`).
+Belongs here: options, errors and exit statuses. Does not belong here: what a command does (`commands`).
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ def inspect(file: Path, stream: str | None, tenant: str | None, is_written: bool
 @click.option("--until", type=_DAY, help="Last day of exports; yesterday (UTC) by default.")
 @click.option("--orders", type=int, default=5000, show_default=True, help="Orders in all.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Changes the sample.")
-@click.option("--if-empty", is_flag=True, help="Do nothing where DEST has anything in it.")
+@click.option("--if-empty", is_flag=True, help="Do nothing if DEST is not empty.")
 @click.option("--sources", type=click.Path(path_type=Path), help="Write the sample's sources file there, too.")
 def sample(
     dest: str | None,
@@ -310,16 +310,16 @@ def print_completion(shell: completion.Shell) -> int:
 def main() -> None:
     """Runs a command and exits with its status; the console script."""
     os.umask(0o077)
-    # Modules are hundreds of thousands of objects that stay. Looking through them for garbage takes a third of the time
-    # of importing Dagster, and as long again on the way out.
+    # Modules are hundreds of thousands of objects that remain. Collecting garbage among them takes a third of the time
+    # of importing Dagster, and the same time again at exit.
     gc.set_threshold(1_000_000, 50, 100)
-    # numpy would start threads that wait for matrices, busily: a tenth of a second of a second processor.
+    # The threads of numpy are busy while they wait: a tenth of a second on a second CPU.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         status = _run()
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has gone (| head); Python would complain about it once more at exit.
+        # The reader of the output has ended (| head). Python would report that again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     gc.freeze()

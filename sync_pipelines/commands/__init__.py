@@ -1,4 +1,4 @@
-"""What the commands of `sync-pipelines` do and how it looks, one module a command.
+"""The commands of `sync-pipelines` and their output, one module for each command.
 
-Belongs here: words and layout for people, JSON for programs. Does not belong here: options (`cli`), the work itself.
+Belongs here: texts and layout for people, JSON for programs. Does not belong here: options (`cli`), the work itself.
 """

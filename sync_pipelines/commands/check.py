@@ -1,6 +1,6 @@
-"""`sync-pipelines check`: checks settings, sources, database and landing, and says how to fix each problem.
+"""`sync-pipelines check`: checks settings, sources, database and landing, and explains how to fix each error.
 
-Belongs here: the order and the words. Does not belong here: the errors' own sentences (raised where they occur).
+Belongs here: the order of the checks, and notes. Does not belong here: texts of errors (where they are raised).
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from sync_pipelines.stages.misplaced import ENDING, Misplaced, find_misplaced
 from sync_pipelines.stages.workspace import open_landing
 
 _NOTE: Final = "NOTE "
-"""How a finding begins that is worth a look and is no error."""
+"""The start of a finding that is not an error, but worth a look."""
 _OF_SETTINGS: Final = {"database_url": "database_shown", "alert_webhook": "webhook_shown"}
-"""Settings with a sentence of their own: name -> property."""
+"""Settings that are shown with the text of a property: name -> property."""
 _WITHOUT: Final = {
     "reader_url": "the user of SYNC_DATABASE_URL",
     "sftp_key_file": "the SSH agent's keys and those in ~/.ssh",
@@ -153,7 +153,7 @@ def _pull(pull: PullSettings) -> Iterator[str]:
 
 
 def _sources_or_none(settings: Settings) -> Sources:
-    """Returns the sources, or none where they are wrong, which another finding says."""
+    """Returns the sources; none if they are invalid, which another check reports."""
     try:
         return load_sources(settings.sources)
     except ConfigurationError:
@@ -186,14 +186,14 @@ def _landing(settings: Settings) -> Iterator[str | SyncError]:
         return
     places = {(partner, tenant, name): 0 for partner, tenant, name in landing.streams()}
     undated: dict[tuple[str, str, str], list[str]] = {}
-    faults: dict[str, SyncError] = {}
+    errors: dict[str, SyncError] = {}
     endings: list[Misplaced] = []
     for stream in STREAMS:
         for file in landing.list(stream.partner, stream.name):
             if file.fault is not None:
-                faults.setdefault(file.path, file.fault)
-            elif (fault := _ending(sources, stream, file)) is not None:
-                endings.append(fault)
+                errors.setdefault(file.path, file.fault)
+            elif (unknown := _ending(sources, stream, file)) is not None:
+                endings.append(unknown)
             else:
                 place = (stream.partner, file.tenant_folder, stream.name)
                 places[place] = places.get(place, 0) + 1
@@ -204,12 +204,12 @@ def _landing(settings: Settings) -> Iterator[str | SyncError]:
             yield _place(sources, known, tenant, exports)
         if (place := (partner, tenant, name)) in undated:
             yield f"{_NOTE}{'/'.join(place)}: {_undated(undated[place])}"
-    yield from faults.values()
+    yield from errors.values()
     misplaced = [*find_misplaced(landing, sources), *endings]
     yield from (f"{_NOTE}{one.path} {one.why}; nothing in it is loaded; {one.hint}" for one in misplaced[:SHOWN])
     if len(misplaced) > SHOWN:
         yield f"{_NOTE}and {len(misplaced) - SHOWN:,} more files and folders that belong to no stream"
-    if not places and not faults and not misplaced:
+    if not places and not errors and not misplaced:
         yield f"{settings.landing_shown} has no exports yet; put them at <partner>/<tenant>/<stream>/<file>"
 
 
@@ -219,7 +219,7 @@ def _is_dated(sources: Sources, stream: Stream, file: LandingFile) -> bool:
 
 
 def _undated(files: list[str]) -> str:
-    """Returns what to say of exports that are dated by their modification time (X4)."""
+    """Returns the note on exports that are dated by their modification time (X4)."""
     have = "1 export has" if len(files) == 1 else f"{len(files):,} exports have"
     return (
         f"{have} no date in the path, such as {on_one_line(files[0])}, and the modification time is used instead."
@@ -228,17 +228,17 @@ def _undated(files: list[str]) -> str:
 
 
 def _ending(sources: Sources, stream: Stream, file: LandingFile) -> Misplaced | None:
-    """Returns a file of a stream whose extension is of no known format, so that a sync fails it; or None."""
+    """Returns the file if its extension has no known format, so that a sync would fail it; else None."""
     settings = sources.for_folder(stream, file.tenant_folder)
     is_left_out = settings.path is not None and not matches(file.below, settings.path)
     if is_left_out or file.parts is not None or settings.format is not None or file.below.lower().endswith(".zip"):
         return None
-    fault = why_no_format(file.below)
-    return None if fault is None else Misplaced(file.path, ENDING, fault.hint, stream.partner)
+    error = why_no_format(file.below)
+    return None if error is None else Misplaced(file.path, ENDING, error.hint, stream.partner)
 
 
 def _place(sources: Sources, stream: Stream, tenant: str, exports: int) -> str:
-    """Returns what to say of a stream's folder."""
+    """Returns the finding on a stream's folder."""
     place = f"{stream.partner}/{tenant}/{stream.name}"
     listed = sources.tenants(stream.partner)
     known = stream.normalize_tenant(tenant)

@@ -1,6 +1,6 @@
 """`sync-pipelines dbt-sources`: the tables and views as a source of dbt.
 
-Belongs here: printing. Does not belong here: what it says (`database.dbt_sources`).
+Belongs here: printing. Does not belong here: the content (`database.dbt_sources`).
 """
 
 from __future__ import annotations

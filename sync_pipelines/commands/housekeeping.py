@@ -1,6 +1,6 @@
 """`sync-pipelines housekeeping`: what the nightly job does, at once.
 
-Belongs here: layout. Does not belong here: what goes (`stages.file_cleanup`, `orchestration.storage_cleanup`).
+Belongs here: layout. Does not belong here: what is removed (`stages.file_cleanup`, `orchestration.storage_cleanup`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _MEANINGS = {
     "runs": "old runs that materialized nothing",
     "events": "events of steps of other old runs",
     "ticks": "old ticks of sensors and schedules",
-    "unfinished": "left behind by processes that died",
+    "unfinished": "left by killed processes",
     "merged": "small objects of kept records, merged into larger ones",
     "objects": "kept records that no ledger entry has named for a day",
     "raw": "raw bytes of loaded exports (SYNC_KEEP_RAW_DAYS)",

@@ -1,6 +1,6 @@
 """`sync-pipelines init`: a real start. Writes `.env` and `sources.yaml`, then checks them.
 
-Belongs here: what is asked for, in which order, and what is printed. Does not belong here: writing the files
+Belongs here: the questions, their order, and the output. Does not belong here: writing the files
 (`configuration.env_writer`, `configuration.sources_writer`), checking them (`check`).
 """
 
@@ -35,7 +35,7 @@ _DATABASE_URL: Final = "postgresql://user:password@host:5432/database"
 
 @dataclass(frozen=True)
 class Answers:
-    """What the user said, as options; None where an option was left out.
+    """The values of the options; None if an option is missing.
 
     Attributes:
         landing: folder or URL.
@@ -100,7 +100,7 @@ class _Ask:
     is_terminal: bool
 
     def require(self, given: Answers) -> None:
-        """Raises a usage error that names every option that is missing, where nobody can be asked."""
+        """Raises a usage error that names every option that is missing, if nobody can be asked."""
         if self.is_terminal:
             return
         streams = [s.name for s in STREAMS if s.partner == given.partner]
@@ -118,7 +118,7 @@ class _Ask:
         Args:
             question: what to ask for.
             given: the option.
-            current: what an empty answer keeps; None where there is no such thing.
+            current: what an empty answer keeps; None if there is no such thing.
             check: returns the value to write, or raises a usage error.
         """
         if given is not None:

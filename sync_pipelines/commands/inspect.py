@@ -1,6 +1,6 @@
-"""`sync-pipelines inspect`: what a file is, what would become of it, and a block of `sources.yaml` for it.
+"""`sync-pipelines inspect`: describes a file, what a sync would do with it, and a block of `sources.yaml` for it.
 
-Belongs here: layout, and which tenant and stream are meant. Does not belong here: looking (`inspection`), writing the
+Belongs here: layout, and the choice of tenant and stream. Does not belong here: looking (`inspection`), writing the
 file (`configuration.sources_writer`).
 """
 
@@ -96,7 +96,7 @@ def _print_unknown(seen: Seen, *, unmasked: bool) -> int:
 
 
 def _place(settings: Settings, file: Path, stream: str | None, tenant: str | None) -> _Place:
-    """What the options say, and where they say nothing what the file's place in the landing does."""
+    """Returns tenant and stream of the options; what they leave out is taken from the path in the landing."""
     found = _place_in_landing(settings, file)
     if stream is not None:
         partner, _, name = stream.partition("/")
@@ -130,7 +130,7 @@ def _place_in_landing(settings: Settings, file: Path) -> _Place:
 
 
 def _in_force(sources: Sources, place: _Place) -> StreamSettings | None:
-    """Returns the settings that `sources.yaml` has for exactly this stream of the tenant; None where it has none."""
+    """Returns the settings that `sources.yaml` has for exactly this stream of the tenant; None if it has none."""
     if place.stream is None or place.tenant is None:
         return None
     key = (place.stream.partner, place.tenant, place.stream.name)
@@ -142,7 +142,7 @@ def _tenant_for(stream: Stream, tenant: str | None) -> str:
 
 
 def _settings_of(proposal: Proposal, place: _Place) -> StreamSettings:
-    """The settings that a proposed block stands for, read as `sources.yaml` is."""
+    """The settings of a proposed block, read in the same way as `sources.yaml`."""
     stream = proposal.stream
     tenant = _tenant_for(stream, place.tenant)
     with tempfile.TemporaryDirectory(prefix="sync_pipelines_") as folder:
@@ -174,7 +174,7 @@ def _print_sight(seen: Seen, proposal: Proposal) -> None:
     if proposal.layout is not None:
         say(f"It looks like {proposal.layout.name} (layout {proposal.layout.key}), for {proposal.stream.full_name}.")
     else:
-        say(f"It is taken for {proposal.stream.full_name}." + (" It is a request log." if seen.is_log else ""))
+        say(f"It is read as {proposal.stream.full_name}." + (" It is a request log." if seen.is_log else ""))
 
 
 def _named_mark(mark: str) -> str:
@@ -204,7 +204,7 @@ def _print_columns(seen: Seen, proposal: Proposal, needed: frozenset[str], *, un
 
 
 def _own_name(column: SeenColumn, stream: Stream, needed: frozenset[str]) -> str | None:
-    """What a column is that is found by its own name, such as `addresses[0].city`; None for one nobody asks for."""
+    """The field of a column that has the field's own name, such as `addresses[0].city`; None if no field has it."""
     if column.within is None:
         return column.name if column.name in needed else None
     outer = stream.shape.by_folded.get(folded(column.within))
@@ -230,7 +230,7 @@ def _sample(value: Any) -> str:
 
 
 def _kind(stream: Stream, named: list[str]) -> Kind:
-    """How a column's values are masked; what the contract does not know is personal."""
+    """How a column's values are masked. A column that the contract does not have counts as personal."""
     kinds = [kind_of(field) for name in named if (field := field_named(stream, name)) is not None]
     return next((kind for kind in kinds if kind != "plain"), "plain") if kinds else "contact"
 

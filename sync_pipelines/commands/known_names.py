@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from sync_pipelines.commands.screen import tell
+from sync_pipelines.commands.screen import notify
 from sync_pipelines.contracts.codes import ALL_CODES
 from sync_pipelines.contracts.near_names import suggestion
 from sync_pipelines.partners import STREAMS, UNUSABLE, find_unusable
@@ -39,7 +39,7 @@ def report_unusable(partner: str | None) -> bool:
     """
     found = [one for one in UNUSABLE if partner in (None, one.name)]
     for one in found:
-        tell(f"error: {one}")
+        notify(f"error: {one}")
     return bool(found)
 
 

@@ -17,7 +17,7 @@ _IN_JSON: Final = 1_000
 
 
 def print_misplaced(misplaced: Sequence[Misplaced]) -> None:
-    """Prints a table of them and how many more there are; nothing where there are none."""
+    """Prints a table of them and how many more there are; nothing if there are none."""
     if not misplaced:
         return
     say("")
@@ -27,7 +27,7 @@ def print_misplaced(misplaced: Sequence[Misplaced]) -> None:
 
 
 def as_answer(misplaced: Sequence[Misplaced]) -> dict[str, Any]:
-    """Returns what `--json` has of them: the first thousand, and how many there are; no key where there are none."""
+    """Returns what `--json` has of them: the first thousand, and how many there are; no key if there are none."""
     if not misplaced:
         return {}
     shown = [{"path": one.path, "why": one.why, "hint": one.hint} for one in misplaced[:_IN_JSON]]

@@ -1,6 +1,6 @@
-"""`sync-pipelines outcomes`: what each record of a loaded export came to.
+"""`sync-pipelines outcomes`: the outcome of each record of a loaded export.
 
-Belongs here: which export is meant, and layout. Does not belong here: how outcomes are stored
+Belongs here: finding the export, and layout. Does not belong here: how outcomes are stored
 (`upsert.record_outcomes`).
 """
 
@@ -18,7 +18,7 @@ import psycopg
 
 from sync_pipelines.command_line import typed
 from sync_pipelines.commands.disclosure import log_unmasked
-from sync_pipelines.commands.screen import quoted, say, tell
+from sync_pipelines.commands.screen import notify, quoted, say
 from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.database import ledger, reports
 from sync_pipelines.database.ledger import LedgerFile
@@ -56,14 +56,14 @@ def run(path: str, only: Collection[str], revision: int | None, *, as_json: bool
         print(f"{'position':<12} {'key':<24} outcome")
     counts = _print(outcomes_in(kept, codes, only), _json_line if as_json else _text_line, unmasked=unmasked)
     if not as_json:
-        told = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in OUTCOMES if counts[name])
-        say("", f"{counts.total():,} record{'' if counts.total() == 1 else 's'}{': ' if told else ''}{told}")
-    _tell_of_others(entry, only, counts)
+        counted = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in OUTCOMES if counts[name])
+        say("", f"{counts.total():,} record{'' if counts.total() == 1 else 's'}{': ' if counted else ''}{counted}")
+    _print_number_of_others(entry, only, counts)
     return 0
 
 
 def _entry(connection: psycopg.Connection[Any], path: str, revision: int | None) -> LedgerFile:
-    """The loaded export that is meant."""
+    """Returns the loaded export with the path."""
     path, typed = storable(path), path
     # A shell may give the bytes of a name that is no text, or the text that the ledger has for it.
     revisions = ledger.revisions_of(connection, path) or ledger.revisions_of(connection, shown_name(typed))
@@ -91,7 +91,7 @@ def _near(path: str, known: list[str]) -> str:
 
 
 def _print(found: Iterable[RecordOutcome], line: Line, *, unmasked: bool) -> Counter[str]:
-    """Prints records as they come; returns how many had which outcome."""
+    """Prints records one by one; returns how many had which outcome."""
     counts: Counter[str] = Counter()
     for record in found:
         counts[record.outcome or "none"] += 1
@@ -109,8 +109,8 @@ def _text_line(record: RecordOutcome) -> str:
     return f"{on_one_line(record.position):<12} {on_one_line(record.key or ''):<24} {record.outcome or '-'}\n"
 
 
-def _tell_of_others(entry: LedgerFile, only: Collection[str], counts: Counter[str]) -> None:
-    """Says what the ledger counted and is not in the list: rejects beyond the limit, records of another reading."""
+def _print_number_of_others(entry: LedgerFile, only: Collection[str], counts: Counter[str]) -> None:
+    """Prints how many counted records are not listed: rejects beyond the limit, records of another reading."""
     missing = sum(entry.counts[name] for name in set(only)) - sum(counts[name] for name in OUTCOMES)
     if missing > 0:
-        tell(f"{missing:,} counted records are not listed because their content was not kept")
+        notify(f"{missing:,} counted records are not listed because their content was not kept")

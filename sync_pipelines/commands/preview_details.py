@@ -62,7 +62,7 @@ def find_details(previewed: Preview) -> list[StreamDetails]:
 
 
 def print_details(found: Sequence[StreamDetails]) -> None:
-    """Prints a table of rejects and one of rows; nothing where there are none."""
+    """Prints a table of rejects and one of rows; nothing if there are none."""
     rejects = [row for details in found for row in _rejects(details)]
     if rejects:
         say("", "Records that would be rejected:")

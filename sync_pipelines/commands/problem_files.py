@@ -39,7 +39,7 @@ class ProblemFiles:
     rejected: Sequence[RejectedFile]
 
     def print_first(self) -> None:
-        """Prints, above everything else, that there are some; nothing where there are none."""
+        """Prints, above everything else, that there are some; nothing if there are none."""
         if self.rejected:
             first, more = self.rejected[0], len(self.rejected) - 1
             others = f", and of {more:,} more export{'' if more == 1 else 's'}" if more else ""
@@ -52,7 +52,7 @@ class ProblemFiles:
             say(f"{are} failed; nothing of {'it' if self.failed_count == 1 else 'them'} is loaded.")
 
     def print_details(self) -> None:
-        """Prints which exports are meant and what to do; nothing where there are none."""
+        """Prints the exports and what to do; nothing if there are none."""
         failed = [file for file in self.failed if not file.error.startswith(_UNKNOWN_FORMAT)][:_SHOWN]
         if failed:
             say("")

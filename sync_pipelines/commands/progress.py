@@ -1,6 +1,6 @@
 """Progress of `sync`: a bar on a terminal, plain lines otherwise, always on standard error.
 
-Belongs here: watching files go by. Does not belong here: the answer afterwards (`commands.sync`).
+Belongs here: following files through the stages. Does not belong here: the final answer (`commands.sync`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from sync_pipelines.commands.screen import err, shown, tell
+from sync_pipelines.commands.screen import err, notify, shown
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.privacy.untrusted_text import on_one_line
 from sync_pipelines.stages.pulls import Pull
@@ -57,7 +57,7 @@ class FileProgress:
         self._bar.update(self._task, description=on_one_line(f"loading {entry.path}")[-70:])
 
     def reached(self, stage: str, entry: LedgerFile) -> None:
-        """Moves the bar, or prints a line for a file that is through."""
+        """Moves the bar, or prints a line for a file that is done."""
         self.handled.setdefault(entry.id)
         ended = stage == "rows" or entry.status == "failed"
         before = self._furthest.get(entry.id, 0)
@@ -67,7 +67,7 @@ class FileProgress:
             self._task, advance=(now - before) / 3, description=on_one_line(f"{_VERBS[stage]} {entry.path}")[-70:]
         )
         if ended and self._bar.disable:
-            tell(self._prefix + line_of(entry))
+            notify(self._prefix + line_of(entry))
 
     def pulled(self, pull: Pull) -> None:
         """Prints a line for a listing that was pulled, or was not."""
@@ -77,7 +77,7 @@ class FileProgress:
             self._files += 1
             self._bar.update(self._task, total=self._files)
         if self._bar.disable:
-            tell(
+            notify(
                 f"failed {pull.path}: {pull.error}"
                 if pull.error
                 else f"pulled {pull.path}: {shown(pull.records)} records"

@@ -16,7 +16,7 @@ import click
 
 from sync_pipelines.command_line import typed
 from sync_pipelines.commands.disclosure import log_unmasked
-from sync_pipelines.commands.screen import json_of, print_table, say, tell
+from sync_pipelines.commands.screen import json_of, notify, print_table, say
 from sync_pipelines.commands.sync import LOADED, WITH_FAILED, WITH_REJECTS
 from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.contracts.codes import REJECT_CODES
@@ -82,7 +82,7 @@ def run_show(reject_id: int, *, as_json: bool, unmasked: bool = False) -> int:
             say(f"{name.replace('_', ' '):<12} {'' if value is None else value}")
     say(f"{'means':<12} {REJECT_CODES.get(found.code, '')}")
     if len(found.faults) > 1:
-        print_table(("code", "field", "error"), [_fault(fault) for fault in found.faults])
+        print_table(("code", "field", "error"), [_error_cells(error) for error in found.faults])
     say("record", *_indented(found.record).split("\n"))
     return 0
 
@@ -92,7 +92,7 @@ def run_replay(wanted: Mapping[str, str | None], *, as_json: bool) -> int:
     workspace = open_workspace(load_settings())
     replayed = []
     for export in replay_rejects(workspace, _filter({**wanted, "status": None})):
-        tell(_line_of(export))
+        notify(_line_of(export))
         replayed.append(export)
     if as_json:
         print(json_of({"files": [_replayed(export) for export in replayed], "totals": _totals(replayed)}))
@@ -146,8 +146,8 @@ def _masked(reject: Reject) -> Reject:
     )
 
 
-def _fault(fault: Mapping[str, Any]) -> tuple[str | None, ...]:
-    return fault["code"], fault["path"], fault["message"]
+def _error_cells(error: Mapping[str, Any]) -> tuple[str | None, ...]:
+    return error["code"], error["path"], error["message"]
 
 
 def _filter(chosen: dict[str, str | None]) -> RejectFilter:

@@ -27,10 +27,10 @@ _FOREIGN: Final = (
 
 
 def check_rights(database: Database) -> None:
-    """Tries everything that migrations, loads and Dagster do to a database, and leaves nothing of it.
+    """Tries what migrations, loads and Dagster do in a database, and rolls it back.
 
     Raises:
-        ConfigurationError: the server only reads, or rights are missing; the hint says what to grant.
+        ConfigurationError: the server only reads, or rights are missing; the hint has the statements that grant them.
         DatabaseUnavailable: the server does not answer.
     """
     from sync_pipelines.orchestration.storage_schema import OWN_SCHEMA, SET_SCHEMA
@@ -44,8 +44,8 @@ def check_rights(database: Database) -> None:
         found = _value(connection, "select current_schema()")
         trial.own_schema(str(found or OWN_SCHEMA))
         connection.rollback()
-    if trial.faults:
-        message = f"the user {trial.user} of SYNC_DATABASE_URL lacks rights: {'; '.join(trial.faults)}"
+    if trial.errors:
+        message = f"the user {trial.user} of SYNC_DATABASE_URL lacks rights: {'; '.join(trial.errors)}"
         hint = "let the owner of the database run: " + " ".join(f"{grant};" for grant in dict.fromkeys(trial.grants))
         raise ConfigurationError("database_right_missing", message, hint)
 
@@ -66,20 +66,20 @@ def _check_writable(connection: psycopg.Connection[Any]) -> None:
 
 
 class _Trial:
-    """Tries one thing after another in one transaction, each of which may fail.
+    """Tries statements in one transaction; each of them may fail.
 
     Args:
-        connection: whose transaction it is.
+        connection: with the transaction.
     """
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self.faults: list[str] = []
+        self.errors: list[str] = []
         self.grants: list[str] = []
         self._connection = connection
         self.user = _quoted(connection.info.user)
 
     def own_schema(self, name: str) -> None:
-        """Makes a schema unless it is there, and a table in it; looks whose its tables are."""
+        """Creates the schema unless it exists, and a table in it; checks who owns its tables."""
         there = _value(self._connection, "select count(*) from pg_namespace where nspname = %s", [name])
         database = _quoted(self._connection.info.dbname)
         grant = f"grant create on database {database} to {self.user}"
@@ -89,11 +89,11 @@ class _Trial:
         self._may(f"create table {name}.{_TABLE} (n int)", grant)
         foreign = self._connection.execute(_FOREIGN, [name]).fetchall() if name == _SCHEMA else []
         if foreign:
-            self.faults.append(f"{_SCHEMA}.{foreign[0][0]} and {len(foreign) - 1} more belong to another user")
+            self.errors.append(f"{_SCHEMA}.{foreign[0][0]} and {len(foreign) - 1} more belong to another user")
             self.grants.append(f"grant <their owner> to {self.user}")
 
     def temporary_table(self) -> None:
-        """Makes a temporary table, as loads do."""
+        """Creates a temporary table, as loads do."""
         grant = f"grant temporary on database {_quoted(self._connection.info.dbname)} to {self.user}"
         self._may(f"create temp table {_TABLE} (n int)", grant)
 
@@ -102,7 +102,7 @@ class _Trial:
             with self._connection.transaction():
                 self._connection.execute(statement.encode())
         except psycopg.Error as error:
-            self.faults.append(error.diag.message_primary or str(error))
+            self.errors.append(error.diag.message_primary or str(error))
             self.grants.append(grant)
             return False
         return True

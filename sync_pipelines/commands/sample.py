@@ -1,6 +1,6 @@
 """`sync-pipelines sample`: sample exports in the landing's layout.
 
-Belongs here: where they go and what is said about it. Does not belong here: what is in them (`sample`).
+Belongs here: where they are written, and the output. Does not belong here: their content (`sample`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import click
 
 from sync_pipelines.command_line import typed
 from sync_pipelines.commands.progress import working
-from sync_pipelines.commands.screen import say, tell
+from sync_pipelines.commands.screen import notify, say
 from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.privacy.redaction import redacted
@@ -38,14 +38,14 @@ def run(
     target = dest or (settings.landing if settings else "")
     if "://" in target:
         if if_empty:
-            tell(f"{redacted(target)} is not a local folder; no sample was written")
+            notify(f"{redacted(target)} is not a local folder; no sample was written")
             return 0
         raise click.UsageError(f"{redacted(target)} is not a local folder; name one as DEST")
     folder = Path(target)
     if if_empty and folder.is_dir() and any(folder.iterdir()):
         return 0
     if sources is not None and _is_another(sources):
-        raise click.UsageError(f"{sources} is there already; name another file as --sources")
+        raise click.UsageError(f"{sources} already exists; name another file with --sources")
     with working(f"writing sample exports to {folder} ..."):
         summary = write_sample(folder, days=days, orders=orders, seed=seed, last_day=until or yesterday)
     say(
@@ -57,18 +57,18 @@ def run(
 
 
 def _offer_sources(path: Path | None, target: str) -> None:
-    """Writes the sources file, or says how to get it."""
+    """Writes the sources file, or prints how to get it."""
     if path is None:
-        tell(f"to link orders to Traede's customers: {typed(f'sample {shlex.quote(target)} --sources sources.yaml')}")
+        notify(f"to link orders to Traede's customers: {typed(f'sample {shlex.quote(target)} --sources sources.yaml')}")
     elif path.exists():
-        tell(f"{path} already exists and was not changed")
+        notify(f"{path} already exists and was not changed")
     else:
         try:
             path.write_text(sample_sources(), encoding="utf-8")
-        except OSError as fault:
+        except OSError as error:
             hint = "name a file in a folder you may write"
-            raise ConfigurationError("sample_unwritable", f"{path}: {fault.strerror}", hint) from fault
-        tell(f"its sources file: {path}")
+            raise ConfigurationError("sample_unwritable", f"{path}: {error.strerror}", hint) from error
+        notify(f"its sources file: {path}")
 
 
 def _is_another(path: Path) -> bool:

@@ -1,6 +1,6 @@
 """Standard output for results, standard error for progress and errors.
 
-Belongs here: how tables, numbers, times and JSON look everywhere. Does not belong here: what they say.
+Belongs here: the format of tables, numbers, times and JSON. Does not belong here: texts.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from rich.text import Text
 from sync_pipelines.privacy.untrusted_text import on_one_line
 
 _WIDTH_OF_NO_TERMINAL: Final = 10_000
-"""No cell is folded where a program may read it: a path stands in one piece."""
+"""Output that a program may read is not wrapped, so that each path stays in one piece."""
 
 
 def out() -> Console:
-    """Standard output as it is at present."""
+    """Returns the current standard output."""
     return _console(sys.stdout)
 
 
 def err() -> Console:
-    """Standard error as it is at present."""
+    """Returns the current standard error."""
     return _console(sys.stderr)
 
 
@@ -41,18 +41,18 @@ def _console(file: TextIO) -> Console:
 
 
 def say(*lines: str) -> None:
-    """Lines of an answer; characters that move a cursor or hide text are shown as escapes."""
+    """Prints lines to standard output; characters that move a cursor or hide text are shown as escapes."""
     for line in lines:
         out().print(Text(on_one_line(line)), soft_wrap=True)
 
 
-def tell(sentence: str, style: str = "") -> None:
+def notify(line: str, style: str = "") -> None:
     """Prints one line to standard error; characters that move a cursor or hide text are shown as escapes."""
-    err().print(Text(on_one_line(sentence), style=style), soft_wrap=True)
+    err().print(Text(on_one_line(line), style=style), soft_wrap=True)
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
-    """A table on standard output; numbers stand right, no text is cut."""
+    """Prints a table to standard output; numbers are right-aligned, no text is cut."""
     cells = [[on_one_line(shown(value)) for value in row] for row in rows]
     numeric = [all(_is_number(row[i]) for row in cells) and bool(cells) for i in range(len(headers))]
     table = Table(
@@ -66,7 +66,7 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[Any]], title: st
 
 
 def shown(value: Any) -> str:
-    """A value as people read it."""
+    """Returns a value as people read it."""
     match value:
         case None:
             return ""
@@ -83,15 +83,15 @@ def shown(value: Any) -> str:
 
 
 def json_of(value: Any) -> str:
-    """JSON in which decimals keep their digits and times are ISO 8601 (dates, UTC times).
+    """Returns JSON in which decimals keep their digits and times are ISO 8601 (dates, UTC times).
 
-    Characters that move a cursor or hide text are JSON's escapes.
+    Characters that move a cursor or hide text are escaped.
     """
     return "".join(_pieces(value))
 
 
 def quoted(text: str) -> str:
-    """A JSON string; characters that move a cursor or hide text are its escapes."""
+    """Returns a JSON string; characters that move a cursor or hide text are escaped."""
     written = json.dumps(text, ensure_ascii=False)
     if written.isprintable():
         return written

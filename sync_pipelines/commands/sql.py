@@ -1,8 +1,9 @@
-"""`sync-pipelines sql`: a question to the database and its answer as table, JSON or CSV.
+"""`sync-pipelines sql`: runs a query and prints the result as table, JSON or CSV.
 
-A question is one statement in a transaction that reads only, by a user who may do no more, within a time.
+A query is one statement in a read-only transaction with a time limit, by a user who can only read.
 
-Belongs here: asking and layout. Does not belong here: who that user is (`database.postgres`, `database.server_access`).
+Belongs here: running the query, and layout. Does not belong here: that user (`database.postgres`,
+`database.server_access`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def run(query: str, layout: str, timeout: int = 60, *, is_for_spreadsheets: bool = False) -> int:
-    """Prints the answer to a query.
+    """Prints the result of a query.
 
     Args:
         query: one statement.
@@ -65,7 +66,7 @@ def run(query: str, layout: str, timeout: int = 60, *, is_for_spreadsheets: bool
 
 
 def _check_harmless(connection: psycopg.Connection[Any]) -> None:
-    """Refuses a user for whom a transaction that only reads is no obstacle to programs and files of the server."""
+    """Checks that the user cannot run programs or read files on the server: a read-only transaction allows both."""
     if is_powerful(connection):
         message = f"the user {connection.info.user} may run programs and read files on the database's server"
         hint = "name a user who only reads in SYNC_READER_URL: create role reader login in role pg_read_all_data"
@@ -74,7 +75,7 @@ def _check_harmless(connection: psycopg.Connection[Any]) -> None:
 
 def _print(cursor: psycopg.Cursor[Any], layout: str, is_for_spreadsheets: bool) -> None:
     if cursor.description is None:
-        raise click.UsageError("the query has no answer; only questions are asked here")
+        raise click.UsageError("the statement returns no rows; only queries are allowed")
     names = [column.name for column in cursor.description]
     if is_for_spreadsheets:
         _print_csv([_harmless(name) for name in names], ([_harmless(value) for value in row] for row in cursor))
@@ -114,12 +115,12 @@ def _print_csv(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     is_seen = sys.stdout.isatty()
     for row in rows:
         cells = [_csv_cell(value) for value in row]
-        # A file keeps every character; a terminal would obey some.
+        # A file keeps every character; some would control a terminal.
         writer.writerow([on_one_line(c) if is_seen and isinstance(c, str) else c for c in cells])
 
 
 class _Lines:
-    """Ends rows with a newline; told so, csv would leave a carriage return within a cell without quotes."""
+    """Ends rows with a newline. With `lineterminator`, csv would not quote a cell with a carriage return."""
 
     def write(self, row: str) -> None:
         sys.stdout.write(row.removesuffix("\r\n") + "\n")

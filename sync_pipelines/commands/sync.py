@@ -1,4 +1,4 @@
-"""`sync-pipelines sync`: pull and load what is pending, and say what happened; or with `--preview` what would happen.
+"""`sync-pipelines sync`: pulls and loads what is pending, and prints what happened; `--preview`: what would happen.
 
 Belongs here: the answer and the exit status. Does not belong here: loading (`stages.export_stages`), runs
 (`orchestration.runs`), previews (`stages.preview`).
@@ -15,7 +15,7 @@ from sync_pipelines.command_line import typed
 from sync_pipelines.commands.misplaced import as_answer, print_misplaced
 from sync_pipelines.commands.preview_details import StreamDetails, find_details, print_details
 from sync_pipelines.commands.progress import FileProgress, working
-from sync_pipelines.commands.screen import json_of, print_table, say, tell
+from sync_pipelines.commands.screen import json_of, notify, print_table, say
 from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import ledger
@@ -70,7 +70,7 @@ def run(selection: Selection, *, as_json: bool, is_preview: bool = False) -> int
     entries = [entry for entry in after if entry.status != "pending"]
     for entry in after:
         if entry.status == "pending":
-            tell(f"pending {entry.path}: it changed while it was read; the next sync loads it")
+            notify(f"pending {entry.path}: it changed while it was read; the next sync loads it")
     if not as_json and not entries and not failed_pulls and workspace.landing.reach().is_empty:
         say(f"Nothing to do: the landing {workspace.settings.landing_shown} is empty.")
         return LOADED
@@ -91,10 +91,10 @@ def _preview(
     *,
     as_json: bool,
 ) -> int:
-    """Loads into a transaction that is rolled back; the answer is that of the sync that would follow."""
+    """Loads into a transaction that is rolled back; prints the answer that a sync would print."""
     entries, details = list(found.failed), list[StreamDetails]()
     if to_pull:
-        tell(f"A preview does not pull: {', '.join(stream.full_name for stream in to_pull)}.")
+        notify(f"A preview does not pull: {', '.join(stream.full_name for stream in to_pull)}.")
     if found.pending:
         progress = FileProgress(len(found.pending), is_preview=True)
         with progress, preview(workspace, found.pending, progress.reached) as previewed:
@@ -107,7 +107,7 @@ def _preview(
         print_details(details)
         print_misplaced(misplaced)
         say("")
-    (tell if as_json else say)("This was a preview: nothing was loaded.")
+    (notify if as_json else say)("This was a preview: nothing was loaded.")
     return exit_status(entries)
 
 
@@ -130,7 +130,7 @@ def _run(
 
 
 def answer(entries: Sequence[LedgerFile], failed_pulls: Sequence[Pull] = ()) -> dict[str, Any]:
-    """What `--json` prints; a pull that failed stands there as the file it would have written."""
+    """Returns what `--json` prints. A failed pull is listed as the file that it would have written."""
     return {
         "files": [
             {

@@ -1,6 +1,6 @@
-"""`sync-pipelines up`: database, migrations, web server and daemon, until someone says stop.
+"""`sync-pipelines up`: runs database, web server and daemon until it is stopped.
 
-Belongs here: the order of starting and stopping, and what is said. Does not belong here: the processes
+Belongs here: the order of starting and stopping, and the messages. Does not belong here: the processes
 (`orchestration.services`).
 """
 
@@ -16,7 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from sync_pipelines.commands.progress import working
-from sync_pipelines.commands.screen import say, tell
+from sync_pipelines.commands.screen import notify, say
 from sync_pipelines.configuration.settings import Settings, load_settings
 from sync_pipelines.database.embedded import EmbeddedServer, leave_server
 from sync_pipelines.errors import ConfigurationError, DatabaseUnavailable, SyncError
@@ -54,7 +54,7 @@ def run(host: str, port: int, *, allow_remote: bool = False) -> int:
     with _alone(settings.home / "up.lock"):
         children_file = settings.home / "up.children"
         if services.end_leftovers(children_file):
-            tell("ended processes that an earlier up left behind")
+            notify("stopped processes of an earlier up that was killed")
         services.check_port(host, port)
         with working("starting database, web server and daemon ..."):
             home = _prepare(settings)
@@ -69,24 +69,26 @@ def run(host: str, port: int, *, allow_remote: bool = False) -> int:
                 say(f"Exports in {settings.landing_shown} are loaded automatically.")
             _keep_running(settings, stop, children, lambda: services.note_children(children_file, children))
         finally:
-            tell("stopping ...")
+            notify("stopping ...")
             services.stop_all(children)
             children_file.unlink(missing_ok=True)
-            # A child that is killed at its end stops no server: the last to leave is this process.
+            # A killed child does not stop the server, so this process leaves last.
             leave_server(settings.home, _LAST_SECONDS)
     return 0
 
 
 def _ui_url(settings: Settings, host: str, port: int) -> str:
-    """Where the UI can be opened; one that listens for other machines answers them under `SYNC_UI_URL` alone."""
+    """Returns the URL of the UI. Other machines can open it under `SYNC_UI_URL` only."""
     from sync_pipelines.orchestration.listening import is_loopback
     from sync_pipelines.orchestration.services import reachable
 
     if is_loopback(host):
         return f"http://{reachable(host)}:{port}"
-    tell(f"--allow-remote: Dagster's UI has no login; whoever reaches port {port} can launch runs and read the data")
+    notify(f"--allow-remote: Dagster's UI has no login; whoever reaches port {port} can launch runs and read the data")
     if settings.ui_url is None:
-        tell("browsers on other machines need SYNC_UI_URL: set it to the URL they open the UI with, and start up again")
+        notify(
+            "browsers on other machines need SYNC_UI_URL: set it to the URL they open the UI with, and start up again"
+        )
     return settings.ui_url or f"http://localhost:{port}"
 
 
@@ -110,9 +112,9 @@ def _wait_for_answer(stop: _Stop, children: list[Service], answers: Callable[[],
     deadline = time.monotonic() + _FIRST_ANSWER_SECONDS
     while not stop.asked and not answers():
         for child in children:
-            child.watch(tell)
+            child.watch(notify)
         if time.monotonic() > deadline:
-            tell(f"the web server does not answer yet; see {children[0].log}")
+            notify(f"the web server does not answer yet; see {children[0].log}")
             return
         time.sleep(_LOOK_EVERY)
 
@@ -124,18 +126,18 @@ def _keep_running(settings: Settings, stop: _Stop, children: list[Service], note
         if server is not None and server.state() == "stopped":
             _restart(server)
         for child in children:
-            child.watch(tell)
+            child.watch(notify)
         if running != (running := [child.process for child in children]):
             note()
         time.sleep(_LOOK_EVERY)
 
 
 def _restart(server: EmbeddedServer) -> None:
-    tell("the embedded PostgreSQL ended; starting it again")
+    notify("the embedded PostgreSQL ended; starting it again")
     try:
         server.start()
     except DatabaseUnavailable as error:
-        tell(f"error: {error.message}")
+        notify(f"error: {error.message}")
         time.sleep(5)
 
 

@@ -1,10 +1,10 @@
 """`sync-pipelines sync --watch`: syncs what arrives until Ctrl-C, as the sensors of `up` do.
 
-A round takes the exports that are at rest and due; the others wait for a later one. The landing is looked at every few
-seconds, less often the longer a look takes. A database or landing that does not answer is waited for.
+A round loads the exports that are complete and due; the others wait for a later round. It looks at the landing every
+few seconds, or less often if a look takes long. It waits for a database or landing that does not answer.
 
-Belongs here: rounds, waiting between them, and what is printed of each export. Does not belong here: when an export is
-due (`orchestration.due`), runs (`orchestration.runs`).
+Belongs here: rounds, the time between them, and the line printed for each export. Does not belong here: when an export
+is due (`orchestration.due`), runs (`orchestration.runs`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final
 
 from sync_pipelines.command_line import typed
 from sync_pipelines.commands.progress import line_of
-from sync_pipelines.commands.screen import json_of, say, shown, tell
+from sync_pipelines.commands.screen import json_of, notify, say, shown
 from sync_pipelines.commands.sync import LOADED, Selection, answer, exit_status
 from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.configuration.sources import load_sources
@@ -51,10 +51,10 @@ def run(selection: Selection, *, as_json: bool) -> int:
     try:
         watch = _Watch(selection, as_json, export_stages.open_workspace(load_settings()))
         watch.workspace.landing.reach()
-        tell(f"Watching {watch.workspace.settings.landing_shown} for exports. Ctrl-C stops.")
+        notify(f"Watching {watch.workspace.settings.landing_shown} for exports. Ctrl-C stops.")
         while (due := _next(watch)) is not None:
             watch.sync(*due)
-        tell("stopped")
+        notify("stopped")
         return watch.status
     finally:
         for number, handler in before.items():
@@ -84,7 +84,7 @@ class _Watch:
     Attributes:
         selection: which exports are watched for.
         as_json: whether each round prints one JSON object on a line.
-        workspace: opened again when `sources.yaml` changes or the database went away.
+        workspace: opened again when `sources.yaml` changes or the connection to the database is lost.
         rest: seconds until the next look.
     """
 
@@ -93,7 +93,7 @@ class _Watch:
     workspace: Workspace
     rest: float = _EVERY
     _looks: Mapping[int, str] = field(default_factory=dict)
-    _refused: dict[int, str | None] = field(default_factory=dict)
+    _unread: dict[int, str | None] = field(default_factory=dict)
     _statuses: dict[str, int] = field(default_factory=dict)
     """Exit status by path, of the exports and pulls that are not loaded without a reject."""
     _pull_at: datetime | None = None
@@ -120,7 +120,7 @@ class _Watch:
         self._trouble = None
         self.rest = max(_EVERY, min(_RESTS * (time.monotonic() - began), _LONGEST_REST))
         now = datetime.now(UTC)
-        self._report_refused(found.failed)
+        self._report_unread(found.failed)
         due = [entry for entry in found.pending if is_due(entry, now) and self._is_unchanged(entry)]
         self._looks = {entry.id: _look_of(entry) for entry in found.pending}
         if any(not is_set_aside(entry) for entry in found.pending):
@@ -128,7 +128,7 @@ class _Watch:
         return due, self._to_pull(now)
 
     def sync(self, due: Sequence[LedgerFile], to_pull: Collection[Stream]) -> None:
-        """Loads exports, pulls listings, and prints what came of them."""
+        """Loads exports, pulls listings, and prints the results."""
         from sync_pipelines.orchestration.runs import run_pending
 
         handled = _Handled(self)
@@ -148,7 +148,7 @@ class _Watch:
 
     def say(self, line: str) -> None:
         """Prints a line with the time (UTC), on standard error where the answer is JSON."""
-        (tell if self.as_json else say)(f"{datetime.now(UTC):%H:%M:%S} {line}")
+        (notify if self.as_json else say)(f"{datetime.now(UTC):%H:%M:%S} {line}")
 
     def _discover(self) -> export_stages.Discovery:
         if self._trouble is not None:
@@ -185,10 +185,10 @@ class _Watch:
     def _is_unchanged(self, entry: LedgerFile) -> bool:
         return self._looks.get(entry.id, _look_of(entry)) == _look_of(entry)
 
-    def _report_refused(self, refused: Sequence[LedgerFile]) -> None:
+    def _report_unread(self, failed: Sequence[LedgerFile]) -> None:
         """Prints exports that fail unread, such as those of an unknown tenant: once each, until the reason changes."""
-        new = [entry for entry in refused if self._refused.get(entry.id) != entry.error]
-        self._refused = {entry.id: entry.error for entry in refused}
+        new = [entry for entry in failed if self._unread.get(entry.id) != entry.error]
+        self._unread = {entry.id: entry.error for entry in failed}
         for entry in new:
             self.say(line_of(entry))
         self._note(new, ())
@@ -211,7 +211,7 @@ class _Watch:
 
 
 class _Handled:
-    """Prints a line for each export that is through, and remembers them.
+    """Prints a line for each export that is done, and remembers them.
 
     Args:
         watch: prints the lines.

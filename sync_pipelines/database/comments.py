@@ -1,9 +1,9 @@
 """Comments of PostgreSQL on every table, view and column of schema `sync`.
 
-Each says what the column holds (`tables.descriptions`) and which field of which stream fills it, as the contracts of
-the registry declare. Migrations write them all again, so a fresh database and a migrated one have the same.
+Each has the description of the column (`tables.descriptions`) and the fields that fill it, as the contracts of the
+registry declare. Migrations write them all again, so a fresh database and a migrated one have the same.
 
-Belongs here: the texts and how they are written. Does not belong here: the sentences (`tables.descriptions`).
+Belongs here: composing and writing the comments. Does not belong here: the descriptions (`tables.descriptions`).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The tables and views as a source of dbt, with descriptions and tests.
 
-A test is made of what the schema holds: keys are `unique` and `not_null`, parents and foreign keys `relationships`,
+Tests are derived from the schema: keys are `unique` and `not_null`, parents and foreign keys `relationships`,
 closed sets of values `accepted_values`.
 
-Belongs here: what `sources.yml` says. Does not belong here: printing it (`commands.dbt_sources`), the descriptions
+Belongs here: the content of `sources.yml`. Does not belong here: printing it (`commands.dbt_sources`), the descriptions
 (`comments`).
 """
 
@@ -24,7 +24,7 @@ from sync_pipelines.tables.views import VIEWS, View
 Test = str | dict[str, Any]
 SOURCE: Final = "sync"
 _INTERNAL: Final = frozenset({"commerce_pairs", "key_runs", "key_pages", "export_outcomes", "unnamed_objects"})
-"""Tables that nobody builds on."""
+"""Internal tables."""
 _COMPUTED: Final = {"customer_is_deleted": "boolean", "items_total": "numeric"}
 
 

@@ -307,8 +307,8 @@ def _remove_sockets(folder: Path) -> None:
 
 def _last_words(log: str | None) -> str:
     lines = [line for line in (log or "").splitlines() if line.strip()]
-    telling = [line for line in lines[-20:] if any(word in line for word in ("FATAL", "PANIC", "error:", "HINT"))]
-    return " ".join((telling or lines[-2:])[-3:])
+    relevant = [line for line in lines[-20:] if any(word in line for word in ("FATAL", "PANIC", "error:", "HINT"))]
+    return " ".join((relevant or lines[-2:])[-3:])
 
 
 def _failed(server: EmbeddedServer, why: str) -> DatabaseUnavailable:

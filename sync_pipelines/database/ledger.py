@@ -41,7 +41,7 @@ select size || ' ' || (extract(epoch from modified_at) * 1000000)::bigint || ' '
     || coalesce('"' || etag, '')
 from sync.export_files f
 where partner = %(partner)s and stream = %(stream)s and status = 'loaded'
-    and (looked_at is null or modified_at < looked_at - %(settled)s)
+    and (looked_at is null or modified_at < looked_at - %(uncertain_for)s)
     and not exists (
         select from sync.export_files later
         where later.partner = f.partner and later.stream = f.stream and later.path = f.path
@@ -163,12 +163,12 @@ def latest_of_paths(
     return {row.path: row for row in rows}
 
 
-def loaded_looks(connection: psycopg.Connection[Any], partner: str, stream: str, settled: timedelta) -> set[str]:
+def loaded_looks(connection: psycopg.Connection[Any], partner: str, stream: str, uncertain_for: timedelta) -> set[str]:
     """Returns `look_of` for the latest revision of each of a stream's loaded paths.
 
-    Paths whose file was modified less than `settled` before it was read are left out: they may have changed unseen.
+    Files that were modified less than `uncertain_for` before they were read are left out: they may have changed since.
     """
-    values = {"partner": partner, "stream": stream, "settled": settled}
+    values = {"partner": partner, "stream": stream, "uncertain_for": uncertain_for}
     # A client-side cursor would hold all rows in memory beside the set.
     with connection.transaction(), connection.cursor("loaded_looks") as cursor:
         cursor.itersize = _ROWS_AT_A_TIME
@@ -211,7 +211,7 @@ def of_dates(connection: psycopg.Connection[Any], partner: str, stream: str, dat
 
 
 def oldest_date(connection: psycopg.Connection[Any], first: date, last: date) -> date | None:
-    """The day of the oldest export of all streams, of those between two days; None where there is none."""
+    """The day of the oldest export of all streams, of those between two days; None if there is none."""
     row = connection.execute(
         "select min(partition_date) from sync.export_files where partition_date between %s and %s", [first, last]
     ).fetchone()
@@ -383,7 +383,7 @@ def forget_faults_of_folders(connection: psycopg.Connection[Any], ids: Iterable[
     )
 
 
-def mark_vanished(connection: psycopg.Connection[Any], ids: Iterable[int], fault: str) -> None:
+def mark_vanished(connection: psycopg.Connection[Any], ids: Iterable[int], error: str) -> None:
     """Records that files were removed from the landing before they could be loaded.
 
     Archived pending files are skipped: they load without the landing. A file that is put back is tried again.
@@ -393,7 +393,7 @@ def mark_vanished(connection: psycopg.Connection[Any], ids: Iterable[int], fault
         " error = %s || coalesce(' - before: ' || error, '')"
         " where id = any(%s) and (status = 'failed' or (status = 'pending' and sha256 is null))"
         " and (error is null or error not like 'file_vanished:%%' or run_id is not null)",
-        [storable(fault), list(ids)],
+        [storable(error), list(ids)],
     )
 
 

@@ -1,6 +1,6 @@
 """Queries of the asset checks on one stream: are its rows consistent, complete and on time?
 
-Each is a few set-based, read-only statements. `docs/operations.md` says how long they take.
+Each is a few set-based, read-only statements. `docs/operations.md` has their times.
 
 Belongs here: queries, and which rows they cover. Does not belong here: severity (`orchestration.checks`).
 """
@@ -45,7 +45,7 @@ class Extent:
 
     @property
     def words(self) -> str:
-        """For the end of a sentence; nothing where every row was looked at."""
+        """For the end of a sentence; nothing if every row was checked."""
         return "" if self.ids is None else f", of {len(self.ids):,} rows that this run wrote"
 
     def condition(self, alias: str) -> sql.Composable:
@@ -99,7 +99,7 @@ class Arrivals:
 
 
 @dataclass(frozen=True)
-class Fault:
+class Violation:
     """A rule that rows violate.
 
     Attributes:
@@ -236,7 +236,7 @@ def old_placeholders(connection: psycopg.Connection[Any], stream: Stream, now: d
     return counted["n"], _rows(connection, columns + condition + last, values)
 
 
-def unsound(connection: psycopg.Connection[Any], stream: Stream, about: Extent = EVERYTHING) -> list[Fault]:
+def unsound(connection: psycopg.Connection[Any], stream: Stream, about: Extent = EVERYTHING) -> list[Violation]:
     """Returns the violated rules of keys, references and children (decision 0006).
 
     With an extent, only keys and references of those rows are checked. Children without a parent are found only when
@@ -246,9 +246,9 @@ def unsound(connection: psycopg.Connection[Any], stream: Stream, about: Extent =
     if about.ids is None:
         questions += _of_children(stream.children, stream.table)
     values = {"partner": stream.partner, **about.values}
-    faults = [_fault(connection, rule, question, values) for rule, question in questions]
-    faults.append(_constraints_gone(connection, stream))
-    return [fault for fault in faults if fault.rows]
+    violations = [_violation(connection, rule, question, values) for rule, question in questions]
+    violations.append(_constraints_gone(connection, stream))
+    return [violation for violation in violations if violation.rows]
 
 
 _SHOWN: Final = "t.id, t.tenant, t.external_id, t.source_file"
@@ -342,9 +342,9 @@ def _of_children(children: Iterable[Children], parent: str) -> Iterator[tuple[st
         yield from _of_children(child.nested, child.table)
 
 
-def _fault(
+def _violation(
     connection: psycopg.Connection[Any], rule: str, question: sql.Composable, values: Mapping[str, Any]
-) -> Fault:
+) -> Violation:
     (row,) = _rows(
         connection,
         sql.SQL(
@@ -353,10 +353,10 @@ def _fault(
         ).format(question, sql.Literal(EXAMPLES)),
         values,
     )
-    return Fault(rule, row["n"], row["examples"])
+    return Violation(rule, row["n"], row["examples"])
 
 
-def _constraints_gone(connection: psycopg.Connection[Any], stream: Stream) -> Fault:
+def _constraints_gone(connection: psycopg.Connection[Any], stream: Stream) -> Violation:
     """Keys and foreign keys that the schema declares and the database no longer has."""
     tables = [metadata.tables[f"{SCHEMA}.{name}"] for name in (stream.table, *_tables(stream.children))]
     expected = {str(c.name) for table in tables for c in table.constraints if c.name and _is_key(c)}
@@ -368,7 +368,7 @@ def _constraints_gone(connection: psycopg.Connection[Any], stream: Stream) -> Fa
         {"schema": SCHEMA},
     ).fetchall()
     gone = sorted(expected - {name for (name,) in held})
-    return Fault("constraint_gone", len(gone), [{"constraint": name} for name in gone])
+    return Violation("constraint_gone", len(gone), [{"constraint": name} for name in gone])
 
 
 def _is_key(constraint: Any) -> bool:

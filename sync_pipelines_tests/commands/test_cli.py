@@ -153,7 +153,7 @@ def test_a_sync_of_a_part(call: Call, landing: str, options: list[str], loaded: 
         (["sql", "selec 1"], "syntax error"),
         (["sql", "select * from nowhere"], "does not exist"),
         (["sql", "delete from sync.orders"], "read-only"),
-        (["sql", ""], "no answer"),
+        (["sql", ""], "returns no rows"),
         (["sample", "s3://bucket/x"], "not a local folder"),
         (["sample", "--until", "2999-01-01"], "is not over yet"),
         (["up", "--port", "0"], "--port"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_pipelines.commands.screen import json_of, print_table, say, tell
+from sync_pipelines.commands.screen import json_of, notify, print_table, say
 
 ESCAPES = "a\x1b[2Jb\nc\x9b31m\u202ed\x00\udfaa"
 SHOWN = "a\\x1b[2Jb\\nc\\x9b31m\\u202ed\\u0000\\udfaa"
@@ -16,7 +16,7 @@ SHOWN = "a\\x1b[2Jb\\nc\\x9b31m\\u202ed\\u0000\\udfaa"
 
 def test_no_text_moves_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     say(ESCAPES)
-    tell(ESCAPES)
+    notify(ESCAPES)
     print_table((ESCAPES, "n"), [(ESCAPES, 1)])
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [SHOWN, f"{SHOWN}  n", f"{SHOWN}  1"]

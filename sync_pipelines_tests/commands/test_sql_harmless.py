@@ -41,14 +41,14 @@ HOSTILE = [
     ("select set_config('transaction_read_only', 'off', true)", "read-write"),
     ("set role sync", "permission denied"),
     ("set session authorization postgres", "permission denied"),
-    ("reset role", "no answer"),
+    ("reset role", "returns no rows"),
     ("commit; create table public.t (n int)", "multiple commands"),
     ("select 1; select 2", "multiple commands"),
     ("delete from sync.orders", "read-only"),
     ("create temp table t (n int)", "read-only"),
     ("select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()", "permission denied"),
     ("select pg_sleep(30)", "took longer than 1 s"),
-    ("", "no answer"),
+    ("", "returns no rows"),
 ]
 
 
