@@ -1,33 +1,37 @@
 """Everything that imports Dagster, one small file per Dagster concept.
 
-    names         what assets, jobs, schedules, sensors and pools are called
-    partitions    the daily partitions every asset shares
-    assets        exports -> normalized -> table, three a stream
-    days          which files of its days an asset's part of a run takes
-    configuration what the launchpad offers, and what is refused of it
-    metadata      what a materialization tells
-    descriptions  what assets, jobs and schedules say of themselves
-    columns       the tables' columns, described by the contracts
-    jobs, schedules, sensors, checks    one each a stream
-    check_runs    runs of checks alone
-    alerts        failed runs told to a webhook
-    masked_events  personal data masked in what is stored already
-    failed_runs   which streams a failed run was about
-    housekeeping  what is removed every night
-    tables        rows as metadata shows them
-    due           which pending files a sensor may hand to a run
-    resources     what runs and ticks are given
-    code_location what Dagster loads where the project is a location of its own
-    private_dagster  every use of what Dagster does not document
-    storage       Dagster's own storage, in the project's database
-    storage_engine, storage_schema    its connections, and where its tables are
-    instance      the Dagster instance of the command line
-    runs          runs of the command line, in its own process
-    services      the web server and daemon that `up` keeps running
-    web_server    Dagster's web server behind its door
-    web_door      which requests reach it
-    listening     addresses that only this machine reaches
+Definitions:
 
-Belongs here: telling Dagster what there is and when to do it. Does not belong here: how it is done
-(`stages.export_stages`).
+    build, code_location    all definitions, and the code location that Dagster loads
+    component       the component of a `dg` project
+    dagster_names   names of assets, jobs, schedules, sensors and pools
+    partitions      the daily partitions that all assets share
+    assets, days    three assets for each stream, and the files that a run of them takes
+    table_assets    one asset for each table
+    jobs, schedules, sensors    one of each for each stream
+    looks, due      looks at the landing, and which pending files a sensor may hand to a run
+    checks, check_steps, check_runs    asset checks, the steps that run them, and runs of checks alone
+    alerts, check_alerts, misplaced_alerts, webhook    messages to a webhook, and sending them
+    storage_cleanup, masked_events    nightly housekeeping, and masking of stored events
+    resources, tables_resource    resources of runs and ticks, and of other projects
+
+What the UI shows:
+
+    metadata, metadata_tables, plurals    metadata of materializations
+    descriptions    descriptions of assets, jobs and schedules
+    table_schemas   columns of the tables
+    run_config      the options of the launchpad
+
+Runs and processes:
+
+    runs            runs of the command line, in its own process
+    activity, failed_runs    which days runs are busy with, and the streams of a failed run
+    outages         steps while the database or the landing is down
+    instance        the Dagster instance of the command line
+    storage, storage_engine, storage_schema    Dagster's storage in the project's database
+    services, daemon, environment, prepare    the web server and daemon that `up` runs
+    web_server, web_door, listening    Dagster's web server, the requests it accepts and the addresses it listens on
+    private_dagster    every use of undocumented parts of Dagster
+
+Belongs here: what Dagster runs, and when. Does not belong here: how it is done (`stages.export_stages`).
 """

@@ -25,7 +25,7 @@ INSTALLATION_TAG: Final = ".dagster/sync_installation"
 
 
 def installation_tags(home: Path, run_id: str) -> dict[str, str]:
-    """The tag that says in which state folder a run is at work; the run's id tells it from a copy in its retry.
+    """Returns the tag with the state folder of a run. It includes the run's id, because a retry copies the tag.
 
     Raises:
         ExportError: `storage_unwritable` or `storage_full`.
@@ -34,26 +34,26 @@ def installation_tags(home: Path, run_id: str) -> dict[str, str]:
 
 
 def unfinished_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
-    """Runs that are made, queued, starting or at work."""
+    """Returns the runs that are created, queued, starting or running."""
     filters = dg.RunsFilter(statuses=NOT_FINISHED_STATUSES)
     return [record.dagster_run for record in instance.get_run_records(filters)]
 
 
 def busy_dates(runs: Iterable[dg.DagsterRun], stream: Stream) -> list[Dates]:
-    """The days of a stream that the given runs handle, whoever launched them."""
+    """Returns the days of a stream that the given runs handle, whoever launched them."""
     return [days for run in runs if _handles(run, stream) and (days := dates_of(dict(run.tags)))]
 
 
 def is_busy(day: date, busy: Iterable[Dates]) -> bool:
-    """Whether one of the ranges has the day."""
+    """Returns whether one of the ranges includes the day."""
     return any(day in days for days in busy)
 
 
 def bury_orphans(instance: dg.DagsterInstance, workspace: Workspace) -> int:
-    """Fails runs of this state folder whose process was killed, and the exports they were at work on.
+    """Fails runs of this state folder whose process was killed, and the exports that they were loading.
 
-    Dagster itself would wait hours for such runs; their pools are free with that. Runs that a command line or a daemon
-    made are treated alike, runs of other state folders are left alone. Returns the number of runs.
+    This frees their pools; Dagster would wait hours. It does not matter whether the command line or a daemon launched
+    the runs. Runs of other state folders are left alone. Returns the number of runs.
     """
     mark_killed(workspace)
     home = workspace.settings.home
@@ -66,7 +66,7 @@ def bury_orphans(instance: dg.DagsterInstance, workspace: Workspace) -> int:
 
 
 def is_of_command_line(run: dg.DagsterRun) -> bool:
-    """Whether a run, as it was made, is at work in the very process that made it."""
+    """Returns whether a run is executed by the process that created it."""
     return run.tags.get(INSTALLATION_TAG, "").endswith(f"/{run.run_id}")
 
 
@@ -83,5 +83,5 @@ def _is_orphan(run: dg.DagsterRun, home: Path) -> bool:
 
 
 def _has_step_workers(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Whether each step of a run is a process: nobody holds the run's files between two, and Dagster watches it."""
+    """Whether each step of a run is a process. Between steps nothing holds the run's file, but Dagster monitors it."""
     return has_event(instance, run.run_id, dg.DagsterEventType.STEP_WORKER_STARTING)

@@ -1,6 +1,6 @@
 """One message to a webhook for each failed run: which stream and days, which files and why, what to do.
 
-Belongs here: when a message is sent and what it says. Does not belong here: sending (`webhook`).
+Belongs here: when a message is sent, and its text. Does not belong here: sending (`webhook`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,13 +22,13 @@ from sync_pipelines.stages.export_stages import Workspace
 
 SECONDS_BETWEEN_TICKS: Final = 15
 FILES_SHOWN: Final = 10
-_LONGEST_FAULT: Final = 300
+_LONGEST_ERROR: Final = 300
 
 Send = Callable[[str, str], None]
 
 
 def build_alert_sensor(streams: Iterable[Stream], other_jobs: Iterable[str], send: Send | None = None) -> Any:
-    """The sensor, on by default; it does nothing until `SYNC_ALERT_WEBHOOK` is set.
+    """Returns the sensor, on by default. It does nothing until `SYNC_ALERT_WEBHOOK` is set.
 
     Args:
         streams: whose runs are ours.
@@ -58,29 +58,29 @@ def build_alert_sensor(streams: Iterable[Stream], other_jobs: Iterable[str], sen
             return dg.SkipReason(f"run {run.run_id} does not belong to sync_pipelines")
         files = failed_files(workspace, concerned, run.run_id)
         if files and not any(is_news(file) for file in files):
-            return dg.SkipReason(f"run {run.run_id} retried exports that a message has named before")
-        fault = send_text(
+            return dg.SkipReason(f"run {run.run_id} retried exports that an earlier message named")
+        error = send_text(
             send, settings, message(run, context.failure_event.message, concerned, files, settings.ui_url)
         )
-        return dg.SkipReason(f"run {run.run_id} failed, and no message was sent: {fault}") if fault else None
+        return dg.SkipReason(f"run {run.run_id} failed, and no message was sent: {error}") if error else None
 
     return failure_alerts
 
 
 def failed_files(workspace: Workspace, streams: Iterable[Stream], run_id: str) -> list[LedgerFile]:
-    """The files that failed in a run and have not been loaded since."""
+    """Returns the files that failed in a run and are not loaded yet."""
     with workspace.connection() as connection:
         entries = [e for s in streams for e in ledger.unloaded(connection, s.partner, s.name)]
     return [entry for entry in entries if entry.status == "failed" and entry.run_id == run_id]
 
 
 def is_news(file: LedgerFile) -> bool:
-    """Whether a failure is worth a message: the first one, and the last before the file is set aside."""
+    """Returns whether to send a message about a failure: the first, and the last before the file is set aside."""
     return file.attempts <= 1 or file.attempts >= ATTEMPTS
 
 
 def message(
-    run: dg.DagsterRun, fault: str | None, streams: Sequence[Stream], files: Sequence[LedgerFile], ui_url: str | None
+    run: dg.DagsterRun, error: str | None, streams: Sequence[Stream], files: Sequence[LedgerFile], ui_url: str | None
 ) -> str:
     """Returns the text of a message about a failed run."""
     days = dates_of(dict(run.tags))
@@ -95,12 +95,12 @@ def message(
         if len(files) > FILES_SHOWN:
             parts.append(f"- ... and {len(files) - FILES_SHOWN} more: sync-pipelines status")
         parts.append(
-            "What to do: correct the file or sources.yaml (docs/codes.md says how, code by code). "
-            "The sensor tries again by itself; sync-pipelines sync tries at once."
+            "What to do: correct the file or sources.yaml (docs/codes.md explains each code). "
+            "The sensor tries again; to try now, run sync-pipelines sync."
         )
     else:
-        parts.append(short(fault) or "No export is to blame.")
-        parts.append("What to do: open the run; sync-pipelines check says what does not answer. Nothing is lost.")
+        parts.append(short(error) or "No export caused it.")
+        parts.append("What to do: open the run. To find the cause, run sync-pipelines check. Nothing is lost.")
     if ui_url:
         parts.append(f"{ui_url.rstrip('/')}/runs/{run.run_id}")
     return "\n".join(parts)
@@ -113,17 +113,17 @@ def _aside(file: LedgerFile) -> str:
 def short(text: str | None) -> str:
     """Returns a text on one line, without e-mail addresses, as a message shows it."""
     one_line = without_emails(" ".join((text or "").split()))
-    return slack_escaped(one_line if len(one_line) <= _LONGEST_FAULT else one_line[: _LONGEST_FAULT - 4] + " ...")
+    return slack_escaped(one_line if len(one_line) <= _LONGEST_ERROR else one_line[: _LONGEST_ERROR - 4] + " ...")
 
 
 def send_text(send: Send | None, settings: Settings, text: str) -> str | None:
-    """Sends; returns why it could not be, without the URL."""
+    """Sends a text; returns the error if that failed, without the URL."""
     # httpx takes a fifth of a second to import, and most installations have no webhook.
     from sync_pipelines.orchestration import webhook
 
     assert settings.alert_webhook is not None
     try:
         (send or webhook.send)(settings.alert_webhook.get_secret_value(), text)
-    except webhook.WebhookFailed as fault:
-        return str(fault)
+    except webhook.WebhookFailed as error:
+        return str(error)
     return None

@@ -1,19 +1,19 @@
-"""Three assets a stream, for the days of a run: exports -> records -> rows.
+"""Three assets for each stream, for the days of a run: exports -> records -> rows.
 
-One step makes all three, or those that are selected, so that an export can be archived, read and loaded at once.
+One step materializes all three, or those selected, so that each export is archived, read and loaded in one pass.
 
-A file that fails is written to the ledger and never stops the others. The first two assets are materialized all the
-same. The rows are materialized for the good days, with their own metadata; then the step fails and names the others,
-so that they re-execute alone. What is known of those is logged as an observation.
+A failed file is recorded in the ledger and never stops the others. The first two assets are materialized anyway. The
+rows are materialized for the days without a failure, each with its own metadata. Then the step fails and names the
+failed days, so that only those are re-executed. Their metadata is logged as an observation.
 
-A preview archives and normalizes, which stays, and loads into a transaction that is rolled back: it observes the
-table's days and materializes none.
+A preview archives and normalizes, and keeps that. It loads into a transaction that is rolled back, and observes the
+table's days instead of materializing them.
 
-Where today is among the days and a source says so, the step pulls first. A pull that fails leaves today's exports
-unmaterialized, and fails the step once everything else is loaded.
+If today is among the days and a source has `pull`, the step pulls first. A failed pull leaves today's exports
+unmaterialized, and fails the step after everything else is loaded.
 
-Belongs here: what becomes of a run's days. Does not belong here: which files it takes (`days`), a file's way
-(`stages.export_stages`), words of metadata (`metadata`, `descriptions`).
+Belongs here: the results of a run's days. Does not belong here: which files it loads (`days`), the stages of a file
+(`stages.export_stages`), texts of metadata (`metadata`, `descriptions`).
 """
 
 import time
@@ -48,7 +48,7 @@ from sync_pipelines.stages.workspace import Workspace
 ROWS_SHOWN = 5
 DIFFERENCES_SHOWN = 20
 
-Told = dict[date, dict[str, Any]]
+DayMetadata = dict[date, dict[str, Any]]
 
 
 class ExportsFailed(dg.Failure):
@@ -57,7 +57,7 @@ class ExportsFailed(dg.Failure):
 
 @dataclass
 class _Days:
-    """What becomes of an asset's days.
+    """The results of an asset's days.
 
     Attributes:
         good: metadata of the days to materialize.
@@ -66,8 +66,8 @@ class _Days:
         tables: rows of the tables that the run wrote, by table and partner.
     """
 
-    good: Told
-    observed: Told = field(default_factory=dict)
+    good: DayMetadata
+    observed: DayMetadata = field(default_factory=dict)
     failure: ExportsFailed | None = None
     tables: Mapping[str, Mapping[str, RowCounts]] = field(default_factory=dict)
 
@@ -75,7 +75,7 @@ class _Days:
 def build_assets(
     stream: Stream, partitions: dg.PartitionsDefinition[str], owners: Sequence[str] = ()
 ) -> dg.AssetsDefinition:
-    """The three assets of a stream."""
+    """Returns the three assets of a stream."""
 
     def compute(
         context: dg.AssetExecutionContext,
@@ -94,7 +94,7 @@ def build_assets(
         )
 
     with warnings.catch_warnings():
-        # Backfill policies and code references are called beta and warn at every import.
+        # Backfill policies and code references are beta, so Dagster warns at every import.
         warnings.simplefilter("ignore", dg.BetaWarning)
         return dg.multi_asset(
             name=stream_name(stream),
@@ -140,7 +140,7 @@ def _materialized(
             context.log_event(dg.AssetObservation(key, partition=day.isoformat(), metadata=values))
         report_tables(context, one.tables)
         if one.failure is not None:
-            # Dagster materializes all days of a run or none; only events logged before the failure stay.
+            # Dagster materializes all days of a run or none. Only events that were logged before the failure remain.
             for day, values in one.good.items():
                 context.log_event(dg.AssetMaterialization(key, partition=day.isoformat(), metadata=values))
             failures.append(one.failure)
@@ -177,12 +177,14 @@ def _sync(run: DaysRun) -> dict[Stage, _Days]:
 
 
 def _arrived(by_day: Mapping[date, Sequence[LedgerFile]], moved: Moved, pulled: Sequence[Pull], today: date) -> _Days:
-    told = {day: metadata.arrived(entries, moved.seconds.get(day, 0.0)) for day, entries in by_day.items()}
+    details = {day: metadata.arrived(entries, moved.seconds.get(day, 0.0)) for day, entries in by_day.items()}
     if pulled:
-        told[today]["pulled"] = metadata.pulled(pulled)
+        details[today]["pulled"] = metadata.pulled(pulled)
     if not (failed := [pull for pull in pulled if pull.error]):
-        return _Days(told)
-    return _Days({day: values for day, values in told.items() if day != today}, failure=_pull_failure(failed, pulled))
+        return _Days(details)
+    return _Days(
+        {day: values for day, values in details.items() if day != today}, failure=_pull_failure(failed, pulled)
+    )
 
 
 def _loaded(run: DaysRun, moved: Moved, replayed: Mapping[date, Sequence[ReplayedExport]]) -> _Days:
@@ -190,18 +192,18 @@ def _loaded(run: DaysRun, moved: Moved, replayed: Mapping[date, Sequence[Replaye
     with ThreadPoolExecutor(1) as beside, run.workspace.connection() as connection:
         counting = beside.submit(count_tables, run.workspace, _written(run, moved, replayed))
         by_day = run.by_day(connection)
-        told = _stories(run, connection, by_day, moved.seconds)
+        details = _load_metadata(run, connection, by_day, moved.seconds)
         counts = counting.result()
         mine = counts[run.stream.table].get(run.stream.partner)
-        told[run.days[-1]]["dagster/row_count"] = mine.live if mine else 0
+        details[run.days[-1]]["dagster/row_count"] = mine.live if mine else 0
     tables = counts if _is_written(moved, replayed) else {}
     for day, exports in replayed.items():
-        told[day] |= metadata.read_again(exports)
-    failed = {day: bad for day, entries in by_day.items() if (bad := run.failed(entries) + _faults(replayed, day))}
+        details[day] |= metadata.read_again(exports)
+    failed = {day: bad for day, entries in by_day.items() if (bad := run.failed(entries) + _unreadable(replayed, day))}
     if not failed:
-        return _Days(told, tables=tables)
-    good = {day: values for day, values in told.items() if day not in failed}
-    return _Days(good, {day: told[day] for day in failed}, _failure(failed, len(by_day)), tables)
+        return _Days(details, tables=tables)
+    good = {day: values for day, values in details.items() if day not in failed}
+    return _Days(good, {day: details[day] for day in failed}, _failure(failed, len(by_day)), tables)
 
 
 def _written(run: DaysRun, moved: Moved, replayed: Mapping[date, Sequence[ReplayedExport]]) -> list[str]:
@@ -213,12 +215,12 @@ def _is_written(moved: Moved, replayed: Mapping[date, Sequence[ReplayedExport]])
     return bool(replayed) or any(entry.status == "loaded" for entry in moved.entries)
 
 
-def _stories(
+def _load_metadata(
     run: DaysRun,
     connection: psycopg.Connection[Any],
     by_day: Mapping[date, Sequence[LedgerFile]],
     seconds: Mapping[date, float],
-) -> Told:
+) -> DayMetadata:
     """Returns the metadata of each day, as a connection sees it."""
     rejects = reports.reject_summary(connection, run.stream.partner, run.stream.name, run.days)
     rows = partial(display_rows.last_written, run.workspace, connection, run.stream, limit=ROWS_SHOWN)
@@ -238,13 +240,13 @@ def _preview(run: DaysRun) -> tuple[Moved, _Days]:
             moved.add(entry, clock.lap())
 
     with preview.preview(run.workspace, run.to_preview(), reached) as previewed:
-        told = _stories(
+        details = _load_metadata(
             run, previewed.connection, run.by_day(previewed.connection, instead=moved.failed), moved.seconds
         )
         days = {entry.path: entry.partition_date for entry in moved.entries}
         differences: dict[date, list[display_rows.Difference]] = {}
         for difference in previewed.differences(run.stream, DIFFERENCES_SHOWN):
-            # A late file changes rows of which a file loaded before has the last word.
+            # A late file changes rows whose last writer was loaded before it.
             day = days.get(difference.path, max(days.values(), default=run.days[-1]))
             differences.setdefault(day, []).append(difference)
     run.context.log.info(
@@ -254,13 +256,13 @@ def _preview(run: DaysRun) -> tuple[Moved, _Days]:
     )
     observed = {
         day: metadata.previewed(run.stream, values, differences.get(day, [])[:DIFFERENCES_SHOWN])
-        for day, values in told.items()
+        for day, values in details.items()
     }
     return moved, _Days({}, observed)
 
 
 class _Clock:
-    """Seconds since the last look."""
+    """Measures the seconds between calls of `lap`."""
 
     def __init__(self) -> None:
         self._since = time.monotonic()
@@ -278,7 +280,7 @@ def _read_again(run: DaysRun, entries: Iterable[LedgerFile]) -> dict[date, list[
     return found
 
 
-def _faults(replayed: Mapping[date, Sequence[ReplayedExport]], day: date) -> list[LedgerFile]:
+def _unreadable(replayed: Mapping[date, Sequence[ReplayedExport]], day: date) -> list[LedgerFile]:
     """The files of a day that could not be read again; they stay as they were."""
     return [replace(export.entry, error=str(export.error)) for export in replayed.get(day, ()) if export.error]
 
@@ -305,9 +307,9 @@ def _pull_failure(failed: Sequence[Pull], pulled: Sequence[Pull]) -> ExportsFail
 
 
 def _all_of(failures: Sequence[ExportsFailed]) -> ExportsFailed:
-    """Returns one failure that says what several say."""
+    """Returns one failure with the texts and metadata of several."""
     if len(failures) == 1:
         return failures[0]
-    told = {name: value for failure in failures for name, value in failure.metadata.items()}
+    details = {name: value for failure in failures for name, value in failure.metadata.items()}
     text = " ".join(failure.description or "" for failure in failures)
-    return ExportsFailed(text, metadata=told, allow_retries=False)
+    return ExportsFailed(text, metadata=details, allow_retries=False)

@@ -1,7 +1,7 @@
-"""Puts the parts of this room together: everything Dagster knows of the project.
+"""Builds the Dagster definitions of the project from the parts in this package.
 
-Belongs here: which parts there are for each stream of the registry. Does not belong here: any part itself, the module
-that Dagster loads (`sync_pipelines.definitions`).
+Belongs here: which definitions each stream of the registry gets. Does not belong here: the definitions, the module that
+Dagster loads (`sync_pipelines.definitions`).
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def build_definitions(
 def build_stream_definitions(
     settings: Settings, overrides: Mapping[str, Any] | None, streams: Iterable[Stream]
 ) -> dg.Definitions:
-    """Returns what runs of some streams need, and no more: the command line makes it for every sync."""
+    """Returns only the definitions that runs of some streams need. The command line builds them for each sync."""
     chosen = tuple(streams)
     partitions = daily_partitions(first_day(settings))
     return dg.Definitions(

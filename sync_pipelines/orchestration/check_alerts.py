@@ -1,7 +1,7 @@
-"""One message to a webhook for each run after which a check is red that was not red before.
+"""One message to a webhook for each run that turned a check red.
 
-Belongs here: when that message is sent and what it says. Does not belong here: failed runs (`alerts`), sending
-(`webhook`), what a check asks (`checks`).
+Belongs here: when that message is sent, and its text. Does not belong here: failed runs (`alerts`), sending
+(`webhook`), the checks (`checks`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ _UNKNOWN: Final = "no description"
 
 
 def build_check_alert_sensor(streams: Iterable[Stream], send: Send | None = None) -> dg.SensorDefinition:
-    """The sensor, on by default; it does nothing until `SYNC_ALERT_WEBHOOK` is set.
+    """Returns the sensor, on by default. It does nothing until `SYNC_ALERT_WEBHOOK` is set.
 
     Args:
         streams: whose checks are ours.
@@ -59,16 +59,16 @@ def build_check_alert_sensor(streams: Iterable[Stream], send: Send | None = None
         if not news:
             return dg.SkipReason(f"no check turned red in run {run.run_id}")
         text = message(run, news, _rejected_files(workspace, news), settings.ui_url)
-        fault = send_text(send, settings, text)
+        error = send_text(send, settings, text)
         return (
-            dg.SkipReason(f"checks turned red in run {run.run_id}, and no message was sent: {fault}") if fault else None
+            dg.SkipReason(f"checks turned red in run {run.run_id}, and no message was sent: {error}") if error else None
         )
 
     return check_alerts
 
 
 def is_red(evaluation: Evaluation | None) -> bool:
-    """Whether a check failed in a way that somebody has to act on."""
+    """Returns whether a check failed with an error, which somebody has to act on."""
     return evaluation is not None and not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR
 
 

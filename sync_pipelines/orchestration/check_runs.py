@@ -1,6 +1,6 @@
-"""Runs of checks alone: every night, and after a run whose checks were left out because its assets failed.
+"""Runs of checks alone: every night, and after a run whose checks Dagster skipped because its assets failed.
 
-Belongs here: when checks run by themselves. Does not belong here: what they ask (`checks`).
+Belongs here: when checks run without a load. Does not belong here: the checks (`checks`).
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ SECONDS_BETWEEN_TICKS: Final = 15
 
 
 def build_check_job(streams: Iterable[Stream]) -> Any:
-    """The job that runs every check of some streams, and none of a deployment they are merged into."""
+    """Returns the job that runs every check of some streams, and no other check of the same deployment."""
     return dg.define_asset_job(
         CHECK_JOB,
         selection=dg.AssetSelection.checks(*check_keys(streams)),
@@ -28,7 +28,7 @@ def build_check_job(streams: Iterable[Stream]) -> Any:
 
 
 def build_check_schedule() -> dg.ScheduleDefinition:
-    """Every morning, once yesterday's exports are due: a day on which nothing came is noticed too."""
+    """Returns the schedule: every morning, when yesterday's exports are due, so that missing ones are noticed too."""
     return dg.ScheduleDefinition(
         name=f"{CHECK_JOB}_daily",
         job_name=CHECK_JOB,

@@ -1,10 +1,11 @@
 """The steps that run checks, each check of which can be run alone.
 
 A stream's checks are one step that runs after its rows are loaded; it reports the checks of the tables that the run
-wrote, too. Where the rows fail Dagster leaves the checks of the run out; `check_runs` then asks for them in a run of
-their own. The checks of a whole table are one step, for runs by hand and for the nightly one.
+wrote, too. If the rows fail, Dagster skips the checks of the run; `check_runs` then requests them in a run of their
+own. The checks of a whole table are one step, for runs by hand and for the nightly one.
 
-Belongs here: which rows are looked at, and results as Dagster takes them. Does not belong here: the checks (`checks`).
+Belongs here: which rows are checked, and results in the form that Dagster accepts. Does not belong here: the checks
+(`checks`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,7 +31,7 @@ from sync_pipelines.stages.display_rows import ids_written
 from sync_pipelines.stages.export_stages import Workspace
 
 ROWS_CHECKED: Final = 2_000
-"""Rows of a large table that are looked at after a run; every night all are."""
+"""Rows of a large table that are checked after a run. The nightly run checks all."""
 
 
 def check_keys(streams: Iterable[Stream]) -> list[dg.AssetCheckKey]:
@@ -74,7 +75,7 @@ def build_checks(stream: Stream) -> dg.AssetChecksDefinition:
 
         mine, of_tables = through_outages(context.instance, context.run, workspace.database, ask)
         for result in of_tables:
-            # It takes evaluations of checks, though its signature does not say so.
+            # It accepts check evaluations; only its type annotation does not.
             context.op_execution_context.log_event(evaluation_of(result))  # type: ignore[arg-type]
         yield from mine
 
@@ -85,7 +86,7 @@ def build_table_checks(table: str, streams: Sequence[Stream]) -> dg.AssetChecksD
     """Returns the checks of a whole table, one step; each can be run alone.
 
     Args:
-        table: whose rows are looked at, all of them.
+        table: all rows of it are checked.
         streams: those whose records fill the table.
     """
     chosen = {check.name: check for stream in streams for check in row_checks(stream)}
@@ -112,7 +113,7 @@ def build_table_checks(table: str, streams: Sequence[Stream]) -> dg.AssetChecksD
 
 
 def check_rows(asked: Asked, streams: Iterable[Stream]) -> list[dg.AssetCheckResult]:
-    """Asks the checks of a table's rows, for all streams that fill it; those of one name are one result."""
+    """Runs the checks of a table's rows for some streams that fill it. Checks of the same name give one result."""
     answers: dict[str, tuple[Check, list[tuple[Stream, Answer]]]] = {}
     for stream in streams:
         for check in row_checks(stream):
@@ -124,7 +125,8 @@ def check_rows(asked: Asked, streams: Iterable[Stream]) -> list[dg.AssetCheckRes
 def checked_after(asked: Asked, days: Iterable[date]) -> list[dg.AssetCheckResult]:
     """Returns the checks of the tables that a run of some days wrote.
 
-    A small table is looked at whole. Of a large one only rows that the run wrote are, and only of the stream's own.
+    Every row of a small table is checked. Of a large table only rows that the run wrote are checked, and only if it is
+    the stream's own.
     """
     found: list[dg.AssetCheckResult] = []
     for table in written_tables(asked.stream):
@@ -140,7 +142,7 @@ def checked_after(asked: Asked, days: Iterable[date]) -> list[dg.AssetCheckResul
 def extent(
     workspace: Workspace, connection: psycopg.Connection[Any], stream: Stream, days: Iterable[date] | None
 ) -> Extent:
-    """What to look at after a run of some days: every row while the tables are small, else some that it wrote."""
+    """Returns which rows to check after a run of some days: all if the tables are small, else some that it wrote."""
     if days is None or quality.is_small(connection, stream):
         return quality.EVERYTHING
     entries = ledger.of_dates(connection, stream.partner, stream.name, list(days))
@@ -148,26 +150,26 @@ def extent(
 
 
 def result_of(key: dg.AssetKey, check: Check, answers: Sequence[tuple[Stream, Answer]]) -> dg.AssetCheckResult:
-    """Returns the result of a check that was asked about one stream or several."""
-    told: dict[str, Any] = {}
+    """Returns the result of a check for one or several streams."""
+    details: dict[str, Any] = {}
     for _, answer in answers:
-        told |= {name: told.get(name, 0) + number for name, number in answer.numbers.items()}
+        details |= {name: details.get(name, 0) + number for name, number in answer.numbers.items()}
     failed = [answer for _, answer in answers if not answer.passed]
     if failed:
-        told["what_to_do"] = " ".join(dict.fromkeys(answer.todo for answer in failed))
+        details["what_to_do"] = " ".join(dict.fromkeys(answer.todo for answer in failed))
     examples = [masked_example(stream, row) for stream, answer in answers for row in answer.examples or ()]
     if examples:
-        told["examples"] = table_of(examples)
-    says = list(dict.fromkeys(answer.says for _, answer in answers))
-    if len(says) > 1:
-        says = [f"{stream.full_name}: {answer.says}" for stream, answer in answers]
+        details["examples"] = table_of(examples)
+    texts = list(dict.fromkeys(answer.text for _, answer in answers))
+    if len(texts) > 1:
+        texts = [f"{stream.full_name}: {answer.text}" for stream, answer in answers]
     return dg.AssetCheckResult(
         passed=not failed,
         check_name=check.name,
         asset_key=key,
         severity=ERROR if any(answer.severity == ERROR for answer in failed or [a for _, a in answers]) else WARN,
-        description="; ".join(says),
-        metadata=told,
+        description="; ".join(texts),
+        metadata=details,
     )
 
 

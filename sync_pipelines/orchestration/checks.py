@@ -1,8 +1,8 @@
-"""Checks of what was loaded, over the ledger and the tables: an error means act, a warning means look.
+"""Checks of loaded data, on the ledger and the tables. An error has to be acted on, a warning looked at.
 
-Belongs here: what a check is called, what it asks and how bad its answer is. Does not belong here: the questions
-(`database.quality`, `database.reports`), the steps that ask them (`check_steps`), guarding a load (`upsert` does, in
-the load's own transaction).
+Belongs here: names, texts and severity of checks. Does not belong here: queries (`database.quality`,
+`database.reports`), the steps that run checks (`check_steps`), guarding a load (`upsert` does, in the load's own
+transaction).
 """
 
 from collections.abc import Callable
@@ -29,18 +29,18 @@ WARN: Final = dg.AssetCheckSeverity.WARN
 MISSED: Final = 3
 """Days without a due export after which somebody has to act."""
 GIVEN_UP: Final = 30
-"""Days after which a tenant counts as one that stopped sending: to be looked at, nothing to act on."""
+"""Days after which a tenant counts as one that stopped sending: a warning, no longer an error."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a check is given.
+    """The arguments of a check.
 
     Attributes:
         connection: to the database.
         stream: whose table.
         workspace: for the sources.
-        about: the rows to look at.
+        about: the rows to check.
         now: the moment of the check.
     """
 
@@ -53,19 +53,19 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a check found.
+    """The answer of a check.
 
     Attributes:
-        passed: whether there is nothing to look at.
-        says: one sentence with the numbers; the UI renders it as Markdown, so no text of an export may stand in it.
-        numbers: under stable names.
-        todo: one sentence; empty where there is nothing to do.
+        passed: whether everything is as it should be.
+        text: one sentence with the numbers; the UI renders it as Markdown, so it must not contain text of an export.
+        numbers: by stable name.
+        todo: one sentence; empty if there is nothing to do.
         examples: rows.
-        severity: where it did not pass.
+        severity: if it did not pass.
     """
 
     passed: bool
-    says: str
+    text: str
     numbers: dict[str, int]
     todo: str = ""
     examples: list[dict[str, Any]] | None = None
@@ -74,7 +74,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Check:
-    """One check: its name, what it holds, how it is asked."""
+    """A check: its name, its description and the function that runs it."""
 
     name: str
     description: str
@@ -88,7 +88,7 @@ def accounting(asked: Asked) -> Answer:
     failed = f" Not loaded because they failed: {counted(found.failed, 'file')}." if found.failed else ""
     return Answer(
         passed=not found.unbalanced,
-        says=f"{counted(found.read, 'record')} in {counted(found.files, 'file')}: {ending}.{failed}",
+        text=f"{counted(found.read, 'record')} in {counted(found.files, 'file')}: {ending}.{failed}",
         numbers={"files": found.files, "read": found.read, "unbalanced": found.unbalanced, "failed": found.failed},
         todo="Someone changed the ledger or the rejected records by hand. Restore the database from a backup.",
         severity=ERROR,
@@ -100,7 +100,7 @@ def totals(asked: Asked) -> Answer:
     found = quality.totals(asked.connection, asked.stream, asked.about)
     return Answer(
         passed=not found.differing,
-        says=f"{found.differing:,} of {counted(found.orders, 'order')} differ from their items by more than 0.01"
+        text=f"{found.differing:,} of {counted(found.orders, 'order')} differ from their items by more than 0.01"
         f"{asked.about.words}.",
         numbers={"orders": found.orders, "differing": found.differing},
         todo="Ask the partner which is right, the total or the items. Discounts and shipping are common reasons."
@@ -121,9 +121,9 @@ def freshness(asked: Asked) -> Answer:
         numbers["days_late"] = max(times)
     return Answer(
         passed=not late,
-        says=_lateness(found, late),
+        text=_lateness(found, late),
         numbers=numbers,
-        todo="Ask the partner for the missing exports. If they are in the landing, sync-pipelines status says why"
+        todo="Ask the partner for the missing exports. If they are in the landing, sync-pipelines status shows why"
         " they are not loaded.",
         examples=[
             {
@@ -140,7 +140,7 @@ def freshness(asked: Asked) -> Answer:
 
 
 def is_missed(tenant: Arrivals) -> bool:
-    """Whether a late export is late enough, for how often the tenant sends, to act on it."""
+    """Whether somebody has to act on a late export, given how often the tenant sends."""
     return max(MISSED, 2 * tenant.gap) <= tenant.late <= GIVEN_UP
 
 
@@ -167,7 +167,7 @@ def open_rejects(asked: Asked) -> Answer:
     records = sum(one.records for one in found)
     return Answer(
         passed=not found,
-        says=_rejected(records, len(whole)),
+        text=_rejected(records, len(whole)),
         numbers={"open": records, "exports_rejected": len(whole), **{f"open/{one.code}": one.records for one in found}},
         todo=f"See them with sync-pipelines rejects list {place}. After a correction of sources.yaml, run"
         f" sync-pipelines rejects replay {place}. A corrected export resolves them too.",
@@ -188,7 +188,7 @@ def open_rejects(asked: Asked) -> Answer:
 
 
 def _rejected(records: int, exports: int) -> str:
-    """Says the worst first."""
+    """Returns a sentence with the worst first."""
     if not records:
         return "No rejected record is open."
     whole = f"Every record of {counted(exports, 'export')} was rejected. " if exports else ""
@@ -200,7 +200,7 @@ def placeholders(asked: Asked) -> Answer:
     number, examples = quality.old_placeholders(asked.connection, asked.stream, asked.now)
     return Answer(
         passed=not number,
-        says=f"{number:,} {asked.stream.table} that other rows refer to have been undefined for more than a day.",
+        text=f"{number:,} {asked.stream.table} that other rows refer to have been undefined for more than a day.",
         numbers={"placeholders": number},
         todo=f"Check whether an export of {asked.stream.full_name} is missing, or whether the rows that refer to them"
         " have a wrong id or, in sources.yaml, a wrong tenant.",
@@ -210,19 +210,19 @@ def placeholders(asked: Asked) -> Answer:
 
 def soundness(asked: Asked) -> Answer:
     """Whether keys and references hold (decision 0006)."""
-    faults = quality.unsound(asked.connection, asked.stream, asked.about)
-    rows = sum(fault.rows for fault in faults)
+    violations = quality.unsound(asked.connection, asked.stream, asked.about)
+    rows = sum(violation.rows for violation in violations)
     numbers: dict[str, int] = {"unsound": rows}
-    for fault in faults:
-        numbers[fault.rule] = numbers.get(fault.rule, 0) + fault.rows
+    for violation in violations:
+        numbers[violation.rule] = numbers.get(violation.rule, 0) + violation.rows
     return Answer(
-        passed=not faults,
-        says=f"{counted(rows, 'row')} with a broken key or reference{asked.about.words}."
-        if faults
+        passed=not violations,
+        text=f"{counted(rows, 'row')} with a broken key or reference{asked.about.words}."
+        if violations
         else f"All keys and references are intact{asked.about.words}.",
         numbers=numbers,
         todo="Someone changed the tables by hand, or a server was damaged. Stop writing and restore from a backup.",
-        examples=[{"rule": fault.rule, **row} for fault in faults for row in fault.examples][: quality.EXAMPLES],
+        examples=[{"rule": one.rule, **row} for one in violations for row in one.examples][: quality.EXAMPLES],
         severity=ERROR,
     )
 
@@ -232,14 +232,14 @@ def strays(asked: Asked) -> Answer:
     workspace, partner = asked.workspace, asked.stream.partner
     try:
         found = find_misplaced(workspace.landing, workspace.sources)
-    except (LandingUnavailable, ConfigurationError) as fault:
-        todo = f"Run sync-pipelines check; the code is {fault.code}."
-        return Answer(passed=False, says="The landing cannot be read.", numbers={}, todo=todo)
+    except (LandingUnavailable, ConfigurationError) as error:
+        todo = f"Run sync-pipelines check; the code is {error.code}."
+        return Answer(passed=False, text="The landing cannot be read.", numbers={}, todo=todo)
     mine = [one for one in found if one.partner in (None, partner)]
     mine += unknown_endings(asked.connection, partner)
     return Answer(
         passed=not mine,
-        says=f"{counted(len(mine), 'path')} of the landing {'belongs' if len(mine) == 1 else 'belong'} to no stream."
+        text=f"{counted(len(mine), 'path')} of the landing {'belongs' if len(mine) == 1 else 'belong'} to no stream."
         if mine
         else "Every file and folder belongs to a stream.",
         numbers={"misplaced": len(mine)},
@@ -257,7 +257,7 @@ def deleted_customers(asked: Asked) -> Answer:
     number, examples = quality_of_orders.of_deleted_customers(asked.connection, asked.stream, asked.about)
     return Answer(
         passed=not number,
-        says=f"{counted(number, 'live order')} of deleted customers{asked.about.words}.",
+        text=f"{counted(number, 'live order')} of deleted customers{asked.about.words}.",
         numbers={"orders": number},
         todo="Ask the partner which is wrong, the customers or the orders. An order that arrives after its customer's"
         " delete keeps its link; customer_is_deleted of sync.live_orders marks such orders.",
@@ -310,7 +310,7 @@ DELETED_CUSTOMERS: Final = Check(
 
 
 def stream_checks(stream: Stream) -> list[Check]:
-    """Returns the checks of a stream: of its files and what became of their records."""
+    """Returns the checks of a stream: of its files and the outcomes of their records."""
     return [ACCOUNTING, FRESH, REJECTS, MISPLACED]
 
 

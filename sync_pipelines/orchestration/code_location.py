@@ -1,7 +1,7 @@
-"""What Dagster loads where the project is a code location of its own.
+"""The definitions that Dagster loads if the project is a code location of its own.
 
-Belongs here: what holds for the whole location. Does not belong here: what another deployment may merge with its own
-definitions (`sync_pipelines.definitions`), which cannot have an executor.
+Belongs here: what applies to the whole location, such as the executor. Does not belong here: definitions that another
+deployment may merge with its own (`sync_pipelines.definitions`).
 """
 
 from __future__ import annotations

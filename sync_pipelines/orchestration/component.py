@@ -1,6 +1,6 @@
 """The component by which a `dg` project adds the streams, with a `defs.yaml` of four lines.
 
-Belongs here: its attributes and their errors. Does not belong here: what the definitions are made of (`build`).
+Belongs here: its attributes and their errors. Does not belong here: the definitions (`build`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _known(names: list[str], known: Iterable[str], what: str) -> list[str]:
 
 
 def _resolved(context: dg.ResolutionContext, names: list[str] | str) -> list[str]:
-    """The names with their templates filled in; a single name is a list of one."""
+    """Returns the names with their templates filled in; a single name becomes a list of one."""
     found = context.resolve_value(names)
     return [found] if isinstance(found, str) else list(found)
 

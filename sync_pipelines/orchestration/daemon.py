@@ -1,8 +1,10 @@
-"""Dagster's daemon, whose code server lives on: `python -m sync_pipelines.orchestration.daemon run -w workspace.yaml`.
+"""Dagster's daemon with a code server that keeps running.
 
-Dagster's own starts another code server every minute, so that changed code is taken up. That is four seconds of a
-processor each time, and what a code server remembers of its looks at the landing is gone. The code of an installation
-does not change while it runs; the first partition does, when an export comes that is older than all before.
+Usage: `python -m sync_pipelines.orchestration.daemon run -w workspace.yaml`.
+
+Dagster's own daemon starts a new code server every minute, to pick up changed code. Each start takes four seconds of
+CPU time and loses what the code server knows of the landing. The code of an installation does not change while it
+runs. The first partition changes when an export arrives that is older than all before.
 
 Belongs here: when a code server is replaced. Does not belong here: starting the daemon (`services`).
 """
@@ -17,11 +19,11 @@ from sync_pipelines.orchestration.private_dagster import code_servers, run_daemo
 from sync_pipelines.stages.first_day import first_day_moved_at
 
 LONGEST_LIFE: Final = 3_600.0
-"""Seconds after which a code server is replaced all the same."""
+"""Seconds after which a code server is replaced in any case."""
 
 
 def are_fresh(registry: Any) -> bool:
-    """Whether every code server is alive, has not lived long, and knows the first partition."""
+    """Returns whether every code server is alive, is not too old, and knows the first partition."""
     since = max(time.time() - LONGEST_LIFE, first_day_moved_at(load_settings().home))
     return all(server.is_alive and server.started_at > since for server in code_servers(registry))
 

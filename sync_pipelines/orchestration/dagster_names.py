@@ -1,6 +1,6 @@
-"""What things are called in Dagster; users type these names, so a test holds them fast.
+"""Names of assets, jobs, schedules, sensors and pools. Users type them, so a test keeps them stable.
 
-Belongs here: names. Does not belong here: the things.
+Belongs here: names. Does not belong here: the definitions with these names.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ TABLES: Final = "tables"
 def asset_key(stage: Stage, stream: Stream) -> dg.AssetKey:
     """`<partner>/<stream>_exports`, `<partner>/<stream>_records` or, of the loaded rows, `<partner>/<stream>`.
 
-    The last part alone says which asset it is: that part is all that graphs and titles show.
+    Graphs and titles show only the last part, so that part identifies the asset.
     """
     return dg.AssetKey([stream.partner, stream.name if stage == "rows" else f"{stream.name}_{stage}"])
 
 
 def table_key(table: str) -> dg.AssetKey:
-    """`tables/<table>`: a table as a whole, whichever streams write it."""
+    """Returns `tables/<table>`, the key of a whole table that any stream may write."""
     return dg.AssetKey([TABLES, table])
 
 
 def former_asset_keys(stream: Stream) -> tuple[dg.AssetKey, ...]:
-    """The keys of the three assets in earlier versions, whose events an instance may still have."""
+    """Returns the keys of the three assets in earlier versions; an instance may still have their events."""
     return (
         dg.AssetKey(["exports", stream.partner, stream.name]),
         dg.AssetKey(["normalized", stream.partner, stream.name]),

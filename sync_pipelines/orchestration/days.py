@@ -1,7 +1,7 @@
 """A run of some of a stream's assets: its days, and which files of them it takes.
 
-Belongs here: choosing files and taking them through the stages. Does not belong here: what becomes of the days
-(`assets`), a file's way (`stages.export_stages`).
+Belongs here: choosing files and taking them through the stages. Does not belong here: results of the days
+(`assets`), the stages of a file (`stages.export_stages`).
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from sync_pipelines.stages.pulls import Pull
 
 @dataclass
 class Moved:
-    """What came of taking files through the stages of a run.
+    """The files that went through the stages of a run.
 
     Attributes:
         entries: the files, as they are afterwards.
-        seconds: what each day took, all stages together, because they overlap.
+        seconds: how long each day took; all stages together, because they overlap.
     """
 
     entries: list[LedgerFile] = field(default_factory=list)
     seconds: dict[date, float] = field(default_factory=dict)
 
     def add(self, entry: LedgerFile, seconds: float) -> None:
-        """Notes a file that is through."""
+        """Adds a file that went through the stages."""
         self.entries.append(entry)
         self.seconds[entry.partition_date] = self.seconds.get(entry.partition_date, 0.0) + seconds
 
     @property
     def failed(self) -> list[LedgerFile]:
-        """The files that failed; of a preview the ledger does not know them."""
+        """The files that failed. Those of a preview are not in the ledger as failed."""
         return [entry for entry in self.entries if entry.status == "failed"]
 
 
@@ -79,7 +79,7 @@ class DaysRun:
         return [stage for stage in STAGES if asset_key(stage, self.stream) in selected]
 
     def pull(self, today: date) -> list[Pull]:
-        """Pulls the stream's listing where this run is to do so."""
+        """Pulls the stream's listing if this run has to; returns the pulls."""
         if "exports" not in self.stages or not self.config.pull or self.config.preview or today not in self.days:
             return []
         found = pulls.pull(self.workspace, self.stream, self.config.tenants)
@@ -88,12 +88,12 @@ class DaysRun:
         return found
 
     def pending(self, whole: Collection[str] = ()) -> list[LedgerFile]:
-        """The files that this run takes on, in version order; failed ones become pending.
+        """Returns the files that this run loads, in version order; failed ones become pending.
 
-        Of those that may end the process the least tried come first.
+        If it loads only files that may kill the process, those with the fewest attempts are first.
 
         Args:
-            whole: paths that are known to be written to their end.
+            whole: paths of files that are known to be complete.
         """
         found = {entry.id: entry for entry in self._discovered(whole)} if "exports" in self.stages else {}
         if self.stages != ["exports"]:
@@ -107,10 +107,10 @@ class DaysRun:
         return chosen if self.config.preview else self._taken_on(chosen)
 
     def _archived(self) -> list[LedgerFile]:
-        """The archived files that are to go on.
+        """Returns the archived files to load.
 
-        Where this run archives too, a file marked as failed was not taken on. Otherwise (a failed table materialized
-        alone) failed files are what it is about.
+        If this run archives too, it skipped the files that are still marked as failed. Otherwise (only the table is
+        materialized again) the failed files are the ones to load.
         """
         with self.workspace.connection() as connection:
             entries = ledger.to_load(connection, self.stream.partner, self.stream.name, self.days)
@@ -122,7 +122,7 @@ class DaysRun:
         return self._taken_on(self._killers_or_others(archived))
 
     def to_preview(self) -> list[LedgerFile]:
-        """The files that a run like this one, but no preview, would load now, in version order."""
+        """Returns the files that the same run without `preview` would load now, in version order."""
         found = {entry.id for entry in self.discover().pending} if "exports" in self.stages else None
         with self.workspace.connection() as connection:
             entries = ledger.to_load(connection, self.stream.partner, self.stream.name, self.days)
@@ -132,11 +132,11 @@ class DaysRun:
         return [e for e in chosen if e.id in found or (e.status == "pending" and e.sha256)]
 
     def loaded_before(self) -> list[LedgerFile]:
-        """The loaded files of those days, in version order."""
+        """Returns the loaded files of the run's days, in version order."""
         return [e for entries in self.by_day().values() for e in self._of_tenants(entries) if e.status == "loaded"]
 
     def discover(self) -> export_stages.Discovery:
-        """Holds the landing against the ledger, for those days."""
+        """Compares the landing with the ledger, for the run's days."""
         dates = (self.days[0], self.days[-1])
         return export_stages.discover(self.workspace, self.stream.partner, self.stream.name, dates=dates)
 
@@ -155,7 +155,7 @@ class DaysRun:
         ]
 
     def _killers_or_others(self, entries: Iterable[LedgerFile]) -> list[LedgerFile]:
-        """Those that the configuration names, before they are taken on: then the ledger forgets why they failed."""
+        """The files that `killers` selects. Call it before they become pending, which clears their errors."""
         wanted = {"with": (True, False), "without": (False,), "only": (True,)}[self.config.killers]
         return [entry for entry in entries if entry.has_killed_a_run in wanted]
 
@@ -163,18 +163,18 @@ class DaysRun:
         return [entry for entry in entries if not self.config.tenants or entry.tenant in self.config.tenants]
 
     def failed(self, entries: Iterable[LedgerFile]) -> list[LedgerFile]:
-        """The files that failed in this run, or wait to be tried again by one like it."""
+        """Returns the files that failed in this run, or that wait for a retry by such a run."""
         mine = self.context.run.run_id
         return [e for e in entries if e.status == "failed" and e.run_id and (e.run_id == mine or self.config.only_due)]
 
     def by_day(
         self, connection: psycopg.Connection[Any] | None = None, instead: Iterable[LedgerFile] = ()
     ) -> dict[date, list[LedgerFile]]:
-        """Every file of those days, whatever its status.
+        """Returns every file of the run's days, whatever its status.
 
         Args:
             connection: whose view of the ledger; a new one by default.
-            instead: entries that stand for those of the ledger.
+            instead: entries that replace those of the ledger.
         """
         if connection is None:
             with self.workspace.connection() as opened:
@@ -198,10 +198,10 @@ class DaysRun:
         return moved
 
     def _step(self) -> Callable[[Workspace, int, str | None], LedgerFile]:
-        """The way of one file to the last of the stages; it takes up the stages before."""
+        """The function that takes a file to the last selected stage, earlier stages included."""
         last = self.stages[-1]
         if self.config.preview:
-            # A fault is in the entry, not in the ledger.
+            # The entry has the error, the ledger does not.
             return lambda workspace, file_id, _: preview.prepare(workspace, file_id, normalizes=last != "exports")
         if last == "exports":
             return export_stages.archive_export

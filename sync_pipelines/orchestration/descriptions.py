@@ -1,4 +1,4 @@
-"""What the UI says about assets, jobs and schedules to someone who has not read the code.
+"""Descriptions of assets, jobs and schedules in the UI, for readers who have not read the code.
 
 The first paragraph of a description is plain text: rows of the catalog show it as it is, without rendering Markdown.
 
@@ -43,7 +43,7 @@ def asset_description(stage: Stage, stream: Stream) -> str:
     folder = f"{stream.partner}/<tenant>/{stream.name}"
     lines = [
         f"- **Files** go to `{folder}/` in the landing, for example `{folder}/2026-06-01.json`."
-        " The date in the path is the partition; without one, the modification time is.",
+        " The date in the path is the partition; without one, the modification time counts.",
         f"- **Rules** are in {_rules(stream)} `docs/codes.md` lists the codes.",
         "- **Preview** a load with `preview: true` in the launchpad, or with"
         f" `sync-pipelines sync --partner {stream.partner} --stream {stream.name} --preview`.",
@@ -99,7 +99,7 @@ def schedule_description(stream: Stream) -> str:
     pull = " Pulls today's listing where a source has one." if stream.pull else ""
     return (
         f"Every night at 02:00 UTC: loads yesterday's exports of {stream.full_name}, and every day with pending ones."
-        f" A day without exports shows as one, so a silent partner is noticed.{pull}"
+        f" A day without exports shows as such, so a missing export is noticed.{pull}"
     )
 
 

@@ -1,6 +1,6 @@
-"""Which pending exports a sensor may hand to a run: settled ones, and failed ones whose time has come.
+"""Which pending exports a sensor may hand to a run: complete ones, and failed ones that are due for a retry.
 
-The command line asks none of this: `sync` loads what is there and tries failed files at once.
+The command line does not use this: `sync` loads everything pending and retries failed files immediately.
 
 Belongs here: waiting and giving up. Does not belong here: what is pending (`stages.export_stages.discover`).
 """
@@ -12,31 +12,34 @@ from typing import Final
 
 from sync_pipelines.database.ledger import LedgerFile
 
-SETTLES_IN: Final = timedelta(seconds=5)
+STABLE_AFTER: Final = timedelta(seconds=5)
 ATTEMPTS: Final = 5
 BACK_OFF: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60))
 
 
 def is_set_aside(entry: LedgerFile) -> bool:
-    """Whether only a person brings the file back: with `sync`, or by putting other content in its place."""
+    """Returns whether the file is not retried automatically: only `sync`, or new content, brings it back."""
     return entry.attempts >= ATTEMPTS
 
 
 def due_at(entry: LedgerFile) -> datetime | None:
-    """When a failed file is tried again; None for one that never failed."""
+    """Returns when a failed file is retried; None if it never failed."""
     if not entry.attempts or entry.attempted_at is None:
         return None
     return entry.attempted_at + BACK_OFF[min(entry.attempts, len(BACK_OFF)) - 1]
 
 
-def is_settled(entry: LedgerFile, now: datetime) -> bool:
-    """Whether the file has rested long enough to be whole, or is archived; a clock ahead of ours says nothing."""
-    return entry.sha256 is not None or entry.modified_at > now or now - entry.modified_at >= SETTLES_IN
+def is_stable(entry: LedgerFile, now: datetime) -> bool:
+    """Returns whether the file is archived, or unchanged for long enough to be complete.
+
+    A file from the future counts as complete: its clock is wrong.
+    """
+    return entry.sha256 is not None or entry.modified_at > now or now - entry.modified_at >= STABLE_AFTER
 
 
 def is_due(entry: LedgerFile, now: datetime) -> bool:
-    """Whether a run started by itself may take the file now."""
-    if is_set_aside(entry) or not is_settled(entry, now):
+    """Returns whether an automatic run may load the file now."""
+    if is_set_aside(entry) or not is_stable(entry, now):
         return False
     later = due_at(entry)
     return later is None or later <= now

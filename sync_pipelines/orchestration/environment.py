@@ -1,4 +1,4 @@
-"""What the web server, the daemon and their runs are given of the environment: what they need, and no secret besides.
+"""The environment of the web server, the daemon and their runs: the variables that they need, and no other secrets.
 
 Belongs here: which variables. Does not belong here: starting processes (`services`).
 """
@@ -25,7 +25,7 @@ _NEEDED: Final = re.compile(
 
 
 def services_environment(settings: Settings) -> dict[str, str]:
-    """The variables that services and runs need: settings, landing credentials, secrets that `sources.yaml` names."""
+    """Returns the variables that services and runs need: settings, landing credentials, secrets of `sources.yaml`."""
     named = _secrets(settings)
     return {name: value for name, value in os.environ.items() if name in named or _NEEDED.fullmatch(name)}
 
@@ -34,6 +34,6 @@ def _secrets(settings: Settings) -> set[str]:
     try:
         streams = load_sources(settings.sources).streams.values()
     except ConfigurationError:
-        # Told by whoever reads it to load something.
+        # They make other programs load code.
         return set()
     return {secret.env for stream in streams if stream.pull is not None for secret in stream.pull.secrets}

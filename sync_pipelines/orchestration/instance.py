@@ -1,6 +1,6 @@
 """The Dagster instance of the command line: the same one the UI shows.
 
-Belongs here: where Dagster's home is and what is put there. Does not belong here: Dagster's storage (`storage`).
+Belongs here: where Dagster's home is and which files it gets. Does not belong here: Dagster's storage (`storage`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CONFIGURATION: Final = Path(__file__).with_name("dagster.yaml")
 
 
 def dagster_home(settings: Settings) -> Path:
-    """`DAGSTER_HOME` as the user set it, else `SYNC_HOME/dagster` with the project's `dagster.yaml` in it."""
+    """Returns `DAGSTER_HOME` as the user set it, else `SYNC_HOME/dagster` with the project's `dagster.yaml` in it."""
     if given := os.environ.get("DAGSTER_HOME"):
         return Path(given)
     home = private_folder(settings.home / "dagster")
@@ -35,10 +35,10 @@ def dagster_home(settings: Settings) -> Path:
 
 
 def open_instance(settings: Settings, overrides: dict[str, Any] | None = None) -> dg.DagsterInstance:
-    """The instance, to be used in a `with` block.
+    """Yields the instance, for a `with` block.
 
-    What the command line prints goes to its terminal, not into Dagster's files, and a database that is away is said
-    there at once.
+    Output of the command line goes to its terminal, not into Dagster's files. If the database does not answer, the
+    error is raised immediately.
     """
     instance = open_instance_of(dagster_home(settings), NO_COMPUTE_LOGS | (overrides or {}))
     hurry(instance)
@@ -46,6 +46,6 @@ def open_instance(settings: Settings, overrides: dict[str, Any] | None = None) -
 
 
 def limit_pools(instance: dg.DagsterInstance, streams: Iterable[Stream]) -> None:
-    """One run a stream at a time; a limit that is only a default is not kept the first time (dagster #31936)."""
+    """One run for each stream at a time. Dagster ignores a default limit the first time (dagster #31936)."""
     for stream in streams:
         limit_pool(instance, stream_name(stream), 1)

@@ -1,4 +1,4 @@
-"""One job a stream: its three assets for some days.
+"""One job for each stream: its three assets for some days.
 
 Belongs here: what a job selects and how its runs are tagged. Does not belong here: when it runs (`schedules`,
 `sensors`).
@@ -15,11 +15,11 @@ from sync_pipelines.orchestration.dagster_names import STAGES, asset_key, job_na
 from sync_pipelines.orchestration.descriptions import job_description
 
 EXECUTOR: Final = dg.in_process_executor
-"""A process for each step would cost seconds; the work is in one transaction a file anyway."""
+"""A process for each step would cost seconds, and each file is one transaction anyway."""
 
 
 def build_job(stream: Stream) -> Any:
-    """The job that syncs one stream."""
+    """Returns the job that syncs one stream."""
     return dg.define_asset_job(
         job_name(stream),
         selection=dg.AssetSelection.assets(*(asset_key(stage, stream) for stage in STAGES)),
@@ -30,5 +30,5 @@ def build_job(stream: Stream) -> Any:
 
 
 def run_config(stream: Stream, **config: Any) -> dict[str, Any]:
-    """The run configuration that gives a stream's assets some settings."""
+    """Returns the run configuration with some options for a stream's assets."""
     return {"ops": {stream_name(stream): {"config": config}}}

@@ -1,4 +1,4 @@
-"""Where the UI listens: on this machine only, unless someone means otherwise.
+"""Where the UI listens: on this machine only, unless the user allows more.
 
 Belongs here: the rule on addresses. Does not belong here: ports in use (`services`), requests (`web_door`).
 """
@@ -10,13 +10,13 @@ from sync_pipelines.orchestration.web_door import parse_authority
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only programs on this machine reach what listens there."""
+    """Returns whether only programs on this machine can connect to the address."""
     authority = parse_authority(f"[{host}]" if ":" in host else host)
     return authority is not None and authority.is_loopback
 
 
 def check_listening(host: str, *, allow_remote: bool) -> None:
-    """Refuses to listen for other machines, unless that is meant.
+    """Checks that other machines cannot connect, unless that is allowed.
 
     Raises:
         ConfigurationError: `remote_refused`.
@@ -27,5 +27,5 @@ def check_listening(host: str, *, allow_remote: bool) -> None:
         "remote_refused",
         f"--host {host} opens the UI to other machines, and Dagster's UI has no login: "
         "whoever reaches it can launch runs and read the data",
-        "put a proxy with a login before 127.0.0.1, see docs/security.md; or add --allow-remote if you mean it",
+        "put a proxy with a login before 127.0.0.1, see docs/security.md; or add --allow-remote if you want that",
     )

@@ -1,9 +1,9 @@
-"""Looks at the landing that never hold up a tick: one that takes long goes on beside it, and a later tick takes it up.
+"""Looks at the landing that never block a tick: a long look continues in a thread, and a later tick uses its result.
 
-A look enters what it finds into the ledger by itself, so one that is lost with its process is only made again.
+A look records what it finds in the ledger. If its process dies, the next look finds the same.
 
 Belongs here: how long a tick waits for a look, and when no look is needed. Does not belong here: what a look does
-(`stages.export_stages.discover`), what a tick does with it (`sensors`).
+(`stages.export_stages.discover`), how a tick uses it (`sensors`).
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ PATIENCE: Final = 10.0
 """Seconds a tick waits for its look."""
 
 GIVEN_UP_AFTER: Final = 1_800.0
-"""Seconds after which a look is taken for stuck and another begins."""
+"""Seconds after which a look counts as stuck and another starts."""
 
 BRIEF: Final = 0.25
 RESTS: Final = 120
 LONGEST_REST: Final = 120.0
-"""After a look that took longer than `BRIEF` seconds and found nothing to load, none follows for `RESTS` times as long,
-at most `LONGEST_REST` seconds: 100,000 loaded files would otherwise keep a processor busy."""
+"""If a look took longer than `BRIEF` seconds and found nothing to load, the next one waits `RESTS` times as long, up
+to `LONGEST_REST` seconds. Otherwise 100,000 loaded files would keep a CPU busy."""
 
 
 @dataclass
 class _Look:
-    """One look on its way."""
+    """A look in progress."""
 
-    begun: float = field(default_factory=time.monotonic)
+    started_at: float = field(default_factory=time.monotonic)
     ended: threading.Event = field(default_factory=threading.Event)
     seconds: float = 0.0
     pending: list[LedgerFile] = field(default_factory=list)
@@ -53,11 +53,11 @@ class _Look:
         except Exception as error:
             self.error = error
         finally:
-            self.seconds = time.monotonic() - self.begun
+            self.seconds = time.monotonic() - self.started_at
             self.ended.set()
 
     def rest(self) -> float:
-        """For how many seconds no other look is needed; a file that may be loaded soon is looked at by every tick."""
+        """Returns for how many seconds no other look is needed; none while a file may become due."""
         is_idle = self.error is None and all(map(is_set_aside, self.pending))
         if not is_idle or self.seconds < BRIEF:
             return 0.0
@@ -70,7 +70,7 @@ _resting: dict[tuple[Settings, str], tuple[float, list[LedgerFile]]] = {}
 
 
 def look_at(workspace: Workspace, stream: Stream) -> Discovery | float:
-    """What a look at a stream's landing found, or for how many seconds the look has been going on.
+    """Returns what a look at a stream's landing found, or for how many seconds the look has been running.
 
     Raises:
         LandingUnavailable: the landing does not answer.
@@ -81,14 +81,14 @@ def look_at(workspace: Workspace, stream: Stream) -> Discovery | float:
     if time.monotonic() < until:
         return Discovery(_as_of_now(workspace, found))
     look = _on_their_way.get(key)
-    is_new = look is None or time.monotonic() - look.begun > GIVEN_UP_AFTER
+    is_new = look is None or time.monotonic() - look.started_at > GIVEN_UP_AFTER
     if look is None or is_new:
         look = _on_their_way[key] = _Look()
         threading.Thread(
             target=look.run, args=(workspace, stream), name=f"look {stream.full_name}", daemon=True
         ).start()
     if not look.ended.wait(PATIENCE):
-        return time.monotonic() - look.begun
+        return time.monotonic() - look.started_at
     del _on_their_way[key]
     _resting[key] = time.monotonic() + look.rest(), look.pending
     if look.error is not None:

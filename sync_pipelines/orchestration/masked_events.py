@@ -1,8 +1,8 @@
-"""Personal values masked in what was stored before contracts declared them: Dagster's events, messages, logs.
+"""Masks personal values in Dagster's events, messages and logs that were stored before contracts declared them.
 
-Events are rewritten as the JSON they are stored as: those of earlier versions of Dagster, too.
+Events are rewritten as stored JSON, so those of earlier versions of Dagster are covered too.
 
-Belongs here: finding and rewriting what is stored. Does not belong here: what is masked (`privacy.personal_data`,
+Belongs here: finding and rewriting stored values. Does not belong here: what is masked (`privacy.personal_data`,
 `privacy.masking`).
 """
 
@@ -38,10 +38,10 @@ Streams = Mapping[tuple[str, ...], Stream]
 
 
 def mask_stored(workspace: Workspace, instance: dg.DagsterInstance, streams: Iterable[Stream]) -> dict[str, int]:
-    """Masks what Dagster's storage, reject messages and log files have in clear; run again it changes nothing.
+    """Masks personal values in Dagster's storage, reject messages and log files. It is idempotent.
 
     Returns:
-        What was rewritten: stable name -> how many rows or files.
+        Stable name -> how many rows or files were rewritten.
     """
     keys = streams_by_path(streams)
     return {
@@ -52,7 +52,7 @@ def mask_stored(workspace: Workspace, instance: dg.DagsterInstance, streams: Ite
 
 
 def streams_by_path(streams: Iterable[Stream]) -> Streams:
-    """The path of every key that a stream's assets have, or had in earlier versions -> the stream."""
+    """Returns the path of every asset key of a stream, those of earlier versions included -> the stream."""
     return {
         tuple(key.path): stream
         for stream in streams
@@ -61,7 +61,7 @@ def streams_by_path(streams: Iterable[Stream]) -> Streams:
 
 
 def masked_document(text: str, streams: Streams) -> str:
-    """Returns a stored event with personal values masked; the same text where it has none."""
+    """Returns a stored event with personal values masked; the same text if it has none."""
     try:
         document = json.loads(text)
     except ValueError:
@@ -142,7 +142,7 @@ def _masked_cells(stream: Stream, label: str, cells: dict[str, Any]) -> dict[str
 
 
 def _masked_side(stream: Stream, column: str, cell: Any) -> Any:
-    """A value before or after: of a column, or a whole row or list as JSON, perhaps cut."""
+    """Masks a stored or a new value: of a column, or a whole row or list as JSON, possibly cut off."""
     if not isinstance(cell, str) or not cell:
         return cell
     try:
@@ -151,8 +151,8 @@ def _masked_side(stream: Stream, column: str, cell: Any) -> Any:
         return masked(cell, "text")
     row = value if not column and isinstance(value, dict) else {column: value}
     shown = masked_row(stream, row)
-    told = shown if row is value else shown[column]
-    return told if isinstance(told, str) else json.dumps(told, ensure_ascii=False)
+    result = shown if row is value else shown[column]
+    return result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
 
 
 def _masked_example(stream: Stream, cell: Any) -> Any:
@@ -172,11 +172,11 @@ def _mask_messages(workspace: Workspace) -> int:
         for row_id, partner, name, path, message, faults in rows.fetchall():
             stream = find_stream(partner, name)
             shown = without_emails(message) if stream is None else masked_reason(stream, path, message)
-            told = [] if stream is None else masked_faults(stream, faults)
-            if (shown, told) != (message, faults):
+            shown_errors = [] if stream is None else masked_faults(stream, faults)
+            if (shown, shown_errors) != (message, faults):
                 connection.execute(
                     "update sync.rejected_records set message = %s, faults = %s where id = %s",
-                    [shown, to_json(told), row_id],
+                    [shown, to_json(shown_errors), row_id],
                 )
                 changed += 1
     return changed

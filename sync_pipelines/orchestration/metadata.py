@@ -1,7 +1,7 @@
-"""What a materialization tells: outcomes as numbers under stable names, files, refusals, leniencies.
+"""Metadata of materializations: counts under stable names, files, rejects, leniencies.
 
-Numbers tell the day, not the run: they sum the ledger's entries of that day, so a day that is loaded again tells
-the same.
+Counts describe the day, not the run: they are sums over the ledger's entries of that day. Loading a day again does not
+change them.
 
 Belongs here: names and layout of metadata. Does not belong here: statements (`database.ledger`, `database.reports`).
 """
@@ -31,12 +31,12 @@ from sync_pipelines.stages.replay import ReplayedExport
 from sync_pipelines.tables.schema import SCHEMA
 
 FILES_SHOWN: Final = 100
-_FAULTS_SHOWN: Final = 3
+_ERRORS_SHOWN: Final = 3
 _CELL: Final = 300
 
 
 def arrived(entries: Sequence[LedgerFile], seconds: float) -> dict[str, Any]:
-    """Of a day's exports: whether any came, how many, how large, which, and how they stand."""
+    """Returns the metadata of a day's exports: how many arrived, how large, which, and their status."""
     return {
         "summary": _summary(entries),
         "files": len(entries),
@@ -48,7 +48,7 @@ def arrived(entries: Sequence[LedgerFile], seconds: float) -> dict[str, Any]:
 
 
 def pulled(pulls: Sequence[Pull]) -> dg.TableMetadataValue:
-    """What was asked of the partner: which tenants, how many records came, or why none."""
+    """Returns a table of the pulls: tenant, records received, or the error."""
     return table_of(
         [
             {"tenant": p.tenant, "path": p.path, "records": p.records, "error": p.error or ""}
@@ -58,7 +58,7 @@ def pulled(pulls: Sequence[Pull]) -> dg.TableMetadataValue:
 
 
 def normalized(entries: Sequence[LedgerFile], seconds: float) -> dict[str, Any]:
-    """Of a day's normalized records: how many files have some, and which could not be read."""
+    """Returns the metadata of a day's normalized records: how many files have some, and which could not be read."""
     return {
         "summary": _summary(entries),
         "files": len(entries),
@@ -77,7 +77,7 @@ def loaded(
     seconds: float,
     sample: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Of a day's load: the nine counts, files, refusals by code, leniencies, a few rows."""
+    """Returns the metadata of a day's load: the nine counts, files, rejects by code, leniencies, a few rows."""
     done = [entry for entry in entries if entry.status == "loaded"]
     lines = sum(entry.lines or 0 for entry in done)
     counts = {name: sum(entry.counts[name] for entry in done) for name in COUNTS}
@@ -101,19 +101,19 @@ def loaded(
     }
 
 
-def previewed(stream: Stream, told: Mapping[str, Any], differences: Sequence[Difference]) -> dict[str, Any]:
-    """Of a day's preview: what `loaded` would tell, with the rows that would differ."""
-    notice = "Preview: nothing was loaded. The tables, the ledger and the refused records are as before."
+def previewed(stream: Stream, load: Mapping[str, Any], differences: Sequence[Difference]) -> dict[str, Any]:
+    """Returns the metadata of a day's preview: `load`, which `loaded` returned, with the rows that would differ."""
+    notice = "Preview: nothing was loaded. The tables, the ledger and the rejected records are unchanged."
     return {
-        **told,
+        **load,
         "preview": True,
-        "summary": dg.MetadataValue.text(f"{notice} It would be: {told['summary'].value}"),
+        "summary": dg.MetadataValue.text(f"{notice} It would be: {load['summary'].value}"),
         "differences": _differences(stream, differences),
     }
 
 
 def read_again(exports: Sequence[ReplayedExport]) -> dict[str, Any]:
-    """Of a day's loaded exports that were read again: what became of each."""
+    """Returns the metadata of a day's loaded exports that were read again: the result of each."""
     rows = [
         {
             "path": export.entry.path,
@@ -129,7 +129,7 @@ def read_again(exports: Sequence[ReplayedExport]) -> dict[str, Any]:
 
 
 def table_definition(stream: Stream) -> dict[str, Any]:
-    """Of the asset itself: which table it is, its columns, and those of the tables its lists fill."""
+    """Returns the metadata of the asset: its table, the columns, and those of the tables that its lists fill."""
     return {
         "dagster/table_name": f"{SCHEMA}.{stream.table}",
         "dagster/column_schema": stream_schema(stream),
@@ -139,7 +139,7 @@ def table_definition(stream: Stream) -> dict[str, Any]:
 
 
 def failed_files(entries: Sequence[LedgerFile]) -> dg.TableMetadataValue:
-    """The files that failed, with why."""
+    """Returns a table of the failed files, with the errors."""
     return table_of([{"path": e.path, "error": e.error or "", "attempts": e.attempts} for e in entries[:FILES_SHOWN]])
 
 
@@ -161,17 +161,17 @@ def _files(entries: Sequence[LedgerFile]) -> dg.TableMetadataValue:
 
 
 def _summary(entries: Sequence[LedgerFile]) -> dg.TextMetadataValue:
-    """Whether the day's files came and what they did, in a sentence or two.
+    """Whether the day's files arrived and their outcomes, in a few sentences.
 
-    Plain text: the browser of whoever opens the day fetches the images and links of Markdown.
+    Plain text: with Markdown, the reader's browser would fetch images that an export names.
     """
     if not entries:
-        return dg.MetadataValue.text("No export of this day has come.")
+        return dg.MetadataValue.text("No export of this day has arrived.")
     present = [e for e in entries if not is_gone(e)]
-    stands = [f"{n} {status}" for status in ("loaded", "pending", "failed") if (n := _number(present, status))]
+    statuses = [f"{n} {status}" for status in ("loaded", "pending", "failed") if (n := _number(present, status))]
     parts = _alarms(present)
     if present:
-        parts.append(f"{counted(len(present), 'export')}: {', '.join(stands)}.")
+        parts.append(f"{counted(len(present), 'export')}: {', '.join(statuses)}.")
     if gone := len(entries) - len(present):
         parts.append(f"{counted(gone, 'export')} removed from the landing before it could be loaded.")
     counts = {name: sum(e.counts[name] for e in entries if e.status == "loaded") for name in COUNTS}
@@ -189,12 +189,12 @@ def _summary(entries: Sequence[LedgerFile]) -> dg.TextMetadataValue:
 
 
 def _alarms(entries: Sequence[LedgerFile]) -> list[str]:
-    """What somebody has to act on: exports that failed, and why; exports of which half or more was rejected."""
+    """What somebody has to act on: failed exports with their errors, and exports of which half or more was rejected."""
     failed = [e for e in entries if e.status == "failed"]
     parts = [f"{counted(len(failed), 'export')} failed."] if failed else []
-    parts += [f"{on_one_line(f'{e.path}: {e.error}')}." for e in failed[:_FAULTS_SHOWN]]
+    parts += [f"{on_one_line(f'{e.path}: {e.error}')}." for e in failed[:_ERRORS_SHOWN]]
     bad = [e for e in entries if e.status == "loaded" and 0 < e.counts["read"] <= 2 * e.counts["rejected"]]
-    for e in sorted(bad, key=lambda e: -e.counts["rejected"])[:_FAULTS_SHOWN]:
+    for e in sorted(bad, key=lambda e: -e.counts["rejected"])[:_ERRORS_SHOWN]:
         read, rejected = e.counts["read"], e.counts["rejected"]
         what = "Every record was" if rejected == read else f"{rejected:,} of {counted(read, 'record')} were"
         parts.append(f"{what} rejected: {on_one_line(e.path)}.")
@@ -202,7 +202,7 @@ def _alarms(entries: Sequence[LedgerFile]) -> list[str]:
 
 
 def is_gone(entry: LedgerFile) -> bool:
-    """Whether an export left the landing before it could be loaded."""
+    """Returns whether an export was removed from the landing before it could be loaded."""
     return entry.status == "failed" and (entry.error or "").startswith("file_vanished:")
 
 
@@ -211,7 +211,7 @@ def _number(entries: Sequence[LedgerFile], status: str) -> int:
 
 
 def _differences(stream: Stream, differences: Sequence[Difference]) -> dg.TableMetadataValue:
-    """A line a column that differs; new and deleted rows are one line."""
+    """One line for each column that differs. A new or deleted row is one line."""
     rows = []
     for d in differences:
         rows += [
@@ -230,7 +230,7 @@ def _differences(stream: Stream, differences: Sequence[Difference]) -> dg.TableM
 
 
 def _cell(value: Any) -> str:
-    """A value in a cell: short, and JSON where it is no plain value."""
+    """A value in a cell: shortened, and JSON unless it is a plain value."""
     if value is None:
         return ""
     if isinstance(value, dict):
@@ -262,9 +262,9 @@ def _example(stream: Stream, reject: RejectSummary) -> str:
 
 
 def _further(stream: Stream, reject: RejectSummary) -> str:
-    """The faults of the example but its first (F20)."""
-    faults = masked_faults(stream, reject.faults[1:])
-    return "; ".join(f"{fault['code']} {fault['message']}" for fault in faults)
+    """The errors of the example, without the first (F20)."""
+    errors = masked_faults(stream, reject.faults[1:])
+    return "; ".join(f"{error['code']} {error['message']}" for error in errors)
 
 
 def _codes(counts: Mapping[str, int], meanings: Mapping[str, str]) -> dg.TableMetadataValue:

@@ -1,8 +1,8 @@
 """Tables as Dagster's metadata shows them.
 
-A cell is text, not Markdown, in the UI; it stands on one line, and e-mail addresses in it are masked.
+A cell is one line of plain text, not Markdown, and e-mail addresses in it are masked.
 
-Belongs here: rows to a table value. Does not belong here: which rows (`checks`, `storage_cleanup`).
+Belongs here: turning rows into a table value. Does not belong here: which rows (`checks`, `storage_cleanup`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sync_pipelines.privacy.untrusted_text import on_one_line
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
-    """A table in which one column has one type, as Dagster wants it; rows may lack columns."""
+    """Returns a table in which each column has one type, as Dagster requires; rows may lack columns."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     numbers = {c for c in columns if all(isinstance(row.get(c), int) for row in rows)}
     schema = dg.TableSchema([dg.TableColumn(c, "int" if c in numbers else "string") for c in columns])

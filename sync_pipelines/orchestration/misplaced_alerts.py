@@ -1,9 +1,9 @@
-"""One message to the webhook for what lies in the landing where no stream takes it.
+"""A message to the webhook about files and folders of the landing that belong to no stream.
 
-The cursor has what was seen at the last tick, and what was told. A file is told once, after it was seen at two ticks:
-whoever puts one down and moves it then is left alone.
+The cursor has the paths of the last tick, and those that a message named. A message names a path once, after two ticks
+found it: a user has time to move a file after copying it.
 
-Belongs here: when a message is sent and what it says. Does not belong here: looking (`stages.misplaced`), sending
+Belongs here: when a message is sent, and its text. Does not belong here: looking (`stages.misplaced`), sending
 (`alerts`, `webhook`).
 """
 
@@ -27,7 +27,7 @@ from sync_pipelines.stages.misplaced import Misplaced, find_misplaced
 SECONDS_BETWEEN_TICKS: Final = 300
 _SHOWN: Final = 10
 _REMEMBERED: Final = 1_000
-"""Paths of a cursor; of more than that the first are told."""
+"""The number of paths in a cursor; of more, only the first get a message."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ _on_their_way: dict[Settings, _Look] = {}
 
 
 def build_misplaced_sensor(send: Send | None = None) -> dg.SensorDefinition:
-    """The sensor, on by default; it asks for no runs.
+    """Returns the sensor, on by default. It requests no runs.
 
     Args:
         send: takes URL and text; by default `webhook.send`.
@@ -61,7 +61,7 @@ def build_misplaced_sensor(send: Send | None = None) -> dg.SensorDefinition:
         name="sync_misplaced_files",
         minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Tells a webhook (SYNC_ALERT_WEBHOOK) which files and folders of the landing no stream takes.",
+        description="Sends a message to a webhook (SYNC_ALERT_WEBHOOK) about files that belong to no stream.",
     )
     def misplaced_files(
         context: dg.SensorEvaluationContext, sync_pipelines_workspace: dg.ResourceParam[Any]
@@ -72,38 +72,38 @@ def build_misplaced_sensor(send: Send | None = None) -> dg.SensorDefinition:
         except (LandingUnavailable, ConfigurationError) as error:
             return dg.SensorResult(skip_reason=on_one_line(str(error)), cursor=context.cursor)
         if found is None:
-            says = "still looking at the landing; a later tick goes on from there"
-            return dg.SensorResult(skip_reason=says, cursor=context.cursor)
-        seen, told = _remembered(context.cursor)
-        news = [one for one in found if one.path in seen and one.path not in told]
-        says = _summary(found)
+            reason = "still looking at the landing; a later tick continues"
+            return dg.SensorResult(skip_reason=reason, cursor=context.cursor)
+        seen, named = _remembered(context.cursor)
+        news = [one for one in found if one.path in seen and one.path not in named]
+        reason = _summary(found)
         if news and workspace.settings.alert_webhook is not None:
-            fault = send_text(send, workspace.settings, message(news, workspace.settings.ui_url))
-            if fault:
-                return dg.SensorResult(skip_reason=f"{says}; nobody was told: {fault}", cursor=context.cursor)
-            told |= {one.path for one in news}
+            failure = send_text(send, workspace.settings, message(news, workspace.settings.ui_url))
+            if failure:
+                return dg.SensorResult(skip_reason=f"{reason}; no message was sent: {failure}", cursor=context.cursor)
+            named |= {one.path for one in news}
         there = [one.path for one in found[:_REMEMBERED]]
-        cursor = json.dumps({"seen": there, "told": [path for path in there if path in told]})
-        return dg.SensorResult(skip_reason=says, cursor=cursor)
+        cursor = json.dumps({"seen": there, "told": [path for path in there if path in named]})
+        return dg.SensorResult(skip_reason=reason, cursor=cursor)
 
     return misplaced_files
 
 
 def message(news: Sequence[Misplaced], ui_url: str | None) -> str:
-    """What is said of misplaced files and folders."""
-    parts = [f"sync_pipelines: {len(news):,} files and folders lie where no stream takes them; nothing is loaded:"]
+    """Returns the text of a message about misplaced files and folders."""
+    parts = [f"sync_pipelines: {len(news):,} files and folders belong to no stream; nothing in them is loaded:"]
     parts += [
         f"- {slack_escaped(without_emails(one.path))}: {slack_escaped(one.why)}; {slack_escaped(one.hint)}"
         for one in news[:_SHOWN]
     ]
     if len(news) > _SHOWN:
         parts.append(f"- ... and {len(news) - _SHOWN:,} more: sync-pipelines status")
-    parts.append("What to do: move or rename them as told. They load with the next look.")
+    parts.append("What to do: move or rename them as described. The next look loads them.")
     return "\n".join([*parts, ui_url.rstrip("/")] if ui_url else parts)
 
 
 def _look(workspace: Workspace) -> list[Misplaced] | None:
-    """What is misplaced, or None while the look goes on."""
+    """Returns what is misplaced, or None while the look is running."""
     key = workspace.settings
     look = _on_their_way.get(key)
     if look is None:
@@ -119,7 +119,7 @@ def _look(workspace: Workspace) -> list[Misplaced] | None:
 
 def _summary(found: Sequence[Misplaced]) -> str:
     if not found:
-        return "everything lies where a stream takes it"
+        return "every file and folder belongs to a stream"
     first = on_one_line(without_emails(f"{found[0].path} {found[0].why}; {found[0].hint}"))
     return first + (f"; and {len(found) - 1:,} more" if len(found) > 1 else "")
 

@@ -1,10 +1,10 @@
-"""Steps of a run while the database, or the landing, is away.
+"""Steps of a run while the database or the landing is down.
 
-A step finds what is left to do in the ledger, so it can be begun again. It waits for the database and does so; a run
-that waits in vain, or whose landing is away, has Dagster launch it again. A run of the command line does neither: its
-user sees the fault at once.
+A step finds its remaining work in the ledger, so it can be restarted. It waits for the database and restarts. If the
+database does not come back in time, or the landing is down, Dagster launches the run again. A run of the command line
+does neither: its user sees the error at once.
 
-Belongs here: waiting and beginning again. Does not belong here: what a step does (`assets`, `checks`).
+Belongs here: waiting and restarting. Does not belong here: what a step does (`assets`, `checks`).
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ T = TypeVar("T")
 
 
 def through_outages(instance: dg.DagsterInstance, run: dg.DagsterRun, database: Database, work: Callable[[], T]) -> T:
-    """Does a step's work, from its start each time the database went away meanwhile.
+    """Does a step's work, and restarts it each time the connection to the database is lost.
 
     Args:
         instance: Dagster's, whose events are in the same database.
         run: the step's run.
         database: to wait for.
-        work: finds out by itself what is left to do.
+        work: finds its remaining work itself, so it can be called again.
     """
     attempt = 1
     while True:
@@ -63,7 +63,7 @@ def through_outages(instance: dg.DagsterInstance, run: dg.DagsterRun, database: 
 
 
 def is_database_away(error: BaseException) -> bool:
-    """Whether the database is what failed, for the project's own statements or Dagster's."""
+    """Returns whether the error is that the database does not answer, to the project or to Dagster."""
     return any(isinstance(one, _AWAY) for one in _chain(error))
 
 
@@ -74,10 +74,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def patiently(opens: Callable[[], T], seconds: float = BACK_SECONDS) -> T:
-    """What opening something in the database gives, tried again while the database does not answer.
+    """Calls `opens` until the database answers, and returns its result.
 
     Raises:
-        DatabaseUnavailable: not in time.
+        DatabaseUnavailable: the database does not answer in time.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -102,5 +102,5 @@ def _ask_for_retry(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     try:
         add_run_tags(instance, run.run_id, {RETRY_ON_ASSET_OR_OP_FAILURE_TAG: "true"})
     except Exception:
-        # Then the run cannot say that it failed either, and counts as crashed.
+        # Then the run cannot record its failure either, and counts as crashed.
         return

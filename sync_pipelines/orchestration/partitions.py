@@ -1,9 +1,9 @@
 """The daily partitions, by an export's date (UTC), from the oldest export seen (`stages.first_day`) to tomorrow.
 
-The first day moves back when an older export comes, and processes that loaded the definitions before that do not know
-it. Dagster makes a run of a day that it does not know, but not of a range of them.
+The first day moves back when an older export arrives. Processes that loaded the definitions before do not know the new
+first day. Dagster accepts a run of an unknown day, but not of a range of them.
 
-Belongs here: the partitions and how dates become ranges of them. Does not belong here: which date an export has
+Belongs here: the partitions, and how dates become ranges of them. Does not belong here: which date an export has
 (`exports.file_dates`).
 """
 
@@ -25,7 +25,7 @@ PARTITION: Final = "dagster/partition"
 
 @cache
 def daily_partitions(first: date) -> dg.DailyPartitionsDefinition:
-    """The partitions; one object for all assets, since Dagster splits runs where the objects differ."""
+    """Returns the partitions; the same object for all assets, because Dagster splits runs if the objects differ."""
     return dg.DailyPartitionsDefinition(start_date=first.isoformat(), timezone="UTC", end_offset=2)
 
 
@@ -38,7 +38,7 @@ class Dates:
 
     @property
     def tags(self) -> dict[str, str]:
-        """The run tags by which one run handles all of them."""
+        """The run tags with which one run handles all of them."""
         if self.first == self.last:
             return {PARTITION: self.first.isoformat()}
         return {RANGE_START: self.first.isoformat(), RANGE_END: self.last.isoformat()}
@@ -54,7 +54,7 @@ class Dates:
 
 
 def dates_of(tags: dict[str, str]) -> Dates | None:
-    """The days a run handles, or None where its tags name none."""
+    """Returns the days that a run handles; None if its tags name none."""
     first, last = tags.get(RANGE_START) or tags.get(PARTITION), tags.get(RANGE_END) or tags.get(PARTITION)
     try:
         return Dates(date.fromisoformat(first), date.fromisoformat(last)) if first and last else None
@@ -63,7 +63,7 @@ def dates_of(tags: dict[str, str]) -> Dates | None:
 
 
 def contiguous(days: Iterable[date], limit: int = PARTITIONS_PER_RUN, since: date = date.min) -> list[Dates]:
-    """The days as ranges without gaps, none longer than `limit`; days before `since` each alone."""
+    """Returns ranges of contiguous days, at most `limit` long; each day before `since` is a range of its own."""
     ranges: list[Dates] = []
     for day in sorted(set(days)):
         is_next = bool(ranges) and day - ranges[-1].last == timedelta(days=1)

@@ -1,7 +1,7 @@
-"""What has to be in place before the services start: `python -m sync_pipelines.orchestration.prepare`.
+"""Prepares the database before the services start: `python -m sync_pipelines.orchestration.prepare`.
 
-`sync-pipelines up` does it at every start. Where a service manager or Compose runs the services, it is a step of its
-own, safe to repeat and safe beside running services.
+`sync-pipelines up` does this at every start. With a service manager or Compose it is a step of its own. It is safe to
+repeat, and safe while services run.
 
 Belongs here: the order of these steps. Does not belong here: what a migration or a pool is.
 """

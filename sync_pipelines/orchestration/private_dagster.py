@@ -1,7 +1,7 @@
-"""Every use of what Dagster does not document. An upgrade of Dagster is checked here, and nowhere else.
+"""Every use of undocumented parts of Dagster. An upgrade of Dagster has to be checked here, and nowhere else.
 
-`sync_pipelines_tests/orchestration/test_private_dagster.py` compares each name and signature with the Dagster that is
-installed, so an upgrade that moves one fails with its name. Dagster is pinned below the next minor version.
+`sync_pipelines_tests/orchestration/test_private_dagster.py` compares each name and signature with the installed
+Dagster, so an upgrade that changes one fails with its name. Dagster is pinned below the next minor version.
 
 Belongs here: imports from `dagster._*` and of classes of `dagster_postgres`, methods and attributes that are not
 public, names of Dagster's tables. Does not belong here: what the project does with them.
@@ -64,13 +64,13 @@ BATCH_SIZE_VARIABLE: Final = "DAGSTER_EVENT_BATCH_SIZE"
 NO_COMPUTE_LOGS: Final = {
     "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
 }
-"""An instance's override: what runs print goes where the process prints."""
+"""An instance's override: the output of runs goes to the output of the process."""
 
 TELLING_EVENTS: Final = frozenset(kind.value for kind in ASSET_EVENTS)
-"""Events that say how an asset's partitions stand; failed ones are planned and not materialized."""
+"""Events with the status of an asset's partitions; failed ones are planned and not materialized."""
 
 KEPT_EVENTS: Final = TELLING_EVENTS | {kind.value for kind in ASSET_CHECK_EVENTS | PIPELINE_EVENTS}
-"""Those, and events that say how a check or a run stands; all others belong to a step of a run."""
+"""Those, and events with the status of a check or a run. All others belong to a step of a run."""
 
 EVENTS: Final = SqlEventLogStorageTable
 """Dagster's table of events, with the columns `run_id` and `dagster_event_type`."""
@@ -85,16 +85,16 @@ STORED_DOCUMENTS: Final[Mapping[str, str]] = {
 """Dagster's tables with values of the project in JSON: table -> column. Each has a column `id`."""
 
 STORED_TEXTS: Final[Mapping[str, str]] = {"run_tags": "value", "asset_event_tags": "value"}
-"""Dagster's tables with such values as they are: table -> column. Each has a column `id`."""
+"""Dagster's tables with such values as plain text: table -> column. Each has a column `id`."""
 
 _TABLES: Final = {"runs", "instance_info", "event_logs", "jobs"}
-"""Of Dagster's tables those that it looks for."""
+"""The tables whose existence Dagster checks."""
 _ANSWERS: Final = 20
 _PLANNED: Final = {DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED}
 _LISTED: Final = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION}
 """Events that the UI lists on an asset's page."""
 
-# As the command dagster-webserver has them: a slow query must not hold a page, nor idle connections the database.
+# The same values as in dagster-webserver: limits for slow queries and idle connections.
 _STATEMENT_MILLISECONDS: Final = 15_000
 _RECYCLE_SECONDS: Final = 3600
 _MORE_CONNECTIONS: Final = 20
@@ -104,8 +104,8 @@ _POLL_MILLISECONDS: Final = 2000
 class BatchingEventLog(PostgresEventLogStorage):
     """Events in PostgreSQL. Planned events of a run are written together, as Dagster writes those that end a day.
 
-    Each day keeps an event of its own, so a day that failed is shown as failed. Events that the UI lists are at least a
-    millisecond apart: it takes those of one asset and millisecond for one.
+    Each day keeps an event of its own, so a failed day is shown as failed. Events that the UI lists have timestamps at
+    least a millisecond apart: it shows those of one asset and millisecond as one.
 
     Relies on: `store_event`, `store_event_batch`, `has_table`, `_has_asset_key_col_on_connection` being what Dagster
     calls; `_connect`, `_engine`, `_store_asset_event`, `prepare_insert_event_batch`, `store_asset_check_event` and
@@ -113,9 +113,9 @@ class BatchingEventLog(PostgresEventLogStorage):
     """
 
     def store_event(self, event: EventLogEntry) -> None:
-        """Writes an event as Dagster does, and again if the server went away meanwhile.
+        """Writes an event as Dagster does, and again if the connection was lost.
 
-        What a step did is done, and its run would fail for want of an event that says so. It may be stored twice.
+        The step's work is done; without the event its run would fail. The event may be stored twice.
         """
         event = self._spaced(event)
         try:
@@ -144,7 +144,7 @@ class BatchingEventLog(PostgresEventLogStorage):
 
     @cached_property
     def _last_listed(self) -> dict[dg.AssetKey | None, int]:
-        """Assets with the millisecond of their last event."""
+        """The millisecond of the last event of each asset."""
         return {}
 
     def _spaced(self, event: EventLogEntry) -> EventLogEntry:
@@ -153,18 +153,18 @@ class BatchingEventLog(PostgresEventLogStorage):
         asset_key = event.get_dagster_event().asset_key
         moment = max(int(event.timestamp * 1000), self._last_listed.get(asset_key, 0) + 1)
         self._last_listed[asset_key] = moment
-        # In the middle of the millisecond, so that no rounding moves it out.
+        # In the middle of the millisecond, so that rounding does not change the millisecond.
         return event._replace(timestamp=(moment + 0.5) / 1000)
 
     def _has_asset_key_col_on_connection(self, conn: Any, column_name: str) -> bool:
         return self.tables.have("asset_keys", column_name)
 
     def hurry(self) -> None:
-        """Waits for no server from here on; runs and schedules share the engine."""
+        """Stops waiting for a server that is down. Runs and schedules share the engine."""
         connect_impatiently(self._engine)
 
     def dispose(self) -> None:
-        """Closes the connections that are kept."""
+        """Closes the pooled connections."""
         super().dispose()
         self._engine.dispose()
 
@@ -179,7 +179,7 @@ class BatchingEventLog(PostgresEventLogStorage):
             elif asset_key := event.get_dagster_event().asset_key:
                 last[asset_key] = event, number
         with self.index_transaction() as connection:
-            # Dagster keeps the last event of an asset beside it.
+            # Dagster stores the last event of an asset with the asset, too.
             for event, number in last.values():
                 self._store_asset_event(connection, event, number)
 
@@ -208,7 +208,7 @@ class _Schedules(PostgresScheduleStorage):
     """Sensors, schedules and their ticks in PostgreSQL.
 
     Relies on: Dagster asking `has_instigators_table`, `_has_instigators_table` and `has_built_index` before nearly
-    every statement, half a dozen times a tick. It never takes a table or a migration back.
+    every statement, half a dozen times a tick. It never drops a table or reverts a migration.
     """
 
     @cached_property
@@ -218,7 +218,7 @@ class _Schedules(PostgresScheduleStorage):
 
     @cached_property
     def built(self) -> set[str]:
-        """Migrations that are known to be done."""
+        """Migrations that are known to be complete."""
         return set()
 
     def has_instigators_table(self) -> bool:
@@ -229,7 +229,7 @@ class _Schedules(PostgresScheduleStorage):
         return self.has_instigators_table()
 
     def has_built_index(self, migration_name: str) -> bool:
-        """Returns whether a migration is done. A yes is remembered, a no is asked again."""
+        """Returns whether a migration is complete. A positive answer is cached, a negative one is not."""
         if migration_name not in self.built and super().has_built_index(migration_name):
             self.built.add(migration_name)
         return migration_name in self.built
@@ -238,17 +238,16 @@ class _Schedules(PostgresScheduleStorage):
 class BatchingStorage(DagsterPostgresStorage):
     """Dagster's storage in PostgreSQL, with one pool of connections.
 
-    Connections are kept for the next statement: Dagster would open one, or two, for every event. A server that is away
-    is waited for.
+    Connections are reused: Dagster would open one or two for every event. It waits while the server is down.
 
     Relies on: the attributes `_run_storage`, `_event_log_storage` and `_schedule_storage` being the parts, and
-    `_engine` of a part being where it gets its connections.
+    `_engine` of a part being the source of its connections.
     """
 
     def __init__(self, postgres_url: str, inst_data: StorageData | None = None) -> None:
         postgres_url = with_dagster_schema(postgres_url)
         engine = build_storage_engine(postgres_url)
-        # Each part would look for its tables, over a connection of its own.
+        # Otherwise each part would look for its tables, over a connection of its own.
         tables = Tables(engine)
         if not (is_set_up := all(map(tables.have, _TABLES))):
             make_dagster_schema(engine)
@@ -262,7 +261,7 @@ class BatchingStorage(DagsterPostgresStorage):
 
 
 def plain_storage(url: str, inst_data: StorageData | None) -> DagsterPostgresStorage:
-    """Returns Dagster's own storage, unchanged; only its address says in which schema its tables are."""
+    """Returns Dagster's own storage, unchanged; only its address sets the schema of its tables."""
     url = with_dagster_schema(url)
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     make_dagster_schema(engine)
@@ -276,7 +275,7 @@ def open_instance_of(home: Path, overrides: Mapping[str, Any]) -> dg.DagsterInst
 
 
 def hurry(instance: dg.DagsterInstance) -> None:
-    """Has an instance wait for no server from here on, where its storage would."""
+    """Stops an instance's storage from waiting for a server that is down."""
     if isinstance(instance.event_log_storage, BatchingEventLog):
         instance.event_log_storage.hurry()
 
@@ -287,15 +286,15 @@ def add_run_tags(instance: dg.DagsterInstance, run_id: str, tags: Mapping[str, s
 
 
 def record_runs_in(instance: dg.DagsterInstance, module: str, location: str, sensors: Collection[str]) -> None:
-    """Records the runs that this process makes as runs of a code location: the UI lists and re-executes only those.
+    """Records the runs of this process as runs of a code location: the UI lists and re-executes only those.
 
     Relies on: `JobDefinition.execute_in_process` calling the instance's `create_run_for_job`.
 
     Args:
         instance: where the runs are recorded.
         module: the module with the definitions.
-        location: the name of the code location, unless another one is known.
-        sensors: names of its sensors. The code location in which one of them ticked last is the one that is used.
+        location: the name of the code location, if none of the sensors has ticked.
+        sensors: names of its sensors. The code location in which one of them ticked last is used.
     """
     origin, create = _ticked_last(instance, sensors) or _repository_in(module, location), instance.create_run_for_job
 
@@ -326,12 +325,12 @@ def fail_run(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> 
 
 
 def limit_pool(instance: dg.DagsterInstance, pool: str, slots: int) -> None:
-    """Sets how many runs of a pool are at work at the same time."""
+    """Sets how many runs of a pool can be in progress at the same time."""
     instance.event_log_storage.set_concurrency_slots(pool, slots)
 
 
 def latest_check_runs(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> frozenset[str]:
-    """Returns the ids of the runs that hold the latest answer of a check."""
+    """Returns the ids of the runs with the latest result of a check."""
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     return frozenset(record.run_id for record in latest.values())
 
@@ -342,14 +341,14 @@ def has_event(instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventTy
 
 
 def checks_of_run(instance: dg.DagsterInstance, run_id: str) -> list[dg.AssetCheckEvaluation]:
-    """Returns the answers of the checks of a run."""
+    """Returns the results of the checks of a run."""
     kind = DagsterEventType.ASSET_CHECK_EVALUATION
     events = (record.event_log_entry for record in instance.get_records_for_run(run_id, of_type=kind).records)
     return [event.get_dagster_event().asset_check_evaluation_data for event in events]
 
 
 def check_before(instance: dg.DagsterInstance, key: dg.AssetCheckKey, run_id: str) -> dg.AssetCheckEvaluation | None:
-    """Returns the answer of a check before that of a run, or None where there is none."""
+    """Returns the result of a check before that of a run; None if there is none."""
     history = instance.event_log_storage.get_asset_check_execution_history(key, limit=_ANSWERS)
     runs = [record.run_id for record in history]
     earlier = history[runs.index(run_id) + 1 :] if run_id in runs else []
@@ -370,7 +369,7 @@ def storage_connection(instance: dg.DagsterInstance) -> AbstractContextManager[s
 
 
 def purge_ticks(instance: dg.DagsterInstance, now: datetime) -> int:
-    """Deletes old ticks by the retention of `dagster.yaml`, those of sensors and schedules that are gone included.
+    """Deletes old ticks by the retention of `dagster.yaml`, including those of removed sensors and schedules.
 
     Returns:
         How many.
@@ -392,12 +391,12 @@ def purge_ticks(instance: dg.DagsterInstance, now: datetime) -> int:
 def web_app(
     workspaces: Iterable[str], *, read_only: bool, lifespan: Callable[[Any], Any]
 ) -> Iterator[tuple[Any, Callable[[], None]]]:
-    """Makes Dagster's web app of the instance in `DAGSTER_HOME`, as the command `dagster-webserver` does.
+    """Creates Dagster's web app for the instance in `DAGSTER_HOME`, as the command `dagster-webserver` does.
 
     Args:
         workspaces: paths of workspace files.
-        read_only: whether the app refuses every mutation.
-        lifespan: what the app runs from its start to its end, as Starlette takes it.
+        read_only: whether the app rejects every mutation.
+        lifespan: a Starlette lifespan, which runs from the start to the end of the app.
 
     Yields:
         The app, and a function that loads the definitions again.
@@ -438,7 +437,7 @@ class CodeServer:
 
 
 def code_servers(registry: Any) -> list[CodeServer]:
-    """The code servers that a daemon's registry has started, those that failed to start included."""
+    """Returns the code servers that a daemon's registry has started, including those that failed to start."""
     return [
         CodeServer(entry.process.server_process.poll() is None, entry.creation_timestamp)
         if isinstance(entry, ServerRegistryEntry)
@@ -448,10 +447,10 @@ def code_servers(registry: Any) -> list[CodeServer]:
 
 
 def keep_code_servers(keeps: Callable[[Any], bool]) -> None:
-    """Has Dagster's daemon replace its code servers, which it would do every minute, only where they are not kept.
+    """Makes Dagster's daemon keep its code servers, which it would replace every minute.
 
     Args:
-        keeps: told the registry of the code servers.
+        keeps: gets the registry of the code servers; returns whether they are kept.
     """
     replace_all: Callable[[GrpcServerRegistry], None] = GrpcServerRegistry.clear_all_grpc_endpoints
 
@@ -464,7 +463,7 @@ def keep_code_servers(keeps: Callable[[Any], bool]) -> None:
 
 def run_daemon(keeps_code_servers: Callable[[Any], bool]) -> None:
     """Runs Dagster's daemon with the arguments of this process, see `keep_code_servers`."""
-    # Importing it is a second of every process that runs none.
+    # Importing it takes a second, which other processes need not spend.
     from dagster._daemon.cli import main
 
     keep_code_servers(keeps_code_servers)

@@ -1,6 +1,6 @@
 """The resources of runs and ticks.
 
-Belongs here: how a run gets them, so that tests can replace them. Does not belong here: what they do.
+Belongs here: how a run gets them, so that tests can replace them. Does not belong here: their work (`stages`).
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ OBSERVER: Final = "sync_pipelines_observer"
 
 
 class Observer(Protocol):
-    """Someone who watches files on their way; the command line's progress is one."""
+    """Follows files through the stages, such as the command line's progress."""
 
     def started(self, entry: LedgerFile) -> None:
-        """A file is about to go through its stages."""
+        """Called before a file goes through its stages."""
 
     def reached(self, stage: str, entry: LedgerFile) -> None:
-        """A file has been through a stage and those before it, well or not."""
+        """Called when a file went through a stage and those before it, or failed."""
 
     def pulled(self, pull: Pull) -> None:
-        """A listing was pulled, well or not."""
+        """Called when a pull ended or failed."""
 
 
 class Unobserved:
-    """Nobody watches: runs of the daemon."""
+    """The observer of the daemon's runs, which does nothing."""
 
     def started(self, entry: LedgerFile) -> None:
         """Does nothing."""
@@ -53,27 +53,27 @@ class Unobserved:
 def workspace(context: dg.InitResourceContext) -> Workspace:
     """Opens the workspace of this process's settings and migrates the schema.
 
-    A run holds its file, so that nobody waits for it once its process was killed.
+    A run holds a lock on its file, so that a killed process is noticed.
     """
     settings = load_settings()
     if context.run is None or context.instance is None:
-        # A tick that waits holds up the others.
+        # A waiting tick would block the others.
         return open_workspace(settings)
     opened = patiently(lambda: open_workspace(settings))
     hold_until_exit(settings.home, context.run.run_id)
     add_run_tags(context.instance, context.run.run_id, installation_tags(settings.home, context.run.run_id))
-    # Dagster launches a killed run again before the next tick: what killed it is not due then.
+    # Dagster retries a killed run before the next tick, and the export that killed it must not be due then.
     mark_killed(opened)
     return opened
 
 
 def observer(context: dg.InitResourceContext) -> Observer:
-    """Returns the observer of the daemon's runs, who does nothing."""
+    """Returns the observer of the daemon's runs, which does nothing."""
     return Unobserved()
 
 
 def build_resources(overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The resources by the names that assets and sensors use."""
+    """Returns the resources by the names that assets and sensors use."""
     return {
         WORKSPACE: dg.ResourceDefinition(
             workspace, description="Landing, archive, database and sources, opened from the SYNC_* settings."

@@ -14,8 +14,8 @@ from sync_pipelines.database import reports
 from sync_pipelines.stages.export_stages import Workspace
 
 
-class ConfigurationRefused(dg.Failure):
-    """The run configuration contradicts itself or names an unknown tenant; the run changed nothing."""
+class InvalidRunConfiguration(dg.Failure):
+    """The run configuration contradicts itself or has an unknown tenant; the run changed nothing."""
 
 
 class SyncConfig(dg.Config):
@@ -54,16 +54,16 @@ def config_of_run(stream: Stream, config: SyncConfig, workspace: Workspace) -> S
     """Returns the configuration of a run, with tenants spelled as they are stored.
 
     Raises:
-        ConfigurationRefused: says why in one sentence.
+        InvalidRunConfiguration: with the reason in one sentence.
     """
     if config.preview and config.reread:
-        raise _refused(
+        raise _invalid(
             "preview and reread contradict each other: a preview covers files that are not loaded yet."
             " Set one of them to false"
         )
     tenants = _normalized(stream, config.tenants)
     if unknown := sorted(set(tenants) - _known(workspace, stream, tenants)):
-        raise _refused(
+        raise _invalid(
             f"{stream.partner} has no tenant {', '.join(unknown)}: it is not in sources.yaml, the landing or the ledger"
         )
     return config.model_copy(update={"tenants": tenants})
@@ -74,7 +74,7 @@ def _normalized(stream: Stream, tenants: Collection[str]) -> list[str]:
 
 
 def _known(workspace: Workspace, stream: Stream, wanted: Collection[str]) -> set[str]:
-    """Returns the known tenants; the landing is listed only for names that are known nowhere else."""
+    """Returns the known tenants. The landing is listed only if a wanted name is not known from elsewhere."""
     listed = workspace.sources.tenants(stream.partner)
     if listed is not None:
         return set(listed)
@@ -87,5 +87,5 @@ def _known(workspace: Workspace, stream: Stream, wanted: Collection[str]) -> set
     return known
 
 
-def _refused(sentence: str) -> ConfigurationRefused:
-    return ConfigurationRefused(sentence, allow_retries=False)
+def _invalid(sentence: str) -> InvalidRunConfiguration:
+    return InvalidRunConfiguration(sentence, allow_retries=False)

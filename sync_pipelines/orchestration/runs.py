@@ -45,17 +45,17 @@ def run_pending(
 ) -> None:
     """Syncs the days of the given exports, contiguous days of a stream in one run, streams in registry order.
 
-    Streams to pull are pulled in a run of today. A file that fails is in the ledger, a pull that fails is told to the
-    observer; neither stops anything. Any other fault is raised. Exports that killed an earlier run come last, each day
-    in a run of its own: they may end this process.
+    Streams to pull are pulled in a run of today. A failed file is recorded in the ledger, a failed pull goes to the
+    observer; neither stops the others. Any other error is raised. Exports that killed an earlier run are loaded last,
+    each day in a run of its own, because they may kill this process.
 
     Args:
         workspace: what the runs work with.
         pending: the exports; each run takes all that are pending on its days.
-        observer: is told of each file.
-        tenant: of one tenant alone.
+        observer: is called for each file and pull.
+        tenant: only exports of this tenant.
         to_pull: streams whose listings are pulled first.
-        gone: failed exports that were removed from the landing: their days are run, so that they are no longer red.
+        gone: failed exports that were removed from the landing: their days run, so that they are no longer red.
         only_due: whether exports that are being written, or failed a moment ago, are left out.
     """
     killers = sorted((e for e in pending if e.has_killed_a_run), key=lambda e: e.attempts)
@@ -99,11 +99,11 @@ class _Run:
         """Runs the stream's job."""
         run_id, home = make_new_run_id(), self.workspace.settings.home
         config = run_config(self.stream, tenants=list(self.tenants), pull=pull, killers=killers, only_due=self.only_due)
-        # Its files are tried by the next sync or tick; a daemon's retry would do so beside a command line at work.
+        # The next sync or tick retries its files. A daemon's retry might do so while the command line is running.
         tags = {**self.days.tags, **installation_tags(home, run_id), MAX_RETRIES_TAG: "0"}
         key = tags.pop(PARTITION, None)
         job = self.definitions.resolve_job_def(job_name(self.stream))
-        # The ledger names the files that failed, the observer the pulls; the command line reports from there.
+        # The command line reports failed files from the ledger, and failed pulls from the observer.
         with held(home, run_id), suppress(ExportsFailed):
             job.execute_in_process(
                 run_config=config | {"loggers": _SILENT},

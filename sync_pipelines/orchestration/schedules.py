@@ -1,8 +1,8 @@
-"""One daily schedule a stream: yesterday's partition and every pending day, so that a silent day is seen as one.
+"""One daily schedule for each stream: yesterday's partition and every pending day, so that a missing export is noticed.
 
-A stream with a source that is pulled also gets a run of today, which pulls; a pull that fails keeps no other day.
+If a source has `pull`, the stream also gets a run of today, which pulls. A failed pull does not stop the other days.
 
-Belongs here: when a stream is synced without a file having been noticed. Does not belong here: arrivals (`sensors`).
+Belongs here: when a stream is synced without a new file. Does not belong here: arrivals (`sensors`).
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -25,7 +25,7 @@ from sync_pipelines.stages.workspace import Workspace
 
 
 def build_schedule(stream: Stream, first: date) -> dg.ScheduleDefinition:
-    """The schedule of a stream: 02:00 UTC, on by default.
+    """Returns the schedule of a stream: 02:00 UTC, on by default.
 
     Args:
         stream: what it syncs.
@@ -71,7 +71,7 @@ def build_schedule(stream: Stream, first: date) -> dg.ScheduleDefinition:
 
 
 def _pulling(stream: Stream, today: date) -> dg.RunRequest:
-    """A run of today, which pulls; it does no harm beside one that is busy with today already."""
+    """A run of today, which pulls. Another run of today may be in progress."""
     days = Dates(today, today)
     return dg.RunRequest(
         run_key=f"{stream.full_name}:pull:{days}",

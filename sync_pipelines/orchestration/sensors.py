@@ -1,8 +1,8 @@
-"""One sensor a stream: compares the landing's listing with the ledger and asks for runs of what is due.
+"""One sensor for each stream: compares the landing's listing with the ledger and requests runs for due exports.
 
-The ledger is the truth. The cursor only remembers what a file that waits looked like at the last tick.
+The ledger is the truth. The cursor only has size and time of the waiting files at the last tick.
 
-Belongs here: what a tick asks for and says. Does not belong here: looking (`looks`), waiting (`due`).
+Belongs here: what a tick requests, and its text. Does not belong here: looking (`looks`), waiting (`due`).
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _REMEMBERED: Final = 2_000
 
 
 def build_sensor(stream: Stream, first: date) -> dg.SensorDefinition:
-    """The sensor of a stream, on by default.
+    """Returns the sensor of a stream, on by default.
 
     Args:
         stream: whose exports it looks for.
@@ -58,14 +58,14 @@ def build_sensor(stream: Stream, first: date) -> dg.SensorDefinition:
         except (LandingUnavailable, ConfigurationError) as error:
             return dg.SensorResult(skip_reason=on_one_line(str(error)), cursor=context.cursor)
         if isinstance(found, float):
-            says = f"still looking at the landing, for {found:.0f} s; a later tick goes on from there"
-            return dg.SensorResult(skip_reason=says, cursor=context.cursor)
+            reason = f"still looking at the landing, for {found:.0f} s; a later tick continues"
+            return dg.SensorResult(skip_reason=reason, cursor=context.cursor)
         tick = Tick(stream, context.instance, found.pending, _remembered(context.cursor), datetime.now(UTC), first)
         requests = tick.requests() + tick.refreshed(found.gone)
         if requests:
-            context.log.info(tick.says())
+            context.log.info(tick.summary())
         return dg.SensorResult(
-            run_requests=requests, skip_reason=None if requests else tick.says(), cursor=tick.cursor()
+            run_requests=requests, skip_reason=None if requests else tick.summary(), cursor=tick.cursor()
         )
 
     return arrivals
@@ -73,14 +73,14 @@ def build_sensor(stream: Stream, first: date) -> dg.SensorDefinition:
 
 @dataclass
 class Tick:
-    """One look at a stream's pending files.
+    """One tick: a stream's pending files and the runs to request for them.
 
     Attributes:
         stream: whose files.
-        instance: for the runs there are.
+        instance: to read existing runs from.
         pending: pending and failed entries of the ledger.
-        before: what files looked like at the previous tick, by ledger id.
-        now: when this tick is.
+        before: size and time of files at the previous tick, by ledger id.
+        now: the time of this tick.
         first: the first partition.
     """
 
@@ -99,7 +99,7 @@ class Tick:
         self.asked = 0
 
     def requests(self) -> list[dg.RunRequest]:
-        """Contiguous days of due files as one run each, the earliest first, not more than fit a tick."""
+        """Returns a run for each range of contiguous days with due files, the earliest first, up to a tick's limit."""
         by_day: dict[date, list[LedgerFile]] = defaultdict(list)
         for entry in self.free:
             by_day[entry.partition_date].append(entry)
@@ -114,7 +114,7 @@ class Tick:
         return asked
 
     def refreshed(self, gone: Iterable[LedgerFile]) -> list[dg.RunRequest]:
-        """Runs of days whose failed exports were removed from the landing, so that the days are no longer red."""
+        """Returns runs of days whose failed exports were removed from the landing, so that they are no longer red."""
         by_day: dict[date, list[LedgerFile]] = defaultdict(list)
         for entry in gone:
             by_day[entry.partition_date].append(entry)
@@ -128,14 +128,14 @@ class Tick:
             for days in contiguous(by_day.keys() - pending, since=self.first)[:REQUESTS_PER_TICK]
         ]
 
-    def says(self) -> str:
-        """The backlog, for the tick's text."""
+    def summary(self) -> str:
+        """Returns the backlog in one line, for the tick's text."""
         alive = [entry for entry in self.pending if not is_set_aside(entry)]
         later = [moment for entry in alive if (moment := due_at(entry)) and moment > self.now]
         aside = len(self.pending) - len(alive)
         parts = [
             f"{len(self.pending)} pending",
-            f"{self.asked} asked for now",
+            f"{self.asked} requested now",
             f"{len(self.ready) - len(self.free)} on days a run is busy with",
             f"{len(self.free) - self.asked - self.crashed} for the next ticks",
             f"{len(alive) - len(self.ready) - len(later)} still being written",
@@ -146,7 +146,7 @@ class Tick:
         return "; ".join(part for part in parts if part and not part.startswith("0 ")) or "nothing pending"
 
     def cursor(self) -> str:
-        """What the files that were not asked for look like now; the newest, since older ones do not grow."""
+        """Returns the new cursor: size and time of the newest pending files. Older files do not grow."""
         newest = sorted(self.pending, key=lambda entry: entry.modified_at, reverse=True)[:_REMEMBERED]
         return json.dumps({str(entry.id): _look(entry) for entry in newest})
 
@@ -154,7 +154,7 @@ class Tick:
         return self.before.get(str(entry.id), _look(entry)) != _look(entry)
 
     def _request(self, days: Dates, entries: list[LedgerFile]) -> dg.RunRequest | None:
-        """One run for some days, or None while an earlier one for the same files has crashed just now."""
+        """One run for some days; None if an earlier one for the same files crashed a moment ago."""
         digest = _digest(entries)
         earlier = self.instance.get_run_records(dg.RunsFilter(tags={EXPORTS_TAG: digest}), limit=ATTEMPTS)
         if earlier:
@@ -172,7 +172,7 @@ def _look(entry: LedgerFile) -> str:
 
 
 def _digest(entries: Iterable[LedgerFile]) -> str:
-    """Tells sets of files apart by content and attempts: Dagster never runs one run key again."""
+    """Identifies a set of files by content and attempts: Dagster never runs the same run key again."""
     looks = sorted(f"{entry.id} {entry.revision} {entry.attempts} {_look(entry)}" for entry in entries)
     return hashlib.sha256("\n".join(looks).encode()).hexdigest()[:20]
 

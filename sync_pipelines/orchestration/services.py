@@ -1,7 +1,7 @@
-"""What `up` keeps running: Dagster's web server and daemon, as child processes.
+"""The child processes of `up`: Dagster's web server and daemon.
 
 Belongs here: starting, watching, restarting and stopping them. Does not belong here: what they do (`definitions`),
-words for the user (`commands.up`).
+messages to the user (`commands.up`).
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _GONE_SECONDS: Final = 10.0
 
 @dataclass
 class Service:
-    """One child process that is started again when it ends, each time after a longer pause.
+    """A child process that is restarted when it ends, each time after a longer pause.
 
     Attributes:
         name: for messages and its log file.
-        command: what is run.
-        environment: what it is given.
-        log: where its output goes.
-        left: what an earlier process of it left at work when it ended by itself, such as runs it had launched.
+        command: the program and its arguments.
+        environment: the environment variables of the process.
+        log: the file for its output.
+        left: processes that it left running when it ended unexpectedly, such as runs that it had launched.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Service:
     _due: float = field(default=0.0)
 
     def start(self) -> None:
-        """Starts the process in a session of its own: Ctrl-C reaches it through `stop` alone."""
+        """Starts the process in its own session, so that Ctrl-C does not reach it directly."""
         if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT:
             self.log.replace(self.log.with_suffix(".old.log"))
         with self.log.open("ab") as log:
@@ -73,8 +73,8 @@ class Service:
             )
         self._started = time.monotonic()
 
-    def watch(self, tell: Callable[[str], None]) -> None:
-        """Starts the process again if it has ended and its pause is over."""
+    def watch(self, report: Callable[[str], None]) -> None:
+        """Restarts the process if it ended and its pause is over; passes messages to `report`."""
         now = time.monotonic()
         if self.process is not None and self.process.poll() is None:
             if now - self._started > _STEADY_SECONDS:
@@ -82,7 +82,7 @@ class Service:
             return
         if self.process is not None:
             status = self.process.returncode
-            tell(f"the {self.name} ended ({status}); starting it again in {self.pause:.0f} s; see {self.log}")
+            report(f"the {self.name} ended ({status}); starting it again in {self.pause:.0f} s; see {self.log}")
             self.left = [process for process in [*self.left, *_group(self.process.pid)] if _is_alive(process)]
             self.process = None
             self._due = now + self.pause
@@ -90,15 +90,15 @@ class Service:
         if now >= self._due:
             self.start()
 
-    def tell_to_stop(self) -> None:
-        """Asks the process to end."""
+    def terminate(self) -> None:
+        """Sends SIGTERM to the process if it is running."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
 
     def stop(self, deadline: float) -> None:
-        """Waits for the end until a moment, then ends the process and its children the hard way.
+        """Waits for the process to end until a deadline, then kills it and its children.
 
-        Returns when all are gone: the last that leaves the embedded database stops it.
+        It waits until all have ended, because the last user of the embedded database stops the server.
         """
         everyone = list(self.left)
         if self.process is not None:
@@ -118,9 +118,7 @@ class Service:
 def build_services(
     host: str, port: int, dagster_home: Path, settings: Settings, *, allow_remote: bool = False
 ) -> list[Service]:
-    """The web server behind its door, and the daemon, with one Dagster home."""
-    # Whoever tells of services need not wait for Dagster to be imported.
-
+    """Returns the web server behind its door, and the daemon, with the same Dagster home."""
     logs = private_folder(settings.logs)
     environment = {**services_environment(settings), "DAGSTER_HOME": str(dagster_home), "PYTHONUNBUFFERED": "1"}
     web = [sys.executable, "-m", _WEB_SERVER, "-h", host, "-p", str(port), *_WORKSPACE]
@@ -133,21 +131,21 @@ def build_services(
 
 
 def stop_all(services: Iterable[Service]) -> None:
-    """Stops all of them at once, the runs they launched included."""
+    """Stops all of them at the same time, including the runs that they launched."""
     chosen = list(services)
     for service in chosen:
-        service.tell_to_stop()
+        service.terminate()
     deadline = time.monotonic() + _STOP_SECONDS
     for service in chosen:
         service.stop(deadline)
 
 
 def is_answering(host: str, port: int) -> bool:
-    """Whether the UI can be opened."""
+    """Returns whether the web server responds."""
     import httpx
 
     try:
-        # The door asks for a host that it knows, whatever address is listened on.
+        # The door accepts known hosts only, whatever address the server listens on.
         url, headers = f"http://{reachable(host)}:{port}/server_info", {"Host": "localhost"}
         return httpx.get(url, headers=headers, timeout=2.0).is_success
     except httpx.HTTPError:
@@ -155,14 +153,14 @@ def is_answering(host: str, port: int) -> bool:
 
 
 def reachable(host: str) -> str:
-    """The address by which a listening address is reached from here."""
+    """Returns the address to connect to for a listening address, from this machine."""
     if host in ("0.0.0.0", "::", ""):
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host
 
 
 def check_port(host: str, port: int) -> None:
-    """Refuses a port that something else listens on.
+    """Checks that the port is free.
 
     Raises:
         SyncError: `port_in_use`, or `host_unknown`.
@@ -173,15 +171,15 @@ def check_port(host: str, port: int) -> None:
             probe.bind((host, port))
     except socket.gaierror as error:
         raise SyncError(
-            "host_unknown", f"{host} is no address of this machine: {error.strerror}", "drop --host"
+            "host_unknown", f"{host} is not an address of this machine: {error.strerror}", "drop --host"
         ) from None
     except OSError as error:
-        hint = "stop what listens there, or choose another with --port (make up PORT=...)"
+        hint = "stop the program that uses it, or choose another port with --port (make up PORT=...)"
         raise SyncError("port_in_use", f"port {port} on {host} cannot be used: {error.strerror}", hint) from None
 
 
 def note_children(path: Path, services: Iterable[Service]) -> None:
-    """Writes down who runs, for the next `up` in case this one is killed."""
+    """Records the running processes, so that the next `up` can stop them if this one is killed."""
     noted: list[tuple[int, float]] = []
     for service in services:
         alive = [service.process.pid] if service.process is not None and service.process.poll() is None else []
@@ -192,9 +190,9 @@ def note_children(path: Path, services: Iterable[Service]) -> None:
 
 
 def end_leftovers(path: Path) -> int:
-    """Ends the children that a killed `up` left behind; returns how many.
+    """Stops the children of an earlier, killed `up`; returns how many.
 
-    A second daemon beside them would launch every run twice.
+    Two daemons would launch every run twice.
     """
     try:
         noted = json.loads(path.read_text())
@@ -225,7 +223,7 @@ def _same_process(pid: int, started: float) -> psutil.Process | None:
 
 
 def _group(number: int) -> list[psutil.Process]:
-    """The processes that a child, itself the first of its session, has started and that are at work."""
+    """The running processes of the session of a child."""
     found: list[psutil.Process] = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):

@@ -1,10 +1,10 @@
-"""Where Dagster keeps runs, events and logs: in the project's database, and under the project's state folder.
+"""Where Dagster stores runs, events and logs: in the project's database, and in the project's state folder.
 
 `dagster.yaml` names these classes instead of addresses, so that one file serves the embedded PostgreSQL and a given
-one, and no password gets into what Dagster hands from process to process. Every process that opens the instance loads
-them: `up`, the command line, runs, a production daemon.
+one, and Dagster passes no password from process to process. Every process that opens the instance loads them: `up`, the
+command line, runs, a production daemon.
 
-Belongs here: which storage the settings ask for. Does not belong here: how it writes (`private_dagster`), its
+Belongs here: which storage the settings select. Does not belong here: how it writes (`private_dagster`), its
 connections (`storage_engine`), the tables of schema `sync`.
 """
 
@@ -36,15 +36,15 @@ class SyncStorage(BatchingStorage):
         """Nothing is configured here."""
         return {}
 
-    # Dagster uses whatever storage this returns, and says so in none of its annotations.
+    # Dagster uses any storage that this returns; only its annotations do not allow that.
     @classmethod
     def from_config_value(  # type: ignore[override]
         cls, inst_data: StorageData | None, config_value: Any
     ) -> DagsterPostgresStorage:
         """Returns the storage of this process's settings.
 
-        It writes events that belong together in one statement, unless `SYNC_PLAIN_DAGSTER_STORAGE` is set: then it is
-        Dagster's own, unchanged.
+        It writes related events in one statement. With `SYNC_PLAIN_DAGSTER_STORAGE` it is Dagster's own storage,
+        unchanged.
         """
         keep_files_private()
         settings = load_settings()
@@ -56,7 +56,7 @@ class SyncStorage(BatchingStorage):
 
 
 class SyncComputeLogs(LocalComputeLogManager):
-    """What runs print, under `SYNC_HOME`; without this, `dagster dev` keeps it in a folder it deletes on exit."""
+    """Output of runs, under `SYNC_HOME`. By default `dagster dev` deletes it on exit."""
 
     @classmethod
     def config_type(cls) -> Any:

@@ -1,8 +1,7 @@
-"""The nightly housekeeping: old runs and ticks of Dagster, and the files nobody needs any more.
+"""The nightly housekeeping: old runs and ticks of Dagster, and files that are no longer needed.
 
-Dagster has no retention of its own for events. Materializations, and what else tells how a partition or a check
-stands, are kept for ever, and so are the runs they belong to; of such runs only the events of steps go. Runs without
-any of that are deleted whole.
+Dagster has no retention for events. Materializations, and other events with the status of a partition or a check, are
+kept for ever, and so are their runs; only the step events of such runs are deleted. All other old runs are deleted.
 
 Belongs here: Dagster's storage, the job and its schedule. Does not belong here: the project's own files
 (`sync_pipelines.stages.file_cleanup`).
@@ -45,7 +44,7 @@ _RUNS_AT_ONCE: Final = 200
 
 @dataclass(frozen=True)
 class Tidied:
-    """What a round removed.
+    """What a run of the housekeeping removed.
 
     Attributes:
         counts: stable name -> how many.
@@ -59,7 +58,7 @@ class Tidied:
 def tidy(
     workspace: Workspace, instance: dg.DagsterInstance, streams: Iterable[Stream], now: datetime | None = None
 ) -> Tidied:
-    """One round of everything."""
+    """Runs the whole housekeeping once; returns what it removed."""
     moment = now or datetime.now(UTC)
     settings = workspace.settings
     before = moment - timedelta(days=settings.keep_runs_days)
@@ -74,14 +73,15 @@ def tidy(
             "events": events,
             "ticks": purge_ticks(instance, moment),
             "merged": compacted.merged,
-            **{name: told["entries"] for name, told in files.items()},
+            **{name: removed["entries"] for name, removed in files.items()},
         },
-        bytes={"merged_bytes": compacted.bytes} | {f"{name}_bytes": told["bytes"] for name, told in files.items()},
+        bytes={"merged_bytes": compacted.bytes}
+        | {f"{name}_bytes": removed["bytes"] for name, removed in files.items()},
     )
 
 
 def build_housekeeping_job(streams: Iterable[Stream]) -> dg.JobDefinition:
-    """The job, one step."""
+    """Returns the job, which has one step."""
     chosen = tuple(streams)
 
     @dg.op(name="sync_remove_what_is_old", out=dg.Out(dg.Nothing))
@@ -101,7 +101,7 @@ def build_housekeeping_job(streams: Iterable[Stream]) -> dg.JobDefinition:
 
 
 def build_housekeeping_schedule() -> dg.ScheduleDefinition:
-    """The schedule, on by default: every night, when the nightly syncs are through."""
+    """Returns the schedule, on by default: every night, after the nightly syncs."""
     return dg.ScheduleDefinition(
         name=f"{HOUSEKEEPING}_daily",
         job_name=HOUSEKEEPING,
@@ -115,23 +115,23 @@ def build_housekeeping_schedule() -> dg.ScheduleDefinition:
 def _clear_runs(
     instance: dg.DagsterInstance, before: datetime, streams: Sequence[Stream], spared: frozenset[str]
 ) -> tuple[int, int]:
-    """Deletes old runs of the project that tell nothing of an asset, and the events of steps of its others.
+    """Deletes old runs of the project without events of assets, and the step events of its other old runs.
 
-    Runs of other projects in the same deployment stay as they are.
+    Runs of other projects in the same deployment are left alone.
 
     Returns:
-        Runs deleted whole, and events deleted of the others.
+        How many runs were deleted, and how many events of the other runs.
     """
     runs = events = 0
     if not has_sql_storage(instance):
         return runs, events
     for ids in _old_runs(instance, before, streams):
-        telling = _telling(instance, ids) | (spared & set(ids))
+        kept = _with_asset_events(instance, ids) | (spared & set(ids))
         for run_id in ids:
-            if run_id not in telling:
+            if run_id not in kept:
                 instance.delete_run(run_id)
                 runs += 1
-        events += _clear_events(instance, sorted(telling))
+        events += _clear_events(instance, sorted(kept))
     return runs, events
 
 
@@ -143,32 +143,32 @@ def _old_runs(instance: dg.DagsterInstance, before: datetime, streams: Sequence[
 
 
 def _is_ours(run: dg.DagsterRun, streams: Sequence[Stream]) -> bool:
-    """Whether a run is of the project; a run that opened the workspace is, whatever its job was called then."""
+    """Whether a run belongs to the project, as every run does that opened the workspace, whatever its job."""
     return INSTALLATION_TAG in run.tags or run.job_name in (CHECK_JOB, HOUSEKEEPING) or bool(streams_of(run, streams))
 
 
-def _telling(instance: dg.DagsterInstance, ids: Sequence[str]) -> set[str]:
-    """Those runs that have an event which an asset's page is made of."""
+def _with_asset_events(instance: dg.DagsterInstance, ids: Sequence[str]) -> set[str]:
+    """The runs with an event that an asset's page shows."""
     wanted = EVENTS.c.run_id.in_(ids) & EVENTS.c.dagster_event_type.in_(sorted(TELLING_EVENTS))
     with storage_connection(instance) as connection:
         return {run_id for (run_id,) in connection.execute(sa.select(EVENTS.c.run_id).where(wanted).distinct())}
 
 
 def _clear_events(instance: dg.DagsterInstance, ids: Sequence[str]) -> int:
-    """Deletes what only the page of a run is made of."""
+    """Deletes the events that only the page of a run shows."""
     needless = EVENTS.c.dagster_event_type.is_(None) | EVENTS.c.dagster_event_type.not_in(sorted(KEPT_EVENTS))
     with storage_connection(instance) as connection:
         return int(connection.execute(EVENTS.delete().where(EVENTS.c.run_id.in_(ids) & needless)).rowcount)
 
 
 def _latest_checks(instance: dg.DagsterInstance, streams: Iterable[Stream]) -> frozenset[str]:
-    """The runs that hold the latest answer of a check."""
+    """The runs with the latest result of a check."""
     keys = check_keys(streams)
     return latest_check_runs(instance, keys)
 
 
 def _clear_run_logs(settings: Settings, instance: dg.DagsterInstance, before: datetime) -> Removed:
-    """Deletes what old runs printed; a folder is named by its run."""
+    """Deletes the output of old runs; each folder has the name of its run."""
     removed = Removed()
     folder = settings.logs / "runs" / "storage"
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():

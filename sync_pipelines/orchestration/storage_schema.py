@@ -1,9 +1,9 @@
-"""The schema of Dagster's tables: `public`, or `dagster` where `public` is not ours to write to.
+"""The schema of Dagster's tables: `public`, or `dagster` if the project may not create tables in `public`.
 
-Dagster names its tables without a schema, so every connection of it says where they are. It is said by a statement:
-poolers refuse it among the parameters of a connection, and the user's own search path may lead to tables of ours.
+Dagster names its tables without a schema, so each of its connections sets the search path. It does so with a statement:
+poolers reject the search path as a connection parameter, and the user's own search path may lead to other tables.
 
-Belongs here: which schema, and telling connections. Does not belong here: the tables (`storage`).
+Belongs here: which schema, and setting it on connections. Does not belong here: the tables (`storage`).
 """
 
 from __future__ import annotations
@@ -28,53 +28,53 @@ select coalesce(
   (select n.nspname from pg_namespace n
    where n.nspname = 'public' and has_schema_privilege(n.oid, 'create') and not {_IN.format("'alembic_version'")}),
   '{OWN_SCHEMA}')"""
-"""Revisions in `public` without Dagster's tables are those of another program, which Dagster would overwrite."""
+"""A table of revisions in `public` without Dagster's tables belongs to another program. Dagster would overwrite it."""
 SET_SCHEMA: Final = f"select set_config('search_path', ({_CHOICE}), false)"
 
 
 class DagsterSchema(CreateEnginePlugin):
-    """Has every connection of an engine look into the schema of Dagster's tables, and its errors name no values.
+    """Sets the schema of Dagster's tables on every connection of an engine, and keeps values out of its errors.
 
-    A plugin of the address, because Dagster makes engines of its own from it.
+    It is a plugin in the address, because Dagster creates engines from the address.
     """
 
     def update_url(self, url: sa.URL) -> sa.URL:
-        """Nothing in the address is meant for this plugin."""
+        """Returns the address unchanged: the plugin has no options."""
         return url
 
     def engine_created(self, engine: sa.Engine) -> None:
-        """Listens for new connections and for errors, which would name the parameters of their statement."""
+        """Handles new connections, and errors, which would show the parameters of their statement."""
         engine.hide_parameters = True
         without_statements(engine)
-        sa.event.listen(engine, "connect", _tell)
+        sa.event.listen(engine, "connect", _set_search_path)
 
 
 plugins.register(_PLUGIN, __name__, DagsterSchema.__name__)
 
 
-def _tell(connection: Any, record: Any) -> None:
+def _set_search_path(connection: Any, record: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute(SET_SCHEMA)
     connection.commit()
 
 
 def with_dagster_schema(url: str) -> str:
-    """The address for engines whose connections look into the schema of Dagster's tables."""
+    """Returns the address with this plugin, whose connections use the schema of Dagster's tables."""
     return sa.make_url(url).update_query_dict({"plugin": _PLUGIN}).render_as_string(hide_password=False)
 
 
 def make_dagster_schema(engine: sa.Engine) -> None:
-    """Makes schema `dagster` where the tables belong there and it is missing.
+    """Creates schema `dagster` if the tables belong there and it is missing.
 
     Raises:
-        ConfigurationError: the user may not.
+        ConfigurationError: the user may not create it.
     """
     try:
         with engine.connect() as connection:
             if connection.execute(sa.text("select current_schema()")).scalar() is None:
                 connection.execute(sa.text(f"create schema if not exists {OWN_SCHEMA}"))
     except sa.exc.IntegrityError:
-        # Another process made it at the same moment.
+        # Another process created it at the same moment.
         return
     except sa.exc.ProgrammingError as error:
         raise unprivileged(error.orig or error) from None

@@ -1,7 +1,7 @@
 """Assets of whole tables, `tables/<table>`, each downstream of the streams that write it.
 
 A run that loads exports counts the tables it wrote and reports a materialization of each, so they are current without
-runs of their own. Materialized by hand, they are counted anew.
+runs of their own. Materializing one by hand counts it again.
 
 Belongs here: these assets and their counts. Does not belong here: their checks (`table_checks`), their columns
 (`table_schemas`).
@@ -25,11 +25,11 @@ from sync_pipelines.stages.export_stages import Workspace
 from sync_pipelines.tables.schema import SCHEMA
 
 _NO_PARTITIONS: Final = dg.SpecificPartitionsPartitionMapping([])
-"""A table is counted as it is, whichever days are loaded: days without exports do not make it stale."""
+"""A table is counted as a whole, whichever days are loaded: days without exports do not make it stale."""
 
 
 def tables_of(streams: Iterable[Stream]) -> dict[str, list[Stream]]:
-    """Returns every table that the streams write -> those that do, by their records or by placeholders."""
+    """Returns every table that the streams write -> the streams that write it, by records or by placeholders."""
     writers: dict[str, list[Stream]] = {}
     for stream in streams:
         for table in written_tables(stream):
@@ -74,13 +74,13 @@ def build_table_asset(table: str, writers: Sequence[Stream], owners: Sequence[st
 
 
 def count_tables(workspace: Workspace, tables: Iterable[str]) -> dict[str, dict[str, RowCounts]]:
-    """Returns table -> partner -> how many rows of which kind."""
+    """Returns table -> partner -> how many rows of each kind."""
     with workspace.connection() as connection:
         return {table: reports.row_counts(connection, table) for table in tables}
 
 
 def table_metadata(rows: Mapping[str, RowCounts]) -> dict[str, Any]:
-    """Returns the metadata of a table's materialization: all rows, and how many of them are what."""
+    """Returns the metadata of a table's materialization: all rows, and how many of each kind."""
     live, placeholders, deleted = (
         sum(getattr(of_partner, kind) for of_partner in rows.values()) for kind in ("live", "placeholders", "deleted")
     )
@@ -94,7 +94,7 @@ def table_metadata(rows: Mapping[str, RowCounts]) -> dict[str, Any]:
 
 
 def report_tables(context: dg.AssetExecutionContext, counts: Mapping[str, Mapping[str, RowCounts]]) -> None:
-    """Materializes the tables that a run wrote, from within its step.
+    """Reports a materialization of each table that a run wrote, from its step.
 
     Args:
         context: of the step.

@@ -1,7 +1,7 @@
-"""Columns of a table as Dagster shows them: what each holds, which field fills it, and the rules that govern it.
+"""Columns of a table as Dagster shows them: the content, the field that fills it, and the rules for it.
 
-Belongs here: contracts and tables as Dagster schemas. Does not belong here: what a column holds
-(`tables.descriptions`), what a rule says (`docs/rules.md`).
+Belongs here: contracts and tables as Dagster schemas. Does not belong here: the content of a
+column (`tables.descriptions`), the text of a rule (`docs/rules.md`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sync_pipelines.database.comments import with_fields
 from sync_pipelines.tables.schema import SCHEMA, metadata
 
 Described = Mapping[str, tuple[str, tuple[str, ...]]]
-"""Column -> where its value comes from, and the ids of the rules that govern it."""
+"""Column -> the source of its value, and the ids of the rules for it."""
 
 _COMMON: Final[Mapping[str, str]] = {
     "tenant": "X2",
@@ -39,7 +39,7 @@ _COMMON: Final[Mapping[str, str]] = {
     "line_no": "X14",
     "defaulted_fields": "O3",
 }
-"""Column that every table may have -> the rule that governs it."""
+"""Column that every table may have -> the rule for it."""
 
 
 def stream_schema(stream: Stream) -> dg.TableSchema:
@@ -77,7 +77,7 @@ def _nested(children: Iterable[Children], contract: type[Contract]) -> Iterator[
 
 
 def _of_contract(contract: type[Contract]) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Returns where the contract's columns come from."""
+    """Returns the sources of the contract's columns."""
     fields = {field.column: field.alias for field in shape_of(contract).scalars}
     described = {column: (f"From the field `{alias}`.", rules_of(contract, column)) for column, alias in fields.items()}
     for column, (source, _) in contract.derived.items():
@@ -86,7 +86,7 @@ def _of_contract(contract: type[Contract]) -> dict[str, tuple[str, tuple[str, ..
 
 
 def _of_stream(stream: Stream) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Returns where the stream's other columns come from: keys, links, computed ones."""
+    """Returns the sources of the stream's other columns: keys, links, computed ones."""
     described = {stream.key: (f"From the field `{stream.key_alias}`.", ("X2", *rules_of(stream.contract, stream.key)))}
     for reference in stream.references:
         link = stream.links[reference.column]
@@ -116,7 +116,7 @@ def _column(column: sa.Column[Any], description: str) -> dg.TableColumn:
 
 
 def _sentence(rules: Iterable[str], *, is_field: bool) -> str:
-    """Returns the rules, named; whether a field was sent matters for every one (X1)."""
+    """Returns a sentence with the rules. X1 applies to every field."""
     named = list(dict.fromkeys(rules)) or (["X1"] if is_field else [])
     return f"Rule{'s' if len(named) > 1 else ''} {', '.join(named)}." if named else ""
 

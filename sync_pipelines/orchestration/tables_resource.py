@@ -3,7 +3,8 @@
 Both read as the user of `SYNC_READER_URL`, or as `sync_reader` of the embedded database, and need only the settings
 `SYNC_*`. How to use them: `docs/build_on_the_tables.md`.
 
-Belongs here: reading in Dagster's words. Does not belong here: how rows become a DataFrame (`database.table_frames`).
+Belongs here: the Dagster interfaces for reading. Does not belong here: how rows become a DataFrame
+(`database.table_frames`).
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class TablesIOManager(dg.ConfigurableIOManager):
     """Loads inputs whose upstream asset is one of the four tables, such as `tables/orders`."""
 
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:
-        """Reads the live rows of the upstream table, or what `table_input` says."""
+        """Reads the live rows of the upstream table, or what `table_input` selects."""
         chosen: dict[str, Any] = dict((context.definition_metadata or {}).get(_METADATA) or {})
         table = chosen.pop("table", None) or context.asset_key.path[-1]
         return Tables().read(table, **chosen)

@@ -1,7 +1,7 @@
-"""The door of Dagster's web server: which requests reach it, and what its answers carry.
+"""The door of Dagster's web server: which requests reach it, and the headers of its responses.
 
-Dagster's UI has no login, answers any `Host`, and runs mutations that a URL carries. A page on another site could
-therefore launch runs through the browser of whoever looks at it. This ASGI layer refuses such requests.
+Dagster's UI has no login, accepts any `Host`, and runs mutations that are in a URL. A page on another site could
+therefore launch runs through the browser of its visitor. This ASGI middleware rejects such requests.
 
 Belongs here: rules on methods, hosts, origins and headers. Does not belong here: Dagster, the server (`web_server`),
 logins, which a proxy has.
@@ -33,12 +33,12 @@ _REFERRER: Final = (b"referrer-policy", b"same-origin")
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """Why a request does not reach Dagster.
+class Rejection:
+    """The response to a request that must not reach Dagster.
 
     Attributes:
-        status: the HTTP status of the answer.
-        reason: one line of plain text for whoever sent it.
+        status: the HTTP status.
+        reason: one line of plain text for the sender.
     """
 
     status: int
@@ -54,7 +54,7 @@ class Authority:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can be meant."""
+        """Whether it is an address of this machine only."""
         if self.host == "localhost":
             return True
         try:
@@ -75,11 +75,11 @@ class Origin:
 
 
 class WebDoor:
-    """Passes on what the UI itself, or a program on purpose, asks of Dagster; refuses all else.
+    """Passes on requests of the UI and of programs, and rejects those that another site may have caused.
 
     Args:
         app: Dagster's web server.
-        ui_url: where users find it (`SYNC_UI_URL`): the one host allowed beside loopback.
+        ui_url: the URL of the UI (`SYNC_UI_URL`): the only host that is allowed besides loopback.
     """
 
     def __init__(self, app: App, ui_url: str | None) -> None:
@@ -87,51 +87,51 @@ class WebDoor:
         self._ui = parse_origin(ui_url) if ui_url else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, one WebSocket, or the server's start and end."""
+        """Handles a request, a WebSocket, or the server's start and end."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-        elif refusal := self.refusal(scope):
-            await _refuse(scope, receive, send, refusal)
+        elif rejection := self.rejection(scope):
+            await _reject(scope, receive, send, rejection)
         else:
             await self._app(scope, receive, _with_headers(send))
 
-    def refusal(self, scope: Scope) -> Refusal | None:
-        """Why a request is refused, or None.
+    def rejection(self, scope: Scope) -> Rejection | None:
+        """Returns the rejection of a request, or None.
 
-        A request is refused unless each of these holds:
+        A request is rejected unless each of these holds:
 
         - its `Host` is loopback, or the host of `SYNC_UI_URL`;
         - its `Origin`, if it has one, is the UI's own;
-        - the browser does not say that another site asks, unless a link to a page is followed;
+        - the browser does not report that another site sent it, unless it follows a link to a page;
         - it is a GET without a GraphQL query, a POST of JSON, or a WebSocket.
         """
         headers = _Headers(scope)
         return (
-            self._host_refusal(headers)
-            or self._origin_refusal(headers)
-            or _site_refusal(scope, headers)
-            or _method_refusal(scope, headers)
+            self._host_rejection(headers)
+            or self._origin_rejection(headers)
+            or _site_rejection(scope, headers)
+            or _method_rejection(scope, headers)
         )
 
-    def _host_refusal(self, headers: _Headers) -> Refusal | None:
+    def _host_rejection(self, headers: _Headers) -> Rejection | None:
         authority = parse_authority(headers.only("host"))
         if authority is None:
-            return Refusal(400, "host_invalid: the request needs exactly one Host header that names a host.")
+            return Rejection(400, "host_invalid: the request needs exactly one Host header that names a host.")
         if authority.is_loopback or (self._ui and authority.host == self._ui.host):
             return None
-        return Refusal(
+        return Rejection(
             403,
-            "host_refused: this server answers to localhost and to the host of SYNC_UI_URL only. "
+            "host_refused: this server accepts requests for localhost and for the host of SYNC_UI_URL only. "
             "If this is your host, set SYNC_UI_URL to the URL you open the UI with, and restart.",
         )
 
-    def _origin_refusal(self, headers: _Headers) -> Refusal | None:
+    def _origin_rejection(self, headers: _Headers) -> Rejection | None:
         if not headers.all("origin"):
             return None
         origin = parse_origin(headers.only("origin"))
         if origin is not None and origin in (self._ui, _own_origin(headers)):
             return None
-        return Refusal(
+        return Rejection(
             403,
             "origin_refused: the request comes from a page on another site. "
             "If it comes from your UI, set SYNC_UI_URL to the URL you open the UI with, and restart.",
@@ -139,7 +139,7 @@ class WebDoor:
 
 
 def parse_authority(text: str | None) -> Authority | None:
-    """Host and port of a `Host` header, or None where it is none."""
+    """Returns host and port of a `Host` header; None if it is not valid."""
     found = _AUTHORITY.fullmatch(text.lower()) if text else None
     if found is None:
         return None
@@ -147,7 +147,7 @@ def parse_authority(text: str | None) -> Authority | None:
 
 
 def parse_origin(url: str | None) -> Origin | None:
-    """Scheme, host and port of a URL, or None where it has none, as `null` has."""
+    """Returns scheme, host and port of a URL; None if it has none, such as `null`."""
     if not url:
         return None
     try:
@@ -176,14 +176,14 @@ class _Headers:
 
 
 def _own_origin(headers: _Headers) -> Origin | None:
-    """The origin of a UI opened on this machine; one that is not is known by `SYNC_UI_URL` alone."""
+    """The origin of a UI that is opened on this machine. Any other UI needs `SYNC_UI_URL`."""
     authority = parse_authority(headers.only("host"))
     if authority is None or not authority.is_loopback:
         return None
     return Origin("http", authority.host, authority.port or _PORTS["http"])
 
 
-def _site_refusal(scope: Scope, headers: _Headers) -> Refusal | None:
+def _site_rejection(scope: Scope, headers: _Headers) -> Rejection | None:
     sites = headers.all("sec-fetch-site")
     if all(site in ("same-origin", "none") for site in sites):
         return None
@@ -195,42 +195,42 @@ def _site_refusal(scope: Scope, headers: _Headers) -> Refusal | None:
     )
     if follows_link:
         return None
-    return Refusal(403, "site_refused: the browser says that a page on another site sent this request.")
+    return Rejection(403, "site_refused: the browser reports that a page on another site sent this request.")
 
 
-def _method_refusal(scope: Scope, headers: _Headers) -> Refusal | None:
+def _method_rejection(scope: Scope, headers: _Headers) -> Rejection | None:
     if scope["type"] == "websocket":
-        # Dagster runs subscriptions alone over them.
+        # Dagster uses them for subscriptions only.
         return None
     if scope["method"] in _READS:
-        # Starlette's `/graphql` also matches the path with a newline after it, hence no comparison of the whole.
+        # Starlette's `/graphql` also matches the path with a newline at its end, hence `startswith`.
         if scope["path"].startswith(GRAPHQL) and scope.get("query_string"):
-            return Refusal(405, "method_refused: send GraphQL by POST, with content type application/json.")
+            return Rejection(405, "method_refused: send GraphQL by POST, with content type application/json.")
         return None
     if scope["method"] != "POST":
-        return Refusal(405, "method_refused: this server takes GET, HEAD and POST.")
-    # Content types that a page on another site can send without asking first must not reach Dagster.
+        return Rejection(405, "method_refused: this server accepts GET, HEAD and POST.")
+    # Content types that a page on another site can send without a preflight request must not reach Dagster.
     if _JSON.fullmatch(headers.only("content-type") or ""):
         return None
-    return Refusal(415, "content_type_refused: send the body of a POST with content type application/json.")
+    return Rejection(415, "content_type_refused: send the body of a POST with content type application/json.")
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: Refusal) -> None:
+async def _reject(scope: Scope, receive: Receive, send: Send, rejection: Rejection) -> None:
     if scope["type"] == "websocket":
-        # Before it is accepted, a close is answered with 403.
+        # A close before the WebSocket is accepted gives status 403.
         await receive()
-        await send({"type": "websocket.close", "code": 1008, "reason": refusal.reason[:120]})
+        await send({"type": "websocket.close", "code": 1008, "reason": rejection.reason[:120]})
         return
-    body = f"{refusal.reason}\n".encode()
+    body = f"{rejection.reason}\n".encode()
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),
     ]
-    if refusal.status == 405:
+    if rejection.status == 405:
         headers.append((b"allow", b"GET, HEAD, POST"))
     respond = _with_headers(send)
-    await respond({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await respond({"type": "http.response.start", "status": rejection.status, "headers": headers})
     await respond({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
 
@@ -244,11 +244,11 @@ def _with_headers(send: Send) -> Send:
 
 
 def guarded(headers: Any) -> list[tuple[bytes, bytes]]:
-    """Headers of an answer that no other page may frame, and whose content is what it says it is."""
+    """Returns the headers of a response with framing by other pages and content sniffing turned off."""
     kept = [(name, value) for name, value in headers if name.lower() not in _ALWAYS]
     policies = [value for name, value in kept if name.lower() == b"content-security-policy"]
     kept = [(name, value) for name, value in kept if name.lower() != b"content-security-policy"]
-    # The first directive of a name holds, so ours leads.
+    # The first directive of a name applies, so ours is first.
     kept += [(b"content-security-policy", b"; ".join([_NO_FRAMES, policy])) for policy in policies]
     if not policies:
         kept.append((b"content-security-policy", _NO_FRAMES))

@@ -2,7 +2,7 @@
 
 `sync-pipelines up` runs it, and so do production units. It does what `dagster-webserver` does.
 
-Belongs here: its options, building and serving the app. Does not belong here: what is refused (`web_door`), restarts
+Belongs here: its options, building and serving the app. Does not belong here: rejecting requests (`web_door`), restarts
 (`services`).
 """
 
@@ -32,7 +32,7 @@ from sync_pipelines.stages.first_day import first_day_moved_at
 WORKSPACE: Final = Path(__file__).with_name("workspace.yaml")
 _LOOK_EVERY: Final = 5.0
 _LOGGER: Final = "dagster-webserver"
-"""Dagster's own, whose level and form it sets."""
+"""Dagster's own logger; Dagster sets its level and format."""
 
 
 @click.command(context_settings={"help_option_names": ["--help"]})
@@ -41,7 +41,7 @@ _LOGGER: Final = "dagster-webserver"
 @click.option(
     "--workspace", "-w", type=click.Path(exists=True, dir_okay=False), default=str(WORKSPACE), help="Workspace file."
 )
-@click.option("--read-only", is_flag=True, help="Refuse every mutation: nobody can launch or change anything.")
+@click.option("--read-only", is_flag=True, help="Reject every mutation: nobody can launch or change anything.")
 @click.option("--allow-remote", is_flag=True, help="Allow a --host other than loopback; Dagster's UI has no login.")
 def serve(host: str, port: int, workspace: str, read_only: bool, allow_remote: bool) -> None:
     """Serve Dagster's UI, to localhost and the host of SYNC_UI_URL only."""
@@ -59,7 +59,7 @@ def serve(host: str, port: int, workspace: str, read_only: bool, allow_remote: b
 
 
 def _follow_first_day(home: Path, reload: Callable[[], None]) -> None:
-    """Loads the definitions again whenever an export came that is older than all before: partitions begin with it."""
+    """Reloads the definitions when an export arrives that is older than all before: partitions start with it."""
     moved_at = first_day_moved_at(home)
     while True:
         time.sleep(_LOOK_EVERY)
@@ -67,7 +67,7 @@ def _follow_first_day(home: Path, reload: Callable[[], None]) -> None:
             try:
                 reload()
             except Exception:
-                logging.getLogger(_LOGGER).exception("The definitions could not be loaded again")
+                logging.getLogger(_LOGGER).exception("The definitions could not be reloaded")
 
 
 class _Fault(click.ClickException):
@@ -79,7 +79,7 @@ class _Fault(click.ClickException):
 
 @contextlib.asynccontextmanager
 async def _lifespan(app: Any) -> AsyncIterator[None]:
-    # Uvicorn cancels it when it is told to stop, which is no fault.
+    # Uvicorn cancels it at shutdown, which is not an error.
     with contextlib.suppress(asyncio.CancelledError):
         yield
 

@@ -34,7 +34,7 @@ def ask(
     workspace = site.workspace()
     with workspace.connection() as connection:
         answer = check.ask(Asked(connection, stream, workspace, about, now))
-    assert answer.says
+    assert answer.text
     assert answer.passed or answer.todo.endswith(".")
     return "passed" if answer.passed else answer.severity.value, answer.numbers, answer.examples or []
 

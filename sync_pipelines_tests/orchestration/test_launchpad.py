@@ -63,7 +63,7 @@ def test_a_preview_tells_the_numbers_of_the_run_that_follows_and_loads_nothing(
         assert [told[day]["preview"] for day in sorted(told)] == [True] * 4
     assert "nothing was loaded" in told["2010-12-01"]["summary"]
     assert "not_json" in told["2010-12-02"]["summary"] and told["2010-12-02"]["failed"] == 1
-    assert "No export of this day has come" in told["2010-12-04"]["summary"]
+    assert "No export of this day has arrived" in told["2010-12-04"]["summary"]
     kinds = {
         (r.data["key"], r.data["change"], r.data["export"][-15:]) for r in told["2010-12-03"]["differences"].records
     }
@@ -170,7 +170,7 @@ def test_a_day_answers_whether_its_file_came_and_what_it_did(
     told = materialized(instance, result)
     good, none = told["2010-12-01"], told["2010-12-03"]
     assert good["summary"] == "1 export: 1 loaded. 10 records read: 9 created, 1 rejected."
-    assert none["summary"] == "No export of this day has come."
+    assert none["summary"] == "No export of this day has arrived."
     assert (good["bytes"] > 0, none["bytes"], none["files"]) == (True, 0, 0)
     assert [r.data["external_id"] for r in good["sample_rows"].records] == ["A0", "A1", "A2", "A3", "A4"]
     (reject,) = good["rejected_by_code"].records

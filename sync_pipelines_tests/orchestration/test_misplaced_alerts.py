@@ -46,7 +46,7 @@ def test_a_misplaced_file_is_told_once_and_only_if_it_stays(
 ) -> None:
     with webhook() as hook:
         ticks = Ticks(instance, workspace, hook.url)
-        assert ticks.tick() == "everything lies where a stream takes it"
+        assert ticks.tick() == "every file and folder belongs to a stream"
         (landing / "passing.csv").write_text("x")
         assert ticks.tick().startswith("passing.csv is not in a stream's folder; move it to ")
         (landing / "passing.csv").unlink()
@@ -74,7 +74,7 @@ def test_a_webhook_that_is_down_is_said_and_tried_again(
     ticks.tick()
     for _ in range(2):
         said = ticks.tick()
-        assert "; nobody was told: " in said
+        assert "; no message was sent: " in said
         assert "s3cret" not in said
 
 
@@ -84,4 +84,4 @@ def test_a_cursor_that_is_none_is_begun_anew(
 ) -> None:
     ticks = Ticks(instance, workspace, None)
     ticks._cursor = cursor
-    assert ticks.tick() == "everything lies where a stream takes it"
+    assert ticks.tick() == "every file and folder belongs to a stream"
