@@ -63,7 +63,7 @@ def run(file: Path, stream: str | None, tenant: str | None, *, is_written: bool,
     in_force = _in_force(sources, place)
     seen = see(file, TableSettings(), in_force.format if in_force else None, in_force.encoding if in_force else None)
     proposal = propose(seen, place.stream)
-    if not proposal.is_told:
+    if not proposal.is_certain:
         return _print_unknown(seen, unmasked=unmasked)
     place = _Place(proposal.stream, place.tenant)
     block_settings = in_force or _settings_of(proposal, place)
@@ -76,7 +76,7 @@ def run(file: Path, stream: str | None, tenant: str | None, *, is_written: bool,
         say("", f"{settings.sources} has this stream already; the file was read under its keys.")
     _print_look_at([*proposal.look_at, *risks_in(seen, proposal)])
     _propose(settings, proposal, place, is_written=is_written, is_there=in_force is not None)
-    if outcome.fault is not None:
+    if outcome.error is not None:
         return WOULD_FAIL
     return WITH_REJECTS if outcome.rejected else WELL
 
@@ -84,8 +84,8 @@ def run(file: Path, stream: str | None, tenant: str | None, *, is_written: bool,
 def _print_unknown(seen: Seen, *, unmasked: bool) -> int:
     """Prints a file whose stream cannot be guessed."""
     _print_file(seen)
-    if seen.fault is not None:
-        say(f"It would fail as an export of any stream: {seen.fault}")
+    if seen.error is not None:
+        say(f"It would fail as an export of any stream: {seen.error}")
         return WOULD_FAIL
     if seen.columns:
         print_table(
@@ -250,8 +250,8 @@ def _print_dates_and_numbers(proposal: Proposal) -> None:
 
 def _print_outcome(outcome: Outcome, stream: Stream, *, unmasked: bool) -> None:
     say("")
-    if outcome.fault is not None:
-        say(f"The file would fail and nothing would be loaded: {outcome.fault}")
+    if outcome.error is not None:
+        say(f"The file would fail and nothing would be loaded: {outcome.error}")
         return
     accepted, rejected = outcome.operations.total(), outcome.rejected.total()
     say(f"It has {outcome.read:,} records: {accepted:,} would be accepted, {rejected:,} rejected. Nothing was loaded.")

@@ -1,6 +1,6 @@
 """Files that configure the program: `.env` and `sources.yaml`.
 
-Belongs here: what none of them may be. Does not belong here: what they say (`settings`, `sources`).
+Belongs here: which files are not opened. Does not belong here: their content (`settings`, `sources`).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import stat
 
 
 def why_not_read(status: os.stat_result, largest: int) -> str | None:
-    """Why a file is not opened, or None: a pipe may never end, and nobody writes that much by hand.
+    """Returns why a file is not opened, or None. Pipes and very large files are not opened.
 
     Args:
-        status: of the file, links followed.
-        largest: bytes.
+        status: status of the file, after following links.
+        largest: the largest size, in bytes.
     """
     if not stat.S_ISREG(status.st_mode):
         return "it is not a regular file"

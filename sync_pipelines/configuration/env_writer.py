@@ -1,4 +1,4 @@
-"""Settings written into `.env`, with everything else in the file as it is.
+"""Writes settings to `.env` and keeps everything else in the file.
 
 Belongs here: replacing a line or adding one, and the file's mode. Does not belong here: what the settings mean
 (`settings`), reading them (`setting_origins`).
@@ -17,14 +17,14 @@ from sync_pipelines.errors import ConfigurationError
 
 
 def write_env(values: Mapping[str, str], path: Path = ENV_FILE) -> None:
-    """Sets variables in an `.env` file, which is created where it is missing; its mode becomes 0600.
+    """Sets variables in an `.env` file. Creates a missing file; its mode becomes 0600.
 
     Args:
-        values: by variable.
-        path: of the file; a link is followed.
+        values: variable -> value.
+        path: the file; a link is followed.
 
     Raises:
-        ConfigurationError: `setting_invalid`: a value cannot be written down, or the file cannot be written.
+        ConfigurationError: `setting_invalid`: `.env` cannot represent a value, or the file cannot be written.
     """
     for name, value in values.items():
         if "${" in value:
@@ -33,7 +33,7 @@ def write_env(values: Mapping[str, str], path: Path = ENV_FILE) -> None:
     real = Path(os.path.realpath(path))
     try:
         os.close(os.open(real, os.O_WRONLY | os.O_CREAT, 0o600))
-        # Before a password is in it.
+        # Before it contains a password.
         real.chmod(0o600)
         for name, value in values.items():
             set_key(real, name, value, quote_mode="auto")

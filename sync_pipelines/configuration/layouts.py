@@ -1,15 +1,15 @@
-"""Known layouts of exports: how well-known systems name the columns of theirs.
+"""Known layouts: how well-known systems name the columns of their exports.
 
-Each is a file of `sync_pipelines/layouts`, made after what its vendor tells of the export:
+Each is a file in `sync_pipelines/layouts` that follows the vendor's documentation:
 
-    name        what people call it
-    told_by     columns all of which its header has
-    streams     stream -> keys of `sources.yaml` that hold where a source's own block says nothing
+    name        its name for users
+    recognized_by     columns that identify it if a header has all of them
+    streams     stream -> keys of `sources.yaml` that apply unless a source's own block sets them
 
-`{Currency}` in the name of a column is the currency that the block names in `constants`.
+`{Currency}` in a column's name is replaced by the currency in the block's `constants`.
 
-Belongs here: reading those files, and a block of `sources.yaml` with its layout's keys. Does not belong here: what a
-key means (`stream_settings`), faults of `sources.yaml` (`sources`).
+Belongs here: reading those files, and adding a layout's keys to a block of `sources.yaml`. Does not belong here: what a
+key means (`stream_settings`), errors in `sources.yaml` (`sources`).
 """
 
 from __future__ import annotations
@@ -34,53 +34,53 @@ class Layout:
     """A known layout.
 
     Attributes:
-        key: what `layout` names it by.
-        name: what people call it.
-        told_by: columns all of which its header has.
+        key: its name in the setting `layout`.
+        name: its name for users.
+        recognized_by: columns that identify it if a header has all of them.
         streams: `partner/stream` -> its keys, as in `sources.yaml`.
     """
 
     key: str
     name: str
-    told_by: tuple[str, ...]
+    recognized_by: tuple[str, ...]
     streams: Mapping[str, Mapping[str, Any]]
 
     def keys_of(self, stream: str) -> dict[str, Any]:
-        """The keys that hold for a stream.
+        """Returns its keys for a stream.
 
         Raises:
-            KeyError: the layout is of other streams.
+            KeyError: the layout is for other streams.
         """
         return {key: dict(value) if isinstance(value, dict) else value for key, value in self.streams[stream].items()}
 
 
 @cache
 def layouts() -> dict[str, Layout]:
-    """Every known layout by its key."""
+    """Returns key -> layout, for every known layout."""
     folder = files(_PACKAGE) / _FOLDER
     found = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".yaml")), key=lambda entry: entry.name)
     return {(layout := _read(entry.name, entry.read_text("utf-8"))).key: layout for entry in found}
 
 
-def layout_told_by(columns: Iterable[str]) -> Layout | None:
-    """The layout whose columns are among these, the one with the most; None where there is none."""
+def recognized_layout(columns: Iterable[str]) -> Layout | None:
+    """Returns the layout whose identifying columns are all among these; of several, the one with the most."""
     given = {folded(column) for column in columns}
-    told = [layout for layout in layouts().values() if {folded(column) for column in layout.told_by} <= given]
-    return max(told, key=lambda layout: len(layout.told_by), default=None)
+    found = [layout for layout in layouts().values() if {folded(column) for column in layout.recognized_by} <= given]
+    return max(found, key=lambda layout: len(layout.recognized_by), default=None)
 
 
 def with_layout(block: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
-    """A source's block with the keys of its layout where it says nothing; of `columns` each field by itself.
+    """Returns a source's block with the keys of its layout that it does not set itself. `columns` are merged by field.
 
     Raises:
-        KeyError: a column's name needs the block's currency, and it names none.
+        KeyError: a column's name needs a currency, and the block sets none.
     """
     found = {key: value for key, value in keys.items() if key != "columns"} | {
         key: value for key, value in block.items() if key != "columns"
     }
     own = dict(block.get("columns") or {})
-    said = {folded(str(field)) for field in own}
-    columns = {field: column for field, column in keys.get("columns", {}).items() if folded(field) not in said}
+    own_fields = {folded(str(field)) for field in own}
+    columns = {field: column for field, column in keys.get("columns", {}).items() if folded(field) not in own_fields}
     return found | {"columns": own | {field: _named(column, block) for field, column in columns.items()}}
 
 
@@ -92,5 +92,5 @@ def _named(column: str, block: Mapping[str, Any]) -> str:
 
 
 def _read(name: str, text: str) -> Layout:
-    said = yaml.safe_load(text)
-    return Layout(name.removesuffix(".yaml"), said["name"], tuple(map(str, said["told_by"])), said["streams"])
+    found = yaml.safe_load(text)
+    return Layout(name.removesuffix(".yaml"), found["name"], tuple(map(str, found["recognized_by"])), found["streams"])

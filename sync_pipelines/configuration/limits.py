@@ -22,13 +22,13 @@ RATIO_FROM: Final = 64 << 20
 
 
 class Readable(Protocol):
-    """As much of a stream as reading needs."""
+    """The part of a stream's interface that reading needs."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes; none at the end."""
+        """Returns at most `size` bytes; none at the end."""
 
     def close(self) -> None:
-        """Releases it."""
+        """Closes it."""
 
 
 class Limits(BaseModel):
@@ -37,11 +37,11 @@ class Limits(BaseModel):
     Attributes:
         plain_bytes: bytes of a decompressed export; a number or a text such as `20GB`.
         compression_ratio: plain bytes for each compressed one, in exports of more than 64 MB.
-        columns: of a flat file.
+        columns: columns of a flat file.
         column_bytes: decoded bytes of one column in one row group of a Parquet file.
-        memory: that reading a Parquet file or a workbook may take.
-        rejects: rejected records stored for an export; the others are only counted.
-        seconds: that reading an export may take.
+        memory: bytes of memory for reading a Parquet file or a workbook.
+        rejects: rejected records stored for an export; further ones are only counted.
+        seconds: seconds for reading an export.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,10 +62,10 @@ def too_large(message: str, setting: str) -> ExportError:
 
 
 class Meter:
-    """Counts what the reading of one export takes.
+    """Counts what reading one export uses.
 
     Args:
-        limits: what it is counted against; the clock starts now.
+        limits: the limits; the clock starts now.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -93,12 +93,12 @@ class Meter:
 
 
 class Metered:
-    """Bytes that are counted as they are read.
+    """Counts bytes as they are read.
 
     Args:
-        plain: is closed with this.
-        meter: counts.
-        compressed: tells how many compressed bytes were read so far; None where nothing is compressed.
+        plain: the bytes; closed with this object.
+        meter: counts them.
+        compressed: returns the number of compressed bytes read so far; None if nothing is compressed.
     """
 
     def __init__(self, plain: Readable, meter: Meter, compressed: Callable[[], int] | None = None) -> None:
@@ -108,7 +108,7 @@ class Metered:
         self._count = 0
 
     def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes; none at the end.
+        """Returns at most `size` bytes; none at the end.
 
         Raises:
             ExportError: `too_large`.
@@ -120,5 +120,5 @@ class Metered:
         return data
 
     def close(self) -> None:
-        """Releases the bytes."""
+        """Closes the bytes."""
         self._plain.close()

@@ -1,8 +1,8 @@
-"""YAML that remembers the line of every key, and whose scalars mean what they look like.
+"""Reads YAML with the line of every key and without surprising types.
 
 Numbers with a fraction are exact (`Decimal`), dates stay text, only `true` and `false` are booleans (YAML 1.1 would
-read the country `NO` as false), and a key that stands twice is a fault. Values are texts, numbers, booleans, null,
-lists and mappings; other tags are faults. Size, depth and expanded aliases of a document are limited.
+read the country `NO` as false), and a duplicate key is an error. Values are texts, numbers, booleans, null, lists
+and mappings; other tags are errors. Size, depth and expanded aliases of a document are limited.
 
 Belongs here: reading the text. Does not belong here: what the keys mean (`sources`).
 """
@@ -23,9 +23,9 @@ from sync_pipelines.errors import ConfigurationError
 Where = tuple[str | int, ...]
 
 _LARGEST_FILE: Final = 4 << 20
-"""Bytes; a line for each of 20,000 tenants takes less."""
+"""Bytes; enough for 20,000 tenants with a line each."""
 _MOST_NODES: Final = 500_000
-"""Keys and values, aliases expanded; nine short lines of aliases can mean a billion."""
+"""Keys and values, with aliases expanded; nine short lines of aliases can expand to a billion."""
 _DEEPEST: Final = 50
 _TAG: Final = "tag:yaml.org,2002:"
 _TAGS: Final = frozenset(f"{_TAG}{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq"))
@@ -36,8 +36,8 @@ class MarkedYaml:
     """A YAML document.
 
     Attributes:
-        name: the file's name, as faults show it.
-        data: its plain value.
+        name: the file's name, for error messages.
+        data: its value.
         lines: the line of each key and list element, counted from 1.
     """
 
@@ -45,8 +45,8 @@ class MarkedYaml:
     data: Any
     lines: dict[Where, int]
 
-    def fault(self, where: Where, message: str, code: str = "sources_invalid") -> ConfigurationError:
-        """An error that names file, line and key; a key that is missing is placed at what should contain it."""
+    def error(self, where: Where, message: str, code: str = "sources_invalid") -> ConfigurationError:
+        """Returns an error that names file, line and key. A missing key has the line of its parent."""
         known = where
         while known and known not in self.lines:
             known = known[:-1]
@@ -54,26 +54,26 @@ class MarkedYaml:
 
 
 def shown(where: Where) -> str:
-    """A key's way from the top, such as `sources[0].streams.orders.columns`."""
+    """Returns the path of a key, such as `sources[0].streams.orders.columns`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where)
     return text.lstrip(".") or "the document"
 
 
 class _Loader(yaml.SafeLoader):
-    """A SafeLoader with fewer types, whose every fault has a line."""
+    """A SafeLoader with fewer types, whose errors all have a line."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """As in `SafeLoader`; a number that Python cannot hold is a fault of the document."""
+        """See `SafeLoader`. A number that Python cannot represent is an error in the document."""
         try:
             return super().construct_object(node, deep)
-        except (ValueError, ArithmeticError, TypeError, LookupError) as fault:
-            reason = str(fault).partition(";")[0]
+        except (ValueError, ArithmeticError, TypeError, LookupError) as error:
+            reason = str(error).partition(";")[0]
             raise yaml.constructor.ConstructorError(None, None, reason, node.start_mark) from None
 
 
 def _exact_number(loader: _Loader, node: yaml.ScalarNode) -> Any:
     text = node.value.replace("_", "")
-    # NaN, infinities and sexagesimals stay text: no setting wants them.
+    # NaN, infinities and sexagesimals stay text: no setting needs them.
     return Decimal(text) if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", text) else node.value
 
 
@@ -89,10 +89,10 @@ _Loader.add_constructor(f"{_TAG}float", _exact_number)
 
 
 def read_yaml(path: Path) -> MarkedYaml:
-    """The document in a file.
+    """Returns the document in a file.
 
     Raises:
-        ConfigurationError: it cannot be read or is no YAML; the message names the line.
+        ConfigurationError: it cannot be read or is not YAML; the message names the line.
     """
     try:
         loader = _Loader(_text_of(path))
@@ -120,17 +120,17 @@ def read_yaml(path: Path) -> MarkedYaml:
 
 
 def _text_of(path: Path) -> str:
-    """The text of a file; anything else under that name, such as a pipe that never ends, is not opened."""
+    """Returns the text of a regular file. Anything else, such as a pipe, is not opened."""
     if why := why_not_read(path.stat(), _LARGEST_FILE):
         raise ConfigurationError("sources_invalid", f"{path} cannot be read: {why}")
     return path.read_text(encoding="utf-8-sig")
 
 
 class _Marking:
-    """Notes the line of every key and element of a document.
+    """Records the line of every key and element of a document.
 
     Args:
-        document: whose lines are filled in.
+        document: receives the lines.
     """
 
     def __init__(self, document: MarkedYaml) -> None:
@@ -138,10 +138,10 @@ class _Marking:
         self._nodes = 0
 
     def mark(self, node: yaml.Node, where: Where) -> None:
-        """Walks a node with everything below it.
+        """Records the lines of a node and of everything below it.
 
         Raises:
-            ConfigurationError: a key stands twice, or the document is too deep or, aliases expanded, too large.
+            ConfigurationError: a key is duplicated, or the document is too deep, or too large with aliases expanded.
         """
         lines = self._document.lines
         lines.setdefault(where, node.start_mark.line + 1)
@@ -154,22 +154,24 @@ class _Marking:
             for key, value in node.value:
                 if not isinstance(key, yaml.ScalarNode):
                     lines[where] = key.start_mark.line + 1
-                    raise self._document.fault(where, "a key is a word, not a list or a mapping")
+                    raise self._document.error(where, "a key must be a word, not a list or a mapping")
                 below = (*where, str(key.value))
                 lines[below] = key.start_mark.line + 1
                 if below in seen and key.value != "<<":
-                    raise self._document.fault(below, "this key stands twice")
+                    raise self._document.error(below, "duplicate key")
                 seen.add(below)
                 self.mark(value, below)
 
     def _count(self, node: yaml.Node, where: Where) -> None:
         self._nodes += 1
-        # The way to a node that contains itself is as long as the nesting allows: only its beginning is shown.
+        # The path of a node that contains itself is as long as the nesting allows: show only its start.
         if len(where) > _DEEPEST:
-            raise self._fault_at(node, where, f"it is nested too deeply, more than {_DEEPEST} levels")
+            raise self._error_at(node, where, f"it is nested too deeply, more than {_DEEPEST} levels")
         if self._nodes > _MOST_NODES:
-            raise self._fault_at(node, where, f"it has more than {_MOST_NODES:,} keys and values, aliases expanded")
+            raise self._error_at(
+                node, where, f"it has more than {_MOST_NODES:,} keys and values, with aliases expanded"
+            )
 
-    def _fault_at(self, node: yaml.Node, where: Where, message: str) -> ConfigurationError:
+    def _error_at(self, node: yaml.Node, where: Where, message: str) -> ConfigurationError:
         place = f"{self._document.name} line {node.start_mark.line + 1}, {shown(where[:3])}"
         return ConfigurationError("sources_invalid", f"{place}: {message}")

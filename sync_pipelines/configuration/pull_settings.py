@@ -1,7 +1,7 @@
-"""What `sources.yaml` says of a pull: where the partner's API is, which variables hold the secrets, how patient to be.
+"""The keys of `pull` in `sources.yaml`: address of the partner's API, variables with secrets, timeouts and retries.
 
-Belongs here: those keys, their checks, secrets. Does not belong here: the rest of a source (`sources`), what a
-listing is (`contracts.listing`), asking for it (`exports.pull`).
+Belongs here: those keys, errors in their values, secrets. Does not belong here: the other keys of a source (`sources`),
+the declaration of a listing (`contracts.listing`), requesting it (`exports.pull`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,29}")
 
 
 class Secret(BaseModel):
-    """A secret, which is never written down: the name of the environment variable that holds it."""
+    """The name of the environment variable that holds a secret."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,22 +31,22 @@ class Secret(BaseModel):
     @classmethod
     def _never_written_down(cls, value: Any) -> Any:
         if not isinstance(value, dict):
-            # The value may be the secret, so no message repeats it.
-            raise ValueError("a secret is not written down; it stands as {env: NAME_OF_A_VARIABLE}")
+            # The value may be the secret, so the message does not repeat it.
+            raise ValueError("a secret must not be in the file; write {env: NAME_OF_A_VARIABLE} instead")
         return value
 
     def reveal(self) -> str:
-        """The secret itself, without the white space around it.
+        """Returns the secret, without surrounding white space.
 
         Raises:
-            ConfigurationError: the variable is not set, or holds what no header can carry.
+            ConfigurationError: the variable is not set, or has characters that no HTTP header can have.
         """
         value = os.environ.get(self.env, "").strip()
-        hint = "set it for every process that syncs; .env files are read for settings alone"
+        hint = "set it for every process that syncs; .env files are read only for settings"
         if not value:
             raise ConfigurationError("secret_missing", f"the environment variable {self.env} is not set", hint)
         if not (value.isascii() and value.isprintable()):
-            message = f"the environment variable {self.env} holds characters that no HTTP header can carry"
+            message = f"the environment variable {self.env} has characters that no HTTP header can have"
             raise ConfigurationError("secret_missing", message, hint)
         return value
 
@@ -55,14 +55,14 @@ class PullSettings(BaseModel):
     """How one tenant's listing is pulled; `pull_model` adds what the partner's listing declares.
 
     Attributes:
-        url: of the API, without the listing's own path.
-        scheme: stands before the credential that takes one; without it that is sent raw.
-        timeout: seconds to wait for a connection, or for the next bytes of an answer.
-        attempts: how often a page is asked for in all.
-        wait: seconds before the second attempt; they double with each further one, plus up to as many at random.
-        longest_wait: seconds no pause exceeds, whatever `Retry-After` asks for.
-        seconds: that the whole pull may take.
-        page_bytes: of one answer, once it is decompressed.
+        url: address of the API, without the listing's own path.
+        scheme: precedes the credential that takes one, such as `Bearer`; without it the credential is sent unchanged.
+        timeout: seconds to wait for a connection, or for the next bytes of a response.
+        attempts: most requests for one page.
+        wait: seconds before the second attempt; doubled for each further one, plus a random time of up to as much.
+        longest_wait: most seconds of a pause, whatever `Retry-After` says.
+        seconds: most seconds for the whole pull.
+        page_bytes: most bytes of one decompressed response.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,36 +78,36 @@ class PullSettings(BaseModel):
 
     @property
     def secrets(self) -> list[Secret]:
-        """Every secret it names."""
+        """All secrets in these settings."""
         values = (getattr(self, name) for name in type(self).model_fields)
         return [value for value in values if isinstance(value, Secret)]
 
     @field_validator("url")
     @classmethod
     def _address_alone(cls, value: str) -> str:
-        # No message repeats the value: people write passwords into URLs.
+        # The message does not repeat the value: people write passwords into URLs.
         try:
             parts = urlsplit(value)
             sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
         except ValueError:
             sound = False
         if not sound or not value.isascii() or not value.isprintable() or " " in value:
-            raise ValueError("this is no URL; write it as in https://api.example.com/v1")
+            raise ValueError("invalid URL; use a URL such as https://api.example.com/v1")
         if parts.username is not None or parts.query or parts.fragment:
-            raise ValueError("only scheme, host and path belong into the URL, no password and no parameters")
+            raise ValueError("the URL may have only scheme, host and path, no password and no parameters")
         return value.rstrip("/")
 
     @field_validator("scheme")
     @classmethod
     def _one_word(cls, value: str | None) -> str | None:
         if value is not None and not _SCHEME.fullmatch(value):
-            raise ValueError("a scheme is one word, such as Bearer; the token itself stands in a variable")
+            raise ValueError("a scheme is one word, such as Bearer; put the token into an environment variable")
         return value
 
 
 @cache
 def pull_model(listing: Listing) -> type[PullSettings]:
-    """The settings of a listing: the general ones, its secrets, its page size and its filters."""
+    """Returns the model of a listing's settings: the general ones, its secrets, its page size and its filters."""
     fields: dict[str, Any] = {listing.size: (int, Field(listing.size_limit, ge=1))}
     fields |= {credential.setting: (Secret, ...) for credential in listing.credentials}
     fields |= {name: (bool | None, None) for name in listing.filters}

@@ -1,6 +1,6 @@
-"""Where the value of each setting comes from, and `SYNC_*` variables that set nothing.
+"""Where the value of each setting comes from, and unknown `SYNC_*` variables.
 
-Belongs here: comparing the environment and `.env` with the settings there are. Does not belong here: the settings
+Belongs here: comparing the environment and `.env` with the known settings. Does not belong here: the settings
 themselves (`settings`).
 """
 
@@ -22,12 +22,12 @@ _VARIABLES: Final = tuple(map(variable_of, Settings.model_fields))
 
 
 class UnknownVariable(NamedTuple):
-    """A `SYNC_*` variable that is no setting.
+    """A `SYNC_*` variable that is not a setting.
 
     Attributes:
-        name: as written.
+        name: its name, as written.
         place: where it is set.
-        near: the setting that was most likely meant, or None.
+        near: the setting with the most similar name, or None.
     """
 
     name: str
@@ -36,20 +36,20 @@ class UnknownVariable(NamedTuple):
 
 
 def origin_of(setting: str) -> Origin:
-    """Returns where the value of a setting comes from; the environment wins over `.env`, and empty values set nothing.
+    """Returns where the value of a setting comes from; the environment takes precedence, and empty values are ignored.
 
     Args:
-        setting: its name, such as `database_url`.
+        setting: name of the setting, such as `database_url`.
     """
     variable = variable_of(setting)
     return next((place for place, values in _places().items() if values.get(variable)), "default")
 
 
 def unknown_variables(used_elsewhere: Collection[str] = ()) -> list[UnknownVariable]:
-    """Returns the variables whose names begin like those of settings and are none.
+    """Returns the variables that start like settings but are not.
 
     Args:
-        used_elsewhere: names that are no settings and have a use, such as those of secrets in `sources.yaml`.
+        used_elsewhere: names that are used for something else, such as secrets in `sources.yaml`.
     """
     known = {*_VARIABLES, *(name.upper() for name in used_elsewhere)}
     return [
@@ -61,18 +61,18 @@ def unknown_variables(used_elsewhere: Collection[str] = ()) -> list[UnknownVaria
 
 
 def _near(name: str) -> str | None:
-    # The prefix that all share would make any two look alike.
+    # The common prefix would make any two names similar.
     near = near_name(name.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in _VARIABLES])
     return None if near is None else PREFIX + near
 
 
 def _places() -> dict[Origin, Mapping[str, str | None]]:
-    """The variables of each place by their names in capitals: settings may be written in small letters."""
+    """Returns the variables of each place by upper-case name, since settings may be written in lower case."""
     return {"environment": _upper(os.environ), ".env": _upper(env_file_values())}
 
 
 def env_file_values(path: Path = ENV_FILE) -> Mapping[str, str | None]:
-    """Returns what an `.env` file sets; nothing where there is no such file."""
+    """Returns the variables in an `.env` file; none if there is no such file."""
     return dotenv_values(path) if path.is_file() else {}
 
 

@@ -37,28 +37,28 @@ _OF_STORAGES: Final = {
 _LARGEST_ENV_FILE: Final = 1 << 20
 _OWNER: Final = re.compile(r"team:\S+|[^@\s]+@[^@\s]+\.[A-Za-z]{2,}")
 _MOST_DAYS: Final = 36_500
-"""A hundred years; far larger numbers are no dates any more."""
+"""A hundred years; a date much further back does not exist in Python."""
 
 
 class Settings(BaseSettings):
-    """Where things are.
+    """The settings of a process.
 
     Attributes:
         home: state folder (`SYNC_HOME`): archive, embedded database, logs.
-        database_url: a given PostgreSQL (`SYNC_DATABASE_URL`), or None for the embedded one under `home`.
-        reader_url: the same database as a user who only reads (`SYNC_READER_URL`), for `sync-pipelines sql`.
-        landing: folder or fsspec URL the exports arrive in (`SYNC_LANDING`).
-        landing_timeout: seconds that a landing's server may take for an answer (`SYNC_LANDING_TIMEOUT`).
-        sftp_password: of the landing's user or of the key file (`SYNC_SFTP_PASSWORD`), or None; a secret.
+        database_url: your own PostgreSQL (`SYNC_DATABASE_URL`), or None for the embedded one under `home`.
+        reader_url: the same database with a read-only user (`SYNC_READER_URL`), for `sync-pipelines sql`.
+        landing: folder or fsspec URL where exports arrive (`SYNC_LANDING`).
+        landing_timeout: seconds to wait for a landing's server (`SYNC_LANDING_TIMEOUT`).
+        sftp_password: password of the landing's user or of the key file (`SYNC_SFTP_PASSWORD`), or None; a secret.
         sftp_key_file: private key of that user (`SYNC_SFTP_KEY_FILE`), or None.
-        sftp_known_hosts: keys of SFTP servers (`SYNC_SFTP_KNOWN_HOSTS`), or None for those that `ssh` knows.
+        sftp_known_hosts: file with host keys (`SYNC_SFTP_KNOWN_HOSTS`), or None for the files that `ssh` uses.
         sources: the `sources.yaml` (`SYNC_SOURCES`); it need not exist.
         first_date: the first partition (`SYNC_FIRST_DATE`); older exports fail with `date_out_of_range`.
-        keep_runs_days: days for which Dagster's runs, their logs and traces are kept whole (`SYNC_KEEP_RUNS_DAYS`).
-        keep_raw_days: days for which the bytes of loaded exports are kept (`SYNC_KEEP_RAW_DAYS`), or None for ever.
-        alert_webhook: where failed runs are told of (`SYNC_ALERT_WEBHOOK`), or None; the URL is a secret.
-        ui_url: where users find the Dagster UI (`SYNC_UI_URL`), for links in messages.
-        owners: who owns the assets in Dagster (`SYNC_OWNERS`), separated by commas, or None.
+        keep_runs_days: days to keep Dagster's runs with their logs and traces (`SYNC_KEEP_RUNS_DAYS`).
+        keep_raw_days: days to keep the bytes of loaded exports (`SYNC_KEEP_RAW_DAYS`), or None for ever.
+        alert_webhook: webhook that receives failed runs (`SYNC_ALERT_WEBHOOK`), or None; the URL is a secret.
+        ui_url: URL of the Dagster UI for users (`SYNC_UI_URL`), for links in messages.
+        owners: owners of the assets in Dagster (`SYNC_OWNERS`), separated by commas, or None.
         plain_dagster_storage: Dagster's own storage classes, unchanged (`SYNC_PLAIN_DAGSTER_STORAGE`).
     """
 
@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_one_line(cls, value: Any) -> Any:
         if any(character in str(value) for character in "\x00\r\n"):
-            raise ValueError("it holds a line break or a NUL character")
+            raise ValueError("it contains a line break or a NUL character")
         return value
 
     @field_validator("landing")
@@ -111,14 +111,14 @@ class Settings(BaseSettings):
     def _is_escaped(cls, value: str) -> str:
         place, _, rest = value.partition("://")[2].partition("/")
         port = place.partition(":")[2]
-        # Else the first part of the password is taken for a port and stands in messages.
+        # Otherwise, the start of the password is parsed as a port and appears in messages.
         if "@" in rest and "@" not in place and port and not port.isdecimal():
-            raise ValueError("user and password hold characters that have to be escaped (%40 for @, %2F for /)")
+            raise ValueError("user or password contains characters that must be escaped (%40 for @, %2F for /)")
         return value
 
     @field_validator("first_date")
     @classmethod
-    def _begun(cls, value: date) -> date:
+    def _is_past(cls, value: date) -> date:
         if value > datetime.now(UTC).date():
             raise ValueError("the first partition cannot be in the future")
         return value
@@ -129,7 +129,7 @@ class Settings(BaseSettings):
         if value is not None:
             text = value if isinstance(value, str) else value.get_secret_value()
             if not _is_web_address(text):
-                raise ValueError("it is no URL that begins with https:// or http://")
+                raise ValueError("it is not a URL that starts with https:// or http://")
         return value
 
     @field_validator("owners")
@@ -142,9 +142,9 @@ class Settings(BaseSettings):
 
     @property
     def webhook_shown(self) -> str:
-        """Whether there is a webhook, and at which host; the rest of the URL is a secret."""
+        """Describes the webhook by its host only: the rest of the URL is a secret."""
         if self.alert_webhook is None:
-            return "nobody is told of failed runs"
+            return "none; failed runs are not reported"
         return f"a webhook at {urlsplit(self.alert_webhook.get_secret_value()).hostname}"
 
     @property
@@ -154,7 +154,7 @@ class Settings(BaseSettings):
 
     @property
     def is_landing_own(self) -> bool:
-        """Whether the landing is the folder in the state folder, which is made where it is missing."""
+        """Whether the landing is the default folder in the state folder, which is created if it is missing."""
         return self.landing == str(self.home / "landing")
 
     @property
@@ -164,7 +164,7 @@ class Settings(BaseSettings):
 
     @property
     def database_shown(self) -> str:
-        """The given database without its password, or that it is the embedded one."""
+        """The URL of the database without its password, or the location of the embedded one."""
         return redacted(self.database_url) if self.database_url else f"the embedded PostgreSQL in {self.home}"
 
     @property
@@ -174,7 +174,7 @@ class Settings(BaseSettings):
 
     @property
     def logs(self) -> Path:
-        """The folder of full traces and of what supervised processes print."""
+        """The folder of full tracebacks and of the output of supervised processes."""
         return self.home / "logs"
 
 
@@ -183,27 +183,27 @@ def _listed(text: str | None) -> list[str]:
 
 
 def variable_of(name: str) -> str:
-    """The variable of a setting."""
+    """Returns the variable of a setting."""
     return PREFIX + name.upper()
 
 
 def load_settings() -> Settings:
-    """The settings of this process.
+    """Returns the settings of this process.
 
     Raises:
-        ConfigurationError: a value is wrong, the message names the variable; or `.env` can't be read.
+        ConfigurationError: a value is invalid (the message names the variable), or `.env` cannot be read.
     """
     _check_env_file(ENV_FILE)
     try:
         settings = Settings()
     except ValidationError as error:
-        raise ConfigurationError("setting_invalid", "; ".join(_fault(e) for e in error.errors())) from None
+        raise ConfigurationError("setting_invalid", "; ".join(_sentence(e) for e in error.errors())) from None
     _check_home(settings.home)
     return settings
 
 
 def landing_variables(url: str) -> tuple[tuple[str, str], ...]:
-    """What `.env` says to the library of a landing's storage: names that it looks for in the environment."""
+    """Returns the variables in `.env` that configure the library of a landing's storage."""
     prefixes = _OF_STORAGES.get(url.partition("://")[0])
     if prefixes is None or not ENV_FILE.is_file():
         return ()
@@ -213,24 +213,24 @@ def landing_variables(url: str) -> tuple[tuple[str, str], ...]:
 
 
 def _check_env_file(path: Path) -> None:
-    """Refuses what cannot be read as settings; a folder of that name is none (a virtual environment may be one)."""
+    """Raises if `.env` cannot be read. A folder of that name is ignored: it may be a virtual environment."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
             return
         if why := why_not_read(status, _LARGEST_ENV_FILE):
-            raise _env_file_fault(path, why)
+            raise _env_file_error(path, why)
         path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return
-    except UnicodeDecodeError as fault:
-        line = fault.object[: fault.start].count(b"\n") + 1
-        raise _env_file_fault(path, f"line {line} is not UTF-8") from None
-    except OSError as fault:
-        raise _env_file_fault(path, str(fault.strerror)) from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise _env_file_error(path, f"line {line} is not UTF-8") from None
+    except OSError as error:
+        raise _env_file_error(path, str(error.strerror)) from None
 
 
-def _env_file_fault(path: Path, why: str) -> ConfigurationError:
+def _env_file_error(path: Path, why: str) -> ConfigurationError:
     hint = "correct it, or remove it and set the variables in the environment"
     return ConfigurationError("setting_invalid", f"{path.absolute()} cannot be read: {why}", hint)
 
@@ -239,11 +239,11 @@ def _expanded(path: Path) -> Path:
     try:
         return path.expanduser().absolute()
     except RuntimeError:
-        raise ValueError("this machine knows no home folder of that user") from None
+        raise ValueError("that user has no home folder on this machine") from None
 
 
 def _check_home(home: Path) -> None:
-    """Refuses a state folder that is not there and cannot be made: a file stands on the way to it."""
+    """Raises if the state folder cannot exist, because a file is in its path."""
     for place in (home, *home.parents):
         try:
             if not stat.S_ISDIR(place.stat().st_mode):
@@ -251,9 +251,9 @@ def _check_home(home: Path) -> None:
             return
         except FileNotFoundError:
             continue
-        except OSError as fault:
-            message = f"SYNC_HOME={home} cannot be used: {fault.strerror}"
-            raise ConfigurationError("setting_invalid", message, "name a folder that you may write") from None
+        except OSError as error:
+            message = f"SYNC_HOME={home} cannot be used: {error.strerror}"
+            raise ConfigurationError("setting_invalid", message, "use a folder that you can write to") from None
 
 
 def _is_web_address(text: str) -> bool:
@@ -270,7 +270,7 @@ def _is_web_address(text: str) -> bool:
         return False
 
 
-def _fault(error: Any) -> str:
+def _sentence(error: Any) -> str:
     variable = PREFIX + "_".join(str(part) for part in error["loc"]).upper()
     message = str(error["msg"]).removeprefix("Value error, ")
     given = "***" if variable in _SECRETS else redacted(str(error["input"]))

@@ -1,7 +1,7 @@
-"""The sources: which tenants a partner has here and how their exports are to be read, from `sources.yaml`.
+"""Reads `sources.yaml`: the tenants of each partner, and how their exports are read.
 
-Belongs here: the keys of that file, what a wrong one is told, looking a source up. Does not belong here: YAML itself
-(`marked_yaml`), what a partner's own settings are (`partners`), reading exports.
+Belongs here: the keys of that file, errors in them, looking up a source. Does not belong here: YAML itself
+(`marked_yaml`), a partner's own settings (`partners`), reading exports.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from sync_pipelines.partners import STREAMS, find_stream, find_unusable
 
 M = TypeVar("M", bound=BaseModel)
 ANY_TENANT: Final = "*"
-"""As a source's tenant: every tenant of the partner that is not listed by name, if it has a folder in the landing."""
+"""A source's tenant: it applies to every tenant with a folder in the landing that is not listed by name."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What `sources.yaml` says; empty where there is no such file.
+    """The content of `sources.yaml`; empty if there is no such file.
 
     Attributes:
-        listed: partner -> the tenants listed of it, as they are stored.
+        listed: partner -> its listed tenants, as stored.
         streams: (partner, tenant, stream) -> its settings.
     """
 
@@ -44,56 +44,53 @@ class Sources:
     streams: Mapping[tuple[str, str, str], StreamSettings] = field(default_factory=dict)
 
     def tenants(self, partner: str) -> frozenset[str] | None:
-        """The tenants listed of a partner, or None where the landing's folders are its tenants.
-
-        They are where none is listed, and where `*` is.
-        """
+        """Returns the listed tenants of a partner. None means every folder in the landing: none or `*` is listed."""
         listed = self.listed.get(partner)
         return None if listed is None or ANY_TENANT in listed else listed
 
     def for_stream(self, partner: str, tenant: str, stream: str) -> StreamSettings:
-        """The settings of one tenant's stream, the defaults where nothing is said."""
+        """Returns the settings of one tenant's stream, or the defaults."""
         is_listed = (partner, tenant, stream) in self.streams or tenant in self.listed.get(partner, ())
         found = self.streams.get((partner, tenant if is_listed else ANY_TENANT, stream))
         return found or _default_settings(partner, stream)
 
     def is_default(self, partner: str, tenant: str, stream: str) -> bool:
-        """Returns whether a stream's block says nothing, as `init` writes it, or is not there."""
+        """Returns whether a stream's block sets nothing, as `init` writes it, or is missing."""
         found = self.streams.get((partner, tenant, stream))
         return found is None or found == _default_settings(partner, stream)
 
     def follows_links(self, partner: str, tenant_folder: str | None, stream: str) -> bool:
-        """Whether links in a tenant's folder of a stream are followed; without a folder: in any tenant's."""
+        """Returns whether links in a tenant's folder of a stream are followed; without a folder, in any tenant's."""
         if tenant_folder is None:
             return any(found.follow_links for (p, _, s), found in self.streams.items() if (p, s) == (partner, stream))
         settings = self.of_folder(partner, tenant_folder, stream)
         return settings is not None and settings.follow_links
 
     def for_folder(self, stream: Stream, tenant_folder: str) -> StreamSettings:
-        """How the files in a tenant's folder of a stream are read; the defaults where it is no tenant's."""
+        """Returns the settings for a tenant's folder of a stream; the defaults if its name is not a tenant."""
         return self.for_stream(stream.partner, stream.normalize_tenant(tenant_folder) or "", stream.name)
 
     def of_folder(self, partner: str, tenant_folder: str, stream: str) -> StreamSettings | None:
-        """How the files in a tenant's folder of a stream are read; None where it is no tenant's."""
+        """Returns the settings for a tenant's folder of a stream; None if its name is not a tenant."""
         declared = find_stream(partner, stream)
         tenant = declared.normalize_tenant(tenant_folder) if declared else None
         return self.for_stream(partner, tenant, stream) if tenant is not None else None
 
     def pulled(self, partner: str, stream: str) -> list[str]:
-        """The tenants whose listing of a stream is pulled, as the file lists them."""
+        """Returns the tenants whose listing of a stream is pulled, in the order of the file."""
         return [tenant for (p, tenant, s), found in self.streams.items() if (p, s) == (partner, stream) and found.pull]
 
 
 def pulled_name(stream: str, at: datetime) -> str:
-    """Where a pull's export goes below `<stream>/`: a folder a day, the time it began in the name (X4)."""
+    """Returns the path of a pulled export below `<stream>/`: a folder per day, and the start time in the name (X4)."""
     return f"{at:%Y-%m-%d}/{stream}_{at:%Y-%m-%dT%H%M%S}.json"
 
 
 def load_sources(path: Path, streams: Iterable[Stream] = STREAMS) -> Sources:
-    """The sources in a file; a file that is not there lists none.
+    """Returns the sources in a file; none if the file is missing.
 
     Raises:
-        ConfigurationError: the file is wrong; the message names line and key, and a near word for an unknown one.
+        ConfigurationError: the file is invalid. The message names line, key, and a similar known key.
     """
     if not path.exists():
         return Sources()
@@ -111,7 +108,7 @@ _SETTING_KEYS: Final = tuple(name for name in StreamSettings.model_fields if nam
 
 @dataclass
 class _Reader:
-    """Walks the document; every fault carries the way to its key."""
+    """Reads the document; every error has the path of its key."""
 
     document: MarkedYaml
     known: tuple[Stream, ...]
@@ -123,7 +120,7 @@ class _Reader:
         self._only_keys((), top, ("sources",))
         sources = top.get("sources") or []
         if not isinstance(sources, list):
-            raise self.document.fault(("sources",), "a list of sources is expected, each beginning with '- partner:'")
+            raise self.document.error(("sources",), "expected a list of sources, each starting with '- partner:'")
         for index, source in enumerate(sources):
             self._source(("sources", index), source)
         return Sources({partner: frozenset(tenants) for partner, tenants in self.listed.items()}, self.streams)
@@ -133,34 +130,34 @@ class _Reader:
         self._only_keys(where, source, _SOURCE_KEYS)
         partners = tuple(dict.fromkeys(s.partner for s in self.known))
         if find_unusable(source.get("partner")) is not None:
-            # Whoever installed the package is told; the other sources hold.
+            # `check` reports the package; other sources are not affected.
             return
         partner = self._one_of((*where, "partner"), source.get("partner"), partners, "partner")
         tenant = self._tenant(where, source.get("tenant"), partner)
         if tenant in self.listed.setdefault(partner, set()):
-            raise self.document.fault((*where, "tenant"), f"{partner} {tenant} is listed twice")
+            raise self.document.error((*where, "tenant"), f"{partner} {tenant} is listed twice")
         self.listed[partner].add(tenant)
         for name, settings in self._mapping((*where, "streams"), source.get("streams") or {}).items():
             here = (*where, "streams", str(name))
             of_partner = {s.name: s for s in self.known if s.partner == partner}
             stream = of_partner[self._one_of(here, name, of_partner, f"stream of {partner}")]
             found = self._settings(here, settings, stream)
-            if found.pull is not None and (fault := _pull_fault(found, stream, tenant)):
-                raise self.document.fault((*here, "pull"), fault)
+            if found.pull is not None and (error := _pull_error(found, stream, tenant)):
+                raise self.document.error((*here, "pull"), error)
             self.streams[partner, tenant, stream.name] = found
 
     def _tenant(self, where: Where, value: Any, partner: str) -> str:
         if value is None or isinstance(value, dict | list | bool) or not str(value).strip():
-            raise self.document.fault(
-                (*where, "tenant"), "the tenant is missing: the name of its folder in the landing"
+            raise self.document.error(
+                (*where, "tenant"), "the tenant is missing; write the name of its folder in the landing"
             )
         if not str(value).isprintable():
-            raise self.document.fault((*where, "tenant"), f"{str(value)!r} is no name of a folder in the landing")
+            raise self.document.error((*where, "tenant"), f"{str(value)!r} cannot be a folder name in the landing")
         if value == ANY_TENANT:
             return ANY_TENANT
         stream = next(s for s in self.known if s.partner == partner)
         if (tenant := stream.normalize_tenant(str(value))) is None:
-            raise self.document.fault((*where, "tenant"), stream.why_no_tenant(str(value)), "tenant_invalid")
+            raise self.document.error((*where, "tenant"), stream.why_no_tenant(str(value)), "tenant_invalid")
         return tenant
 
     def _settings(self, where: Where, value: Any, stream: Stream) -> StreamSettings:
@@ -183,24 +180,24 @@ class _Reader:
         return self._validated(where, StreamSettings, general | {"options": options})
 
     def _with_layout(self, where: Where, given: dict[Any, Any], stream: Stream) -> dict[Any, Any]:
-        """A block with what its layout says where it says nothing itself."""
+        """Returns a block with the keys of its layout that it does not set itself."""
         here = (*where, "layout")
-        layout = layouts()[self._one_of(here, given["layout"], layouts(), "known layout")]
+        layout = layouts()[self._one_of(here, given["layout"], layouts(), "layout")]
         if stream.full_name not in layout.streams:
-            message = f"{layout.key} is a layout of {' and '.join(layout.streams)}, not of {stream.full_name}"
-            raise self.document.fault(here, message)
+            message = f"{layout.key} is a layout for {' and '.join(layout.streams)}, not for {stream.full_name}"
+            raise self.document.error(here, message)
         for key in ("columns", "constants"):
             self._mapping((*where, key), given.get(key) or {})
         try:
             return with_layout(given, layout.keys_of(stream.full_name))
         except KeyError:
-            message = f"{layout.key} names the currency in its columns; set `constants: {{Currency: ...}}`"
-            raise self.document.fault(here, message) from None
+            message = f"{layout.key} has the currency in its column names; set `constants: {{Currency: ...}}`"
+            raise self.document.error(here, message) from None
 
     def _pull(self, where: Where, value: Any, stream: Stream) -> PullSettings:
         if stream.pull is None:
-            message = f"{stream.full_name} has no listing to pull; its exports are put into the landing"
-            raise self.document.fault(where, message)
+            message = f"{stream.full_name} has no listing to pull; put its exports into the landing"
+            raise self.document.error(where, message)
         return self._validated(where, pull_model(stream.pull), self._mapping(where, value))
 
     def _validated(self, where: Where, model: type[M], values: dict[str, Any]) -> M:
@@ -211,11 +208,11 @@ class _Reader:
             at = (*where, *(part for part in first["loc"] if part != "[key]"))
             if first["type"] == "extra_forbidden":
                 raise self._unknown(at, str(at[-1]), _keys_at(model, first["loc"][:-1])) from None
-            raise self.document.fault(at, _sentence(first)) from None
+            raise self.document.error(at, _sentence(first)) from None
 
     def _mapping(self, where: Where, value: Any) -> dict[Any, Any]:
         if not isinstance(value, dict):
-            raise self.document.fault(where, f"keys and values are expected, not {_named(value)}")
+            raise self.document.error(where, f"expected keys and values, not {_named(value)}")
         return value
 
     def _only_keys(self, where: Where, given: Mapping[Any, Any], known: Iterable[str], folding: bool = False) -> None:
@@ -228,28 +225,28 @@ class _Reader:
     def _one_of(self, where: Where, value: Any, known: Iterable[str], what: str) -> str:
         names = tuple(known)
         if value is None:
-            raise self.document.fault(where, f"the {what} is missing: one of {', '.join(names)}")
+            raise self.document.error(where, f"the {what} is missing; use one of {', '.join(names)}")
         if value not in names:
-            raise self.document.fault(where, f"{value!r} is no {what}; {suggestion(str(value), names)}")
+            raise self.document.error(where, f"unknown {what} {value!r}; {suggestion(str(value), names)}")
         return str(value)
 
     def _unknown(self, where: Where, key: str, names: Iterable[str]) -> ConfigurationError:
-        return self.document.fault(where, f"unknown key; {suggestion(key, names)}")
+        return self.document.error(where, f"unknown key; {suggestion(key, names)}")
 
 
-def _pull_fault(settings: StreamSettings, stream: Stream, tenant: str) -> str | None:
-    """Why what is pulled could not be loaded again with the other settings, or None."""
+def _pull_error(settings: StreamSettings, stream: Stream, tenant: str) -> str | None:
+    """Returns why pulled exports could not be loaded with the other settings, or None."""
     if tenant == ANY_TENANT or "/" in tenant or "\\" in tenant or tenant.startswith((".", "_")):
-        return f"the tenant {tenant!r} is no name of a folder in the landing"
+        return f"the tenant {tenant!r} cannot be a folder name in the landing"
     if settings.format not in (None, "json") or settings.encoding not in (None, "utf-8"):
-        return "what is pulled is JSON in UTF-8; leave out `format` and `encoding`"
+        return "pulled exports are JSON in UTF-8; remove `format` and `encoding`"
     if settings.path is not None and not matches(name := pulled_name(stream.name, datetime.now(UTC)), settings.path):
-        return f"`path` {settings.path!r} leaves out what is pulled, such as {name}"
+        return f"`path` {settings.path!r} does not match pulled exports, such as {name}"
     return None
 
 
 def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, ...]:
-    """The keys of the model that stands at a place inside another."""
+    """Returns the keys of a model within another one."""
     for part in loc:
         annotation = model.model_fields[str(part)].annotation
         candidates = (annotation, *getattr(annotation, "__args__", ()))
@@ -262,10 +259,10 @@ def _named(value: Any) -> str:
 
 
 def _sentence(error: Any) -> str:
-    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    message = str(error["msg"]).removeprefix("Value error, ").replace("Input should be ", "it must be ", 1)
     if str(error["type"]).startswith(("model_", "dict_")):
-        return f"keys and values are expected, not {_named(error['input'])}"
+        return f"expected keys and values, not {_named(error['input'])}"
     if error["type"] == "missing":
         return "this key is missing"
-    shown = f"{error['input']!r} is not right: {message}" if error["type"] != "value_error" else message
+    shown = f"invalid value {error['input']!r}: {message}" if error["type"] != "value_error" else message
     return shown[:300]

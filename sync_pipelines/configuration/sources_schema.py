@@ -1,9 +1,9 @@
-"""A JSON Schema of `sources.yaml` for editors, made of the models that read the file.
+"""A JSON Schema of `sources.yaml` for editors, built from the models that read the file.
 
-`python -m sync_pipelines.configuration.sources_schema` prints it; `docs/sources.schema.json` is what it printed.
+`python -m sync_pipelines.configuration.sources_schema` prints it. `docs/sources.schema.json` is its output.
 
-Belongs here: the models' schemas put together as the file is. Does not belong here: reading the file (`sources`), which
-accepts some values that a schema cannot tell from wrong ones.
+Belongs here: combining the models' schemas. Does not belong here: reading the file (`sources`), which checks more than
+a schema can express.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ATTRIBUTE: Final = re.compile(r"^ {8}(\w[\w, ]*): (.*(?:\n {12}.*)*)", re.MULTI
 
 
 def sources_schema(streams: Iterable[Stream] = STREAMS) -> Schema:
-    """The schema: partners, their streams and the keys of each."""
+    """Returns the schema: partners, their streams and the keys of each."""
     known = tuple(streams)
     partners = tuple(dict.fromkeys(stream.partner for stream in known))
     definitions: Schema = {}
@@ -40,7 +40,10 @@ def sources_schema(streams: Iterable[Stream] = STREAMS) -> Schema:
         "additionalProperties": False,
         "properties": {
             "partner": {"enum": list(partners)},
-            "tenant": {"type": ["string", "number"], "description": "the name of its folder in the landing; * is any"},
+            "tenant": {
+                "type": ["string", "number"],
+                "description": "name of its folder in the landing; `*` applies to tenants that are not listed",
+            },
             "streams": {"type": ["object", "null"]},
         },
         "allOf": [_of_partner(partner, known, definitions) for partner in partners],
@@ -65,13 +68,13 @@ def _of_partner(partner: str, known: Iterable[Stream], definitions: Schema) -> S
 
 
 def _stream(stream: Stream, definitions: Schema) -> Schema:
-    """The keys of a stream: those of every stream by reference, its partner's own as they are."""
+    """Returns the keys of a stream: references to the keys of every stream, and its partner's own keys."""
     general = _general_keys(definitions)
     definitions |= general
     keys: Schema = {name: {"$ref": f"#/definitions/{name}"} for name in general}
     keys |= {name: _or_null(key) for name, key in _properties(stream.options, definitions).items()}
-    told = [key for key, known in layouts().items() if stream.full_name in known.streams]
-    keys["layout"] = {"description": _descriptions()["layout"], "enum": [*told, None]}
+    names = [key for key, known in layouts().items() if stream.full_name in known.streams]
+    keys["layout"] = {"description": _descriptions()["layout"], "enum": [*names, None]}
     if stream.pull is not None:
         keys["pull"] = _or_null(_defined(pull_model(stream.pull), definitions))
     return {"type": ["object", "null"], "additionalProperties": False, "properties": dict(sorted(keys.items()))}
@@ -84,8 +87,8 @@ def _general_keys(definitions: Schema) -> Schema:
     keys["date_format"] = {"anyOf": [{"type": "string"}, keys["date_format"]]}
     keys |= {name: {"anyOf": [{"type": "array", "items": _SCALAR}, _SCALAR]} for name in _WORDS}
     keys["columns"] = {"type": "object", "additionalProperties": {"type": ["string", "number"]}}
-    told = _descriptions()
-    return {name: {"description": told[name], **_or_null(key)} for name, key in keys.items()}
+    descriptions = _descriptions()
+    return {name: {"description": descriptions[name], **_or_null(key)} for name, key in keys.items()}
 
 
 def _properties(model: type[BaseModel], definitions: Schema) -> Schema:
@@ -104,7 +107,7 @@ def _defined(model: type[BaseModel], definitions: Schema) -> Schema:
 
 
 def _plain(schema: Any) -> Any:
-    """A schema without the titles and defaults that pydantic adds, which change with its version."""
+    """Returns a schema without pydantic's titles and defaults, which change with its version."""
     if isinstance(schema, list):
         return [_plain(part) for part in schema]
     if not isinstance(schema, dict):
@@ -123,11 +126,11 @@ def _or_null(schema: Schema) -> Schema:
 
 
 def _descriptions() -> dict[str, str]:
-    """What the models say of their keys."""
+    """Returns key -> its description in the models' docstrings."""
     found: dict[str, str] = {}
     for model in (TableSettings, ValueSettings, StreamSettings):
-        for names, told in _ATTRIBUTE.findall(model.__doc__ or ""):
-            found |= {name.strip(): " ".join(told.split()) for name in names.split(",")}
+        for names, text in _ATTRIBUTE.findall(model.__doc__ or ""):
+            found |= {name.strip(): " ".join(text.split()) for name in names.split(",")}
     return found
 
 

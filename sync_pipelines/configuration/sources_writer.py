@@ -3,7 +3,7 @@
 It inserts lines into the text and does not rewrite the document. The result is read like any `sources.yaml` before it
 replaces the file, and all other streams must be unchanged.
 
-Belongs here: where a block goes, and putting it there. Does not belong here: what is in it (`inspection`).
+Belongs here: finding the place of a block, and inserting it. Does not belong here: its content (`inspection`).
 """
 
 from __future__ import annotations
@@ -25,28 +25,29 @@ _STEP: Final = "  "
 
 
 class _NoPlace(Exception):
-    """The file is written in a way in which no lines can be put in."""
+    """No lines can be inserted into the file, because of its style."""
 
 
 def add_stream(path: Path, partner: str, tenant: str, stream: str, block: str) -> None:
-    """Puts a stream's block into a sources file, which is made where it is missing; whole or not at all.
+    """Adds a stream's block to a sources file atomically. Creates a missing file.
 
     Args:
-        path: of the file.
-        partner: the source's.
-        tenant: the source's, as it is stored.
-        stream: the stream's name.
-        block: the keys of the stream as YAML, comments included, not indented; empty for the defaults. It takes the
-            place of an empty block of the same stream.
+        path: the file.
+        partner: partner of the source.
+        tenant: tenant of the source, as stored.
+        stream: name of the stream.
+        block: the keys of the stream as YAML with comments, not indented; empty for the defaults. It replaces an empty
+            block of the same stream.
 
     Raises:
-        ConfigurationError: the file is wrong already (`sources_invalid`); the tenant's stream is there, the file is
-            written so that no lines can be put in, or it cannot be written (`sources_not_written`). It is unchanged.
+        ConfigurationError: the file is already invalid (`sources_invalid`); or it already has the tenant's stream, no
+            lines can be inserted because of its style, or it cannot be written (`sources_not_written`). The file does
+            not change.
     """
     real = Path(os.path.realpath(path))
     before = load_sources(real)
     if (partner, tenant, stream) in before.streams and not before.is_default(partner, tenant, stream):
-        message = f"{path} has {partner}/{tenant}/{stream} already"
+        message = f"{path} already has {partner}/{tenant}/{stream}"
         raise _not_written(message, "change its keys there by hand, or remove it first")
     lines = block.rstrip("\n").splitlines()
     if (partner, tenant, stream) in before.streams and not lines:
@@ -54,14 +55,14 @@ def add_stream(path: Path, partner: str, tenant: str, stream: str, block: str) -
     try:
         text = real.read_text(encoding="utf-8-sig") if real.exists() else ""
         _replace(real, _with_stream(text, partner, tenant, stream, lines), before, (partner, tenant, stream))
-    except _NoPlace as fault:
-        raise _not_written(f"{path} {fault}", "put the block there by hand") from None
-    except OSError as fault:
-        raise _not_written(f"{path} cannot be written: {fault.strerror}", "correct its rights") from None
+    except _NoPlace as error:
+        raise _not_written(f"{path} {error}", "insert the block by hand") from None
+    except OSError as error:
+        raise _not_written(f"{path} cannot be written: {error.strerror}", "correct its permissions") from None
 
 
 def source_block(partner: str, tenant: str, stream: str, block: str) -> str:
-    """A whole sources file with one stream."""
+    """Returns a complete sources file with one stream."""
     return "sources:\n" + "\n".join(_entry(partner, tenant, stream, block.rstrip("\n").splitlines(), _STEP)) + "\n"
 
 
@@ -100,7 +101,7 @@ def _within(lines: list[str], source: yaml.Node, stream: str, block: list[str]) 
     present = _value(streams, stream) if streams is not None and not _is_flow(streams) else None
     if streams is not None and present is not None:
         if present.value:
-            raise _NoPlace(f"has {stream} of this tenant already")
+            raise _NoPlace(f"already has {stream} of this tenant")
         column = next(name.start_mark.column for name, _ in streams.value if name.value == stream)
         return _after_empty(lines, present, [f"{' ' * column}{_STEP}{line}".rstrip() for line in block])
     if streams is None:
@@ -125,12 +126,12 @@ def _entry(partner: str, tenant: str, stream: str, block: list[str], indent: str
 
 def _stream(stream: str, block: list[str], indent: str) -> list[str]:
     own = indent + _STEP
-    # With nothing but comments below it the value is null, which is no keys.
+    # With only comments below it, the value is null, which is read as no keys.
     return [f"{own}{stream}:" if block else f"{own}{stream}: {{}}", *(f"{own}{_STEP}{line}".rstrip() for line in block)]
 
 
 def scalar(value: object) -> str:
-    """A value as YAML on one line, quoted where it would be read as something else, or is nothing but signs."""
+    """Returns a value as YAML on one line, quoted if it would be read as something else or has only punctuation."""
     if isinstance(value, str) and value and not any(character.isalnum() for character in value):
         return json.dumps(value, ensure_ascii=False)
     return (
@@ -150,13 +151,13 @@ def _is_source(node: yaml.Node, partner: str, tenant: str) -> bool:
 
 
 def _dash(lines: list[str], node: yaml.Node) -> str:
-    """The `- ` before an element of a list."""
+    """Returns the `- ` before an element of a list."""
     before = lines[node.start_mark.line][: node.start_mark.column]
     return before[before.rindex("-") :]
 
 
 def _after_empty(lines: list[str], node: yaml.Node, added: list[str]) -> str:
-    """The lines with others in the place of an empty value, such as `[]`, `{}` or nothing."""
+    """Returns the lines with an empty value, such as `[]`, `{}` or nothing, replaced by others."""
     number = node.start_mark.line
     line = lines[number]
     if node.start_mark.index != node.end_mark.index:
@@ -165,7 +166,7 @@ def _after_empty(lines: list[str], node: yaml.Node, added: list[str]) -> str:
 
 
 def _end(node: yaml.Node, lines: list[str], column: int) -> int:
-    """The number of the line below a block, its own comments at the end included."""
+    """Returns the number of the line below a block and its trailing comments."""
     last = max(leaf.end_mark.line + (leaf.end_mark.column > 0) for leaf in _leaves(node))
     while last < len(lines) and lines[last].lstrip().startswith("#") and _indent(lines[last]) >= max(column, 1):
         last += 1
@@ -187,7 +188,7 @@ def _leaves(node: yaml.Node) -> Iterator[yaml.Node]:
 
 
 def _is_flow(node: yaml.Node) -> bool:
-    """Whether it is written in brackets or braces."""
+    """Whether a node is written in brackets or braces."""
     return isinstance(node, yaml.CollectionNode) and bool(node.flow_style)
 
 
@@ -196,7 +197,7 @@ def _put_in(lines: list[str], place: int, added: list[str]) -> str:
 
 
 def _replace(path: Path, text: str, before: Sources, added: tuple[str, str, str]) -> None:
-    """Puts a text in a file's place, if it is a sources file that says the same of all other streams."""
+    """Replaces a file by a text, if that is a valid sources file with all other streams unchanged."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".yaml", dir=path.parent)
     unfinished = Path(name)
@@ -210,7 +211,7 @@ def _replace(path: Path, text: str, before: Sources, added: tuple[str, str, str]
             {key: found for key, found in sources.streams.items() if key != added} for sources in (after, before)
         )
         if added not in after.streams or others != others_before:
-            raise _NoPlace("is written in a way in which no block can be put in")
+            raise _NoPlace("has a style in which no block can be inserted")
         unfinished.chmod(path.stat().st_mode & 0o7777 if path.exists() else 0o644)
         unfinished.replace(path)
     finally:

@@ -87,7 +87,7 @@ class StreamSettings(TableSettings, ValueSettings):
         except (LookupError, ValueError):
             is_of_text = False
         if not is_of_text:
-            raise ValueError(f"{value!r} is no known encoding of text")
+            raise ValueError(f"unknown text encoding {value!r}")
         return found.name
 
     @field_validator("file_date")
@@ -95,7 +95,7 @@ class StreamSettings(TableSettings, ValueSettings):
     def _file_date_reads_dates(cls, value: str | None) -> str | None:
         if value is not None and value != "required" and not reads_dates(value):
             raise ValueError(
-                f"{value!r} does not tell year, month and day, each once; write it as in ventas_%d-%m-%Y, or required"
+                f"{value!r} must have year, month and day, each once; use one such as ventas_%d-%m-%Y, or required"
             )
         return value
 
@@ -113,6 +113,6 @@ class StreamSettings(TableSettings, ValueSettings):
     @cached_property
     def fingerprint(self) -> str:
         """Returns the SHA-256 of all settings that affect how a file is read."""
-        told = self.model_dump(mode="json", exclude={"pull", "limits", "follow_links"}, exclude_defaults=True)
-        canonical = json.dumps(told, sort_keys=True, separators=(",", ":"))
+        relevant = self.model_dump(mode="json", exclude={"pull", "limits", "follow_links"}, exclude_defaults=True)
+        canonical = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()

@@ -45,7 +45,7 @@ class ValueSettings(BaseModel):
         try:
             return value and ZoneInfo(value).key
         except (LookupError, ValueError, OSError):
-            raise ValueError(f"{value!r} is no known time zone; write it as in America/Mexico_City") from None
+            raise ValueError(f"unknown time zone {value!r}; use a name such as America/Mexico_City") from None
 
     @field_validator("date_format", mode="before")
     @classmethod
@@ -58,7 +58,7 @@ class ValueSettings(BaseModel):
         for pattern in value:
             if pattern not in NAMED_FORMATS and not reads_dates(pattern):
                 raise ValueError(
-                    f"{pattern!r} does not tell year, month and day, each once; write it as in %d/%m/%Y %H:%M, "
+                    f"{pattern!r} must have year, month and day, each once; use a pattern such as %d/%m/%Y %H:%M, "
                     f"or one of {', '.join(NAMED_FORMATS)}"
                 )
         return value
@@ -71,22 +71,22 @@ class ValueSettings(BaseModel):
         try:
             return value and str(Locale.parse(value.replace("-", "_")))
         except (UnknownLocaleError, ValueError):
-            raise ValueError(f"{value!r} is no known language; write it as in es, pt or es_MX") from None
+            raise ValueError(f"unknown language {value!r}; use a code such as es, pt or es_MX") from None
 
     @field_validator("null_values", "true_values", "false_values", mode="before")
     @classmethod
     def _words(cls, value: Any) -> Any:
-        """YAML reads some of the very words meant here, such as null, ~ and nan, as values of its own."""
+        """Returns the words as texts, since YAML reads some of them, such as null, as other values."""
         words = value if isinstance(value, list | tuple) else () if value is None else (value,)
         return tuple(_word(word) for word in words)
 
     @model_validator(mode="after")
     def _marks_differ(self) -> ValueSettings:
         if self.thousands == self.decimal:
-            raise ValueError(f"thousands and decimal are both {self.decimal!r}; one mark has one meaning")
+            raise ValueError(f"thousands and decimal are both {self.decimal!r}; they must differ")
         both = {w.casefold() for w in self.true_values} & {w.casefold() for w in self.false_values}
         if both:
-            raise ValueError(f"{min(both)!r} stands in true_values and in false_values")
+            raise ValueError(f"{min(both)!r} is in both true_values and false_values")
         return self
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sync_pipelines.configuration.layouts import Layout, layout_told_by, with_layout
+from sync_pipelines.configuration.layouts import Layout, recognized_layout, with_layout
 from sync_pipelines.configuration.sources_writer import scalar
 from sync_pipelines.contracts.contract import FieldShape, folded
 from sync_pipelines.contracts.currencies import known_currencies
@@ -43,7 +43,7 @@ class Proposal:
 
     Attributes:
         stream: its most likely stream.
-        is_told: whether the stream is certain, from the content or from the user.
+        is_certain: whether the stream is certain, from the content or from the user.
         layout: the layout of its header, or None.
         fields: field -> its column, including columns found by their own names.
         keys: keys of the block, as in `sources.yaml`.
@@ -54,7 +54,7 @@ class Proposal:
     """
 
     stream: Stream
-    is_told: bool = True
+    is_certain: bool = True
     layout: Layout | None = None
     fields: dict[str, str] = field(default_factory=dict)
     keys: dict[str, Any] = field(default_factory=dict)
@@ -83,14 +83,14 @@ def propose(seen: Seen, stream: Stream | None = None) -> Proposal:
         stream: its stream, if the user named it.
     """
     columns = [name for name, column in seen.columns.items() if column.within is None]
-    layout = layout_told_by(columns) if seen.is_flat else None
+    layout = recognized_layout(columns) if seen.is_flat else None
     if layout is not None and stream is not None and stream.full_name not in layout.streams:
         layout = None
     if stream is None and layout is not None:
         stream = next(known for known in STREAMS if known.full_name in layout.streams)
     likeliest = stream or _likeliest(seen)
-    is_told = stream is not None or seen.is_log or bool(_held(likeliest, assigned(likeliest, seen.columns), seen))
-    found = Proposal(likeliest, is_told, layout)
+    is_certain = stream is not None or seen.is_log or bool(_held(likeliest, assigned(likeliest, seen.columns), seen))
+    found = Proposal(likeliest, is_certain, layout)
     _say_how_it_is_read(found, seen)
     if seen.is_log:
         found.notes.append("a request log: its calls name their fields themselves")
@@ -249,7 +249,7 @@ def _most(answers: Iterable[bool]) -> bool:
 
 
 def _say_lines(found: Proposal, seen: Seen) -> None:
-    """If lines without a key follow one with it and have items, they belong to that order."""
+    """Adds `fill_down` if lines with items but without a key follow a line with a key."""
     stream = found.stream
     if stream.flat is None or not seen.is_flat or found.layout is not None:
         return

@@ -100,7 +100,7 @@ class Seen:
         rows_above: rows above the header.
         damaged: pieces that could not be read.
         is_log: whether it is a request log.
-        fault: why reading stopped, or None.
+        error: why reading stopped, or None.
     """
 
     name: str
@@ -118,7 +118,7 @@ class Seen:
     rows_above: int = 0
     damaged: int = 0
     is_log: bool = False
-    fault: ExportError | None = None
+    error: ExportError | None = None
 
     @property
     def is_flat(self) -> bool:
@@ -186,8 +186,8 @@ def opened(file: Path) -> Iterator[BinaryIO]:
     """
     try:
         source = file.open("rb")
-    except OSError as fault:
-        raise ExportError("file_unreadable", f"{file} cannot be read: {fault.strerror}", "") from fault
+    except OSError as error:
+        raise ExportError("file_unreadable", f"{file} cannot be read: {error.strerror}", "") from error
     with source:
         yield source
 
@@ -259,16 +259,16 @@ def _look(seen: Seen, file: Path, table: TableSettings) -> None:
     try:
         try:
             _take(seen, _parts(seen, file, table, _AnyStreams("any stream")))
-        except ExportError as fault:
-            wrapped = _RECORD.search(fault.hint) if fault.code == "wrong_envelope" else None
-            if wrapped is None and (fault.code != "bad_header" or not seen.is_flat):
+        except ExportError as error:
+            wrapped = _RECORD.search(error.hint) if error.code == "wrong_envelope" else None
+            if wrapped is None and (error.code != "bad_header" or not seen.is_flat):
                 raise
             seen.columns, seen.records = {}, 0
             seen.record = wrapped[1] if wrapped else None
             # No row has known names: the first non-empty row is the header.
             _take(seen, _parts(seen, file, table, None))
-    except ExportError as fault:
-        seen.fault = fault
+    except ExportError as error:
+        seen.error = error
 
 
 def _parts(seen: Seen, file: Path, table: TableSettings, sought: SoughtColumns | None) -> Iterator[Any]:

@@ -33,7 +33,7 @@ class Outcome:
         examples: reject code -> the first reject.
         leniencies: code -> count.
         needed: the columns that are read into fields.
-        fault: why the file would fail, or None.
+        error: why the file would fail, or None.
     """
 
     operations: Counter[str] = field(default_factory=Counter)
@@ -41,7 +41,7 @@ class Outcome:
     examples: dict[str, list[Reject]] = field(default_factory=dict)
     leniencies: Counter[str] = field(default_factory=Counter)
     needed: frozenset[str] = frozenset()
-    fault: ExportError | None = None
+    error: ExportError | None = None
 
     @property
     def read(self) -> int:
@@ -82,7 +82,7 @@ def try_reading(
                     examples.append(outcome)
             else:
                 found.operations[outcome.operation] += 1
-    except ExportError as fault:
-        found.fault = fault
+    except ExportError as error:
+        found.error = error
     found.leniencies = findings.leniencies
     return found

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sync_pipelines.configuration.layouts import layout_told_by, layouts
+from sync_pipelines.configuration.layouts import layouts, recognized_layout
 from sync_pipelines.configuration.sources import Sources, load_sources
 from sync_pipelines.configuration.stream_settings import StreamSettings
 from sync_pipelines.errors import ConfigurationError
@@ -42,7 +42,7 @@ def test_a_layout_is_read_where_it_is_named(tmp_path: Path, key: str) -> None:
         found = settings(tmp_path, f"layout: {key}{constants}", stream)
         assert found.columns.keys() == keys["columns"].keys()
         assert "{" not in "".join(found.columns.values())
-        assert layout_told_by({*found.columns.values(), *layout.told_by}) == layout
+        assert recognized_layout({*found.columns.values(), *layout.recognized_by}) == layout
 
 
 def test_the_block_itself_has_the_last_word(tmp_path: Path) -> None:
@@ -60,10 +60,10 @@ def test_a_currency_in_the_names_of_columns_is_that_of_the_block(tmp_path: Path)
 @pytest.mark.parametrize(
     ("block", "stream", "why"),
     [
-        ("layout: shopify_order", "replenit/orders", "is no known layout; did you mean shopify_orders?"),
-        ("layout: shopify_orders", "nilo/stores", "shopify_orders is a layout of replenit/orders, not of nilo/stores"),
+        ("layout: shopify_order", "replenit/orders", "unknown layout 'shopify_order'; did you mean shopify_orders?"),
+        ("layout: shopify_orders", "nilo/stores", "is a layout for replenit/orders, not for nilo/stores"),
         ("layout: mercadolibre_orders", "replenit/orders", "set `constants: {Currency: ...}`"),
-        ("layout: shopify_orders, columns: 7", "replenit/orders", "keys and values are expected"),
+        ("layout: shopify_orders, columns: 7", "replenit/orders", "expected keys and values"),
     ],
 )  # fmt: skip
 def test_a_wrong_layout_is_told(tmp_path: Path, block: str, stream: str, why: str) -> None:
@@ -73,4 +73,4 @@ def test_a_wrong_layout_is_told(tmp_path: Path, block: str, stream: str, why: st
 
 
 def test_a_header_that_is_of_none_tells_no_layout() -> None:
-    assert layout_told_by(["OrderId", "Sku"]) is None
+    assert recognized_layout(["OrderId", "Sku"]) is None

@@ -100,7 +100,7 @@ def test_a_password_is_never_shown(url: str) -> None:
 
 def test_a_landing_whose_password_is_not_escaped_is_refused_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYNC_LANDING", "sftp://ana:s3cr/s3cr@host/dir")
-    with pytest.raises(ConfigurationError, match="have to be escaped") as caught:
+    with pytest.raises(ConfigurationError, match="must be escaped") as caught:
         load_settings()
     assert "s3cr" not in str(caught.value)
 
@@ -148,7 +148,7 @@ def test_a_wrong_webhook_is_told_without_its_text(wrong: str, monkeypatch: pytes
 def test_the_retention_and_the_address_of_the_ui(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings()
     assert (settings.keep_runs_days, settings.keep_raw_days, settings.ui_url) == (90, None, None)
-    assert settings.webhook_shown == "nobody is told of failed runs"
+    assert settings.webhook_shown == "none; failed runs are not reported"
     monkeypatch.setenv("SYNC_KEEP_RUNS_DAYS", "7")
     monkeypatch.setenv("SYNC_KEEP_RAW_DAYS", "30")
     monkeypatch.setenv("SYNC_UI_URL", "http://127.0.0.1:3000")

@@ -106,7 +106,7 @@ def test_a_second_stream_goes_beside_the_first(tmp_path: Path) -> None:
          "    orders: {strict: true}\n", " already"),
         ("sources: [{partner: nilo, tenant: acme}]", "in brackets"),
         (f"sources:\n- {{partner: replenit, tenant: {TENANT}}}", "in braces"),
-        ("sources: 7", "a list of sources is expected"),
+        ("sources: 7", "expected a list of sources"),
     ],
 )  # fmt: skip
 def test_a_file_that_takes_no_block_is_left_as_it_is(tmp_path: Path, text: str, why: str) -> None:
