@@ -404,10 +404,10 @@ def _causes(error: BaseException | None) -> list[BaseException]:
 
 
 def _first_line(error: BaseException) -> str:
-    from sync_pipelines.privacy.masking import masked_fault
+    from sync_pipelines.privacy.masking import masked_error
     from sync_pipelines.privacy.redaction import redacted
 
-    return masked_fault(redacted(next(iter(str(error).splitlines()), "")))
+    return masked_error(redacted(next(iter(str(error).splitlines()), "")))
 
 
 def _write_trace(error: Exception) -> Path | str:

@@ -1,7 +1,6 @@
 """The errors of sync_pipelines, by what to do about them.
 
     SyncError
-    SyncError
     ├── ConfigurationError     a setting or sources.yaml is wrong: correct it; nothing was changed   (exit 2)
     ├── ExportError            one export cannot be read: its file fails, its stream continues        (exit 4)
     ├── LandingUnavailable     the landing does not answer: try again later                           (exit 1)
@@ -32,7 +31,7 @@ class SyncError(Exception):
 
     Attributes:
         code: snake_case word from a fixed list (`sync_pipelines.contracts.codes`).
-        message: one sentence that says what is wrong and where, without secrets and e-mail addresses; safe for any
+        message: one sentence about what is wrong and where, without secrets and e-mail addresses; safe for any
             database, log or terminal.
         hint: what the reader can do, or an empty string.
     """

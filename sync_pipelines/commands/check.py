@@ -190,8 +190,8 @@ def _landing(settings: Settings) -> Iterator[str | SyncError]:
     endings: list[Misplaced] = []
     for stream in STREAMS:
         for file in landing.list(stream.partner, stream.name):
-            if file.fault is not None:
-                errors.setdefault(file.path, file.fault)
+            if file.error is not None:
+                errors.setdefault(file.path, file.error)
             elif (unknown := _ending(sources, stream, file)) is not None:
                 endings.append(unknown)
             else:

@@ -120,12 +120,12 @@ def _batches(file: BinaryIO, keeps_nulls: bool, meter: Meter) -> Iterator[list[s
                 ]
                 read += batch.num_rows
                 yield zip(*columns, strict=True), rejected
-    except Exception as fault:
+    except Exception as error:
         # Damaged files make Arrow raise all kinds of exceptions.
-        if not is_of_data(fault):
+        if not is_of_data(error):
             raise
-        message = f"the Parquet file is damaged: {fault}"
-        raise ExportError("bad_sheet", message, "send it again", Position("row", read + 1)) from fault
+        message = f"the Parquet file is damaged: {error}"
+        raise ExportError("bad_sheet", message, "send it again", Position("row", read + 1)) from error
 
 
 def _check_sizes(footer: pq.FileMetaData, meter: Meter) -> None:

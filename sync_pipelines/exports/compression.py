@@ -36,14 +36,14 @@ _OPEN: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def is_of_data(fault: Exception) -> bool:
+def is_of_data(error: Exception) -> bool:
     """Whether damaged data caused this exception: anything but our own errors, `MemoryError` and disk errors.
 
     Wrong offsets in damaged data make a library seek to an invalid position (EINVAL).
     """
-    if isinstance(fault, OSError):
-        return fault.errno in (None, errno.EINVAL)
-    return not isinstance(fault, SyncError | MemoryError)
+    if isinstance(error, OSError):
+        return error.errno in (None, errno.EINVAL)
+    return not isinstance(error, SyncError | MemoryError)
 
 
 def compression_of(name: str) -> str | None:
@@ -82,7 +82,7 @@ def open_export(
     if suffix == ".zip":
         return _open_zip(source, meter, member)
     plain = Metered(_OPEN[suffix](io.BufferedReader(source, COPY_SIZE)), meter, lambda: source.count)
-    return checked_reader(plain, lambda fault: _bad_compression(fault, suffix, source)), plain_name(name)
+    return checked_reader(plain, lambda error: _bad_compression(error, suffix, source)), plain_name(name)
 
 
 def checked_reader(plain: Readable, to_error: Callable[[Exception], Exception], *owned: Any) -> BinaryIO:
@@ -99,11 +99,11 @@ def _open_zip(source: _Counted, meter: Meter, pattern: str | None) -> tuple[Bina
             # zipfile makes sure that a member has no more bytes than its header declares.
             meter.check_bytes(member.file_size, member.compress_size)
             plain = Metered(cast(Readable, archive.open(member)), meter)
-        except Exception as fault:
-            if not is_of_data(fault):
+        except Exception as error:
+            if not is_of_data(error):
                 raise
-            raise _bad_compression(fault, ".zip", source) from fault
-        reader = checked_reader(plain, lambda fault: _bad_compression(fault, ".zip", None), owned.pop_all())
+            raise _bad_compression(error, ".zip", source) from error
+        reader = checked_reader(plain, lambda error: _bad_compression(error, ".zip", None), owned.pop_all())
         return reader, member.filename.rsplit("/", 1)[-1]
 
 
@@ -142,14 +142,14 @@ def _shown(name: str) -> str:
     return repr(on_one_line(name)[:_SHOWN_NAME])
 
 
-def _bad_compression(fault: Exception, suffix: str, source: _Counted | None) -> ExportError:
+def _bad_compression(error: Exception, suffix: str, source: _Counted | None) -> ExportError:
     if source and not source.count:
         return ExportError("empty_file", "the file has no bytes", "send an empty list if there are no records")
-    if isinstance(fault, EOFError) and source:
+    if isinstance(error, EOFError) and source:
         message = f"the {suffix} file is truncated"
         return ExportError("bad_compression", message, "send it again", Position("byte", source.count))
     hint = f"send it again, or remove {suffix} from its name if it is not compressed"
-    return ExportError("bad_compression", f"the {suffix} file is damaged: {fault}", hint)
+    return ExportError("bad_compression", f"the {suffix} file is damaged: {error}", hint)
 
 
 class _Counted(io.RawIOBase):
@@ -183,10 +183,10 @@ class _Checked(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         try:
             data = self._plain.read(len(buffer))
-        except Exception as fault:
-            if not is_of_data(fault):
+        except Exception as error:
+            if not is_of_data(error):
                 raise
-            raise self._to_error(fault) from fault
+            raise self._to_error(error) from error
         buffer[: len(data)] = data
         return len(data)
 

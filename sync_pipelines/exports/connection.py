@@ -74,15 +74,15 @@ class Connection:
             return question(filesystem)
         except (*_OF_A_PATH, SyncError):
             raise
-        except Exception as fault:
-            if not self.drop_if_ended(filesystem, fault) or not was_open:
+        except Exception as error:
+            if not self.drop_if_ended(filesystem, error) or not was_open:
                 raise
         return question(self.filesystem)
 
-    def drop_if_ended(self, filesystem: AbstractFileSystem, fault: BaseException) -> bool:
+    def drop_if_ended(self, filesystem: AbstractFileSystem, error: BaseException) -> bool:
         """Returns whether an error ended the session it came from. The next request then opens a new one."""
         # HTTP has no session, and its libraries retry by themselves.
-        if isinstance(filesystem, AsyncFileSystem) or not _is_of_session(filesystem, fault):
+        if isinstance(filesystem, AsyncFileSystem) or not _is_of_session(filesystem, error):
             return False
         with self._lock:
             if self._opened is not None and self._opened[0] is filesystem:
@@ -102,11 +102,11 @@ class Connection:
             filesystem, root = self._open()
         except SyncError:
             raise
-        except (ImportError, ValueError) as fault:
-            message = f"{self.shown} cannot be used: {fault}"
-            raise ConfigurationError("landing_invalid", message, _INSTALL) from fault
-        except Exception as fault:
-            raise unavailable(self.shown, fault) from fault
+        except (ImportError, ValueError) as error:
+            message = f"{self.shown} cannot be used: {error}"
+            raise ConfigurationError("landing_invalid", message, _INSTALL) from error
+        except Exception as error:
+            raise unavailable(self.shown, error) from error
         return filesystem, root.rstrip("/")
 
     def _open(self) -> tuple[AbstractFileSystem, str]:
@@ -139,11 +139,11 @@ def _s3_options(access: Access) -> dict[str, Any]:
     return {"config_kwargs": {**limits, "retries": {"total_max_attempts": 1}}, "default_block_size": _S3_BLOCK}
 
 
-def _is_of_session(filesystem: AbstractFileSystem, fault: BaseException) -> bool:
+def _is_of_session(filesystem: AbstractFileSystem, error: BaseException) -> bool:
     """Whether an error is about the session, not about the requested path."""
     is_ended = getattr(filesystem, "is_ended", True)
     # After a timeout or a broken packet, the next answer might belong to an earlier request.
-    return is_ended or isinstance(fault, TimeoutError | ConnectionError) or not isinstance(fault, OSError)
+    return is_ended or isinstance(error, TimeoutError | ConnectionError) or not isinstance(error, OSError)
 
 
 def _is_sftp(url: str) -> bool:

@@ -91,8 +91,8 @@ def _rows(lines: _Lines, dialect: Dialect) -> Iterator[Row | RawRecord]:
             cells = next(reader)
         except StopIteration:
             return
-        except csv.Error as fault:
-            yield _damaged_row(lines, fault, dialect)
+        except csv.Error as error:
+            yield _damaged_row(lines, error, dialect)
             reader = _reader(lines, dialect)
             continue
         if lines.has_bad_bytes:
@@ -114,16 +114,16 @@ def _reader(lines: _Lines, dialect: Dialect) -> Any:
     )
 
 
-def _damaged_row(lines: _Lines, fault: csv.Error, dialect: Dialect) -> RawRecord:
+def _damaged_row(lines: _Lines, error: csv.Error, dialect: Dialect) -> RawRecord:
     first = lines.give_back_all_but_first()
     if has_bad_bytes(first.text):
         return damaged_bytes(str(first.number), first.text, cells_of(first.text, dialect))
     if not first.is_whole:
         code, message = "line_too_long", f"the line is longer than {LINE_LIMIT} characters"
-    elif str(fault) == "unexpected end of data":
+    elif str(error) == "unexpected end of data":
         code, message = "bad_quotes", "a quote is never closed"
     else:
-        code, message = "bad_quotes", f"the row has invalid quotes: {fault}"
+        code, message = "bad_quotes", f"the row has invalid quotes: {error}"
     if code == "bad_quotes" and dialect.escape is None and f"\\{dialect.quote}" in first.text:
         message += "; if backslashes escape quotes, set `escape`"
     return damaged(str(first.number), code, message, first.text, row=cells_of(first.text, dialect))

@@ -22,10 +22,10 @@ COPY_SIZE = 1 << 20
 _FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 
 
-def storage_fault(fault: OSError, where: object) -> ExportError:
+def storage_error(error: OSError, where: object) -> ExportError:
     """Returns a failed write as the error of an export: `storage_full` or `storage_unwritable`."""
-    why = fault.strerror or str(fault)
-    if fault.errno in _FULL:
+    why = error.strerror or str(error)
+    if error.errno in _FULL:
         hint = "free disk space or raise the quota, then sync again; nothing of this export was kept"
         return ExportError("storage_full", f"not enough space to write to {where}: {why}", hint)
     return ExportError("storage_unwritable", f"cannot write to {where}: {why}", "make the folder writable")
@@ -59,5 +59,5 @@ def on_disk(stream: BinaryIO) -> Iterator[BinaryIO]:
 def _written_to(where: object) -> Iterator[None]:
     try:
         yield
-    except OSError as fault:
-        raise storage_fault(fault, where) from fault
+    except OSError as error:
+        raise storage_error(error, where) from error

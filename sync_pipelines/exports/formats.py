@@ -129,10 +129,10 @@ def read_blocks(source: Source, name: str, settings: ReadSettings = ReadSettings
                 stack.enter_context(closing(plain))
             kind = _format_named(inner, settings) or _format_named(plain_name(name), settings)
             yield from _read(plain, kind, inner, settings, meter)
-    except OSError as fault:
+    except OSError as error:
         # Reading writes only temporary copies, whose errors are handled separately.
-        message = f"reading the export failed: {fault.strerror or fault}"
-        raise ExportError("file_unreadable", message, "the next sync tries again") from fault
+        message = f"reading the export failed: {error.strerror or error}"
+        raise ExportError("file_unreadable", message, "the next sync tries again") from error
 
 
 def _read_parts(stream: BinaryIO, settings: ReadSettings) -> Iterator[Part]:
@@ -162,9 +162,9 @@ def _named(name: str, parts: Iterator[Part | LineBlock]) -> Iterator[Part | Line
     """Yields what one part yields; its errors name the part."""
     try:
         yield from parts
-    except ExportError as fault:
-        if fault.code != "empty_file":
-            raise ExportError(fault.code, f"{name}: {fault.message}", fault.hint, fault.position) from fault
+    except ExportError as error:
+        if error.code != "empty_file":
+            raise ExportError(error.code, f"{name}: {error.message}", error.hint, error.position) from error
 
 
 def _parts_differ(name: str, how: str) -> ExportError:
@@ -204,7 +204,7 @@ def _format_unknown(name: str, settings: ReadSettings) -> ExportError:
 
 
 def _read_json(chunks: Chunks[bytes], is_lines: bool, settings: ReadSettings) -> Iterator[Part] | Iterator[LineBlock]:
-    """The content decides: an array is an array whatever the name, and `.json` may hold JSON Lines."""
+    """Reads JSON by its content: an array is an array whatever the name, and `.json` may hold JSON Lines."""
     head = _read_until(chunks, b"", lambda text: bool(text.strip(_BLANK)))
     opening = head.lstrip(_BLANK)[:1]
     if opening == b"{" or (is_lines and opening == b"["):

@@ -172,7 +172,7 @@ atexit.register(_READER.close)
 
 
 def serve() -> None:
-    """The reader process: forks for each request until the other end is closed."""
+    """Runs the reader process: forks for each request until the other end is closed."""
     # Ctrl-C is for the command, which then closes its end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -201,7 +201,7 @@ def _readers() -> dict[Kind, Callable[..., Iterator[Part]]]:
 
 
 def _answer(reads: dict[Kind, Callable[..., Iterator[Part]]], request: _Request, source: int, target: int) -> None:
-    """The work of a fork. Never returns."""
+    """Does the work of a fork. Never returns."""
     with suppress(BaseException):
         _limit(request.limits)
         with os.fdopen(source, "rb") as file, os.fdopen(target, "wb") as answers:

@@ -84,12 +84,12 @@ def _records(line: Line, text: str, source: _Source) -> Iterator[ReadLine]:
         value, end = decode_at(text, 0)
     except NestedTooDeep:
         yield ReadLine(_too_deep(str(line.number), text), line.number)
-    except JSONDecodeError as fault:
-        whole, is_closed = _gathered(line, text, fault, source)
+    except JSONDecodeError as error:
+        whole, is_closed = _gathered(line, text, error, source)
         if whole is not None and has_bad_bytes(whole):
             yield ReadLine(damaged_bytes(str(line.number), whole), line.number, is_line=False)
         elif whole is None:
-            yield from _on_one_line(line, text, fault)
+            yield from _on_one_line(line, text, error)
         elif is_closed:
             read = _values(str(line.number), whole)
             yield from (ReadLine(record, line.number, is_line=False) for record in read)
@@ -103,23 +103,23 @@ def _records(line: Line, text: str, source: _Source) -> Iterator[ReadLine]:
             yield from _on_one_line(line, text, None)
 
 
-def _on_one_line(line: Line, text: str, fault: JSONDecodeError | None) -> Iterator[ReadLine]:
+def _on_one_line(line: Line, text: str, error: JSONDecodeError | None) -> Iterator[ReadLine]:
     """Yields the values of a line that is not a single value, or a damaged record."""
     if has_bad_bytes(text):
         yield ReadLine(damaged_bytes(str(line.number), text), line.number)
         return
     records = _values(str(line.number), text)
-    if len(records) == 1 and records[0].damage is not None and fault is not None:
-        records = [_not_json(line, text, fault)]
+    if len(records) == 1 and records[0].damage is not None and error is not None:
+        records = [_not_json(line, text, error)]
     yield from (ReadLine(record, line.number) for record in records)
 
 
-def _gathered(line: Line, text: str, fault: JSONDecodeError, source: _Source) -> tuple[str | None, bool]:
+def _gathered(line: Line, text: str, error: JSONDecodeError, source: _Source) -> tuple[str | None, bool]:
     """Returns the text of an object that spans lines, and whether it is complete; None for a single line.
 
     Its lines are not read separately: an object within it is not a record.
     """
-    if not text.startswith("{") or fault.pos < len(text) or not line.is_ended:
+    if not text.startswith("{") or error.pos < len(text) or not line.is_ended:
         return None, False
     indent, pieces, length, level = _indent(line), [line.text], len(text), _levels(line.text)
     while level > 0 and length <= LINE_LIMIT and len(pieces) <= LINES_OF_AN_OBJECT:
@@ -172,10 +172,10 @@ def _value(position: str, text: str, begin: int) -> tuple[RawRecord, int]:
         record = RawRecord(position, value)
     except NestedTooDeep:
         return _too_deep(position, text[begin:]), len(text)
-    except JSONDecodeError as fault:
+    except JSONDecodeError as error:
         found = end_of_broken(text, begin, True)
         end = len(text) if found is None else found
-        record = _mended(position, text[begin:end], fault)
+        record = _mended(position, text[begin:end], error)
     after = _next_value(text, end)
     if after < len(text) and text[after] != "{":
         message = f"unexpected text after the JSON value, at column {after + 1}"
@@ -193,20 +193,20 @@ def _next_value(text: str, end: int) -> int:
     return len(text) - len(rest)
 
 
-def _mended(position: str, text: str, fault: JSONDecodeError) -> RawRecord:
+def _mended(position: str, text: str, error: JSONDecodeError) -> RawRecord:
     with suppress(JSONDecodeError, NestedTooDeep):
         return RawRecord(position, decode_mended(text), forgiven=(TRAILING_COMMA,))
-    if control_character(fault) == "NUL":
-        message = f"a string contains a NUL character, at column {fault.pos + 1}"
+    if control_character(error) == "NUL":
+        message = f"a string contains a NUL character, at column {error.pos + 1}"
         return damaged(position, "nul_character", message, text)
-    return damaged(position, "not_json", f"not JSON: {explain(fault)} at column {fault.pos + 1}", text)
+    return damaged(position, "not_json", f"not JSON: {explain(error)} at column {error.pos + 1}", text)
 
 
 def _too_deep(position: str, text: str) -> RawRecord:
     return damaged(position, "nesting_too_deep", f"the line has more than {MAX_NESTING} levels of nesting", text)
 
 
-def _not_json(line: Line, text: str, fault: JSONDecodeError) -> RawRecord:
-    if not line.is_ended and not control_character(fault):
+def _not_json(line: Line, text: str, error: JSONDecodeError) -> RawRecord:
+    if not line.is_ended and not control_character(error):
         return damaged(str(line.number), "not_json", "the file ends in the middle of this line", text)
-    return _mended(str(line.number), text, fault)
+    return _mended(str(line.number), text, error)

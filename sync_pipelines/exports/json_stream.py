@@ -64,8 +64,8 @@ def _raise_for_scalar(window: Window) -> NoReturn:
         raise not_json(window, "it looks like HTML or XML")
     try:
         window.value()
-    except JSONDecodeError as fault:
-        raise not_json(window, explain(fault), fault.pos) from fault
+    except JSONDecodeError as error:
+        raise not_json(window, explain(error), error.pos) from error
     except (NestedTooDeep, TooLong):
         pass
     raise ExportError("wrong_envelope", "the document is a single value, not a list or an object")
@@ -146,9 +146,9 @@ def _element(window: Window, position: str, within: str | None, limit: int = ELE
     except NestedTooDeep:
         code, message = "nesting_too_deep", f"the element has more than {MAX_NESTING} levels of nesting"
         return _Element(damaged(position, code, message, _skip_value(window), within))
-    except JSONDecodeError as fault:
-        control = control_character(fault)
-        code, message = "not_json", f"not JSON: {window.explained(fault)}"
+    except JSONDecodeError as error:
+        control = control_character(error)
+        code, message = "not_json", f"not JSON: {window.explained(error)}"
         if control:
             message = "a string contains an unescaped control character"
         if control == "NUL":

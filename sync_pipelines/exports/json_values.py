@@ -51,19 +51,19 @@ def build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return AmbiguousObject(pairs, tuple(doubled)) if doubled else members
 
 
-def control_character(fault: JSONDecodeError) -> Literal["NUL", "control"] | None:
+def control_character(error: JSONDecodeError) -> Literal["NUL", "control"] | None:
     """Returns the kind of character that must be escaped in a string, if that is the error.
 
     A newline is not one of them: it rather means a missing closing quote.
     """
-    if not fault.msg.startswith("Invalid control character") or fault.doc[fault.pos] in "\r\n":
+    if not error.msg.startswith("Invalid control character") or error.doc[error.pos] in "\r\n":
         return None
-    return "NUL" if fault.doc[fault.pos] == "\0" else "control"
+    return "NUL" if error.doc[error.pos] == "\0" else "control"
 
 
-def explain(fault: JSONDecodeError) -> str:
+def explain(error: JSONDecodeError) -> str:
     """Returns the decoder's error as the end of a sentence."""
-    return fault.msg[:1].lower() + fault.msg[1:].removesuffix(" at")
+    return error.msg[:1].lower() + error.msg[1:].removesuffix(" at")
 
 
 def _raw_decode(text: str, begin: int) -> tuple[Any, int]:

@@ -76,9 +76,9 @@ class Window:
         while True:
             try:
                 value, end = decode_at(self._text, self._at)
-            except JSONDecodeError as fault:
-                if not self._may_be_unfinished(fault):
-                    raise self._final(fault) from fault
+            except JSONDecodeError as error:
+                if not self._may_be_unfinished(error):
+                    raise self._final(error) from error
             else:
                 if isinstance(value, dict | list | str) or self._is_ended or end + _LONGEST_TOKEN < len(self._text):
                     self._at = end
@@ -105,10 +105,10 @@ class Window:
             if len(self._text) - self._at > limit:
                 raise TooLong
 
-    def explained(self, fault: JSONDecodeError) -> str:
+    def explained(self, error: JSONDecodeError) -> str:
         """Returns what is wrong with the value at this position, and where."""
-        line, column = self.place(fault.pos)
-        return f"{explain(fault)}, line {line}, column {column}"
+        line, column = self.place(error.pos)
+        return f"{explain(error)}, line {line}, column {column}"
 
     def place(self, at: int | None = None) -> tuple[int, int]:
         """Returns line and column, from 1, of a position in the buffer. Default: this position."""
@@ -117,16 +117,16 @@ class Window:
         column = len(passed) - passed.rfind("\n") - 1 if newlines else self._column + len(passed)
         return self._line + newlines, column + 1
 
-    def _may_be_unfinished(self, fault: JSONDecodeError) -> bool:
+    def _may_be_unfinished(self, error: JSONDecodeError) -> bool:
         if self._is_ended:
             return False
-        return fault.msg.startswith("Unterminated string") or fault.pos + _LONGEST_TOKEN >= len(self._text)
+        return error.msg.startswith("Unterminated string") or error.pos + _LONGEST_TOKEN >= len(self._text)
 
-    def _final(self, fault: JSONDecodeError) -> Exception:
-        is_cut = self._is_ended and (fault.pos >= len(self._text) or fault.msg.startswith("Unterminated string"))
-        if is_cut and not control_character(fault):
-            return not_json(self, "the file ends in the middle of a value", fault.pos)
-        return fault
+    def _final(self, error: JSONDecodeError) -> Exception:
+        is_cut = self._is_ended and (error.pos >= len(self._text) or error.msg.startswith("Unterminated string"))
+        if is_cut and not control_character(error):
+            return not_json(self, "the file ends in the middle of a value", error.pos)
+        return error
 
     def _read_more(self) -> bool:
         """Drops the skipped text and reads at least as much as is left, so that long values cost linear time."""

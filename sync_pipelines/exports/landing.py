@@ -23,7 +23,7 @@ from sync_pipelines.exports.local_storage import LocalStorage
 from sync_pipelines.exports.naming import is_export_name
 from sync_pipelines.exports.parts import Part, Parts, PartsRule, export_of, folder_of, is_of_parts, joined, mark_of
 from sync_pipelines.exports.remote_storage import open_storage
-from sync_pipelines.exports.storage_interface import FolderFault, Found, Named, Reached
+from sync_pipelines.exports.storage_interface import FolderError, Found, Named, Reached
 
 
 class LandingFile(NamedTuple):
@@ -36,7 +36,7 @@ class LandingFile(NamedTuple):
         size: bytes.
         modified_at: UTC, as exact as the storage reports it, to the microsecond.
         etag: the storage's version mark of the content, if it has one.
-        fault: why it cannot be read: a link, not a regular file, an unreadable folder, a path that is too long.
+        error: why it cannot be read: a link, not a regular file, an unreadable folder, a path that is too long.
         is_folder: whether it is a folder or a link to one. Only folders with an error are listed.
         parts: the parts of an export that is a folder (`parts`). Its path and `below` end in `/`.
     """
@@ -49,7 +49,7 @@ class LandingFile(NamedTuple):
     size: int
     modified_at: datetime
     etag: str | None
-    fault: ExportError | None = None
+    error: ExportError | None = None
     is_folder: bool = False
     parts: Parts | None = None
 
@@ -146,12 +146,12 @@ class Landing:
     def streams(self) -> Iterator[tuple[str, str, str]]:
         """Yields partner, tenant folder and stream of every third-level folder, by name. `list` reports errors."""
         for partner in self._folders(""):
-            with suppress(FolderFault):
+            with suppress(FolderError):
                 if self._storage.lists_by_prefix:
                     yield from sorted({(partner, tenant, stream) for tenant, stream, _ in self._objects(partner)})
                     continue
                 for tenant in self._folders(partner):
-                    with suppress(FolderFault):
+                    with suppress(FolderError):
                         for stream in self._folders(f"{partner}/{tenant}"):
                             yield partner, tenant, stream
 
@@ -179,14 +179,14 @@ class Landing:
                         yield _landing_file(partner, tenant, stream, found)
                 return
             tenants = self._folders(partner, follow_links=self._follows_links(partner, None, stream))
-        except FolderFault as fault:
-            yield _faulty(partner, ANY_TENANT_FOLDER, stream, fault)
+        except FolderError as error:
+            yield _unreadable(partner, ANY_TENANT_FOLDER, stream, error)
             return
         for tenant in tenants:
             try:
                 yield from self._of_tenant(partner, tenant, stream)
-            except FolderFault as fault:
-                yield _faulty(partner, tenant, stream, fault)
+            except FolderError as error:
+                yield _unreadable(partner, tenant, stream, error)
 
     def _objects(self, partner: str) -> Iterator[tuple[str, str, Found]]:
         """Yields a partner's objects in an object store: tenant folder, stream, and the object below them."""
@@ -276,8 +276,8 @@ class Landing:
             export = export_of(found.below, rule) if is_export_name(found.below) else None
             if export is None or export[0] != (below or "/"):
                 continue
-            if found.fault is not None:
-                raise found.fault
+            if found.error is not None:
+                raise found.error
             parts.append(_part(_landing_file(partner, tenant, stream, found), export[1]))
         if not parts:
             raise ExportError("file_vanished", f"{path} no longer has any parts", "put them back if you need them")
@@ -322,7 +322,7 @@ def _with_parts_joined(files: Iterable[LandingFile], rule: PartsRule) -> Iterato
             first, parts = exports[export[0]]
             parts.append(_part(file, export[1]))
             newest = max(first.modified_at, file.modified_at)
-            exports[export[0]] = first._replace(modified_at=newest, fault=first.fault or file.fault), parts
+            exports[export[0]] = first._replace(modified_at=newest, error=first.error or file.error), parts
     for below, (first, parts) in exports.items():
         dates = [part.dated_at for part in parts if part.dated_at is not None]
         yield _of_storable_path(
@@ -358,15 +358,15 @@ def _landing_file(partner: str, tenant: str, stream: str, found: Found) -> Landi
         found.size,
         found.modified_at,
         found.etag,
-        found.fault,
+        found.error,
         found.is_folder,
     )
     return _of_storable_path(file)
 
 
-def _faulty(partner: str, tenant: str, stream: str, fault: FolderFault) -> LandingFile:
-    folder = tenant if "/" in fault.path else ANY_TENANT_FOLDER
-    file = LandingFile(fault.path, partner, folder, stream, "", 0, fault.modified_at, None, fault, is_folder=True)
+def _unreadable(partner: str, tenant: str, stream: str, error: FolderError) -> LandingFile:
+    folder = tenant if "/" in error.path else ANY_TENANT_FOLDER
+    file = LandingFile(error.path, partner, folder, stream, "", 0, error.modified_at, None, error, is_folder=True)
     return _of_storable_path(file)
 
 
@@ -379,5 +379,5 @@ def _of_storable_path(file: LandingFile) -> LandingFile:
         return file
     shown = f"{path[:_SHOWN_OF_LONGER].decode(errors='ignore')}...{hashlib.sha256(path).hexdigest()[:16]}"
     message = f"the path has {len(path):,} bytes, more than the limit of {LONGEST_PATH:,}"
-    fault = ExportError("path_too_long", message, "move the file up, or shorten its name and those of its folders")
-    return file._replace(path=shown, fault=file.fault or fault, size=0, etag=None)
+    error = ExportError("path_too_long", message, "move the file up, or shorten its name and those of its folders")
+    return file._replace(path=shown, error=file.error or error, size=0, etag=None)

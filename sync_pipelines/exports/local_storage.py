@@ -26,7 +26,7 @@ from sync_pipelines.exports.file_names import name_on_disk, shown_name
 from sync_pipelines.exports.storage_interface import (
     EPOCH,
     ChangedWhileRead,
-    FolderFault,
+    FolderError,
     Found,
     Named,
     Reached,
@@ -67,8 +67,8 @@ class LocalStorage:
         try:
             with os.scandir(self._root) as found:
                 return Reached(is_empty=next(found, None) is None)
-        except OSError as fault:
-            raise unavailable(self._root, fault) from fault
+        except OSError as error:
+            raise unavailable(self._root, error) from error
 
     @property
     def lists_by_prefix(self) -> bool:
@@ -90,7 +90,7 @@ class LocalStorage:
         return [list(self._names(path)) for path in paths]
 
     def _names(self, path: str) -> Iterator[Named]:
-        with contextlib.suppress(FolderFault):
+        with contextlib.suppress(FolderError):
             folder = self._resolved(path, follow_links=False)
             for entry in self._entries(folder, path) if folder is not None else ():
                 is_folder = entry.is_dir(follow_symlinks=False)
@@ -111,10 +111,10 @@ class LocalStorage:
         folder, name = os.path.split(real)
         try:
             descriptor = self._opened_file(folder, name, path)
-        except OSError as fault:
-            if fault.errno == errno.ELOOP:
-                raise link_refused(path) from fault
-            raise cannot_open(path, FileNotFoundError() if fault.errno in _GONE else fault) from fault
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise link_refused(path) from error
+            raise cannot_open(path, FileNotFoundError() if error.errno in _GONE else error) from error
         return cast(BinaryIO, io.BufferedReader(_Unchanged(descriptor, path)))
 
     def create(self, path: str, content: BinaryIO, *, follow_links: bool = False) -> bool:
@@ -124,15 +124,15 @@ class LocalStorage:
             self._make_root()
             with self.created_folder(above, follow_links=follow_links) as folder:
                 return _created(folder, name_on_disk(name), content)
-        except OSError as fault:
-            raise cannot_write(path, fault) from fault
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
     @contextlib.contextmanager
     def created_folder(self, path: str, *, follow_links: bool = False) -> Iterator[int]:
         """Yields the descriptor of a folder below the root, creating the folder if needed.
 
         Raises:
-            FolderFault: a name on the way is a link.
+            FolderError: a name on the way is a link.
             OSError: it cannot be created.
         """
         folder, _ = self._way(path, follow_links)
@@ -149,8 +149,8 @@ class LocalStorage:
             os.stat(os.path.join(folder, "."))
             with os.scandir(folder) as found:
                 return sorted(found, key=lambda entry: entry.name)
-        except OSError as fault:
-            if fault.errno not in _GONE:
+        except OSError as error:
+            if error.errno not in _GONE:
                 raise
             return []
 
@@ -162,8 +162,8 @@ class LocalStorage:
         """
         try:
             real = os.path.realpath(link, strict=True)
-        except OSError as fault:
-            raise link_refused(shown, _NOWHERE) from fault
+        except OSError as error:
+            raise link_refused(shown, _NOWHERE) from error
         if not Path(real).is_relative_to(self._real_root):
             raise link_refused(shown, _OUT)
         return real
@@ -172,8 +172,8 @@ class LocalStorage:
         """Raises if the landing itself is unreadable; only then is the folder's error its own."""
         try:
             os.scandir(self._root).close()
-        except OSError as fault:
-            raise unavailable(self._root, fault) from fault
+        except OSError as error:
+            raise unavailable(self._root, error) from error
 
     @property
     def _real_root(self) -> str:
@@ -182,9 +182,9 @@ class LocalStorage:
     def _entries(self, folder: str, path: str) -> list[os.DirEntry[str]]:
         try:
             return self.entries(folder)
-        except OSError as fault:
+        except OSError as error:
             self.check_root()
-            raise FolderFault(cannot_list(path, fault), path, modified_at(folder)) from fault
+            raise FolderError(cannot_list(path, error), path, modified_at(folder)) from error
 
     def _resolved(self, path: str, follow_links: bool) -> str | None:
         """Returns the path on the disk without links; None if it does not exist."""
@@ -200,7 +200,7 @@ class LocalStorage:
             if (mode := self._mode(found, above)) is None:
                 is_there = False
             if mode and stat.S_IFMT(mode) not in _ON_THE_WAY:
-                raise FolderFault(not_regular(shown, mode), shown, modified_at(found))
+                raise FolderError(not_regular(shown, mode), shown, modified_at(found))
             real = self._followed(found, shown, follow_links) if mode and stat.S_ISLNK(mode) else found
         return real, is_there
 
@@ -208,19 +208,19 @@ class LocalStorage:
         """Returns the mode of a path; None if it does not exist."""
         try:
             return os.lstat(real).st_mode
-        except OSError as fault:
-            if fault.errno in _GONE:
+        except OSError as error:
+            if error.errno in _GONE:
                 return None
             self.check_root()
-            raise FolderFault(cannot_list(above, fault), above, modified_at(os.path.dirname(real))) from fault
+            raise FolderError(cannot_list(above, error), above, modified_at(os.path.dirname(real))) from error
 
     def _followed(self, link: str, shown: str, follow_links: bool) -> str:
         try:
             if not follow_links:
                 raise link_refused(shown)
             return self.target(link, shown)
-        except ExportError as fault:
-            raise FolderFault(fault, shown, modified_at(link)) from fault
+        except ExportError as error:
+            raise FolderError(error, shown, modified_at(link)) from error
 
     def _opened_file(self, folder: str, name: str, path: str) -> int:
         with self._opened_folder(folder) as above:
@@ -258,8 +258,8 @@ class LocalStorage:
             raise missing_folder(self._root)
         try:
             self._root.mkdir(parents=True, exist_ok=True)
-        except OSError as fault:
-            raise unavailable(self._root, fault) from fault
+        except OSError as error:
+            raise unavailable(self._root, error) from error
 
 
 @dataclass
@@ -305,12 +305,12 @@ class _Walk:
             entries = self.storage.entries(folder)
         except FileNotFoundError:
             return
-        except OSError as fault:
+        except OSError as error:
             self.storage.check_root()
             shown = self._shown(prefix)
             if not prefix:
-                raise FolderFault(cannot_list(shown, fault), shown, modified_at(folder)) from fault
-            yield self._fault(cannot_list(shown, fault), prefix, folder, is_folder=True)
+                raise FolderError(cannot_list(shown, error), shown, modified_at(folder)) from error
+            yield self._unreadable(cannot_list(shown, error), prefix, folder, is_folder=True)
         else:
             self._open.append((iter(entries), prefix, (status.st_dev, status.st_ino)))
 
@@ -320,15 +320,15 @@ class _Walk:
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             return None
-        except OSError as fault:
+        except OSError as error:
             # A folder that can be listed but not entered is one error, not one for each of its files.
             self._open.pop()
             folder = os.path.dirname(entry.path)
-            return self._fault(cannot_list(self._shown(prefix), fault), prefix, folder, is_folder=True)
+            return self._unreadable(cannot_list(self._shown(prefix), error), prefix, folder, is_folder=True)
         below = prefix + entry.name
         if stat.S_ISREG(status.st_mode):
             return _found(below, status)
-        return self._fault(not_regular(self._shown(below), status.st_mode), below, entry.path)
+        return self._unreadable(not_regular(self._shown(below), status.st_mode), below, entry.path)
 
     def _link(self, entry: os.DirEntry[str], below: str) -> Iterator[Found]:
         if entry.name.startswith((".", "_")):
@@ -345,9 +345,9 @@ class _Walk:
                 raise link_refused(shown, _AGAIN)
             if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
                 raise not_regular(shown, status.st_mode)
-        except (ExportError, OSError) as fault:
-            named = fault if isinstance(fault, ExportError) else link_refused(shown, _NOWHERE)
-            yield self._fault(named, below, entry.path, is_folder=os.path.isdir(entry.path))
+        except (ExportError, OSError) as error:
+            named = error if isinstance(error, ExportError) else link_refused(shown, _NOWHERE)
+            yield self._unreadable(named, below, entry.path, is_folder=os.path.isdir(entry.path))
             return
         if stat.S_ISDIR(status.st_mode):
             self._led_to.add((status.st_dev, status.st_ino))
@@ -359,8 +359,8 @@ class _Walk:
     def _shown(self, below: str) -> str:
         return "/".join(part for part in (self.path, shown_name(below).strip("/")) if part)
 
-    def _fault(self, fault: ExportError, below: str, real: str, *, is_folder: bool = False) -> Found:
-        return Found(shown_name(below).rstrip("/"), 0, modified_at(real), None, fault, is_folder)
+    def _unreadable(self, error: ExportError, below: str, real: str, *, is_folder: bool = False) -> Found:
+        return Found(shown_name(below).rstrip("/"), 0, modified_at(real), None, error, is_folder)
 
 
 class _Unchanged(io.FileIO):

@@ -47,12 +47,12 @@ class _XlsBook:
         try:
             with open(os.devnull, "w") as nowhere:
                 self._book = xlrd.open_workbook(file_contents=content, formatting_info=True, logfile=nowhere)
-        except Exception as fault:
-            if not is_of_data(fault):
+        except Exception as error:
+            if not is_of_data(error):
                 raise
-            what = "is password-protected" if "encrypted" in str(fault) else f"is damaged: {fault}"
+            what = "is password-protected" if "encrypted" in str(error) else f"is damaged: {error}"
             hint = "save it again as .xlsx, without a password"
-            raise ExportError("bad_sheet", f"the old workbook (.xls) {what}", hint) from fault
+            raise ExportError("bad_sheet", f"the old workbook (.xls) {what}", hint) from error
         self._codes = [self._book.format_map[style.format_key].format_str for style in self._book.xf_list]
         self._epoch = MAC_EPOCH if self._book.datemode else WINDOWS_EPOCH
 

@@ -141,12 +141,12 @@ class _Pull:
             for attempt in attempts:
                 with attempt:
                     return self._body(self._answer(client, number), number)
-        except (httpx.HTTPError, _NotNow) as fault:
-            why = self._shown(fault) or type(fault).__name__
+        except (httpx.HTTPError, _NotNow) as error:
+            why = self._shown(error) or type(error).__name__
             message = f"page {number} of {self._url} failed after {settings.attempts} attempts: {why}"
             raise ExportError("pull_failed", message, "sync again later; nothing of this pull was kept") from None
-        except (httpx.InvalidURL, UnicodeError) as fault:
-            raise ExportError("pull_refused", f"cannot send a request to {self._url}: {fault}", "check url") from None
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise ExportError("pull_refused", f"cannot send a request to {self._url}: {error}", "check url") from None
         raise AssertionError("stamina either returns or raises")
 
     def _answer(self, client: httpx.Client, number: int) -> httpx.Response:
@@ -197,14 +197,14 @@ class _Pull:
             message = f"the pull was not finished after {self._settings.seconds:,.0f} seconds, at page {number}"
             raise ExportError("pull_failed", message, "if that is expected, raise `seconds` of the pull")
 
-    def _pause(self, fault: Exception) -> bool | float:
+    def _pause(self, error: Exception) -> bool | float:
         """Returns whether to retry: after the usual pause, or after the seconds that the partner asks for."""
-        if isinstance(fault, _NotNow) and fault.seconds is not None:
-            answer: bool | float = min(fault.seconds, self._settings.longest_wait)
+        if isinstance(error, _NotNow) and error.seconds is not None:
+            answer: bool | float = min(error.seconds, self._settings.longest_wait)
         else:
-            answer = isinstance(fault, _NotNow | httpx.TransportError | httpx.DecodingError)
+            answer = isinstance(error, _NotNow | httpx.TransportError | httpx.DecodingError)
         if answer is not False:
-            log.info("%s", on_one_line(redacted(f"{self._url}: {self._shown(fault) or type(fault).__name__}")))
+            log.info("%s", on_one_line(redacted(f"{self._url}: {self._shown(error) or type(error).__name__}")))
         return answer
 
     def _body(self, response: httpx.Response, number: int) -> bytes:
@@ -225,8 +225,8 @@ class _Pull:
         hint = "check url; if it is right, contact the partner"
         try:
             found = read_page(body.decode("utf-8-sig"), self._listing.records)
-        except (UnicodeDecodeError, RecursionError, JSONDecodeError) as fault:
-            why = "it is nested too deeply" if isinstance(fault, RecursionError) else self._shown(fault)
+        except (UnicodeDecodeError, RecursionError, JSONDecodeError) as error:
+            why = "it is nested too deeply" if isinstance(error, RecursionError) else self._shown(error)
             raise ExportError("pull_unreadable", f"{where} is not JSON: {why}", hint) from None
         if isinstance(found, Element):
             found = None if found.field(self._listing.key) is None else [found]

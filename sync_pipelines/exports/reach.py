@@ -31,10 +31,10 @@ _DENIALS: Final = frozenset(
 _SHOWN_OF_KEY: Final = 4
 
 
-def is_denial(fault: BaseException) -> bool:
+def is_denial(error: BaseException) -> bool:
     """Whether a server denies access, or no credentials were found."""
-    is_translated = isinstance(fault, PermissionError) and type(fault.__cause__).__name__ == "ClientError"
-    return is_translated or any(kind.__name__ in _DENIALS for kind in type(fault).__mro__)
+    is_translated = isinstance(error, PermissionError) and type(error.__cause__).__name__ == "ClientError"
+    return is_translated or any(kind.__name__ in _DENIALS for kind in type(error).__mro__)
 
 
 def reached(filesystem: AbstractFileSystem, root: str) -> Reached:

@@ -27,7 +27,7 @@ from sync_pipelines.exports.remote_walk import RemoteWalk, is_link, name_of
 from sync_pipelines.exports.storage_interface import (
     EPOCH,
     ChangedWhileRead,
-    FolderFault,
+    FolderError,
     Found,
     Named,
     Reached,
@@ -72,12 +72,12 @@ class RemoteStorage:
         shown = self._connection.shown
         try:
             return self._connection.ask(lambda filesystem: reached(filesystem, self._connection.root))
-        except FileNotFoundError as fault:
-            raise missing(shown, str(fault) or "the server does not know this path") from fault
+        except FileNotFoundError as error:
+            raise missing(shown, str(error) or "the server does not know this path") from error
         except SyncError:
             raise
-        except Exception as fault:
-            raise self._unreachable(fault) from fault
+        except Exception as error:
+            raise self._unreachable(error) from error
 
     @property
     def lists_by_prefix(self) -> bool:
@@ -98,7 +98,7 @@ class RemoteStorage:
         for start in range(0, len(paths), self.folders_at_once):
             folders = [(self._real(path), path) for path in paths[start : start + self.folders_at_once]]
             for (folder, _), infos in zip(folders, self.listings(folders), strict=True):
-                if isinstance(infos, SyncError) and not isinstance(infos, FolderFault):
+                if isinstance(infos, SyncError) and not isinstance(infos, FolderError):
                     raise infos
                 # Object stores list a folder within itself if somebody created it as an object.
                 found.append([] if isinstance(infos, SyncError) else [_named(i) for i in infos if _is_in(i, folder)])
@@ -120,15 +120,15 @@ class RemoteStorage:
         """See `Storage`. Reading to the end of a file that has changed raises `ChangedWhileRead`."""
         try:
             return self._connection.ask(lambda filesystem: self._opened(filesystem, path, follow_links))
-        except (FileNotFoundError, PermissionError, IsADirectoryError) as fault:
-            raise cannot_open(path, fault) from fault
+        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+            raise cannot_open(path, error) from error
         except SyncError:
             raise
-        except Exception as fault:
-            raise self._fault_of_file(path, fault) from fault
+        except Exception as error:
+            raise self._error_of_file(path, error) from error
 
     def create(self, path: str, content: BinaryIO, *, follow_links: bool = False) -> bool:
-        """See `Storage`. Checks the name first, since few storages can refuse to overwrite."""
+        """See `Storage`. Checks the name first, since few storages can prevent overwriting."""
         real = self._real(path)
         folder, _, name = real.rpartition("/")
         unfinished = f"{folder}/{temporary_name(name)}"
@@ -143,13 +143,13 @@ class RemoteStorage:
             with filesystem.open(unfinished, "wb") as copy:
                 shutil.copyfileobj(content, copy)
             filesystem.mv(unfinished, real)
-        except FolderFault:
+        except FolderError:
             raise
-        except Exception as fault:
-            self._connection.drop_if_ended(filesystem, fault)
+        except Exception as error:
+            self._connection.drop_if_ended(filesystem, error)
             with contextlib.suppress(Exception):
                 filesystem.rm(unfinished)
-            raise cannot_write(path, fault) from fault
+            raise cannot_write(path, error) from error
         return True
 
     def _opened(self, filesystem: AbstractFileSystem, path: str, follow_links: bool) -> BinaryIO:
@@ -164,19 +164,19 @@ class RemoteStorage:
         def is_same() -> bool:
             return self._mark(filesystem, real)[0] == before
 
-        def fault_of_file(fault: Exception) -> SyncError:
-            self._connection.drop_if_ended(filesystem, fault)
-            return self._fault_of_file(path, fault)
+        def error_of_file(error: Exception) -> SyncError:
+            self._connection.drop_if_ended(filesystem, error)
+            return self._error_of_file(path, error)
 
-        return cast(BinaryIO, _UnchangedObject(content, path, is_same, fault_of_file))
+        return cast(BinaryIO, _UnchangedObject(content, path, is_same, error_of_file))
 
-    def _fault_of_file(self, path: str, fault: Exception) -> SyncError:
+    def _error_of_file(self, path: str, error: Exception) -> SyncError:
         """Returns a file's error; if the landing itself does not answer, its error."""
         try:
             self.reach()
         except SyncError as of_landing:
             return of_landing
-        return cannot_read(path, fault)
+        return cannot_read(path, error)
 
     def _real(self, path: str) -> str:
         root = self._connection.root
@@ -194,9 +194,9 @@ class RemoteStorage:
             return self._connection.ask(lambda filesystem: _resolved(filesystem, real))
         except SyncError:
             raise
-        except Exception as fault:
-            if self._connection.is_ended or not isinstance(fault, OSError):
-                raise self._unreachable(fault) from fault
+        except Exception as error:
+            if self._connection.is_ended or not isinstance(error, OSError):
+                raise self._unreachable(error) from error
             return None
 
     def target(self, real: str, shown: str) -> str:
@@ -232,8 +232,8 @@ class RemoteStorage:
             if not follow_links:
                 raise link_refused(path)
             self.target(self._real(path), path)
-        except ExportError as fault:
-            raise FolderFault(fault, path) from fault
+        except ExportError as error:
+            raise FolderError(error, path) from error
 
     def _listing(self, folder: str, path: str) -> list[Info]:
         (found,) = self.listings([(folder, path)])
@@ -252,8 +252,8 @@ class RemoteStorage:
             each = self._connection.ask(lambda filesystem: _listed(filesystem, [folder for folder, _ in folders]))
         except SyncError:
             raise
-        except Exception as fault:
-            raise self._unreachable(fault, folders[0][0]) from fault
+        except Exception as error:
+            raise self._unreachable(error, folders[0][0]) from error
         return [self._in_order(found, *folder) for found, folder in zip(each, folders, strict=True)]
 
     def _in_order(self, found: list[Info] | OSError, folder: str, path: str) -> list[Info] | SyncError:
@@ -263,7 +263,7 @@ class RemoteStorage:
             # A folder may be missing only if the landing exists.
             self.reach()
             return []
-        return self._folder_fault(found, folder, path)
+        return self._folder_error(found, folder, path)
 
     def _objects(self, folder: str, path: str) -> list[Info]:
         def found(filesystem: AbstractFileSystem) -> list[Info]:
@@ -277,20 +277,20 @@ class RemoteStorage:
             objects = []
         except SyncError:
             raise
-        except Exception as fault:
-            raise self._folder_fault(fault, folder, path) from fault
+        except Exception as error:
+            raise self._folder_error(error, folder, path) from error
         if not objects:
             # A missing bucket has no objects either.
             self.reach()
         return objects
 
-    def _folder_fault(self, fault: Exception, folder: str, path: str) -> SyncError:
+    def _folder_error(self, error: Exception, folder: str, path: str) -> SyncError:
         """Returns a folder's error; if the landing itself cannot be read, its error."""
-        if isinstance(fault, PermissionError) and path:
+        if isinstance(error, PermissionError) and path:
             with contextlib.suppress(Exception):
                 self._connection.ask(lambda filesystem: filesystem.ls(self._real("")))
-                return FolderFault(cannot_list(path, fault), path)
-        return self._unreachable(fault, folder)
+                return FolderError(cannot_list(path, error), path)
+        return self._unreachable(error, folder)
 
     def found(self, below: str, info: Info) -> Found:
         """Returns a file as listed."""
@@ -300,16 +300,16 @@ class RemoteStorage:
         reported = next((info[key] for key in _TIMES if info.get(key) is not None), None)
         try:
             return _as_utc(self._connection.filesystem.modified(info["name"]) if reported is None else reported)
-        except (NotImplementedError, ValueError, TypeError) as fault:
+        except (NotImplementedError, ValueError, TypeError) as error:
             hint = "move the exports to a storage that keeps modification times"
             message = f"{self._connection.shown} does not report when {info['name']} was modified"
-            raise ConfigurationError("landing_invalid", message, hint) from fault
+            raise ConfigurationError("landing_invalid", message, hint) from error
 
-    def _unreachable(self, fault: Exception, folder: str = "") -> SyncError:
+    def _unreachable(self, error: Exception, folder: str = "") -> SyncError:
         shown = self._connection.shown
-        if is_denial(fault):
-            return denied(shown, fault)
-        return unavailable(f"{shown} ({folder})" if folder else shown, fault)
+        if is_denial(error):
+            return denied(shown, error)
+        return unavailable(f"{shown} ({folder})" if folder else shown, error)
 
 
 class _UnchangedObject(io.RawIOBase):
@@ -319,7 +319,7 @@ class _UnchangedObject(io.RawIOBase):
         content: content of the file.
         path: for messages.
         is_same: whether the storage still reports the same.
-        fault_of_file: what a storage's error means for the file.
+        error_of_file: what a storage's error means for the file.
     """
 
     def __init__(
@@ -327,12 +327,12 @@ class _UnchangedObject(io.RawIOBase):
         content: BinaryIO,
         path: str,
         is_same: Callable[[], bool],
-        fault_of_file: Callable[[Exception], SyncError],
+        error_of_file: Callable[[Exception], SyncError],
     ) -> None:
         self._content = content
         self._path = path
         self._is_same = is_same
-        self._fault_of_file = fault_of_file
+        self._error_of_file = error_of_file
 
     def readable(self) -> bool:
         return True
@@ -341,8 +341,8 @@ class _UnchangedObject(io.RawIOBase):
         try:
             data = self._content.read(size)
             is_changed = (not data or size < 0) and size != 0 and not self._is_still_same()
-        except Exception as fault:  # storage libraries raise exceptions of their own
-            raise self._fault_of_file(fault) from fault
+        except Exception as error:  # storage libraries raise exceptions of their own
+            raise self._error_of_file(error) from error
         if is_changed:
             raise ChangedWhileRead(self._path)
         return data
@@ -390,8 +390,8 @@ def _listed_alone(filesystem: AbstractFileSystem, folder: str) -> list[Info] | O
     filesystem.invalidate_cache(folder)
     try:
         return cast(list[Info], filesystem.ls(folder, detail=True))
-    except (FileNotFoundError, NotADirectoryError, PermissionError) as fault:
-        return fault
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        return error
 
 
 def _is_sftp(filesystem: AbstractFileSystem) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from sync_pipelines.errors import ExportError, SyncError
-from sync_pipelines.exports.storage_interface import EPOCH, FolderFault, Found, link_refused, not_regular
+from sync_pipelines.exports.storage_interface import EPOCH, FolderError, Found, link_refused, not_regular
 
 Info = dict[str, Any]
 
@@ -115,10 +115,10 @@ class RemoteWalk:
                     raise not_regular(f"{self.path}/{below}", info.get("mode") or 0)
                 elif _is_entered(info):
                     way.append(self._enter(real, f"{below}/", here.later(real)))
-            except FolderFault as fault:
-                yield Found(below, 0, EPOCH, None, fault, is_folder=True)
-            except ExportError as fault:
-                yield Found(below, 0, EPOCH, None, fault)
+            except FolderError as error:
+                yield Found(below, 0, EPOCH, None, error, is_folder=True)
+            except ExportError as error:
+                yield Found(below, 0, EPOCH, None, error)
 
     def _enter(self, real: str, prefix: str, later: Iterable[str]) -> _Entered:
         """Enters a folder. The next folders are listed with it if that takes no longer."""

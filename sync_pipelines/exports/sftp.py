@@ -124,24 +124,24 @@ class SftpFileSystem(SFTPFileSystem):
             with _ended_after(limit, self.client):
                 channel.invoke_subsystem("sftp")
             self.ftp = Client(channel)
-        except BaseException as fault:
+        except BaseException as error:
             self.close()
-            raise self._named(fault) from fault
+            raise self._named(error) from error
 
-    def _named(self, fault: BaseException) -> BaseException:
+    def _named(self, error: BaseException) -> BaseException:
         """Returns an error of the settings as a `ConfigurationError`, any other unchanged."""
-        if isinstance(fault, paramiko.BadHostKeyException):
-            return _key_changed(fault, self._access, self.host, self.port)
+        if isinstance(error, paramiko.BadHostKeyException):
+            return _key_changed(error, self._access, self.host, self.port)
         # paramiko's messages if the server disconnects or does not answer during the login.
-        is_unheard = "timeout" in str(fault) or "shut down" in str(fault)
-        is_denied = isinstance(fault, paramiko.AuthenticationException) and not is_unheard
-        if is_denied or "No authentication methods" in str(fault):
+        is_unheard = "timeout" in str(error) or "shut down" in str(error)
+        is_denied = isinstance(error, paramiko.AuthenticationException) and not is_unheard
+        if is_denied or "No authentication methods" in str(error):
             hint = "correct the user in SYNC_LANDING, and SYNC_SFTP_PASSWORD or SYNC_SFTP_KEY_FILE"
             user = self.ssh_kwargs.get("username") or "this user"
             return ConfigurationError(
-                "landing_refused", f"the SFTP server {self.host} denied access to {user}: {fault}", hint
+                "landing_refused", f"the SFTP server {self.host} denied access to {user}: {error}", hint
             )
-        return fault
+        return error
 
 
 def _login(access: Access, username: str | None, password: str | None) -> dict[str, Any]:
@@ -150,8 +150,8 @@ def _login(access: Access, username: str | None, password: str | None) -> dict[s
     if access.sftp_key_file is not None:
         try:
             access.sftp_key_file.open("rb").close()
-        except OSError as fault:
-            message = f"SYNC_SFTP_KEY_FILE={access.sftp_key_file} cannot be read: {fault.strerror}"
+        except OSError as error:
+            message = f"SYNC_SFTP_KEY_FILE={access.sftp_key_file} cannot be read: {error.strerror}"
             raise ConfigurationError(
                 "setting_invalid", message, "set it to a private key that this user can read"
             ) from None
@@ -166,8 +166,8 @@ def _load_keys(client: paramiko.SSHClient, known_hosts: Any) -> None:
         client.load_system_host_keys(str(known_hosts))
     except FileNotFoundError:
         return
-    except OSError as fault:
-        message = f"the host keys in {known_hosts} cannot be read: {fault.strerror}"
+    except OSError as error:
+        message = f"the host keys in {known_hosts} cannot be read: {error.strerror}"
         raise ConfigurationError(
             "setting_invalid", message, "give this user read permission, or set SYNC_SFTP_KNOWN_HOSTS"
         ) from None
@@ -187,10 +187,10 @@ class _OnlyKnown(paramiko.MissingHostKeyPolicy):
         raise ConfigurationError("host_key_unknown", message, hint)
 
 
-def _key_changed(fault: Any, access: Access, host: str, port: int) -> ConfigurationError:
+def _key_changed(error: Any, access: Access, host: str, port: int) -> ConfigurationError:
     message = (
-        f"the SFTP server {host} has the key {_shown(fault.key)} instead of the known key"
-        f" {_shown(fault.expected_key)}: someone may be intercepting the connection"
+        f"the SFTP server {host} has the key {_shown(error.key)} instead of the known key"
+        f" {_shown(error.expected_key)}: someone may be intercepting the connection"
     )
     name = host if port == paramiko.config.SSH_PORT else f"[{host}]:{port}"
     place = access.known_hosts[0]
@@ -219,9 +219,9 @@ def _ended_after(seconds: float, client: paramiko.SSHClient) -> Iterator[None]:
     timer.start()
     try:
         yield
-    except Exception as fault:
+    except Exception as error:
         if is_late.is_set():
-            raise TimeoutError from fault
+            raise TimeoutError from error
         raise
     finally:
         timer.cancel()

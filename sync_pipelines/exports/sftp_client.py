@@ -53,7 +53,7 @@ class Client(paramiko.SFTPClient):
                     folder.ask()
                 for folder in reading:
                     folder.take()
-            return [folder.fault or folder.found for folder in folders]
+            return [folder.error or folder.found for folder in folders]
 
 
 class _Answers:
@@ -92,7 +92,7 @@ class _Folder:
         self._handle: bytes | None = None
         self._pages = 2
         self.found: list[SFTPAttributes] = []
-        self.fault: OSError | None = None
+        self.error: OSError | None = None
 
     @property
     def is_open(self) -> bool:
@@ -103,8 +103,8 @@ class _Folder:
             self._handle = self._answers.take(self._asked.popleft()).get_binary()
         except TimeoutError:
             raise
-        except OSError as fault:
-            self.fault = fault
+        except OSError as error:
+            self.error = error
 
     def ask(self) -> None:
         self._asked.extend(self._answers.ask(CMD_READDIR, self._handle) for _ in range(self._pages))
@@ -121,8 +121,8 @@ class _Folder:
                 continue
             except TimeoutError:
                 raise
-            except OSError as fault:
-                self.fault, is_over = fault, True
+            except OSError as error:
+                self.error, is_over = error, True
                 continue
             for _ in range(message.get_int()):
                 name, long_name = message.get_text(), message.get_text()

@@ -58,18 +58,18 @@ def _chosen(book: _Guarded, reading: TableReading, meter: Meter) -> tuple[Table,
     if not book.sheets:
         raise ExportError("bad_sheet", "the workbook has no sheets", "save it again as .xlsx")
     wanted = reading.settings.sheet
-    faults: dict[str, ExportError] = {}
+    errors: dict[str, ExportError] = {}
     for index in [_named(wanted, book.sheets)] if wanted is not None else _visible(book.sheets):
         table = Table(book.rows(index), _record, reading, meter)
         if table.header is not None:
             return table, book.sheets[index].name
-        if (fault := table.fault()) is not None:
-            faults[book.sheets[index].name] = fault
-    if not faults:
+        if (error := table.error()) is not None:
+            errors[book.sheets[index].name] = error
+    if not errors:
         return None
     if len(book.sheets) == 1 or wanted is not None:
-        raise next(iter(faults.values()))
-    looked = "; ".join(f"in sheet {_shown(name)}: {fault.message}" for name, fault in faults.items())
+        raise next(iter(errors.values()))
+    looked = "; ".join(f"in sheet {_shown(name)}: {error.message}" for name, error in errors.items())
     message = f"no sheet has a header of the stream: {looked}"
     raise ExportError("bad_header", message[:2_000], f"set `sheet` to one of these: {_listed(book.sheets)}")
 
@@ -119,10 +119,10 @@ class _Guarded:
                 warnings.simplefilter("ignore")
                 self._book = _opened(file, meter)
                 self.sheets = self._book.sheets
-        except Exception as fault:
-            if not is_of_data(fault):
+        except Exception as error:
+            if not is_of_data(error):
                 raise
-            raise _bad_sheet(fault, 0) from fault
+            raise _bad_sheet(error, 0) from error
 
     def rows(self, index: int) -> Iterator[Row]:
         """Yields the rows of a sheet."""
@@ -135,10 +135,10 @@ class _Guarded:
                     warnings.simplefilter("ignore")
                     read.clear()
                     read.extend(islice(rows, _AT_A_TIME))
-            except Exception as fault:
-                if not is_of_data(fault):
+            except Exception as error:
+                if not is_of_data(error):
                     raise
-                raise _bad_sheet(fault, read[-1][0] if read else number) from fault
+                raise _bad_sheet(error, read[-1][0] if read else number) from error
             is_over = len(read) < _AT_A_TIME
             number = read[-1][0] if read else number
             self._meter.check_time()
@@ -158,8 +158,8 @@ def _opened(file: BinaryIO, meter: Meter) -> Book:
     return open_old(file, kind, meter)
 
 
-def _bad_sheet(fault: Exception, row: int) -> ExportError:
-    why = str(fault) or type(fault).__name__
+def _bad_sheet(error: Exception, row: int) -> ExportError:
+    why = str(error) or type(error).__name__
     message = f"the workbook is damaged: {why}"
     return ExportError("bad_sheet", message, "save it again as .xlsx", Position("row", row + 1))
 

@@ -49,7 +49,7 @@ class Found(NamedTuple):
         size: bytes.
         modified_at: UTC.
         etag: the storage's version mark of the content, if it has one.
-        fault: why it is not a readable export, or None.
+        error: why it is not a readable export, or None.
         is_folder: whether it is a folder or a link to one. Only folders with an error are listed.
     """
 
@@ -57,7 +57,7 @@ class Found(NamedTuple):
     size: int
     modified_at: datetime
     etag: str | None = None
-    fault: ExportError | None = None
+    error: ExportError | None = None
     is_folder: bool = False
 
 
@@ -78,7 +78,7 @@ class Reached:
     has_folders: bool = True
 
 
-class FolderFault(ExportError):
+class FolderError(ExportError):
     """A folder cannot be listed or entered.
 
     Attributes:
@@ -86,9 +86,9 @@ class FolderFault(ExportError):
         modified_at: when that folder was modified.
     """
 
-    def __init__(self, fault: ExportError, path: str, modified_at: datetime = EPOCH) -> None:
-        Exception.__init__(self, *fault.args)
-        self.code, self.message, self.hint, self.position = fault.code, fault.message, fault.hint, fault.position
+    def __init__(self, error: ExportError, path: str, modified_at: datetime = EPOCH) -> None:
+        Exception.__init__(self, *error.args)
+        self.code, self.message, self.hint, self.position = error.code, error.message, error.hint, error.position
         self.path = path
         self.modified_at = modified_at
 
@@ -128,7 +128,7 @@ class Storage(Protocol):
         """Returns the names of the folders and links in a folder; none if it does not exist.
 
         Raises:
-            FolderFault: the folder is unreadable or is reached by a link.
+            FolderError: the folder is unreadable or is reached by a link.
             LandingUnavailable: the storage does not answer.
         """
 
@@ -153,9 +153,9 @@ class Storage(Protocol):
         """Creates a file under a temporary name, then renames it. Returns False if the name is taken."""
 
 
-def unavailable(what: object, fault: Exception) -> LandingUnavailable:
+def unavailable(what: object, error: Exception) -> LandingUnavailable:
     """Returns the error of a landing that cannot be read."""
-    why = _why(fault)
+    why = _why(error)
     hint = "check that it exists and that this user can read it, or correct SYNC_LANDING"
     return LandingUnavailable("landing_unavailable", f"the landing cannot be read at {what}: {why}", hint)
 
@@ -187,36 +187,36 @@ def _folders_in(folder: Path) -> list[str]:
         return []
 
 
-def denied(what: object, fault: Exception) -> ConfigurationError:
+def denied(what: object, error: Exception) -> ConfigurationError:
     """Returns the error of a server that denies access."""
     hint = "correct its credentials (see docs/landings.md) or SYNC_LANDING"
-    return ConfigurationError("landing_refused", f"access to the landing {what} was denied: {_why(fault)}", hint)
+    return ConfigurationError("landing_refused", f"access to the landing {what} was denied: {_why(error)}", hint)
 
 
-def cannot_open(path: str, fault: OSError) -> ExportError:
+def cannot_open(path: str, error: OSError) -> ExportError:
     """Returns the error of a file that cannot be opened."""
-    if isinstance(fault, FileNotFoundError):
+    if isinstance(error, FileNotFoundError):
         return ExportError("file_vanished", f"{path} is no longer in the landing", "put it back if you need it")
     return ExportError(
-        "file_unreadable", f"{path} cannot be read: {fault.strerror or fault}", "give this user read permission"
+        "file_unreadable", f"{path} cannot be read: {error.strerror or error}", "give this user read permission"
     )
 
 
-def cannot_read(path: str, fault: Exception) -> ExportError:
+def cannot_read(path: str, error: Exception) -> ExportError:
     """Returns the error of a file that could not be read to its end."""
-    return ExportError("file_unreadable", f"reading {path} failed: {_why(fault)}", "the next sync tries again")
+    return ExportError("file_unreadable", f"reading {path} failed: {_why(error)}", "the next sync tries again")
 
 
-def cannot_list(path: str, fault: OSError) -> ExportError:
+def cannot_list(path: str, error: OSError) -> ExportError:
     """Returns the error of a folder that cannot be listed."""
-    message = f"the folder {path} cannot be read: {fault.strerror or fault}"
+    message = f"the folder {path} cannot be read: {error.strerror or error}"
     return ExportError("folder_unreadable", message, "give this user permission to list and enter the folder")
 
 
-def cannot_write(path: str, fault: Exception) -> ExportError:
+def cannot_write(path: str, error: Exception) -> ExportError:
     """Returns the error of a file that cannot be created."""
     hint = "give this user write permission on the landing"
-    return ExportError("landing_unwritable", f"{path} cannot be written: {_why(fault)}", hint)
+    return ExportError("landing_unwritable", f"{path} cannot be written: {_why(error)}", hint)
 
 
 def link_refused(path: str, why: str = "") -> ExportError:
@@ -238,8 +238,8 @@ def temporary_name(name: str) -> str:
     return f".{name[:100]}.{uuid4().hex}.part"
 
 
-def _why(fault: Exception) -> str:
+def _why(error: Exception) -> str:
     """Returns the reason in a storage library's error."""
-    if reason := getattr(fault, "strerror", None) or str(fault):
+    if reason := getattr(error, "strerror", None) or str(error):
         return str(reason)
-    return "no answer in time" if isinstance(fault, TimeoutError) else type(fault).__name__
+    return "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__

@@ -101,8 +101,8 @@ def read_table(
     table = Table(rows, make, reading, meter, unit)
     if table.header is not None:
         yield from table.parts()
-    elif (fault := table.fault(hint)) is not None:
-        raise fault
+    elif (error := table.error(hint)) is not None:
+        raise error
 
 
 class Table:
@@ -131,7 +131,7 @@ class Table:
         self._above: list[Row | RawRecord] = []
         self.header = self._found_header()
 
-    def fault(self, hint: str = "") -> ExportError | None:
+    def error(self, hint: str = "") -> ExportError | None:
         """Returns why no row is the header; None if any row would do but all are empty."""
         named, sought = self._reading.settings.header_row, self._reading.sought
         rows = [row for row in self._above if not isinstance(row, RawRecord)]

@@ -48,17 +48,17 @@ _READ_AS = {"iso8859-1": "cp1252"}
 class Chunks(Iterator[AnyStr]):
     """Text in pieces of complete characters, with marks for invalid bytes (see `has_bad_bytes`)."""
 
-    def __init__(self, chunks: Iterator[AnyStr], faults: list[ExportError]) -> None:
+    def __init__(self, chunks: Iterator[AnyStr], errors: list[ExportError]) -> None:
         self._chunks: Iterator[AnyStr] = chunks
-        self._faults = faults
+        self._errors = errors
 
     def __next__(self) -> AnyStr:
         return next(self._chunks)
 
     @property
-    def fault(self) -> ExportError | None:
+    def error(self) -> ExportError | None:
         """The first invalid byte so far, as an error of the whole file."""
-        return self._faults[0] if self._faults else None
+        return self._errors[0] if self._errors else None
 
     def strict(self, pieces: Iterable[AnyStr] | None = None) -> Iterator[AnyStr]:
         """Yields the pieces, or pieces made from them, up to the first error.
@@ -67,8 +67,8 @@ class Chunks(Iterator[AnyStr]):
             ExportError: `bad_encoding` with the offset (from 0) of the first invalid byte.
         """
         for piece in self if pieces is None else pieces:
-            if self.fault is not None:
-                raise self.fault
+            if self.error is not None:
+                raise self.error
             yield piece
 
 
@@ -83,30 +83,30 @@ def text_chunks(stream: BinaryIO, encoding: str | None = None) -> Chunks[str]:
         ExportError: while it is read: `empty_file` if there is nothing but white space; `bad_encoding` for an unknown
             codec, bytes of another format, and UTF-8 with a single-byte encoding.
     """
-    faults: list[ExportError] = []
-    return Chunks(_text(stream, encoding, faults), faults)
+    errors: list[ExportError] = []
+    return Chunks(_text(stream, encoding, errors), errors)
 
 
 def utf8_chunks(stream: BinaryIO, encoding: str | None = None) -> Chunks[bytes]:
-    """The same, recoded to UTF-8 with surrogates as marks. UTF-8 input is checked and passed through.
+    """Does the same, recoded to UTF-8 with surrogates as marks. UTF-8 input is checked and passed through.
 
     Raises:
         ExportError: as `text_chunks` does.
     """
-    faults: list[ExportError] = []
-    return Chunks(_utf8(stream, encoding, faults), faults)
+    errors: list[ExportError] = []
+    return Chunks(_utf8(stream, encoding, errors), errors)
 
 
-def _text(stream: BinaryIO, encoding: str | None, faults: list[ExportError]) -> Iterator[str]:
-    yield from _with_content(_decoded(_codec_of(stream, encoding), faults), "\ufeff", _BLANK)
+def _text(stream: BinaryIO, encoding: str | None, errors: list[ExportError]) -> Iterator[str]:
+    yield from _with_content(_decoded(_codec_of(stream, encoding), errors), "\ufeff", _BLANK)
 
 
-def _utf8(stream: BinaryIO, encoding: str | None, faults: list[ExportError]) -> Iterator[bytes]:
+def _utf8(stream: BinaryIO, encoding: str | None, errors: list[ExportError]) -> Iterator[bytes]:
     codec = _codec_of(stream, encoding)
     if codec.name == "utf-8":
-        yield from _with_content(_checked(codec, faults), codecs.BOM_UTF8, _BLANK.encode())
+        yield from _with_content(_checked(codec, errors), codecs.BOM_UTF8, _BLANK.encode())
     else:
-        decoded = _with_content(_decoded(codec, faults), "\ufeff", _BLANK)
+        decoded = _with_content(_decoded(codec, errors), "\ufeff", _BLANK)
         yield from (text.encode("utf-8", "surrogatepass") for text in decoded)
 
 
@@ -170,7 +170,7 @@ def _text_codec(encoding: str) -> str:
         raise ExportError("bad_encoding", f"unknown encoding {encoding!r}", hint) from None
 
 
-def _decoded(codec: _Codec, faults: list[ExportError]) -> Iterator[str]:
+def _decoded(codec: _Codec, errors: list[ExportError]) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder(codec.name)()
     is_utf8 = _IsUtf8() if _has_single_bytes(codec.name) else None
     offset = 0
@@ -178,8 +178,8 @@ def _decoded(codec: _Codec, faults: list[ExportError]) -> Iterator[str]:
         state = decoder.getstate()
         try:
             text = decoder.decode(data, final=not data)
-        except UnicodeError as fault:
-            faults.append(_bad_encoding(fault, codec, offset - len(state[0])))
+        except UnicodeError as error:
+            errors.append(_bad_encoding(error, codec, offset - len(state[0])))
             decoder = codecs.getincrementaldecoder(codec.name)(_MARKING)
             decoder.setstate(state)
             text = decoder.decode(data, final=not data)
@@ -193,7 +193,7 @@ def _decoded(codec: _Codec, faults: list[ExportError]) -> Iterator[str]:
         raise ExportError("bad_encoding", f"the file is UTF-8, but `encoding` is {codec.name}", hint)
 
 
-def _checked(codec: _Codec, faults: list[ExportError]) -> Iterator[bytes]:
+def _checked(codec: _Codec, errors: list[ExportError]) -> Iterator[bytes]:
     offset, held = 0, b""
     for data in chain(codec.pieces, [b""]):
         text = held + data
@@ -201,8 +201,8 @@ def _checked(codec: _Codec, faults: list[ExportError]) -> Iterator[bytes]:
         whole = text[:end]
         try:
             _check(whole)
-        except UnicodeError as fault:
-            faults.append(_bad_encoding(fault, codec, offset - len(held)))
+        except UnicodeError as error:
+            errors.append(_bad_encoding(error, codec, offset - len(held)))
             # Within the file, an incomplete character means that the next byte is invalid.
             marked = whole.decode("utf-8", _MARKING if not data else _MARKING_WITHIN)
             whole = marked.encode("utf-8", "surrogatepass")
@@ -221,12 +221,12 @@ _MARK_IN_UTF8 = re.compile(rb"\xed[\xb0-\xb7][\x80-\xbf]")
 _MARKING, _MARKING_WITHIN = "sync_pipelines.marking", "sync_pipelines.marking_within"
 
 
-def _marked(fault: UnicodeError, *, is_end: bool) -> tuple[str, int]:
-    if not isinstance(fault, UnicodeDecodeError):
-        raise fault
-    is_cut = is_end and re.search("end of data|truncated|incomplete", fault.reason)
+def _marked(error: UnicodeError, *, is_end: bool) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    is_cut = is_end and re.search("end of data|truncated|incomplete", error.reason)
     mark = _CUT if is_cut else _BAD
-    return "".join(chr(mark + byte) for byte in fault.object[fault.start : fault.end]), fault.end
+    return "".join(chr(mark + byte) for byte in error.object[error.start : error.end]), error.end
 
 
 codecs.register_error(_MARKING, partial(_marked, is_end=True))
@@ -321,15 +321,15 @@ def _check_wide_characters(codec: _Codec) -> None:
         raise ExportError("bad_encoding", f"the bytes are not {codec.name}", hint, Position("byte", nuls[0]))
 
 
-def _bad_encoding(fault: UnicodeError, codec: _Codec, offset: int) -> ExportError:
+def _bad_encoding(error: UnicodeError, codec: _Codec, offset: int) -> ExportError:
     """Returns the error of the whole file.
 
     Raises:
         ExportError: the same error, if the bytes are not text at all.
     """
-    start = fault.start if isinstance(fault, UnicodeDecodeError) else 0
+    start = error.start if isinstance(error, UnicodeDecodeError) else 0
     byte = (
-        f": 0x{fault.object[start]:02x}" if isinstance(fault, UnicodeDecodeError) and start < len(fault.object) else ""
+        f": 0x{error.object[start]:02x}" if isinstance(error, UnicodeDecodeError) and start < len(error.object) else ""
     )
     position = Position("byte", offset + start)
     for magic, (what, suffix) in _MAGIC.items():

@@ -26,7 +26,7 @@ from backports import zstd
 from sync_pipelines.configuration.limits import Readable
 from sync_pipelines.errors import ArchiveDamaged, ArchiveIncomplete, ExportError
 from sync_pipelines.exports.compression import COMPRESSED_SUFFIXES, checked_reader
-from sync_pipelines.exports.disk import COPY_SIZE, flush_to_disk, storage_fault
+from sync_pipelines.exports.disk import COPY_SIZE, flush_to_disk, storage_error
 from sync_pipelines.privacy.untrusted_text import on_one_line
 
 _STORED_AS_THEY_ARE = (*COMPRESSED_SUFFIXES, ".xlsx", ".parquet")
@@ -75,13 +75,13 @@ class Archive:
 
         Raises:
             ExportError: `storage_full` or `storage_unwritable` if writing fails, `file_unreadable` if reading fails.
-                Nothing is left behind.
+                No file remains.
         """
         as_it_is = name.lower().endswith(_STORED_AS_THEY_ARE)
         try:
             written = self._new_file()
-        except OSError as fault:
-            raise storage_fault(fault, self._raw) from fault
+        except OSError as error:
+            raise storage_error(error, self._raw) from error
         try:
             sha256, size = _copy(stream, written, as_it_is, self._raw)
             stored = self._publish(Path(written.name), sha256, as_it_is)
@@ -156,8 +156,8 @@ class Archive:
             if existing not in (None, stored):
                 existing.unlink(missing_ok=True)
             flush_to_disk(stored.parent)
-        except OSError as fault:
-            raise storage_fault(fault, self._raw) from fault
+        except OSError as error:
+            raise storage_error(error, self._raw) from error
         return stored
 
 
@@ -199,10 +199,10 @@ class RawBytes:
     def _note(self, sha256: str) -> None:
         self._found = sha256
 
-    def _damaged(self, fault: Exception | None) -> ArchiveDamaged:
+    def _damaged(self, error: Exception | None) -> ArchiveDamaged:
         path = "/".join(self._stored.parts[-3:])
         return (
-            ArchiveDamaged(path, _HINT) if fault is None else ArchiveDamaged(path, _HINT, why=on_one_line(str(fault)))
+            ArchiveDamaged(path, _HINT) if error is None else ArchiveDamaged(path, _HINT, why=on_one_line(str(error)))
         )
 
 
@@ -254,9 +254,9 @@ class _Hashed:
     def read(self, size: int = -1, /) -> bytes:
         try:
             data = self._plain.read(size)
-        except OSError as fault:
+        except OSError as error:
             # A disk error has a number; an error without one comes from the decompressor.
-            raise (fault if fault.errno is None else self._to_error(fault)) from fault
+            raise (error if error.errno is None else self._to_error(error)) from error
         self._digest.update(data)
         if not data:
             self._note(self._digest.hexdigest())
@@ -288,8 +288,8 @@ def _copy(stream: BinaryIO, written: _RawFile, as_it_is: bool, where: Path) -> t
     _write(written, compressor.flush() if compressor else b"", where)
     try:
         os.fsync(written.fileno())
-    except OSError as fault:
-        raise storage_fault(fault, where) from fault
+    except OSError as error:
+        raise storage_error(error, where) from error
     return sha256.hexdigest(), size
 
 
@@ -298,11 +298,11 @@ def _read(stream: BinaryIO) -> bytes:
         return stream.read(COPY_SIZE)
     except ExportError:
         raise
-    except Exception as fault:  # storage libraries raise exceptions of their own
-        why = getattr(fault, "strerror", None) or str(fault)
+    except Exception as error:  # storage libraries raise exceptions of their own
+        why = getattr(error, "strerror", None) or str(error)
         raise ExportError(
             "file_unreadable", f"reading the export failed: {why}", "the next sync tries again"
-        ) from fault
+        ) from error
 
 
 def _write(written: _RawFile, data: bytes, where: Path) -> None:
@@ -310,8 +310,8 @@ def _write(written: _RawFile, data: bytes, where: Path) -> None:
     try:
         while left:
             left = left[written.write(left) :]
-    except OSError as fault:
-        raise storage_fault(fault, where) from fault
+    except OSError as error:
+        raise storage_error(error, where) from error
 
 
 def _remove_abandoned(folder: Path) -> None:

@@ -180,7 +180,7 @@ class KeptRecords:
             yield from groups.blocks()
 
     def own_blocks(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """The given columns of the records that are in its own object, block by block."""
+        """Yields the given columns of the records that are in its own object, block by block."""
         with self._own.records(list(columns)) as groups:
             yield from groups.blocks()
 
@@ -247,7 +247,7 @@ class KeptRecords:
         with self._own.opened("rejects") as content:
             lines = io.TextIOWrapper(content, encoding="utf-8")
             while True:
-                with self._own.faults_of("rejects"):
+                with self._own.errors_of("rejects"):
                     line = next(lines, None)
                     reject = None if line is None else from_json(line)
                 if reject is None:
@@ -286,7 +286,7 @@ def stored_footer(root: Path, kept: str) -> bytes:
     if place is None:
         raise gone(kept, kept)
     reader = ObjectReader(open_store(root), place, kept)
-    with reader.faults_of("footer"):
+    with reader.errors_of("footer"):
         return reader.footer_bytes()
 
 

@@ -178,7 +178,7 @@ class KeptWriter:
             message=displayable(reject.message),
             field_path=displayable(reject.field_path),
         )
-        kept_reject = shown._asdict() | {"faults": [displayable(fault._asdict()) for fault in reject.faults]}
+        kept_reject = shown._asdict() | {"faults": [displayable(error._asdict()) for error in reject.faults]}
         if not reject.faults:
             del kept_reject["faults"]
         line = to_json(kept_reject) + "\n"

@@ -26,8 +26,8 @@ def can_move(store: ObjectStore, part: Location) -> bool:
         return False
     try:
         return ObjectReader(store, part, str(part)).can_move
-    except ArchiveIncomplete as fault:
-        log.warning("kept records are not moved: %s", fault)
+    except ArchiveIncomplete as error:
+        log.warning("kept records are not moved: %s", error)
         return False
 
 
@@ -53,7 +53,7 @@ def merge(store: ObjectStore, parts: Iterable[Location]) -> dict[str, str]:
 def _is_whole(store: ObjectStore, part: Location) -> bool:
     try:
         ObjectReader(store, part, str(part)).verify()
-    except ArchiveIncomplete as fault:
-        log.warning("kept records are not moved: %s", fault)
+    except ArchiveIncomplete as error:
+        log.warning("kept records are not moved: %s", error)
         return False
     return True

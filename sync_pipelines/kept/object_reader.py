@@ -63,7 +63,7 @@ class ObjectReader:
     @cached_property
     def footer(self) -> Footer:
         """The footer."""
-        with self.faults_of("footer"):
+        with self.errors_of("footer"):
             content = self.footer_bytes()
             if footer_checksum(content) != self._location.checksum:
                 raise ChecksumError
@@ -91,7 +91,7 @@ class ObjectReader:
     def array(self, name: str, kind: type[np.generic]) -> npt.NDArray[Any]:
         """Returns a section as numbers; a large one is mapped."""
         section = self.footer.sections[name]
-        with self.faults_of(name):
+        with self.errors_of(name):
             if section.plain is not None or section.size <= AT_ONCE:
                 return np.frombuffer(self._content(section), kind)
             self._check_once(name, section, 0, section.size)
@@ -102,7 +102,7 @@ class ObjectReader:
     def opened(self, name: str) -> Iterator[BinaryIO]:
         """Opens a section at its beginning."""
         section = self.footer.sections[name]
-        with self.faults_of(name):
+        with self.errors_of(name):
             if section.plain is not None or section.size <= AT_ONCE:
                 stream: Any = io.BytesIO(self._content(section))
             else:
@@ -115,7 +115,7 @@ class ObjectReader:
     def records(self, names: list[str] | None = None) -> Iterator[RecordGroups]:
         """Yields its Parquet, with only the given columns (None: all)."""
         section = self.footer.sections["records"]
-        with self.faults_of("records"):
+        with self.errors_of("records"):
             if section.plain is not None:
                 parquet = pq.ParquetFile(pa.BufferReader(self._content(section)))
             else:
@@ -132,7 +132,7 @@ class ObjectReader:
 
             @contextmanager
             def checked(groups: Iterable[int]) -> Iterator[None]:
-                with self.faults_of("records"):
+                with self.errors_of("records"):
                     for group in groups if edges else ():
                         self._check_once("records", section, edges[group], edges[group + 1], group)
                     yield
@@ -151,7 +151,7 @@ class ObjectReader:
             ArchiveIncomplete, ArchiveDamaged: the part cannot be read.
         """
         for name, section in self.footer.sections.items():
-            with self.faults_of(name):
+            with self.errors_of(name):
                 if section.plain is not None:
                     self._content(section)
                 elif name != "records":
@@ -183,16 +183,16 @@ class ObjectReader:
     # -- damage ------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def faults_of(self, name: str) -> Iterator[None]:
+    def errors_of(self, name: str) -> Iterator[None]:
         """Turns errors of reading a section into errors of the archive."""
         try:
             yield
-        except FileNotFoundError as fault:
-            raise gone(self._location.path, self._kept) from fault
-        except OSError as fault:
-            if fault.errno not in _DAMAGE:
+        except FileNotFoundError as error:
+            raise gone(self._location.path, self._kept) from error
+        except OSError as error:
+            if error.errno not in _DAMAGE:
                 raise
-            raise self._damaged(name, fault) from fault
+            raise self._damaged(name, error) from error
         except (
             ChecksumError,
             pa.ArrowException,
@@ -201,14 +201,14 @@ class ObjectReader:
             LookupError,
             TypeError,
             EOFError,
-        ) as fault:
-            raise self._damaged(name, fault) from fault
+        ) as error:
+            raise self._damaged(name, error) from error
 
-    def _damaged(self, name: str, fault: Exception) -> ArchiveDamaged:
+    def _damaged(self, name: str, error: Exception) -> ArchiveDamaged:
         path = f"{self._location.path} ({name})"
-        if isinstance(fault, ChecksumError):
+        if isinstance(error, ChecksumError):
             return ArchiveDamaged(path, _HINT, self._kept)
-        return ArchiveDamaged(path, _HINT, self._kept, on_one_line(f"it cannot be read ({fault})"))
+        return ArchiveDamaged(path, _HINT, self._kept, on_one_line(f"it cannot be read ({error})"))
 
 
 def gone(path: str, kept: str) -> ArchiveIncomplete:

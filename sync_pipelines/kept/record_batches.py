@@ -80,9 +80,9 @@ def _presence(layout: Layout, changes: Sequence[Change]) -> list[int]:
     masks: dict[tuple[str, ...], int] = {}
     present = []
     for change in changes:
-        spoken = (*change.values, *change.links, *change.children)
-        mask = masks.get(spoken)
+        names = (*change.values, *change.links, *change.children)
+        mask = masks.get(names)
         if mask is None:
-            mask = masks[spoken] = sum(1 << layout.bits[name] for name in spoken)
+            mask = masks[names] = sum(1 << layout.bits[name] for name in names)
         present.append(mask)
     return present

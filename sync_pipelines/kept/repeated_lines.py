@@ -97,9 +97,9 @@ def build_known_lines(exports: Iterable[KeptRecords], read_under: tuple[str, str
     try:
         comparable = [e for e in exports if e.summary.reading == read_under and e.texts is not None]
         earlier = KnownLines(comparable, link) if comparable else None
-    except ArchiveIncomplete as fault:
+    except ArchiveIncomplete as error:
         # A replay has replaced some meanwhile, or one is damaged: then all lines are read.
-        log.info("no lines are reused from earlier exports: %s", fault)
+        log.info("no lines are reused from earlier exports: %s", error)
         return None
     return earlier if earlier is not None and len(earlier._sorted) else None
 

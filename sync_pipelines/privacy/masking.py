@@ -83,7 +83,7 @@ def _json_value(found: re.Match[str]) -> str:
     return text[0] + _masked_text(text[1:-1], "contact") + text[-1] if found["whole"] else _in_words(text)
 
 
-def masked_fault(message: str) -> str:
+def masked_error(message: str) -> str:
     """Returns an unexpected error's message without e-mail addresses and quoted values, except names of ours."""
     quoted = _QUOTED.sub(
         lambda found: _between_quotes(found[0], "contact") if _TELLING.search(found[0]) else found[0], message
@@ -102,7 +102,7 @@ def _said(line: str) -> str:
     begin, colon, rest = line.partition(": ")
     if begin.strip() in ("DETAIL", "CONTEXT"):
         return f"{begin}{colon}{_in_words(rest)}"
-    return masked_fault(line)
+    return masked_error(line)
 
 
 def _between_quotes(text: str, kind: Kind) -> str:

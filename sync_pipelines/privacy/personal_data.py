@@ -111,9 +111,9 @@ def masked_reason(stream: Stream, field_path: str | None, message: str) -> str:
     return masked_message(message, _kind_at(stream.shape, field_path))
 
 
-def masked_faults(stream: Stream, faults: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def masked_faults(stream: Stream, errors: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Returns the errors of a record (code, path, message) with messages masked as in `masked_reason`."""
-    return [{**fault, "message": masked_reason(stream, fault["path"], fault["message"])} for fault in faults]
+    return [{**error, "message": masked_reason(stream, error["path"], error["message"])} for error in errors]
 
 
 def _kind_at(shape: Shape, path: str | None) -> Kind:

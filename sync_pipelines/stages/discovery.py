@@ -159,10 +159,10 @@ class _Look:
         """Returns the landing's files, without loaded files that look the same; in most landings, those are all."""
         loaded = ledger.loaded_looks(self._connection, *self._key, UNCERTAIN)
         files = self._workspace.landing.list(*self._key)
-        return [file for file in files if file.fault is not None or ledger.look_of(file) not in loaded]
+        return [file for file in files if file.error is not None or ledger.look_of(file) not in loaded]
 
     def _take(self, file: LandingFile, entry: LedgerFile | None) -> None:
-        if file.fault is not None and file.fault.code == "folder_unreadable":
+        if file.error is not None and file.error.code == "folder_unreadable":
             self._unreadable.append(file.path)
         known_tenant = self._stream.normalize_tenant(file.tenant_folder)
         tenant = known_tenant or file.tenant_folder
@@ -180,7 +180,7 @@ class _Look:
             self._errors[file.path] = found_error
         if entry is None:
             self._new.append(new)
-        elif file.fault is not None:
+        elif file.error is not None:
             # Never opened: what was loaded from this path stays, and the error is the path's next revision.
             if entry.status == "loaded":
                 self._new.append(_next_revision(new))
@@ -197,8 +197,8 @@ class _Look:
     def _error_of(self, new: NewExport, tenant: str | None, settings: StreamSettings) -> ExportError | None:
         """Returns why an export cannot be loaded whatever its content (O1), or None."""
         file, effective_at = new.file, new.effective_at
-        if file.fault is not None:
-            return file.fault
+        if file.error is not None:
+            return file.error
         if tenant is None:
             message = self._stream.why_no_tenant(file.tenant_folder)
             return ExportError(
@@ -221,7 +221,7 @@ class _Look:
         return None
 
     def _renew(self, new: NewExport, entry: LedgerFile) -> None:
-        """Starts a waiting path that looks different anew, unless it is archived with the same content.
+        """Resets a waiting path that looks different, unless it is archived with the same content.
 
         A run may have archived it a moment ago and be about to load it.
         """

@@ -34,13 +34,13 @@ from sync_pipelines.errors import (
     LandingUnavailable,
     SyncError,
 )
-from sync_pipelines.exports.disk import storage_fault
+from sync_pipelines.exports.disk import storage_error
 from sync_pipelines.exports.parts import is_of_parts
 from sync_pipelines.exports.storage_interface import ChangedWhileRead
 from sync_pipelines.exports.tee import Tee
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.kept.kept_writer import Beside
-from sync_pipelines.privacy.masking import masked_fault, masked_trace
+from sync_pipelines.privacy.masking import masked_error, masked_trace
 from sync_pipelines.privacy.private_files import private_folder
 from sync_pipelines.privacy.untrusted_text import on_one_line, storable
 from sync_pipelines.stages.archived import normalize_archived, stream_of
@@ -202,12 +202,12 @@ def keep_records(
         try:
             if KeptRecords(workspace.settings.archive, entry.kept).summary.fingerprint == settings.fingerprint:
                 return entry.kept
-        except ArchiveIncomplete as fault:
-            damage = fault
+        except ArchiveIncomplete as error:
+            damage = error
     try:
         kept = normalize_archived(workspace, entry, _neighbors(workspace, connection, entry), beside)
-    except ArchiveIncomplete as fault:
-        raise damage or fault from fault
+    except ArchiveIncomplete as error:
+        raise damage or error from error
     ledger.mark_kept(connection, entry, kept)
     return kept
 
@@ -254,9 +254,9 @@ def _failed(workspace: Workspace, file_id: int, error: SyncError, run_id: str | 
         return _noted(workspace, file_id, error, run_id)
     except DatabaseUnavailable:
         raise
-    except Exception as fault:
-        log.info("file %s: its failure could not be stored", file_id, exc_info=fault)
-        message = f"{error.code}, and {type(fault).__name__} while storing that error"
+    except Exception as second:
+        log.info("file %s: its failure could not be stored", file_id, exc_info=second)
+        message = f"{error.code}, and {type(second).__name__} while storing that error"
         return _noted(workspace, file_id, SyncError("unforeseen", message, "see the log for details"), run_id)
 
 
@@ -271,15 +271,15 @@ def _noted(workspace: Workspace, file_id: int, error: SyncError, run_id: str | N
 def unforeseen(workspace: Workspace, name: str, error: Exception) -> SyncError:
     """Returns an unexpected error, which fails only its file or pull. The traceback goes to a log file."""
     if isinstance(error, OSError):
-        return storage_fault(error, error.filename or workspace.settings.archive)
+        return storage_error(error, error.filename or workspace.settings.archive)
     trace = workspace.settings.logs / f"{name}.txt"
     hint = f"the full traceback is in {trace}"
     try:
         private_folder(trace.parent)
         trace.write_text(storable(masked_trace(error)), encoding="utf-8")
-    except OSError as fault:
-        hint = f"the full traceback cannot be written to {trace}: {fault.strerror}"
-    first_line = masked_fault(next(iter(str(error).splitlines()), type(error).__name__))
+    except OSError as failure:
+        hint = f"the full traceback cannot be written to {trace}: {failure.strerror}"
+    first_line = masked_error(next(iter(str(error).splitlines()), type(error).__name__))
     return SyncError("unforeseen", f"{type(error).__name__}: {first_line}", hint)
 
 

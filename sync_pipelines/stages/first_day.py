@@ -1,7 +1,7 @@
-"""The day of the oldest export that was ever seen: where Dagster's daily partitions begin.
+"""The day of the oldest export that was ever seen: Dagster's daily partitions start with it.
 
-It is kept in a file of the state folder, because every process that loads the definitions asks for it, and loading them
-needs no database. It only ever moves back, so that a process that knows more never lacks a day that another asks for.
+It is in a file of the state folder, because every process that loads the definitions needs it, without a database.
+It only moves back, so that a process with a newer view has every day that an older view has.
 
 Belongs here: that file. Does not belong here: partitions (`orchestration.partitions`), dates of exports
 (`exports.file_dates`).
@@ -18,19 +18,19 @@ import psycopg
 
 from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.database import ledger
-from sync_pipelines.exports.disk import storage_fault
+from sync_pipelines.exports.disk import storage_error
 from sync_pipelines.privacy.private_files import write_private
 
 _NAME: Final = "first_day"
 
 
 def first_day(settings: Settings) -> date:
-    """Returns the day of the oldest export seen, but none before `SYNC_FIRST_DATE`; that one while none was seen."""
+    """Returns the day of the oldest export seen, at the earliest `SYNC_FIRST_DATE`, which is also the default."""
     return max(settings.first_date, _noted(settings.home) or settings.first_date)
 
 
 def first_day_moved_at(home: Path) -> float:
-    """Returns when `first_day` changed last, in seconds since the epoch; 0 where it never did."""
+    """Returns when `first_day` last changed, in seconds since the epoch; 0 if it never did."""
     try:
         return (home / _NAME).stat().st_mtime
     except OSError:
@@ -38,12 +38,12 @@ def first_day_moved_at(home: Path) -> float:
 
 
 def note_first_day(settings: Settings, connection: psycopg.Connection[Any], oldest: date | None) -> None:
-    """Moves the first day back where an older export was seen.
+    """Moves the first day back if an older export was seen.
 
     Args:
-        settings: with the state folder.
-        connection: to the database, whose ledger has that export.
-        oldest: the day of the oldest export just seen, or None where none was.
+        settings: settings with the state folder.
+        connection: connection to the database, whose ledger has that export.
+        oldest: the day of the oldest export just seen, or None if there is none.
 
     Raises:
         ExportError: `storage_unwritable` or `storage_full`.
@@ -61,8 +61,8 @@ def note_first_day(settings: Settings, connection: psycopg.Connection[Any], olde
             # Another process may have seen an older one meanwhile.
             if first != (noted := _noted(settings.home)):
                 write_private(settings.home / _NAME, f"{min(first, noted or first)}\n")
-    except OSError as fault:
-        raise storage_fault(fault, settings.home) from fault
+    except OSError as error:
+        raise storage_error(error, settings.home) from error
 
 
 def _noted(home: Path) -> date | None:

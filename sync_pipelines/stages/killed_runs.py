@@ -42,11 +42,11 @@ def _mark(connection: psycopg.Connection[Any], dead: DeadRun, entry_id: int) -> 
     if entry is None or entry.path != dead.path or entry.status == "loaded":
         return False
     log.info("file %s: the process of run %s was killed", entry_id, dead.run_id)
-    ledger.mark_failed(connection, entry_id, _fault(), dead.run_id)
+    ledger.mark_failed(connection, entry_id, _error(), dead.run_id)
     return True
 
 
-def _fault() -> ExportError:
+def _error() -> ExportError:
     message = "the process that was loading this export was killed or ran out of memory"
     hint = "check the out-of-memory killer, add memory or send smaller exports; the next sync tries again"
     return ExportError(RUN_KILLED, message, hint)

@@ -147,7 +147,7 @@ def _left_out(landing: Landing, sources: Sources, partner: str | None) -> Iterat
         matched, left, examples = set[str](), Counter[str](), dict[str, str]()
         for file in landing.list(stream.partner, stream.name):
             pattern = sources.for_folder(stream, file.tenant_folder).path
-            if pattern is None or file.fault is not None or file.parts is not None or matches(file.below, pattern):
+            if pattern is None or file.error is not None or file.parts is not None or matches(file.below, pattern):
                 matched.add(file.tenant_folder)
             else:
                 left[file.tenant_folder] += 1

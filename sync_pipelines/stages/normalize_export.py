@@ -100,9 +100,9 @@ def normalize(
     try:
         with _few_collections():
             return _written(export, writer, earlier)
-    except BaseException as fault:
+    except BaseException as error:
         writer.discard()
-        if isinstance(fault, Exception) and export.verify is not None:
+        if isinstance(error, Exception) and export.verify is not None:
             export.verify()
         raise
     finally:

@@ -153,5 +153,5 @@ def _failed(
     """Returns the entry as a load would leave it. Errors that stop everything are raised."""
     if isinstance(error, DatabaseUnavailable) or (isinstance(error, psycopg.Error) and is_away(connection, error)):
         raise error
-    fault = error if isinstance(error, SyncError) else export_stages.unforeseen(workspace, f"file-{entry.id}", error)
-    return replace(entry, status="failed", error=str(fault))
+    failure = error if isinstance(error, SyncError) else export_stages.unforeseen(workspace, f"file-{entry.id}", error)
+    return replace(entry, status="failed", error=str(failure))

@@ -99,11 +99,11 @@ def _pull(workspace: Workspace, stream: Stream, tenant: str) -> Pull:
     try:
         return _into_landing(workspace, stream, started)
     except SyncError as error:
-        fault = error
+        failure = error
     except Exception as error:
-        fault = unforeseen(workspace, f"pull-{stream.partner}-{stream.name}", error)
-    log.info("the pull of %s/%s failed: %s", stream.full_name, tenant, on_one_line(str(fault)))
-    return replace(started, error=str(fault))
+        failure = unforeseen(workspace, f"pull-{stream.partner}-{stream.name}", error)
+    log.info("the pull of %s/%s failed: %s", stream.full_name, tenant, on_one_line(str(failure)))
+    return replace(started, error=str(failure))
 
 
 def _into_landing(workspace: Workspace, stream: Stream, started: Pull) -> Pull:

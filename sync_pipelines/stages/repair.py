@@ -41,19 +41,19 @@ def repairing(workspace: Workspace, work: Callable[[], Result]) -> Result:
     while True:
         try:
             return work()
-        except ArchiveIncomplete as fault:
-            file_id = _repair(workspace, fault, repaired)
+        except ArchiveIncomplete as error:
+            file_id = _repair(workspace, error, repaired)
             if file_id is None:
                 raise
             repaired.add(file_id)
 
 
-def _repair(workspace: Workspace, fault: ArchiveIncomplete, repaired: set[int]) -> int | None:
+def _repair(workspace: Workspace, damage: ArchiveIncomplete, repaired: set[int]) -> int | None:
     """Rebuilds the kept records named in an error. Returns the export's ledger id, or None if that fails."""
-    if not fault.kept:
+    if not damage.kept:
         return None
     with workspace.connection() as connection:
-        entry = ledger.of_kept(connection, fault.kept)
+        entry = ledger.of_kept(connection, damage.kept)
         # A disk that damages what was just written cannot be trusted.
         if entry is None or entry.sha256 is None or entry.id in repaired:
             return None
@@ -63,7 +63,7 @@ def _repair(workspace: Workspace, fault: ArchiveIncomplete, repaired: set[int]) 
             log.warning("%s: its kept records cannot be rebuilt: %s", entry.path, error)
             return None
         if _is_same(workspace, entry, kept) and ledger.replace_kept(connection, entry, kept):
-            log.warning("%s: its kept records were rebuilt from its raw bytes after %s", entry.path, fault)
+            log.warning("%s: its kept records were rebuilt from its raw bytes after %s", entry.path, damage)
             return entry.id
     remove_unnamed(workspace.settings.archive, kept)
     log.warning("%s: its kept records cannot be rebuilt exactly", entry.path)

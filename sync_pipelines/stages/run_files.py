@@ -1,8 +1,8 @@
 """Files of the active runs of this state folder: `SYNC_HOME/runs/<run id>`.
 
 A process holds a lock on the file of its run; the kernel releases it however the process ends. The file names the
-export that the process is at work on. So a file that nobody holds belongs to a run that was killed. Where each step of
-a run is a process, each has a file of its own, `<run id>.<random>`.
+export that the process is loading. So a file that nobody holds belongs to a run that was killed. If each step of a run
+is a process, each has a file of its own, `<run id>.<random>`.
 
 Belongs here: the files, their locks, the id of the state folder. Does not belong here: the status of an export whose
 run was killed (`killed_runs`), Dagster's runs (`orchestration.activity`).
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from sync_pipelines.database.ledger import LedgerFile
-from sync_pipelines.exports.disk import storage_fault
+from sync_pipelines.exports.disk import storage_error
 from sync_pipelines.privacy.private_files import private_folder
 
 _LONGEST_NOTE: Final = 1 << 16
@@ -36,7 +36,6 @@ class DeadRun(NamedTuple):
 
     Attributes:
         entry_id: the ledger entry that it was loading, or None.
-        entry_id: the ledger entry it was at work on, or None.
         path: that entry's path; distinguishes entries with one id in two databases.
     """
 
@@ -63,8 +62,8 @@ def installation_id(home: Path) -> str:
                 os.pwrite(descriptor, found.encode(), 0)
         finally:
             os.close(descriptor)
-    except OSError as fault:
-        raise storage_fault(fault, home) from fault
+    except OSError as error:
+        raise storage_error(error, home) from error
     return found
 
 
@@ -176,14 +175,14 @@ def _lock_new(path: Path) -> int | None:
     try:
         private_folder(path.parent)
         while True:
-            # Between creation and lock, the file may be taken for a dead run's and removed.
+            # Before it is locked, the file may look like that of a dead run and be removed.
             with suppress(BlockingIOError, FileNotFoundError):
                 return _lock(path, os.O_CREAT)
             if time.monotonic() > deadline:
                 return None
             time.sleep(_PAUSE_SECONDS)
-    except OSError as fault:
-        raise storage_fault(fault, path.parent) from fault
+    except OSError as error:
+        raise storage_error(error, path.parent) from error
 
 
 def _lock(path: Path, flags: int = 0) -> int:

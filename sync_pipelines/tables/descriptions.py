@@ -224,7 +224,7 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "field_path": "Field that is wrong, such as OrderItems[2].Price.",
         "message": "What is wrong, in words.",
         "record": "The record as the export has it.",
-        "status": "open until a newer record or a replay settles it.",
+        "status": "open until a newer record or a replay resolves it.",
         "depends_on_state": "Whether it was rejected because of what was stored, not because of its content.",
         "run_id": "Dagster run that rejected it.",
         "faults": "Every error of the record, at most 20: code, path and message.",

@@ -85,14 +85,14 @@ def _instant(name: str, *, nullable: bool = True, now: bool = False) -> Column[A
 
 
 def _status(*values: str) -> list[Any]:
-    """A column `status`, the first value its default, and the constraint that allows these values only."""
+    """Returns a column `status` with the first value as default, and the constraint that allows only these values."""
     allowed = ", ".join(f"'{value}'" for value in values)
     column = Column("status", Text, nullable=False, server_default=values[0], info={"values": values})
     return [column, CheckConstraint(f"status in ({allowed})", name="status")]
 
 
 def _main_table(name: str, *columns: Column[Any], scope: str | None = None) -> Table:
-    """A table that partners' records fill: key, life cycle and provenance around the given columns.
+    """Returns a table that partners' records fill: key, life cycle and provenance around the given columns.
 
     External ids are unique within tenant and partner; with `scope`, rows whose scope is set are unique within it.
     """
@@ -133,7 +133,7 @@ def _main_table(name: str, *columns: Column[Any], scope: str | None = None) -> T
 
 
 def _child_table(name: str, parent: str, *columns: Column[Any], key: bool = False) -> Table:
-    """A table of rows that belong to one row of another table and are deleted with it.
+    """Returns a table of rows that belong to one row of another table and are deleted with it.
 
     `line_no` keeps the partner's order. With `key`, (parent, line_no) is the primary key and `id` a plain column whose
     sequence caches a thousand numbers: one index less to write.

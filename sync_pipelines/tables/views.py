@@ -56,7 +56,7 @@ class View:
 
 
 def _child(table: str, parent: str, **added: Added) -> View:
-    """The view of a child table, with tenant, partner and key of the main row it belongs to."""
+    """Returns the view of a child table, with tenant, partner and key of the main row it belongs to."""
     main = f"{parent.removesuffix('s')}"
     owner = {
         "tenant": Added(f"Tenant of the {main}.", (parent, "tenant")),

@@ -47,7 +47,7 @@ def listed(landing: Landing, *tenants: str) -> Iterator[LandingFile]:
 
 def codes(files: Iterator[LandingFile]) -> dict[str, str]:
     """Path -> code of its fault, or nothing."""
-    return {file.path: file.fault.code if file.fault else "" for file in files}
+    return {file.path: file.error.code if file.error else "" for file in files}
 
 
 def following(root: Path) -> Landing:

@@ -193,7 +193,7 @@ def test_a_prefix_that_may_not_be_listed_is_a_fault_of_its_own(monkeypatch: pyte
     landing = Landing(f"memory://{name}")
     (fault,) = landing.list("nilo", "stores")
     assert (fault.path, fault.tenant_folder, fault.is_folder) == ("nilo", "*", True)
-    assert fault.fault is not None and fault.fault.code == "folder_unreadable"
+    assert fault.error is not None and fault.error.code == "folder_unreadable"
     assert [file.path for file in landing.list("traede", "customers")] == ["traede/t/customers/a.json"]
 
 
@@ -207,7 +207,7 @@ def test_links_behind_fsspec_are_not_followed(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("fsspec.core.url_to_fs", lambda _: (Walked(), str(tmp_path)))
     for follows in (False, True):
         landing = Landing("walked://", lambda *_, follows=follows: follows)
-        assert {f.below: f.fault and f.fault.code for f in landing.list("nilo", "stores")} == {
+        assert {f.below: f.error and f.error.code for f in landing.list("nilo", "stores")} == {
             "2026/a.json": None,
             "b.json": "link_refused",
             "folder": "link_refused",

@@ -45,7 +45,7 @@ def opened(server: SftpServer, root: Path, tmp_path: Path) -> Opens:
 
 def codes(landing: Landing) -> dict[str, str]:
     """Path -> code of its fault, or nothing."""
-    return {file.path: file.fault.code if file.fault else "" for file in landing.list("nilo", "stores")}
+    return {file.path: file.error.code if file.error else "" for file in landing.list("nilo", "stores")}
 
 
 def test_links_are_named_and_not_followed(opened: Opens, root: Path, tmp_path: Path) -> None:

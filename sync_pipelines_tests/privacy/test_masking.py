@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sync_pipelines.contracts.personal import Kind
 from sync_pipelines.partners import STREAMS, find_stream
-from sync_pipelines.privacy.masking import masked, masked_fault, masked_message, masked_trace, without_emails
+from sync_pipelines.privacy.masking import masked, masked_error, masked_message, masked_trace, without_emails
 from sync_pipelines.privacy.personal_data import masked_reason, masked_record, masked_row
 
 KINDS: tuple[Kind, ...] = ("plain", "text", "email", "phone", "contact")
@@ -58,7 +58,7 @@ def test_traces_keep_frames_and_lose_values() -> None:
         trace = masked_trace(error)
     assert "test_traces_keep_frames" in trace
     assert "Ana Rojas" not in trace.split("ValueError: ")[-1] and "(Ana)" not in trace.split("DETAIL")[-1]
-    assert masked_fault("column 'external_id' is gone") == "column 'external_id' is gone"
+    assert masked_error("column 'external_id' is gone") == "column 'external_id' is gone"
 
 
 @pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.full_name)
