@@ -106,31 +106,31 @@ class DatePattern:
         found = self._regex.fullmatch(_folded(text))
         if found is None:
             return None
-        told = found.groupdict()
-        year, month, day = self._day(told)
-        moment = datetime(year, month, day, self._hour(told), int(told.get("M") or 0), int(told.get("S") or 0))
-        moment = moment.replace(microsecond=int((told.get("f") or "0").ljust(6, "0")[:6]))
+        parts = found.groupdict()
+        year, month, day = self._day(parts)
+        moment = datetime(year, month, day, self._hour(parts), int(parts.get("M") or 0), int(parts.get("S") or 0))
+        moment = moment.replace(microsecond=int((parts.get("f") or "0").ljust(6, "0")[:6]))
         for directive in ("z", "Z"):
-            if directive in told:
-                offset = _zone_named(told[directive], moment, zone)
+            if directive in parts:
+                offset = _zone_named(parts[directive], moment, zone)
                 return None if offset is None else moment.replace(tzinfo=offset)
         return moment
 
-    def _day(self, told: Mapping[str, str]) -> tuple[int, int, int]:
-        year = int(told["Y"]) if "Y" in told else _full_year(int(told["y"]))
-        if "j" in told:
-            day = datetime(year, 1, 1) + timedelta(days=int(told["j"]) - 1)
+    def _day(self, parts: Mapping[str, str]) -> tuple[int, int, int]:
+        year = int(parts["Y"]) if "Y" in parts else _full_year(int(parts["y"]))
+        if "j" in parts:
+            day = datetime(year, 1, 1) + timedelta(days=int(parts["j"]) - 1)
             if day.year != year:
                 raise ValueError("the day does not exist")
             return day.year, day.month, day.day
-        month = next((self._words[name][told[name]] for name in "bB" if name in told), None) or int(told["m"])
-        return year, month, int(told["d"])
+        month = next((self._words[name][parts[name]] for name in "bB" if name in parts), None) or int(parts["m"])
+        return year, month, int(parts["d"])
 
-    def _hour(self, told: Mapping[str, str]) -> int:
-        hour = int(told.get("H") or told.get("I") or 0)
-        if "p" not in told:
-            return hour if "H" in told else hour % 12
-        half = self._words["p"][told["p"]]
+    def _hour(self, parts: Mapping[str, str]) -> int:
+        hour = int(parts.get("H") or parts.get("I") or 0)
+        if "p" not in parts:
+            return hour if "H" in parts else hour % 12
+        half = self._words["p"][parts["p"]]
         if hour > 12 and not half:
             raise ValueError("the hour does not exist with a.m. or p.m.")
         return hour if hour > 12 else hour % 12 + 12 * half

@@ -25,7 +25,7 @@ from sync_pipelines.contracts.dates import FIRST_YEAR, LAST_YEAR, NAMED_FORMATS,
 from sync_pipelines.contracts.numbers import number_from_text
 from sync_pipelines.contracts.personal import OBJECT
 from sync_pipelines.contracts.raw import Cell, NotFinite, Percent, Scientific
-from sync_pipelines.contracts.reading import Reading, refuse
+from sync_pipelines.contracts.reading import Reading, reject
 from sync_pipelines.contracts.texts import read_code, read_email, read_key, read_text, unwrapped
 from sync_pipelines.contracts.vectors import Vector
 
@@ -94,21 +94,21 @@ def read_number(value: Any, reading: Reading) -> Decimal:
     """Returns a finite number, exact to the digit, from the text of the export (X9)."""
     match value:
         case bool():
-            raise refuse("not_a_number", "true/false is not a number")
+            raise reject("not_a_number", "true/false is not a number")
         case Decimal():
             if not value.is_finite():
-                raise refuse("out_of_range", f"{_shown(value)} is out of range")
+                raise reject("out_of_range", f"{_shown(value)} is out of range")
             return Decimal(value)
         case int():
             return Decimal(value)
         case str():
             return number_from_text(value, reading)
         case NotFinite():
-            raise refuse("not_finite", f"{value.text} is not a finite number")
+            raise reject("not_finite", f"{value.text} is not a finite number")
         case None:
-            raise refuse("required", "null is not a number")
+            raise reject("required", "null is not a number")
         case _:
-            raise refuse("not_a_number")
+            raise reject("not_a_number")
 
 
 def read_integer(value: Any, reading: Reading) -> int:
@@ -118,14 +118,14 @@ def read_integer(value: Any, reading: Reading) -> int:
     else:
         exact = read_number(value, reading)
         if exact and exact.adjusted() > 18:
-            raise refuse("out_of_range", f"{_shown(value)} is out of range")
+            raise reject("out_of_range", f"{_shown(value)} is out of range")
         if exact != exact.to_integral_value():
-            raise refuse("not_an_integer", f"{_shown(value)} is not an integer")
+            raise reject("not_an_integer", f"{_shown(value)} is not an integer")
         if _has_decimals(exact) or isinstance(value, Scientific):
             reading.forgive("dropped_zero_decimals")
         number = int(exact)
     if not -_INTEGER_LIMIT <= number < _INTEGER_LIMIT:
-        raise refuse("out_of_range", f"{_shown(number)} is out of range")
+        raise reject("out_of_range", f"{_shown(number)} is out of range")
     return number
 
 
@@ -145,11 +145,11 @@ def read_money(value: Any, reading: Reading) -> Decimal:
     if not number:
         return Decimal(0)
     if number.adjusted() > 15:
-        raise refuse("out_of_range", f"{_shown(value)} is out of range for NUMERIC(18,4)")
+        raise reject("out_of_range", f"{_shown(value)} is out of range for NUMERIC(18,4)")
     if number.as_tuple().exponent < -4:  # type: ignore[operator]
         number = _rounded(number, _MONEY_PLACES, reading)
     if not -_MONEY_LIMIT < number < _MONEY_LIMIT:
-        raise refuse("out_of_range", f"{_shown(value)} is out of range for NUMERIC(18,4)")
+        raise reject("out_of_range", f"{_shown(value)} is out of range for NUMERIC(18,4)")
     return number
 
 
@@ -175,7 +175,7 @@ def read_flag(value: Any, reading: Reading) -> Any:
             reading.forgive("boolean_from_text")
             return flag
     message = f"{_shown(value)!r} is not a known word for yes or no; add it to `true_values` or `false_values`"
-    raise refuse("not_a_boolean", message)
+    raise reject("not_a_boolean", message)
 
 
 def flag_word(text: str) -> str:
@@ -200,7 +200,7 @@ def read_instant(value: Any, reading: Reading) -> datetime:
     else:
         moment = _moment_from_number(value, reading)
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
-        raise refuse("out_of_range", f"{_shown(value)} is not in the years {FIRST_YEAR} to {LAST_YEAR}")
+        raise reject("out_of_range", f"{_shown(value)} is not in the years {FIRST_YEAR} to {LAST_YEAR}")
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=reading.timezone)
     return moment.astimezone(UTC)
@@ -212,7 +212,7 @@ def _moment_from_text(text: str, reading: Reading) -> datetime:
         reading.forgive("trimmed_text")
     moment = moment_in(unwrapped(plain, reading) if reading.flat else plain, reading)
     if moment is None:
-        raise refuse("not_a_date", f"{_shown(text)!r} is not a time {_wanted(text, reading)}")
+        raise reject("not_a_date", f"{_shown(text)!r} is not a time {_wanted(text, reading)}")
     return moment
 
 
@@ -221,7 +221,7 @@ def _moment_from_number(value: Any, reading: Reading) -> datetime:
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
         moment = moment_in(value, reading)
     if moment is None:
-        raise refuse("not_a_date", f"{_shown(value)} is not a time {_wanted(str(value), reading)}")
+        raise reject("not_a_date", f"{_shown(value)} is not a time {_wanted(str(value), reading)}")
     return moment
 
 
@@ -250,11 +250,11 @@ def read_currency(value: Any, reading: Reading) -> str:
         return value
     text = read_text(value, reading)
     if text is None:
-        raise refuse("required", "null is not a currency")
+        raise reject("required", "null is not a currency")
     text = str(text)
     code = text.strip(WHITE_SPACE).upper()
     if code not in known_currencies():
-        raise refuse("currency_unknown", f"{_shown(text)!r} is not an ISO 4217 code")
+        raise reject("currency_unknown", f"{_shown(text)!r} is not an ISO 4217 code")
     if code != text:
         reading.forgive("upper_cased_code" if text.strip(WHITE_SPACE) != code else "trimmed_text")
     return code
@@ -308,7 +308,7 @@ def read_coordinate(value: Any, reading: Reading, limit: int) -> Decimal | None:
         return None
     number = read_number(value, reading)
     if abs(number) > limit:
-        raise refuse("out_of_range", f"{_shown(value)} is not between -{limit} and {limit}")
+        raise reject("out_of_range", f"{_shown(value)} is not between -{limit} and {limit}")
     if number.as_tuple().exponent < -6:  # type: ignore[operator]
         number = _rounded(number, _COORDINATE_PLACES, reading)
     return number
@@ -329,11 +329,11 @@ def choice(*options: str) -> Exact:
     def read(value: Any, reading: Reading) -> str:
         text = read_text(value, reading)
         if text is None:
-            raise refuse("required", "null is not allowed here")
+            raise reject("required", "null is not allowed here")
         plain = text.strip(WHITE_SPACE)
         word = next((option for option in options if option.casefold() == plain.casefold()), None)
         if word is None:
-            raise refuse("not_a_choice", f"{_shown(text)!r} is not one of {', '.join(options)}")
+            raise reject("not_a_choice", f"{_shown(text)!r} is not one of {', '.join(options)}")
         if word != text:
             reading.forgive("folded_case" if plain != word else "trimmed_text")
         return word
@@ -349,13 +349,13 @@ def read_texts(value: Any, reading: Reading) -> list[str]:
         reading.forgive("list_from_object")
         value = list(value.values())
     if not isinstance(value, list):
-        raise refuse("not_a_list")
+        raise reject("not_a_list")
     texts = [read_text(element, reading) for element in value]
     for text in texts:
         if text is None:
-            raise refuse("not_text", "null is not text")
+            raise reject("not_text", "null is not text")
         if "\x00" in text:
-            raise refuse("nul_character")
+            raise reject("nul_character")
     return texts
 
 
@@ -365,7 +365,7 @@ def read_object(value: Any, reading: Reading) -> dict[str, Any] | None:
         reading.forgive("object_from_list")
         return {}
     if value is not None and not isinstance(value, dict):
-        raise refuse("not_an_object", f"{_shown(value)!r} is not an object")
+        raise reject("not_an_object", f"{_shown(value)!r} is not an object")
     return value
 
 
@@ -373,10 +373,10 @@ def read_country(value: Any, reading: Reading) -> str:
     """Returns a two-letter code. Lower case is raised, counted (T7)."""
     text = read_text(value, reading)
     if text is None:
-        raise refuse("required", "null is not a country")
+        raise reject("required", "null is not a country")
     code = text.strip(WHITE_SPACE).upper()
     if not re.fullmatch("[A-Z]{2}", code):
-        raise refuse("country_invalid", f"{_shown(text)!r} is not a two-letter country code")
+        raise reject("country_invalid", f"{_shown(text)!r} is not a two-letter country code")
     if code != text:
         reading.forgive("upper_cased_code" if text.strip(WHITE_SPACE) != code else "trimmed_text")
     return str(code)
@@ -394,7 +394,7 @@ def read_percentage(value: Any, reading: Reading) -> Decimal | None:
     else:
         number = read_number(value, reading)
     if not 0 <= number <= 100:
-        raise refuse("out_of_range", f"{_shown(value)} is not between 0 and 100")
+        raise reject("out_of_range", f"{_shown(value)} is not between 0 and 100")
     return read_money(number, reading)
 
 
@@ -405,13 +405,13 @@ def read_filled(value: Any, reading: Reading) -> str:
 
 def _filled(text: Any) -> str:
     if text is None or not text.strip(WHITE_SPACE):
-        raise refuse("required", "the text is empty")
+        raise reject("required", "the text is empty")
     if "\x00" in text:
-        raise refuse("nul_character")
+        raise reject("nul_character")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise refuse("invalid_text") from None
+        raise reject("invalid_text") from None
     return cast(str, text)
 
 

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from sync_pipelines.contracts.characters import WHITE_SPACE
 from sync_pipelines.contracts.currencies import CURRENCY_SIGN, known_currencies
 from sync_pipelines.contracts.raw import Cell
-from sync_pipelines.contracts.reading import Reading, refuse
+from sync_pipelines.contracts.reading import Reading, reject
 from sync_pipelines.contracts.texts import unwrapped
 
 _MARKS: Final = {" ": "[ \xa0\u2007\u2009\u202f]", "'": "['\u2019]", ".": r"\.", ",": ","}
@@ -81,16 +81,16 @@ def _number_within(text: str, notation: Notation, reading: Reading, takes_percen
     if _UNGROUPED[notation.decimal].fullmatch(plain):
         return _decimal(plain, notation)
     if plain.lower().lstrip("+-") in ("nan", "inf", "infinity"):
-        raise refuse("not_finite", f"{plain} is not a finite number")
+        raise reject("not_finite", f"{plain} is not a finite number")
     found = _AROUND.fullmatch(plain)
     if found is None:
-        raise refuse("not_a_number", f"{_shown(plain)} is not a number")
+        raise reject("not_a_number", f"{_shown(plain)} is not a number")
     before, number = _parted(plain, found["before"], found["number"])
     forgiven, sign = _forgiven_around(plain, before, found["after"], takes_percent=takes_percent)
     if not _is_written(number, notation):
-        raise refuse("not_a_number", _not_in_notation(plain, number, notation))
+        raise reject("not_a_number", _not_in_notation(plain, number, notation))
     if number[-1] in ".," and "-" in found["after"]:
-        raise refuse("not_a_number", f"{_shown(plain)} is ambiguous: negative, or without cents")
+        raise reject("not_a_number", f"{_shown(plain)} is ambiguous: negative, or without cents")
     for code in forgiven:
         reading.forgive(code)
     return sign * _decimal(number, notation)
@@ -103,7 +103,7 @@ def _parted(plain: str, before: str, number: str) -> tuple[str, str]:
     if not _SIGN_OR_CODE.fullmatch(re.sub(r"[-+(\s]", "", before)):
         return before[:-1], before[-1] + number
     if not re.search("[.,]", number):
-        raise refuse("not_a_number", f"{_shown(plain)} is ambiguous: a whole number, or a fraction after the mark")
+        raise reject("not_a_number", f"{_shown(plain)} is ambiguous: a whole number, or a fraction after the mark")
     return before, number
 
 
@@ -120,15 +120,15 @@ def _forgiven_around(plain: str, before: str, after: str, *, takes_percent: bool
     if before.count("(") + after.count(")"):
         forgiven.append("negative_brackets")
         if before.count("(") != 1 or after.count(")") != 1 or len(signs) != 1:
-            raise refuse("not_a_number", f"{_shown(plain)} is not a number")
+            raise reject("not_a_number", f"{_shown(plain)} is not a number")
     if len(signs) > 1:
-        raise refuse("not_a_number", f"{_shown(plain)} has more than one sign")
+        raise reject("not_a_number", f"{_shown(plain)} has more than one sign")
     for part in (before, after):
         rest = re.sub(r"[-+()\s]", "", part)
         if rest and (what := _currency_or_percent(rest)) is None:
-            raise refuse("not_a_number", f"{_shown(plain)} is not a number")
+            raise reject("not_a_number", f"{_shown(plain)} is not a number")
         elif rest and what == "percent_sign" and not (takes_percent and part is after):
-            raise refuse("not_a_number", f"{_shown(plain)} is a percentage, which this field does not allow")
+            raise reject("not_a_number", f"{_shown(plain)} is a percentage, which this field does not allow")
         elif rest:
             forgiven.append(what or "")
     return list(dict.fromkeys(forgiven)), -1 if signs and signs[0] in "-(" else 1
@@ -165,14 +165,14 @@ def _decimal(number: str, notation: Notation) -> Decimal:
 
 def _not_in_notation(plain: str, number: str, notation: Notation) -> str:
     """Returns why a number is not in the source's notation, and which settings would read it."""
-    said = f"{_shown(plain)} is not a number with {notation}"
+    message = f"{_shown(plain)} is not a number with {notation}"
     fitting = [other for other in _notations(notation) if _is_written(number, other)]
     if not fitting:
-        return said
+        return message
     if fitting[0].decimal == notation.decimal:
-        return f'{said}; if it has groups of three digits, set `thousands: "{fitting[0].thousands}"`'
+        return f'{message}; if it has groups of three digits, set `thousands: "{fitting[0].thousands}"`'
     ways = " or ".join(f"`{other}`" for other in fitting)
-    return f"{said}; to read it, set {ways}"
+    return f"{message}; to read it, set {ways}"
 
 
 def _notations(own: Notation) -> Iterator[Notation]:

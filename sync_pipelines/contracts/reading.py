@@ -49,17 +49,17 @@ class Reading:
         self.leniencies[code] += 1
 
 
-class RecordRefused(Exception):
-    """A partner's function rejects a record, at a field.
+class RecordRejected(Exception):
+    """Raised by a partner's function to reject a record because of a field.
 
     Attributes:
         code: a reject code.
         path: the field, in the partner's spelling.
-        message: one sentence.
+        message: one sentence for people.
         more: further errors of the record (F20).
     """
 
-    def __init__(self, code: str, path: str | None, message: str, more: Sequence[RecordRefused] = ()) -> None:
+    def __init__(self, code: str, path: str | None, message: str, more: Sequence[RecordRejected] = ()) -> None:
         super().__init__(message)
         self.code = code
         self.path = path
@@ -67,18 +67,18 @@ class RecordRefused(Exception):
         self.more = more
 
 
-def refuse_for(faults: Sequence[RecordRefused]) -> None:
-    """Rejects a record for all errors that a partner's function found, if there are any (F20).
+def reject_for(errors: Sequence[RecordRejected]) -> None:
+    """Rejects a record if there are errors, with all of them (F20).
 
     Raises:
-        RecordRefused: the first error, with the others.
+        RecordRejected: the first error, with the others.
     """
-    if faults:
-        first = faults[0]
-        raise RecordRefused(first.code, first.path, first.message, faults[1:])
+    if errors:
+        first = errors[0]
+        raise RecordRejected(first.code, first.path, first.message, errors[1:])
 
 
-def refuse(code: str, detail: str = "") -> PydanticCustomError:
+def reject(code: str, detail: str = "") -> PydanticCustomError:
     """Returns the error that a field type raises: a reject code with its description, or with a specific `detail`."""
     return PydanticCustomError(code, "{sentence}", {"sentence": detail or REJECT_CODES[code]})
 
@@ -87,9 +87,9 @@ def read_at(path: str, read: Callable[[Any, Reading], Any], value: Any, reading:
     """Returns a value that a field type's function reads outside its own field.
 
     Raises:
-        RecordRefused: the value is rejected, at `path`.
+        RecordRejected: the value is rejected, at `path`.
     """
     try:
         return read(value, reading)
     except PydanticCustomError as error:
-        raise RecordRefused(error.type, path, f"{path}: {error.message()}") from None
+        raise RecordRejected(error.type, path, f"{path}: {error.message()}") from None

@@ -1,7 +1,7 @@
-"""A stream: everything the engine needs to know of one partner's kind of export, as a declaration.
+"""Declarations of streams: everything that reading and loading need to know about one kind of export of a partner.
 
-Belongs here: the shape of those declarations. Does not belong here: any partner's (`partners`), how a
-declaration is carried out (`normalize`, `upsert`).
+Belongs here: the form of those declarations. Does not belong here: any partner's (`partners`), carrying out a
+declaration (`normalize`, `upsert`).
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from sync_pipelines.contracts.listing import Listing
 from sync_pipelines.contracts.reading import Reading
 
 Operation = Literal["upsert", "create", "insert", "update", "touch", "delete"]
-"""What a record asks for.
+"""The operation that a record requests.
 
 - `upsert` inserts or updates a row.
-- `create` does the same and counts a row that exists already as a leniency.
-- `insert` rejects the record where the row exists; a strict source turns `create` into it.
-- `update` rejects the record where the row does not exist.
-- `touch` updates a row, and inserts a placeholder where it does not exist.
+- `create` does the same, and counts an existing row as a leniency.
+- `insert` rejects the record if the row exists. In a strict source, `create` means `insert`.
+- `update` rejects the record if the row does not exist.
+- `touch` updates a row, or inserts a placeholder if it does not exist.
 - `delete` leaves a tombstone.
 """
 
 ListMode = Literal["replace", "merge", "add", "remove"]
-"""What a list of children asks for: replace the stored list, patch its rows, add to a set, or remove from it."""
+"""How a list of children is applied: replace the stored list, patch its rows, add to a set, or remove from it."""
 
 
 class _EffectiveTime:
@@ -47,14 +47,14 @@ EFFECTIVE_TIME: Final = _EffectiveTime()
 
 
 def tenant_as_named(folder: str) -> str | None:
-    """The tenant of a partner whose tenants are named as their folders are, in NFC."""
+    """Returns the tenant for a folder of a partner whose tenants are named like their folders: its name in NFC."""
     return composed(folder)
 
 
 class Identity(NamedTuple):
-    """Which row of another stream's table a reference means: by its external id, or by the partner's own id.
+    """The row of another stream's table that a reference refers to, by its external id or by the partner's own id.
 
-    With both, the own id says which row is meant, and the row has both.
+    With both, the own id identifies the row, and the row gets both.
     """
 
     partner: str
@@ -65,7 +65,7 @@ class Identity(NamedTuple):
 
 @dataclass(frozen=True)
 class Default:
-    """A value a new row gets where the record has no such field (O3); listed in `defaulted_fields`."""
+    """The value of a field in a new row if the record does not have it (O3); listed in `defaulted_fields`."""
 
     column: str
     value: Any
@@ -73,13 +73,13 @@ class Default:
 
 @dataclass(frozen=True)
 class Match:
-    """One way in which two children are the same row: equal in all these columns.
+    """One way to match two children: they are equal in all these columns.
 
     Attributes:
-        columns: compared; a row that lacks one of them does not match this way.
-        name: how a payload asks for this way, where it may choose.
-        folds: texts are compared trimmed and without case.
-        whole: null equals null, and only rows without any of the columns of the other ways match so.
+        columns: the compared columns; a row without one of them does not match this way.
+        name: name by which a payload chooses this way, if it may choose.
+        folds: whether texts are compared trimmed and without case.
+        whole: whether null equals null; only rows without any of the other ways' columns match this way.
     """
 
     columns: tuple[str, ...]
@@ -90,18 +90,19 @@ class Match:
 
 @dataclass(frozen=True)
 class Children:
-    """Rows of a child table that a list in the record makes, in the list's order.
+    """The rows of a child table, from a list in the record, in the list's order.
 
     Attributes:
         column: the contract's attribute that holds the list.
         table: the child table; its `line_no` counts from 1.
-        parent: its column that holds the parent's id.
-        parent_key: the element's own attribute that, if sent, must equal the parent's key; no column (O6).
-        skips_empty: an element without any field is left out, counted (R5).
-        mode: what a list asks for unless the record says otherwise.
-        match: the ways to find the stored row of an element, tried in order; none: by line number.
-        primary: columns within whose values at most one row has `is_primary`, () for all rows; None: no such rule.
-        nested: children of these children.
+        parent: the child table's column with the parent's id.
+        parent_key: attribute of the element that must equal the parent's key if sent; not a column (O6).
+        skips_empty: whether an element without any field is skipped, counted (R5).
+        mode: how a list is applied, unless the record sets a mode.
+        match: ways to find the stored row of an element, tried in order; if empty, by line number.
+        primary: at most one row with equal values in these columns has `is_primary`; () means one of all rows, None no
+            such rule.
+        nested: lists within these children.
     """
 
     column: str
@@ -117,13 +118,13 @@ class Children:
 
 @dataclass(frozen=True)
 class Reference:
-    """A foreign key to a row that is made as a placeholder where it is missing (X7).
+    """A foreign key. A placeholder is created for a missing row (X7).
 
     Attributes:
         column: the foreign key column.
-        table: the table it points to.
-        emails_of: a partner whose placeholders get their external id as `email` where it is an address. No stream of
-            that partner fills the table: a definition would not know which email was sent.
+        table: the referenced table.
+        emails_of: a partner whose placeholders get their external id as `email` if it is an email address. No stream of
+            that partner may fill the table, since it could not distinguish this email from a sent one.
     """
 
     column: str
@@ -133,7 +134,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class BlockedBy:
-    """Live rows of another table keep a row from being deleted (T9)."""
+    """Live rows of another table that prevent the deletion of a row (T9)."""
 
     table: str
     column: str
@@ -145,20 +146,20 @@ class Route:
 
     Attributes:
         method: HTTP method.
-        path: the path on the partner's page, `{tenant}` and `{key}` standing for what is in it; any other name in
-            braces is a field of each record.
-        operation: what a call asks for.
+        path: the path on the partner's page, with `{tenant}` and `{key}` in their places; any other name in braces is a
+            field of each record.
+        operation: operation of a call.
         body: whether the records are in the body; otherwise the key in the path is the record.
-        missing_key: the error message where the path has no key.
-        lists: names of lists in the body -> what each asks for, in the order of execution.
-        is_exclusive: a key that is in two of the lists is rejected in both (N8).
+        missing_key: the error message for a path without a key.
+        lists: name of a list in the body -> its operation, in the order of execution.
+        is_exclusive: whether a key that is in two of the lists is rejected in both (N8).
         sets: fields that the call itself sets.
-        mode: how lists of children are handled.
+        mode: how lists of children are applied.
         needs: fields that the call must send, in the page's spelling.
-        takes: fields the call takes, in the page's spelling; others are drift (F01). None takes all of the contract's.
-        may_be_empty: an empty body asks for nothing; otherwise it is a record without fields (N8).
-        may_be_one: one record may be the whole body, even one without any field.
-        names_lists: field paths begin with the list and the record's index in it: `upsert[0].latitude` (F07).
+        takes: fields that the call uses, in the page's spelling; others are drift (F01). None means all fields.
+        may_be_empty: whether an empty body has no records; otherwise it is a record without fields (N8).
+        may_be_one: whether the body may be one record, even one without any field.
+        names_lists: whether field paths start with the list and the record's index: `upsert[0].latitude` (F07).
     """
 
     method: str
@@ -178,7 +179,7 @@ class Route:
 
 
 class Options(BaseModel):
-    """Base of a partner's own settings in `sources.yaml`; a stream without any uses it as it is."""
+    """Base of a partner's own settings in `sources.yaml`, and the settings of a stream without any."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -190,13 +191,13 @@ class LinkResult(NamedTuple):
     """The reference of a record.
 
     Attributes:
-        spoken: whether the record has the identifying field; where it is absent the link is kept (X1).
-        identity: the row meant, or None for no link.
+        is_sent: whether the record has the identifying field; if not, the stored link does not change (X1).
+        identity: the referenced row, or None for no link.
         leniency: a code to count, or None.
         column: the contract's attribute that identifies the row, for error paths.
     """
 
-    spoken: bool
+    is_sent: bool
     identity: Identity | None
     leniency: str | None = None
     column: str | None = None
@@ -204,12 +205,12 @@ class LinkResult(NamedTuple):
 
 @dataclass(frozen=True)
 class FlatLines:
-    """How lines of a flat file make one record (O12).
+    """How lines of a flat file are grouped into a record (O12).
 
     Attributes:
-        children: the contract's list attribute that each line is one element of.
-        totals: column -> function of the lines, for record fields that the file leaves empty.
-        same_line: columns that identify a line among those of its record, whatever else changes in it.
+        children: the contract's list attribute; each line is one of its elements.
+        totals: column -> function of the lines, for fields of the record that are empty in the file.
+        same_line: columns that identify a line within its record.
     """
 
     children: str
@@ -223,47 +224,47 @@ class Stream:
 
     Attributes:
         partner, name: as in the landing's folders.
-        table: the main table its records write.
-        contract: what a record may hold.
-        key: the contract's attribute that is the match key (X2).
-        normalize_tenant: a tenant's folder -> the tenant as stored, or None where it is not one (O1).
-        tenant_form: what tenant ids look like, as in `GUIDs, such as ...`; empty where any folder name is one.
-        tenant_place: where a user finds a tenant's id, as a sentence; empty where users choose it.
+        table: the main table of its records.
+        contract: the fields of a record.
+        key: the contract's attribute with the match key (X2).
+        normalize_tenant: a tenant's folder -> the tenant as stored, or None if it is not a tenant (O1).
+        tenant_form: the form of tenant ids, as in `GUIDs, such as ...`; empty if any folder name is one.
+        tenant_place: where a user finds a tenant's id, as a sentence; empty if users choose it.
         children, references, defaults: see their types.
         links: reference column -> pure function (values, options, tenant) -> LinkResult.
         scope: the foreign key column within which keys are unique (P5); None is the tenant.
-        scope_name: what the scope is called in messages.
-        replaces: a record is the whole row: fields it does not send are cleared (P3).
+        scope_name: name of the scope in messages.
+        replaces: whether a record is the whole row: fields that it does not send are cleared (P3).
         merges: JSON columns whose objects are merged at their top level (R4, N6).
         required_new: columns and child tables that a new row needs (N4, T3).
-        placeholder_is_new: whether a placeholder counts as new there; else it becomes real once it has them all.
-        unknown_code: the reject code of an `update` of a row that is not there (N8).
-        blocked_by: what keeps a row from being deleted (T9).
-        settled: columns that `settle` alone writes.
-        settle: a pure function (values, children) -> values, run on every row after a change: what is shown of
-            others' values. Run on what it returned, with the same record applied again, it changes nothing.
-        settles: what `settle` looks at and writes: columns, and those of child tables as `table.column`.
-        carries: columns in which what `settle` wrote once outlives what it wrote it from.
-        lists_defaults: the table's `defaulted_fields` names the fields that hold their default.
+        placeholder_is_new: whether a placeholder counts as new there; otherwise it is defined once it has all of them.
+        unknown_code: reject code for an `update` of a row that does not exist (N8).
+        blocked_by: rows that prevent the deletion of a row (T9).
+        computed: columns that only `compute` writes.
+        compute: a pure function (values, children) -> values. It computes columns from others in every changed row. It
+            must be idempotent: on its own result, with the same record applied again, it changes nothing.
+        computes: columns that `compute` reads or writes; those of child tables as `table.column`.
+        carries: columns that keep a value from `compute` even after the value it came from is gone.
+        lists_defaults: whether the table's `defaulted_fields` lists the fields that still have their default.
         routes: the partner's endpoints that write.
-        envelopes: body fields that hold the records; empty where the body is a bare array (X12).
-        flat: how flat files fold, or None where a line is a record.
+        envelopes: body fields that hold the records; empty if the body is a bare array (X12).
+        flat: how lines of flat files are grouped, or None if each line is a record.
         options: the partner's own settings.
-        prepare: a pure function (raw record, options, reading) -> raw record, run before the contract; what it adds
-            that the contract does not know falls into `extra` (X3).
-        link_fields: reference column -> the contract's attributes its link is made of; records are read in blocks only
-            where it is given.
-        prepared: fields without which `prepare` changes nothing in a record without null that has all required ones,
-            each with a value of its own type; None: it may change any record. What it makes of those that hold objects
-            depends on them alone.
-        listing: a pure function (values) -> child table -> how its list is handled, where the payload says so. Of the
-            lists themselves it may only check that the chosen way identifies their elements.
-        listing_fields: the contract's attributes it looks at beside the lists; lists are read in blocks only where
-            it is given.
+        prepare: a pure function (raw record, options, reading) -> raw record, called before the contract. Fields
+            that it adds and the contract does not know are stored in `extra` (X3).
+        link_fields: reference column -> the contract's attributes that its link uses. Records are read in blocks only
+            if it is set.
+        prepared: fields that make `prepare` change a record. A record with none of them, without null and with every
+            required field of its own type must not change. None means that any record may change. What `prepare` makes
+            of fields with objects must depend only on those objects.
+        listing: a pure function (values) -> child table -> mode and way of matching its list, if the payload sets them.
+            Of the lists themselves it may only check that the way identifies their elements.
+        listing_fields: the contract's attributes that `listing` uses, except lists. Lists are read in blocks only if it
+            is set.
         delete_flag: the field that, if true, makes a record a delete (T9).
-        record_id: the contract's attribute that is the partner's own id (P2).
-        pull: the endpoint that lists the records, where a source may pull them (N11).
-        response: a pure function (counts) -> the outcome in the API's own shape, where the page has one (R10).
+        record_id: the contract's attribute with the partner's own id (P2).
+        pull: the endpoint that lists the records, if sources may pull them (N11).
+        response: a pure function (counts) -> the outcome in the API's own format, if the page has one (R10).
         description: one or two sentences for the Dagster UI, in Markdown.
         rules_page: the address of the page that lists the stream's rules; empty for the project's own pages.
         package: name and version of the installed package that declares it; empty for the project's own.
@@ -288,9 +289,9 @@ class Stream:
     placeholder_is_new: bool = False
     unknown_code: str = "record_unknown"
     blocked_by: BlockedBy | None = None
-    settled: tuple[str, ...] = ()
-    settle: Callable[[dict[str, Any], Mapping[str, list[dict[str, Any]]]], dict[str, Any]] | None = None
-    settles: tuple[str, ...] = ()
+    computed: tuple[str, ...] = ()
+    compute: Callable[[dict[str, Any], Mapping[str, list[dict[str, Any]]]], dict[str, Any]] | None = None
+    computes: tuple[str, ...] = ()
     carries: tuple[str, ...] = ()
     defaults: tuple[Default, ...] = ()
     lists_defaults: bool = False
@@ -312,24 +313,24 @@ class Stream:
     package: str = ""
 
     def __post_init__(self) -> None:
-        """Rejects a declaration that no load could carry out.
+        """Checks that the declaration can be loaded.
 
         Raises:
-            ValueError: a reference to the stream's own table: a record would make the placeholder of one beside it.
+            ValueError: it refers to its own table: a placeholder could be created beside the row of a record.
         """
         if any(reference.table == self.table for reference in self.references):
             raise ValueError(f"{self.full_name}: a reference to its own table, {self.table}, is not supported")
 
     @property
     def operations(self) -> frozenset[Operation]:
-        """What its records can ask for, by endpoint, list or flag; a plain record is an upsert."""
+        """The operations that its records can request, by endpoint, list or flag; a plain record is an upsert."""
         found: set[Operation] = {"upsert"}
         for route in self.routes:
             found |= {route.operation, *route.lists.values()}
         return frozenset(found | {"delete"} if self.delete_flag else found)
 
     def why_no_tenant(self, name: str) -> str:
-        """Returns the sentence for a name that is no tenant id (O1)."""
+        """Returns the error message for a name that is not a tenant id (O1)."""
         form = self.tenant_form or "the names of their folders in the landing"
         return f"{name!r} is not a tenant id of {self.partner}; its tenant ids are {form}"
 
@@ -340,24 +341,24 @@ class Stream:
 
     @property
     def flat_fields(self) -> tuple[str, ...]:
-        """The fields that a column of a flat file can be: the record's, and those of the lines it folds."""
+        """The fields that a column of a flat file can hold: those of the record, and those of the lines it groups."""
         lines = self.line_field
         shapes = [self.shape, *([lines.children] if lines is not None and lines.children is not None else [])]
         return tuple(dict.fromkeys(f.alias for shape in shapes for f in shape.fields if f.children is None))
 
     @property
     def line_field(self) -> FieldShape | None:
-        """The list that each line of a flat file is an element of, where lines fold (O12)."""
+        """The list whose elements are the lines of a flat file, if lines are grouped (O12)."""
         return next((f for f in self.shape.nested if self.flat is not None and f.column == self.flat.children), None)
 
     @property
     def shape(self) -> Shape:
-        """The contract's fields."""
+        """The shape of the contract."""
         return shape_of(self.contract)
 
     @property
     def fingerprint(self) -> str:
-        """Of the version and the contract: another one may read the same text otherwise."""
+        """A hash of the version and the contract. With another one, the same text may be read differently."""
         return _fingerprint(self.contract, self.package)
 
     @property
@@ -367,26 +368,26 @@ class Stream:
 
     @property
     def has_record_ids(self) -> bool:
-        """Whether the partner has ids of its own beside the key (P2)."""
+        """Whether records have an id of the partner's own beside the key (P2)."""
         return self.record_id is not None
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether a record, applied again to the row it made, changes nothing of it (its lists aside).
+        """Whether applying a record twice changes nothing the second time, except its lists.
 
-        Not so where a row may be new twice or lose its defaults: both look at more than the record.
+        This is not so if a row may be new twice or lose its defaults, which depends on more than the record.
         """
         stays_new = bool(self.required_new) and not self.placeholder_is_new
         return not (self.defaults and (self.replaces or stays_new))
 
     @cached_property
     def written(self) -> tuple[str, ...]:
-        """Every column a load may write: those records speak of, and those that settle from them."""
-        return self.columns + self.settled
+        """Every column that a load may write: those that records set, and computed ones."""
+        return self.columns + self.computed
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """The columns of the main table a record may speak of, in contract order, the key left out."""
+        """The columns of the main table that a record may set, in contract order, without the key."""
         derived = tuple(self.contract.derived)
         keys = (self.key, self.record_id)
         return tuple(f.column for f in self.shape.scalars if f.column not in keys) + derived

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sync_pipelines.contracts.characters import UNSEEN, WHITE_SPACE, composed
 from sync_pipelines.contracts.raw import CellError, NotFinite, Scientific
-from sync_pipelines.contracts.reading import Reading, refuse
+from sync_pipelines.contracts.reading import Reading, reject
 
 _PLAIN: Final = re.compile(r"[A-Za-z](?:[ -~]*[!-~])?|\d+", re.ASCII)
 """Matches most texts, which need no change."""
@@ -39,7 +39,7 @@ def read_text(value: Any, reading: Reading) -> Any:
             return _cell_text(value, reading) if reading.flat else str(value)
         case bool():
             if not reading.flat:
-                raise refuse("not_text")
+                raise reject("not_text")
             reading.forgive("coerced_boolean_to_text")
             return str(value).lower()
         case int() | Decimal():
@@ -48,13 +48,13 @@ def read_text(value: Any, reading: Reading) -> Any:
             reading.forgive("coerced_date_to_text")
             return value.isoformat()
         case NotFinite():
-            raise refuse("not_finite", f"{value.text} is not text")
+            raise reject("not_finite", f"{value.text} is not text")
         case CellError():
-            raise refuse("cell_error", f"{value.text} is a spreadsheet error")
+            raise reject("cell_error", f"{value.text} is a spreadsheet error")
         case None:
             return None
         case _:
-            raise refuse("not_text")
+            raise reject("not_text")
 
 
 def read_code(value: Any, reading: Reading) -> Any:
@@ -68,7 +68,7 @@ def read_key(value: Any, reading: Reading) -> Any:
     if text is None:
         return None
     if not text:
-        raise refuse("key_missing")
+        raise reject("key_missing")
     return text
 
 
@@ -95,7 +95,7 @@ def unwrapped(text: str, reading: Reading) -> str:
     if text[:1] not in _MARKS:
         return text
     if text in _ERRORS:
-        raise refuse("cell_error", f"{text} is a spreadsheet error")
+        raise reject("cell_error", f"{text} is a spreadsheet error")
     if (formula := _FORMULA.fullmatch(text)) is not None:
         reading.forgive("unwrapped_formula")
         return formula[1].replace('""', '"').strip(WHITE_SPACE)
@@ -164,4 +164,4 @@ def _without_zero_decimals(text: str, mark: str, reading: Reading) -> str:
 
 def _digits_lost(text: str) -> Exception:
     shown = text if len(text) <= 40 else text[:40] + "…"
-    return refuse("scientific_notation", f"{shown} has an exponent, so digits are lost")
+    return reject("scientific_notation", f"{shown} has an exponent, so digits are lost")

@@ -126,7 +126,7 @@ def instant() -> Vector:
         try:
             return column.cast(_TIMESTAMP), plain
         except pa.ArrowInvalid:
-            # A day that its month does not have: the whole column is left to the field type.
+            # A day that its month does not have: the field type reads the whole column.
             return pa.nulls(len(column), _TIMESTAMP), pa.array([False] * len(column), pa.bool_())
 
     return Vector(pa.string(), finish)

@@ -82,7 +82,7 @@ class _Element(NamedTuple):
     operation: Operation
     value: Any
     within: str = ""
-    fault: Fault | None = None
+    error: Fault | None = None
 
 
 class _Pattern(NamedTuple):
@@ -162,7 +162,7 @@ class Envelope:
         for route in self._stream.routes:
             lists = {folded(name) for name in route.lists} - self._stream.envelopes
             if lists & names.keys() and "{" not in route.path.replace("{tenant}", ""):
-                if any(element.fault for element in self._elements(raw.value, route)):
+                if any(element.error for element in self._elements(raw.value, route)):
                     break
                 yield from self._listed("", raw.value, self._effective_at, route, {})
                 return
@@ -243,8 +243,8 @@ class Envelope:
         twice = self._keys_in_two_lists(elements) if route.is_exclusive else frozenset()
         for number, found in enumerate(elements, start=1):
             place, element = Place(f"{before}{number}", moment), found.value
-            if found.fault is not None:
-                yield Reject(place.position, None, *found.fault, displayable(body))
+            if found.error is not None:
+                yield Reject(place.position, None, *found.error, displayable(body))
             elif self._key_of(element) in twice:
                 code = "store_in_two_lists"
                 yield Reject(
@@ -270,8 +270,8 @@ class Envelope:
         found = [(name, operation) for name, operation in route.lists.items() if folded(name) in names]
         if not found and not (route.may_be_empty and not body):
             is_missing = len(route.lists) == 1 and not self._is_one(body, route)
-            fault = _list_fault("required", next(iter(route.lists))) if is_missing else None
-            yield _Element("", route.operation, body, fault=fault)
+            error = _list_error("required", next(iter(route.lists))) if is_missing else None
+            yield _Element("", route.operation, body, error=error)
         for name, operation in found:
             elements = body[names[folded(name)]]
             if isinstance(elements, list):
@@ -281,9 +281,9 @@ class Envelope:
                     for index, element in enumerate(elements)
                 )
             elif elements is not None:
-                yield _Element(name, operation, None, fault=_list_fault("not_a_list", name))
+                yield _Element(name, operation, None, error=_list_error("not_a_list", name))
             elif not route.may_be_empty:
-                yield _Element(name, operation, None, fault=_list_fault("required", name))
+                yield _Element(name, operation, None, error=_list_error("required", name))
 
     def _is_one(self, body: Any, route: Route) -> bool:
         """Whether a body without the route's list is one record, or empty (F09)."""
@@ -376,7 +376,7 @@ def _moment(value: Any, reading: Reading) -> datetime | str:
         return error.message()
 
 
-def _list_fault(code: str, name: str) -> Fault:
+def _list_error(code: str, name: str) -> Fault:
     return Fault(code, name, f"{name}: {REJECT_CODES[code]}")
 
 

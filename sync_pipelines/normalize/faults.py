@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from sync_pipelines.contracts.codes import ALL_CODES, REJECT_CODES
 from sync_pipelines.contracts.raw import CellError
-from sync_pipelines.contracts.reading import RecordRefused
+from sync_pipelines.contracts.reading import RecordRejected
 from sync_pipelines.normalize.change import Fault, Reject, Rejected, path_of
 from sync_pipelines.normalize.values import displayable, to_json
 from sync_pipelines.privacy.untrusted_text import on_one_line
@@ -23,7 +23,7 @@ from sync_pipelines.privacy.untrusted_text import on_one_line
 MOST: Final = 20
 """Most errors that are kept of one record."""
 
-REJECTIONS: Final = (Rejected, RecordRefused, ValidationError, PydanticCustomError)
+REJECTIONS: Final = (Rejected, RecordRejected, ValidationError, PydanticCustomError)
 """The exceptions that reject a record."""
 
 _PYDANTIC_CODES: Final = {
@@ -52,7 +52,7 @@ def faults_of(rejection: Exception, key_alias: str) -> list[Fault]:
     match rejection:
         case Rejected():
             return [rejection.fault]
-        case RecordRefused():
+        case RecordRejected():
             return [Fault(each.code, each.path, each.message) for each in (rejection, *rejection.more)]
         case PydanticCustomError():
             return [Fault(rejection.type, None, rejection.message())]
@@ -63,27 +63,27 @@ def faults_of(rejection: Exception, key_alias: str) -> list[Fault]:
 
 def distinct_faults(found: Iterable[Fault]) -> list[Fault]:
     """Returns each error once, in order of discovery."""
-    faults: dict[tuple[str, str | None], Fault] = {}
-    for fault in found:
-        faults.setdefault((fault.code, fault.path), fault)
-    return list(faults.values())
+    errors: dict[tuple[str, str | None], Fault] = {}
+    for error in found:
+        errors.setdefault((error.code, error.path), error)
+    return list(errors.values())
 
 
-def respelled(fault: Fault, spelled: Mapping[str, str], within: str = "") -> Fault:
+def respelled(error: Fault, spelled: Mapping[str, str], within: str = "") -> Fault:
     """Returns an error at another path (F07).
 
     Args:
-        fault: the error.
+        error: the error.
         spelled: record field -> its name in the body; "" if the field is the record itself.
         within: position of the record in the body, such as `upsert[0]`.
     """
-    if fault.path is None or not (spelled or within):
-        return fault
-    name = re.split(r"[.\[]", fault.path, maxsplit=1)[0]
-    path = spelled.get(name, name) + fault.path[len(name) :]
+    if error.path is None or not (spelled or within):
+        return error
+    name = re.split(r"[.\[]", error.path, maxsplit=1)[0]
+    path = spelled.get(name, name) + error.path[len(name) :]
     path = ".".join(part for part in (within, path) if part)
-    rest = fault.message.removeprefix(f"{fault.path}:")
-    return Fault(fault.code, path, fault.message if rest == fault.message else f"{path}:{rest}")
+    rest = error.message.removeprefix(f"{error.path}:")
+    return Fault(error.code, path, error.message if rest == error.message else f"{path}:{rest}")
 
 
 def located(reject: Reject, spelled: Mapping[str, str], within: str) -> Reject:
@@ -91,8 +91,8 @@ def located(reject: Reject, spelled: Mapping[str, str], within: str) -> Reject:
     if not (spelled or within):
         return reject
     first = respelled(Fault(reject.code, reject.field_path, reject.message), spelled, within)
-    faults = tuple(respelled(fault, spelled, within) for fault in reject.faults)
-    return reject._replace(field_path=first.path, message=first.message, faults=faults)
+    errors = tuple(respelled(error, spelled, within) for error in reject.faults)
+    return reject._replace(field_path=first.path, message=first.message, faults=errors)
 
 
 def code_of(detail: ErrorDetails) -> str:

@@ -301,8 +301,8 @@ def _opened(value: Any, holds: Holds, path: Path, noted: list[Fault] | None) -> 
     try:
         opened, end = decode_at(text, 0)
         why = None if end == len(text) else f"unexpected text after the JSON, at character {end + 1}"
-    except JSONDecodeError as fault:
-        why = f"not JSON: {explain(fault)} at character {fault.pos + 1}"
+    except JSONDecodeError as error:
+        why = f"not JSON: {explain(error)} at character {error.pos + 1}"
     except NestedTooDeep:
         why = "not JSON: nested too deeply"
     if why is not None:

@@ -51,7 +51,7 @@ class KeyList(NamedTuple):
         return distinct(np.asarray(self.hashes)[chosen[self.rows]])
 
     def repeated(self) -> npt.NDArray[np.uint64]:
-        """The hashes that appear more than once, ascending."""
+        """Returns the hashes that appear more than once, ascending."""
         return distinct(self.hashes[1:][self.hashes[1:] == self.hashes[:-1]])
 
 

@@ -32,25 +32,25 @@ class LinkColumns:
     """One reference of some records.
 
     Attributes:
-        spoken: which records set it (X1).
+        is_set: which records set it (X1).
         identity: the parts of `Identity`; null if a record refers to no row.
         lenient: code -> the records it is counted for.
     """
 
-    spoken: Mask
+    is_set: Mask
     identity: tuple[Any, ...]
     lenient: Mapping[str, Mask]
 
     @property
     def is_lenient(self) -> Mask:
         """Which records have a leniency."""
-        forgiven: Mask = np.logical_or.reduce([np.zeros(len(self.spoken), bool), *self.lenient.values()])
+        forgiven: Mask = np.logical_or.reduce([np.zeros(len(self.is_set), bool), *self.lenient.values()])
         return forgiven
 
     @property
     def is_too_long(self) -> Mask:
         """Which records refer to a row whose key is too long for a PostgreSQL index."""
-        long = np.zeros(len(self.spoken), bool)
+        long = np.zeros(len(self.is_set), bool)
         for part in self.identity:
             found = pc.greater(pc.binary_length(part), LONGEST_REFERENCE)
             long |= pc.fill_null(found, False).to_numpy(zero_copy_only=False)
@@ -75,19 +75,19 @@ class LinkColumns:
         """Concatenates the references of two blocks."""
         codes = {*self.lenient, *other.lenient}
         return LinkColumns(
-            np.concatenate([self.spoken, other.spoken]),
+            np.concatenate([self.is_set, other.is_set]),
             tuple(pa.concat_arrays(parts) for parts in zip(self.identity, other.identity, strict=True)),
             {code: np.concatenate([self._lenient(code), other._lenient(code)]) for code in codes},
         )
 
     def _lenient(self, code: str) -> Mask:
-        return self.lenient.get(code, np.zeros(len(self.spoken), bool))
+        return self.lenient.get(code, np.zeros(len(self.is_set), bool))
 
     def take(self, rows: Rows) -> LinkColumns:
         """Returns the references of some of the records."""
         chosen = pa.array(rows)
         return LinkColumns(
-            self.spoken[rows],
+            self.is_set[rows],
             tuple(part.take(chosen) for part in self.identity),
             {code: mask[rows] for code, mask in self.lenient.items()},
         )
@@ -148,7 +148,7 @@ def _linked(results: Sequence[LinkResult]) -> LinkColumns:
     ]
     codes = {result.leniency for result in results if result.leniency is not None}
     return LinkColumns(
-        np.array([result.spoken for result in results], bool),
+        np.array([result.is_sent for result in results], bool),
         tuple(pa.array(part, pa.string()) for part in identities),
         {code: np.array([result.leniency == code for result in results], bool) for code in codes},
     )
@@ -170,9 +170,9 @@ def _by_text(link: ByText, column: Any, count: int, options: Any, tenant: str) -
     external_ids = pa.array([None if t is None else link.form(t, options) or None for t in texts], pa.string())
     known = external_ids.is_valid()
     partner, owner = (pc.if_else(known, part, None) for part in link.owner(options, tenant))
-    spoken = np.zeros(count, bool) if column is None else column.is_valid().to_numpy(zero_copy_only=False)
+    is_set = np.zeros(count, bool) if column is None else column.is_valid().to_numpy(zero_copy_only=False)
     return LinkColumns(
-        spoken,
+        is_set,
         (partner, owner, external_ids, pa.nulls(count, pa.string())),
         {link.absent: ~known.to_numpy(zero_copy_only=False)},
     )

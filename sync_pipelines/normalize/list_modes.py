@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sync_pipelines.contracts.reading import RecordRefused
+from sync_pipelines.contracts.reading import RecordRejected
 from sync_pipelines.contracts.streams import Children, Stream
 from sync_pipelines.normalize.list_duplicates import codes_of, has_duplicate
 from sync_pipelines.normalize.plain_columns import PlainRows, is_null, mask_of
@@ -36,7 +36,7 @@ def modes_of(stream: Stream, columns: Mapping[str, Any], rows: PlainRows) -> dic
     for values, members in _kinds(stream, columns, rows.count):
         try:
             listing = stream.listing(values)
-        except RecordRefused:
+        except RecordRejected:
             rows.exclude(mask_of(members, rows.count))
             continue
         if listing:

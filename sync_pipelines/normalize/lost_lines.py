@@ -48,17 +48,17 @@ class Losses:
         self._above = key
 
     def of_key(self, key: str, why: str) -> None:
-        """A line of a record is lost. Lines below it without a key belong to the same record."""
+        """Notes that a line of a record is lost. Lines below it without a key belong to the same record."""
         self.passed(key)
         self.of_above(why)
 
     def of_above(self, why: str) -> None:
-        """A line of the record above is lost."""
+        """Notes that a line of the record above is lost."""
         if self._above is not None:
             self._spill.execute("insert or ignore into loss values (?, ?)", (self._above, why))
 
     def of_any(self, candidates: Iterable[str], why: str, *, is_one: bool) -> None:
-        """A line is lost that belongs to a candidate, the record above or the record below.
+        """Notes that a line is lost that belongs to a candidate, the record above or the record below.
 
         Args:
             candidates: keys of possible records.

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from pydantic_core import PydanticCustomError
 
-from sync_pipelines.contracts.reading import Reading, RecordRefused
+from sync_pipelines.contracts.reading import Reading, RecordRejected
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.exports.json_values import NestedTooDeep, decode_at
 from sync_pipelines.normalize.change import Rejected
@@ -33,7 +33,7 @@ _SHORT: Final = 200
 """Longest object that is cached, in bytes."""
 _REMEMBERED: Final = 1_000
 """Most objects that are cached: the first ones, since a file with more hardly repeats one."""
-_Unfit = (json.JSONDecodeError, NestedTooDeep, UnicodeDecodeError, PydanticCustomError, RecordRefused, Rejected)
+_Unfit = (json.JSONDecodeError, NestedTooDeep, UnicodeDecodeError, PydanticCustomError, RecordRejected, Rejected)
 
 
 class Cut(NamedTuple):

@@ -209,7 +209,7 @@ class PlainReader:
         links = {link: self._linked(link, columns, rows) for link in self._stream.links}
         hashes, second = self._hashes(columns, rows)
         positions = pa.array(numbers[lines]).cast(pa.string())
-        batch = self._batch(columns | modes_of(self._stream, columns, rows), links, positions, hashes, rows.spoken)
+        batch = self._batch(columns | modes_of(self._stream, columns, rows), links, positions, hashes, rows.is_set)
         if not rows.plain.all():
             chosen = np.flatnonzero(rows.plain)
             batch, lines, hashes = batch.take(pa.array(chosen)), lines[chosen], hashes[chosen]
@@ -254,22 +254,22 @@ class PlainReader:
         """Returns the columns of objects: JSON, or fields that `prepare` derives from them."""
         fields = {field.alias: field for field in self._stream.shape.fields if field.column in self._layout.bits}
         for alias in dict.fromkeys(name for record in object_values or () for name in record):
-            spoken = np.array([alias in record for record in object_values or ()], bool)
+            is_set = np.array([alias in record for record in object_values or ()], bool)
             values = [record.get(alias) for record in object_values or ()]
             if alias not in fields or not all(value is None or type(value) is str for value in values):
-                rows.exclude(spoken)
+                rows.exclude(is_set)
                 continue
             field, derived = fields[alias], pa.array(values, pa.string())
             vector = vector_of(field.annotation, field.metadata)
             if vector is not OBJECT:
                 sent = columns.get(field.column)
-                rows.exclude(spoken & ~is_null(sent, rows.count))
+                rows.exclude(is_set & ~is_null(sent, rows.count))
                 if vector is None or vector.decoded != derived.type:
-                    rows.exclude(spoken)
+                    rows.exclude(is_set)
                     continue
                 derived = rows.finish(Column(alias, field, vector, False), derived)
                 derived = derived if sent is None else pc.coalesce(sent, derived)
-            rows.spoken[field.column] = spoken
+            rows.is_set[field.column] = is_set
             yield field.column, derived
 
     def _linked(self, link: str, columns: Mapping[str, Any], rows: PlainRows) -> LinkColumns:
@@ -278,7 +278,7 @@ class PlainReader:
         found = self._links[link].read(named, rows.count)
         rows.exclude(found.is_too_long)
         if link == self._stream.scope:
-            rows.exclude(~found.spoken)
+            rows.exclude(~found.is_set)
         if self._reading.strict:
             rows.exclude(found.is_lenient)
         return found
@@ -301,7 +301,7 @@ class PlainReader:
         links: Mapping[str, LinkColumns],
         positions: Any,
         hashes: Hashes,
-        also_spoken: Mapping[str, npt.NDArray[np.bool_]],
+        also_set: Mapping[str, npt.NDArray[np.bool_]],
     ) -> pa.RecordBatch:
         count = len(positions)
         named = {name: columns[name] for name in self._layout.bits if name in columns}
@@ -314,13 +314,13 @@ class PlainReader:
             "key_hash": pa.array(hashes),
             "modes": columns.get("modes"),
         }
-        spoken = {name: ~is_null(named.get(name), count) for name in self._layout.bits}
-        spoken |= {name: spoken[name] | mask for name, mask in also_spoken.items()}
+        is_set = {name: ~is_null(named.get(name), count) for name in self._layout.bits}
+        is_set |= {name: is_set[name] | mask for name, mask in also_set.items()}
         for link, found in links.items():
-            spoken[link] = found.spoken
+            is_set[link] = found.is_set
             named |= {f"{link}_{part}": texts for part, texts in zip(Identity._fields, found.identity, strict=True)}
         bits = self._layout.bits
-        named["present"] = pa.array(sum(mask.astype(np.int64) << bits[name] for name, mask in spoken.items()))
+        named["present"] = pa.array(sum(mask.astype(np.int64) << bits[name] for name, mask in is_set.items()))
         arrays = [named.get(field.name) for field in self._layout.arrow]
         arrays = [pa.nulls(count, f.type) if a is None else a for a, f in zip(arrays, self._layout.arrow, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, schema=self._layout.arrow)

@@ -49,7 +49,7 @@ class PlainRows:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self.spoken: dict[str, Mask] = {}
+        self.is_set: dict[str, Mask] = {}
         self.plain = np.ones(count, bool)
 
     def exclude(self, unfit: Mask) -> None:
@@ -168,8 +168,8 @@ def listed(column: Column, declared: Children, layout: ChildLayout, values: Any,
         rows.exclude(np.logical_and.reduce([is_null(v, rows.count) for v in found.values()]))
     derive(shape, found, kind)
     if layout.is_patched:
-        spoken = [~is_null(found.get(name), rows.count) for name in layout.names]
-        found["present"] = pa.array(sum(s.astype(np.int64) << bit for bit, s in enumerate(spoken)))
+        is_set = [~is_null(found.get(name), rows.count) for name in layout.names]
+        found["present"] = pa.array(sum(s.astype(np.int64) << bit for bit, s in enumerate(is_set)))
     if not rows.plain.all():
         parents.exclude(mask_of(pc.list_parent_indices(values).to_numpy()[~rows.plain], parents.count))
     arrays = [found.get(field.name) for field in kind]

@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sync_pipelines.contracts.codes import LENIENCY_CODES, REJECT_CODES
 from sync_pipelines.contracts.contract import Contract, folded
 from sync_pipelines.contracts.raw import NamedRecord
-from sync_pipelines.contracts.reading import Reading, RecordRefused
+from sync_pipelines.contracts.reading import Reading, RecordRejected
 from sync_pipelines.contracts.streams import Children, Identity, ListMode, Operation, Stream
 from sync_pipelines.contracts.texts import read_key
 from sync_pipelines.normalize.change import (
@@ -180,7 +180,7 @@ class RecordReader:
             return matched
         try:
             prepared = self._stream.prepare(matched.fields, self._options, reading)
-        except (RecordRefused, PydanticCustomError) as rejection:
+        except (RecordRejected, PydanticCustomError) as rejection:
             looked_at = (self._stream.prepared or frozenset()) & matched.fields.keys()
             if self._noted is None or not looked_at:
                 raise
@@ -258,7 +258,7 @@ class RecordReader:
         """Returns the modes that the record sets for its lists (T6)."""
         try:
             return self._stream.listing(values) if self._stream.listing else {}
-        except RecordRefused as rejection:
+        except RecordRejected as rejection:
             if self._noted is None:
                 raise
             self._noted += faults_of(rejection, self._stream.key_alias)
@@ -276,8 +276,8 @@ class RecordReader:
     def _paired(self, row: dict[str, Any], contract: Contract, leniencies: Counter[str]) -> dict[str, Any]:
         """Returns the row without incomplete pairs (X9)."""
         for pair in type(contract).pairs:
-            spoken, sent = sum(name in row for name in pair), sum(row.get(name) is not None for name in pair)
-            if spoken == 1 or sent == 1:
+            named, sent = sum(name in row for name in pair), sum(row.get(name) is not None for name in pair)
+            if named == 1 or sent == 1:
                 self._forgive("incomplete_coordinates", leniencies)
                 gone = {*pair, *(name for name, (source, _) in type(contract).derived.items() if source in pair)}
                 row = {name: value for name, value in row.items() if name not in gone}
@@ -287,7 +287,7 @@ class RecordReader:
         links: dict[str, Identity | None] = {}
         for column, link in self._stream.links.items():
             result = link(values, self._options, self._tenant)
-            if result.spoken:
+            if result.is_sent:
                 links[column] = result.identity
             if result.leniency is not None:
                 self._forgive(result.leniency, leniencies)
@@ -388,10 +388,10 @@ class RecordReader:
 
     def _reject(self, raw: Any, place: Place, found: Sequence[Fault]) -> Reject:
         spelled = self._spelled(raw)
-        faults = [respelled(fault, spelled) for fault in distinct_faults(found)]
-        first, more = faults[0], len(faults) - 1
+        errors = [respelled(error, spelled) for error in distinct_faults(found)]
+        first, more = errors[0], len(errors) - 1
         message = f"{first.message} (and {more} more in this record)" if more else first.message
-        kept = tuple(faults[:MOST]) if more else ()
+        kept = tuple(errors[:MOST]) if more else ()
         return Reject(place.position, self._key_in(raw), first.code, first.path, message, displayable(raw), kept)
 
     def _spelled(self, raw: Any) -> dict[str, str]:

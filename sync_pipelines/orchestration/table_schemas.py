@@ -92,8 +92,8 @@ def _of_stream(stream: Stream) -> dict[str, tuple[str, tuple[str, ...]]]:
         link = stream.links[reference.column]
         rules = ("X7", *(link.rules if isinstance(link, ByText) else rules_in(link.__doc__)))
         described[reference.column] = (f"Refers to `{SCHEMA}.{reference.table}`.", rules)
-    for column in stream.settled:
-        described[column] = ("Computed from other columns.", rules_in(stream.settle.__doc__))
+    for column in stream.computed:
+        described[column] = ("Computed from other columns.", rules_in(stream.compute.__doc__))
     return described
 
 

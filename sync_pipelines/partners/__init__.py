@@ -1,6 +1,6 @@
-"""What each partner's exports mean, and the registry of their streams.
+"""The partners' declarations, and the registry of their streams.
 
-A partner is one module of declarations and pure functions, readable beside the partner's own API page. The module is
+A partner is one module of declarations and pure functions, to be read beside the partner's own API page. The module is
 in this folder, or in a package of its own (`installed`, `docs/add_a_partner.md`). Does not belong here: SQL, Dagster,
 loops over rows.
 """
@@ -23,12 +23,12 @@ PARTNERS: Final = (
 )
 """The modules of this folder, in the order they are synced.
 
-Orders come before customers that can be deleted: a delete is weighed against the orders that came with it (T9).
+Orders precede customers that can be deleted: a delete depends on the orders that arrived with it (T9).
 """
 
 
 def _streams_of(partner: str) -> Iterator[Stream]:
-    """The streams a partner's module declares, in its order."""
+    """Returns the streams that a partner's module declares, in its order."""
     module = import_module(f"{__name__}.{partner}")
     return (value for value in vars(module).values() if isinstance(value, Stream) and value.partner == partner)
 
@@ -46,5 +46,5 @@ def find_stream(partner: str, name: str) -> Stream | None:
 
 
 def find_unusable(partner: str | None) -> UnusablePartner | None:
-    """Returns why a partner of an installed package is left out; None where no package declares it, or it is used."""
+    """Returns why a partner of an installed package is left out; None if no package declares it, or it is used."""
     return next((one for one in UNUSABLE if one.name == partner), None)

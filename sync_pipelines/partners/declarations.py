@@ -1,6 +1,6 @@
-"""What must hold of a stream's declaration: that it fits the tables, and that a load can carry it out.
+"""Checks a stream's declaration: it must fit the tables, and a load must be able to carry it out.
 
-Belongs here: errors that show in the declaration itself. Does not belong here: what its functions do with records
+Belongs here: errors in the declaration itself. Does not belong here: what its functions do with records
 (`sync_pipelines.testing`).
 """
 
@@ -18,11 +18,11 @@ from sync_pipelines.tables.schema import MAIN_TABLES, SCHEMA, metadata
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 _RESERVED_PARTNERS: Final = frozenset({"tables"})
 _RESERVED_ENDINGS: Final = ("_exports", "_records")
-"""Names of Dagster's assets are made of a stream's name and these."""
+"""Dagster's asset names consist of a stream's name and one of these."""
 
 
 def declaration_errors(stream: Stream) -> list[str]:
-    """Returns what is wrong with a declaration, one sentence each; nothing where it can be loaded."""
+    """Returns the errors of a declaration, one sentence each."""
     errors = [*_name_errors(stream)]
     if stream.table not in {table.name for table in MAIN_TABLES}:
         known = ", ".join(table.name for table in MAIN_TABLES)
@@ -33,7 +33,7 @@ def declaration_errors(stream: Stream) -> list[str]:
 def _name_errors(stream: Stream) -> Iterator[str]:
     for what, name in (("partner", stream.partner), ("stream", stream.name)):
         if _NAME.fullmatch(name) is None:
-            yield f"the {what} {name!r} must be lower-case letters, digits and underscores, beginning with a letter"
+            yield f"the {what} {name!r} must be lower-case letters, digits and underscores, starting with a letter"
     if stream.partner in _RESERVED_PARTNERS:
         yield f"the partner name {stream.partner!r} is reserved"
     if stream.name.endswith(_RESERVED_ENDINGS):
@@ -43,7 +43,7 @@ def _name_errors(stream: Stream) -> Iterator[str]:
 def _column_errors(stream: Stream) -> Iterator[str]:
     columns = _columns_of(stream.table)
     if stream.key not in stream.contract.model_fields:
-        yield f"the key {stream.key!r} is no attribute of {stream.contract.__name__}"
+        yield f"the key {stream.key!r} is not an attribute of {stream.contract.__name__}"
         return
     named = {*stream.written, *stream.merges, stream.key, stream.record_id or "id"}
     named |= {reference.column for reference in stream.references} | ({stream.scope} if stream.scope else set())
@@ -51,7 +51,7 @@ def _column_errors(stream: Stream) -> Iterator[str]:
     yield from _unknown(stream.required_new, columns | {c.table for c in stream.children}, f"{stream.table} or a list")
     for reference in stream.references:
         if reference.table not in {table.name for table in MAIN_TABLES}:
-            yield f"the reference {reference.column!r} is to an unknown table, {reference.table!r}"
+            yield f"the reference {reference.column!r} refers to the unknown table {reference.table!r}"
     if stream.links.keys() != {reference.column for reference in stream.references}:
         yield "`links` must have one function for each of `references`"
     if stream.scope is not None and stream.scope not in stream.links:
@@ -61,13 +61,13 @@ def _column_errors(stream: Stream) -> Iterator[str]:
 
 
 def _list_errors(declared: Iterable[Children], contract: type[Contract]) -> Iterator[str]:
-    """Errors of lists, and of lists in them."""
+    """Yields the errors of lists, and of lists within them."""
     shape = shape_of(contract)
     for children in declared:
         if f"{SCHEMA}.{children.table}" not in metadata.tables:
             yield f"there is no table {children.table!r} for the list {children.column!r}"
         elif (element := _element_of(children, shape)) is None:
-            yield f"{children.column!r} is no list of a contract in {contract.__name__}"
+            yield f"{children.column!r} is not a list of a contract in {contract.__name__}"
         else:
             inner = {nested.column for nested in children.nested}
             fields = set(element.model_fields) - element.not_columns - inner
@@ -85,7 +85,7 @@ def _element_of(declared: Children, shape: Shape) -> type[Contract] | None:
 
 def _route_errors(stream: Stream) -> Iterator[str]:
     if stream.unknown_code not in REJECT_CODES:
-        yield f"`unknown_code` {stream.unknown_code!r} is no reject code"
+        yield f"`unknown_code` {stream.unknown_code!r} is not a reject code"
     if not stream.routes:
         yield "`routes` is empty"
     for route in stream.routes:

@@ -54,7 +54,7 @@ def installed_partners(
 
     Args:
         own: names of partners that no package may declare.
-        found: entry points; those of the installed packages where left out.
+        found: entry points; by default those of the installed packages.
     """
     points = sorted(entry_points(group=GROUP) if found is None else found, key=lambda e: (e.name, _package(e)))
     declared_by = {e.name: [_package(other) for other in points if other.name == e.name] for e in points}
@@ -64,8 +64,8 @@ def installed_partners(
         try:
             _check_name(point, own, declared_by)
             streams += _streams_of(point)
-        except _Unusable as fault:
-            unusable.append(UnusablePartner(point.name, _package(point), str(fault)))
+        except _Unusable as error:
+            unusable.append(UnusablePartner(point.name, _package(point), str(error)))
     return tuple(streams), tuple(unusable)
 
 
@@ -77,12 +77,12 @@ def _check_name(point: EntryPoint, own: Collection[str], declared_by: Mapping[st
 
 
 def _streams_of(point: EntryPoint) -> list[Stream]:
-    """The streams an entry point declares, checked.
+    """Returns the streams that an entry point declares, after checking them.
 
     Raises:
         _Unusable: with the reason.
     """
-    # Only packages of others need it, and it takes a while to import.
+    # Only other packages need it, and importing it takes a while.
     from sync_pipelines.partners.declarations import declaration_errors
 
     streams = _declared(point)

@@ -31,7 +31,7 @@ from sync_pipelines.contracts.fields import (
 from sync_pipelines.contracts.listing import Credential, Listing
 from sync_pipelines.contracts.personal import ADDRESS, CONTACT, EMAIL, LEGAL_ID, NAME, PHONE
 from sync_pipelines.contracts.raw import AmbiguousObject
-from sync_pipelines.contracts.reading import Reading, RecordRefused, read_at, refuse, refuse_for
+from sync_pipelines.contracts.reading import Reading, RecordRejected, read_at, reject, reject_for
 from sync_pipelines.contracts.streams import Children, Match, Route, Stream, tenant_as_named
 from sync_pipelines.contracts.texts import read_key
 
@@ -59,7 +59,7 @@ def read_nilo_coordinate(value: Any, reading: Reading, limit: int) -> Decimal | 
         return read_coordinate(type(value)(text), reading, limit)
     sign = _LETTERS[limit].get(letter, 0) if letter else 1
     if not sign or (letter and match["sign"]):
-        raise refuse("not_a_number", f"{text[:40]!r} has no valid direction from -{limit} to {limit}")
+        raise reject("not_a_number", f"{text[:40]!r} has no valid direction from -{limit} to {limit}")
     if letter:
         reading.forgive("compass_letter")
     return read_coordinate(sign * _degrees(match, reading), reading, limit)
@@ -69,7 +69,7 @@ def _check_marks(text: str, reading: Reading) -> None:
     """Rejects a mark that has another meaning in the source's numbers (X9)."""
     other = "." if reading.decimal == "," else reading.thousands
     if other in (".", ",") and other in text:
-        raise refuse(
+        raise reject(
             "not_a_number",
             f"{text[:40]!r} has a {other!r}, which is not the decimal separator of this source (`decimal`)",
         )
@@ -81,7 +81,7 @@ def _degrees(match: re.Match[str], reading: Reading) -> Decimal:
     degrees, minutes, seconds = (_number(match[part]) for part in ("degrees", "minutes", "seconds"))
     if match["minutes"]:
         if not match["mark"] or degrees % 1 or (match["seconds"] and minutes % 1) or max(minutes, seconds) >= 60:
-            raise refuse("not_a_number", f"{match[0][:40]!r} is not degrees, minutes and seconds")
+            raise reject("not_a_number", f"{match[0][:40]!r} is not degrees, minutes and seconds")
         reading.forgive("degrees_minutes_seconds")
         exact = degrees + minutes / 60 + seconds / 3600
         degrees = exact.quantize(Decimal("0.000001"), rounding=ROUND_HALF_UP)
@@ -184,7 +184,7 @@ class Store(Contract):
 
 
 class _Setting(NamedTuple):
-    """A setting that is a column (N6): the page's name of it, the field it is, and how it is read."""
+    """A setting with a column of its own (N6): its name on the page, its field, and the function that reads it."""
 
     name: str
     field: str
@@ -205,15 +205,15 @@ _OUT_OF_SETTINGS: Final = {
 
 
 def with_plain_fields(record: dict[str, Any], options: Any, reading: Reading) -> dict[str, Any]:
-    """The record with credit and payment flags out of its settings, one promotion code as a list, users as rows.
+    """Returns the record with credit and payment flags moved out of its settings, and with lists of codes and users.
 
-    Top-level values win over those in the settings (N6); a promotion code may be text or a list (N3).
+    Top-level values take precedence over those in the settings (N6); a promotion code may be text or a list (N3).
     """
-    faults: list[RecordRefused] = []
+    errors: list[RecordRejected] = []
     settings = record.get("settings")
     if isinstance(settings, dict):
-        faults += _settings_twice(settings)
-        moved = _out_of_settings(settings, reading, faults)
+        errors += _settings_twice(settings)
+        moved = _out_of_settings(settings, reading, errors)
         kept = {name: value for name, value in settings.items() if folded(name) not in _OUT_OF_SETTINGS}
         record = {**moved, **record, "settings": kept}
     codes = record.get("promotionGrouperCode")
@@ -221,12 +221,12 @@ def with_plain_fields(record: dict[str, Any], options: Any, reading: Reading) ->
         record = {**record, "promotionGrouperCode": [codes]}
     users = record.get("users")
     if isinstance(users, list):
-        record = {**record, "users": _users(users, reading, faults)}
-    refuse_for(faults)
+        record = {**record, "users": _users(users, reading, errors)}
+    reject_for(errors)
     return record
 
 
-def _out_of_settings(settings: Mapping[str, Any], reading: Reading, faults: list[RecordRefused]) -> dict[str, Any]:
+def _out_of_settings(settings: Mapping[str, Any], reading: Reading, errors: list[RecordRejected]) -> dict[str, Any]:
     moved: dict[str, Any] = {}
     for name, value in settings.items():
         if folded(name) in _OUT_OF_SETTINGS:
@@ -234,13 +234,13 @@ def _out_of_settings(settings: Mapping[str, Any], reading: Reading, faults: list
             try:
                 read = None if value is None else read_at(f"settings.{setting.name}", setting.read, value, reading)
                 moved[setting.field] = read
-            except RecordRefused as fault:
-                faults.append(fault)
+            except RecordRejected as error:
+                errors.append(error)
     return moved
 
 
-def _settings_twice(settings: Mapping[str, Any]) -> list[RecordRefused]:
-    """Settings that appear twice with different values, in one spelling or in two (F05)."""
+def _settings_twice(settings: Mapping[str, Any]) -> list[RecordRejected]:
+    """Returns errors for settings that appear twice with different values, in one spelling or in two (F05)."""
     twice = list(settings.names) if isinstance(settings, AmbiguousObject) else []
     values: dict[str, tuple[str, Any]] = {}
     for name, value in settings.items():
@@ -250,18 +250,18 @@ def _settings_twice(settings: Mapping[str, Any]) -> list[RecordRefused]:
             twice.append(first)
     spelled = [_OUT_OF_SETTINGS[folded(name)].name if folded(name) in _OUT_OF_SETTINGS else name for name in twice]
     return [
-        RecordRefused("field_conflict", f"settings.{name}", f"settings.{name}: {REJECT_CODES['field_conflict']}")
+        RecordRejected("field_conflict", f"settings.{name}", f"settings.{name}: {REJECT_CODES['field_conflict']}")
         for name in dict.fromkeys(spelled)
     ]
 
 
-def _users(users: list[Any], reading: Reading, faults: list[RecordRefused]) -> list[dict[str, Any]]:
+def _users(users: list[Any], reading: Reading, errors: list[RecordRejected]) -> list[dict[str, Any]]:
     rows = []
     for index, user in enumerate(users):
         try:
             rows.append(_user(user, f"users[{index}]", reading))
-        except RecordRefused as fault:
-            faults.append(fault)
+        except RecordRejected as error:
+            errors.append(error)
     return rows
 
 
@@ -269,15 +269,15 @@ def _user(value: Any, path: str, reading: Reading) -> dict[str, Any]:
     value = value.get("user_ref", value) if isinstance(value, dict) else value
     reference = read_at(path, read_key, value, reading)
     if reference is None:
-        raise RecordRefused("required", path, f"{path}: {REJECT_CODES['required']}")
+        raise RecordRejected("required", path, f"{path}: {REJECT_CODES['required']}")
     return {"user_ref": reference}
 
 
 def shown_values(values: dict[str, Any], children: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """A store's values with what is shown of others.
+    """Returns a store's values with the columns that are computed from others.
 
-    The name of the owner where the store has none (N3), the first address's coordinates where it was never sent its
-    own (N5), and the payment status, debtor over late payer (N6).
+    These are the owner's name if the store has none (N3), the coordinates of the first address unless the store was
+    ever sent its own (N5), and the payment status, in which debtor takes precedence over late payer (N6).
     """
     shown = dict(values)
     if not shown.get("name"):
@@ -304,9 +304,9 @@ STORES: Final = Stream(
     ),
     required_new=("name", "store_addresses", "legal_name", "legal_id"),
     unknown_code="store_unknown",
-    settled=("payment_status",),
-    settle=shown_values,
-    settles=(
+    computed=("payment_status",),
+    compute=shown_values,
+    computes=(
         "name",
         "owner_name",
         "is_debtor",

@@ -28,7 +28,7 @@ class Business(Contract):
 
 
 class Customer(Contract):
-    """A customer of a business (P4); `business_id` or `business_external_id` says of which (P1), both of one (F11)."""
+    """A customer of a business (P4), named by `business_id` or `business_external_id` (P1), or by both (F11)."""
 
     partner_record_id: Key | None = Field(default=None, alias="id")
     external_id: Key | None = Field(default=None, alias="external_id")
@@ -44,7 +44,7 @@ class Customer(Contract):
 
 
 def business_of(values: Mapping[str, Any], options: Any, tenant: str) -> LinkResult:
-    """The business a customer belongs to: its Pocketflows' id goes before its external one (P1, P5, F11)."""
+    """Returns the business of a customer: its id in Pocketflows takes precedence over its external id (P1, P5, F11)."""
     record_id, external_id = values.get("business_id"), values.get("business_external_id")
     if record_id is not None:
         return LinkResult(True, Identity("pocketflows", tenant, external_id, record_id), column="business_id")

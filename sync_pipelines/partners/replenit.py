@@ -1,6 +1,6 @@
 """Replenit: orders with their items (rules O1 to O12).
 
-The page names endpoints, fields, lengths and defaults; where it is silent the rules decide. Read it top to bottom:
+The page names endpoints, fields, lengths and defaults; the rules cover the rest. Read it top to bottom:
 contract, sizes, customer link, routes, stream.
 """
 
@@ -53,12 +53,12 @@ _MEASURES: Final = frozenset(
 
 
 def size_numeric(size: str | None) -> Decimal | None:
-    """The number in a size: "1.5 L" -> 1.5, "1/2 kg" -> 0.5, "XL" -> None (O8)."""
+    """Returns the number in a size: "1.5 L" -> 1.5, "1/2 kg" -> 0.5, "XL" -> None (O8)."""
     return _parsed_size(size)[0]
 
 
 def size_metric(size: str | None) -> str | None:
-    """The unit in a size, in lower case: "1l" -> "l", "42" -> None, "XL" -> None (O8)."""
+    """Returns the unit in a size, in lower case: "1l" -> "l", "42" -> None, "XL" -> None (O8)."""
     return _parsed_size(size)[1]
 
 
@@ -68,7 +68,7 @@ def _parsed_size(size: str | None) -> tuple[Decimal | None, str | None]:
     if match is None:
         return None, None
     number, metric = match[1], match[2].lower()
-    # "2XL" is a garment size and "1,500" is either of two numbers: neither is guessed at.
+    # "2XL" is a garment size and "1,500" is either of two numbers: neither is guessed.
     if (metric and metric not in _MEASURES) or re.fullmatch(r"\d+,\d{3}", number):
         return None, None
     numerator, _, denominator = number.replace(",", ".").partition("/")
@@ -137,7 +137,7 @@ class Order(Contract):
 
 
 class CustomersOf(BaseModel):
-    """Whose customers the orders' customer ids mean (O5)."""
+    """The partner and tenant whose customers the orders refer to (O5)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -161,7 +161,7 @@ class OrderOptions(Options):
 
 
 def tenant_guid(folder: str) -> str | None:
-    """A tenant's GUID in lower case without braces, or None where the text is no GUID (O1)."""
+    """Returns a tenant's GUID in lower case without braces, or None if the text is not a GUID (O1)."""
     bare = folder[1:-1] if folder.startswith("{") and folder.endswith("}") else folder
     try:
         guid = str(uuid.UUID(bare))
@@ -171,24 +171,24 @@ def tenant_guid(folder: str) -> str | None:
 
 
 def with_currency_default(record: dict[str, Any], options: OrderOptions, reading: Reading) -> dict[str, Any]:
-    """The record with the source's currency where it has none (O2)."""
+    """Returns the record with the source's currency if it has none (O2)."""
     if options.currency_default is None or "Currency" in record:
         return record
     return {**record, "Currency": options.currency_default}
 
 
 def _identifier(options: OrderOptions) -> str:
-    """The attribute by which the source names its customers (O5)."""
+    """Returns the attribute by which the source identifies customers (O5)."""
     return "email" if options.customer_identifier == "email" else "customer_external_id"
 
 
 def _customer_key(text: str, options: OrderOptions) -> str:
-    """A customer's external id: an email is the same in any case (O5)."""
+    """Returns a customer's external id; emails are in lower case (O5)."""
     return text.strip().casefold() if options.customer_identifier == "email" else text
 
 
 def _customers_owner(options: OrderOptions, tenant: str) -> tuple[str, str]:
-    """Whose customers are meant: another partner's where the source says so, and ids do (O5)."""
+    """Returns partner and tenant of the customers; another partner's only if the source sets it and uses ids (O5)."""
     owner = options.customers_of
     if owner is not None and options.customer_identifier == "customer_id":
         return owner.partner, owner.tenant
@@ -198,7 +198,7 @@ def _customers_owner(options: OrderOptions, tenant: str) -> tuple[str, str]:
 customer_of: Final = ByText(
     _identifier, _customer_key, _customers_owner, absent="customer_identifier_absent", rules=("O5",)
 )
-"""The customer an order is linked to, by the identifier the source settles on (O5)."""
+"""The link of an order to its customer, by the source's `customer_identifier` (O5)."""
 
 
 def _sum_of_quantity(items: list[OrderItem]) -> int:

@@ -83,7 +83,7 @@ class Commerce(Contract):
 
 
 def sync_response(counts: Mapping[str, int]) -> dict[str, int]:
-    """The outcome of records in the shape of the API's answer (R10); created and updated add up to the total (F19)."""
+    """Returns the outcomes as in the API's response (R10); created and updated add up to the total (F19)."""
     updated = counts["updated"] + counts["unchanged"] + counts["stale"]
     return {"created": counts["created"], "updated": updated, "total": counts["read"] - counts["rejected"]}
 

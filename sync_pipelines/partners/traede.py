@@ -1,6 +1,6 @@
 """Traede: customers with their addresses (rules T1 to T9).
 
-Read it top to bottom: contracts, payment terms, how the address list is taken, the endpoint, and the stream.
+Read it top to bottom: contracts, payment terms, the address list, the endpoint, and the stream.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic import Field
 from sync_pipelines.contracts.contract import Contract, folded
 from sync_pipelines.contracts.fields import Country, Currency, Filled, Flag, JsonObject, Key, Percentage, Text, choice
 from sync_pipelines.contracts.personal import ADDRESS, NAME, PLAIN
-from sync_pipelines.contracts.reading import Reading, RecordRefused, refuse_for
+from sync_pipelines.contracts.reading import Reading, RecordRejected, reject_for
 from sync_pipelines.contracts.streams import (
     BlockedBy,
     Children,
@@ -81,7 +81,7 @@ class Customer(Contract):
 
 
 def with_payment_term(record: dict[str, Any], options: Any, reading: Reading) -> dict[str, Any]:
-    """The record with its payment term's id and code as fields of their own; `addresses: null` left out (T5, T6)."""
+    """Returns the record with its payment term's id and code as separate fields, without `addresses: null` (T5, T6)."""
     if record.get("addresses", ()) is None:
         record = {name: value for name, value in record.items() if name != "addresses"}
     term = record.get("payment_terms")
@@ -92,7 +92,7 @@ def with_payment_term(record: dict[str, Any], options: Any, reading: Reading) ->
         return {**rest, "payment_terms_id": None, "payment_terms_code": None}
     found_id, found_code = _one_of(term, _ID_NAMES), _one_of(term, _CODE_NAMES)
     if found_id is None and found_code is None:
-        raise RecordRefused("payment_term_missing", "payment_terms", "the payment term has neither an id nor a code")
+        raise RecordRejected("payment_term_missing", "payment_terms", "the payment term has neither an id nor a code")
     if found_id is not None and found_code is not None:
         reading.forgive("payment_term_id_rules")
     known = {folded(name) for name in (*_ID_NAMES, *_CODE_NAMES)}
@@ -104,21 +104,21 @@ def _one_of(term: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     wanted = {folded(name) for name in names}
     values = [value for name, value in term.items() if folded(name) in wanted and value is not None]
     if any(value != values[0] for value in values):
-        raise RecordRefused("field_conflict", "payment_terms", f"{names[0]} appears twice with different values")
+        raise RecordRejected("field_conflict", "payment_terms", f"{names[0]} appears twice with different values")
     return values[0] if values else None
 
 
 def address_list(values: Mapping[str, Any]) -> Mapping[str, tuple[ListMode, str | None]]:
-    """How the payload wants its addresses handled (T6, T7, T8)."""
+    """Returns mode and way of matching the addresses, as the payload sets them (T6, T7, T8)."""
     addresses = values.get("addresses")
     if addresses is None:
         return {}
     mode, key = values.get("addresses_sync_mode"), values.get("addresses_sync_key")
-    said = {"addresses_sync_mode": mode, "addresses_sync_key": key}
-    refuse_for(
+    sent = {"addresses_sync_mode": mode, "addresses_sync_key": key}
+    reject_for(
         [
-            RecordRefused("list_mode_missing", name, f"{name} is required if addresses are sent")
-            for name, value in said.items()
+            RecordRejected("list_mode_missing", name, f"{name} is required if addresses are sent")
+            for name, value in sent.items()
             if value is None
         ]
     )
@@ -128,18 +128,18 @@ def address_list(values: Mapping[str, Any]) -> Mapping[str, tuple[ListMode, str 
 
 def _check_keys(addresses: list[Address], key: str) -> None:
     seen: set[str] = set()
-    faults: list[RecordRefused] = []
+    errors: list[RecordRejected] = []
     for index, address in enumerate(addresses):
         path = f"addresses[{index}].{'title' if key == 'address_title' else key}"
         found = address.title.strip().casefold() if key == "address_title" else address.remote_erp_id
         if found is None:
             why = f"{path}: remote_erp_id is required, because it is the sync key"
-            faults.append(RecordRefused("required", path, why))
+            errors.append(RecordRejected("required", path, why))
         elif found in seen:
-            faults.append(RecordRefused("duplicate_in_list", path, f"{path}: two addresses have the key {found!r}"))
+            errors.append(RecordRejected("duplicate_in_list", path, f"{path}: two addresses have the key {found!r}"))
         else:
             seen.add(found)
-    refuse_for(faults)
+    reject_for(errors)
 
 
 CUSTOMERS: Final = Stream(

@@ -1,4 +1,4 @@
-"""Cases: files that say which exports are dropped, what each comes to, and what queries then answer.
+"""Cases: files with exports, the expected outcome of each, and the expected results of queries.
 
 Belongs here: reading and running a case. Does not belong here: the database it runs on (`plugin`).
 """
@@ -30,18 +30,18 @@ _REJECTS: Final = (
 
 
 def find_cases(folder: Path) -> list[Path]:
-    """Returns the cases in a folder and the folders in it."""
+    """Returns the cases in a folder and its subfolders."""
     return sorted(folder.rglob("*.case.yaml"))
 
 
 @dataclass
 class CaseRun:
-    """A case that runs in a landing and a database of its own.
+    """A case that runs with a landing and a database of its own.
 
     Attributes:
-        settings: with an empty landing and an empty database.
-        outcomes: path of an export -> what it came to.
-        leniencies: path of an export -> code -> how often it was counted, where any was.
+        settings: settings with an empty landing and an empty database.
+        outcomes: path of an export -> its outcome.
+        leniencies: path of an export -> code -> count, for exports with leniencies.
     """
 
     settings: Settings
@@ -49,10 +49,10 @@ class CaseRun:
     leniencies: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def check(self, case: Mapping[str, Any]) -> None:
-        """Drops the exports, one sync after the other, and compares what comes of them.
+        """Loads the exports, each with a sync of its own, and compares the results.
 
         Raises:
-            AssertionError: it is not what the case says.
+            AssertionError: a result differs from the case.
         """
         assert case.keys() >= {"exports", "outcomes"}, "a case needs `exports` and `outcomes`"
         assert case.keys() <= set(_KEYS), f"a case has the keys {', '.join(_KEYS)}"
@@ -86,5 +86,5 @@ def _rejects(workspace: Workspace) -> list[str]:
 
 
 def answer_of(query: str) -> None:
-    """Prints what a query answers, as CSV; the database is that of `SYNC_DATABASE_URL`."""
+    """Prints the result of a query as CSV. The database is that of `SYNC_DATABASE_URL`."""
     sql.run(query, "csv")

@@ -1,7 +1,7 @@
-"""Raw records of any declared stream, made of its contract alone, and rows of its tables.
+"""Generates raw records of any declared stream from its contract, and rows of its tables.
 
-Belongs here: values that fields accept, records of them, the two ways of reading a record. Does not belong here: what
-must hold of them (`declarations`).
+Belongs here: values that fields accept, records with them, the two ways of reading a record. Does not belong here: the
+checks (`declarations`).
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ POOL: Final = (
     "A", "b", "1", "x y", " padded", "", 1, 2, 2.5, -33, True, False, "USD", "DKK", "DK", "2024-05-06T10:11:12Z",
     "ana@x.cl", ["A"], ["A", "B"],
 )  # fmt: skip
-"""Values of which a field takes those that its type accepts."""
+"""Values for fields; each field uses those that its type accepts."""
 Row = dict[str, Any]
 _EFFECTIVE_AT: Final = datetime(2024, 5, 6, tzinfo=UTC)
 
 
 def records_of(stream: Stream) -> st.SearchStrategy[Row]:
-    """Records as an export has them; few lack what is required, few have a field that is unknown."""
+    """Generates records as in an export; some have an unknown field."""
     unknown = st.dictionaries(st.just("unknown"), st.sampled_from(POOL), max_size=1)
     return st.tuples(_objects(stream.shape, {stream.key}), st.one_of(st.just({}), st.just({}), unknown)).map(
         lambda both: both[0] | both[1]
@@ -79,7 +79,7 @@ def _is_accepted(accepts: TypeAdapter[Any], value: Any) -> bool:
 
 
 def rows_of(stream: Stream) -> st.SearchStrategy[tuple[Row, dict[str, list[Row]]]]:
-    """Rows of the stream's table as the fold has them, and their lists; nulls are left out."""
+    """Generates rows of the stream's table as in the fold, and their lists, without nulls."""
     columns = st.fixed_dictionaries({}, optional={c: _stored(stream.table, c) for c in stream.written})
     lists = {child.table: st.lists(_elements(stream.shape, child), min_size=1, max_size=2) for child in stream.children}
     return st.tuples(columns, st.fixed_dictionaries({}, optional=lists))
@@ -111,7 +111,7 @@ def _stored(table: str, column: str) -> st.SearchStrategy[Any]:
 
 
 def kept_of(stream: Stream, records: list[Row], folder: Path, *, by_block: bool) -> Any:
-    """Records and rejects that an export of records comes to, read a block at a time or record by record."""
+    """Returns the kept records and rejects of an export, read in blocks or record by record, and its counts."""
     with pytest.MonkeyPatch.context() as patch:
         if not by_block:
             patch.setattr(PlainReader, "is_able", property(lambda reader: False))
@@ -122,7 +122,7 @@ def kept_of(stream: Stream, records: list[Row], folder: Path, *, by_block: bool)
 
 
 def keep(stream: Stream, records: list[Row], folder: Path) -> KeptRecords:
-    """The kept records of an export of JSON Lines, in a new folder."""
+    """Returns the kept records of an export of JSON Lines, in a new folder."""
     tenant = "7d444840-9dc0-11d1-b245-5ffdce74fad2"
     folder.mkdir()
     listed = {"partner": stream.partner, "tenant": tenant, "streams": {stream.name: {}}}

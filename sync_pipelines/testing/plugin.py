@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Gives each test the streams of the partner, or the cases."""
+    """Parametrizes the tests with the partner's streams, or with the cases."""
     if "stream" in metafunc.fixturenames:
         streams = _chosen(metafunc.config.getoption("--partner"))
         metafunc.parametrize("stream", streams, ids=[stream.full_name for stream in streams])
@@ -53,7 +53,7 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings with an empty landing and an empty embedded database; whatever the environment says is ignored."""
+    """Settings with an empty landing and an empty embedded database. The environment is ignored."""
     for name in [name for name in os.environ if name.startswith("SYNC_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("SYNC_HOME", str(_home))

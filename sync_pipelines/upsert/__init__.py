@@ -1,4 +1,4 @@
-"""Applies changes to the tables: one transaction per file. Each path leaves records that it is not sure of to the next.
+"""Applies changes to the tables: one transaction per file. Each path passes records that it is not sure of to the next.
 
     load.py             the transaction: which record takes which path, counts, ledger
     history.py          which loaded exports know a key (key_index.py), and their records of it

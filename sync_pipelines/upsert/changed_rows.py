@@ -1,7 +1,7 @@
 """Updates existing rows with only the differences that records make.
 
 Works on a chunk of records at a time: reads their rows and lists as columns, compares them with the results of the
-records, and updates the differences. Records without a row of their own are left to the fold, and so are those whose
+records, and updates the differences. Records without a row of their own are passed to the fold, and so are those whose
 result is not certain from columns alone (`columns`).
 
 Belongs here: the order of the steps, and the updates. Does not belong here: the results (`columns`), new rows
@@ -40,7 +40,7 @@ class ChangedRowsResult:
 
     Attributes:
         leniencies: code -> count.
-        left: hashes of the keys whose records are left to the fold (sorted).
+        left: hashes of the keys whose records are passed to the fold (sorted).
     """
 
     leniencies: Counter[str]

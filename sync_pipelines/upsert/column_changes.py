@@ -62,31 +62,31 @@ class RowChanges:
         return RowChanges(table, keys, tops, columns, differs)
 
 
-def changed_value(sent: Any, stored: Any, spoken: Mask, default: Any = None) -> ColumnChange:
+def changed_value(sent: Any, stored: Any, is_set: Mask, default: Any = None) -> ColumnChange:
     """Returns a column with the last sent values; null clears (X1).
 
     Args:
         sent: by record.
         stored: by record; None if there is no row.
-        spoken: which records set it.
+        is_set: which records set it.
         default: value for new rows of records that do not set it (O3); None is null.
     """
     if stored is None:
-        return _new(sent if default is None or spoken.all() else pc.if_else(pa.array(spoken), sent, default))
-    if not spoken.any():
-        return ColumnChange(stored, spoken)
-    differs = spoken & are_distinct(sent, stored)
+        return _new(sent if default is None or is_set.all() else pc.if_else(pa.array(is_set), sent, default))
+    if not is_set.any():
+        return ColumnChange(stored, is_set)
+    differs = is_set & are_distinct(sent, stored)
     return ColumnChange(_chosen(differs, sent, stored), differs)
 
 
-def changed_json(sent: Any, stored: Any, spoken: Mask, *, merges: bool) -> ColumnChange:
+def changed_json(sent: Any, stored: Any, is_set: Mask, *, merges: bool) -> ColumnChange:
     """Returns a column of objects, which may be merged at their top level (R4). Compares as JSONB does."""
     if stored is None:
         return _new(sent)
-    if not spoken.any():
-        return ColumnChange(stored, spoken)
-    differs = spoken & (mask_of(sent.is_valid()) != mask_of(stored.is_valid()))
-    both = np.flatnonzero(spoken & mask_of(sent.is_valid()) & mask_of(stored.is_valid()))
+    if not is_set.any():
+        return ColumnChange(stored, is_set)
+    differs = is_set & (mask_of(sent.is_valid()) != mask_of(stored.is_valid()))
+    both = np.flatnonzero(is_set & mask_of(sent.is_valid()) & mask_of(stored.is_valid()))
     places = pa.array(both)
     # Many rows have equal values.
     revised = lru_cache(_REMEMBERED)(partial(_revised_object, merges=merges))
@@ -144,7 +144,7 @@ def are_distinct(column: Any, other: Any) -> Mask:
     return differs | mask_of(pc.fill_null(pc.not_equal(mine, theirs), False))
 
 
-def are_spoken(present: Any, bit: int) -> Mask:
+def are_set(present: Any, bit: int) -> Mask:
     """Returns which rows' presence masks have a bit."""
     return np.asarray(one(present).fill_null(0).to_numpy() >> bit & 1 == 1)
 

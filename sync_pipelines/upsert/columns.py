@@ -1,7 +1,7 @@
 """Applies many records to their rows, a column at a time: the columnar form of `fold`.
 
 A new row is an empty row that changes, so every rule here covers both. If a rule cannot be decided from columns, the
-record is left to the fold: each record is certain or not.
+record is passed to the fold: each record is certain or not.
 
 Belongs here: which records are certain, and the columns of main tables. Does not belong here: the rules of one column
 (`column_changes`), lists (`list_columns`), reading rows (`stored_columns`), writing them (`new_rows`, `changed_rows`).
@@ -24,7 +24,7 @@ from sync_pipelines.upsert.column_changes import (
     ColumnChange,
     RowChanges,
     are_distinct,
-    are_spoken,
+    are_set,
     changed_json,
     changed_value,
     mask_of,
@@ -32,7 +32,7 @@ from sync_pipelines.upsert.column_changes import (
 )
 from sync_pipelines.upsert.copying import one
 from sync_pipelines.upsert.derived_columns import derived_columns
-from sync_pipelines.upsert.fold import Outcome, named_defaults, spoken_name
+from sync_pipelines.upsert.fold import Outcome, named_defaults, sent_name
 from sync_pipelines.upsert.list_columns import ListAfter, ListFold, ReadLists, ResizedLists, SentLists
 from sync_pipelines.upsert.list_matching import ListTreatment
 from sync_pipelines.upsert.list_repeats import kinds_of
@@ -93,7 +93,7 @@ class ColumnFold:
         self._stream = stream
         self._layout = layout
         self._read = read
-        self._settles_lists = {name.partition(".")[0] for name in stream.settles if "." in name}
+        self._computed_from = {name.partition(".")[0] for name in stream.computes if "." in name}
 
     def fold(self, records: pa.Table, rows: pa.Table | None, links: Mapping[str, Any]) -> FoldedRows:
         """Applies records to their rows, one record per row.
@@ -121,7 +121,7 @@ class ColumnFold:
     # -- which records are certain -----------------------------------------------------------------------------
 
     def deletes(self, records: pa.Table, rows: pa.Table) -> Mask:
-        """Returns which records surely delete their row: nothing refers to it (T9), no other may be meant (P2, P5)."""
+        """Returns which records surely delete their row: it is the only candidate (P2, P5), without references (T9)."""
         if self._stream.blocked_by is not None or self._stream.scope is not None:
             return np.zeros(records.num_rows, bool)
         return mask_of(pc.equal(records.column("operation"), "delete")) & _are_defined(records, rows)
@@ -152,21 +152,21 @@ class ColumnFold:
         found: dict[str, ColumnChange] = {}
         every, nothing = np.ones(records.num_rows, bool), np.zeros(records.num_rows, bool)
         clears = self._stream.replaces and rows is not None
-        for name in self._stream.settled:
+        for name in self._stream.computed:
             empty = pa.nulls(records.num_rows, arrow_type(self._stream.table, name))
             found[name] = changed_value(empty, _stored(rows, name), nothing)
         for name in self._layout.columns:
-            spoken = every if clears else self._spoken(name, records)
+            is_set = every if clears else self._is_set(name, records)
             sent, stored = one(records.column(name)), _stored(rows, name)
             if name in self._layout.json:
-                found[name] = changed_json(sent, stored, spoken, merges=name in self._stream.merges)
+                found[name] = changed_json(sent, stored, is_set, merges=name in self._stream.merges)
             else:
-                found[name] = changed_value(sent, stored, spoken, self._default(name, records))
+                found[name] = changed_value(sent, stored, is_set, self._default(name, records))
         for name, ids in links.items():
-            found[name] = changed_value(ids, _stored(rows, name), self._spoken(name, records))
+            found[name] = changed_value(ids, _stored(rows, name), self._is_set(name, records))
         extra = one(records.column("extra"))
-        spoken = every if clears else mask_of(extra.is_valid())
-        return found | {"extra": changed_json(extra, _stored(rows, "extra"), spoken, merges=not self._stream.replaces)}
+        is_set = every if clears else mask_of(extra.is_valid())
+        return found | {"extra": changed_json(extra, _stored(rows, "extra"), is_set, merges=not self._stream.replaces)}
 
     def _default(self, name: str, records: pa.Table) -> Any:
         """Returns a column's default for new rows (O3), or None for null."""
@@ -179,32 +179,30 @@ class ColumnFold:
 
     def _defaulted(self, records: pa.Table, stored: Any) -> ColumnChange:
         """Returns the fields that still hold their default (O3)."""
-        bits = {
-            alias: 1 << self._layout.bits[spoken_name(self._stream, d)] for d, alias in named_defaults(self._stream)
-        }
+        bits = {alias: 1 << self._layout.bits[sent_name(self._stream, d)] for d, alias in named_defaults(self._stream)}
         return remaining_names(bits, one(records.column("present")).fill_null(0).to_numpy(), stored)
 
-    def _spoken(self, name: str, records: pa.Table) -> Mask:
-        return are_spoken(records.column("present"), self._layout.bits[name])
+    def _is_set(self, name: str, records: pa.Table) -> Mask:
+        return are_set(records.column("present"), self._layout.bits[name])
 
     # -- lists -------------------------------------------------------------------------------------------------
 
     def _fold_lists(self, lists: ListFold, records: pa.Table, rows: pa.Table | None) -> list[ListAfter]:
-        """Folds the lists of records. Returns those that `settle` reads."""
+        """Folds the lists of records. Returns those that `compute` reads."""
         count = records.num_rows
         ids = np.zeros(count, np.int64) if rows is None else one(rows.column("id")).to_numpy()
         shown: list[ListAfter] = []
         for declared, child in zip(self._stream.children, self._layout.children, strict=True):
-            spoken = self._spoken(child.table, records) & lists.certain
-            sent = SentLists(declared, child, one(records.column(child.table)), spoken, ids, np.arange(count))
-            is_shown = declared.table in self._settles_lists
+            is_set = self._is_set(child.table, records) & lists.certain
+            sent = SentLists(declared, child, one(records.column(child.table)), is_set, ids, np.arange(count))
+            is_shown = declared.table in self._computed_from
             for chosen, (mode, name) in kinds_of(records, declared):
                 of_kind = np.zeros(count, bool)
                 of_kind[chosen] = lists.certain[chosen]
-                wanted = of_kind if is_shown else of_kind & spoken
+                wanted = of_kind if is_shown else of_kind & is_set
                 if wanted.any():
                     ways = [match for match in declared.match if name is None or match.name == name]
-                    after = lists.fold(sent._replace(spoken=spoken & of_kind), ListTreatment(mode, ways), wanted)
+                    after = lists.fold(sent._replace(is_set=is_set & of_kind), ListTreatment(mode, ways), wanted)
                     shown += [after] if is_shown else []
         return shown
 

@@ -35,7 +35,7 @@ class Copying:
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
-        self._behind: WriteBehind | None = None
+        self._queue: WriteBehind | None = None
         self._ids: dict[str, Ids] = {}
         self._used: Counter[str] = Counter()
 
@@ -47,19 +47,19 @@ class Copying:
 
     def wait(self) -> None:
         """Waits until all new rows are written."""
-        if self._behind is not None:
-            self._behind.drain()
+        if self._queue is not None:
+            self._queue.drain()
 
     @contextmanager
-    def behind(self) -> Iterator[None]:
+    def write_behind(self) -> Iterator[None]:
         """Within the block, new rows are written in another thread; at its end, all are written."""
-        behind = self._behind = WriteBehind()
+        queue = self._queue = WriteBehind()
         try:
             yield
-            behind.drain()
+            queue.drain()
         finally:
-            behind.settle()
-            self._behind = None
+            queue.wait()
+            self._queue = None
 
     def numbers(self, query: Composed, *columns: str) -> Ids:
         """Returns the integers of a query as one value: thousands of rows would cost more than the query."""
@@ -109,10 +109,10 @@ class Copying:
         def write() -> None:
             self._copy(self._connection, Identifier(SCHEMA, table), rows.column_names, blocks)
 
-        if self._behind is None:
+        if self._queue is None:
             write()
         else:
-            self._behind.add(rows.num_rows, write)
+            self._queue.add(rows.num_rows, write)
 
     def write(self, table: Identifier, columns: Sequence[str], blocks: Iterable[bytes]) -> None:
         """Copies CSV into a table."""

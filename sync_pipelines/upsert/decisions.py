@@ -17,7 +17,7 @@ from sync_pipelines.privacy.personal_data import masked_faults, masked_reason
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.fold import Rejection, alias_of
-from sync_pipelines.upsert.history import Knowing, Spoken
+from sync_pipelines.upsert.history import Knowing, VersionedRecord
 
 BLOCKED: Final = "delete_blocked"
 
@@ -45,13 +45,13 @@ class Decisions:
         self._load = context
         self._knowing = knowing
         self._known: dict[_Place, _Known] = {}
-        self._rejected: list[tuple[Spoken, Rejection, int | None]] = []
+        self._rejected: list[tuple[VersionedRecord, Rejection, int | None]] = []
         self._resolved: list[int] = []
         self._reasons: list[tuple[str, str | None, str, str, int]] = []
 
-    def look_up(self, records: Iterable[Spoken]) -> None:
+    def look_up(self, records: Iterable[VersionedRecord]) -> None:
         """Reads the earlier decisions about these records."""
-        files = sorted({spoken.file_id for spoken in records})
+        files = sorted({record.file_id for record in records})
         rows = self._load.connection.execute(
             "select export_file_id, position, id, code, status, faults from sync.rejected_records"
             " where export_file_id = any(%s) and depends_on_state",
@@ -59,28 +59,28 @@ class Decisions:
         )
         self._known = {(file_id, position): _Known(*known) for file_id, position, *known in rows}
 
-    def is_blocked(self, spoken: Spoken) -> bool:
+    def is_blocked(self, record: VersionedRecord) -> bool:
         """Whether a delete was blocked when it was loaded, even if superseded; only a replay decides again (T9)."""
-        known = self._known.get(_place(spoken))
+        known = self._known.get(_place(record))
         return known is not None and known.code == BLOCKED and known.status != "resolved"
 
-    def decide(self, spoken: Spoken, rejection: Rejection | None) -> None:
+    def decide(self, record: VersionedRecord, rejection: Rejection | None) -> None:
         """Records that a record is rejected, or no longer is."""
-        known = self._known.get(_place(spoken))
+        known = self._known.get(_place(record))
         if rejection is None:
             if known is not None and known.status != "resolved":
                 self._resolved.append(known.row_id)
         elif known is None:
-            self._rejected.append((spoken, rejection, None))
+            self._rejected.append((record, rejection, None))
         else:
             if known.status == "resolved":
-                self._rejected.append((spoken, rejection, known.row_id))
-            faults = self._faults(rejection)
-            if known.faults != faults:
-                reason = rejection.code, rejection.path, self._message(rejection), to_json(faults), known.row_id
+                self._rejected.append((record, rejection, known.row_id))
+            errors = self._faults(rejection)
+            if known.faults != errors:
+                reason = rejection.code, rejection.path, self._message(rejection), to_json(errors), known.row_id
                 self._reasons.append(reason)
 
-    def block(self, spoken: Spoken, row_ids: Sequence[int]) -> bool:
+    def block(self, record: VersionedRecord, row_ids: Sequence[int]) -> bool:
         """Whether live rows refer to the rows that a record would delete. If so, rejects it (T9)."""
         blocked_by = self._load.stream.blocked_by
         assert blocked_by is not None
@@ -90,18 +90,18 @@ class Decisions:
         row = self._load.connection.execute(statement, [list(row_ids)]).fetchone()
         count = row[0] if row else 0
         if count:
-            message = f"{count} live {blocked_by.table} refer to {spoken.change.key!r}, so it is not deleted"
-            self.decide(spoken, Rejection(BLOCKED, None, message))
+            message = f"{count} live {blocked_by.table} refer to {record.change.key!r}, so it is not deleted"
+            self.decide(record, Rejection(BLOCKED, None, message))
         return bool(count)
 
     def write(self) -> None:
         """Writes the decisions."""
-        statuses = self._statuses([spoken for spoken, _, _ in self._rejected])
+        statuses = self._statuses([record for record, _, _ in self._rejected])
         changed: dict[str, list[int]] = {"resolved": self._resolved, "open": [], "superseded": []}
         new = []
-        for (spoken, rejection, row_id), status in zip(self._rejected, statuses, strict=True):
+        for (record, rejection, row_id), status in zip(self._rejected, statuses, strict=True):
             if row_id is None:
-                new.append([*self._reject(spoken, rejection), status])
+                new.append([*self._reject(record, rejection), status])
             else:
                 changed[status].append(row_id)
         for status, ids in changed.items():
@@ -124,27 +124,27 @@ class Decisions:
                     copy.write_row(reject)
         self._rejected, self._resolved, self._reasons = [], [], []
 
-    def _statuses(self, rejected: Sequence[Spoken]) -> list[str]:
+    def _statuses(self, rejected: Sequence[VersionedRecord]) -> list[str]:
         """Returns `superseded` if a newer export has a record of the key, else `open` (F03)."""
         if not rejected:
             return []
-        named = [named_by(spoken.change.key, spoken.change.record_id) for spoken in rejected]
+        named = [named_by(record.change.key, record.change.record_id) for record in rejected]
         exports = self._knowing(np.array(sorted(set(named)), np.uint64))
         versions = {export.entry.id: export.entry.version for export in exports}
         versions[self._load.entry.id] = self._load.entry.version
         found = []
-        for spoken, name in zip(rejected, named, strict=True):
+        for record, name in zip(rejected, named, strict=True):
             key = np.array([name], np.uint64)
-            newer = (e for e in exports if e.entry.version > versions[spoken.file_id])
+            newer = (e for e in exports if e.entry.version > versions[record.file_id])
             found.append("superseded" if any(len(export.knows(key)) for export in newer) else "open")
         return found
 
-    def _reject(self, spoken: Spoken, rejection: Rejection) -> list[Any]:
-        change = spoken.change
+    def _reject(self, record: VersionedRecord, rejection: Rejection) -> list[Any]:
+        change = record.change
         key = change.key if change.key is not None else change.record_id
         return [
-            spoken.file_id, change.position, key, rejection.code, rejection.path, self._message(rejection),
-            to_json(self._record(spoken)), to_json(self._faults(rejection)), self._load.run_id, True,
+            record.file_id, change.position, key, rejection.code, rejection.path, self._message(rejection),
+            to_json(self._record(record)), to_json(self._faults(rejection)), self._load.run_id, True,
         ]  # fmt: skip
 
     def _message(self, rejection: Rejection) -> str:
@@ -154,9 +154,9 @@ class Decisions:
     def _faults(self, rejection: Rejection) -> list[dict[str, Any]]:
         return masked_faults(self._load.stream, rejection.faults)
 
-    def _record(self, spoken: Spoken) -> dict[str, Any]:
+    def _record(self, versioned: VersionedRecord) -> dict[str, Any]:
         """Returns the record in the partner's field names."""
-        change = spoken.change
+        change = versioned.change
         record = {alias_of(self._load.stream, name): value for name, value in change.values.items()}
         record |= {alias_of(self._load.stream, table): sent.rows for table, sent in change.children.items()}
         shown: dict[str, Any] = displayable(
@@ -165,5 +165,5 @@ class Decisions:
         return shown
 
 
-def _place(spoken: Spoken) -> _Place:
-    return spoken.file_id, spoken.change.position
+def _place(record: VersionedRecord) -> _Place:
+    return record.file_id, record.change.position

@@ -1,7 +1,7 @@
-"""Columns that `settle` derives for changed rows (N3, N5, N6).
+"""Columns that `compute` derives for changed rows (N3, N5, N6).
 
 Belongs here: its columns, for rows in which one of its inputs changes; other rows keep theirs. Does not belong here:
-what `settle` does (`partners`).
+what `compute` does (`partners`).
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ _Lists = dict[str, list[dict[str, Any]]]
 def derived_columns(
     stream: Stream, changes: Mapping[str, ColumnChange], shown: Sequence[ListAfter], rows: pa.Table | None
 ) -> dict[str, ColumnChange]:
-    """Returns the columns that `settle` reads, with its results.
+    """Returns the columns that `compute` reads, with its results.
 
     Args:
         stream: the declaration.
         changes: every column of the rows that a load writes.
-        shown: the lists that `settle` reads.
+        shown: the lists that `compute` reads.
         rows: as stored; None if there are none.
     """
-    names = [name for name in stream.settles if "." not in name]
+    names = [name for name in stream.computes if "." not in name]
     chosen = _differing(stream, [changes[name] for name in names], shown)
-    if stream.settle is None or not len(chosen):
+    if stream.compute is None or not len(chosen):
         return {}
     places = pa.array(chosen)
     values = dicts_of({name: one(changes[name].after).take(places) for name in names}, len(chosen))
     pairs = zip(values, _lists(stream, chosen, shown), strict=True)
-    after = [stream.settle(row, lists) for row, lists in pairs]
+    after = [stream.compute(row, lists) for row, lists in pairs]
     found = {}
     for name in names:
         derived = pa.array([row.get(name) for row in after], arrow_type(stream.table, name))
@@ -59,7 +59,7 @@ def _merged(change: ColumnChange, derived: Any, stored: Any, chosen: Ids) -> Col
 
 
 def _differing(stream: Stream, changes: Sequence[ColumnChange], shown: Sequence[ListAfter]) -> Ids:
-    """Returns the rows in which an input of `settle` changes."""
+    """Returns the rows in which an input of `compute` changes."""
     found = [np.flatnonzero(change.differs) for change in changes]
     for part in shown:
         found += [part.differing(name) for name in _columns_of(stream, part.table)]
@@ -67,7 +67,7 @@ def _differing(stream: Stream, changes: Sequence[ColumnChange], shown: Sequence[
 
 
 def _lists(stream: Stream, chosen: Ids, shown: Sequence[ListAfter]) -> Iterator[_Lists]:
-    """Yields the lists of chosen rows, with only the columns that `settle` reads."""
+    """Yields the lists of chosen rows, with only the columns that `compute` reads."""
     found: dict[int, _Lists] = {index: {} for index in chosen.tolist()}
     for part in shown:
         places = np.flatnonzero(np.isin(part.owners, chosen))
@@ -79,5 +79,5 @@ def _lists(stream: Stream, chosen: Ids, shown: Sequence[ListAfter]) -> Iterator[
 
 
 def _columns_of(stream: Stream, table: str) -> list[str]:
-    """Returns the columns of a child table that `settle` reads."""
-    return [column for name, _, column in (looked_at.partition(".") for looked_at in stream.settles) if name == table]
+    """Returns the columns of a child table that `compute` reads."""
+    return [column for name, _, column in (looked_at.partition(".") for looked_at in stream.computes) if name == table]

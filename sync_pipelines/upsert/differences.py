@@ -65,7 +65,7 @@ class Writes:
     retired: list[Retired] = field(default_factory=list)
 
     def written(self, table: str) -> list[int]:
-        """The ids of rows of a main table that are written."""
+        """Returns the ids of the rows of a main table that are written."""
         rows = [row[0] for kind in (self.inserts, self.updates) for row in kind.get(table, [])]
         return [*rows, *self.freed_keys, *(row.id for row in self.retired)]
 

@@ -68,7 +68,7 @@ class DeferredIndexes:
         self._common = common or {}
         self.tables = set(tables)
 
-    def told(self, table: str, columns: Mapping[str, Any]) -> dict[str, Any]:
+    def without_defaults(self, table: str, columns: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the columns of new rows, without those that are defaults now."""
         common = self._common.get(table, ())
         return {name: values for name, values in columns.items() if name not in common}

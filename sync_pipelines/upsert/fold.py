@@ -204,9 +204,9 @@ def _missing(stream: Stream, sent: Mapping[str, Any]) -> list[str]:
 def _patched(stream: Stream, base: Row | None, change: Change) -> Row:
     before = base or Row(None)
     is_new = base is None or base.is_placeholder
-    spoken = {*change.values, *change.children}
+    sent = {*change.values, *change.children}
     stored = {} if stream.replaces else before.values
-    defaults = _defaults(stream, spoken, change.effective_at) if is_new else {}
+    defaults = _defaults(stream, sent, change.effective_at) if is_new else {}
     values = without_nulls({**stored, **defaults, **_merged(stream, before, change)})
     children = dict(before.children)
     for declared in stream.children:
@@ -217,11 +217,11 @@ def _patched(stream: Stream, base: Row | None, change: Change) -> Row:
     children = {table: rows for table, rows in children.items() if rows}
     return Row(
         None,
-        values=without_nulls(stream.settle(values, children)) if stream.settle else values,
+        values=without_nulls(stream.compute(values, children)) if stream.compute else values,
         children=children,
         links=without_nulls({**before.links, **change.links}),
         extra=Jsonb({**({} if stream.replaces else before.extra), **change.extra}),
-        defaulted=_defaulted(stream, before, is_new, spoken),
+        defaulted=_defaulted(stream, before, is_new, sent),
     )
 
 
@@ -235,20 +235,20 @@ def _merged(stream: Stream, before: Row, change: Change) -> dict[str, Any]:
     return values
 
 
-def _defaults(stream: Stream, spoken: set[str], effective_at: datetime) -> dict[str, Any]:
+def _defaults(stream: Stream, sent: set[str], effective_at: datetime) -> dict[str, Any]:
     """Returns the defaults of a new row for fields that were not sent (O3)."""
     return {
         default.column: effective_at if default.value is EFFECTIVE_TIME else default.value
         for default in stream.defaults
-        if default.column not in spoken and not _is_children(stream, default)
+        if default.column not in sent and not _is_children(stream, default)
     }
 
 
-def _defaulted(stream: Stream, before: Row, is_new: bool, spoken: set[str]) -> tuple[str, ...]:
+def _defaulted(stream: Stream, before: Row, is_new: bool, sent: set[str]) -> tuple[str, ...]:
     return tuple(
         alias
         for default, alias in named_defaults(stream)
-        if spoken_name(stream, default) not in spoken and (is_new or alias in before.defaulted)
+        if sent_name(stream, default) not in sent and (is_new or alias in before.defaulted)
     )
 
 
@@ -266,7 +266,7 @@ def named_defaults(stream: Stream) -> list[tuple[Default, str]]:
     return [(default, alias_of(stream, default.column)) for default in stream.defaults]
 
 
-def spoken_name(stream: Stream, default: Default) -> str:
+def sent_name(stream: Stream, default: Default) -> str:
     """Returns the name under which a change sets a default's field: its column, or its child table."""
     return next((c.table for c in stream.children if c.column == default.column), default.column)
 
@@ -277,12 +277,12 @@ def _is_children(stream: Stream, default: Default) -> bool:
 
 def fold(stream: Stream, changes: Iterable[Change], rows: Rows = ()) -> tuple[Rows, list[Rejection | None]]:
     """Returns the rows after records in version order, and each record's rejection, if any."""
-    refusals: list[Rejection | None] = []
+    rejections: list[Rejection | None] = []
     for change in changes:
         applied = apply(stream, rows, change)
         rows = applied.rows
-        refusals.append(applied.rejection)
-    return rows, refusals
+        rejections.append(applied.rejection)
+    return rows, rejections
 
 
 def outcome(before: Row | None, after: Row | None, change: Change, *, is_older: bool) -> Outcome:

@@ -22,7 +22,15 @@ from sync_pipelines.upsert.decisions import Decisions
 from sync_pipelines.upsert.differences import Differences, Provenance
 from sync_pipelines.upsert.empty_tables import DeferredIndexes
 from sync_pipelines.upsert.fold import CREATE_OF_EXISTING, Applied, Outcome, Row, Rows, apply, outcome
-from sync_pipelines.upsert.history import Hashes, Knowing, KnownExport, Spoken, connected, in_file_order, spoken_of
+from sync_pipelines.upsert.history import (
+    Hashes,
+    Knowing,
+    KnownExport,
+    VersionedRecord,
+    connected,
+    in_file_order,
+    versioned_records,
+)
 from sync_pipelines.upsert.references import ReferenceIds
 from sync_pipelines.upsert.stored_rows import StoredRow, read_rows
 from sync_pipelines.upsert.write import write
@@ -40,20 +48,20 @@ class Family:
         stored: rows as in the tables.
     """
 
-    mine: list[Spoken]
-    applied: list[Spoken]
+    mine: list[VersionedRecord]
+    applied: list[VersionedRecord]
     stored: list[StoredRow]
 
     @property
-    def newest(self) -> Spoken | None:
+    def newest(self) -> VersionedRecord | None:
         """The newest record."""
-        return max((*self.applied, *self.mine), key=lambda spoken: spoken.version, default=None)
+        return max((*self.applied, *self.mine), key=lambda record: record.version, default=None)
 
 
 class _Came(NamedTuple):
     """A record that was applied, and its row afterwards; None if there is none."""
 
-    spoken: Spoken
+    record: VersionedRecord
     row: Row | None
 
 
@@ -87,13 +95,14 @@ class Folding:
         """Folds keys that newer exports know from an empty row over all their records (X5)."""
         for chunk in _chunks(in_file_order(mine, hashes), at_once=self._load.stream.has_record_ids):
             self._fold(
-                spoken_of([mine], chunk, self._load.layout), spoken_of(self._knowing(chunk), chunk, self._load.layout)
+                versioned_records([mine], chunk, self._load.layout),
+                versioned_records(self._knowing(chunk), chunk, self._load.layout),
             )
 
     def fold_newest(self, mine: KnownExport, hashes: Hashes) -> None:
         """Applies the export's records to the stored rows, one after the other: no newer record exists (X6)."""
         for chunk in _chunks(in_file_order(mine, hashes), at_once=self._load.stream.has_record_ids):
-            self._fold(spoken_of([mine], chunk, self._load.layout), None)
+            self._fold(versioned_records([mine], chunk, self._load.layout), None)
 
     def fold_again(self, former: KnownExport, mine: KnownExport, hashes: Hashes) -> None:
         """Folds the keys of an export that is read again from an empty row, and decides its rejections again.
@@ -105,7 +114,8 @@ class Folding:
         """
         for chunk in _chunks(hashes, at_once=self._load.stream.has_record_ids):
             records = [
-                spoken_of(exports, chunk, self._load.layout) for exports in ([mine], self._knowing(chunk), [former])
+                versioned_records(exports, chunk, self._load.layout)
+                for exports in ([mine], self._knowing(chunk), [former])
             ]
             self._fold(*records)
 
@@ -114,15 +124,17 @@ class Folding:
         if self._load.stream.has_record_ids:
             hashes = connected(hashes, self._knowing, self._load.layout)
         for chunk in _chunks(hashes, at_once=self._load.stream.has_record_ids):
-            records = spoken_of(self._knowing(chunk), chunk, self._load.layout)
+            records = versioned_records(self._knowing(chunk), chunk, self._load.layout)
             self._fold([], records, records)
 
-    def _fold(self, mine: list[Spoken], applied: list[Spoken] | None, former: Sequence[Spoken] = ()) -> None:
+    def _fold(
+        self, mine: list[VersionedRecord], applied: list[VersionedRecord] | None, former: Sequence[VersionedRecord] = ()
+    ) -> None:
         everything = [*mine, *(applied or ())]
         ids = self._refer(everything)
         stored = self._stored([*everything, *former])
         if self._names is not None:
-            stored = self._names.apart(stored)
+            stored = self._names.without_pairs(stored)
         self._taken = set()
         differences = Differences(self._load.stream, self._copying.new_id)
         self._decisions.look_up(everything)
@@ -135,8 +147,8 @@ class Folding:
             self._names.forget(differences.writes.written(self._load.stream.table))
         self._decisions.write()
 
-    def _stored(self, records: Iterable[Spoken]) -> list[StoredRow]:
-        changes = [spoken.change for spoken in records]
+    def _stored(self, records: Iterable[VersionedRecord]) -> list[StoredRow]:
+        changes = [record.change for record in records]
         keys = {change.key for change in changes if change.key is not None}
         record_ids = {change.record_id for change in changes if change.record_id is not None}
         while True:
@@ -150,7 +162,7 @@ class Folding:
             keys |= further
             record_ids |= {s.row.record_id for s in stored if s.row.record_id is not None}
 
-    def _refer(self, records: Sequence[Spoken]) -> dict[str, dict[Identity, int]]:
+    def _refer(self, records: Sequence[VersionedRecord]) -> dict[str, dict[Identity, int]]:
         """Returns the rows that records refer to. Every accepted record creates them, even a stale one (X7)."""
         referred = ReferenceIds(self._copying, self._load.last_write_of_export, DeferredIndexes(self._load.connection))
         return {
@@ -165,24 +177,24 @@ class Folding:
     def _folded(self, family: Family) -> tuple[Rows, list[_Came]]:
         """Inserts each record in its place. Its outcome compares the fold with and without it (X11)."""
         records = [s for s in family.applied if not self._decisions.is_blocked(s)]
-        for spoken in family.mine:
+        for record in family.mine:
             without = self._trail(records)[0]
-            insort(records, spoken, key=lambda s: s.version)
+            insort(records, record, key=lambda s: s.version)
             rows, trail = self._trail(records)
-            applied = trail[records.index(spoken)]
-            is_older = records[-1] is not spoken
+            applied = trail[records.index(record)]
+            is_older = records[-1] is not record
             if applied.rejection is not None:
-                self._note_outcome(spoken.version[3], "rejected")
-            elif self._is_blocked(family, spoken, applied):
-                records.remove(spoken)
-                self._note_outcome(spoken.version[3], "blocked")
+                self._note_outcome(record.version[3], "rejected")
+            elif self._is_blocked(family, record, applied):
+                records.remove(record)
+                self._note_outcome(record.version[3], "blocked")
             else:
                 before, after = self._row_of(without, applied), self._row_of(rows, applied)
-                self._note_change(before, after, spoken, is_older=is_older)
+                self._note_change(before, after, record, is_older=is_older)
         rows, trail = self._trail(records)
-        for spoken, applied in zip(records, trail, strict=True):
-            self._decisions.decide(spoken, applied.rejection)
-        return rows, [_Came(spoken, applied.after) for spoken, applied in zip(records, trail, strict=True)]
+        for record, applied in zip(records, trail, strict=True):
+            self._decisions.decide(record, applied.rejection)
+        return rows, [_Came(record, applied.after) for record, applied in zip(records, trail, strict=True)]
 
     def _row_of(self, rows: Rows, applied: Applied) -> Row | None:
         """Returns a record's row among other rows of the same family."""
@@ -191,11 +203,11 @@ class Folding:
             None if own_row is None else next((row for row in rows if _is_same(self._load.stream, row, own_row)), None)
         )
 
-    def _trail(self, records: Iterable[Spoken]) -> tuple[Rows, list[Applied]]:
+    def _trail(self, records: Iterable[VersionedRecord]) -> tuple[Rows, list[Applied]]:
         rows: Rows = ()
         trail = []
-        for spoken in records:
-            applied = apply(self._load.stream, rows, spoken.change)
+        for record in records:
+            applied = apply(self._load.stream, rows, record.change)
             rows = applied.rows
             trail.append(applied)
         return rows, trail
@@ -204,35 +216,35 @@ class Folding:
 
     def _applied(self, family: Family) -> tuple[Rows, list[_Came]]:
         rows, came = tuple(stored.row for stored in family.stored), list[_Came]()
-        for spoken in family.mine:
-            applied = apply(self._load.stream, rows, spoken.change)
-            self._decisions.decide(spoken, applied.rejection)
+        for record in family.mine:
+            applied = apply(self._load.stream, rows, record.change)
+            self._decisions.decide(record, applied.rejection)
             if applied.rejection is not None:
-                self._note_outcome(spoken.version[3], "rejected")
-            elif self._is_blocked(family, spoken, applied):
-                self._note_outcome(spoken.version[3], "blocked")
+                self._note_outcome(record.version[3], "rejected")
+            elif self._is_blocked(family, record, applied):
+                self._note_outcome(record.version[3], "blocked")
             else:
-                self._note_change(applied.before, applied.after, spoken, is_older=False)
+                self._note_change(applied.before, applied.after, record, is_older=False)
                 rows = applied.rows
-                came.append(_Came(spoken, applied.after))
+                came.append(_Came(record, applied.after))
         return rows, came
 
-    def _note_change(self, before: Row | None, after: Row | None, spoken: Spoken, *, is_older: bool) -> None:
-        self._note_outcome(spoken.version[3], outcome(before, after, spoken.change, is_older=is_older))
-        if spoken.change.operation == "create" and before is not None and before.is_live and not before.is_placeholder:
+    def _note_change(self, before: Row | None, after: Row | None, record: VersionedRecord, *, is_older: bool) -> None:
+        self._note_outcome(record.version[3], outcome(before, after, record.change, is_older=is_older))
+        if record.change.operation == "create" and before is not None and before.is_live and not before.is_placeholder:
             self.leniencies[CREATE_OF_EXISTING] += 1
 
-    def _is_blocked(self, family: Family, spoken: Spoken, applied: Applied) -> bool:
+    def _is_blocked(self, family: Family, record: VersionedRecord, applied: Applied) -> bool:
         """Whether live rows refer to a row that is to be deleted and is live just before it (T9)."""
         before, after = applied.before, applied.after
         if self._load.stream.blocked_by is None or before is None or not before.is_live or (after and after.is_live):
             return False
-        stored_ids = [s.id for s in family.stored if s.row.external_id == spoken.change.key]
-        return self._decisions.block(spoken, stored_ids)
+        stored_ids = [s.id for s in family.stored if s.row.external_id == record.change.key]
+        return self._decisions.block(record, stored_ids)
 
     def _take(self, differences: Differences, family: Family, rows: Rows, came: Sequence[_Came]) -> None:
         own = [stored for stored in family.stored if not stored.is_lent]
-        taken: list[tuple[Row, int]] = []
+        written: list[tuple[Row, int]] = []
         for paired, row in zip(_paired(self._load.stream, rows, own), rows, strict=True):
             # Two names of one placeholder may become two rows (F11).
             stored = None if paired is None or paired.id in self._taken else paired
@@ -240,18 +252,18 @@ class Folding:
                 continue
             row_id = differences.take(stored, row, self._provenance(family, row, came), _ways(family))
             self._taken.add(row_id)
-            taken.append((row, row_id))
+            written.append((row, row_id))
         for stored in own:
             if stored.id not in self._taken:
                 self._taken.add(stored.id)
-                self._retire(differences, stored, taken)
+                self._retire(differences, stored, written)
         if self._names is not None:
             self._names.note(rows)
-            self._free_names(differences, family, taken)
+            self._free_names(differences, family, written)
 
-    def _free_names(self, differences: Differences, family: Family, taken: Sequence[tuple[Row, int]]) -> None:
-        """A row that has an external id only from a pair gives it up to the row whose own it is."""
-        owners = {row.external_id: row_id for row, row_id in taken if not row.is_placeholder}
+    def _free_names(self, differences: Differences, family: Family, written: Sequence[tuple[Row, int]]) -> None:
+        """Frees an external id that a row has only from a pair if another row's own record has it."""
+        owners = {row.external_id: row_id for row, row_id in written if not row.is_placeholder}
         for stored in family.stored:
             if stored.row.external_id is None or not stored.row.is_placeholder:
                 continue
@@ -260,9 +272,9 @@ class Folding:
 
     def _provenance(self, family: Family, row: Row, came: Sequence[_Came]) -> Provenance:
         """Returns the last record of this export that produced the row, or else the last of all."""
-        records = [c for c in came if c.spoken.file_id == self._load.entry.id] if family.mine else came
+        records = [c for c in came if c.record.file_id == self._load.entry.id] if family.mine else came
         matching = (
-            c.spoken for c in reversed(records) if c.row is not None and _is_same(self._load.stream, row, c.row)
+            c.record for c in reversed(records) if c.row is not None and _is_same(self._load.stream, row, c.row)
         )
         last = next(matching, None) or (family.mine[-1] if family.mine else family.newest)
         if last is None:
@@ -301,61 +313,64 @@ def _paired(stream: Stream, rows: Rows, stored: Sequence[StoredRow]) -> list[Sto
 class WrittenNames(Protocol):
     """The names of a stream's rows, where records of other streams name them too (`row_names`)."""
 
-    def apart(self, stored: Sequence[StoredRow]) -> list[StoredRow]:
-        """Rows as their own records made them."""
+    def without_pairs(self, stored: Sequence[StoredRow]) -> list[StoredRow]:
+        """Returns rows with only the names from their own records."""
 
     def note(self, rows: Iterable[Row]) -> None:
         """Notes rows that are about to be written."""
 
     def forget(self, rows: Sequence[int]) -> None:
-        """Notes rows that were written as their own records have them."""
+        """Notes rows that were written with only the names from their own records."""
 
 
 def _ways(family: Family) -> dict[str, str]:
     """Returns how the newest record that sets a list matches its rows, if it chose (T8)."""
-    if not any(sent.match for spoken in family.mine for sent in spoken.change.children.values()):
+    if not any(sent.match for record in family.mine for sent in record.change.children.values()):
         return {}
-    records = sorted((*family.applied, *family.mine), key=lambda spoken: spoken.version)
+    records = sorted((*family.applied, *family.mine), key=lambda record: record.version)
     return {table: sent.match for s in records for table, sent in s.change.children.items() if sent.match}
 
 
-def _linked(records: Iterable[Spoken], ids: Mapping[str, Mapping[Identity, int]]) -> list[Spoken]:
+def _linked(records: Iterable[VersionedRecord], ids: Mapping[str, Mapping[Identity, int]]) -> list[VersionedRecord]:
     """Returns records whose links are ids of the referenced rows."""
     return [
         replace(
-            spoken,
-            change=spoken.change._replace(
+            record,
+            change=record.change._replace(
                 links={
                     column: None if target is None else ids[column][target]
-                    for column, target in spoken.change.links.items()
+                    for column, target in record.change.links.items()
                 }
             ),
         )
-        if spoken.change.links
-        else spoken
-        for spoken in records
+        if record.change.links
+        else record
+        for record in records
     ]
 
 
 def _families(
-    wanted: Iterable[Spoken], mine: Iterable[Spoken], applied: Iterable[Spoken], stored: Iterable[StoredRow]
+    wanted: Iterable[VersionedRecord],
+    mine: Iterable[VersionedRecord],
+    applied: Iterable[VersionedRecord],
+    stored: Iterable[StoredRow],
 ) -> list[Family]:
     """Groups records and rows by key, for the keys of wanted records. Keys that a record connects are one (P2)."""
     groups = _Groups()
-    for spoken in (*wanted, *applied):
-        groups.join(_names_of(spoken.change.key, spoken.change.record_id))
+    for record in (*wanted, *applied):
+        groups.join(_names_of(record.change.key, record.change.record_id))
     for row in stored:
         groups.join(_names_of(row.row.external_id, row.row.record_id))
 
-    def root(spoken: Spoken) -> _Name:
-        return groups.root(_names_of(spoken.change.key, spoken.change.record_id)[0])
+    def root(record: VersionedRecord) -> _Name:
+        return groups.root(_names_of(record.change.key, record.change.record_id)[0])
 
-    families = {root(spoken): Family([], [], []) for spoken in wanted}
-    for spoken in mine:
-        families[root(spoken)].mine.append(spoken)
-    for spoken in applied:
-        if (family := families.get(root(spoken))) is not None:
-            family.applied.append(spoken)
+    families = {root(record): Family([], [], []) for record in wanted}
+    for record in mine:
+        families[root(record)].mine.append(record)
+    for record in applied:
+        if (family := families.get(root(record))) is not None:
+            family.applied.append(record)
     for row in stored:
         family = families.get(groups.root(_names_of(row.row.external_id, row.row.record_id)[0]))
         if family is not None:

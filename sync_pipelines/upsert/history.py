@@ -45,7 +45,7 @@ Version = tuple[datetime, bytes, int, int]
 
 
 @dataclass(frozen=True)
-class Spoken:
+class VersionedRecord:
     """One record, with its version and its export."""
 
     file_id: int
@@ -82,7 +82,7 @@ class KnownExport:
         """Returns those of the given key hashes for which this export has records."""
         return self.kept.keys.knows(hashes)
 
-    def spoken(self, hashes: Hashes, layout: Layout) -> list[Spoken]:
+    def versioned(self, hashes: Hashes, layout: Layout) -> list[VersionedRecord]:
         """Returns the records with one of the given hashes, in file order."""
         rows = self.kept.keys.rows_of(hashes)
         if not len(rows):
@@ -90,7 +90,9 @@ class KnownExport:
         table, bits = self.kept.rows(rows)
         entry, place = self.entry, self.entry.version[1:]
         return [
-            Spoken(entry.id, entry.path, (record["effective_at"], *place, row), to_change(record, layout, bits))
+            VersionedRecord(
+                entry.id, entry.path, (record["effective_at"], *place, row), to_change(record, layout, bits)
+            )
             for row, record in zip(rows.tolist(), table.to_pylist(), strict=True)
         ]
 
@@ -178,7 +180,7 @@ class History:
 
 
 def _indexed(stream: Stream | None) -> Callable[[KeptRecords], Hashes]:
-    """What the index knows an export by."""
+    """Returns the function that computes the hashes of an export for the index."""
     if stream is None:
         return lambda kept: kept.keys.distinct
     return lambda kept: indexed_hashes(kept, names_in(kept, stream))
@@ -273,8 +275,8 @@ def known_of(export: KnownExport, others: Sequence[KnownExport], knowing: Knowin
 def connected(hashes: Hashes, knowing: Knowing, layout: Layout) -> Hashes:
     """Returns the given keys and all keys that any kept record connects to them."""
     while True:
-        records = spoken_of(knowing(hashes), hashes, layout)
-        named = np.array([h for spoken in records for h in hashes_of(spoken.change)], np.uint64)
+        records = versioned_records(knowing(hashes), hashes, layout)
+        named = np.array([h for record in records for h in hashes_of(record.change)], np.uint64)
         grown = np.union1d(hashes, named)
         if len(grown) == len(hashes):
             return grown
@@ -288,17 +290,17 @@ def in_file_order(export: KnownExport, hashes: Hashes) -> Hashes:
     return hashes[np.argsort(keys.rows[places], kind="stable")]
 
 
-def spoken_of(exports: Iterable[KnownExport], hashes: Hashes, layout: Layout) -> list[Spoken]:
+def versioned_records(exports: Iterable[KnownExport], hashes: Hashes, layout: Layout) -> list[VersionedRecord]:
     """Returns every record with one of the given hashes in the given exports, in version order."""
-    records = [spoken for export in exports for spoken in export.spoken(hashes, layout)]
-    return sorted(records, key=lambda spoken: spoken.version)
+    records = [record for export in exports for record in export.versioned(hashes, layout)]
+    return sorted(records, key=lambda record: record.version)
 
 
 def to_change(record: Mapping[str, Any], layout: Layout, bits: Mapping[str, int]) -> Change:
     """Returns a kept record as a change; `bits` are the file's own presence bits."""
     present = record["present"]
 
-    def is_spoken(name: str) -> bool:
+    def is_set(name: str) -> bool:
         return name in bits and bool(present >> bits[name] & 1)
 
     modes = json.loads(record["modes"]) if record.get("modes") else {}
@@ -308,13 +310,13 @@ def to_change(record: Mapping[str, Any], layout: Layout, bits: Mapping[str, int]
         operation=record["operation"],
         key=record["external_id"],
         record_id=record.get("record_id"),
-        values={c: _value(record[c], c in layout.json) for c in layout.columns if is_spoken(c)},
+        values={c: _value(record[c], c in layout.json) for c in layout.columns if is_set(c)},
         children={
             c.table: Listed([_child(c, row) for row in record[c.table] or ()], *modes.get(c.table, ()))
             for c in layout.children
-            if is_spoken(c.table)
+            if is_set(c.table)
         },
-        links={link: _identity(record, link) for link in layout.links if is_spoken(link)},
+        links={link: _identity(record, link) for link in layout.links if is_set(link)},
         extra=from_json(record["extra"]) if record["extra"] else {},
     )
 

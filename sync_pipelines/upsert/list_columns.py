@@ -23,7 +23,7 @@ from sync_pipelines.normalize.list_duplicates import Codes, Mask, several_primar
 from sync_pipelines.upsert.column_changes import (
     ColumnChange,
     RowChanges,
-    are_spoken,
+    are_set,
     changed_json,
     changed_value,
     mask_of,
@@ -43,7 +43,7 @@ class SentLists(NamedTuple):
     Attributes:
         declared, layout: declaration and layout of the table.
         sent: the lists.
-        spoken: which records send a list at all.
+        is_set: which records send the list.
         ids: ids of the owners' rows, if they exist.
         tops: the index of each owner's main row.
     """
@@ -51,7 +51,7 @@ class SentLists(NamedTuple):
     declared: Children
     layout: ChildLayout
     sent: Any
-    spoken: Mask
+    is_set: Mask
     ids: Ids
     tops: Ids
 
@@ -177,14 +177,14 @@ class ListFold:
         owners, numbers, elements = numbered(lists.sent)
         matched = matched_rows(declared, how, owners, elements, parents, rows)
         self._doubt(lists, how, owners, matched, parents, rows)
-        spoken = lists.spoken & self.certain[lists.tops]
-        pairs, new = np.flatnonzero(spoken[owners] & (matched >= 0)), np.flatnonzero(spoken[owners] & (matched == NEW))
+        is_set = lists.is_set & self.certain[lists.tops]
+        pairs, new = np.flatnonzero(is_set[owners] & (matched >= 0)), np.flatnonzero(is_set[owners] & (matched == NEW))
         found = np.full(len(parents), -1)
         found[matched[pairs]] = pairs
         places = pa.array(found, mask=found < 0)
         sent = {name: elements.field(name).take(places) for name in _names_of(layout)}
         changes = _changes(layout, how, sent, rows, found >= 0)
-        goes = spoken[parents] & (found < 0) if how.mode == "replace" else np.zeros(len(parents), bool)
+        goes = is_set[parents] & (found < 0) if how.mode == "replace" else np.zeros(len(parents), bool)
         lines = numbers if how.mode == "replace" else _lines_after(parents, owners, matched == NEW)
         come = NewElements(owners[new], lists.tops[owners[new]], lines[new], _elements_at(elements, new))
         after = ListAfter(declared.table, parents, changes, goes, come)
@@ -204,11 +204,11 @@ class ListFold:
         self, lists: SentLists, how: ListTreatment, owners: Codes, matched: Codes, parents: Codes, rows: pa.Table
     ) -> None:
         """Excludes lists with elements that match uncertainly, or with gaps in their lines."""
-        fits = np.full(len(lists.spoken), how.mode != "remove")
+        fits = np.full(len(lists.is_set), how.mode != "remove")
         fits[owners[matched == DOUBTFUL]] = False
         lines = np.arange(len(parents)) - np.searchsorted(parents, parents) + 1
         fits[parents[one(rows.column("line_no")).to_numpy() != lines]] = False
-        self.certain[lists.tops[lists.spoken & ~fits]] = False
+        self.certain[lists.tops[lists.is_set & ~fits]] = False
 
     def _note(
         self,
@@ -247,10 +247,10 @@ class ListFold:
                 own = SentLists(inner, layout, come.elements.field(layout.table), every, come.owners, come.tops)
                 ListFold(None, self.certain).fold(own, treatment, every)
             tops = lists.tops[parents]
-            spoken = _spoken(lists.layout, how, sent, layout.table, paired) & self.certain[tops]
-            if spoken.any():
+            is_set = _is_set(lists.layout, how, sent, layout.table, paired) & self.certain[tops]
+            if is_set.any():
                 ids = one(rows.column("id")).to_numpy()
-                self.fold(SentLists(inner, layout, sent[layout.table], spoken, ids, tops), treatment, spoken)
+                self.fold(SentLists(inner, layout, sent[layout.table], is_set, ids, tops), treatment, is_set)
 
 
 def _lines_after(parents: Codes, owners: Codes, is_new: Mask) -> Codes:
@@ -267,13 +267,13 @@ def _names_of(layout: ChildLayout) -> tuple[str, ...]:
     return (*layout.names, "extra", *(("present",) if layout.is_patched else ()))
 
 
-def _spoken(layout: ChildLayout, how: ListTreatment, sent: Mapping[str, Any], name: str, paired: Mask) -> Mask:
+def _is_set(layout: ChildLayout, how: ListTreatment, sent: Mapping[str, Any], name: str, paired: Mask) -> Mask:
     """Returns which elements write a column or nested list of their row."""
     match how.mode:
         case "replace":
             return paired
         case "merge" if layout.is_patched:
-            return paired & are_spoken(sent["present"], layout.names.index(name))
+            return paired & are_set(sent["present"], layout.names.index(name))
         case _:
             return np.zeros(len(paired), bool)
 
@@ -282,12 +282,12 @@ def _changes(
     layout: ChildLayout, how: ListTreatment, sent: Mapping[str, Any], rows: pa.Table, paired: Mask
 ) -> dict[str, ColumnChange]:
     found = {
-        name: changed_value(sent[name], one(rows.column(name)), _spoken(layout, how, sent, name, paired))
+        name: changed_value(sent[name], one(rows.column(name)), _is_set(layout, how, sent, name, paired))
         for name in layout.columns
     }
     merges = how.mode == "merge"
-    spoken = paired & (mask_of(sent["extra"].is_valid()) if merges else how.mode == "replace")
-    return found | {"extra": changed_json(sent["extra"], one(rows.column("extra")), spoken, merges=merges)}
+    is_set = paired & (mask_of(sent["extra"].is_valid()) if merges else how.mode == "replace")
+    return found | {"extra": changed_json(sent["extra"], one(rows.column("extra")), is_set, merges=merges)}
 
 
 def _rivals(declared: Children, how: ListTreatment, after: ListAfter, paired: Codes) -> Codes:

@@ -119,7 +119,7 @@ class _Loading:
     # -- rows --------------------------------------------------------------------------------------------------
 
     def _write(self, mine: KnownExport, others: list[KnownExport]) -> None:
-        self._names.take(self._referred)
+        self._names.add(self._referred)
         if split := count_split(mine, others, self._load.stream, self._load.layout):
             self._leniencies["split_across_files"] += split
         newer, alone = newer_exports(mine, others), alone_rows(mine, others, self._load.stream)
@@ -133,7 +133,7 @@ class _Loading:
         several = np.setdiff1d(several, late, assume_unique=True)
         left = self._write_plain(mine, others, np.union1d(late, several), alone, decided)
         folding.fold_newest(mine, np.union1d(several, self._revise(left, several)))
-        self._names.settle()
+        self._names.apply()
         self._leniencies.update(folding.leniencies)
 
     def _overruled(self, mine: KnownExport, newer: list[KnownExport], late: Mask) -> Mask:

@@ -1,6 +1,7 @@
 """The locks of loads: one per table, partner and tenant that a load may write, held until its transaction ends.
 
-Belongs here: their names, taking them. Does not belong here: when they are taken (`load`, `streaming_load`, `refold`).
+Belongs here: their names, acquiring them. Does not belong here: when they are acquired (`load`,
+`streaming_load`, `refold`).
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Pairs of names that other streams' records give to rows: which of them hold, and where they are stored (F11).
+"""Pairs of names that records of other streams give to rows: which of them are valid, and how they are stored (F11).
 
-A pair holds from its first record on, unless the rows' own records or an earlier pair say otherwise. What pairs hold
-depends on nothing but the records, so it is the same whatever the order they came in (law 1).
+A pair is valid from its first record on, unless the rows' own records or an earlier pair contradict it. This depends
+only on the records, not on the order in which they are loaded (law 1).
 
-Belongs here: that rule, and the table `sync.commerce_pairs`. Does not belong here: what follows from it for rows
-(`row_names`).
+Belongs here: that rule, and the table `sync.commerce_pairs`. Does not belong here: the effect on rows (`row_names`).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.upsert.referred_names import Pair, RowName
 
 Lends = Literal["record_id", "external_id", "both"]
-"""What a row has from a pair: one of its names, or a placeholder both."""
+"""What a row has from a pair: one of its names; a placeholder may have both."""
 
 _ADD: Final = """
 insert into sync.commerce_pairs
@@ -66,14 +65,14 @@ where (k.partner, k.tenant, k.record_id, k.external_id) = (%(partner)s, %(tenant
 
 
 class Mark(NamedTuple):
-    """Which row has names from a pair, and which."""
+    """Which row has names from a pair, and which names."""
 
     commerce_id: int
     lends: Lends
 
 
 class KnownPair(NamedTuple):
-    """A pair as it is stored, with its first record's place in the order of versions (X4)."""
+    """A stored pair, with the version of its first record (X4)."""
 
     pair: Pair
     version: tuple[datetime, bytes, int, int]
@@ -85,33 +84,38 @@ class NamePairs:
     """The pairs of one tenant.
 
     Attributes:
-        connection: inside the load's transaction, with the locks of the rows' table.
-        partner, tenant: of the rows.
+        connection: in the load's transaction, with the locks of the rows' table.
+        partner, tenant: partner and tenant of the rows.
     """
 
     connection: psycopg.Connection[Any]
     partner: str
     tenant: str
 
-    def add(self, entry: LedgerFile, said: Mapping[Pair, tuple[datetime, int]]) -> list[Pair]:
-        """Stores pairs of an export; returns those that are new, or said earlier than was known."""
-        if not said:
+    def add(self, entry: LedgerFile, pairs: Mapping[Pair, tuple[datetime, int]]) -> list[Pair]:
+        """Stores pairs of an export. Returns those that are new, or whose first record is earlier than the stored one.
+
+        Args:
+            entry: the export.
+            pairs: pair -> time and row of its first record.
+        """
+        if not pairs:
             return []
         order = {"path": entry.version[1], "revision": entry.revision}
-        firsts = {"times": [moment for moment, _ in said.values()], "rows": [row for _, row in said.values()]}
-        return [Pair(*row) for row in self.connection.execute(_ADD, {**self._names(said), **order, **firsts})]
+        firsts = {"times": [moment for moment, _ in pairs.values()], "rows": [row for _, row in pairs.values()]}
+        return [Pair(*row) for row in self.connection.execute(_ADD, {**self._names(pairs), **order, **firsts})]
 
     def remove(self, pairs: Collection[Pair]) -> None:
-        """Forgets pairs."""
+        """Removes pairs."""
         self.connection.execute(_REMOVE, self._names(pairs))
 
     def exist(self) -> bool:
-        """Whether there are any."""
+        """Whether the tenant has any."""
         values = {"partner": self.partner, "tenant": self.tenant}
         return self.connection.execute(_ANY, values).fetchone() == (True,)
 
     def connected(self, names: Iterable[RowName]) -> list[KnownPair]:
-        """The pairs that have one of some names, and those that share one with them, in version order."""
+        """Returns the pairs with one of these names, and those that share a name with them, in version order."""
         found = dict[Pair, KnownPair]()
         asked, open_names = set[RowName](), set(names)
         while open_names:
@@ -122,21 +126,21 @@ class NamePairs:
         return sorted(found.values(), key=lambda each: each.version)
 
     def lent(self) -> list[Pair]:
-        """Those some row has a name from."""
+        """Returns the pairs from which some row has a name."""
         return [Pair(*row) for row in self.connection.execute(_LENT, {"partner": self.partner, "tenant": self.tenant})]
 
     def lends(self, rows: Sequence[int]) -> dict[int, Lends]:
-        """What rows have from pairs, by their ids."""
+        """Returns id of a row -> what it has from a pair."""
         statement = "select commerce_id, lends from sync.commerce_pairs where commerce_id = any(%s)"
         return dict(self.connection.execute(statement, [list(rows)]).fetchall())
 
     def forget_marks(self, rows: Sequence[int]) -> None:
-        """Notes that rows have only the names of their own records."""
+        """Records that rows have only the names from their own records."""
         statement = "update sync.commerce_pairs set commerce_id = null, lends = null where commerce_id = any(%s)"
         self.connection.execute(statement, [list(rows)])
 
     def mark(self, marks: Mapping[Pair, Mark | None]) -> None:
-        """Notes which rows have names from pairs."""
+        """Records which rows have names from pairs."""
         if marks:
             rows = [(None, None) if mark is None else mark for mark in marks.values()]
             also = {"rows": [row for row, _ in rows], "lends": [lends for _, lends in rows]}
@@ -162,23 +166,23 @@ class NamePairs:
         }
 
 
-def held(pairs: Iterable[Pair], own: Iterable[tuple[str | None, str | None]]) -> list[Pair]:
-    """Which pairs hold.
+def valid_pairs(pairs: Iterable[Pair], own: Iterable[tuple[str | None, str | None]]) -> list[Pair]:
+    """Returns the pairs that are valid.
 
     Args:
         pairs: in version order.
-        own: id and external id of each row as its own records have them.
+        own: id and external id of each row, from its own records.
     """
     rows = list(own)
     external_of = {record_id: external_id for record_id, external_id in rows if record_id is not None}
     id_of = {external_id: record_id for record_id, external_id in rows if external_id is not None}
-    taken = set[RowName]()
+    used = set[RowName]()
     found = []
     for pair in pairs:
         is_free = external_of.get(pair.record_id) is None and id_of.get(pair.external_id) is None
-        # Two rows never become one (P2).
+        # Two rows are never merged (P2).
         is_free &= pair.record_id not in external_of or pair.external_id not in id_of
-        if is_free and taken.isdisjoint(pair.names):
-            taken.update(pair.names)
+        if is_free and used.isdisjoint(pair.names):
+            used.update(pair.names)
             found.append(pair)
     return found

@@ -1,8 +1,8 @@
 """Copies records of keys without a row straight into the tables.
 
 Works on a chunk of records at a time: looks up which keys have rows, finds or creates the rows that records refer to,
-draws ids, and copies rows and children with them. Records of keys with a row are left to another path, and so are those
-whose result is not certain from their columns alone (`columns`).
+draws ids, and copies rows and children with them. Records of keys with a row are passed to another path, and so are
+those whose result is not certain from their columns alone (`columns`).
 
 Statistics do not include rows that this transaction created. So look-ups are forced to go key by key: `offset 0` keeps
 the planner from reversing them.
@@ -57,7 +57,7 @@ class NewRowsResult:
 
     Attributes:
         created: by row, which records created one.
-        left: hashes of the keys whose records are left to another path (sorted).
+        left: hashes of the keys whose records are passed to another path (sorted).
     """
 
     created: Mask
@@ -169,7 +169,7 @@ class NewRowWriter:
         """Writes rows. `count` is 0 for an export that is still being read."""
         referred = ReferenceIds(self._copying, self._load.last_write, unindexed)
         created, left = np.zeros(count, bool), [np.empty(0, np.uint64)]
-        with self._copying.behind():
+        with self._copying.write_behind():
             for ready in records:
                 chosen = np.empty(0, np.int64)
                 if ready.folded is not None:
@@ -243,7 +243,7 @@ class NewRowWriter:
             **columns,
             **links,
         }
-        self._copying.insert(stream.table, unindexed.told(stream.table, rows))
+        self._copying.insert(stream.table, unindexed.without_defaults(stream.table, rows))
         ids_of = np.zeros(ready.records.num_rows, np.int64)
         ids_of[chosen] = ids
         for lists in folded.resized:

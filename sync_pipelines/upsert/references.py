@@ -1,7 +1,6 @@
-"""Rows that many records refer to: found, or made as placeholders (X7).
+"""Finds the rows that records refer to, and creates placeholders for missing ones (X7).
 
-Belongs here: a column of identities -> a column of ids. Does not belong here: rows that records make (`new_rows`), the
-same for a few records (`write.refer`).
+Belongs here: a column of identities -> a column of ids. Does not belong here: rows that records define (`new_rows`).
 """
 
 from __future__ import annotations
@@ -26,23 +25,23 @@ from sync_pipelines.upsert.stored_rows import unscoped
 Owner = tuple[str, str]
 Provenance = Callable[[pa.Table], Mapping[str, Any]]
 _WAYS = (("external_id", "external_id"), ("record_id", "partner_record_id"))
-"""Part of an identity -> the column of the row it names."""
-_TOLD: Final = ["effective_at", "position"]
-"""Columns of records that placeholders name as their last write."""
+"""Part of an identity -> the column that holds it."""
+_VERSION: Final = ["effective_at", "position"]
+"""Columns of the record that a placeholder names as its last writer."""
 _EMAIL: Final = r"^[^@\t\n\f\r ]+@[^@\t\n\f\r ]+$"
-_REMEMBERED: Final = 600_000
-"""Rows whose ids are not asked for again; memory is a multiple of it."""
+_CACHED: Final = 600_000
+"""Rows whose ids are cached; memory is a multiple of it."""
 
 
 class Referents(NamedTuple):
     """The rows that records refer to, by one part of their identities.
 
     Attributes:
-        column: of the rows, that has this part.
-        owner: partner and tenant of all of them, None where there are several.
-        names: of the rows, once each; with several owners these are part of it.
-        places: by record, the place of its row's name, null where it names none.
-        first: the first record that names each.
+        column: the column that holds this part.
+        owner: partner and tenant of all rows; None if there are several.
+        names: the distinct names of the rows; if there are several owners, each name includes its owner.
+        places: by record, the index of its row's name; null if it names none.
+        first: the first record that uses each name.
         parts: by record, partner, tenant and key.
     """
 
@@ -63,77 +62,78 @@ class Referents(NamedTuple):
 
 
 class ReferenceIds:
-    """Finds and makes the rows that records refer to.
+    """Finds and creates the rows that records refer to.
 
     Args:
-        copying: inside the load's transaction.
-        provenance: records -> the columns that name them as the last write, for placeholders.
-        unindexed: tables that were empty and can't be searched.
+        copying: in the load's transaction.
+        provenance: records -> the columns that name them as the last writer, for placeholders.
+        unindexed: tables that were empty and cannot be searched.
     """
 
     def __init__(self, copying: Copying, provenance: Provenance, unindexed: DeferredIndexes) -> None:
         self._copying = copying
         self._provenance = provenance
         self._unindexed = unindexed
-        self._remembered: dict[tuple[str, str, Owner | None], IdCache] = {}
+        self._caches: dict[tuple[str, str, Owner | None], IdCache] = {}
         copying.connection.execute(
-            "create temp table if not exists meant (number bigint, partner text, tenant text, key text) on commit drop"
+            "create temp table if not exists referred (number bigint, partner text, tenant text, key text)"
+            " on commit drop"
         )
 
     @staticmethod
     def searching(context: LoadContext) -> ReferenceIds:
-        """One that searches tables, for the records of an export."""
+        """Returns one that searches the tables, for the records of an export."""
         return ReferenceIds(Copying(context.connection), context.last_write, DeferredIndexes(context.connection))
 
     def ids_of(self, reference: Reference, identities: Iterable[Identity]) -> dict[Identity, int]:
-        """The ids of the rows meant, by the partner's own id or else by external id."""
-        meant = list(dict.fromkeys(identities))
-        if not meant:
+        """Returns the ids of rows, found by the partner's own id, or else by external id."""
+        distinct = list(dict.fromkeys(identities))
+        if not distinct:
             return {}
-        plain = [i if i.record_id is None else i._replace(external_id=None) for i in meant]
+        plain = [i if i.record_id is None else i._replace(external_id=None) for i in distinct]
         parts = dict(zip(Identity._fields, zip(*plain, strict=True), strict=True))
         records = {f"{reference.column}_{part}": pa.array(values, pa.string()) for part, values in parts.items()}
-        nothing = {name: pa.nulls(len(meant)) for name in _TOLD}
-        return dict(zip(meant, self.ids(reference, pa.table(records | nothing)).to_pylist(), strict=True))
+        nothing = {name: pa.nulls(len(distinct)) for name in _VERSION}
+        return dict(zip(distinct, self.ids(reference, pa.table(records | nothing)).to_pylist(), strict=True))
 
-    def ids(self, reference: Reference, records: pa.Table, meant: Sequence[Referents] | None = None) -> pa.Array:
-        """The id of the row each record refers to, null where it refers to none.
+    def ids(self, reference: Reference, records: pa.Table, referents: Sequence[Referents] | None = None) -> pa.Array:
+        """Returns the id of the row that each record refers to; null if it refers to none.
 
         Args:
-            reference: which.
-            records: that refer to rows.
-            meant: what they say of it, where that is at hand.
+            reference: the reference.
+            records: the records.
+            referents: their referents, if these are already known.
         """
-        parts = referents_of(reference, records) if meant is None else meant
+        parts = referents_of(reference, records) if referents is None else referents
         return pc.coalesce(*(self._found(reference, part, records) for part in parts))
 
-    def _found(self, reference: Reference, meant: Referents, records: pa.Table) -> pa.Array:
-        """The same by one part of the identities."""
-        if not meant.names:
+    def _found(self, reference: Reference, referents: Referents, records: pa.Table) -> pa.Array:
+        """Returns the ids of rows named by one part of their identities."""
+        if not referents.names:
             return pa.nulls(records.num_rows, pa.int64())
-        remembered = self._remembered.setdefault((reference.table, meant.column, meant.owner), IdCache())
-        digests = texts_of(meant.names)
-        ids = remembered.find(digests)
+        cache = self._caches.setdefault((reference.table, referents.column, referents.owner), IdCache())
+        digests = texts_of(referents.names)
+        ids = cache.find(digests)
         new = np.flatnonzero(ids == 0)
         if len(new):
-            rows = pa.array(meant.first[new])
-            named = {name: values.take(rows) for name, values in meant.parts.items()}
-            ids[new] = self._asked(reference, meant.column, named, records.select(_TOLD).take(rows))
-            self._remember(reference.table, remembered, digests[new], ids[new])
-        return pa.array(ids).take(meant.places)
+            rows = pa.array(referents.first[new])
+            named = {name: values.take(rows) for name, values in referents.parts.items()}
+            ids[new] = self._looked_up(reference, referents.column, named, records.select(_VERSION).take(rows))
+            self._add_to_cache(reference.table, cache, digests[new], ids[new])
+        return pa.array(ids).take(referents.places)
 
-    def _remember(self, table: str, remembered: IdCache, digests: Digests, ids: Ids) -> None:
-        if sum(map(len, self._remembered.values())) + len(ids) > _REMEMBERED:
-            # From here on rows that were made may have to be searched for.
+    def _add_to_cache(self, table: str, cache: IdCache, digests: Digests, ids: Ids) -> None:
+        if sum(map(len, self._caches.values())) + len(ids) > _CACHED:
+            # From here on, created rows may have to be searched for.
             if table in self._unindexed.tables:
                 self._copying.wait()
                 self._unindexed.put_back(table)
-            for known in self._remembered.values():
-                known.clear()
-        remembered.add(digests, ids)
+            for other in self._caches.values():
+                other.clear()
+        cache.add(digests, ids)
 
-    def _asked(self, reference: Reference, column: str, named: Mapping[str, Any], records: pa.Table) -> Ids:
-        """Ids of rows named once each; rows that are not there are made, as records tell that name them first."""
+    def _looked_up(self, reference: Reference, column: str, named: Mapping[str, Any], records: pa.Table) -> Ids:
+        """Returns the ids of rows with different names. Creates missing ones for the first record that names each."""
         count = records.num_rows
         is_new = reference.table in self._unindexed.tables
         ids = np.zeros(count, np.int64) if is_new else self._known(reference, column, named, count)
@@ -142,26 +142,28 @@ class ReferenceIds:
         if len(missing):
             ids[missing] = self._copying.new_ids(reference.table, len(missing))
             rows = pa.array(missing)
-            made = {"partner": named["partner"], "tenant": named["tenant"], column: named["key"]}
+            columns = {"partner": named["partner"], "tenant": named["tenant"], column: named["key"]}
             if reference.emails_of is not None and column == "external_id":
-                made["email"] = _emails(reference.emails_of, named)
+                columns["email"] = _emails(reference.emails_of, named)
             placeholders = {
                 "id": pa.array(ids[missing]),
-                **{name: values.take(rows) for name, values in made.items()},
+                **{name: values.take(rows) for name, values in columns.items()},
                 "is_placeholder": pa.repeat(True, len(missing)),
                 **self._provenance(records.take(rows)),
             }
-            self._copying.insert(reference.table, self._unindexed.told(reference.table, placeholders))
+            self._copying.insert(reference.table, self._unindexed.without_defaults(reference.table, placeholders))
         return ids
 
     def _known(self, reference: Reference, column: str, named: Mapping[str, Any], count: int) -> Ids:
-        """Ids of the rows that are there, 0 for the others."""
-        # Neighbours find the pages of the index that the one before them needed.
+        """Returns the ids of existing rows, 0 for missing ones."""
+        # In key order, neighbors need the same pages of the index.
         ordered = pa.array(_in_key_order(named["key"]))
-        self._copying.fill("meant", {"number": ordered, **{part: keys.take(ordered) for part, keys in named.items()}})
+        self._copying.fill(
+            "referred", {"number": ordered, **{part: keys.take(ordered) for part, keys in named.items()}}
+        )
         statement = SQL(
-            "select m.number, found.id from meant m cross join lateral (select t.id from {t} t"
-            " where t.tenant = m.tenant and t.partner = m.partner and t.{column} = m.key{unscoped} offset 0) found"
+            "select r.number, found.id from referred r cross join lateral (select t.id from {t} t"
+            " where t.tenant = r.tenant and t.partner = r.partner and t.{column} = r.key{unscoped} offset 0) found"
         ).format(
             t=Identifier(SCHEMA, reference.table),
             column=Identifier(column),
@@ -174,31 +176,31 @@ class ReferenceIds:
 
 
 def referents_of(reference: Reference, records: pa.Table) -> list[Referents]:
-    """What records say of a reference, by each part of an identity that names a row."""
+    """Returns the rows that records refer to, by each part of an identity that can name a row."""
     parts = {part: one(records.column(f"{reference.column}_{part}")) for part in Identity._fields}
     if parts["record_id"].null_count < len(parts["record_id"]):
-        # The partner's own id goes before an external id (P1).
+        # The partner's own id takes precedence over an external id (P1).
         parts["external_id"] = pc.if_else(parts["record_id"].is_valid(), None, parts["external_id"])
-    return [_meant(parts, part, column) for part, column in _WAYS]
+    return [_referents(parts, part, column) for part, column in _WAYS]
 
 
-def _meant(parts: Mapping[str, Any], part: str, column: str) -> Referents:
+def _referents(parts: Mapping[str, Any], part: str, column: str) -> Referents:
     owners = [parts[name].drop_null().unique() for name in ("partner", "tenant")]
     if all(len(owner) == 1 for owner in owners):
         named, owner = parts[part], (owners[0][0].as_py(), owners[1][0].as_py())
     else:
         named, owner = pc.binary_join_element_wise(parts["partner"], parts["tenant"], parts[part], "\x1f"), None
     encoded = named.dictionary_encode()
-    spoken = np.flatnonzero(named.is_valid().to_numpy(zero_copy_only=False))
-    first = spoken[np.unique(encoded.indices.drop_null().to_numpy(), return_index=True)[1]]
+    valid = np.flatnonzero(named.is_valid().to_numpy(zero_copy_only=False))
+    first = valid[np.unique(encoded.indices.drop_null().to_numpy(), return_index=True)[1]]
     known = {"partner": parts["partner"], "tenant": parts["tenant"], "key": parts[part]}
     return Referents(column, owner, encoded.dictionary.cast(pa.binary()).to_pylist(), encoded.indices, first, known)
 
 
 def _emails(partner: str, named: Mapping[str, Any]) -> Any:
-    """The keys of a partner's rows that are email addresses, null for other rows.
+    """Returns the keys of a partner's rows that are email addresses; null for other rows.
 
-    It depends on the identity alone: whichever record names a row first makes the same placeholder (law 1).
+    They depend on the identity alone: whichever record names a row first, the placeholder is the same (law 1).
     """
     is_email = pc.and_(pc.equal(named["partner"], partner), pc.match_substring_regex(named["key"], _EMAIL))
     return pc.if_else(is_email, named["key"], pa.scalar(None, pa.string()))

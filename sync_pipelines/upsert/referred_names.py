@@ -1,4 +1,4 @@
-"""What records call the rows that they live within: a customer's business, by its id, its external id, or both (F11).
+"""The names by which records refer to the row they belong to: a customer's business, by id, external id or both (F11).
 
 Belongs here: reading those names from kept records. Does not belong here: which row has which name (`row_names`).
 """
@@ -23,7 +23,7 @@ from sync_pipelines.upsert.key_pages import Hashes
 _NONE: Final = pa.array([], pa.string())
 _BY_ID: Final = b"\x00\x00i"
 _BY_EXTERNAL_ID: Final = b"\x00\x00e"
-"""What goes before a name where it is hashed; no key is the same, for a NUL is rejected in them."""
+"""Precedes a name when it is hashed. No key can be equal, since a NUL in a key is rejected."""
 
 
 class RowName(NamedTuple):
@@ -41,17 +41,17 @@ class Pair(NamedTuple):
 
     @property
     def names(self) -> tuple[RowName, RowName]:
-        """Both."""
+        """Both names."""
         return RowName(True, self.record_id), RowName(False, self.external_id)
 
 
 @dataclass(frozen=True)
 class ReferredNames:
-    """What the records of an export call the rows they live within.
+    """The names by which the records of an export refer to the rows they belong to.
 
     Attributes:
-        hashes: of the names by which rows are looked for: the id, or the external id of a record that names no id.
-        pairs: both names of records that name both, with the time and the row of the first such record.
+        hashes: hashes of the names that identify rows: the id, or the external id if a record has no id.
+        pairs: the names of records that have both -> time and row of the first such record.
     """
 
     hashes: Hashes
@@ -59,13 +59,13 @@ class ReferredNames:
 
 
 def names_in(kept: KeptRecords, stream: Stream, *, is_whole: bool = True) -> ReferredNames:
-    """The names in the records of an export; none where the stream's rows live within no others.
+    """Returns the names in the records of an export; none if the stream's rows belong to no other rows.
 
     Args:
         kept: the export's records.
         stream: the declaration.
-        is_whole: whether records count that are kept with another export. Where no record of the tenant ever named a
-            row by two names, those say nothing new.
+        is_whole: whether to include records in other exports' objects. They add nothing if no record of the tenant
+            ever named a row by both names.
     """
     ids, externals, has_pairs = [_NONE], [_NONE], False
     for own, external in _links(kept, stream, is_whole=is_whole):
@@ -81,13 +81,13 @@ def names_in(kept: KeptRecords, stream: Stream, *, is_whole: bool = True) -> Ref
 
 
 def indexed_hashes(kept: KeptRecords, referred: ReferredNames) -> Hashes:
-    """What the key index knows an export by: its keys, and what it calls other rows (sorted)."""
+    """Returns the hashes for the key index: of an export's keys, and of the names in its records (sorted)."""
     keys = kept.keys.distinct
     return np.union1d(keys, referred.hashes) if len(referred.hashes) else keys
 
 
-def rows_calling(kept: KeptRecords, stream: Stream, names: Collection[RowName]) -> Any:
-    """By row, whether the record looks for its row by one of some names."""
+def rows_referring(kept: KeptRecords, stream: Stream, names: Collection[RowName]) -> Any:
+    """Returns, by row, whether the record refers to its row by one of these names."""
     ids, externals = (
         pa.array([n.text for n in names if n.is_record_id is kind], pa.string()) for kind in (True, False)
     )
@@ -99,13 +99,13 @@ def rows_calling(kept: KeptRecords, stream: Stream, names: Collection[RowName]) 
 
 
 def name_hashes(names: Collection[RowName]) -> Hashes:
-    """The hashes by which the key index knows names (sorted)."""
+    """Returns the hashes of names in the key index (sorted)."""
     marked = ((_BY_ID if name.is_record_id else _BY_EXTERNAL_ID) + name.text.encode() for name in names)
     return np.sort(hashes_of_bytes(marked))
 
 
 def has_pairs(records: pa.Table, stream: Stream) -> bool:
-    """Whether a record names the row that it lives within by both names."""
+    """Whether any of the records names its row by both names."""
     if stream.scope is None:
         return False
     own, external = (records.column(f"{stream.scope}_{part}").is_valid() for part in ("record_id", "external_id"))
@@ -113,7 +113,7 @@ def has_pairs(records: pa.Table, stream: Stream) -> bool:
 
 
 def _links(kept: KeptRecords, stream: Stream, *, is_whole: bool = True) -> Iterator[tuple[Any, Any]]:
-    """Block by block: the ids and the external ids that records name."""
+    """Yields the ids and the external ids in the records, block by block."""
     if stream.scope is not None and kept.count:
         columns = [f"{stream.scope}_{part}" for part in ("record_id", "external_id")]
         for block in kept.blocks(columns) if is_whole else kept.own_blocks(columns):
@@ -121,7 +121,7 @@ def _links(kept: KeptRecords, stream: Stream, *, is_whole: bool = True) -> Itera
 
 
 def _pairs_in(kept: KeptRecords, stream: Stream) -> dict[Pair, tuple[datetime, int]]:
-    """The pairs of all records, with the first record of each in version order."""
+    """Returns the pairs in all records, with time and row of the first record of each in version order."""
     found: dict[Pair, tuple[datetime, int]] = {}
     columns = [f"{stream.scope}_record_id", f"{stream.scope}_external_id", "effective_at"]
     start = 0
@@ -129,16 +129,16 @@ def _pairs_in(kept: KeptRecords, stream: Stream) -> dict[Pair, tuple[datetime, i
         own, external, times = (block.column(name) for name in columns)
         both = np.flatnonzero(mask_of(pc.and_(own.is_valid(), external.is_valid())))
         first = both[_first_of_kinds(*(column.take(pa.array(both)) for column in (own, external, times)))]
-        said_first = [column.take(pa.array(first)).to_pylist() for column in (own, external, times)]
-        for row, *said in zip(first.tolist(), *said_first, strict=True):
-            pair, place = Pair(said[0], said[1]), (said[2], start + row)
+        values = [column.take(pa.array(first)).to_pylist() for column in (own, external, times)]
+        for row, record_id, external_id, moment in zip(first.tolist(), *values, strict=True):
+            pair, place = Pair(record_id, external_id), (moment, start + row)
             found[pair] = min(found.get(pair, place), place)
         start += len(block)
     return found
 
 
 def _first_of_kinds(own: Any, external: Any, times: Any) -> Any:
-    """The place of the first record in version order of each pair."""
+    """Returns the index of each pair's first record in version order."""
     ids, externals = own.dictionary_encode(), external.dictionary_encode()
     kinds = ids.indices.to_numpy().astype(np.int64) * len(externals.dictionary) + externals.indices.to_numpy()
     order = np.argsort(times.cast(pa.int64()).to_numpy(), kind="stable")

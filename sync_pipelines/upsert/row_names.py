@@ -1,11 +1,11 @@
-"""Which row has which name, where records of other streams name rows too: a business by its id or its external id.
+"""Assigns names to rows that records of other streams name too: a business has an id and an external id.
 
-A business has the names of its own records. A customer that names it by both gives it the other one (F11), or makes one
-placeholder of the two. When a name moves from one row to another, every record that looks for its row by that name is
-folded again: its rows may live within another row now (X7, P5).
+A business gets names from its own records. A customer that names it by both ids adds the missing one (F11), or creates
+one placeholder with both. When a name moves from one row to another, every record that refers to its row by that name
+is folded again, because its row may now belong to another business (X7, P5).
 
-Belongs here: the names of rows after a load, and which records follow. Does not belong here: which pairs of names hold
-(`name_pairs`), what records of the rows themselves come to (`fold`).
+Belongs here: the names of rows after a load, and which records are folded again. Does not belong here: which pairs of
+names are valid (`name_pairs`), the effect of the rows' own records (`fold`).
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.fold import Row
 from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import Hashes, History
-from sync_pipelines.upsert.name_pairs import KnownPair, Lends, Mark, NamePairs, held
+from sync_pipelines.upsert.name_pairs import KnownPair, Lends, Mark, NamePairs, valid_pairs
 from sync_pipelines.upsert.referred_names import (
     Pair,
     ReferredNames,
     RowName,
     name_hashes,
     names_in,
-    rows_calling,
+    rows_referring,
 )
 from sync_pipelines.upsert.stored_rows import StoredRow
 from sync_pipelines.upsert.write import remove_unused
@@ -43,12 +43,12 @@ Names = tuple[str | None, str | None]
 
 
 def streams_within(stream: Stream) -> list[Stream]:
-    """The streams of the same partner whose keys are unique within one row of this stream's table."""
+    """Returns the partner's streams whose keys are unique within one row of this stream's table."""
     return [inner for inner in STREAMS if _is_within(inner, stream)]
 
 
 def stream_around(stream: Stream) -> Stream | None:
-    """The stream of the same partner within whose rows this stream's keys are unique."""
+    """Returns the partner's stream within whose rows this stream's keys are unique; None if there is none."""
     return next((outer for outer in STREAMS if _is_within(stream, outer)), None)
 
 
@@ -58,7 +58,7 @@ def _is_within(inner: Stream, outer: Stream) -> bool:
 
 
 class _Named(NamedTuple):
-    """A row with its names: as stored, and as its own records have them."""
+    """A row with its stored names, and the names from its own records."""
 
     id: int
     stored: Names
@@ -68,24 +68,24 @@ class _Named(NamedTuple):
 
 @dataclass
 class _Assigned:
-    """Who has which names.
+    """Which row has which names.
 
     Attributes:
         rows: id of a row -> its names.
-        made: pairs that need a row of their own.
-        marks: pairs that give a row a name, and which.
+        new: pairs that need a new row.
+        marks: pair -> the row that has a name from it, and which name.
     """
 
     rows: dict[int, Names] = field(default_factory=dict)
-    made: list[Pair] = field(default_factory=list)
+    new: list[Pair] = field(default_factory=list)
     marks: dict[Pair, Mark] = field(default_factory=dict)
 
 
 class RowNames:
-    """Keeps the names of rows that other rows live within, during one load of either.
+    """Updates the names of rows that other rows belong to, during a load of either stream.
 
     Args:
-        context: of the load.
+        context: context of the load.
         archive: the archive's folder.
     """
 
@@ -101,45 +101,45 @@ class RowNames:
 
     @property
     def has_pairs(self) -> bool:
-        """Whether any record of the tenant has named a row by two names."""
+        """Whether any record of the tenant named a row by both names."""
         return bool(self._inner) and self._pairs.exist()
 
     # -- records that name rows ----------------------------------------------------------------------------------
 
-    def take(self, said: ReferredNames) -> None:
-        """Gives rows the names that an export gives them; before its own records look for their rows."""
-        changed = self._pairs.add(self._load.entry, said.pairs)
+    def add(self, referred: ReferredNames) -> None:
+        """Gives rows the names from an export's records. Call it before those records look for their rows."""
+        changed = self._pairs.add(self._load.entry, referred.pairs)
         self._touched |= {name for pair in changed for name in pair.names}
-        self.settle()
+        self.apply()
 
-    def take_again(self, former: ReferredNames, mine: ReferredNames) -> None:
-        """The same of an export that is read again, instead of what it said before."""
+    def replace(self, former: ReferredNames, mine: ReferredNames) -> None:
+        """Replaces the names from an export by those of a new reading."""
         differ = {pair for pair, _ in former.pairs.items() ^ mine.pairs.items()}
         self._pairs.remove(differ)
         for inner in self._inner if differ else ():
             history = self._history(inner)
             for export in history.knowing(name_hashes([name for pair in differ for name in pair.names])):
-                said = names_in(export.kept, inner).pairs
-                self._pairs.add(export.entry, {pair: said[pair] for pair in differ & said.keys()})
+                found = names_in(export.kept, inner).pairs
+                self._pairs.add(export.entry, {pair: found[pair] for pair in differ & found.keys()})
         self._touched |= {name for pair in differ for name in pair.names}
-        self.settle()
+        self.apply()
 
     # -- rows whose own records are folded -----------------------------------------------------------------------
 
     @property
     def written(self) -> RowNames | None:
-        """What follows the rows that are written; None where no records of other streams name them."""
+        """This object if records of other streams name the rows that this load writes, else None."""
         return self if self._inner and self._stream is self._load.stream else None
 
     def lent_keys(self) -> Hashes:
-        """The hashes of names that some row of this stream has only from pairs, and of its others (sorted)."""
+        """Returns the hashes of all names of rows that have a name only from a pair (sorted)."""
         if self.written is None:
             return np.empty(0, np.uint64)
         hashes = [found for pair in self._pairs.lent() for found in hashes_of_row(pair.external_id, pair.record_id)]
         return distinct(np.array(hashes, np.uint64))
 
-    def apart(self, stored: Sequence[StoredRow]) -> list[StoredRow]:
-        """Rows as their own records made them: a name that a pair gave one is a placeholder of its own."""
+    def without_pairs(self, stored: Sequence[StoredRow]) -> list[StoredRow]:
+        """Returns rows with only the names from their own records. A name from a pair becomes a placeholder."""
         for each in stored:
             for name in _names_of((each.row.record_id, each.row.external_id)):
                 self._before.setdefault(name, each.id)
@@ -151,14 +151,14 @@ class RowNames:
         self._touched.update(name for row in rows for name in _names_of((row.record_id, row.external_id)))
 
     def forget(self, rows: Sequence[int]) -> None:
-        """Notes rows that were written as their own records have them."""
+        """Notes rows that were written with only the names from their own records."""
         if rows:
             self._pairs.forget_marks(rows)
 
-    # -- what follows --------------------------------------------------------------------------------------------
+    # -- applying names ------------------------------------------------------------------------------------------
 
-    def settle(self) -> None:
-        """Gives rows the names that they have after all, and folds records again whose rows have other names now."""
+    def apply(self) -> None:
+        """Writes the names that rows have now. Folds records again if the name of their row has moved."""
         names = {*self._before, *self._touched}
         if not names or not self._inner:
             return
@@ -197,12 +197,12 @@ class RowNames:
         return [_Named(row[0], row[1:3], _own(row[1:3], lends.get(row[0])), row[3]) for row in found]
 
     def _write(self, rows: Sequence[_Named], pairs: Sequence[KnownPair], assigned: _Assigned) -> dict[RowName, int]:
-        """Writes names that differ; returns who has which."""
+        """Writes names that differ. Returns name -> id of its row."""
         changed = {row.id: assigned.rows[row.id] for row in rows if row.stored != assigned.rows[row.id]}
         if changed:
             self._rename(changed)
         marks = {**assigned.marks}
-        for pair, row_id in zip(assigned.made, self._make(assigned.made), strict=True):
+        for pair, row_id in zip(assigned.new, self._create(assigned.new), strict=True):
             marks[pair] = Mark(row_id, "both")
             assigned.rows[row_id] = pair
         self._pairs.mark({k.pair: marks.get(k.pair) for k in pairs if k.mark != marks.get(k.pair)})
@@ -210,7 +210,7 @@ class RowNames:
 
     def _rename(self, names: Mapping[int, Names]) -> None:
         table, ids = Identifier(SCHEMA, self._stream.table), list(names)
-        # A name may move from one row to another: it is freed before it is taken.
+        # A name may move from one row to another: free it before it is used again.
         free = SQL("update {t} set external_id = null where id = any(%s) and external_id is not null")
         self._load.connection.execute(free.format(t=table), [ids])
         give = SQL(
@@ -220,8 +220,8 @@ class RowNames:
         given = [own for own, _ in names.values()], [external for _, external in names.values()]
         self._load.connection.execute(give, [ids, *given])
 
-    def _make(self, pairs: Sequence[Pair]) -> list[int]:
-        """Makes placeholders; returns their ids."""
+    def _create(self, pairs: Sequence[Pair]) -> list[int]:
+        """Creates placeholders. Returns their ids."""
         if not pairs:
             return []
         entry = self._load.entry
@@ -234,15 +234,15 @@ class RowNames:
         written = [entry.effective_at, entry.path, self._load.run_id]
         names = [pair.record_id for pair in pairs], [pair.external_id for pair in pairs]
         values = [self._stream.partner, entry.tenant, *written, *names]
-        made: dict[str, int] = dict(self._load.connection.execute(statement, values).fetchall())
-        return [made[pair.record_id] for pair in pairs]
+        created: dict[str, int] = dict(self._load.connection.execute(statement, values).fetchall())
+        return [created[pair.record_id] for pair in pairs]
 
     def _fold_again(self, names: Collection[RowName]) -> None:
-        """Folds the records that look for their row by some names, and all others of their keys."""
+        """Folds the records that refer to a row by one of these names, and all other records of their keys."""
         for inner in self._inner if names else ():
             history = self._history(inner)
             keys = [
-                export.kept.keys.of_rows(rows_calling(export.kept, inner, names))
+                export.kept.keys.of_rows(rows_referring(export.kept, inner, names))
                 for export in history.knowing(name_hashes(names))
             ]
             if keys:
@@ -254,12 +254,12 @@ class RowNames:
 
 
 def _assigned(rows: Sequence[_Named], pairs: Iterable[Pair]) -> _Assigned:
-    """Who has which names: rows those of their own records, then what pairs give them, then placeholders."""
+    """Assigns names: first those from rows' own records, then those from pairs, then those of placeholders."""
     found = _Assigned({row.id: row.own for row in rows if not row.is_placeholder})
     owner = {name: row.id for row in rows if not row.is_placeholder for name in _names_of(row.own)}
     placeholders = [row for row in rows if row.is_placeholder]
     by_name = {name: row.id for row in placeholders for name in _names_of(row.stored)}
-    for pair in held(pairs, found.rows.copy().values()):
+    for pair in valid_pairs(pairs, found.rows.copy().values()):
         by_id, by_external = pair.names
         row_id = owner.get(by_id, owner.get(by_external))
         lends: Lends = "both" if row_id is None else ("external_id" if by_id in owner else "record_id")
@@ -267,13 +267,13 @@ def _assigned(rows: Sequence[_Named], pairs: Iterable[Pair]) -> _Assigned:
             row_id = by_name.get(by_id, by_name.get(by_external))
         owner |= dict.fromkeys(pair.names, -1)
         if row_id is None:
-            found.made.append(pair)
+            found.new.append(pair)
             continue
         found.rows[row_id] = pair
         found.marks[pair] = Mark(row_id, lends)
     for row in placeholders:
         if row.id not in found.rows:
-            # One name is enough; another one that some record looks for gets a placeholder when that is folded again.
+            # One name is enough. If a record uses the other one, folding it again creates a placeholder.
             free = [name for name in _names_of(row.stored) if name not in owner]
             found.rows[row.id] = _only(free[0]) if free else (None, None)
     return found
@@ -292,13 +292,13 @@ def _names_of(names: Names) -> Iterator[RowName]:
 
 
 def _own(stored: Names, lends: Lends | None) -> Names:
-    """The names of a row without one that it has from a pair."""
+    """Returns the names of a row without those from a pair."""
     own, external = stored
     return (None if lends == "record_id" else own, None if lends == "external_id" else external)
 
 
 def _parts(stored: StoredRow, lends: Lends | None) -> Iterator[StoredRow]:
-    """A stored row as its own records made it, and what it has from a pair."""
+    """Yields a stored row with only the names from its own records, and placeholders for names from a pair."""
     row = stored.row
     if lends is None:
         yield stored

@@ -2,7 +2,7 @@
 
 A late record changes nothing if newer records of its key set every column that it sets: with it or without it, the
 result is the same. The presence masks of the newer records decide this, without their values. Merged objects and lists
-are superseded only by equal ones. Everything else is left to the fold.
+are superseded only by equal ones. Everything else is passed to the fold.
 
     need    what a late record sets, and what else depends on its presence
     over    what a newer record determines, whatever came before it
@@ -84,7 +84,7 @@ class _Columns:
         values: columns and links that a record sets, whatever was there.
         merged: columns whose objects are merged.
         lists: child tables.
-        always: what must be set again whenever a record is removed: what `settle` carries on, and defaults that
+        always: what must be set again whenever a record is removed: what `compute` carries on, and defaults that
             depend on which record created the row.
     """
 
@@ -127,7 +127,7 @@ class _Late:
         return distinct(self._hashes[self._open])
 
     def bar(self, newer: Sequence[KnownExport]) -> None:
-        """Leaves records to the fold if a newer export's operation depends on whether the row exists.
+        """Passes records to the fold if a newer export's operation depends on whether the row exists.
 
         A late record may create the row, so the result may change.
         """
@@ -186,7 +186,7 @@ class _Late:
         # A newer delete supersedes nothing by itself: which delete is the first since the row was live depends on what
         # came between (F13).
         is_overruled = fits & (left == 0) & self._are_merged_alike(mine, theirs, fits)
-        if self._stream.settle is None:
+        if self._stream.compute is None:
             self._need[chosen] = left
         done = chosen[is_overruled]
         self._done[done] = True
@@ -203,7 +203,7 @@ class _Late:
     def _without_equal_lists(self, left: Bits, mine: _Records, theirs: _Records, fits: Mask, is_one: Mask) -> Bits:
         """Removes the bits of lists that the next record to set them repeats.
 
-        If it differs, the list is left to the fold.
+        If it differs, the list is passed to the fold.
         """
         for child in self._layout.children:
             bit = 1 << self._layout.bits[child.table]
@@ -232,13 +232,13 @@ class _Late:
         """Returns which records have no merged object with a name that the newer one lacks."""
         found = fits.copy()
         for name in self._bits.merged:
-            spoken = _has_bit(mine.present, self._layout.bits[name])
+            is_set = _has_bit(mine.present, self._layout.bits[name])
             again = _has_bit(theirs.present, self._layout.bits[name])
-            found &= ~spoken | (again & self._is_within(mine.column(name), theirs.column(name), found & spoken))
+            found &= ~is_set | (again & self._is_within(mine.column(name), theirs.column(name), found & is_set))
         if not self._stream.replaces:
             extra = mine.column("extra")
-            spoken = mask_of(extra.is_valid())
-            found &= ~spoken | self._is_within(extra, theirs.column("extra"), found & spoken)
+            is_set = mask_of(extra.is_valid())
+            found &= ~is_set | self._is_within(extra, theirs.column("extra"), found & is_set)
         return found
 
     def _is_within(self, mine: Any, theirs: Any, wanted: Mask) -> Mask:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 # Kept: starting and ending threads leaks memory.
-_WRITERS: Final = ThreadPoolExecutor(8, "behind")
+_WRITERS: Final = ThreadPoolExecutor(8, "write-behind")
 _ROWS: Final = 16_384
 """Waiting rows at which `add` waits too; memory is a multiple of it."""
 
@@ -24,8 +24,8 @@ class WriteBehind:
 
     def __init__(self) -> None:
         self._waiting = deque[tuple[int, Task]]()
-        self._is_at_work = False
-        self._fault: BaseException | None = None
+        self._is_running = False
+        self._error: BaseException | None = None
         self._change = threading.Condition()
 
     def add(self, rows: int, task: Task) -> None:
@@ -42,14 +42,14 @@ class WriteBehind:
             self._change.wait_for(lambda: sum(waiting for waiting, _ in self._waiting) < _ROWS)
             self._complain()
             self._waiting.append((rows, task))
-            if not self._is_at_work:
-                self._is_at_work = True
+            if not self._is_running:
+                self._is_running = True
                 _WRITERS.submit(self._work)
 
-    def settle(self) -> None:
+    def wait(self) -> None:
         """Waits until no task is running or waiting."""
         with self._change:
-            self._change.wait_for(lambda: not self._is_at_work)
+            self._change.wait_for(lambda: not self._is_running)
 
     def drain(self) -> None:
         """Waits until every task is done.
@@ -57,31 +57,31 @@ class WriteBehind:
         Raises:
             Exception: the error of a task.
         """
-        self.settle()
+        self.wait()
         self._complain()
 
     def _complain(self) -> None:
-        if self._fault is not None:
-            raise self._fault
+        if self._error is not None:
+            raise self._error
 
     def _work(self) -> None:
         while True:
             with self._change:
                 if not self._waiting:
-                    self._is_at_work = False
+                    self._is_running = False
                     self._change.notify_all()
                     return
                 _, task = self._waiting[0]
             try:
                 task()
                 self._done()
-            except BaseException as fault:
-                self._done(fault)
+            except BaseException as error:
+                self._done(error)
 
-    def _done(self, fault: BaseException | None = None) -> None:
+    def _done(self, error: BaseException | None = None) -> None:
         with self._change:
             self._waiting.popleft()
-            if fault is not None:
-                self._fault = fault
+            if error is not None:
+                self._error = error
                 self._waiting.clear()
             self._change.notify_all()

@@ -24,7 +24,7 @@ def new_reader() -> LinkReader:
 
 def told(found: LinkColumns, row: int) -> tuple[object, ...]:
     parts = [part[row].as_py() for part in found.identity]
-    return bool(found.spoken[row]), parts, {code for code, mask in found.lenient.items() if mask[row]}
+    return bool(found.is_set[row]), parts, {code for code, mask in found.lenient.items() if mask[row]}
 
 
 def read(reader: LinkReader, rows: list[tuple[str | None, ...]]) -> LinkColumns:
@@ -40,5 +40,5 @@ def test_blocks_are_told_as_each_record_by_itself(blocks: list[list[tuple[str | 
         reader = new_reader()
         for rows in blocks:
             found = read(reader, rows)
-            assert len(found.spoken) == len(rows)
+            assert len(found.is_set) == len(rows)
             assert [told(found, n) for n in range(len(rows))] == [told(read(new_reader(), [row]), 0) for row in rows]

@@ -93,7 +93,7 @@ def test_one_command_runs_the_cases_and_the_tests_of_the_declaration(package: Pa
     passed = [line.split(" ")[0].split("::")[-1] for line in done.stdout.splitlines() if " PASSED" in line]
     assert passed == [
         "test_the_declaration_fits_the_tables[mercadia/sales]",
-        "test_records_are_read_as_the_functions_read_them[mercadia/sales]",
+        "test_records_are_equal_in_blocks_and_one_by_one[mercadia/sales]",
         "test_case[M7_lines_are_found_by_sku]",
         "test_case[M8_calls_of_a_request_log]",
     ]

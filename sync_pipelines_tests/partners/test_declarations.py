@@ -1,8 +1,8 @@
-"""What a partner's module says of its functions, so that many records are done at once, is true of them.
+"""A partner's declarations about its functions are true, and wrong ones are found.
 
-`prepared`, `link_fields` and `listing_fields` promise what a function looks at: records that are read a block at a time
-come out as the functions make them one by one. `settles` and `carries` promise the same of `settle`. Records and rows
-are made of the contracts, so that a new stream is checked without a line of code.
+`prepared`, `link_fields` and `listing_fields` declare what a function reads. Records that are read in blocks must equal
+records that are read one by one. `computes` and `carries` declare what `compute` reads and writes. Records and rows are
+generated from the contracts, so that a new stream is checked without any code.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 from sync_pipelines.contracts.streams import Identity, LinkResult, Stream
 from sync_pipelines.partners import STREAMS, find_stream
 from sync_pipelines.testing import declarations
-from sync_pipelines.testing.declarations import check_reading, check_settling, sent
+from sync_pipelines.testing.declarations import check_computing, check_reading, sent
 from sync_pipelines.testing.declared_records import Row, records_of, rows_of
 from sync_pipelines_tests.examples import examples
 
 each_stream = pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.full_name)
-each_settling = pytest.mark.parametrize(
-    "stream", [s for s in STREAMS if s.settle is not None], ids=lambda stream: stream.full_name
+each_computing = pytest.mark.parametrize(
+    "stream", [s for s in STREAMS if s.compute is not None], ids=lambda stream: stream.full_name
 )
 
 
@@ -38,19 +38,19 @@ def small_blocks() -> Iterator[None]:
 @each_stream
 @examples(40)
 @given(data=st.data())
-def test_records_are_read_as_the_functions_read_them(
+def test_records_are_equal_in_blocks_and_one_by_one(
     small_blocks: None, tmp_path_factory: pytest.TempPathFactory, stream: Stream, data: st.DataObject
 ) -> None:
     records = data.draw(st.lists(records_of(stream), min_size=2, max_size=8))
     check_reading(stream, tmp_path_factory.mktemp("read"), count(), records)
 
 
-@each_settling
+@each_computing
 @examples(100)
 @given(data=st.data())
-def test_settle_looks_at_what_is_declared(stream: Stream, data: st.DataObject) -> None:
+def test_compute_reads_only_what_is_declared(stream: Stream, data: st.DataObject) -> None:
     (row, lists), (later, _) = data.draw(rows_of(stream)), data.draw(rows_of(stream))
-    check_settling(stream, row, lists, sent(stream, later))
+    check_computing(stream, row, lists, sent(stream, later))
 
 
 def declared(name: str, **otherwise: Any) -> Stream:
@@ -71,8 +71,8 @@ def by_currency(values: Mapping[str, Any]) -> Any:
     return {"customer_addresses": ("merge" if values.get("currency") == "USD" else "replace", "address_title")}
 
 
-SETTLES = declared("nilo/stores").settles
-READING, LOOKING = "see prepared", "settle looks at more"
+COMPUTES = declared("nilo/stores").computes
+READING, COMPUTING = "see prepared", "compute reads or writes more"
 WRONG: dict[str, tuple[str, Stream]] = {
     "prepared": (READING, declared("traede/customers", prepare=upper_name, prepared=frozenset())),
     "link_fields": (
@@ -84,8 +84,8 @@ WRONG: dict[str, tuple[str, Stream]] = {
     "listing_fields": (
         READING, declared("traede/customers", listing=by_currency, listing_fields=("addresses_sync_mode",)),
     ),
-    "settles": (LOOKING, declared("nilo/stores", settles=tuple(n for n in SETTLES if n != "is_late_payer"))),
-    "settles of a list": (LOOKING, declared("nilo/stores", settles=tuple(n for n in SETTLES if "." not in n))),
+    "computes": (COMPUTING, declared("nilo/stores", computes=tuple(n for n in COMPUTES if n != "is_late_payer"))),
+    "computes of a list": (COMPUTING, declared("nilo/stores", computes=tuple(n for n in COMPUTES if "." not in n))),
 }  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def test_a_wrong_declaration_is_found(small_blocks: None, tmp_path_factory: pyte
     folder, numbers = tmp_path_factory.mktemp("wrong"), count()
     check: Callable[[st.DataObject], None]
     found: list[str] = []
-    if stream.settle is None:
+    if stream.compute is None:
 
         def check(data: st.DataObject) -> None:
             check_reading(stream, folder, numbers, data.draw(st.lists(records_of(stream), min_size=2, max_size=8)))
@@ -103,9 +103,9 @@ def test_a_wrong_declaration_is_found(small_blocks: None, tmp_path_factory: pyte
 
         def check(data: st.DataObject) -> None:
             (row, lists), (later, _) = data.draw(rows_of(stream)), data.draw(rows_of(stream))
-            check_settling(stream, row, lists, sent(stream, later))
+            check_computing(stream, row, lists, sent(stream, later))
 
-    number = 100 if stream.settle is None else 600
+    number = 100 if stream.compute is None else 600
 
     @examples(number, list(HealthCheck), at_least=number, database=None, phases=(Phase.generate,))
     @seed(1)
@@ -122,6 +122,6 @@ def test_a_wrong_declaration_is_found(small_blocks: None, tmp_path_factory: pyte
 
 def test_a_column_that_outlives_its_source_must_be_declared() -> None:
     owner, other = {"owner_name": "A"}, {"owner_name": "B"}
-    check_settling(declared("nilo/stores"), owner, {}, other)
+    check_computing(declared("nilo/stores"), owner, {}, other)
     with pytest.raises(AssertionError, match="see carries"):
-        check_settling(declared("nilo/stores", carries=()), owner, {}, other)
+        check_computing(declared("nilo/stores", carries=()), owner, {}, other)

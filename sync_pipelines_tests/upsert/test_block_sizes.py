@@ -34,7 +34,7 @@ SIZES: Final = (
     "upsert.key_pages.PAIRS_A_PAGE",
     "upsert.new_rows.CHUNK",
     "upsert.new_rows.MANY",
-    "upsert.references._REMEMBERED",
+    "upsert.references._CACHED",
     "upsert.stored_rejects._AT_ONCE",
     "upsert.unchanged._AT_ONCE",
     "upsert.write_behind._ROWS",

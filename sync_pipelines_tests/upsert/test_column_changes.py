@@ -63,9 +63,9 @@ def test_what_is_not_spoken_of_stays() -> None:
 
 
 def test_a_new_row_takes_what_was_sent_or_its_default() -> None:
-    sent, spoken = pa.array(["a", None, None]), np.array([True, True, False])
-    assert changed_value(sent, None, spoken, pa.scalar("d")).after.to_pylist() == ["a", None, "d"]
-    assert changed_value(sent, None, spoken).after.to_pylist() == ["a", None, None]
+    sent, is_set = pa.array(["a", None, None]), np.array([True, True, False])
+    assert changed_value(sent, None, is_set, pa.scalar("d")).after.to_pylist() == ["a", None, "d"]
+    assert changed_value(sent, None, is_set).after.to_pylist() == ["a", None, None]
 
 
 def test_names_stay_until_they_are_spoken_of() -> None:

@@ -60,7 +60,7 @@ def test_ids_are_the_same_however_many_are_remembered(
     expected = clean.tables()
     assert sum(row["customer_id"] is not None for row in expected["orders"].values()) > 80
     for remembered in (0, 1, 5):
-        monkeypatch.setattr(references, "_REMEMBERED", remembered)
+        monkeypatch.setattr(references, "_CACHED", remembered)
         site = fresh_site()
         load(site)
         assert site.tables() == expected
@@ -71,14 +71,14 @@ def test_a_row_is_asked_for_once_while_it_is_remembered(
     site: Site, monkeypatch: pytest.MonkeyPatch, remembered: int, is_once: bool
 ) -> None:
     asked: Counter[str] = Counter()
-    ask = ReferenceIds._asked
+    ask = ReferenceIds._looked_up
 
     def noted(self: ReferenceIds, reference: Any, column: str, named: Any, records: Any) -> Ids:
         asked.update(named["key"].to_pylist())
         return ask(self, reference, column, named, records)
 
-    monkeypatch.setattr(references, "_REMEMBERED", remembered)
-    monkeypatch.setattr(ReferenceIds, "_asked", noted)
+    monkeypatch.setattr(references, "_CACHED", remembered)
+    monkeypatch.setattr(ReferenceIds, "_looked_up", noted)
     site.load("2024-05-02.json", orders(1))
     assert {key[2] for key, _ in site.customers()} == set(asked)
     assert (set(asked.values()) == {1}) == is_once

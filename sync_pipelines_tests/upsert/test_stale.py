@@ -27,11 +27,11 @@ from sync_pipelines.upsert.history import (
     Hashes,
     KnownExport,
     Mask,
-    Spoken,
+    VersionedRecord,
     alone_rows,
     late_keys,
     newer_exports,
-    spoken_of,
+    versioned_records,
 )
 from sync_pipelines.upsert.stale import Stale
 from sync_pipelines_tests.examples import examples
@@ -72,12 +72,12 @@ def known(number: int, kept: KeptRecords, at: datetime) -> list[KnownExport]:
     return [KnownExport(entry, kept, kept.summary.window)]
 
 
-def trail(stream: Stream, records: Sequence[Spoken]) -> tuple[Rows, list[str | None]]:
+def trail(stream: Stream, records: Sequence[VersionedRecord]) -> tuple[Rows, list[str | None]]:
     """The rows that records make, and what each is refused for."""
     rows: Rows = ()
     refusals: list[str | None] = []
-    for spoken in sorted(records, key=lambda spoken: spoken.version):
-        applied = apply(stream, rows, spoken.change)
+    for record in sorted(records, key=lambda record: record.version):
+        applied = apply(stream, rows, record.change)
         rows = applied.rows
         refusals.append(applied.rejection.code if applied.rejection else None)
     return rows, refusals
@@ -91,7 +91,7 @@ def are_same(rows: Rows, others: Rows) -> bool:
 def stale_rows(stream: Stream, mine: KnownExport, others: list[KnownExport]) -> Mask:
     """Which records of an export are told to be stale, asked as a load asks."""
     layout = layout_of(stream)
-    applied = spoken_of(others, np.unique(np.concatenate([o.kept.keys.hashes for o in others])), layout)
+    applied = versioned_records(others, np.unique(np.concatenate([o.kept.keys.hashes for o in others])), layout)
     _, refusals = trail(stream, applied)
     refused = [s for s, code in zip(sorted(applied, key=lambda s: s.version), refusals, strict=True) if code]
     decided = np.array(sorted({h for s in refused for h in hashes_of(s.change)}), np.uint64)
@@ -129,16 +129,16 @@ def test_stale_records_change_nothing(name: str, data: st.DataObject) -> None:
             return
         mine, others = exports[0], exports[1:]
         stale = stale_rows(stream, mine, others)
-        applied = spoken_of(others, np.unique(np.concatenate([o.kept.keys.hashes for o in others])), layout)
-        for spoken in spoken_of([mine], np.unique(mine.kept.keys.hashes), layout):
+        applied = versioned_records(others, np.unique(np.concatenate([o.kept.keys.hashes for o in others])), layout)
+        for record in versioned_records([mine], np.unique(mine.kept.keys.hashes), layout):
             without, refused = trail(stream, applied)
-            applied.append(spoken)
-            if not stale[spoken.version[3]]:
+            applied.append(record)
+            if not stale[record.version[3]]:
                 continue
             rows, after = trail(stream, applied)
-            assert are_same(rows, without), spoken
+            assert are_same(rows, without), record
             assert Counter(after) == Counter([*refused, None])
-            assert max(applied, key=lambda one: one.version) is not spoken
+            assert max(applied, key=lambda one: one.version) is not record
 
 
 @pytest.mark.parametrize("name", BULK)

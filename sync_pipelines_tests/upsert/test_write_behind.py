@@ -53,7 +53,7 @@ def test_after_a_fault_nothing_more_is_done() -> None:
     work.add(1, fail)
     work.add(1, lambda: done.append(1))
     may_go.set()
-    work.settle()
+    work.wait()
     with pytest.raises(ValueError, match="no"):
         work.add(1, lambda: done.append(2))
     with pytest.raises(ValueError, match="no"):
