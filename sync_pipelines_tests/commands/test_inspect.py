@@ -192,7 +192,7 @@ def test_write_puts_the_block_into_the_sources_file_once(inspect: Inspect, tmp_p
     assert "# ours" in (tmp_path / "sources.yaml").read_text()
     again = inspect("o.csv", None, "--write", "--tenant", TENANT)
     assert again.status == 2
-    assert f"has replenit/{TENANT}/orders already" in again.err
+    assert f"already has replenit/{TENANT}/orders" in again.err
 
 
 def test_a_stream_that_is_listed_is_read_under_its_keys(inspect: Inspect, tmp_path: Path) -> None:
