@@ -28,6 +28,7 @@ from sync_pipelines.errors import ConfigurationError, SyncError
 from sync_pipelines.exports.file_dates import SHAPES
 from sync_pipelines.exports.formats import why_no_format
 from sync_pipelines.exports.landing import LandingFile
+from sync_pipelines.orchestration.plurals import counted
 from sync_pipelines.partners import STREAMS, UNUSABLE, find_stream
 from sync_pipelines.privacy.redaction import redacted
 from sync_pipelines.privacy.untrusted_text import on_one_line
@@ -245,4 +246,4 @@ def _place(sources: Sources, stream: Stream, tenant: str, exports: int) -> str:
     if known is None or (listed is not None and known not in listed):
         near = near_name(tenant, listed) if listed else None
         return f"{_NOTE}{place}: unknown tenant, its files fail" + (f"; did you mean {near}?" if near else "")
-    return f"{place}: {exports:,} export{'' if exports == 1 else 's'}"
+    return f"{place}: {counted(exports, 'export')}"

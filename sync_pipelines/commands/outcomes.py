@@ -25,6 +25,7 @@ from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.database.postgres import migrate, open_database
 from sync_pipelines.exports.file_names import shown_name
 from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.orchestration.plurals import counted
 from sync_pipelines.privacy.masking import masked
 from sync_pipelines.privacy.untrusted_text import on_one_line, storable
 from sync_pipelines.tables.schema import OUTCOMES
@@ -56,8 +57,8 @@ def run(path: str, only: Collection[str], revision: int | None, *, as_json: bool
         print(f"{'position':<12} {'key':<24} outcome")
     counts = _print(outcomes_in(kept, codes, only), _json_line if as_json else _text_line, unmasked=unmasked)
     if not as_json:
-        counted = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in OUTCOMES if counts[name])
-        say("", f"{counts.total():,} record{'' if counts.total() == 1 else 's'}{': ' if counted else ''}{counted}")
+        parts = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in OUTCOMES if counts[name])
+        say("", f"{counted(counts.total(), 'record')}{': ' if parts else ''}{parts}")
     _print_number_of_others(entry, only, counts)
     return 0
 

@@ -17,6 +17,7 @@ from sync_pipelines.commands.screen import print_table, say
 from sync_pipelines.database import reports
 from sync_pipelines.database.reports import FailedFile, RejectedFile, StreamStatus
 from sync_pipelines.orchestration.due import ATTEMPTS
+from sync_pipelines.orchestration.plurals import counted
 
 _SHOWN: Final = 5
 _IN_JSON: Final = 1_000
@@ -42,14 +43,14 @@ class ProblemFiles:
         """Prints, above everything else, that there are some; nothing if there are none."""
         if self.rejected:
             first, more = self.rejected[0], len(self.rejected) - 1
-            others = f", and of {more:,} more export{'' if more == 1 else 's'}" if more else ""
+            others = f", and of {counted(more, 'more export')}" if more else ""
             say(
-                f"Every record was rejected of {first.path} ({first.rejected:,} record"
-                f"{'' if first.rejected == 1 else 's'}){others}. To see why: {typed('rejects list')}"
+                f"Every record of {first.path} was rejected ({counted(first.rejected, 'record')}){others}."
+                f" To see why: {typed('rejects list')}"
             )
         if self.failed_count:
-            are = "1 export" if self.failed_count == 1 else f"{self.failed_count:,} exports"
-            say(f"{are} failed; nothing of {'it' if self.failed_count == 1 else 'them'} is loaded.")
+            they = "it" if self.failed_count == 1 else "them"
+            say(f"{counted(self.failed_count, 'export')} failed; nothing of {they} is loaded.")
 
     def print_details(self) -> None:
         """Prints the exports and what to do; nothing if there are none."""

@@ -23,6 +23,7 @@ from sync_pipelines.contracts.codes import REJECT_CODES
 from sync_pipelines.database import reports
 from sync_pipelines.database.postgres import migrate, open_database
 from sync_pipelines.database.reports import Reject, RejectFilter
+from sync_pipelines.orchestration.plurals import counted
 from sync_pipelines.partners import find_stream
 from sync_pipelines.privacy.masking import masked
 from sync_pipelines.privacy.personal_data import masked_faults, masked_reason, masked_record
@@ -56,8 +57,7 @@ def run_list(wanted: Mapping[str, str | None], limit: int, *, as_json: bool, unm
         [(str(r.id), r.path, r.position, r.external_id, r.code, r.field_path, r.message) for r in found],
     )
     more = f" of {total:,}; --limit shows more" if total > len(found) else ""
-    counted = f"{len(found):,} rejected record{'' if len(found) == 1 else 's'}{more}"
-    say("", f"{counted}. To see one with its content: {typed('rejects show ID')}")
+    say("", f"{counted(len(found), 'rejected record')}{more}. To see one with its content: {typed('rejects show ID')}")
     return 0
 
 

@@ -23,6 +23,7 @@ from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.database.postgres import migrate, open_database
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.normalize.values import from_json
+from sync_pipelines.orchestration.plurals import counted
 from sync_pipelines.privacy.untrusted_text import on_one_line
 
 ROWS_ON_SCREEN: Final = 1_000
@@ -93,7 +94,7 @@ def _print_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     found = list(rows)
     print_table(names, [[_plain(value) for value in row] for row in found[:ROWS_ON_SCREEN]])
     shown = f", the first {ROWS_ON_SCREEN:,} shown; --format csv has all" if len(found) > ROWS_ON_SCREEN else ""
-    say(f"({len(found):,} row{'' if len(found) == 1 else 's'}{shown})")
+    say(f"({counted(len(found), 'row')}{shown})")
 
 
 def _plain(value: Any) -> Any:

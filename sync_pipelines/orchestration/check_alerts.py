@@ -81,7 +81,7 @@ def message(run: dg.DagsterRun, red: Sequence[Evaluation], rejected_files: Seque
         if todo := one.metadata.get("what_to_do"):
             lines.append(f"  What to do: {short(str(todo.value))}")
     if rejected_files:
-        lines.append("Every record was rejected of:")
+        lines.append("Exports of which every record was rejected:")
         lines += [f"- {short(path)}" for path in rejected_files[:FILES_SHOWN]]
         if (more := len(rejected_files) - FILES_SHOWN) > 0:
             lines.append(f"- ... and {more} more: sync-pipelines status")

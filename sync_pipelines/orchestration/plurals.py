@@ -1,6 +1,6 @@
 """Numbers in sentences.
 
-Belongs here: singular and plural. Does not belong here: the sentences (`checks`, `metadata`, `alerts`).
+Belongs here: singular and plural. Does not belong here: the sentences.
 """
 
 from __future__ import annotations

@@ -256,7 +256,7 @@ def test_status_shows_each_stream_and_the_exports_that_need_a_person(call: Call,
     told = call("status").out
     assert "no date" not in told
     first, second = told.splitlines()[:2]
-    assert first.startswith(f"Every record was rejected of {rejected} (1 record). To see why: ")
+    assert first.startswith(f"Every record of {rejected} was rejected (1 record). To see why: ")
     assert second == "1 export failed; nothing of it is loaded."
     assert f"replenit/{TENANT}/orders/2010-12-02.json" in told and "not_json: " in told
     put(landing, "2010-11-30.json", [order("C")], age=60)

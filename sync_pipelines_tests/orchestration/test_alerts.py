@@ -126,7 +126,7 @@ def test_a_check_that_turns_red_is_told_once_with_the_exports_that_were_rejected
     assert first == "sync_pipelines: replenit/orders: 1 check is red (job sync_replenit_orders)"
     assert further[0] == "- no_open_rejects: Every record of 1 export was rejected. 3 rejected records open."
     assert further[1].startswith("  What to do: ")
-    assert further[2] == "Every record was rejected of:"
+    assert further[2] == "Exports of which every record was rejected:"
     assert further[3].endswith("orders/2010-12-02.json")
 
 
