@@ -26,7 +26,7 @@ from sync_pipelines.configuration.sources import load_sources
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.errors import ConfigurationError, DatabaseUnavailable, LandingUnavailable, SyncError
-from sync_pipelines.orchestration.due import ATTEMPTS, due_at, is_due, is_set_aside
+from sync_pipelines.orchestration.due import ATTEMPTS, due_at, is_due, is_set_aside, look_of
 from sync_pipelines.stages import export_stages, pulls
 from sync_pipelines.stages.export_stages import Workspace
 from sync_pipelines.stages.killed_runs import mark_killed
@@ -122,7 +122,7 @@ class _Watch:
         now = datetime.now(UTC)
         self._report_unread(found.failed)
         due = [entry for entry in found.pending if is_due(entry, now) and self._is_unchanged(entry)]
-        self._looks = {entry.id: _look_of(entry) for entry in found.pending}
+        self._looks = {entry.id: look_of(entry) for entry in found.pending}
         if any(not is_set_aside(entry) for entry in found.pending):
             self.rest = _EVERY
         return due, self._to_pull(now)
@@ -183,7 +183,7 @@ class _Watch:
         return pulls.streams_to_pull(self.workspace.sources, chosen.partner, chosen.stream, chosen.tenant, chosen.dates)
 
     def _is_unchanged(self, entry: LedgerFile) -> bool:
-        return self._looks.get(entry.id, _look_of(entry)) == _look_of(entry)
+        return self._looks.get(entry.id, look_of(entry)) == look_of(entry)
 
     def _report_unread(self, failed: Sequence[LedgerFile]) -> None:
         """Prints exports that fail unread, such as those of an unknown tenant: once each, until the reason changes."""
@@ -252,7 +252,3 @@ def _next_attempt(entry: LedgerFile) -> str:
 
 def _listing_of(pull: Pull) -> str:
     return f"{pull.partner}/{pull.tenant}/{pull.stream}"
-
-
-def _look_of(entry: LedgerFile) -> str:
-    return f"{entry.size} {entry.modified_at.timestamp()}"

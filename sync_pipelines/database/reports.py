@@ -190,21 +190,27 @@ def failed_files(connection: psycopg.Connection[Any], limit: int) -> list[Failed
         ).fetchall()
 
 
-def wholly_rejected(connection: psycopg.Connection[Any]) -> list[RejectedFile]:
-    """Returns loaded exports of which every record is rejected, the latest first.
+def wholly_rejected(connection: psycopg.Connection[Any], stream: Stream | None = None) -> list[RejectedFile]:
+    """Returns loaded exports of which every record is rejected, of one stream or of all, the latest first.
 
     One that was replaced by a later revision, or of which a record was accepted or superseded since, is left out.
     """
+    of_stream, values = (
+        ("", []) if stream is None else (" and f.partner = %s and f.stream = %s", [stream.partner, stream.name])
+    )
     with connection.cursor(row_factory=class_row(RejectedFile)) as cursor:
         return cursor.execute(
-            "select f.partner, f.tenant, f.stream, f.path, f.rejected from sync.export_files f"
-            " where f.status = 'loaded' and f.read > 0 and f.rejected = f.read"
-            " and not exists (select from sync.rejected_records r"
-            " where r.export_file_id = f.id and r.status <> 'open')"
-            " and not exists (select from sync.export_files later where later.partner = f.partner"
-            " and later.stream = f.stream and later.path = f.path and later.revision > f.revision"
-            " and later.status = 'loaded')"
-            " order by f.loaded_at desc, f.id desc"
+            sql.SQL(
+                "select f.partner, f.tenant, f.stream, f.path, f.rejected from sync.export_files f"
+                " where f.status = 'loaded' and f.read > 0 and f.rejected = f.read"
+                " and not exists (select from sync.rejected_records r"
+                " where r.export_file_id = f.id and r.status <> 'open')"
+                " and not exists (select from sync.export_files later where later.partner = f.partner"
+                " and later.stream = f.stream and later.path = f.path and later.revision > f.revision"
+                " and later.status = 'loaded')"
+                "{} order by f.loaded_at desc, f.id desc"
+            ).format(sql.SQL(of_stream)),
+            values,
         ).fetchall()
 
 

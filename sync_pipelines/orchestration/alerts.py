@@ -21,7 +21,7 @@ from sync_pipelines.privacy.untrusted_text import slack_escaped
 from sync_pipelines.stages.export_stages import Workspace
 
 SECONDS_BETWEEN_TICKS: Final = 15
-FILES_SHOWN: Final = 10
+_SHOWN: Final = 10
 _LONGEST_ERROR: Final = 300
 
 Send = Callable[[str, str], None]
@@ -88,12 +88,9 @@ def message(
     parts = [f"sync_pipelines: {what} failed" + (f" for {days}" if days else "") + f" (job {run.job_name})"]
     if files:
         parts.append(f"{counted(len(files), 'export')} failed; the others of the run are loaded:")
-        parts += [
-            f"- {slack_escaped(without_emails(file.path))}: {short(file.error)}{_aside(file)}"
-            for file in files[:FILES_SHOWN]
-        ]
-        if len(files) > FILES_SHOWN:
-            parts.append(f"- ... and {len(files) - FILES_SHOWN} more: sync-pipelines status")
+        parts += listed(
+            f"{slack_escaped(without_emails(file.path))}: {short(file.error)}{_aside(file)}" for file in files
+        )
         parts.append(
             "What to do: correct the file or sources.yaml (docs/codes.md explains each code). "
             "The sensor tries again; to try now, run sync-pipelines sync."
@@ -104,6 +101,13 @@ def message(
     if ui_url:
         parts.append(f"{ui_url.rstrip('/')}/runs/{run.run_id}")
     return "\n".join(parts)
+
+
+def listed(lines: Iterable[str]) -> list[str]:
+    """Returns the first lines as those of a list, and how many more there are."""
+    found = list(lines)
+    more = [f"... and {len(found) - _SHOWN:,} more: sync-pipelines status"] if len(found) > _SHOWN else []
+    return [f"- {line}" for line in [*found[:_SHOWN], *more]]
 
 
 def _aside(file: LedgerFile) -> str:

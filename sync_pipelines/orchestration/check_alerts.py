@@ -12,7 +12,7 @@ import dagster as dg
 from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import reports
-from sync_pipelines.orchestration.alerts import FILES_SHOWN, SECONDS_BETWEEN_TICKS, Send, send_text, short
+from sync_pipelines.orchestration.alerts import SECONDS_BETWEEN_TICKS, Send, listed, send_text, short
 from sync_pipelines.orchestration.check_steps import check_keys
 from sync_pipelines.orchestration.plurals import counted, is_or_are
 from sync_pipelines.orchestration.private_dagster import check_before, checks_of_run
@@ -82,9 +82,7 @@ def message(run: dg.DagsterRun, red: Sequence[Evaluation], rejected_files: Seque
             lines.append(f"  What to do: {short(str(todo.value))}")
     if rejected_files:
         lines.append("Exports of which every record was rejected:")
-        lines += [f"- {short(path)}" for path in rejected_files[:FILES_SHOWN]]
-        if (more := len(rejected_files) - FILES_SHOWN) > 0:
-            lines.append(f"- ... and {more} more: sync-pipelines status")
+        lines += listed(map(short, rejected_files))
     if ui_url:
         lines.append(f"{ui_url.rstrip('/')}/runs/{run.run_id}")
     return "\n".join(lines)

@@ -158,11 +158,7 @@ def _lateness(found: list[Arrivals], late: list[Arrivals]) -> str:
 def open_rejects(asked: Asked) -> Answer:
     """Whether rejected records are open, and whether every record of an export was rejected."""
     found = quality.open_rejects(asked.connection, asked.stream)
-    whole = [
-        one.path
-        for one in reports.wholly_rejected(asked.connection)
-        if (one.partner, one.stream) == (asked.stream.partner, asked.stream.name)
-    ]
+    whole = reports.wholly_rejected(asked.connection, asked.stream)
     place = f"--partner {asked.stream.partner} --stream {asked.stream.name}"
     records = sum(one.records for one in found)
     return Answer(

@@ -1,6 +1,6 @@
 """Which pending exports a sensor may hand to a run: complete ones, and failed ones that are due for a retry.
 
-The command line does not use this: `sync` loads everything pending and retries failed files immediately.
+Sensors and `sync --watch` use this. A plain `sync` loads everything pending and retries failed files immediately.
 
 Belongs here: waiting and giving up. Does not belong here: what is pending (`stages.export_stages.discover`).
 """
@@ -35,6 +35,11 @@ def is_stable(entry: LedgerFile, now: datetime) -> bool:
     A file from the future counts as complete: its clock is wrong.
     """
     return entry.sha256 is not None or entry.modified_at > now or now - entry.modified_at >= STABLE_AFTER
+
+
+def look_of(entry: LedgerFile) -> str:
+    """Returns what a look at the landing saw of the file: one that is still being written differs at the next look."""
+    return f"{entry.size} {entry.modified_at.timestamp()}"
 
 
 def is_due(entry: LedgerFile, now: datetime) -> bool:

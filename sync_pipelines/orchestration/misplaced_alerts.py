@@ -17,7 +17,7 @@ import dagster as dg
 
 from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.errors import ConfigurationError, LandingUnavailable
-from sync_pipelines.orchestration.alerts import Send, send_text
+from sync_pipelines.orchestration.alerts import Send, listed, send_text
 from sync_pipelines.orchestration.looks import PATIENCE
 from sync_pipelines.privacy.masking import without_emails
 from sync_pipelines.privacy.untrusted_text import on_one_line, slack_escaped
@@ -25,7 +25,6 @@ from sync_pipelines.stages.export_stages import Workspace
 from sync_pipelines.stages.misplaced import Misplaced, find_misplaced
 
 SECONDS_BETWEEN_TICKS: Final = 300
-_SHOWN: Final = 10
 _REMEMBERED: Final = 1_000
 """The number of paths in a cursor; of more, only the first get a message."""
 
@@ -92,12 +91,10 @@ def build_misplaced_sensor(send: Send | None = None) -> dg.SensorDefinition:
 def message(news: Sequence[Misplaced], ui_url: str | None) -> str:
     """Returns the text of a message about misplaced files and folders."""
     parts = [f"sync_pipelines: {len(news):,} files and folders belong to no stream; nothing in them is loaded:"]
-    parts += [
-        f"- {slack_escaped(without_emails(one.path))}: {slack_escaped(one.why)}; {slack_escaped(one.hint)}"
-        for one in news[:_SHOWN]
-    ]
-    if len(news) > _SHOWN:
-        parts.append(f"- ... and {len(news) - _SHOWN:,} more: sync-pipelines status")
+    parts += listed(
+        f"{slack_escaped(without_emails(one.path))}: {slack_escaped(one.why)}; {slack_escaped(one.hint)}"
+        for one in news
+    )
     parts.append("What to do: move or rename them as described. The next look loads them.")
     return "\n".join([*parts, ui_url.rstrip("/")] if ui_url else parts)
 

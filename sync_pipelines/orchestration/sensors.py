@@ -20,7 +20,7 @@ from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.errors import ConfigurationError, LandingUnavailable
 from sync_pipelines.orchestration.activity import bury_orphans, busy_dates, is_busy, unfinished_runs
 from sync_pipelines.orchestration.dagster_names import job_name, sensor_name
-from sync_pipelines.orchestration.due import ATTEMPTS, BACK_OFF, due_at, is_due, is_set_aside
+from sync_pipelines.orchestration.due import ATTEMPTS, BACK_OFF, due_at, is_due, is_set_aside, look_of
 from sync_pipelines.orchestration.jobs import run_config
 from sync_pipelines.orchestration.looks import look_at
 from sync_pipelines.orchestration.partitions import Dates, contiguous
@@ -148,10 +148,10 @@ class Tick:
     def cursor(self) -> str:
         """Returns the new cursor: size and time of the newest pending files. Older files do not grow."""
         newest = sorted(self.pending, key=lambda entry: entry.modified_at, reverse=True)[:_REMEMBERED]
-        return json.dumps({str(entry.id): _look(entry) for entry in newest})
+        return json.dumps({str(entry.id): look_of(entry) for entry in newest})
 
     def _changed(self, entry: LedgerFile) -> bool:
-        return self.before.get(str(entry.id), _look(entry)) != _look(entry)
+        return self.before.get(str(entry.id), look_of(entry)) != look_of(entry)
 
     def _request(self, days: Dates, entries: list[LedgerFile]) -> dg.RunRequest | None:
         """One run for some days; None if an earlier one for the same files crashed a moment ago."""
@@ -167,13 +167,9 @@ class Tick:
         return dg.RunRequest(run_key=key, tags=tags, run_config=run_config(self.stream, only_due=True, pull=False))
 
 
-def _look(entry: LedgerFile) -> str:
-    return f"{entry.size} {entry.modified_at.timestamp()}"
-
-
 def _digest(entries: Iterable[LedgerFile]) -> str:
     """Identifies a set of files by content and attempts: Dagster never runs the same run key again."""
-    looks = sorted(f"{entry.id} {entry.revision} {entry.attempts} {_look(entry)}" for entry in entries)
+    looks = sorted(f"{entry.id} {entry.revision} {entry.attempts} {look_of(entry)}" for entry in entries)
     return hashlib.sha256("\n".join(looks).encode()).hexdigest()[:20]
 
 
