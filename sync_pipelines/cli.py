@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from sync_pipelines.cli_corrections import COMMANDS
 from sync_pipelines.command_line import program
 from sync_pipelines.commands import completion
 from sync_pipelines.privacy.untrusted_text import on_one_line
@@ -38,7 +39,8 @@ def cli() -> None:
     """Keep PostgreSQL tables equal to what commerce partners' exports say.
 
     Exit status: 0 done; 1 the database, the landing or something else does not work; 2 wrong usage or configuration;
-    130 interrupted. For sync, rejects replay and inspect also: 3 some records were rejected; 4 a file or a pull failed.
+    130 interrupted. For sync, rejects replay and inspect also: 3 some records were rejected; 4 a file or a pull failed;
+    5 a guard holds a file.
     """
 
 
@@ -305,6 +307,10 @@ def print_completion(shell: completion.Shell) -> int:
     """
     click.echo(completion.script(cli, shell, COMPLETE_VARIABLE))
     return 0
+
+
+for _command in COMMANDS:
+    cli.add_command(_command)
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ Belongs here: finding the export, and layout. Does not belong here: how outcomes
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 from collections import Counter
@@ -16,18 +15,17 @@ from typing import Any
 import click
 import psycopg
 
-from sync_pipelines.command_line import typed
 from sync_pipelines.commands.disclosure import log_unmasked
+from sync_pipelines.commands.known_exports import revision_of_path
 from sync_pipelines.commands.screen import notify, quoted, say
 from sync_pipelines.configuration.settings import load_settings
-from sync_pipelines.database import ledger, reports
+from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.database.postgres import migrate, open_database
-from sync_pipelines.exports.file_names import shown_name
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.orchestration.plurals import counted
 from sync_pipelines.privacy.masking import masked
-from sync_pipelines.privacy.untrusted_text import on_one_line, storable
+from sync_pipelines.privacy.untrusted_text import on_one_line
 from sync_pipelines.tables.schema import OUTCOMES
 from sync_pipelines.upsert.record_outcomes import RecordOutcome, outcomes_in, stored_outcomes
 
@@ -65,30 +63,19 @@ def run(path: str, only: Collection[str], revision: int | None, *, as_json: bool
 
 def _entry(connection: psycopg.Connection[Any], path: str, revision: int | None) -> LedgerFile:
     """Returns the loaded export with the path."""
-    path, typed = storable(path), path
-    # A shell may give the bytes of a name that is no text, or the text that the ledger has for it.
-    revisions = ledger.revisions_of(connection, path) or ledger.revisions_of(connection, shown_name(typed))
-    if not revisions:
-        raise click.UsageError(f"unknown export {path!r}; {_near(path, reports.paths_like(connection, path))}")
-    entry = next((e for e in reversed(revisions) if revision in (None, e.revision)), None)
-    if entry is None:
-        raise click.UsageError(f"unknown revision {revision}; the latest of {path} is {revisions[-1].revision}")
+    entry = revision_of_path(connection, path, revision)
     if entry.status != "loaded":
         why = f": {entry.error}" if entry.error else ""
-        raise click.UsageError(f"{path} is {entry.status}, so its records have no outcome{why}{_loaded(revisions)}")
+        revisions = ledger.revisions_of(connection, entry.path)
+        raise click.UsageError(
+            f"{entry.path} is {entry.status}, so its records have no outcome{why}{_loaded(revisions)}"
+        )
     return entry
 
 
 def _loaded(revisions: Iterable[LedgerFile]) -> str:
     loaded = [entry.revision for entry in revisions if entry.status == "loaded"]
     return f"; its last loaded revision is --revision {loaded[-1]}" if loaded else ""
-
-
-def _near(path: str, known: list[str]) -> str:
-    name = path.rpartition("/")[2]
-    near = [found for found in known if found.rpartition("/")[2] == name][:3]
-    near = near or difflib.get_close_matches(path, known, n=3)
-    return f"did you mean {', '.join(near)}?" if near else f"`{typed('sync --json')}` prints paths in this form"
 
 
 def _print(found: Iterable[RecordOutcome], line: Line, *, unmasked: bool) -> Counter[str]:

@@ -31,9 +31,9 @@ _MOST_NAMES: Final = 1_000
 _MICROSECOND: Final = timedelta(microseconds=1)
 _ROWS_AT_A_TIME: Final = 2_000
 _COLUMNS: Final = (
-    "id", "partner", "tenant", "stream", "path", "revision", "size", "modified_at", "etag", "sha256", "looked_at",
-    "effective_at", "partition_date", "has_own_date", "status", *COUNTS, "lines", "leniencies", "unknown_fields",
-    "error", "attempts", "attempted_at", "run_id", "kept", "effective_from", "effective_to", "loaded_at",
+    "id", "partner", "tenant", "stream", "path", "revision", "size", "modified_at", "etag", "sha256", "raw_sha256",
+    "looked_at", "effective_at", "partition_date", "has_own_date", "status", *COUNTS, "lines", "leniencies",
+    "unknown_fields", "error", "held", "attempts", "attempted_at", "run_id", "kept", "effective_from", "effective_to", "loaded_at",
 )  # fmt: skip
 
 _LOADED_LOOKS: Final = """
@@ -55,6 +55,8 @@ class LedgerFile:
     """One revision of one export in the ledger.
 
     Attributes:
+        raw_sha256: hash of the archived bytes if they were rewritten without an erased person; else they have `sha256`.
+        held: for a held export, the guards that hold it, and the counts it would have had.
         has_own_date: whether `effective_at` is in its path; otherwise it is the file's modification time (X4).
     """
 
@@ -68,6 +70,7 @@ class LedgerFile:
     modified_at: datetime
     etag: str | None
     sha256: str | None
+    raw_sha256: str | None
     looked_at: datetime | None
     effective_at: datetime
     partition_date: date
@@ -86,6 +89,7 @@ class LedgerFile:
     leniencies: dict[str, int]
     unknown_fields: dict[str, int]
     error: str | None
+    held: dict[str, Any] | None
     attempts: int
     attempted_at: datetime | None
     run_id: str | None

@@ -43,9 +43,9 @@ OUTCOMES: Final = ("created", "updated", "unchanged", "stale", "deleted", "not_f
 
 `export_outcomes` stores indexes into this list: append new ones.
 """
-FILE_STATUSES: Final = ("pending", "loaded", "failed")
+FILE_STATUSES: Final = ("pending", "loaded", "failed", "held", "withdrawn")
 """The statuses of an export."""
-REJECT_STATUSES: Final = ("open", "resolved", "superseded")
+REJECT_STATUSES: Final = ("open", "resolved", "superseded", "withdrawn")
 """The statuses of a rejected record."""
 
 metadata = MetaData(
@@ -254,7 +254,7 @@ export_files = Table(
     Column("revision", Integer, nullable=False, server_default=text("1")),
     Column("size", BigInteger, nullable=False),
     _instant("modified_at", nullable=False),
-    *_text("etag", "sha256"),
+    *_text("etag", "sha256", "raw_sha256"),
     _instant("looked_at"),
     _instant("effective_at", nullable=False),
     Column("partition_date", Date, nullable=False),
@@ -265,6 +265,7 @@ export_files = Table(
     Column("leniencies", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("unknown_fields", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     *_text("error"),
+    Column("held", JSONB),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     _instant("attempted_at"),
     *_text("run_id", "kept"),
@@ -355,6 +356,46 @@ commerce_pairs = Table(
     Index("commerce_pairs_commerce_id_idx", "commerce_id", postgresql_where=text("commerce_id is not null")),
 )
 """Both names that a customer gives its business, and which business has a name from them (`upsert.name_pairs`)."""
+
+export_decisions = Table(
+    "export_decisions",
+    metadata,
+    _id(),
+    Column("export_file_id", BigInteger, ForeignKey(f"{SCHEMA}.export_files.id"), nullable=False, index=True),
+    Column("action", Text, nullable=False),
+    *[Column(name, Text, nullable=False) for name in ("reason", "decided_by")],
+    _instant("decided_at", nullable=False, now=True),
+    CheckConstraint("action in ('release', 'undo', 'redo')", name="action"),
+)
+"""What people decided about exports (`database.decisions`)."""
+
+erasures = Table(
+    "erasures",
+    metadata,
+    _id(),
+    *[Column(name, Text, nullable=False) for name in ("partner", "tenant", "kind", "subject")],
+    Column("keeps_orders", Boolean, nullable=False, server_default=text("false")),
+    *[Column(name, Text, nullable=False) for name in ("reason", "erased_by")],
+    _instant("erased_at", nullable=False, now=True),
+    _instant("lifted_at"),
+    CheckConstraint("kind in ('customer', 'email')", name="kind"),
+    Index(
+        "erasures_subject_key", "partner", "tenant", "kind", "subject", unique=True,
+        postgresql_where=text("lifted_at is null"),
+    ),
+)  # fmt: skip
+"""People whose data was erased, as keyed hashes."""
+
+verified_slices = Table(
+    "verified_slices",
+    metadata,
+    *[Column(name, Text, nullable=False) for name in ("partner", "tenant", "stream")],
+    Column("slice", Integer, nullable=False),
+    _instant("verified_at", nullable=False),
+    *[Column(name, BigInteger, nullable=False) for name in ("keys", "differences")],
+    PrimaryKeyConstraint("partner", "tenant", "stream", "slice"),
+)
+"""When each slice of a tenant's stream was last compared with the archive."""
 
 unnamed_objects = Table(
     "unnamed_objects", metadata, Column("name", Text, primary_key=True), _instant("seen_at", nullable=False)

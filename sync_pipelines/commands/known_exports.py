@@ -1,0 +1,61 @@
+"""Exports that users name by their path in the landing.
+
+Belongs here: finding an export, the nearest known path, who asks. Does not belong here: what a command does with it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import getpass
+
+import click
+import psycopg
+
+from sync_pipelines.command_line import typed
+from sync_pipelines.database import ledger, reports
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.exports.file_names import shown_name
+from sync_pipelines.privacy.untrusted_text import storable
+
+
+def revisions_of_path(connection: psycopg.Connection[object], path: str) -> list[LedgerFile]:
+    """Returns every revision of a path, the oldest first.
+
+    Raises:
+        click.UsageError: the path is unknown; the message names the nearest known ones.
+    """
+    path, given = storable(path), path
+    # A shell may give the bytes of a name that is no text, or the text that the ledger has for it.
+    revisions = ledger.revisions_of(connection, path) or ledger.revisions_of(connection, shown_name(given))
+    if not revisions:
+        raise click.UsageError(f"unknown export {path!r}; {_near(path, reports.paths_like(connection, path))}")
+    return revisions
+
+
+def revision_of_path(connection: psycopg.Connection[object], path: str, revision: int | None) -> LedgerFile:
+    """Returns a revision of a path, the latest by default.
+
+    Raises:
+        click.UsageError: the path or the revision is unknown.
+    """
+    revisions = revisions_of_path(connection, path)
+    entry = next((e for e in reversed(revisions) if revision in (None, e.revision)), None)
+    if entry is None:
+        latest = revisions[-1]
+        raise click.UsageError(f"unknown revision {revision}; the latest of {latest.path} is {latest.revision}")
+    return entry
+
+
+def acting_user() -> str:
+    """Returns who runs the command."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def _near(path: str, known: list[str]) -> str:
+    name = path.rpartition("/")[2]
+    near = [found for found in known if found.rpartition("/")[2] == name][:3]
+    near = near or difflib.get_close_matches(path, known, n=3)
+    return f"did you mean {', '.join(near)}?" if near else f"`{typed('sync --json')}` prints paths in this form"
