@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from hypothesis import HealthCheck, settings
 
+Case = TypeVar("Case")
 USUAL: Final = 50
 PROFILES: Final = {"brief": USUAL // 10, "default": USUAL, "ci": USUAL // 5, "thorough": 10 * USUAL}
 """Profile -> examples of a property that says nothing of its own."""
@@ -36,6 +37,13 @@ def examples(count: int, skip_checks: Iterable[HealthCheck] = _SHARED, at_least:
     """
     number = max(at_least, count * settings().max_examples // USUAL)
     return settings(max_examples=number, suppress_health_check=list(skip_checks), **options)
+
+
+def some_of(cases: Iterable[Case], at_least: int) -> list[Case]:
+    """Returns the cases of a matrix that a profile runs: all, or under a profile with few examples every n-th."""
+    found = list(cases)
+    step = len(found) // max(at_least, len(found) * min(settings().max_examples, USUAL) // USUAL)
+    return found[:: max(step, 1)]
 
 
 def rounds(count: int, at_least: int) -> int:

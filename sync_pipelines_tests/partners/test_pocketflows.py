@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines_tests.examples import some_of
 from sync_pipelines_tests.loading import Site, call, lines, outcomes
 
 
@@ -257,7 +258,7 @@ STORIES: dict[str, tuple[list[dict[str, Any]], list[tuple[Any, ...]], list[tuple
 }
 
 
-@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
+@pytest.mark.parametrize("order", some_of(permutations(range(3)), at_least=3), ids=str)
 @pytest.mark.parametrize("story", STORIES)
 def test_P2_conflicts_are_decided_in_version_order_whatever_the_order_of_loading(
     site: Site, story: str, order: tuple[int, ...]
@@ -429,7 +430,7 @@ def load_in(site: Site, order: tuple[int, ...], sent: list[Sent]) -> None:
         load(site, f"2024-05-0{number + 1}.json", records, stream)
 
 
-@pytest.mark.parametrize("order", list(permutations(range(4))), ids=str)
+@pytest.mark.parametrize("order", some_of(permutations(range(4)), at_least=8), ids=str)
 @pytest.mark.parametrize("definition", NAMED)
 def test_F11_both_names_of_a_business_are_one_business(site: Site, definition: str, order: tuple[int, ...]) -> None:
     sent: list[Sent] = [

@@ -126,8 +126,8 @@ def test_law_1_shuffled_in_batches_and_late_files_last(fresh_site: Callable[[], 
     shuffled = sample_site(fresh_site())
     files = list(sample.files)
     random.Random(1).shuffle(files)
-    for start in range(0, len(files), 20):
-        put(shuffled, sample, files[start : start + 30])
+    for start in range(0, len(files), 40):
+        put(shuffled, sample, files[start : start + 50])
         synced(shuffled)
     decided_again(shuffled)
     assert told(shuffled, aside) == expected
