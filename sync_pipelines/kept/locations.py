@@ -17,8 +17,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from sync_pipelines.kept.object_store import RECORDS
+
 NOWHERE: Final = "-"
-FOLDER: Final = "records"
 _LOCATION: Final = re.compile(r"records/([0-9A-Za-z-]+):(\d+):(\d+):(\d+):([0-9a-f]{32})")
 
 
@@ -44,7 +45,7 @@ class Location(NamedTuple):
     @property
     def path(self) -> str:
         """The object's path, relative to the archive."""
-        return f"{FOLDER}/{self.name}"
+        return f"{RECORDS}/{self.name}"
 
 
 def to_location(text: str) -> Location | None:

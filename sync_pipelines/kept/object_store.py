@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from sync_pipelines.exports.disk import flush_to_disk
 
+RECORDS: Final = "records"
 _STAMP: Final = "%Y%m%dT%H%M%S%f"
 _NAME: Final = re.compile(r"(\d{8}T\d{12})-[0-9a-f]{16}")
 
@@ -50,8 +51,14 @@ class ObjectStore(Protocol):
     def new_file(self) -> Path:
         """Returns an empty local file for `put`. If it is not put, the caller removes it."""
 
-    def put(self, name: str, file: Path) -> None:
-        """Turns a complete file into an object, durably. The file is moved."""
+    def put(self, name: str, file: Path, *, is_durable: bool = True) -> None:
+        """Turns a complete file into an object. The file is moved.
+
+        Args:
+            name: name of the object.
+            file: from `new_file`.
+            is_durable: whether the object must be on disk before this returns.
+        """
 
     def read(self, name: str, start: int, size: int) -> bytes:
         """Returns a range, which is shorter if the object ends before.
@@ -78,10 +85,11 @@ class LocalStore:
 
     Args:
         root: the archive's folder.
+        folder: the folder in it that holds the objects.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._objects = root / "records"
+    def __init__(self, root: Path, folder: str) -> None:
+        self._objects = root / folder
         self._unfinished = root / "tmp"
 
     def new_file(self) -> Path:
@@ -91,12 +99,14 @@ class LocalStore:
         path.touch(0o600)
         return path
 
-    def put(self, name: str, file: Path) -> None:
+    def put(self, name: str, file: Path, *, is_durable: bool = True) -> None:
         """See `ObjectStore`."""
-        flush_to_disk(file)
+        if is_durable:
+            flush_to_disk(file)
         self._objects.mkdir(parents=True, exist_ok=True)
         file.replace(self._objects / name)
-        flush_to_disk(self._objects)
+        if is_durable:
+            flush_to_disk(self._objects)
 
     def read(self, name: str, start: int, size: int) -> bytes:
         """See `ObjectStore`."""
@@ -130,9 +140,9 @@ class LocalStore:
         (self._objects / name).unlink(missing_ok=True)
 
 
-def open_store(root: Path) -> ObjectStore:
-    """Returns the store of an archive."""
-    return LocalStore(root)
+def open_store(root: Path, folder: str = RECORDS) -> ObjectStore:
+    """Returns the store of an archive's objects in a folder: kept records, unless another one is named."""
+    return LocalStore(root, folder)
 
 
 def new_name() -> str:

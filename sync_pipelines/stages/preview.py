@@ -124,7 +124,7 @@ def _load(workspace: Workspace, connection: psycopg.Connection[Any], entry: Ledg
             stream, archive = export_stages.stream_of(entry), workspace.settings.archive
             settings = workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream)
             check_columns(connection, stream, settings, entry, archive)
-            load(connection, stream, entry.id, archive, run_id)
+            load(connection, stream, entry.id, archive, run_id, keeps_copy=False)
             _drop_temporary(connection)
             return ledger.entry_of(connection, entry.id)
 

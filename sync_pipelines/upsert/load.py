@@ -17,6 +17,7 @@ from psycopg.types.json import set_json_loads
 
 from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.database import ledger
+from sync_pipelines.database.ledger_copies import keep_copy
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.upsert.changed_rows import ChangedRowWriter
@@ -60,6 +61,8 @@ def load(
     archive: Path,
     run_id: str | None = None,
     written: NewRowsResult | None = None,
+    *,
+    keeps_copy: bool = True,
 ) -> Loaded:
     """Loads an export whose records are kept. Does nothing if it is already loaded.
 
@@ -71,6 +74,7 @@ def load(
         archive: the archive's folder.
         run_id: the run id for written rows.
         written: what a streaming load has already written in this transaction.
+        keeps_copy: whether the archive gets a copy of the ledger entry; not if the transaction is rolled back.
 
     Raises:
         ArchiveIncomplete: kept records that a fold needs are missing.
@@ -84,7 +88,10 @@ def load(
         if entry.status == "loaded":
             return Loaded(entry.counts, is_new=False)
         set_json_loads(from_json, connection)
-        return _Loading(LoadContext(connection, stream, entry, run_id), archive, written).run()
+        loaded = _Loading(LoadContext(connection, stream, entry, run_id), archive, written).run()
+        if keeps_copy:
+            keep_copy(connection, archive, file_id)
+        return loaded
 
 
 class _Loading:

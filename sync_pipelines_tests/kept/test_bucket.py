@@ -38,7 +38,7 @@ class BucketStore:
         path.touch()
         return path
 
-    def put(self, name: str, file: Path) -> None:
+    def put(self, name: str, file: Path, *, is_durable: bool = True) -> None:
         self._files.pipe_file(f"{self._folder}/{name}", file.read_bytes())
         file.unlink()
 
@@ -53,6 +53,8 @@ class BucketStore:
         return self._files.open(f"{self._folder}/{name}")
 
     def list(self) -> Iterator[StoredObject]:
+        if not self._files.exists(self._folder):
+            return
         for found in self._files.ls(self._folder, detail=True, refresh=True):
             yield StoredObject(found["name"].rsplit("/", 1)[-1], found["size"])
 
@@ -98,12 +100,12 @@ def test_kept_records_in_a_bucket_are_as_good_as_on_the_disk(
     expected = work(fresh_site())
     site = fresh_site()
 
-    def open_bucket(root: Path) -> ObjectStore:
-        return BucketStore(files, f"exports/{site.folder.name}", root / "tmp")
+    def open_bucket(root: Path, folder: str) -> ObjectStore:
+        return BucketStore(files, f"exports/{site.folder.name}/{folder}", root / "tmp")
 
     monkeypatch.setattr(object_store, "LocalStore", open_bucket)
     assert work(site) == expected
-    assert not (site.settings.archive / "records").exists()
+    assert not any((site.settings.archive / folder).exists() for folder in ("records", "ledger"))
     assert not list((site.settings.archive / "tmp").iterdir())
 
 
@@ -113,7 +115,11 @@ def test_sections_that_are_read_by_range_are_read_from_a_bucket(
     monkeypatch.setattr(object_writer, "PACKED", 0)
     expected = loaded(fresh_site())
     site = fresh_site()
-    monkeypatch.setattr(object_store, "LocalStore", lambda root: BucketStore(files, "exports/ranges", root / "tmp"))
+
+    def open_bucket(root: Path, folder: str) -> ObjectStore:
+        return BucketStore(files, f"exports/ranges/{folder}", root / "tmp")
+
+    monkeypatch.setattr(object_store, "LocalStore", open_bucket)
     assert loaded(site) == expected
 
 
