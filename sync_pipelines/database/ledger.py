@@ -433,6 +433,29 @@ def _counts_json(counts: Mapping[str, int]) -> str:
     return json.dumps(stored if len(stored) <= _MOST_NAMES else dict(stored.most_common(_MOST_NAMES)))
 
 
+def loaded_with_records(connection: psycopg.Connection[Any], partner: str, stream: str) -> list[LedgerFile]:
+    """Returns the loaded entries of a stream, of all tenants, that have accepted records, in version order."""
+    where: LiteralString = "partner = %s and stream = %s and status = 'loaded' and effective_to is not null"
+    return _in_version_order(_fetch(connection, where, [partner, stream]))
+
+
+def mark_withdrawn(connection: psycopg.Connection[Any], ids: Iterable[int]) -> None:
+    """Sets loaded entries to withdrawn; the counts of their loads stay."""
+    connection.execute(
+        "update sync.export_files set status = 'withdrawn' where id = any(%s) and status = 'loaded'", [list(ids)]
+    )
+
+
+def mark_redone(connection: psycopg.Connection[Any], file_id: int) -> None:
+    """Sets a withdrawn entry to pending, with new attempts; its rejects are written again by its load."""
+    connection.execute("delete from sync.rejected_records where export_file_id = %s", [file_id])
+    connection.execute(
+        "update sync.export_files set status = 'pending', error = null, attempts = 0, attempted_at = null"
+        " where id = %s and status = 'withdrawn'",
+        [file_id],
+    )
+
+
 def mark_replayed(
     connection: psycopg.Connection[Any], file_id: int, kept: str, window: tuple[datetime, datetime] | None
 ) -> None:

@@ -6,7 +6,7 @@ and the rejects (`database.reports`), layout (`commands`, `orchestration`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.errors import ArchiveIncomplete
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.values import from_json
+from sync_pipelines.partners import STREAMS
 from sync_pipelines.privacy.personal_data import masked_row
 from sync_pipelines.stages.workspace import Workspace
 from sync_pipelines.tables.schema import SCHEMA
@@ -37,7 +38,7 @@ class Difference:
     """One row as it is and as it would be.
 
     Attributes:
-        path: the file that determines the row.
+        path: the file that determines the row; empty for a row that goes.
         tenant, key: the row's tenant and key; the partner's own id if it has no external one.
         change: `created`, `updated` or `deleted`.
         before, after: the columns that differ, children under their table's name.
@@ -76,6 +77,87 @@ def differences(
     return [_difference(before.get(row["id"]), row) for row in after]
 
 
+@dataclass(frozen=True)
+class TableChanges:
+    """What a transaction changes in one main table.
+
+    Attributes:
+        table: the table.
+        removed: rows that go.
+        emptied: rows that become placeholders: other rows still refer to them.
+        changed: other rows that change, with those that come back.
+        created: rows that are new.
+        differences: some of the rows, with the stream that fills the table for their partner (None: no stream does).
+    """
+
+    table: str
+    removed: int
+    emptied: int
+    changed: int
+    created: int
+    differences: list[tuple[Stream | None, Difference]]
+
+
+def changes_of_rows(
+    inside: psycopg.Connection[Any],
+    stored: psycopg.Connection[Any],
+    rows: Mapping[str, Collection[int]],
+    limit: int,
+) -> list[TableChanges]:
+    """Returns what a transaction changes in some rows.
+
+    Args:
+        inside: a connection in the transaction.
+        stored: a connection outside of it.
+        rows: main table -> ids of rows that it may have written.
+        limit: most rows of each table that are compared.
+    """
+    found = []
+    for table, ids in sorted(rows.items()):
+        before, after = _marks(stored, table, ids), _marks(inside, table, ids)
+        emptied = [i for i in before.keys() & after.keys() if after[i] and not before[i]]
+        details = _details(inside, stored, table, sorted(before.keys() | after.keys())[:limit])
+        changes = TableChanges(
+            table,
+            removed=len(before.keys() - after.keys()),
+            emptied=len(emptied),
+            changed=len(before.keys() & after.keys()) - len(emptied),
+            created=len(after.keys() - before.keys()),
+            differences=details,
+        )
+        if before or after:
+            found.append(changes)
+    return found
+
+
+def _marks(connection: psycopg.Connection[Any], table: str, ids: Collection[int]) -> dict[int, bool]:
+    """Returns id of a row -> whether it is a placeholder."""
+    statement = SQL("select id, is_placeholder from {} where id = any(%s)").format(Identifier(SCHEMA, table))
+    return dict(connection.execute(statement, [list(ids)]).fetchall())
+
+
+def _details(
+    inside: psycopg.Connection[Any], stored: psycopg.Connection[Any], table: str, ids: Sequence[int]
+) -> list[tuple[Stream | None, Difference]]:
+    found = []
+    streams = {stream.partner: stream for stream in STREAMS if stream.table == table}
+    anyone = next(iter(streams.values()))
+    for partner in [*streams, None]:
+        stream = streams.get(partner or "")
+        statement = SQL("select {row} as row from {table} m where m.id = any(%s) and {of} order by m.id").format(
+            table=Identifier(SCHEMA, table),
+            row=_row_as_json(stream or anyone),
+            of=SQL("m.partner <> all(%s)") if partner is None else SQL("m.partner = any(%s)"),
+        )
+        values = [ids, list(streams) if partner is None else [partner]]
+        before = {row["id"]: row for row in _fetch(stored, statement, values)}
+        after = {row["id"]: row for row in _fetch(inside, statement, values)}
+        for row_id in sorted(before.keys() | after.keys()):
+            difference = _difference(before.get(row_id), after.get(row_id))
+            found.append((stream, difference))
+    return found
+
+
 def masked_changes(stream: Stream, difference: Difference) -> list[tuple[str, Any, Any]]:
     """Returns (column, stored value, value as it would be) for each column that differs, personal values masked.
 
@@ -92,20 +174,21 @@ def _fetch(connection: psycopg.Connection[Any], statement: Composed, values: Seq
     return [row for (row,) in connection.execute(statement, values)]
 
 
-def _difference(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> Difference:
+def _difference(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Difference:
     was, will = _is_live(before), _is_live(after)
     change = "updated" if was == will else "created" if will else "deleted"
-    names = [name for name in after if name not in _LAST_WRITE and name != "place"]
-    old = {name: (before or {}).get(name) for name in names}
-    differing = [name for name in names if _plain(old[name]) != _plain(after[name])]
-    key = after["external_id"] or f"id {after['partner_record_id']}"
+    row = after or before or {}
+    names = [name for name in row if name not in _LAST_WRITE and name != "place"]
+    old, new = ({name: (values or {}).get(name) for name in names} for values in (before, after))
+    differing = [name for name in names if _plain(old[name]) != _plain(new[name])]
+    key = row["external_id"] or f"id {row['partner_record_id']}"
     return Difference(
-        after["source_file"] or "",
-        after["tenant"],
+        (after or {}).get("source_file") or "",
+        row["tenant"],
         str(key),
         change,
         {name: old[name] for name in differing},
-        {name: after[name] for name in differing},
+        {name: new[name] for name in differing},
     )
 
 

@@ -6,6 +6,7 @@ records (`kept`), the order of a load (`load`).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,12 +28,16 @@ class LoadContext:
         stream: the declaration.
         entry: the export's ledger entry.
         run_id: the run id for written rows.
+        withdrawn: paths of withdrawn exports, which no row may name as its last writer any more; None in other loads.
+        note_rows: called with a main table and the ids of rows that are folded row by row and written.
     """
 
     connection: psycopg.Connection[Any]
     stream: Stream
     entry: LedgerFile
     run_id: str | None
+    withdrawn: frozenset[str] | None = None
+    note_rows: Callable[[str, Iterable[int]], None] = lambda table, ids: None
 
     @cached_property
     def layout(self) -> Layout:

@@ -103,7 +103,13 @@ class Differences:
         self.writes = Writes()
 
     def take(
-        self, stored: StoredRow | None, row: Row, provenance: Provenance, ways: Mapping[str, str] | None = None
+        self,
+        stored: StoredRow | None,
+        row: Row,
+        provenance: Provenance,
+        ways: Mapping[str, str] | None = None,
+        *,
+        is_disowned: bool = False,
     ) -> int:
         """Records the difference between a stored row (or none) and the folded one. Returns its id.
 
@@ -112,8 +118,10 @@ class Differences:
             row: the row as it should be.
             provenance: the record that determines the row.
             ways: child table -> how its rows are matched, if the payload chose (T8).
+            is_disowned: whether the stored row names a withdrawn export as its last writer; then it is written even if
+                equal.
         """
-        if stored is not None and stored.row == row:
+        if stored is not None and stored.row == row and not is_disowned:
             return stored.id
         row_id = self._new_id(self._stream.table) if stored is None else stored.id
         kind = self.writes.inserts if stored is None else self.writes.updates

@@ -127,6 +127,23 @@ class Folding:
             records = versioned_records(self._knowing(chunk), chunk, self._load.layout)
             self._fold([], records, records)
 
+    def fold_without(self, withdrawn: Sequence[KnownExport], hashes: Hashes) -> None:
+        """Folds keys from an empty row over the records of loaded exports, without those of withdrawn ones."""
+        for chunk in _chunks(hashes, at_once=self._load.stream.has_record_ids):
+            known = versioned_records(self._knowing(chunk), chunk, self._load.layout)
+            self._fold([], known, [*known, *versioned_records(withdrawn, chunk, self._load.layout)])
+
+    def decide_again(self, records: list[VersionedRecord], hashes: Hashes) -> None:
+        """Folds keys from an empty row, and decides again whether live rows block some of their deletes (T9).
+
+        Args:
+            records: the deletes, all of the export that is being written.
+            hashes: all hashes of their keys.
+        """
+        aside = {record.version for record in records}
+        known = versioned_records(self._knowing(hashes), hashes, self._load.layout)
+        self._fold(records, [record for record in known if record.version not in aside])
+
     def _fold(
         self, mine: list[VersionedRecord], applied: list[VersionedRecord] | None, former: Sequence[VersionedRecord] = ()
     ) -> None:
@@ -143,8 +160,10 @@ class Folding:
             rows, came = self._folded(family) if applied is not None else self._applied(family)
             self._take(differences, family, rows, came)
         write(self._load.connection, self._load.stream, self._load.entry.tenant, differences.writes)
+        written = differences.writes.written(self._load.stream.table)
+        self._load.note_rows(self._load.stream.table, written)
         if self._names is not None:
-            self._names.forget(differences.writes.written(self._load.stream.table))
+            self._names.forget(written)
         self._decisions.write()
 
     def _stored(self, records: Iterable[VersionedRecord]) -> list[StoredRow]:
@@ -250,7 +269,9 @@ class Folding:
             stored = None if paired is None or paired.id in self._taken else paired
             if stored is None and row.is_placeholder and self._names is not None:
                 continue
-            row_id = differences.take(stored, row, self._provenance(family, row, came), _ways(family))
+            is_disowned = stored is not None and stored.source_file in (self._load.withdrawn or ())
+            provenance = self._provenance(family, row, came)
+            row_id = differences.take(stored, row, provenance, _ways(family), is_disowned=is_disowned)
             self._taken.add(row_id)
             written.append((row, row_id))
         for stored in own:
@@ -272,24 +293,26 @@ class Folding:
 
     def _provenance(self, family: Family, row: Row, came: Sequence[_Came]) -> Provenance:
         """Returns the last record of this export that produced the row, or else the last of all."""
-        records = [c for c in came if c.record.file_id == self._load.entry.id] if family.mine else came
+        # After a withdrawal, the export that has the last word may be any.
+        is_own = bool(family.mine) and self._load.withdrawn is None
+        records = [c for c in came if c.record.file_id == self._load.entry.id] if is_own else came
         matching = (
             c.record for c in reversed(records) if c.row is not None and _is_same(self._load.stream, row, c.row)
         )
-        last = next(matching, None) or (family.mine[-1] if family.mine else family.newest)
+        last = next(matching, None) or (family.mine[-1] if is_own else family.newest)
         if last is None:
             return Provenance(self._load.entry.effective_at, self._load.entry.path, None, self._load.run_id)
-        path = self._load.entry.path if family.mine else last.path
+        path = self._load.entry.path if is_own else last.path
         return Provenance(last.change.effective_at, path, last.change.position, self._load.run_id)
 
     def _retire(self, differences: Differences, stored: StoredRow, rows: Sequence[tuple[Row, int]]) -> None:
-        """Retires a stored row that no record produces any more. A placeholder that is referred to stays."""
+        """Retires a stored row that no record produces any more. A placeholder stays, except in a withdrawal."""
         scope = stored.row.scope_of(self._load.stream)
         near = [(row, row_id) for row, row_id in rows if row.scope_of(self._load.stream) == scope]
         key, own = stored.row.external_id, stored.row.record_id
         by_key = next((row_id for row, row_id in near if key is not None and row.external_id == key), None)
         by_id = next((row_id for row, row_id in rows if own is not None and row.record_id == own), None)
-        if stored.row.is_placeholder and by_key is None and by_id is None:
+        if stored.row.is_placeholder and by_key is None and by_id is None and self._load.withdrawn is None:
             return
         heir = by_key if own is None else by_id
         identity = (None if by_key is not None else key, None if by_id is not None else own)

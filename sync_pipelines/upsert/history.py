@@ -167,8 +167,8 @@ class History:
         ids = [number for number in self._index.knowing(distinct(hashes)).tolist() if number != self._without]
         missing = [number for number in ids if number not in self._known]
         for entry in ledger.of_ids(self._connection, missing) if missing else ():
-            # After a replay an export may have no records left.
-            if entry.effective_from is not None and entry.effective_to is not None:
+            # The index keeps the keys of a withdrawn export; after a replay an export may have no records left.
+            if entry.status == "loaded" and entry.effective_from is not None and entry.effective_to is not None:
                 kept = KeptRecords(self._archive, entry.kept or "-")
                 self._known[entry.id] = KnownExport(entry, kept, (entry.effective_from, entry.effective_to))
         found = [self._known[number] for number in ids if number in self._known]

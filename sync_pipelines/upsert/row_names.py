@@ -171,12 +171,16 @@ class RowNames:
         assigned = _assigned(rows, [known.pair for known in pairs])
         after = self._write(rows, pairs, assigned)
         paired = {name for known in pairs for name in known.pair.names}
+        if self._load.withdrawn is not None:
+            # A name that only a withdrawn export gave to a row has no row now; records may still refer by it.
+            paired |= self._before.keys()
         moved = {n: old for n, old in self._before.items() if after.get(n) != old and (n in after or n in paired)}
         self._before, self._touched = {}, set()
         self._fold_again(moved)
         nameless = {row_id for row_id, given in assigned.rows.items() if given == (None, None)}
         unused = (nameless | set(moved.values())) - set(after.values())
         if unused:
+            self._load.note_rows(self._stream.table, unused)
             remove_unused(self._load.connection, self._stream, sorted(unused))
 
     def _rows(self, names: Collection[RowName], lends: Mapping[int, Lends]) -> list[_Named]:
@@ -210,6 +214,7 @@ class RowNames:
 
     def _rename(self, names: Mapping[int, Names]) -> None:
         table, ids = Identifier(SCHEMA, self._stream.table), list(names)
+        self._load.note_rows(self._stream.table, ids)
         # A name may move from one row to another: free it before it is used again.
         free = SQL("update {t} set external_id = null where id = any(%s) and external_id is not null")
         self._load.connection.execute(free.format(t=table), [ids])
@@ -235,6 +240,7 @@ class RowNames:
         names = [pair.record_id for pair in pairs], [pair.external_id for pair in pairs]
         values = [self._stream.partner, entry.tenant, *written, *names]
         created: dict[str, int] = dict(self._load.connection.execute(statement, values).fetchall())
+        self._load.note_rows(self._stream.table, created.values())
         return [created[pair.record_id] for pair in pairs]
 
     def _fold_again(self, names: Collection[RowName]) -> None:

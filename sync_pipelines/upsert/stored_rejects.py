@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+import psycopg
 
 from sync_pipelines.database import ledger
+from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.normalize.keys import key_hash, named_by
 from sync_pipelines.normalize.values import to_json
 from sync_pipelines.privacy.personal_data import masked_faults, masked_reason
@@ -109,8 +111,7 @@ class Rejects:
         ).fetchall()  # fmt: skip
         if not older:
             return
-        # The reject of a record without a key has its own id (P2).
-        named = [named_by(None, name) if is_own else named_by(name, None) for _, name, is_own in older]
+        named = [_hash_of(name, is_own=is_own) for _, name, is_own in older]
         ids = [row[0] for row, found in zip(older, np.isin(np.array(named, np.uint64), known), strict=True) if found]
         self._load.connection.execute(
             "update sync.rejected_records set status = 'superseded', updated_at = now() where id = any(%s)", [ids]
@@ -142,3 +143,58 @@ class Rejects:
         for row_id, position in rows:
             found[position].append(row_id)
         return found
+
+
+class WithdrawnRejects(NamedTuple):
+    """Rejects that a withdrawal changed: those of the exports, and reopened ones of others."""
+
+    withdrawn: int
+    reopened: int
+
+
+def withdraw_rejects(
+    connection: psycopg.Connection[Any], exports: Sequence[LedgerFile], hashes: Hashes, knowing: Knowing
+) -> WithdrawnRejects:
+    """Withdraws the rejects of exports, and opens those of others that only their records superseded.
+
+    Args:
+        connection: in the withdrawal's transaction.
+        exports: withdrawn exports of one tenant's stream.
+        hashes: their keys (sorted).
+        knowing: returns the exports that are still loaded.
+    """
+    withdrawn = connection.execute(
+        "update sync.rejected_records set status = 'withdrawn', updated_at = now() where export_file_id = any(%s)",
+        [[entry.id for entry in exports]],
+    ).rowcount
+    entry = exports[0]
+    superseded = connection.execute(
+        "select r.id, r.export_file_id, r.external_id, r.depends_on_state and r.record->>'key' is null"
+        " from sync.rejected_records r join sync.export_files f on f.id = r.export_file_id"
+        " where r.status = 'superseded' and r.external_id is not null and f.partner = %s and f.stream = %s"
+        " and f.tenant = %s and f.status = 'loaded'",
+        [entry.partner, entry.stream, entry.tenant],
+    ).fetchall()
+    named = np.array([_hash_of(name, is_own=is_own) for _, _, name, is_own in superseded], np.uint64)
+    concerned = np.flatnonzero(np.isin(named, hashes)).tolist()
+    if not concerned:
+        return WithdrawnRejects(withdrawn, 0)
+    known = knowing(np.unique(named[concerned]))
+    versions = {e.id: e.version for e in ledger.of_ids(connection, {superseded[place][1] for place in concerned})}
+    reopened = [
+        superseded[place][0]
+        for place in concerned
+        if not any(
+            export.entry.version > versions[superseded[place][1]] and len(export.knows(named[place : place + 1]))
+            for export in known
+        )
+    ]
+    connection.execute(
+        "update sync.rejected_records set status = 'open', updated_at = now() where id = any(%s)", [reopened]
+    )
+    return WithdrawnRejects(withdrawn, len(reopened))
+
+
+def _hash_of(name: str, *, is_own: bool) -> int:
+    """Returns the hash by which a reject is found; that of a record without a key has its own id (P2)."""
+    return named_by(None, name) if is_own else named_by(name, None)

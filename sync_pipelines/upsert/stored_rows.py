@@ -39,12 +39,14 @@ class StoredRow:
 
     Attributes:
         is_lent: whether it is only a name that the row of this id has from a pair of names (F11).
+        source_file: path of the export that it names as its last writer.
     """
 
     id: int
     row: Row
     children: dict[str, list[StoredChild]]
     is_lent: bool = False
+    source_file: str | None = None
 
 
 def read_rows(
@@ -61,6 +63,7 @@ def _main_rows(
     connection: psycopg.Connection[Any], stream: Stream, tenant: str, keys: Sequence[str], record_ids: Sequence[str]
 ) -> list[dict[str, Any]]:
     own = ["id", "external_id", "partner_record_id", *stream.written, "extra", "is_placeholder", "deleted_at"]
+    own += ["source_file"]
     own += ["defaulted_fields"] if stream.lists_defaults else []
     own += [reference.column for reference in stream.references]
     statement = SQL(
@@ -100,7 +103,8 @@ def _child_rows(
 def _stored(record: dict[str, Any], stream: Stream, children: dict[str, dict[int, list[StoredChild]]]) -> StoredRow:
     identity = {"external_id": record["external_id"], "record_id": record["partner_record_id"]}
     if record["deleted_at"] is not None:
-        return StoredRow(record["id"], Row(**identity, deleted_at=_plain(record["deleted_at"])), {})
+        row = Row(**identity, deleted_at=_plain(record["deleted_at"]))
+        return StoredRow(record["id"], row, {}, source_file=record["source_file"])
     own = {table: rows[record["id"]] for table, rows in children.items() if record["id"] in rows}
     row = Row(
         **identity,
@@ -111,7 +115,7 @@ def _stored(record: dict[str, Any], stream: Stream, children: dict[str, dict[int
         defaulted=tuple(record.get("defaulted_fields") or ()),
         is_placeholder=record["is_placeholder"],
     )
-    return StoredRow(record["id"], row, own)
+    return StoredRow(record["id"], row, own, source_file=record["source_file"])
 
 
 def _plain(value: Any) -> Any:
