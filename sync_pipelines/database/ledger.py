@@ -33,7 +33,8 @@ _ROWS_AT_A_TIME: Final = 2_000
 _COLUMNS: Final = (
     "id", "partner", "tenant", "stream", "path", "revision", "size", "modified_at", "etag", "sha256", "raw_sha256",
     "looked_at", "effective_at", "partition_date", "has_own_date", "status", *COUNTS, "lines", "leniencies",
-    "unknown_fields", "error", "held", "attempts", "attempted_at", "run_id", "kept", "effective_from", "effective_to", "loaded_at",
+    "unknown_fields", "error", "held", "attempts", "attempted_at", "run_id", "kept", "effective_from", "effective_to",
+    "loaded_at",
 )  # fmt: skip
 
 _LOADED_LOOKS: Final = """

@@ -6,7 +6,7 @@ Pure except for the ids of new rows. Belongs here: comparing. Does not belong he
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 from sync_pipelines.contracts.streams import Children, Stream
 from sync_pipelines.normalize.values import to_json
 from sync_pipelines.tables.schema import SCHEMA, metadata
+from sync_pipelines.upsert.audit import Audit, has_gaps
 from sync_pipelines.upsert.fold import Row
 from sync_pipelines.upsert.lists import ChildRow, aligned
-from sync_pipelines.upsert.stored_rows import StoredChild, StoredRow, is_jsonb
+from sync_pipelines.upsert.stored_rows import Source, StoredChild, StoredRow, is_jsonb
 
 NewId = Callable[[str], int]
 """Returns the next id of a table."""
@@ -94,11 +95,13 @@ class Differences:
     Args:
         stream: the declaration.
         new_id: returns ids for new rows.
+        audit: compares the rows cell by cell, if they are verified.
     """
 
-    def __init__(self, stream: Stream, new_id: NewId) -> None:
+    def __init__(self, stream: Stream, new_id: NewId, audit: Audit | None = None) -> None:
         self._stream = stream
         self._new_id = new_id
+        self._audit = audit
         self._json = {c for c in (*stream.written, "extra") if is_jsonb(stream.table, c)}
         self.writes = Writes()
 
@@ -108,6 +111,7 @@ class Differences:
         row: Row,
         provenance: Provenance,
         ways: Mapping[str, str] | None = None,
+        sources: Collection[Source] = (),
         *,
         is_disowned: bool = False,
     ) -> int:
@@ -118,10 +122,12 @@ class Differences:
             row: the row as it should be.
             provenance: the record that determines the row.
             ways: child table -> how its rows are matched, if the payload chose (T8).
+            sources: the records that a verified row may name as its source.
             is_disowned: whether the stored row names a withdrawn export as its last writer; then it is written even if
                 equal.
         """
-        if stored is not None and stored.row == row and not is_disowned:
+        differs = self._audit.compare(stored, row, sources) if self._audit is not None else is_disowned
+        if stored is not None and stored.row == row and not differs:
             return stored.id
         row_id = self._new_id(self._stream.table) if stored is None else stored.id
         kind = self.writes.inserts if stored is None else self.writes.updates
@@ -130,6 +136,9 @@ class Differences:
             self.writes.freed_keys.append(row_id)
         for declared in self._stream.children:
             before = stored.children.get(declared.table, []) if stored else []
+            if self._audit is not None and has_gaps({declared.table: before}):
+                # Lines that were renumbered by hand may be taken while others move.
+                before = self._delete_all(declared, row_id, before)
             way = (ways or {}).get(declared.table)
             self._children(declared, row_id, before, row.children.get(declared.table, []), way)
         return row_id
@@ -142,6 +151,8 @@ class Differences:
 
     def retire(self, stored: StoredRow, heir: int | None, identity: tuple[str | None, str | None]) -> None:
         """Records that no record produces a stored row any more; see `Retired`."""
+        if self._audit is not None:
+            self._audit.superfluous(stored)
         self.writes.retired.append(Retired(stored.id, heir, *identity))
         for declared in self._stream.children:
             self._children(declared, stored.id, stored.children.get(declared.table, []), [])
@@ -191,6 +202,11 @@ class Differences:
         for inner in declared.nested:
             before = stored.nested.get(inner.table, []) if stored else []
             self._children(inner, child_id, before, row.get(inner.table, []))
+
+    def _delete_all(self, declared: Children, parent: int, stored: Sequence[StoredChild]) -> list[StoredChild]:
+        for child in stored:
+            self._delete(declared, parent, child)
+        return []
 
     def _delete(self, declared: Children, parent: int, child: StoredChild) -> None:
         self.writes.deletes[declared.table].append((parent, child.id))

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, Protocol
 
 from sync_pipelines.contracts.streams import Identity, Stream
+from sync_pipelines.upsert.audit import Audit
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.copying import Copying
 from sync_pipelines.upsert.decisions import Decisions
@@ -31,8 +32,9 @@ from sync_pipelines.upsert.history import (
     in_file_order,
     versioned_records,
 )
+from sync_pipelines.upsert.missing_rows import create_missing
 from sync_pipelines.upsert.references import ReferenceIds
-from sync_pipelines.upsert.stored_rows import StoredRow, read_rows
+from sync_pipelines.upsert.stored_rows import Source, StoredRow, read_rows
 from sync_pipelines.upsert.write import write
 
 _KEYS_AT_ONCE: Final = 2_000
@@ -73,6 +75,7 @@ class Folding:
         knowing: returns the loaded exports of the tenant's stream that know some keys.
         names: follows the names of the stream's rows, where records of other streams name them too.
         note_outcome: called with the row of each record in the export's kept records, and its outcome.
+        audit: compares the rows cell by cell, if they are verified.
     """
 
     def __init__(
@@ -81,8 +84,10 @@ class Folding:
         knowing: Knowing,
         names: WrittenNames | None = None,
         note_outcome: Callable[[int, Outcome], None] = lambda row, outcome: None,
+        audit: Audit | None = None,
     ) -> None:
         self._load = context
+        self._audit = audit
         self._names = names
         self._taken: set[int] = set()
         self._note_outcome = note_outcome
@@ -90,6 +95,7 @@ class Folding:
         self._knowing = knowing
         self._decisions = Decisions(context, knowing)
         self.leniencies: Counter[str] = Counter()
+        self.missing: set[Identity] = set()
 
     def fold_late(self, mine: KnownExport, hashes: Hashes) -> None:
         """Folds keys that newer exports know from an empty row over all their records (X5)."""
@@ -153,7 +159,7 @@ class Folding:
         if self._names is not None:
             stored = self._names.without_pairs(stored)
         self._taken = set()
-        differences = Differences(self._load.stream, self._copying.new_id)
+        differences = Differences(self._load.stream, self._copying.new_id, self._audit)
         self._decisions.look_up(everything)
         mine, known = _linked(mine, ids), _linked(applied or [], ids)
         for family in _families([*mine, *former], mine, known, stored):
@@ -172,7 +178,12 @@ class Folding:
         record_ids = {change.record_id for change in changes if change.record_id is not None}
         while True:
             stored = read_rows(
-                self._load.connection, self._load.stream, self._load.entry.tenant, sorted(keys), sorted(record_ids)
+                self._load.connection,
+                self._load.stream,
+                self._load.entry.tenant,
+                sorted(keys),
+                sorted(record_ids),
+                is_verified=self._audit is not None,
             )
             # A row that moves may meet one with its external id (F04).
             further = {s.row.external_id for s in stored if s.row.external_id is not None} - keys
@@ -183,6 +194,8 @@ class Folding:
 
     def _refer(self, records: Sequence[VersionedRecord]) -> dict[str, dict[Identity, int]]:
         """Returns the rows that records refer to. Every accepted record creates them, even a stale one (X7)."""
+        if self._audit is not None:
+            self.missing.update(create_missing(self._load, records, self._audit))
         referred = ReferenceIds(self._copying, self._load.last_write_of_export, DeferredIndexes(self._load.connection))
         return {
             reference.column: referred.ids_of(
@@ -269,11 +282,14 @@ class Folding:
             stored = None if paired is None or paired.id in self._taken else paired
             if stored is None and row.is_placeholder and self._names is not None:
                 continue
-            is_disowned = stored is not None and stored.source_file in (self._load.withdrawn or ())
-            provenance = self._provenance(family, row, came)
-            row_id = differences.take(stored, row, provenance, _ways(family), is_disowned=is_disowned)
+            source = None if stored is None else stored.source
+            is_disowned = source is not None and self._load.names_withdrawn(source.source_file)
+            provenance, sources = self._provenance(family, row, came), self._sources(family, row)
+            row_id = differences.take(stored, row, provenance, _ways(family), sources, is_disowned=is_disowned)
             self._taken.add(row_id)
             written.append((row, row_id))
+        if self._audit is not None:
+            self._audit.produced += [row_id for _, row_id in written]
         for stored in own:
             if stored.id not in self._taken:
                 self._taken.add(stored.id)
@@ -304,6 +320,12 @@ class Folding:
             return Provenance(self._load.entry.effective_at, self._load.entry.path, None, self._load.run_id)
         path = self._load.entry.path if is_own else last.path
         return Provenance(last.change.effective_at, path, last.change.position, self._load.run_id)
+
+    def _sources(self, family: Family, row: Row) -> set[Source]:
+        """Returns the records that a verified row may name as its source; empty if other records may be too."""
+        if self._audit is None or row.is_placeholder:
+            return set()
+        return {Source(r.change.effective_at, r.path, r.change.position) for r in family.applied}
 
     def _retire(self, differences: Differences, stored: StoredRow, rows: Sequence[tuple[Row, int]]) -> None:
         """Retires a stored row that no record produces any more. A placeholder stays, except in a withdrawal."""

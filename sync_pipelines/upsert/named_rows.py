@@ -176,7 +176,7 @@ class NamedRows:
     def _remove(self, ids: Sequence[int]) -> None:
         if ids:
             self.context.note_rows(self.table, ids)
-            remove_unused(self.context.connection, _stream_of(self.table), sorted(ids))
+            remove_unused(self.context.connection, self.table, sorted(ids))
 
     def _create(self, name: Named, naming: _Naming) -> None:
         context = replace(self.context, stream=naming.stream, entry=naming.entry)
@@ -202,10 +202,6 @@ def _references_to(table: str) -> Iterator[tuple[Stream, Reference]]:
         for reference in stream.references:
             if reference.table == table:
                 yield stream, reference
-
-
-def _stream_of(table: str) -> Stream:
-    return next(stream for stream in STREAMS if stream.table == table)
 
 
 def _link_columns(reference: Reference) -> list[str]:

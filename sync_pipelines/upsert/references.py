@@ -28,7 +28,7 @@ _WAYS = (("external_id", "external_id"), ("record_id", "partner_record_id"))
 """Part of an identity -> the column that holds it."""
 _VERSION: Final = ["effective_at", "position"]
 """Columns of the record that a placeholder names as its last writer."""
-_EMAIL: Final = r"^[^@\t\n\f\r ]+@[^@\t\n\f\r ]+$"
+EMAIL: Final = r"^[^@\t\n\f\r ]+@[^@\t\n\f\r ]+$"
 _CACHED: Final = 600_000
 """Rows whose ids are cached; memory is a multiple of it."""
 
@@ -95,6 +95,19 @@ class ReferenceIds:
         records = {f"{reference.column}_{part}": pa.array(values, pa.string()) for part, values in parts.items()}
         nothing = {name: pa.nulls(len(distinct)) for name in _VERSION}
         return dict(zip(distinct, self.ids(reference, pa.table(records | nothing)).to_pylist(), strict=True))
+
+    def missing(self, reference: Reference, identities: Iterable[Identity]) -> list[Identity]:
+        """Returns those of some identities that have no row."""
+        distinct = list(dict.fromkeys(identities))
+        found = []
+        for part, column in _WAYS:
+            some = [i for i in distinct if (i.record_id is None) == (part == "external_id")]
+            texts = {"partner": [i.partner for i in some], "tenant": [i.tenant for i in some]}
+            texts["key"] = [getattr(i, part) for i in some]
+            named = {name: pa.array(values, pa.string()) for name, values in texts.items()}
+            ids = self._known(reference, column, named, len(some)) if some else np.empty(0, np.int64)
+            found += [some[place] for place in np.flatnonzero(ids == 0).tolist()]
+        return found
 
     def ids(self, reference: Reference, records: pa.Table, referents: Sequence[Referents] | None = None) -> pa.Array:
         """Returns the id of the row that each record refers to; null if it refers to none.
@@ -202,7 +215,7 @@ def _emails(partner: str, named: Mapping[str, Any]) -> Any:
 
     They depend on the identity alone: whichever record names a row first, the placeholder is the same (law 1).
     """
-    is_email = pc.and_(pc.equal(named["partner"], partner), pc.match_substring_regex(named["key"], _EMAIL))
+    is_email = pc.and_(pc.equal(named["partner"], partner), pc.match_substring_regex(named["key"], EMAIL))
     return pc.if_else(is_email, named["key"], pa.scalar(None, pa.string()))
 
 

@@ -22,6 +22,7 @@ from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.normalize.keys import distinct, hashes_of_row
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.tables.schema import SCHEMA
+from sync_pipelines.upsert.audit import Audit
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.fold import Row
 from sync_pipelines.upsert.folding import Folding
@@ -87,10 +88,12 @@ class RowNames:
     Args:
         context: context of the load.
         archive: the archive's folder.
+        audit: collects names that rows should not have, if they are verified.
     """
 
-    def __init__(self, context: LoadContext, archive: Path) -> None:
+    def __init__(self, context: LoadContext, archive: Path, audit: Audit | None = None) -> None:
         self._load = context
+        self._audit = audit
         self._archive = archive
         outer = stream_around(context.stream)
         self._stream = outer or context.stream
@@ -123,6 +126,10 @@ class RowNames:
                 self._pairs.add(export.entry, {pair: found[pair] for pair in differ & found.keys()})
         self._touched |= {name for pair in differ for name in pair.names}
         self.apply()
+
+    def touch(self, names: Iterable[RowName]) -> None:
+        """Notes names whose rows may have changed."""
+        self._touched.update(names)
 
     # -- rows whose own records are folded -----------------------------------------------------------------------
 
@@ -181,7 +188,7 @@ class RowNames:
         unused = (nameless | set(moved.values())) - set(after.values())
         if unused:
             self._load.note_rows(self._stream.table, unused)
-            remove_unused(self._load.connection, self._stream, sorted(unused))
+            remove_unused(self._load.connection, self._stream.table, sorted(unused))
 
     def _rows(self, names: Collection[RowName], lends: Mapping[int, Lends]) -> list[_Named]:
         statement = SQL(
@@ -204,6 +211,7 @@ class RowNames:
         """Writes names that differ. Returns name -> id of its row."""
         changed = {row.id: assigned.rows[row.id] for row in rows if row.stored != assigned.rows[row.id]}
         if changed:
+            self._note_differences(changed)
             self._rename(changed)
         marks = {**assigned.marks}
         for pair, row_id in zip(assigned.new, self._create(assigned.new), strict=True):
@@ -211,6 +219,18 @@ class RowNames:
             assigned.rows[row_id] = pair
         self._pairs.mark({k.pair: marks.get(k.pair) for k in pairs if k.mark != marks.get(k.pair)})
         return {name: row_id for row_id, given in assigned.rows.items() for name in _names_of(given)}
+
+    def _note_differences(self, changed: Mapping[int, Names]) -> None:
+        """Notes names that a row should not have, or should have. A row that was just written waits for its names."""
+        if self._audit is None:
+            return
+        stored: dict[int, set[RowName]] = {}
+        for name, row_id in self._before.items():
+            stored.setdefault(row_id, set()).add(name)
+        for row_id, given in changed.items():
+            before, after = stored.get(row_id, set()), set(_names_of(given))
+            if before != after:
+                self._audit.add_names(self._stream, sorted(before), sorted(after))
 
     def _rename(self, names: Mapping[int, Names]) -> None:
         table, ids = Identifier(SCHEMA, self._stream.table), list(names)

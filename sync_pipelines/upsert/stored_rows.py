@@ -5,10 +5,10 @@ Belongs here: reading rows of given keys. Does not belong here: writing rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import psycopg
 from psycopg.rows import dict_row
@@ -21,6 +21,16 @@ from sync_pipelines.upsert.jsonb import Jsonb
 from sync_pipelines.upsert.lists import ChildRow
 
 _NOT_CONTENT = ("id", "line_no")
+NOT_DERIVED: Final = frozenset({"run_id", "created_at", "updated_at"})
+"""Columns of main tables that do not follow from the archive; besides them only ids."""
+
+
+class Source(NamedTuple):
+    """The record that determines a row: its time, its export and its position there."""
+
+    effective_at: datetime | None
+    source_file: str | None
+    source_position: str | None
 
 
 @dataclass(frozen=True)
@@ -39,40 +49,83 @@ class StoredRow:
 
     Attributes:
         is_lent: whether it is only a name that the row of this id has from a pair of names (F11).
-        source_file: path of the export that it names as its last writer.
+        source: time, export and position of the record that determines the row.
+        strays: column -> a value that no load writes there; only if it was read to be verified.
     """
 
     id: int
     row: Row
     children: dict[str, list[StoredChild]]
     is_lent: bool = False
-    source_file: str | None = None
+    source: Source | None = None
+    strays: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_rows(
-    connection: psycopg.Connection[Any], stream: Stream, tenant: str, keys: Sequence[str], record_ids: Sequence[str]
+    connection: psycopg.Connection[Any],
+    stream: Stream,
+    tenant: str,
+    keys: Sequence[str],
+    record_ids: Sequence[str],
+    *,
+    is_verified: bool = False,
 ) -> list[StoredRow]:
-    """Returns the rows that have one of the given keys or of the partner's own ids."""
-    records = _main_rows(connection, stream, tenant, keys, record_ids)
-    ids = [record["id"] for record in records if record["deleted_at"] is None]
+    """Returns the rows that have one of the given keys or of the partner's own ids.
+
+    With `is_verified`, everything is read that a load could have written, even what it never writes.
+    """
+    own = _columns(stream)
+    columns = [name for name in _all_columns(stream) if name not in NOT_DERIVED] if is_verified else own
+    records = _main_rows(connection, stream, tenant, keys, record_ids, columns)
+    ids = [record["id"] for record in records if is_verified or record["deleted_at"] is None]
     children = {c.table: _child_rows(connection, c, ids) for c in stream.children}
-    return [_stored(record, stream, children) for record in records]
+    found = [_stored(record, stream, children) for record in records]
+    if not is_verified:
+        return found
+    return [replace(stored, strays=_strays(record, stream, own)) for stored, record in zip(found, records, strict=True)]
+
+
+def _columns(stream: Stream) -> list[str]:
+    own = ["id", "external_id", "partner_record_id", *stream.written, "extra", "is_placeholder", "deleted_at"]
+    own += ["defaulted_fields"] if stream.lists_defaults else []
+    own += [reference.column for reference in stream.references]
+    return [*own, *Source._fields]
+
+
+def _all_columns(stream: Stream) -> list[str]:
+    return [column.name for column in metadata.tables[f"{SCHEMA}.{stream.table}"].columns]
+
+
+def _strays(record: Mapping[str, Any], stream: Stream, own: Sequence[str]) -> dict[str, Any]:
+    """Returns values that no load writes: of columns that the stream does not have, or that a tombstone lost."""
+    kept = {"id", "tenant", "partner", "external_id", "partner_record_id", "deleted_at", *Source._fields}
+    allowed = kept if record["deleted_at"] is not None else {*kept, *own}
+    found = {name: value for name, value in record.items() if name not in allowed and value is not None}
+    if found.get("is_placeholder") is False:
+        del found["is_placeholder"]
+    if record["extra"] == {}:
+        found["extra"] = record["extra"]
+    is_defined = record["deleted_at"] is None and not record["is_placeholder"]
+    if stream.lists_defaults and is_defined and record["defaulted_fields"] is None:
+        found["defaulted_fields"] = None
+    return found
 
 
 def _main_rows(
-    connection: psycopg.Connection[Any], stream: Stream, tenant: str, keys: Sequence[str], record_ids: Sequence[str]
+    connection: psycopg.Connection[Any],
+    stream: Stream,
+    tenant: str,
+    keys: Sequence[str],
+    record_ids: Sequence[str],
+    columns: Sequence[str],
 ) -> list[dict[str, Any]]:
-    own = ["id", "external_id", "partner_record_id", *stream.written, "extra", "is_placeholder", "deleted_at"]
-    own += ["source_file"]
-    own += ["defaulted_fields"] if stream.lists_defaults else []
-    own += [reference.column for reference in stream.references]
     statement = SQL(
         "select {columns} from {main} where id in (select id from {main}"
         " where tenant = %(tenant)s and partner = %(partner)s and external_id = any(%(keys)s){unscoped}"
         " union select id from {main}"
         " where tenant = %(tenant)s and partner = %(partner)s and partner_record_id = any(%(ids)s))"
     ).format(
-        columns=SQL(", ").join(map(Identifier, own)),
+        columns=SQL(", ").join(map(Identifier, columns)),
         main=Identifier(SCHEMA, stream.table),
         unscoped=without_scope(stream, Identifier(stream.table)),
     )
@@ -102,10 +155,10 @@ def _child_rows(
 
 def _stored(record: dict[str, Any], stream: Stream, children: dict[str, dict[int, list[StoredChild]]]) -> StoredRow:
     identity = {"external_id": record["external_id"], "record_id": record["partner_record_id"]}
-    if record["deleted_at"] is not None:
-        row = Row(**identity, deleted_at=_plain(record["deleted_at"]))
-        return StoredRow(record["id"], row, {}, source_file=record["source_file"])
+    source = Source(_plain(record["effective_at"]), record["source_file"], record["source_position"])
     own = {table: rows[record["id"]] for table, rows in children.items() if record["id"] in rows}
+    if record["deleted_at"] is not None:
+        return StoredRow(record["id"], Row(**identity, deleted_at=_plain(record["deleted_at"])), own, source=source)
     row = Row(
         **identity,
         values={c: _plain(record[c]) for c in stream.written if record[c] is not None},
@@ -115,7 +168,7 @@ def _stored(record: dict[str, Any], stream: Stream, children: dict[str, dict[int
         defaulted=tuple(record.get("defaulted_fields") or ()),
         is_placeholder=record["is_placeholder"],
     )
-    return StoredRow(record["id"], row, own, source_file=record["source_file"])
+    return StoredRow(record["id"], row, own, source=source)
 
 
 def _plain(value: Any) -> Any:

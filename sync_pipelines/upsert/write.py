@@ -43,7 +43,7 @@ def write(connection: psycopg.Connection[Any], stream: Stream, tenant: str, writ
 def _retire(connection: psycopg.Connection[Any], stream: Stream, retired: Retired) -> None:
     """Moves references to the heir. A row that is still referred to stays as a placeholder, any other is removed."""
     main = Identifier(SCHEMA, stream.table)
-    for table, column in _referring(stream) if retired.heir is not None else ():
+    for table, column in _referring(stream.table) if retired.heir is not None else ():
         try:
             with connection.transaction():
                 move = SQL("update {t} set {c} = %s where {c} = %s").format(t=table, c=column)
@@ -51,7 +51,7 @@ def _retire(connection: psycopg.Connection[Any], stream: Stream, retired: Retire
         except psycopg.errors.UniqueViolation:
             # Two rows are never merged (P2): these keep the row they have.
             pass
-    if not remove_unused(connection, stream, [retired.id]):
+    if not remove_unused(connection, stream.table, [retired.id]):
         cleared = (*stream.written, "extra", "deleted_at")
         nothing = SQL(", ").join(SQL("{} = null").format(Identifier(column)) for column in cleared)
         stay = SQL(
@@ -61,22 +61,22 @@ def _retire(connection: psycopg.Connection[Any], stream: Stream, retired: Retire
         connection.execute(stay, [retired.external_id, retired.record_id, retired.id])
 
 
-def remove_unused(connection: psycopg.Connection[Any], stream: Stream, ids: Sequence[int]) -> int:
-    """Removes rows that no other row refers to. Returns their number."""
-    unused = [SQL("not exists (select from {t} where {c} = m.id)").format(t=t, c=c) for t, c in _referring(stream)]
+def remove_unused(connection: psycopg.Connection[Any], table: str, ids: Sequence[int]) -> int:
+    """Removes rows of a main table that no other row refers to. Returns their number."""
+    unused = [SQL("not exists (select from {t} where {c} = m.id)").format(t=t, c=c) for t, c in _referring(table)]
     delete = SQL("delete from {m} m where {unused}").format(
-        m=Identifier(SCHEMA, stream.table), unused=SQL(" and ").join([SQL("m.id = any(%s)").format(), *unused])
+        m=Identifier(SCHEMA, table), unused=SQL(" and ").join([SQL("m.id = any(%s)").format(), *unused])
     )
     return connection.execute(delete, [list(ids)]).rowcount
 
 
-def _referring(stream: Stream) -> list[tuple[Identifier, Identifier]]:
-    """Returns table and column of every reference to the stream's table."""
+def _referring(main: str) -> list[tuple[Identifier, Identifier]]:
+    """Returns table and column of every reference to a main table."""
     return [
         (Identifier(SCHEMA, table.name), Identifier(key.parent.name))
         for table in metadata.tables.values()
         for key in table.foreign_keys
-        if key.column.table.name == stream.table
+        if key.column.table.name == main
     ]
 
 
