@@ -87,20 +87,26 @@ def _changes(details: StreamDetails) -> Iterator[tuple[Any, ...]]:
     for one in details.differences:
         key = without_emails(one.key)
         for column, before, after in masked_changes(details.stream, one):
-            stored = "" if one.change == "created" else _cell(before, whole=not column)
-            would_be = "" if one.change == "deleted" else _cell(after, whole=not column)
+            stored = "" if one.change == "created" else cell(before, whole=not column)
+            would_be = "" if one.change == "deleted" else cell(after, whole=not column)
             yield details.stream.full_name, one.tenant, key, one.change, column, stored, would_be
 
 
-def _cell(value: Any, *, whole: bool) -> str:
-    """Returns a value on one line, shortened; JSON without empty fields where it is an object or a list."""
+def cell(value: Any, *, whole: bool, unmasked: bool = False) -> str:
+    """Returns a value on one line, shortened; JSON without empty fields where it is an object or a list.
+
+    Args:
+        value: the value.
+        whole: whether it is a whole row.
+        unmasked: whether to keep email addresses.
+    """
     if value is None:
         return ""
     if isinstance(value, dict) and whole:
         value = {name: below for name, below in value.items() if name not in _IN_OTHER_CELLS}
     is_nested = isinstance(value, dict | list)
     text = json.dumps(_filled(value), ensure_ascii=False, default=str) if is_nested else str(value)
-    text, longest = without_emails(text), _ROW if whole else _CELL
+    text, longest = text if unmasked else without_emails(text), _ROW if whole else _CELL
     return text if len(text) <= longest else text[: longest - 1] + "\u2026"
 
 

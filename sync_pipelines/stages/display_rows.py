@@ -7,7 +7,7 @@ and the rejects (`database.reports`), layout (`commands`, `orchestration`).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import psycopg
@@ -21,6 +21,7 @@ from sync_pipelines.errors import ArchiveIncomplete
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.partners import STREAMS
+from sync_pipelines.privacy.masking import masked
 from sync_pipelines.privacy.personal_data import masked_row
 from sync_pipelines.stages.workspace import Workspace
 from sync_pipelines.tables.schema import SCHEMA
@@ -31,6 +32,7 @@ _FILES_TRIED: Final = 5
 _LAST_WRITE: Final = frozenset(
     {"id", "effective_at", "source_file", "source_position", "run_id", "created_at", "updated_at"}
 )
+_PLAIN: Final = frozenset({"tenant", "partner", "is_placeholder", "deleted_at", "commerce_id"})
 
 
 @dataclass(frozen=True)
@@ -158,15 +160,29 @@ def _details(
     return found
 
 
-def masked_changes(stream: Stream, difference: Difference) -> list[tuple[str, Any, Any]]:
+def masked_changes(stream: Stream | None, difference: Difference) -> list[tuple[str, Any, Any]]:
     """Returns (column, stored value, value as it would be) for each column that differs, personal values masked.
 
     A row that would be created or deleted is one entry, with no column and the whole row.
     """
-    before, after = masked_row(stream, difference.before), masked_row(stream, difference.after)
+    masked_rows = (shown_row(stream, row) for row in (difference.before, difference.after))
+    before, after = masked_rows
+    return whole_changes(replace(difference, before=before, after=after))
+
+
+def whole_changes(difference: Difference) -> list[tuple[str, Any, Any]]:
+    """Returns the same with personal values as they are."""
+    before, after = difference.before, difference.after
     if difference.change != "updated":
         return [("", before, after)]
     return [(name, before[name], after[name]) for name in after]
+
+
+def shown_row(stream: Stream | None, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns columns of a row with personal values masked; without a stream, all values may be personal."""
+    if stream is not None:
+        return masked_row(stream, row)
+    return {name: value if name in _PLAIN else masked(value, "contact") for name, value in row.items()}
 
 
 def _fetch(connection: psycopg.Connection[Any], statement: Composed, values: Sequence[Any]) -> list[dict[str, Any]]:

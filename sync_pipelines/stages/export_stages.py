@@ -190,12 +190,12 @@ def _store(workspace: Workspace, entry: LedgerFile, content: Tee) -> str:
 def keep_records(
     workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, beside: Beside | None = None
 ) -> str | None:
-    """Normalizes an archived export that is not loaded, once for the current settings. Errors are raised.
+    """Normalizes an archived export once for the current settings, unless it is loaded or withdrawn.
 
     Returns the folder of its kept records.
     """
     settings = workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream)
-    if entry.status == "loaded" or entry.sha256 is None:
+    if entry.status in ("loaded", "withdrawn") or entry.sha256 is None:
         return entry.kept
     damage: ArchiveIncomplete | None = None
     if entry.kept is not None:

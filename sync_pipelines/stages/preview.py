@@ -144,7 +144,7 @@ def _drop_temporary(connection: psycopg.Connection[Any]) -> None:
 
 
 def _pending(entry: LedgerFile) -> LedgerFile:
-    return entry if entry.status == "loaded" else replace(entry, status="pending", error=None)
+    return entry if entry.status in ("loaded", "withdrawn") else replace(entry, status="pending", error=None)
 
 
 def _failed(

@@ -75,7 +75,7 @@ def _is_same(workspace: Workspace, entry: LedgerFile, kept: str) -> bool:
 
     Compares with the old footer, which may be damaged too: so it searches for words of 16 digits or more.
     """
-    if entry.status != "loaded":
+    if entry.status not in ("loaded", "withdrawn"):
         return True
     archive = workspace.settings.archive
     try:

@@ -16,6 +16,7 @@ import psycopg
 from sync_pipelines.command_line import typed
 from sync_pipelines.database import decisions, ledger
 from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.database.ledger_copies import keep_copy
 from sync_pipelines.errors import SyncError
 from sync_pipelines.stages.display_rows import TableChanges, changes_of_rows
 from sync_pipelines.stages.export_stages import load_export
@@ -88,11 +89,13 @@ def _undo(workspace: Workspace, file_ids: Sequence[int], decided: Decided, *, is
     ):
         entries = _locked(connection, lambda: locked(connection, file_ids, archive))
         for entry in entries:
-            _check_loaded(entry)
+            _check_loaded(connection, entry)
         done = withdraw(connection, entries, archive, decided.run_id)
         for entry in entries:
             decisions.note(connection, entry.id, "undo", decided.reason, decided.decided_by)
         tables = changes_of_rows(connection, stored, done.rows, ROWS_SHOWN)
+        if not is_preview:
+            keep_copy(connection, archive, *file_ids, *done.decided)
         return Undone(ledger.of_ids(connection, file_ids), tables, done.rejects, done.reopened)
 
 
@@ -116,11 +119,16 @@ def redo(workspace: Workspace, file_ids: Sequence[int], decided: Decided) -> lis
     return [load_export(workspace, entry.id, decided.run_id) for entry in entries]
 
 
-def _check_loaded(entry: LedgerFile) -> None:
+def _check_loaded(connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
+    if entry.status == "loaded":
+        return
+    loaded = [e.revision for e in ledger.revisions_of(connection, entry.path) if e.status == "loaded"]
+    hint = f"its last loaded revision is --revision {loaded[-1]}" if loaded else ""
     if entry.status == "withdrawn":
-        raise SyncError("export_withdrawn", f"{entry.path} is already withdrawn", typed(f"redo {entry.path}"))
-    if entry.status != "loaded":
-        raise SyncError("export_not_loaded", f"{entry.path} is {entry.status}, not loaded, so there is nothing to undo")
+        again = f"to load it again: {typed(f'redo {entry.path}')}"
+        raise SyncError("export_withdrawn", f"{entry.path} is already withdrawn", hint or again)
+    message = f"{entry.path} is {entry.status}, not loaded, so there is nothing to undo"
+    raise SyncError("export_not_loaded", message, hint)
 
 
 def _locked(connection: psycopg.Connection[Any], work: Callable[[], list[LedgerFile]]) -> list[LedgerFile]:

@@ -54,8 +54,9 @@ class BlockedDeletes:
         self._exports = exports
         self._before = {stream.full_name: self._referring(stream.blocked_by) for stream in _blockable()}
 
-    def decide_again(self, context: LoadContext) -> None:
-        """Decides deletes again, after the keys of the withdrawn exports were folded."""
+    def decide_again(self, context: LoadContext) -> set[int]:
+        """Decides deletes again, after the keys of the withdrawn exports were folded. Returns the deletes' exports."""
+        decided = set[int]()
         for stream in _blockable():
             before, after = self._before[stream.full_name], self._referring(stream.blocked_by)
             freed = self._keys(stream, {row.referred for row in before - after})
@@ -63,7 +64,8 @@ class BlockedDeletes:
             own = self._own_keys(stream)
             for tenant in sorted({*freed, *bound, *own}):
                 wanted = _Wanted(freed.get(tenant, set()), bound.get(tenant, set()), own.get(tenant, set()))
-                self._decide(replace(context, stream=stream), tenant, wanted)
+                decided |= set(self._decide(replace(context, stream=stream), tenant, wanted))
+        return decided
 
     def _referring(self, blocked_by: BlockedBy | None) -> set[_Referring]:
         """Returns the live rows of the withdrawn exports' keys that refer to a row."""
@@ -101,7 +103,7 @@ class BlockedDeletes:
                     found[export.entry.tenant].update(keys)
         return found
 
-    def _decide(self, context: LoadContext, tenant: str, wanted: _Wanted) -> None:
+    def _decide(self, context: LoadContext, tenant: str, wanted: _Wanted) -> Iterator[int]:
         stream = context.stream
         history = History(self._connection, stream.partner, tenant, stream.name, self._archive)
         hashes = distinct(np.array([key_hash(key) for key in wanted.keys], np.uint64))
@@ -114,6 +116,7 @@ class BlockedDeletes:
                 if stream.has_record_ids:
                     named = connected(named, history.knowing, layout_of(stream))
                 Folding(own, history.knowing).decide_again(chosen, named)
+                yield export.entry.id
 
     def _chosen(
         self, export: KnownExport, deletes: Sequence[VersionedRecord], wanted: _Wanted

@@ -64,7 +64,7 @@ def load(
     *,
     keeps_copy: bool = True,
 ) -> Loaded:
-    """Loads an export whose records are kept. Does nothing if it is already loaded.
+    """Loads an export whose records are kept. Does nothing if it is loaded or withdrawn.
 
     Args:
         connection: in autocommit, so that the transaction here is the only one; a preview and a streaming load add
@@ -85,7 +85,7 @@ def load(
         lock(connection, stream, entry.tenant, [KeptRecords(archive, entry.kept)])
         entry = ledger.find(connection, file_id, lock=True)
         assert entry is not None and entry.kept is not None
-        if entry.status == "loaded":
+        if entry.status in ("loaded", "withdrawn"):
             return Loaded(entry.counts, is_new=False)
         set_json_loads(from_json, connection)
         loaded = _Loading(LoadContext(connection, stream, entry, run_id), archive, written).run()

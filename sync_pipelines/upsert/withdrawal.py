@@ -48,11 +48,13 @@ class Withdrawn:
         rows: main table -> ids of rows that were changed, removed or created.
         rejects: rejects of the exports, which are withdrawn too.
         reopened: rejects of other exports that no newer record supersedes any more.
+        decided: other exports with deletes that were decided again (T9).
     """
 
     rows: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     rejects: int = 0
     reopened: int = 0
+    decided: set[int] = field(default_factory=set)
 
     def note_rows(self, table: str, ids: Iterable[int]) -> None:
         """Notes rows."""
@@ -115,7 +117,7 @@ class _Withdrawal:
         deletes = BlockedDeletes(self._connection, self._archive, every)
         for exports in self._exports.values():
             self._fold(exports)
-        deletes.decide_again(self._context(every[0]))
+        self._done.decided |= deletes.decide_again(self._context(every[0]))
         for table, names in self._names(every).items():
             NamedRows(self._context(every[0]), table, self._archive).renew(names)
         for exports in self._exports.values():
