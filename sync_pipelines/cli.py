@@ -90,7 +90,7 @@ def sync(
     """Pull and load what is pending, in Dagster runs that the UI shows too.
 
     With --watch, exports that are still being written wait, and failed ones are tried again after 1, 5, 15 and 60
-    minutes. Ctrl-C ends it with the exit status of what it did: 0, 3 or 4.
+    minutes. Ctrl-C ends it with the exit status of what it did: 0, 3, 4 or 5.
     """
     from sync_pipelines.commands import sync as command
     from sync_pipelines.commands import watch
@@ -107,7 +107,7 @@ def sync(
         status = watch.run(selection, as_json=as_json)
     else:
         status = command.run(selection, as_json=as_json, is_preview=is_preview)
-    return max(status, command.WITH_FAILED) if is_incomplete else status
+    return command.worst([status, command.WITH_FAILED]) if is_incomplete else status
 
 
 @cli.command()

@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -49,11 +49,13 @@ class Site:
     Attributes:
         folder: holds landing, state folder and `sources.yaml`.
         database: migrated.
+        has_guards: whether guards hold harmful exports, as they do by default outside of tests.
     """
 
     folder: Path
     database: Database
     first_date: date = date(2010, 1, 1)
+    has_guards: bool = False
     _clock: Any = field(default_factory=count)
 
     def __post_init__(self) -> None:
@@ -77,7 +79,8 @@ class Site:
 
     def workspace(self) -> Workspace:
         """What a sync works with, opened anew."""
-        return open_workspace(self.settings)
+        workspace = open_workspace(self.settings)
+        return replace(workspace, sources=replace(workspace.sources, has_guards=self.has_guards))
 
     def sources(
         self,

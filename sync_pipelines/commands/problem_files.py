@@ -1,4 +1,4 @@
-"""Exports that need a person, as `status` prints them: those that failed, and those of which no record was accepted.
+"""Exports that need a person, as `status` prints them: those that failed, and those that a guard holds.
 
 Belongs here: layout. Does not belong here: finding them (`database.reports`), what no stream takes (`misplaced`).
 """
@@ -13,11 +13,13 @@ from typing import Any, Final
 import psycopg
 
 from sync_pipelines.command_line import typed
+from sync_pipelines.commands.held_files import print_held, why
 from sync_pipelines.commands.screen import print_table, say
-from sync_pipelines.database import reports
-from sync_pipelines.database.reports import FailedFile, RejectedFile, StreamStatus
+from sync_pipelines.database import ledger, reports
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.database.reports import FailedFile, StreamStatus
 from sync_pipelines.orchestration.due import ATTEMPTS
-from sync_pipelines.orchestration.plurals import counted
+from sync_pipelines.orchestration.plurals import counted, is_or_are
 
 _SHOWN: Final = 5
 _IN_JSON: Final = 1_000
@@ -32,21 +34,20 @@ class ProblemFiles:
     Attributes:
         failed: the latest that failed.
         failed_count: how many failed in all.
-        rejected: those of which every record is rejected.
+        held: those that a guard holds, the latest first.
     """
 
     failed: Sequence[FailedFile]
     failed_count: int
-    rejected: Sequence[RejectedFile]
+    held: Sequence[LedgerFile]
 
     def print_first(self) -> None:
         """Prints, above everything else, that there are some; nothing if there are none."""
-        if self.rejected:
-            first, more = self.rejected[0], len(self.rejected) - 1
-            others = f", and of {counted(more, 'more export')}" if more else ""
+        if self.held:
+            number, first = len(self.held), self.held[0]
             say(
-                f"Every record of {first.path} was rejected ({counted(first.rejected, 'record')}){others}."
-                f" To see why: {typed('rejects list')}"
+                f"{counted(number, 'export')} {is_or_are(number)} held, and not loaded."
+                f" The latest: {first.path}: {why(first)}."
             )
         if self.failed_count:
             they = "it" if self.failed_count == 1 else "them"
@@ -63,13 +64,8 @@ class ProblemFiles:
             )
             _say_more(self.failed_count - len(failed))
             say(f"Correct the export or sources.yaml, then run: {typed('sync')} (docs/codes.md explains each code)")
-        if self.rejected:
-            say("")
-            print_table(
-                ("all records rejected", "records"), [(file.path, file.rejected) for file in self.rejected[:_SHOWN]]
-            )
-            _say_more(len(self.rejected) - _SHOWN)
-            say(f"Correct the export or sources.yaml. After a change of sources.yaml, run: {typed('rejects replay')}")
+        print_held(self.held[:_SHOWN])
+        _say_more(len(self.held) - _SHOWN)
 
     def as_answer(self) -> dict[str, Any]:
         """Returns what `--json` has of them: the first thousand of each kind, and how many there are."""
@@ -84,8 +80,18 @@ class ProblemFiles:
         return {
             "failed_files": failed,
             "failed_count": self.failed_count,
-            "wholly_rejected_files": [asdict(file) for file in self.rejected[:_IN_JSON]],
-            "wholly_rejected_count": len(self.rejected),
+            "held_files": [
+                {
+                    "partner": entry.partner,
+                    "tenant": entry.tenant,
+                    "stream": entry.stream,
+                    "path": entry.path,
+                    "error": entry.error,
+                    "held": entry.held,
+                }
+                for entry in self.held[:_IN_JSON]
+            ],
+            "held_count": len(self.held),
         }
 
 
@@ -97,7 +103,7 @@ def find_problem_files(connection: psycopg.Connection[Any], streams: Sequence[St
         streams: the status of every stream.
     """
     failed = reports.failed_files(connection, _IN_JSON)
-    return ProblemFiles(failed, sum(status.failed for status in streams), reports.wholly_rejected(connection))
+    return ProblemFiles(failed, sum(status.failed for status in streams), ledger.held(connection))
 
 
 def _aside(file: FailedFile) -> str:

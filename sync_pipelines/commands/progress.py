@@ -88,6 +88,8 @@ def line_of(entry: LedgerFile) -> str:
     """One file's outcome in a line."""
     if entry.status == "failed":
         return f"failed {entry.path}: {entry.error}"
+    if entry.status == "held":
+        return f"held {entry.path}: {(entry.error or '').removeprefix('held: ')}"
     outcomes = [f"{shown(n)} {name.replace('_', ' ')}" for name, n in entry.counts.items() if n and name != "read"]
     return f"{entry.status} {entry.path}: {shown(entry.read)} read" + (f" ({', '.join(outcomes)})" if outcomes else "")
 

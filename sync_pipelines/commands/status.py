@@ -47,6 +47,7 @@ def run(*, as_json: bool) -> int:
         "pending",
         "loaded",
         "failed",
+        "held",
         "rows",
         "open rejects",
         "oldest pending (UTC)",
@@ -55,7 +56,7 @@ def run(*, as_json: bool) -> int:
         headers,
         [
             (
-                f"{s.partner}/{s.stream}", s.last_sync or "never", s.pending, s.loaded, s.failed, s.rows,
+                f"{s.partner}/{s.stream}", s.last_sync or "never", s.pending, s.loaded, s.failed, s.held, s.rows,
                 s.open_rejects, s.oldest_pending or "-",
             )
             for s in found

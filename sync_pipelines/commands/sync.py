@@ -6,12 +6,13 @@ Belongs here: the answer and the exit status. Does not belong here: loading (`st
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date
 from typing import Any, Final
 
 from sync_pipelines.command_line import typed
+from sync_pipelines.commands.held_files import print_held
 from sync_pipelines.commands.misplaced import as_answer, print_misplaced
 from sync_pipelines.commands.preview_details import StreamDetails, find_details, print_details
 from sync_pipelines.commands.progress import FileProgress, working
@@ -29,6 +30,8 @@ from sync_pipelines.stages.pulls import Pull
 LOADED: Final = 0
 WITH_REJECTS: Final = 3
 WITH_FAILED: Final = 4
+WITH_HELD: Final = 5
+_WORST_FIRST: Final = (WITH_FAILED, WITH_HELD, WITH_REJECTS, LOADED)
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,7 @@ def answer(entries: Sequence[LedgerFile], failed_pulls: Sequence[Pull] = ()) -> 
                 "effective_at": entry.effective_at.astimezone(UTC),
                 **entry.counts,
                 "error": entry.error,
+                **({"held": entry.held} if entry.status == "held" else {}),
             }
             for entry in entries
         ]
@@ -162,11 +166,26 @@ def answer(entries: Sequence[LedgerFile], failed_pulls: Sequence[Pull] = ()) -> 
     }
 
 
+def print_answer(entries: Sequence[LedgerFile], *, as_json: bool) -> None:
+    """Prints the answer of a sync of some exports."""
+    if as_json:
+        print(json_of(answer(entries)))
+    else:
+        _print(entries, (), Selection())
+
+
 def exit_status(entries: Sequence[LedgerFile], failed_pulls: Sequence[Pull] = ()) -> int:
-    """0 all loaded, 3 loaded with rejects, 4 a file or a pull failed."""
+    """0 all loaded, 3 loaded with rejects, 5 a guard holds a file, 4 a file or a pull failed."""
     if failed_pulls or any(entry.status == "failed" for entry in entries):
         return WITH_FAILED
+    if any(entry.status == "held" for entry in entries):
+        return WITH_HELD
     return WITH_REJECTS if any(entry.rejected for entry in entries) else LOADED
+
+
+def worst(statuses: Iterable[int]) -> int:
+    """Returns the exit status of several syncs."""
+    return min(statuses, key=_WORST_FIRST.index, default=LOADED)
 
 
 def _totals(entries: Sequence[LedgerFile]) -> dict[str, int]:
@@ -180,10 +199,13 @@ def _print(
         what = "every export in the landing" if selection == Selection() else "whatever the landing has of these"
         say(f"Nothing to do: {what} is loaded.")
         return
-    rows = list(_rows(entries, failed_pulls))
+    held = [entry for entry in entries if entry.status == "held"]
+    rows = list(_rows(entries, failed_pulls, with_held=bool(held)))
     if len(rows) > 1:
-        rows.append(("total", *_numbers(entries, failed_pulls)))
-    print_table(("stream", "loaded", "failed", *(name.replace("_", " ") for name in COUNTS)), rows)
+        rows.append(("total", *_numbers(entries, failed_pulls, with_held=bool(held))))
+    statuses = ("loaded", "failed", *(("held",) if held else ()))
+    print_table(("stream", *statuses, *(name.replace("_", " ") for name in COUNTS)), rows)
+    print_held(held, is_preview=is_preview)
     failed = [(entry.path, entry.error) for entry in entries if entry.status == "failed"]
     failed += [(pull.path, pull.error) for pull in failed_pulls]
     if failed:
@@ -193,7 +215,7 @@ def _print(
         say("", f"Rejected records, with position and reason: {typed('rejects list')}")
 
 
-def _rows(entries: Sequence[LedgerFile], failed_pulls: Sequence[Pull]) -> Iterator[tuple[Any, ...]]:
+def _rows(entries: Sequence[LedgerFile], failed_pulls: Sequence[Pull], *, with_held: bool) -> Iterator[tuple[Any, ...]]:
     """A line of numbers for each stream."""
     streams = [(e.partner, e.stream) for e in entries] + [(p.partner, p.stream) for p in failed_pulls]
     for partner, stream in dict.fromkeys(streams):
@@ -202,10 +224,12 @@ def _rows(entries: Sequence[LedgerFile], failed_pulls: Sequence[Pull]) -> Iterat
             *_numbers(
                 [entry for entry in entries if (entry.partner, entry.stream) == (partner, stream)],
                 [pull for pull in failed_pulls if (pull.partner, pull.stream) == (partner, stream)],
+                with_held=with_held,
             ),
         )
 
 
-def _numbers(entries: Sequence[LedgerFile], failed_pulls: Sequence[Pull]) -> list[int]:
-    loaded = sum(entry.status == "loaded" for entry in entries)
-    return [loaded, len(entries) - loaded + len(failed_pulls), *_totals(entries).values()]
+def _numbers(entries: Sequence[LedgerFile], failed_pulls: Sequence[Pull], *, with_held: bool) -> list[int]:
+    loaded, held = (sum(entry.status == status for entry in entries) for status in ("loaded", "held"))
+    failed = len(entries) - loaded - held + len(failed_pulls)
+    return [loaded, failed, *([held] if with_held else ()), *_totals(entries).values()]

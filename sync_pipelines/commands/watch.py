@@ -20,7 +20,7 @@ from typing import Final
 from sync_pipelines.command_line import typed
 from sync_pipelines.commands.progress import line_of
 from sync_pipelines.commands.screen import json_of, notify, say, shown
-from sync_pipelines.commands.sync import LOADED, Selection, answer, exit_status
+from sync_pipelines.commands.sync import LOADED, Selection, answer, exit_status, worst
 from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.configuration.sources import load_sources
 from sync_pipelines.contracts.streams import Stream
@@ -44,7 +44,8 @@ def run(selection: Selection, *, as_json: bool) -> int:
     """Syncs what arrives until Ctrl-C or SIGTERM.
 
     Returns:
-        The exit status of a sync that handled all of it: 0, 3 or 4. An interrupt while an export is loaded is raised.
+        The exit status of a sync that handled all of it: 0, 3, 4 or 5. An interrupt while an export is loaded is
+        raised.
     """
     # A shell starts background jobs with SIGINT ignored.
     before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -106,7 +107,7 @@ class _Watch:
     @property
     def status(self) -> int:
         """The exit status of a sync that handled all exports so far; one that was loaded later counts as loaded."""
-        return max(self._statuses.values(), default=LOADED)
+        return worst(self._statuses.values())
 
     def look(self) -> tuple[list[LedgerFile], list[Stream]]:
         """Returns the exports that are due, and the streams to pull; none while something does not answer."""

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from sync_pipelines.configuration.guard_settings import EVERY_GUARD_OFF
 from sync_pipelines.configuration.layouts import layouts, with_layout
 from sync_pipelines.configuration.marked_yaml import MarkedYaml, Where, read_yaml
 from sync_pipelines.configuration.pull_settings import PullSettings, pull_model
@@ -38,10 +39,12 @@ class Sources:
     Attributes:
         listed: partner -> its listed tenants, as stored.
         streams: (partner, tenant, stream) -> its settings.
+        has_guards: whether guards hold harmful exports; if not, they are off for every stream.
     """
 
     listed: Mapping[str, frozenset[str]] = field(default_factory=dict)
     streams: Mapping[tuple[str, str, str], StreamSettings] = field(default_factory=dict)
+    has_guards: bool = True
 
     def tenants(self, partner: str) -> frozenset[str] | None:
         """Returns the listed tenants of a partner. None means every folder in the landing: none or `*` is listed."""
@@ -52,7 +55,8 @@ class Sources:
         """Returns the settings of one tenant's stream, or the defaults."""
         is_listed = (partner, tenant, stream) in self.streams or tenant in self.listed.get(partner, ())
         found = self.streams.get((partner, tenant if is_listed else ANY_TENANT, stream))
-        return found or _default_settings(partner, stream)
+        settings = found or _default_settings(partner, stream)
+        return settings if self.has_guards else settings.model_copy(update={"guards": EVERY_GUARD_OFF})
 
     def is_default(self, partner: str, tenant: str, stream: str) -> bool:
         """Returns whether a stream's block sets nothing, as `init` writes it, or is missing."""

@@ -87,6 +87,7 @@ def _general_keys(definitions: Schema) -> Schema:
     keys["date_format"] = {"anyOf": [{"type": "string"}, keys["date_format"]]}
     keys |= {name: {"anyOf": [{"type": "array", "items": _SCALAR}, _SCALAR]} for name in _WORDS}
     keys["columns"] = {"type": "object", "additionalProperties": {"type": ["string", "number"]}}
+    keys["guards"] = {"anyOf": [keys["guards"], {"enum": ["off", False]}]}
     descriptions = _descriptions()
     return {name: {"description": descriptions[name], **_or_null(key)} for name, key in keys.items()}
 

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
+from sync_pipelines.configuration.guard_settings import GuardSettings
 from sync_pipelines.configuration.limits import Limits
 from sync_pipelines.configuration.pull_settings import PullSettings
 from sync_pipelines.configuration.table_settings import TableSettings
@@ -47,6 +48,7 @@ class StreamSettings(TableSettings, ValueSettings):
         follow_links: follow symbolic links to folders and regular files inside the landing.
         effective_at: the field with a record's own time (X4).
         limits: the size limits of an export.
+        guards: limits above which an export is held instead of loaded; `off` switches all of them off.
         pull: where and how the partner's listing is pulled (N11).
         options: the partner's own settings.
     """
@@ -66,6 +68,7 @@ class StreamSettings(TableSettings, ValueSettings):
     follow_links: bool = False
     effective_at: str | None = None
     limits: Limits = Limits()
+    guards: GuardSettings = GuardSettings()
     pull: SerializeAsAny[PullSettings] | None = None
     options: SerializeAsAny[Options] = Options()
 
@@ -113,6 +116,8 @@ class StreamSettings(TableSettings, ValueSettings):
     @cached_property
     def fingerprint(self) -> str:
         """Returns the SHA-256 of all settings that affect how a file is read."""
-        relevant = self.model_dump(mode="json", exclude={"pull", "limits", "follow_links"}, exclude_defaults=True)
+        relevant = self.model_dump(
+            mode="json", exclude={"pull", "limits", "guards", "follow_links"}, exclude_defaults=True
+        )
         canonical = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()

@@ -55,3 +55,13 @@ def of_exports(connection: psycopg.Connection[Any], ids: Iterable[int]) -> dict[
         for decision in cursor:
             found.setdefault(decision.export_file_id, []).append(decision)
     return found
+
+
+def is_released(connection: psycopg.Connection[Any], file_id: int) -> bool:
+    """Returns whether an export is loaded whatever guards say: the last decision about its content is to load it."""
+    found = connection.execute(
+        "select d.action <> 'undo' from sync.export_decisions d join sync.export_files f on f.id = d.export_file_id"
+        " where f.id = %s and d.decided_at >= f.seen_at order by d.id desc limit 1",
+        [file_id],
+    ).fetchone()
+    return found is not None and bool(found[0])

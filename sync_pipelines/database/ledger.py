@@ -25,6 +25,8 @@ from sync_pipelines.privacy.untrusted_text import storable
 from sync_pipelines.tables.schema import OUTCOMES
 
 COUNTS: Final = ("read", *OUTCOMES)
+WAITING: Final = ("pending", "failed")
+"""Statuses of exports that the next sync loads. The others stay as they are while their content is the same."""
 RUN_KILLED: Final = "run_killed"
 _LONGEST_NAME: Final = 200
 _MOST_NAMES: Final = 1_000
@@ -41,7 +43,7 @@ _LOADED_LOOKS: Final = """
 select size || ' ' || (extract(epoch from modified_at) * 1000000)::bigint || ' ' || length(path) || ' ' || path
     || coalesce('"' || etag, '')
 from sync.export_files f
-where partner = %(partner)s and stream = %(stream)s and status = 'loaded'
+where partner = %(partner)s and stream = %(stream)s and status in ('loaded', 'held', 'withdrawn')
     and (looked_at is null or modified_at < looked_at - %(uncertain_for)s)
     and not exists (
         select from sync.export_files later
@@ -169,7 +171,7 @@ def latest_of_paths(
 
 
 def loaded_looks(connection: psycopg.Connection[Any], partner: str, stream: str, uncertain_for: timedelta) -> set[str]:
-    """Returns `look_of` for the latest revision of each of a stream's loaded paths.
+    """Returns `look_of` for the latest revision of each of a stream's paths that is loaded, held or withdrawn.
 
     Files that were modified less than `uncertain_for` before they were read are left out: they may have changed since.
     """
@@ -303,12 +305,15 @@ def register(connection: psycopg.Connection[Any], exports: Iterable[NewExport]) 
 
 
 def renew(connection: psycopg.Connection[Any], entry: LedgerFile, new: NewExport) -> None:
-    """Resets an entry that was never loaded to the path's current content: pending, without attempts."""
+    """Resets an entry that was never loaded to the path's current content: pending, without attempts.
+
+    What was decided about the former content no longer holds (`decisions.is_released`).
+    """
     connection.execute(
         "update sync.export_files set size = %s, modified_at = %s, etag = %s, effective_at = %s, has_own_date = %s,"
         " partition_date = (%s at time zone 'UTC')::date, status = 'pending', sha256 = null, kept = null,"
-        " looked_at = null, error = null, attempts = 0, attempted_at = null, seen_at = now()"
-        " where id = %s and status <> 'loaded'",
+        " looked_at = null, error = null, held = null, attempts = 0, attempted_at = null, seen_at = clock_timestamp()"
+        " where id = %s and status in ('pending', 'failed', 'held')",
         [
             new.file.size, new.file.modified_at, new.file.etag, new.effective_at, new.has_own_date, new.effective_at,
             entry.id,
@@ -364,17 +369,18 @@ def replace_kept(connection: psycopg.Connection[Any], entry: LedgerFile, kept: s
 
 
 def forget_archived(connection: psycopg.Connection[Any], file_id: int) -> None:
-    """Makes the next attempt archive an entry again, unless it is loaded."""
+    """Makes the next attempt archive a pending or failed entry again."""
     connection.execute(
-        "update sync.export_files set sha256 = null, kept = null where id = %s and status <> 'loaded'", [file_id]
+        "update sync.export_files set sha256 = null, kept = null where id = %s and status in ('pending', 'failed')",
+        [file_id],
     )
 
 
 def mark_failed(connection: psycopg.Connection[Any], file_id: int, error: SyncError, run_id: str | None) -> None:
-    """Records why an entry failed; a loaded one stays loaded."""
+    """Records why a pending entry failed; one that is loaded, held or withdrawn stays so."""
     connection.execute(
         "update sync.export_files set status = 'failed', error = %s, attempts = attempts + 1, attempted_at = now(),"
-        " run_id = %s where id = %s and status <> 'loaded'",
+        " run_id = %s where id = %s and status in ('pending', 'failed')",
         [storable(str(error)), run_id, file_id],
     )
 
@@ -417,13 +423,55 @@ def mark_loaded(
     assignments = sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in COUNTS)
     statement = sql.SQL(
         "update sync.export_files set {assignments}, lines = %s, leniencies = %s, unknown_fields = %s,"
-        " effective_from = %s, effective_to = %s, run_id = %s, status = 'loaded', error = null,"
+        " effective_from = %s, effective_to = %s, run_id = %s, status = 'loaded', error = null, held = null,"
         " attempts = attempts + 1, attempted_at = now(), loaded_at = now() where id = %s"
     ).format(assignments=assignments)
     first, last = window or (None, None)
     values = [counts[name] for name in COUNTS]
     values += [lines, _counts_json(leniencies), _counts_json(unknown_fields), first, last, run_id, file_id]  # type: ignore[list-item]
     connection.execute(statement, values)
+
+
+def mark_held(
+    connection: psycopg.Connection[Any], entry: LedgerFile, why: str, held: Mapping[str, Any], run_id: str | None
+) -> bool:
+    """Records that guards hold an entry, which uses no attempt; False if it has other records or another status by now.
+
+    Args:
+        connection: in autocommit, or in the transaction that holds it.
+        entry: pending, as the load saw it.
+        why: one sentence.
+        held: the guards, and the counts that the load would have had.
+        run_id: the run that tried to load it.
+    """
+    done = connection.execute(
+        "update sync.export_files set status = 'held', error = %s, held = %s, attempted_at = now(), run_id = %s"
+        " where id = %s and status = 'pending' and kept is not distinct from %s",
+        [storable(why), json.dumps(held), run_id, entry.id, entry.kept],
+    )
+    return done.rowcount == 1
+
+
+def mark_no_longer_held(connection: psycopg.Connection[Any], file_id: int) -> bool:
+    """Sets a held entry to pending; returns whether it was held."""
+    done = connection.execute(
+        "update sync.export_files set status = 'pending', error = null, held = null where id = %s and status = 'held'",
+        [file_id],
+    )
+    return done.rowcount == 1
+
+
+def held(
+    connection: psycopg.Connection[Any], partner: str | None = None, stream: str | None = None
+) -> list[LedgerFile]:
+    """Returns held entries of a partner's stream, or of all, the latest first."""
+    found = _fetch(
+        connection,
+        "status = 'held' and (%s::text is null or partner = %s) and (%s::text is null or stream = %s)"
+        " order by attempted_at desc nulls last, id desc",
+        [partner, partner, stream, stream],
+    )
+    return found
 
 
 def _counts_json(counts: Mapping[str, int]) -> str:

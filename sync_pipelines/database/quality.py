@@ -181,8 +181,8 @@ def arrivals(
     expected = (now - DUE).date() - timedelta(days=1)
     rows = connection.execute(
         "select tenant, (array_agg(distinct partition_date order by partition_date desc)"
-        " filter (where status = 'loaded'))[1:%s], array_agg(partition_date) filter (where status <> 'loaded'"
-        " and coalesce(error, '') not like 'file_vanished:%%')"
+        " filter (where status = 'loaded'))[1:%s], array_agg(partition_date)"
+        " filter (where status not in ('loaded', 'withdrawn') and coalesce(error, '') not like 'file_vanished:%%')"
         " from sync.export_files where partner = %s and stream = %s and partition_date <= %s group by 1",
         [_RHYTHM, stream.partner, stream.name, now.date() + timedelta(days=1)],
     ).fetchall()

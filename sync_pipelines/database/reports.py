@@ -39,10 +39,10 @@ class StreamStatus:
 
     Attributes:
         last_sync: when a file was last attempted.
-        pending, loaded, failed: files by status; failed ones that are no longer in the landing are not counted.
+        pending, loaded, failed, held: files by status; failed ones that are no longer in the landing are not counted.
         rows: live rows of the stream's partner in its table, without placeholders.
         open_rejects: rejects that are still open.
-        oldest_pending: when the oldest file that is not loaded was first seen.
+        oldest_pending: when the oldest file that waits to be loaded was first seen.
         undated: files without a date in their path, which take that of their modification (X4).
     """
 
@@ -52,6 +52,7 @@ class StreamStatus:
     pending: int
     loaded: int
     failed: int
+    held: int
     rows: int
     open_rejects: int
     oldest_pending: datetime | None
@@ -69,17 +70,6 @@ class FailedFile:
     error: str
     attempts: int
     attempted_at: datetime | None
-
-
-@dataclass(frozen=True)
-class RejectedFile:
-    """A loaded export of which every record was rejected, and still is."""
-
-    partner: str
-    tenant: str
-    stream: str
-    path: str
-    rejected: int
 
 
 @dataclass(frozen=True)
@@ -160,7 +150,8 @@ def stream_status(connection: psycopg.Connection[Any], stream: Stream) -> Stream
     row = connection.execute(
         "select max(attempted_at), count(*) filter (where status = 'pending'),"
         " count(*) filter (where status = 'loaded'), count(*) filter (where status = 'failed' and not is_gone),"
-        " min(seen_at) filter (where status <> 'loaded' and not is_gone),"
+        " count(*) filter (where status = 'held'),"
+        " min(seen_at) filter (where status in ('pending', 'failed') and not is_gone),"
         " count(distinct path) filter (where not has_own_date and not is_gone)"
         " from sync.export_files, lateral (select coalesce(error like 'file_vanished:%%', false) as is_gone) gone"
         " where partner = %s and stream = %s",
@@ -172,10 +163,10 @@ def stream_status(connection: psycopg.Connection[Any], stream: Stream) -> Stream
         [stream.partner, stream.name],
     ).fetchone()
     assert row is not None and rejects is not None
-    last_sync, pending, loaded, failed, oldest, undated = row
+    last_sync, pending, loaded, failed, held, oldest, undated = row
     rows = live_rows(connection, stream)
     return StreamStatus(
-        stream.partner, stream.name, last_sync, pending, loaded, failed, rows, rejects[0], oldest, undated
+        stream.partner, stream.name, last_sync, pending, loaded, failed, held, rows, rejects[0], oldest, undated
     )
 
 
@@ -187,30 +178,6 @@ def failed_files(connection: psycopg.Connection[Any], limit: int) -> list[Failed
             " from sync.export_files where status = 'failed' and coalesce(error, '') not like 'file_vanished:%%'"
             " order by attempted_at desc nulls last, id desc limit %s",
             [limit],
-        ).fetchall()
-
-
-def wholly_rejected(connection: psycopg.Connection[Any], stream: Stream | None = None) -> list[RejectedFile]:
-    """Returns loaded exports of which every record is rejected, of one stream or of all, the latest first.
-
-    One that was replaced by a later revision, or of which a record was accepted or superseded since, is left out.
-    """
-    of_stream, values = (
-        ("", []) if stream is None else (" and f.partner = %s and f.stream = %s", [stream.partner, stream.name])
-    )
-    with connection.cursor(row_factory=class_row(RejectedFile)) as cursor:
-        return cursor.execute(
-            sql.SQL(
-                "select f.partner, f.tenant, f.stream, f.path, f.rejected from sync.export_files f"
-                " where f.status = 'loaded' and f.read > 0 and f.rejected = f.read"
-                " and not exists (select from sync.rejected_records r"
-                " where r.export_file_id = f.id and r.status <> 'open')"
-                " and not exists (select from sync.export_files later where later.partner = f.partner"
-                " and later.stream = f.stream and later.path = f.path and later.revision > f.revision"
-                " and later.status = 'loaded')"
-                "{} order by f.loaded_at desc, f.id desc"
-            ).format(sql.SQL(of_stream)),
-            values,
         ).fetchall()
 
 

@@ -86,7 +86,9 @@ def build_assets(
         workspace: Workspace = sync_pipelines_workspace
 
         def work() -> dict[Stage, _Days]:
-            effective = config_of_run(stream, config, workspace)
+            effective = config_of_run(
+                stream, config, workspace, [date.fromisoformat(key) for key in context.partition_keys]
+            )
             return _sync(DaysRun(context, stream, effective, workspace, sync_pipelines_observer))
 
         yield from _materialized(
@@ -166,7 +168,7 @@ def _sync(run: DaysRun) -> dict[Stage, _Days]:
         loaded_before = run.loaded_before() if run.config.reread else []
         moved = run.move(run.pending(whole={p.path for p in pulled}))
         days["rows"] = _loaded(run, moved, _read_again(run, loaded_before))
-    by_day = run.by_day(instead=moved.failed if run.config.preview else ())
+    by_day = run.by_day(instead=_not_loaded(moved) if run.config.preview else ())
     if "exports" in run.stages:
         days["exports"] = _arrived(by_day, moved, pulled, today)
     if "records" in run.stages:
@@ -241,7 +243,7 @@ def _preview(run: DaysRun) -> tuple[Moved, _Days]:
 
     with preview.preview(run.workspace, run.to_preview(), reached) as previewed:
         details = _load_metadata(
-            run, previewed.connection, run.by_day(previewed.connection, instead=moved.failed), moved.seconds
+            run, previewed.connection, run.by_day(previewed.connection, instead=_not_loaded(moved)), moved.seconds
         )
         days = {entry.path: entry.partition_date for entry in moved.entries}
         differences: dict[date, list[display_rows.Difference]] = {}
@@ -251,7 +253,8 @@ def _preview(run: DaysRun) -> tuple[Moved, _Days]:
             differences.setdefault(day, []).append(difference)
     run.context.log.info(
         f"Preview: nothing was loaded, and no day of {asset_key('rows', run.stream).to_user_string()} was materialized."
-        f" Files that would load: {len(moved.entries) - len(moved.failed)}. Files that would fail: {len(moved.failed)}."
+        f" Files that would load: {len(moved.entries) - len(_not_loaded(moved))}. Files that would fail:"
+        f" {len(moved.failed)}. Files that a guard would hold: {len(moved.held)}."
         " The observations of each day show what would change."
     )
     observed = {
@@ -259,6 +262,11 @@ def _preview(run: DaysRun) -> tuple[Moved, _Days]:
         for day, values in details.items()
     }
     return moved, _Days({}, observed)
+
+
+def _not_loaded(moved: Moved) -> list[LedgerFile]:
+    """The files whose end in a preview is not in the ledger: those that would fail or be held."""
+    return [*moved.failed, *moved.held]
 
 
 class _Clock:

@@ -1,4 +1,4 @@
-"""One message to a webhook for each run that turned a check red.
+"""One message to a webhook for each run that turned a check red, or in which a guard held an export.
 
 Belongs here: when that message is sent, and its text. Does not belong here: failed runs (`alerts`), sending
 (`webhook`), the checks (`checks`).
@@ -11,11 +11,14 @@ import dagster as dg
 
 from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.database import reports
+from sync_pipelines.database import ledger
+from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.orchestration.alerts import SECONDS_BETWEEN_TICKS, Send, listed, send_text, short
 from sync_pipelines.orchestration.check_steps import check_keys
 from sync_pipelines.orchestration.plurals import counted, is_or_are
 from sync_pipelines.orchestration.private_dagster import check_before, checks_of_run
+from sync_pipelines.privacy.masking import without_emails
+from sync_pipelines.privacy.untrusted_text import slack_escaped
 from sync_pipelines.stages.export_stages import Workspace
 
 Evaluation = dg.AssetCheckEvaluation
@@ -39,7 +42,7 @@ def build_check_alert_sensor(streams: Iterable[Stream], send: Send | None = None
         monitor_all_code_locations=True,
         minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Sends a message to a webhook (SYNC_ALERT_WEBHOOK) when a check turns red.",
+        description="Sends a message to a webhook (SYNC_ALERT_WEBHOOK) when a check turns red, or an export is held.",
     )
     def check_alerts(
         context: dg.RunStatusSensorContext, sync_pipelines_workspace: dg.ResourceParam[Any]
@@ -56,9 +59,10 @@ def build_check_alert_sensor(streams: Iterable[Stream], send: Send | None = None
             if one.asset_check_key in ours
             and not is_red(check_before(context.instance, one.asset_check_key, run.run_id))
         ]
-        if not news:
-            return dg.SkipReason(f"no check turned red in run {run.run_id}")
-        text = message(run, news, _rejected_files(workspace, news), settings.ui_url)
+        held = held_in_run(workspace, run.run_id)
+        if not news and not held:
+            return dg.SkipReason(f"no check turned red in run {run.run_id}, and no guard held an export")
+        text = message(run, news, held, settings.ui_url)
         error = send_text(send, settings, text)
         return (
             dg.SkipReason(f"checks turned red in run {run.run_id}, and no message was sent: {error}") if error else None
@@ -72,25 +76,30 @@ def is_red(evaluation: Evaluation | None) -> bool:
     return evaluation is not None and not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR
 
 
-def message(run: dg.DagsterRun, red: Sequence[Evaluation], rejected_files: Sequence[str], ui_url: str | None) -> str:
-    """Returns the text of a message about checks that turned red."""
-    names = ", ".join(sorted({one.asset_key.to_user_string() for one in red}))
-    lines = [f"sync_pipelines: {names}: {counted(len(red), 'check')} {is_or_are(len(red))} red (job {run.job_name})"]
+def message(run: dg.DagsterRun, red: Sequence[Evaluation], held: Sequence[LedgerFile], ui_url: str | None) -> str:
+    """Returns the text of a message about checks that turned red, and exports that were held."""
+    names = ", ".join(sorted({one.asset_key.to_user_string() for one in red} | {_rows_of(entry) for entry in held}))
+    what = [f"{counted(len(held), 'export')} {is_or_are(len(held))} held"] if held else []
+    what += [f"{counted(len(red), 'check')} {is_or_are(len(red))} red"] if red else []
+    lines = [f"sync_pipelines: {names}: {', '.join(what)} (job {run.job_name})"]
+    if held:
+        lines.append("Nothing of these exports is loaded:")
+        lines += listed(f"{slack_escaped(without_emails(entry.path))}: {short(entry.error)}" for entry in held)
+        lines.append('What to do: correct them, or load one as it is with sync-pipelines release PATH --reason "..."')
     for one in sorted(red, key=lambda one: one.check_name):
         lines.append(f"- {one.check_name}: {short(one.description or _UNKNOWN)}")
         if todo := one.metadata.get("what_to_do"):
             lines.append(f"  What to do: {short(str(todo.value))}")
-    if rejected_files:
-        lines.append("Exports of which every record was rejected:")
-        lines += listed(map(short, rejected_files))
     if ui_url:
         lines.append(f"{ui_url.rstrip('/')}/runs/{run.run_id}")
     return "\n".join(lines)
 
 
-def _rejected_files(workspace: Workspace, red: Sequence[Evaluation]) -> list[str]:
-    """The exports of these assets' streams of which every record is rejected."""
-    keys = {tuple(one.asset_key.path) for one in red}
+def held_in_run(workspace: Workspace, run_id: str) -> list[LedgerFile]:
+    """Returns the exports that a run tried to load and a guard holds."""
     with workspace.connection() as connection:
-        found = reports.wholly_rejected(connection)
-    return [one.path for one in found if (one.partner, one.stream) in keys]
+        return [entry for entry in ledger.held(connection) if entry.run_id == run_id]
+
+
+def _rows_of(entry: LedgerFile) -> str:
+    return f"{entry.partner}/{entry.stream}"

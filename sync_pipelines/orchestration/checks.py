@@ -5,7 +5,8 @@ Belongs here: names, texts and severity of checks. Does not belong here: queries
 transaction).
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -15,10 +16,10 @@ import psycopg
 
 from sync_pipelines.contracts.codes import REJECT_CODES
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.database import quality, quality_of_orders, reports
+from sync_pipelines.database import ledger, quality, quality_of_orders, reports
 from sync_pipelines.database.quality import Arrivals, Extent
 from sync_pipelines.errors import ConfigurationError, LandingUnavailable
-from sync_pipelines.orchestration.plurals import counted
+from sync_pipelines.orchestration.plurals import counted, is_or_are
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.privacy.masking import without_emails
 from sync_pipelines.stages.export_stages import Workspace
@@ -155,16 +156,46 @@ def _lateness(found: list[Arrivals], late: list[Arrivals]) -> str:
     )
 
 
+def held(asked: Asked) -> Answer:
+    """Whether a guard holds an export (G)."""
+    found = ledger.held(asked.connection, asked.stream.partner, asked.stream.name)
+    guards = Counter(guard["name"] for entry in found for guard in (entry.held or {}).get("guards", ()))
+    names = f" Guards that tripped: {', '.join(sorted(guards))}." if guards else ""
+    return Answer(
+        passed=not found,
+        text=f"{counted(len(found), 'export')} {is_or_are(len(found))} held; nothing of {_it_or_them(found)} is loaded."
+        f"{names}"
+        if found
+        else "No export is held.",
+        numbers={"held": len(found), **{f"held/{name}": number for name, number in sorted(guards.items())}},
+        todo="See why with sync-pipelines status. Correct the export or sources.yaml, or load it as it is with"
+        ' sync-pipelines release PATH --reason "...", in the launchpad with release: [PATH].',
+        examples=[
+            {
+                "path": without_emails(entry.path),
+                "why": entry.error or "",
+                "day": entry.partition_date.isoformat(),
+                **(entry.held or {}).get("counts", {}),
+            }
+            for entry in found[: quality.EXAMPLES * 5]
+        ],
+        severity=ERROR,
+    )
+
+
+def _it_or_them(found: Sequence[object]) -> str:
+    return "it" if len(found) == 1 else "them"
+
+
 def open_rejects(asked: Asked) -> Answer:
-    """Whether rejected records are open, and whether every record of an export was rejected."""
+    """Whether rejected records are open."""
     found = quality.open_rejects(asked.connection, asked.stream)
-    whole = reports.wholly_rejected(asked.connection, asked.stream)
     place = f"--partner {asked.stream.partner} --stream {asked.stream.name}"
     records = sum(one.records for one in found)
     return Answer(
         passed=not found,
-        text=_rejected(records, len(whole)),
-        numbers={"open": records, "exports_rejected": len(whole), **{f"open/{one.code}": one.records for one in found}},
+        text=f"{counted(records, 'rejected record')} open." if records else "No rejected record is open.",
+        numbers={"open": records, **{f"open/{one.code}": one.records for one in found}},
         todo=f"See them with sync-pipelines rejects list {place}. After a correction of sources.yaml, run"
         f" sync-pipelines rejects replay {place}. A corrected export resolves them too.",
         examples=[
@@ -179,16 +210,7 @@ def open_rejects(asked: Asked) -> Answer:
             }
             for one in found
         ],
-        severity=ERROR if whole else WARN,
     )
-
-
-def _rejected(records: int, exports: int) -> str:
-    """Returns a sentence with the worst first."""
-    if not records:
-        return "No rejected record is open."
-    whole = f"Every record of {counted(exports, 'export')} was rejected. " if exports else ""
-    return f"{whole}{counted(records, 'rejected record')} open."
 
 
 def placeholders(asked: Asked) -> Answer:
@@ -272,9 +294,14 @@ FRESH: Final = Check(
     f" gap, an error; more than {GIVEN_UP} days a warning again. An export counts by its own date.",
     freshness,
 )
+HELD: Final = Check(
+    "nothing_is_held",
+    "No guard holds an export because it would delete, change, empty or reject too much. Else: an error.",
+    held,
+)
 REJECTS: Final = Check(
     "no_open_rejects",
-    "No rejected record is open. Else: a warning, and where every record of an export was rejected an error.",
+    "No rejected record is open. Else: a warning.",
     open_rejects,
 )
 MISPLACED: Final = Check(
@@ -307,7 +334,7 @@ DELETED_CUSTOMERS: Final = Check(
 
 def stream_checks(stream: Stream) -> list[Check]:
     """Returns the checks of a stream: of its files and the outcomes of their records."""
-    return [ACCOUNTING, FRESH, REJECTS, MISPLACED]
+    return [ACCOUNTING, FRESH, HELD, REJECTS, MISPLACED]
 
 
 def row_checks(stream: Stream) -> list[Check]:

@@ -22,9 +22,11 @@ from sync_pipelines.orchestration.dagster_names import STAGES, Stage, asset_key
 from sync_pipelines.orchestration.due import is_due
 from sync_pipelines.orchestration.resources import Observer
 from sync_pipelines.orchestration.run_config import SyncConfig
+from sync_pipelines.privacy.untrusted_text import storable
 from sync_pipelines.stages import export_stages, preview, pulls
 from sync_pipelines.stages.export_stages import Workspace
 from sync_pipelines.stages.pulls import Pull
+from sync_pipelines.stages.release import held_revision, release
 
 
 @dataclass
@@ -46,8 +48,13 @@ class Moved:
 
     @property
     def failed(self) -> list[LedgerFile]:
-        """The files that failed. Those of a preview are not in the ledger as failed."""
+        """The files that failed."""
         return [entry for entry in self.entries if entry.status == "failed"]
+
+    @property
+    def held(self) -> list[LedgerFile]:
+        """The files that a guard holds."""
+        return [entry for entry in self.entries if entry.status == "held"]
 
 
 @dataclass(frozen=True)
@@ -95,12 +102,24 @@ class DaysRun:
         Args:
             whole: paths of files that are known to be complete.
         """
+        if self.config.release:
+            return self._released()
         found = {entry.id: entry for entry in self._discovered(whole)} if "exports" in self.stages else {}
         if self.stages != ["exports"]:
             found |= {entry.id: entry for entry in self._archived() if entry.id not in found}
         if self.config.killers == "only":
             return sorted(found.values(), key=lambda entry: entry.attempts)
         return sorted(found.values(), key=lambda entry: entry.version)
+
+    def _released(self) -> list[LedgerFile]:
+        """Releases the exports that the run names, unless that is done, and returns those to load."""
+        with self.workspace.connection() as connection:
+            found = [held_revision(ledger.revisions_of(connection, storable(path))) for path in self.config.release]
+        reason = self.config.reason.strip() or "released in the launchpad"
+        release(self.workspace, found, reason, f"Dagster run {self.context.run.run_id}")
+        with self.workspace.connection() as connection:
+            entries = ledger.of_ids(connection, [entry.id for entry in found])
+        return self._taken_on([entry for entry in entries if entry.status in ledger.WAITING])
 
     def _discovered(self, whole: Collection[str]) -> list[LedgerFile]:
         chosen = self._chosen(self._killers_or_others(self.discover().pending), whole)

@@ -97,8 +97,8 @@ def look_at(workspace: Workspace, stream: Stream) -> Discovery | float:
 
 
 def _as_of_now(workspace: Workspace, found: list[LedgerFile]) -> list[LedgerFile]:
-    """Entries of an earlier look without those that were loaded since."""
+    """Entries of an earlier look that are still to be loaded."""
     if not found:
         return []
     with workspace.connection() as connection:
-        return [entry for entry in ledger.of_ids(connection, [e.id for e in found]) if entry.status != "loaded"]
+        return [entry for entry in ledger.of_ids(connection, [e.id for e in found]) if entry.status in ledger.WAITING]

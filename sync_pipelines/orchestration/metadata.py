@@ -21,7 +21,7 @@ from sync_pipelines.database.ledger import COUNTS, LedgerFile
 from sync_pipelines.database.reports import RejectSummary
 from sync_pipelines.orchestration.descriptions import replay_command
 from sync_pipelines.orchestration.metadata_tables import table_of
-from sync_pipelines.orchestration.plurals import counted
+from sync_pipelines.orchestration.plurals import counted, is_or_are
 from sync_pipelines.orchestration.table_schemas import child_schemas, stream_schema
 from sync_pipelines.privacy.personal_data import masked_faults, masked_reason, masked_row
 from sync_pipelines.privacy.untrusted_text import on_one_line
@@ -33,6 +33,7 @@ from sync_pipelines.tables.schema import SCHEMA
 FILES_SHOWN: Final = 100
 _ERRORS_SHOWN: Final = 3
 _CELL: Final = 300
+_STATUSES: Final = ("loaded", "pending", "failed", "held", "withdrawn")
 
 
 def arrived(entries: Sequence[LedgerFile], seconds: float) -> dict[str, Any]:
@@ -88,6 +89,7 @@ def loaded(
         "files": len(done),
         "pending": _number(entries, "pending"),
         "failed": _number(entries, "failed"),
+        "held": _number(entries, "held"),
         "bytes": sum(entry.size for entry in done),
         **({"lines": lines} if lines else {}),
         "exports": _files(entries),
@@ -168,7 +170,7 @@ def _summary(entries: Sequence[LedgerFile]) -> dg.TextMetadataValue:
     if not entries:
         return dg.MetadataValue.text("No export of this day has arrived.")
     present = [e for e in entries if not is_gone(e)]
-    statuses = [f"{n} {status}" for status in ("loaded", "pending", "failed") if (n := _number(present, status))]
+    statuses = [f"{n} {status}" for status in _STATUSES if (n := _number(present, status))]
     parts = _alarms(present)
     if present:
         parts.append(f"{counted(len(present), 'export')}: {', '.join(statuses)}.")
@@ -189,9 +191,13 @@ def _summary(entries: Sequence[LedgerFile]) -> dg.TextMetadataValue:
 
 
 def _alarms(entries: Sequence[LedgerFile]) -> list[str]:
-    """What somebody has to act on: failed exports with their errors, and exports of which half or more was rejected."""
+    """What somebody has to act on: exports that are held or failed, and those of which half or more was rejected."""
+    held = [e for e in entries if e.status == "held"]
+    parts = [f"{counted(len(held), 'export')} {is_or_are(len(held))} held, and not loaded."] if held else []
+    parts += [f"{on_one_line(f'{e.path}: {e.error}')}." for e in held[:_ERRORS_SHOWN]]
+    parts += ["To load one as it is: a run of its day with release: [PATH]."] if held else []
     failed = [e for e in entries if e.status == "failed"]
-    parts = [f"{counted(len(failed), 'export')} failed."] if failed else []
+    parts += [f"{counted(len(failed), 'export')} failed."] if failed else []
     parts += [f"{on_one_line(f'{e.path}: {e.error}')}." for e in failed[:_ERRORS_SHOWN]]
     bad = [e for e in entries if e.status == "loaded" and 0 < e.counts["read"] <= 2 * e.counts["rejected"]]
     for e in sorted(bad, key=lambda e: -e.counts["rejected"])[:_ERRORS_SHOWN]:

@@ -7,8 +7,8 @@ Belongs here: turning pending exports and pulls into such runs. Does not belong 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Final
@@ -62,12 +62,7 @@ def run_pending(
     killed_days = dict.fromkeys((e.partner, e.stream, e.partition_date) for e in killers)
     entries = [e for e in pending if not e.has_killed_a_run]
     concerned = [stream for stream in STREAMS if stream in to_pull or _days([*pending, *gone], stream)]
-    resources = {WORKSPACE: workspace, OBSERVER: observer}
-    definitions = build_stream_definitions(workspace.settings, resources, concerned)
-    logging.getLogger("dagster").setLevel(logging.CRITICAL)
-    with open_instance(workspace.settings) as instance:
-        bury_orphans(instance, workspace)
-        record_runs_in(instance, DEFINITIONS, CODE_LOCATION, [sensor_name(stream) for stream in STREAMS])
+    with _opened(workspace, observer, concerned) as (definitions, instance):
         for stream in concerned:
             pulled = {datetime.now(UTC).date()} if stream in to_pull else set()
             for days in contiguous(_days([*entries, *gone], stream) | pulled):
@@ -77,6 +72,38 @@ def run_pending(
             (stream,) = (s for s in concerned if (s.partner, s.name) == (partner, name))
             one = _Run(definitions, instance, workspace, stream, Dates(day, day), [tenant] if tenant else [], only_due)
             one.execute(pull=False, killers="only")
+
+
+def run_released(workspace: Workspace, entries: Collection[LedgerFile], observer: Observer) -> None:
+    """Loads exports that were released, in runs of their days that take nothing else.
+
+    Args:
+        workspace: what the runs work with.
+        entries: the exports.
+        observer: is called for each file.
+    """
+    concerned = [stream for stream in STREAMS if _days(entries, stream)]
+    with _opened(workspace, observer, concerned) as (definitions, instance):
+        for stream in concerned:
+            for days in contiguous(_days(entries, stream)):
+                mine = [e for e in entries if (e.partner, e.stream) == (stream.partner, stream.name)]
+                paths = [entry.path for entry in mine if entry.partition_date in days]
+                one = _Run(definitions, instance, workspace, stream, days, [])
+                one.execute(pull=False, killers="with", release=paths)
+
+
+@contextmanager
+def _opened(
+    workspace: Workspace, observer: Observer, streams: Sequence[Stream]
+) -> Iterator[tuple[dg.Definitions, dg.DagsterInstance]]:
+    """Yields definitions of some streams, and the instance that records their runs."""
+    resources = {WORKSPACE: workspace, OBSERVER: observer}
+    definitions = build_stream_definitions(workspace.settings, resources, streams)
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    with open_instance(workspace.settings) as instance:
+        bury_orphans(instance, workspace)
+        record_runs_in(instance, DEFINITIONS, CODE_LOCATION, [sensor_name(stream) for stream in STREAMS])
+        yield definitions, instance
 
 
 def _days(entries: Iterable[LedgerFile], stream: Stream) -> set[date]:
@@ -95,10 +122,12 @@ class _Run:
     tenants: Sequence[str]
     only_due: bool = False
 
-    def execute(self, *, pull: bool, killers: str = "without") -> None:
+    def execute(self, *, pull: bool, killers: str = "without", release: Sequence[str] = ()) -> None:
         """Runs the stream's job."""
         run_id, home = make_new_run_id(), self.workspace.settings.home
         config = run_config(self.stream, tenants=list(self.tenants), pull=pull, killers=killers, only_due=self.only_due)
+        if release:
+            config = run_config(self.stream, pull=pull, killers=killers, release=list(release))
         # The next sync or tick retries its files. A daemon's retry might do so while the command line is running.
         tags = {**self.days.tags, **installation_tags(home, run_id), MAX_RETRIES_TAG: "0"}
         key = tags.pop(PARTITION, None)

@@ -15,12 +15,13 @@ from typing import Any, BinaryIO, Final
 
 import psycopg
 
+from sync_pipelines.configuration.guard_settings import settings_of
 from sync_pipelines.configuration.stream_settings import StreamSettings
 from sync_pipelines.contracts.characters import matches
 from sync_pipelines.contracts.near_names import near_name
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import ledger
-from sync_pipelines.database.ledger import LedgerFile, NewExport
+from sync_pipelines.database.ledger import WAITING, LedgerFile, NewExport
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.file_dates import REQUIRED, SHAPES
 from sync_pipelines.exports.landing import ANY_TENANT_FOLDER, LandingFile
@@ -141,6 +142,7 @@ class _Look:
             with self._connection.transaction():
                 ledger.register(self._connection, self._new)
         self._enter_errors()
+        self._try_held_again()
         self._let_go(self._known(gone).values())
         pending = self._pending()
         note_first_day(
@@ -156,7 +158,7 @@ class _Look:
         return ledger.latest_of_paths(self._connection, *self._key, paths)
 
     def _unknown_files(self) -> list[LandingFile]:
-        """Returns the landing's files, without loaded files that look the same; in most landings, those are all."""
+        """Returns the landing's files, without those that look as they did when they were loaded, held or withdrawn."""
         loaded = ledger.loaded_looks(self._connection, *self._key, UNCERTAIN)
         files = self._workspace.landing.list(*self._key)
         return [file for file in files if file.error is not None or ledger.look_of(file) not in loaded]
@@ -181,10 +183,10 @@ class _Look:
         if entry is None:
             self._new.append(new)
         elif file.error is not None:
-            # Never opened: what was loaded from this path stays, and the error is the path's next revision.
-            if entry.status == "loaded":
+            # Never opened: what came from this path stays, and the error is the path's next revision.
+            if entry.status not in WAITING:
                 self._new.append(_next_revision(new))
-        elif entry.status == "loaded":
+        elif entry.status in ("loaded", "withdrawn"):
             self._look_again(new, entry)
         else:
             if _is_changed(file, entry):
@@ -221,7 +223,7 @@ class _Look:
         return None
 
     def _renew(self, new: NewExport, entry: LedgerFile) -> None:
-        """Resets a waiting path that looks different, unless it is archived with the same content.
+        """Resets a waiting or held path that looks different, unless it is archived with the same content.
 
         A run may have archived it a moment ago and be about to load it.
         """
@@ -234,7 +236,7 @@ class _Look:
             ledger.renew(self._connection, entry, new)
 
     def _look_again(self, new: NewExport, entry: LedgerFile) -> None:
-        """Reads a loaded path that looks different again: the content is the same, or is its next revision (X4)."""
+        """Reads a loaded or withdrawn path that looks different: the content is the same, or its next revision (X4)."""
         if not _is_changed(new.file, entry):
             return
         looked_at = datetime.now(UTC)
@@ -259,17 +261,26 @@ class _Look:
         latest = self._known(self._errors)
         for path, error in self._errors.items():
             entry = latest[path]
-            if entry.status != "loaded":
+            if entry.status in WAITING:
                 if entry.error != str(error):
                     ledger.mark_failed(self._connection, entry.id, error, None)
                 self.failed_entries += ledger.of_ids(self._connection, [entry.id])
+
+    def _try_held_again(self) -> None:
+        """Makes held exports pending whose guards or other settings have changed since."""
+        for entry in ledger.held(self._connection, *self._key):
+            settings = self._settings(entry.tenant)
+            is_changed = (entry.held or {}).get("settings") != settings_of(settings.fingerprint, settings.guards)
+            if is_changed and self._wanted.holds(entry.tenant, entry.effective_at):
+                ledger.mark_no_longer_held(self._connection, entry.id)
+                self._to_try.append(entry.id)
 
     def _let_go(self, gone: Iterable[LedgerFile]) -> None:
         """Marks entries as vanished that were never loaded or archived and are no longer in the landing.
 
         Files in an unreadable folder are not gone. An error of a folder that no longer has it is forgotten.
         """
-        waiting = [e for e in gone if e.status != "loaded" and self._wanted.holds(e.tenant, e.effective_at)]
+        waiting = [e for e in gone if e.status in WAITING and self._wanted.holds(e.tenant, e.effective_at)]
         waiting = [e for e in waiting if not self._is_hidden(e.path)]
         if not waiting:
             return

@@ -27,6 +27,7 @@ import psycopg
 
 from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.database.ledger_copies import keep_copy
 from sync_pipelines.errors import (
     ArchiveIncomplete,
     ConfigurationError,
@@ -49,6 +50,7 @@ from sync_pipelines.stages.discovery import Discovery, discover
 from sync_pipelines.stages.repair import repairing
 from sync_pipelines.stages.run_files import at_work
 from sync_pipelines.stages.workspace import Workspace, open_workspace
+from sync_pipelines.upsert.guards import ExportHeld
 from sync_pipelines.upsert.load import load
 from sync_pipelines.upsert.streaming_load import StreamingLoad
 
@@ -105,20 +107,15 @@ def _load_pending(
     if entry.status != "pending":
         return
     archive_folder, stream = workspace.settings.archive, stream_of(entry)
-    with StreamingLoad(workspace.connection, archive_folder, stream, entry, run_id) as streaming:
+    settings = workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream)
+    with StreamingLoad(workspace.connection, archive_folder, stream, entry, run_id, settings.guards) as streaming:
         kept = archive_and_keep(workspace, connection, entry, streaming.take)
-        check_columns(
-            connection,
-            stream,
-            workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream),
-            replace(entry, kept=kept),
-            archive_folder,
-        )
+        check_columns(connection, stream, settings, replace(entry, kept=kept), archive_folder)
         if kept is not None and streaming.complete(kept):
             return
     # A path with other content by now waits for the next discovery.
     if ledger.entry_of(connection, entry.id).kept is not None:
-        load(connection, stream, entry.id, archive_folder, run_id)
+        load(connection, stream, entry.id, archive_folder, run_id, guards=settings.guards)
 
 
 def archive(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
@@ -237,6 +234,13 @@ def _stage(
             return ledger.entry_of(connection, file_id)
     except (DatabaseUnavailable, LandingUnavailable, ConfigurationError):
         raise
+    except ExportHeld as held:
+        log.info("file %s is held: %s", file_id, on_one_line(str(held)))
+        with workspace.connection() as connection:
+            with connection.transaction():
+                if ledger.mark_held(connection, held.entry, str(held), held.held, run_id):
+                    keep_copy(connection, workspace.settings.archive, file_id)
+            return ledger.entry_of(connection, file_id)
     except ChangedWhileRead as error:
         log.info("file %s waits for the next sync: %s", file_id, on_one_line(str(error)))
         with workspace.connection() as connection:

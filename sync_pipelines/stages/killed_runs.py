@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 def mark_killed(workspace: Workspace) -> int:
     """Marks the exports as failed that killed runs of this state folder were loading. Returns their number.
 
-    A loaded export stays loaded. Each export counts once, however many processes were loading it.
+    An export that is loaded or held stays so. Each export counts once, however many processes were loading it.
 
     Raises:
         DatabaseUnavailable: the database does not answer; the next call marks them.
@@ -39,7 +39,7 @@ def mark_killed(workspace: Workspace) -> int:
 
 def _mark(connection: psycopg.Connection[Any], dead: DeadRun, entry_id: int) -> bool:
     entry = ledger.find(connection, entry_id)
-    if entry is None or entry.path != dead.path or entry.status == "loaded":
+    if entry is None or entry.path != dead.path or entry.status not in ledger.WAITING:
         return False
     log.info("file %s: the process of run %s was killed", entry_id, dead.run_id)
     ledger.mark_failed(connection, entry_id, _error(), dead.run_id)

@@ -30,6 +30,7 @@ from sync_pipelines.stages.column_checks import check_columns
 from sync_pipelines.stages.display_rows import Difference, differences
 from sync_pipelines.stages.repair import repairing
 from sync_pipelines.stages.workspace import Workspace
+from sync_pipelines.upsert.guards import ExportHeld
 from sync_pipelines.upsert.load import load
 from sync_pipelines.upsert.locks import locks_of, take_locks
 
@@ -124,12 +125,14 @@ def _load(workspace: Workspace, connection: psycopg.Connection[Any], entry: Ledg
             stream, archive = export_stages.stream_of(entry), workspace.settings.archive
             settings = workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream)
             check_columns(connection, stream, settings, entry, archive)
-            load(connection, stream, entry.id, archive, run_id, keeps_copy=False)
+            load(connection, stream, entry.id, archive, run_id, keeps_copy=False, guards=settings.guards)
             _drop_temporary(connection)
             return ledger.entry_of(connection, entry.id)
 
     try:
         return repairing(workspace, loaded)
+    except ExportHeld as held:
+        return replace(entry, status="held", error=str(held), held=held.held)
     except Exception as error:
         return _failed(workspace, connection, entry, error)
 

@@ -81,11 +81,13 @@ class ChangedRowWriter:
             records, rows = chunk.take(pa.array(mine)), found.rows.filter(pa.array(is_only))
             done = self._delete(records, rows)
             outcomes.note(here[mine[done]], "deleted")
+            self._load.effects.deleted += int(done.sum())
             others = pa.array(np.flatnonzero(~done))
             records, rows = records.take(others), rows.take(others)
             links_of = {column: ids.take(pa.array(mine)).take(others) for column, ids in links.items()}
             folded = self._columns.fold(records, rows, links_of)
             self._update(folded, records)
+            self._load.effects.note_columns(self._load.stream, folded, rows)
             rest = here[mine[~done]]
             for outcome, chosen in folded.outcomes.items():
                 outcomes.note(rest[chosen], outcome)

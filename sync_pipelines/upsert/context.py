@@ -7,7 +7,7 @@ records (`kept`), the order of a load (`load`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ import pyarrow as pa
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.normalize.layout import Layout, layout_of
+from sync_pipelines.upsert.row_effects import RowEffects
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class LoadContext:
         run_id: the run id for written rows.
         withdrawn: paths of withdrawn exports, which no row may name as its last writer any more; None in other loads.
         note_rows: called with a main table and the ids of rows that are folded row by row and written.
+        effects: counts what happens to rows; the paths of records fill it.
     """
 
     connection: psycopg.Connection[Any]
@@ -38,6 +40,7 @@ class LoadContext:
     run_id: str | None
     withdrawn: frozenset[str] | None = None
     note_rows: Callable[[str, Iterable[int]], None] = lambda table, ids: None
+    effects: RowEffects = field(default_factory=RowEffects)
 
     @cached_property
     def layout(self) -> Layout:

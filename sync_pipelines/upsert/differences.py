@@ -17,6 +17,7 @@ from sync_pipelines.tables.schema import SCHEMA, metadata
 from sync_pipelines.upsert.audit import Audit, has_gaps
 from sync_pipelines.upsert.fold import Row
 from sync_pipelines.upsert.lists import ChildRow, aligned
+from sync_pipelines.upsert.row_effects import RowEffects
 from sync_pipelines.upsert.stored_rows import Source, StoredChild, StoredRow, is_jsonb
 
 NewId = Callable[[str], int]
@@ -96,12 +97,16 @@ class Differences:
         stream: the declaration.
         new_id: returns ids for new rows.
         audit: compares the rows cell by cell, if they are verified.
+        effects: counts what happens to rows.
     """
 
-    def __init__(self, stream: Stream, new_id: NewId, audit: Audit | None = None) -> None:
+    def __init__(
+        self, stream: Stream, new_id: NewId, audit: Audit | None = None, effects: RowEffects | None = None
+    ) -> None:
         self._stream = stream
         self._new_id = new_id
         self._audit = audit
+        self._effects = effects or RowEffects()
         self._json = {c for c in (*stream.written, "extra") if is_jsonb(stream.table, c)}
         self.writes = Writes()
 
@@ -129,6 +134,7 @@ class Differences:
         differs = self._audit.compare(stored, row, sources) if self._audit is not None else is_disowned
         if stored is not None and stored.row == row and not differs:
             return stored.id
+        self._effects.note_row(None if stored is None else stored.row, row)
         row_id = self._new_id(self._stream.table) if stored is None else stored.id
         kind = self.writes.inserts if stored is None else self.writes.updates
         kind[self._stream.table].append(self._main(row_id, row, provenance))
@@ -154,6 +160,8 @@ class Differences:
         if self._audit is not None:
             self._audit.superfluous(stored)
         self.writes.retired.append(Retired(stored.id, heir, *identity))
+        if heir is None:
+            self._effects.note_row(stored.row, None)
         for declared in self._stream.children:
             self._children(declared, stored.id, stored.children.get(declared.table, []), [])
 

@@ -159,7 +159,7 @@ class Folding:
         if self._names is not None:
             stored = self._names.without_pairs(stored)
         self._taken = set()
-        differences = Differences(self._load.stream, self._copying.new_id, self._audit)
+        differences = Differences(self._load.stream, self._copying.new_id, self._audit, self._load.effects)
         self._decisions.look_up(everything)
         mine, known = _linked(mine, ids), _linked(applied or [], ids)
         for family in _families([*mine, *former], mine, known, stored):

@@ -15,14 +15,16 @@ import numpy as np
 import psycopg
 from psycopg.types.json import set_json_loads
 
+from sync_pipelines.configuration.guard_settings import GuardSettings
 from sync_pipelines.contracts.streams import Identity, Stream
-from sync_pipelines.database import ledger
+from sync_pipelines.database import decisions, ledger
 from sync_pipelines.database.ledger_copies import keep_copy
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.upsert.changed_rows import ChangedRowWriter
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.folding import Folding
+from sync_pipelines.upsert.guards import Guards
 from sync_pipelines.upsert.history import (
     Hashes,
     History,
@@ -63,6 +65,7 @@ def load(
     written: NewRowsResult | None = None,
     *,
     keeps_copy: bool = True,
+    guards: GuardSettings | None = None,
 ) -> Loaded:
     """Loads an export whose records are kept. Does nothing if it is loaded or withdrawn.
 
@@ -75,9 +78,11 @@ def load(
         run_id: the run id for written rows.
         written: what a streaming load has already written in this transaction.
         keeps_copy: whether the archive gets a copy of the ledger entry; not if the transaction is rolled back.
+        guards: limits above which the export is held; none by default, and none for an export that was released.
 
     Raises:
         ArchiveIncomplete: kept records that a fold needs are missing.
+        ExportHeld: guards tripped, and the transaction is undone.
     """
     with connection.transaction():
         entry = ledger.find(connection, file_id)
@@ -88,7 +93,10 @@ def load(
         if entry.status in ("loaded", "withdrawn"):
             return Loaded(entry.counts, is_new=False)
         set_json_loads(from_json, connection)
-        loaded = _Loading(LoadContext(connection, stream, entry, run_id), archive, written).run()
+        context = LoadContext(connection, stream, entry, run_id)
+        is_guarded = guards is not None and not decisions.is_released(connection, file_id)
+        checks = Guards(context, guards, archive) if guards is not None and is_guarded else None
+        loaded = _Loading(context, archive, written, checks).run()
         if keeps_copy:
             keep_copy(connection, archive, file_id)
         return loaded
@@ -97,10 +105,14 @@ def load(
 class _Loading:
     """The load of one export, in a transaction that holds its locks."""
 
-    def __init__(self, context: LoadContext, archive: Path, written: NewRowsResult | None) -> None:
+    def __init__(
+        self, context: LoadContext, archive: Path, written: NewRowsResult | None, guards: Guards | None
+    ) -> None:
         self._load = context
         self._archive = archive
         self._written = written
+        self._guards = guards
+        self._created = 0
         entry = context.entry
         self._kept = KeptRecords(archive, entry.kept or "-")
         self._summary = self._kept.summary
@@ -160,7 +172,7 @@ class _Loading:
     ) -> Hashes:
         """Skips records equal to the newest known ones and copies those of new keys. Returns the other keys."""
         if self._written is not None:
-            self._outcomes.note(self._written.created, "created")
+            self._note_created(self._written.created)
             return self._written.left
         way = Unchanged(self._load.stream, self._load.layout)
         unchanged = way.rows(mine, others, folded, alone, decided, self._history.knowing)
@@ -179,8 +191,12 @@ class _Loading:
             return known
         writer = NewRowWriter(self._load)
         direct = writer.write(self._kept, aside)
-        self._outcomes.note(direct.created, "created")
+        self._note_created(direct.created)
         return np.union1d(known, direct.left)
+
+    def _note_created(self, rows: Mask) -> None:
+        self._outcomes.note(rows, "created")
+        self._created += int(rows.sum())
 
     def _revise(self, keys: Hashes, several: Hashes) -> Hashes:
         """Updates the rows of records with some keys, except keys of several records. Returns the others' keys."""
@@ -195,6 +211,8 @@ class _Loading:
     def _mark_loaded(self) -> Loaded:
         counts = {"read": self._summary.read, **self._outcomes.counts}
         counts["rejected"] += self._summary.rejected
+        if self._guards is not None:
+            self._guards.check(counts, self._created, self._summary.fingerprint)
         self._outcomes.store(self._load.connection, self._load.entry.id)
         ledger.mark_loaded(
             self._load.connection,

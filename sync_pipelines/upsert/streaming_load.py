@@ -26,6 +26,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sync_pipelines.configuration.guard_settings import GuardSettings
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import LedgerFile
@@ -58,14 +59,24 @@ class StreamingLoad:
         stream: the declaration.
         entry: the export.
         run_id: the run id for written rows.
+        guards: limits above which the export is held.
     """
 
-    def __init__(self, connect: Connect, archive: Path, stream: Stream, entry: LedgerFile, run_id: str | None) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        archive: Path,
+        stream: Stream,
+        entry: LedgerFile,
+        run_id: str | None,
+        guards: GuardSettings | None = None,
+    ) -> None:
         self._connect = connect
         self._archive = archive
         self._stream = stream
         self._entry = entry
         self._run_id = run_id
+        self._guards = guards
         self._first = deque[pa.Table]()
         self._blocks: Queue[pa.Table | None] = Queue(_WAITING)
         self._is_over = self._is_unwanted = False
@@ -103,6 +114,9 @@ class StreamingLoad:
 
         Returns:
             False if the export must be loaded as a whole; then nothing of this load is left.
+
+        Raises:
+            ExportHeld: guards tripped.
         """
         self._end()
         if self._written is None:
@@ -113,7 +127,7 @@ class StreamingLoad:
         entry = ledger.find(connection, self._entry.id, lock=True)
         is_whole = len(written.created) == records.count and not len(records.keys.repeated())
         if is_whole and entry is not None and (entry.status, entry.kept) == ("pending", kept):
-            load(connection, self._stream, entry.id, self._archive, self._run_id, written)
+            load(connection, self._stream, entry.id, self._archive, self._run_id, written, guards=self._guards)
             connection.commit()
             return True
         self._transaction.close()

@@ -241,14 +241,52 @@ def test_an_interrupt_is_no_trace(call: Call, monkeypatch: pytest.MonkeyPatch, e
     assert done.err.strip() == "interrupted; the next sync continues"
 
 
+RULE = "1 of 1 records would be rejected (guard rejected, every record)"
+
+
+def test_a_held_export_is_released_with_a_reason(call: Call, landing: str) -> None:
+    put(landing, "2010-12-01.json", [order("A")])
+    held = put(landing, "2010-12-02.json", [order("B", Currency="XXXX")])
+    previewed = call("sync", "--preview")
+    assert (previewed.status, RULE in previewed.out, "file that would be held" in previewed.out) == (5, True, True)
+    synced = call("sync", "--json")
+    assert synced.status == 5
+    (file,) = [one for one in synced.json["files"] if one["path"] == held]
+    assert (file["status"], file["read"], file["error"]) == ("held", 0, f"held: {RULE}")
+    assert file["held"]["counts"]["rejected"] == 1
+    assert file["held"]["rejects"][0]["code"] == "currency_unknown"
+    assert "Nothing to do" in call("sync").out
+    for arguments, says in {
+        (held,): "Missing option '--reason'",
+        (held, "--reason", " "): "a release needs a reason",
+        ("2010-12-02.json", "--reason", "x"): f"did you mean {held}?",
+        (held, "--reason", "x", "--revision", "2"): "unknown revision 2",
+        (held.replace("02.json", "01.json"), held, "--reason", "x"): "01.json is not held: it is loaded",
+    }.items():
+        wrong = call("release", *arguments)
+        assert (wrong.status, says in wrong.err) == (2, True), wrong
+    assert call("status", "--json").json["held_count"] == 1
+    released = call("release", held, "--reason", "ana@example.com said so")
+    assert (released.status, "currency_unknown" in call("rejects", "list").out) == (3, True)
+    decided = call("sql", "--format", "json", "select action, reason from sync.export_decisions").json
+    assert decided == [{"action": "release", "reason": "a***@example.com said so"}]
+    assert call("status", "--json").json["held_count"] == 0
+
+
+def test_a_file_that_failed_counts_more_than_one_that_is_held(call: Call, landing: str) -> None:
+    put(landing, "2010-12-01.json", [order("B", Currency="XXXX")])
+    put(landing, "2010-12-02.json", "not json")
+    assert call("sync").status == 4
+
+
 def test_status_shows_each_stream_and_the_exports_that_need_a_person(call: Call, landing: str) -> None:
-    rejected = put(landing, "2010-11-30.json", [order("")])
+    held = put(landing, "2010-11-30.json", [order("")])
     put(landing, "2010-12-01.json", [order("A"), order("")])
     put(landing, "2010-12-02.json", "not json")
     call("sync")
     (stream,) = [s for s in call("status", "--json").json["streams"] if s["stream"] == "orders"]
-    assert (stream["pending"], stream["loaded"], stream["failed"]) == (0, 2, 1)
-    assert (stream["rows"], stream["open_rejects"]) == (1, 2)
+    assert (stream["pending"], stream["loaded"], stream["failed"], stream["held"]) == (0, 1, 1, 1)
+    assert (stream["rows"], stream["open_rejects"]) == (1, 1)
     assert stream["last_sync"].endswith("+00:00")
     assert stream["oldest_pending"] is not None
     assert "replenit/orders" in call("status").out
@@ -256,7 +294,8 @@ def test_status_shows_each_stream_and_the_exports_that_need_a_person(call: Call,
     told = call("status").out
     assert "no date" not in told
     first, second = told.splitlines()[:2]
-    assert first.startswith(f"Every record of {rejected} was rejected (1 record). To see why: ")
+    assert first == f"1 export is held, and not loaded. The latest: {held}: {RULE}."
+    assert f"{held}: 1 x key_missing, such as at 1: OrderId " in told and f"release {held} --reason" in told
     assert second == "1 export failed; nothing of it is loaded."
     assert f"replenit/{TENANT}/orders/2010-12-02.json" in told and "not_json: " in told
     put(landing, "2010-11-30.json", [order("C")], age=60)
@@ -264,7 +303,7 @@ def test_status_shows_each_stream_and_the_exports_that_need_a_person(call: Call,
         put(landing, f"2010-12-{number:02}.json", "not json")
     assert call("sync").status == 4
     answer = call("status", "--json").json
-    assert (answer["failed_count"], answer["wholly_rejected_count"]) == (8, 0)
+    assert (answer["failed_count"], answer["held_count"]) == (8, 0)
     (failed,) = [file for file in answer["failed_files"] if file["path"].endswith("2010-12-02.json")]
     assert (failed["attempts"], failed["is_set_aside"], failed["error"][:9]) == (2, False, "not_json:")
     told = call("status").out
@@ -309,7 +348,7 @@ def test_rejects_are_listed_and_shown(call: Call, landing: str) -> None:
 
 
 def test_F20_show_has_every_fault(call: Call, landing: str) -> None:
-    put(landing, "2010-12-01.json", [order("A", Currency="XXXX", TotalQuantity="few", Email=True)])
+    put(landing, "2010-12-01.json", [order("B"), order("A", Currency="XXXX", TotalQuantity="few", Email=True)])
     call("sync")
     (reject,) = call("rejects", "list", "--json").json["rejects"]
     assert [(fault["code"], fault["path"]) for fault in reject["faults"]] == [

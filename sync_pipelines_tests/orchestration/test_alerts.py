@@ -13,6 +13,7 @@ import dagster as dg
 import pytest
 from pydantic import SecretStr
 
+from sync_pipelines.definitions import build_definitions
 from sync_pipelines.orchestration.alerts import build_alert_sensor
 from sync_pipelines.orchestration.check_alerts import build_check_alert_sensor
 from sync_pipelines.orchestration.check_runs import CHECK_JOB
@@ -108,26 +109,36 @@ def test_a_run_that_succeeds_is_not_told(
     assert hook.told == []
 
 
-def test_a_check_that_turns_red_is_told_once_with_the_exports_that_were_rejected_whole(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path, ticks: Ticks, hook: Webhook
+def test_a_check_that_turns_red_is_told_once_and_each_held_export_too(
+    workspace: Workspace, instance: dg.DagsterInstance, landing: Path, ticks: Ticks, hook: Webhook
 ) -> None:
+    guarded = replace(workspace, sources=replace(workspace.sources, has_guards=True))
+    definitions = build_definitions(workspace.settings, {WORKSPACE: guarded})
     checks = replaced(ticks, build_check_alert_sensor(STREAMS, partial(send, patience=QUICK)))
     checks.configure(alert_webhook=SecretStr(hook.url))
     put(landing, "2010-12-01.json", [order("A"), {"OrderId": "B"}])
     assert run(definitions, instance, days(1, 1)).success
     checks.tick()
     assert hook.told == []
-    put(landing, "2010-12-02.json", [{"OrderId": "C"}, {"OrderId": "D"}])
+    held = put(landing, "2010-12-02.json", [{"OrderId": "C"}, {"OrderId": "D"}])
     for _ in range(2):
         assert run(definitions, instance, days(2, 2)).success
         checks.tick()
     (text,) = hook.texts
     first, *further = text.splitlines()
-    assert first == "sync_pipelines: replenit/orders: 1 check is red (job sync_replenit_orders)"
-    assert further[0] == "- no_open_rejects: Every record of 1 export was rejected. 3 rejected records open."
-    assert further[1].startswith("  What to do: ")
-    assert further[2] == "Exports of which every record was rejected:"
-    assert further[3].endswith("orders/2010-12-02.json")
+    assert first == "sync_pipelines: replenit/orders: 1 export is held, 1 check is red (job sync_replenit_orders)"
+    assert further[:2] == [
+        "Nothing of these exports is loaded:",
+        f"- {held}: held: 2 of 2 records would be rejected (guard rejected, every record)",
+    ]
+    assert further[3] == (
+        "- nothing_is_held: 1 export is held; nothing of it is loaded. Guards that tripped: rejected."
+    )
+    # The check is red already.
+    put(landing, "2010-12-03.json", [{"OrderId": "C"}])
+    assert run(definitions, instance, days(3, 3)).success
+    checks.tick()
+    assert hook.texts[1].startswith("sync_pipelines: replenit/orders: 1 export is held (job")
 
 
 def replaced(ticks: Ticks, sensor: dg.SensorDefinition) -> Ticks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,37 @@ def test_a_day_answers_whether_its_file_came_and_what_it_did(
     assert "1 failed" in bad["summary"] and "not_json" in bad["summary"]
     read = materialized(instance, result, asset_key("records", ORDERS))["2010-12-02"]
     assert "not_json" in read["summary"] and read["exports"].records[0].data["status"] == "failed"
+
+
+def test_a_held_export_is_released_and_wrong_paths_are_refused(
+    workspace: Workspace, instance: dg.DagsterInstance, landing: Path
+) -> None:
+    guarded = replace(workspace, sources=replace(workspace.sources, has_guards=True))
+    definitions = build_definitions(workspace.settings, {WORKSPACE: guarded})
+    put(landing, "2010-12-01.json", [order("A")])
+    held = put(landing, "2010-12-02.json", [order("B", Currency="XXXX")])
+    previewed = observed(instance, run(definitions, instance, days(1, 2), run_config(ORDERS, preview=True)))
+    assert "It would be: 1 export is held, and not loaded." in previewed["2010-12-02"]["summary"]
+    made = materialized(instance, run(definitions, instance, days(1, 2)))
+    assert made["2010-12-02"]["summary"].startswith(f"1 export is held, and not loaded. {held}: held: 1 of 1 records")
+    assert (made["2010-12-02"]["held"], made["2010-12-01"]["held"], made["2010-12-02"]["read"]) == (1, 0, 0)
+    loaded = held.replace("02.json", "01.json")
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"release": ["nowhere.json"]}, f"replenit/orders has no export 'nowhere.json'; held are {held}"),
+        ({"release": [held, loaded]}, f"{loaded} is not held: it is loaded"),
+        ({"release": [held], "preview": True}, "preview and release contradict each other"),
+    ]
+    for config, says in wrong:
+        assert says in failure(run(definitions, instance, days(1, 2), run_config(ORDERS, **config)))[1]
+    other_day = run(definitions, instance, days(1, 1), run_config(ORDERS, release=[held]))
+    assert "is an export of 2010-12-02, which is no day of this run" in failure(other_day)[1]
+    assert files(workspace)["2010-12-02.json"][0] == "held"
+    put(landing, "2010-12-02_later.json", [order("C")])
+    for _ in range(2):
+        # Run again, it has nothing left to do.
+        released = run(definitions, instance, days(2, 2), run_config(ORDERS, release=[held], reason="asked them"))
+        assert released.success
+        assert [status for status, *_ in files(workspace).values()] == ["loaded", "loaded"]
+    with workspace.connection() as connection:
+        (decided,) = connection.execute("select action, reason, decided_by from sync.export_decisions").fetchall()
+    assert decided[:2] == ("release", "asked them") and decided[2].startswith("Dagster run ")

@@ -1,0 +1,236 @@
+"""Guards: limits above which a load is undone and its export is held, because it would do harm.
+
+They look at a load's numbers when everything is written and nothing is committed. Their cost does not grow with the
+table: live rows are counted only up to the number from which no limit can be exceeded.
+
+Belongs here: when a guard trips. Does not belong here: counting what a load does (`row_effects`), the limits' values
+(`configuration.guard_settings`), the ledger's entry of a held export (`database.ledger`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from sync_pipelines.configuration.guard_settings import GuardSettings, settings_of, shown_limit
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.database import ledger, reports
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.errors import ArchiveIncomplete
+from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.privacy.personal_data import masked_reason
+from sync_pipelines.tables.schema import SCHEMA
+from sync_pipelines.upsert.context import LoadContext
+from sync_pipelines.upsert.row_effects import RowEffects
+
+FEWEST: Final = 50
+"""Records of an export, or live rows, below which a share says nothing."""
+_OF_ROWS: Final = ("deleted", "emptied", "changed")
+_EXPORTS_COMPARED: Final = 10
+_FEWEST_FULL: Final = 3
+"""Full exports of a shape from which the next one is expected to be full, too."""
+_LOOKED_AT: Final = 40
+
+
+@dataclass(frozen=True)
+class Tripped:
+    """A guard whose limit a load exceeds.
+
+    Attributes:
+        name: the guard, a key of `guards`.
+        limit: its limit, as in `sources.yaml`.
+        found, of: the two numbers that it compares.
+        blocked: how many of them are deletes that wait until nothing refers to the row (T9).
+    """
+
+    name: str
+    limit: str
+    found: int
+    of: int
+    blocked: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """What the load would do, and the limit."""
+        what = {
+            "rejected": f"{self.found:,} of {self.of:,} records would be rejected",
+            "deleted": f"{self.found:,} of {self.of:,} rows would be deleted",
+            "emptied": f"{self.found:,} of {self.of:,} rows would lose a value",
+            "changed": f"{self.found:,} of {self.of:,} rows would change",
+            "shrinks": f"it has {self.found:,} records; the last full exports had {self.of:,}",
+        }
+        if self.blocked:
+            what["deleted"] += f", {self.blocked:,} of them once nothing refers to them"
+        limit = "every record" if self.name == "rejected" and self.found == self.of else self.limit
+        return f"{what[self.name]} (guard {self.name}, {limit})"
+
+
+class ExportHeld(Exception):
+    """A load was undone because guards tripped. Raised out of its transaction; not an error of the export.
+
+    Attributes:
+        entry: the export.
+        tripped: the guards.
+        held: the guards, the counts that it would have had, why records would be rejected, and the settings, as in the
+            ledger.
+    """
+
+    def __init__(
+        self,
+        entry: LedgerFile,
+        tripped: Sequence[Tripped],
+        counts: Mapping[str, int],
+        rejects: Sequence[Mapping[str, Any]],
+        settings: Mapping[str, Any],
+    ) -> None:
+        self.entry = entry
+        self.held: dict[str, Any] = {
+            "guards": [vars(guard) for guard in tripped],
+            "counts": dict(counts),
+            "rejects": list(rejects),
+            "settings": dict(settings),
+        }
+        super().__init__(f"held: {'; '.join(guard.sentence for guard in tripped)}")
+
+
+class Guards:
+    """Compares one load with the limits of its stream.
+
+    Args:
+        context: of the load.
+        settings: the limits.
+        archive: the archive's folder.
+    """
+
+    def __init__(self, context: LoadContext, settings: GuardSettings, archive: Path) -> None:
+        self._load = context
+        self._settings = settings
+        self._limits = settings.limits()
+        self._archive = archive
+
+    def check(self, counts: Mapping[str, int], created: int, fingerprint: str) -> None:
+        """Raises `ExportHeld` if a limit is exceeded. Call it when everything is written.
+
+        Args:
+            counts: what the ledger would have.
+            created: live rows that the load created, besides those in the context's effects.
+            fingerprint: fingerprint of the settings with which the export was read.
+        """
+        effects = self._load.effects
+        live = _LiveRows(self._load, effects.created + created - effects.deleted)
+        found = [
+            *self._rejected(counts),
+            *self._of_rows(effects, counts["blocked"], live),
+            *self._shrinks(counts["read"], live),
+        ]
+        if found:
+            settings = settings_of(fingerprint, self._settings)
+            raise ExportHeld(self._load.entry, found, counts, self._rejects() if counts["rejected"] else (), settings)
+
+    def _rejected(self, counts: Mapping[str, int]) -> Iterator[Tripped]:
+        limit, read, rejected = self._limits.get("rejected"), counts["read"], counts["rejected"]
+        if limit is None or not rejected:
+            return
+        if rejected == read or (read >= FEWEST and _exceeds(rejected, read, limit)):
+            yield Tripped("rejected", shown_limit(limit), rejected, read)
+
+    def _of_rows(self, effects: RowEffects, blocked: int, live: _LiveRows) -> Iterator[Tripped]:
+        for name in _OF_ROWS:
+            # A blocked delete is carried out as soon as nothing refers to its row, without anybody being asked.
+            waiting = blocked if name == "deleted" else 0
+            limit, rows = self._limits.get(name), getattr(effects, name) + waiting
+            if limit is None or not _exceeds(rows, FEWEST, limit):
+                continue
+            of = live.before(int(rows * 100 / limit) + 1)
+            if of >= FEWEST and _exceeds(rows, of, limit):
+                yield Tripped(name, shown_limit(limit), rows, of, waiting)
+
+    def _shrinks(self, read: int, live: _LiveRows) -> Iterator[Tripped]:
+        """Compares the export with the last ones of its shape, if they all were full.
+
+        An export is full if it has at least half of the live rows. Incremental exports are not, as soon as there are
+        three of them.
+        """
+        limit = self._limits.get("shrinks")
+        if limit is None:
+            return
+        shape = _shape(self._load.entry.path)
+        before = ledger.loaded_before(self._load.connection, self._load.entry, _LOOKED_AT)
+        alike = [entry for entry in before if _shape(entry.path) == shape][:_EXPORTS_COMPARED]
+        if len(alike) < _FEWEST_FULL:
+            return
+        usual = int(median(entry.read for entry in alike))
+        if not _exceeds(usual - read, usual, limit):
+            return
+        least = min(entry.read for entry in alike)
+        of = live.before(2 * least + 1)
+        if FEWEST <= of <= 2 * least and all(2 * self._keys(entry) >= of for entry in alike):
+            yield Tripped("shrinks", shown_limit(limit), read, usual)
+
+    def _keys(self, entry: LedgerFile) -> int:
+        try:
+            return len(KeptRecords(self._archive, entry.kept or "-").keys.distinct)
+        except ArchiveIncomplete:
+            return 0
+
+    def _rejects(self) -> list[dict[str, Any]]:
+        """Returns why records would be rejected: each code with one example, personal values masked."""
+        found = reports.rejects_of_files(self._load.connection, [self._load.entry.id])
+        return [
+            {
+                "code": reject.code,
+                "records": reject.records,
+                "position": reject.position,
+                "field": reject.field_path,
+                "message": masked_reason(self._load.stream, reject.field_path, reject.message or ""),
+            }
+            for reject in found
+        ]
+
+
+class _LiveRows:
+    """Counts live rows of the tenant's stream as they were before the load, no further than needed.
+
+    Args:
+        context: of the load.
+        more: live rows that the load added.
+    """
+
+    def __init__(self, context: LoadContext, more: int) -> None:
+        self._load = context
+        self._more = more
+        self._counted, self._is_all = 0, False
+
+    def before(self, limit: int) -> int:
+        """Returns their number if it is below the limit, else the limit or more."""
+        wanted = max(limit + self._more, 0)
+        if not self._is_all and self._counted < wanted:
+            self._counted = _live_rows(self._load.connection, self._load.stream, self._load.entry.tenant, wanted)
+            self._is_all = self._counted < wanted
+        return self._counted - self._more
+
+
+def _live_rows(connection: psycopg.Connection[Any], stream: Stream, tenant: str, limit: int) -> int:
+    statement = SQL(
+        "select count(*) from (select from {} where tenant = %s and partner = %s and deleted_at is null"
+        " and not is_placeholder limit %s) live"
+    ).format(Identifier(SCHEMA, stream.table))
+    row = connection.execute(statement, [tenant, stream.partner, limit]).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _exceeds(found: int, of: int, limit: Decimal) -> bool:
+    return found * 100 > limit * of
+
+
+def _shape(path: str) -> str:
+    """Returns a path without its numbers: exports that differ only by their dates have one shape."""
+    return re.sub(r"\d+", "#", path)
