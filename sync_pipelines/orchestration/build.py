@@ -36,6 +36,7 @@ from sync_pipelines.orchestration.storage_cleanup import (
     build_housekeeping_schedule,
 )
 from sync_pipelines.orchestration.table_assets import build_table_asset, tables_of
+from sync_pipelines.orchestration.undo_job import build_undo_job
 from sync_pipelines.partners import STREAMS, UNUSABLE
 from sync_pipelines.stages.first_day import first_day
 
@@ -73,7 +74,7 @@ def build_definitions(
                 if (own := [stream for stream in chosen if stream.table == table])
             ),
         ],
-        jobs=[*(of_streams.jobs or ()), check_job, build_housekeeping_job(chosen)],
+        jobs=[*(of_streams.jobs or ()), check_job, build_housekeeping_job(chosen), build_undo_job(chosen)],
         schedules=[
             *(build_schedule(stream, first) for stream in chosen),
             build_check_schedule(),

@@ -218,21 +218,29 @@ def _number(entries: Sequence[LedgerFile], status: str) -> int:
 
 def _differences(stream: Stream, differences: Sequence[Difference]) -> dg.TableMetadataValue:
     """One line for each column that differs. A new or deleted row is one line."""
-    rows = []
-    for d in differences:
-        rows += [
-            {
-                "tenant": d.tenant,
-                "key": d.key,
-                "change": d.change,
-                "column": column,
-                "stored": "" if d.change == "created" else _cell(before),
-                "would be": "" if d.change == "deleted" else _cell(after),
-                "export": d.path,
-            }
-            for column, before, after in masked_changes(stream, d)
-        ]
-    return table_of(rows)
+    return table_of([row for difference in differences for row in difference_rows(stream, difference)])
+
+
+def difference_rows(stream: Stream | None, difference: Difference) -> list[dict[str, Any]]:
+    """Returns a row that differs as lines of a table, one for each column, personal values masked.
+
+    Args:
+        stream: the stream that fills the table for the row's partner; None if there is none.
+        difference: the row.
+    """
+    d = difference
+    return [
+        {
+            "tenant": d.tenant,
+            "key": d.key,
+            "change": d.change,
+            "column": column,
+            "stored": "" if d.change == "created" else _cell(before),
+            "would be": "" if d.change == "deleted" else _cell(after),
+            "export": d.path,
+        }
+        for column, before, after in masked_changes(stream, d)
+    ]
 
 
 def _cell(value: Any) -> str:

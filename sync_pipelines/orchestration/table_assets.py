@@ -93,7 +93,9 @@ def table_metadata(rows: Mapping[str, RowCounts]) -> dict[str, Any]:
     }
 
 
-def report_tables(context: dg.AssetExecutionContext, counts: Mapping[str, Mapping[str, RowCounts]]) -> None:
+def report_tables(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext, counts: Mapping[str, Mapping[str, RowCounts]]
+) -> None:
     """Reports a materialization of each table that a run wrote, from its step.
 
     Args:
