@@ -2,6 +2,7 @@
 
     SyncError
     ├── ConfigurationError     a setting or sources.yaml is wrong: correct it; nothing was changed   (exit 2)
+    │   └── LedgerLost         the database is empty, the archive is not: rebuild it                 (exit 1)
     ├── ExportError            one export cannot be read: its file fails, its stream continues        (exit 4)
     ├── LandingUnavailable     the landing does not answer: try again later                           (exit 1)
     ├── DatabaseUnavailable    the database does not answer: try again later                          (exit 1)
@@ -57,6 +58,12 @@ class ConfigurationError(SyncError):
     """A setting or `sources.yaml` is wrong. The message names the variable, or the file, line and key."""
 
     exit_status = 2
+
+
+class LedgerLost(ConfigurationError):
+    """The database is not the one that belongs to the archive: it was lost, or it is new."""
+
+    exit_status = 1
 
 
 @dataclass(frozen=True)

@@ -266,6 +266,30 @@ class KeptRecords:
         """
         self._own.verify()
 
+    def check_footers(self) -> None:
+        """Verifies only where the records are.
+
+        Raises:
+            ArchiveIncomplete, ArchiveDamaged: there is something else, or nothing.
+        """
+        for reader in self._readers:
+            if reader is not None:
+                reader.footer  # noqa: B018
+
+    def verify_all(self, verified: set[str]) -> None:
+        """Verifies everything that its records need, also in the objects of other exports.
+
+        Args:
+            verified: locations that need no second look; those that are verified here are added.
+
+        Raises:
+            ArchiveIncomplete, ArchiveDamaged: some of it is missing or damaged.
+        """
+        for reader in self._readers:
+            if reader is not None and str(reader.location) not in verified:
+                reader.verify()
+                verified.add(str(reader.location))
+
     def _reader(self, number: int) -> ObjectReader:
         reader = self._readers[number] if number < len(self._readers) else None
         if reader is None:

@@ -67,11 +67,14 @@ class Copies:
     """The newest copy of each entry.
 
     Attributes:
+        store: the objects.
+        names: those that were read.
         places: identity of the entry -> its newest copy.
         damages: what cannot be read.
     """
 
     store: ObjectStore
+    names: set[str] = field(default_factory=set)
     places: dict[bytes, Place] = field(default_factory=dict)
     damages: list[Damage] = field(default_factory=list)
 
@@ -101,25 +104,24 @@ def write_copies(root: Path, copies: Iterable[str]) -> None:
         _write(open_store(root, FOLDER), lines, is_durable=False)
 
 
-def read_copies(root: Path) -> Copies:
-    """Returns the newest copy of each entry. Objects may be merged meanwhile."""
+def read_copies(root: Path, before: Copies | None = None) -> Copies:
+    """Returns the newest copy of each entry. Objects may be merged meanwhile.
+
+    Args:
+        root: the archive's folder.
+        before: copies that were read before; only new objects are read then.
+    """
     store = open_store(root, FOLDER)
     for _ in range(_TRIES):
         with suppress(FileNotFoundError):
-            found = Copies(store)
-            for item in store.list():
-                _add(found, item.name, item.size)
+            stored = list(store.list())
+            is_kept = before is not None and before.names <= {item.name for item in stored}
+            found = before if before is not None and is_kept else Copies(store)
+            for item in stored:
+                if item.name not in found.names:
+                    _add(found, item.name, item.size)
             return found
     raise FileNotFoundError(f"the files in {FOLDER} of the archive change all the time")
-
-
-def copies_of(root: Path, names: Iterable[str]) -> Copies:
-    """Returns the newest copy of each entry, of those in some objects."""
-    found = Copies(open_store(root, FOLDER))
-    for name in names:
-        with suppress(FileNotFoundError):
-            _add(found, name, _LARGEST * 2)
-    return found
 
 
 def merge_copies(root: Path) -> tuple[int, int]:
@@ -180,6 +182,7 @@ def _line(content: bytes) -> bytes:
 def _add(found: Copies, name: str, size: int) -> None:
     """Adds the copies of an object."""
     content = found.store.read(name, 0, size)
+    found.names.add(name)
     path, start, expected = f"{FOLDER}/{name}", 0, None
     lines = content.split(b"\n")
     for number, line in enumerate(lines[:-1], 1):

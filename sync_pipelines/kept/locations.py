@@ -72,3 +72,9 @@ def objects_in(kept: str) -> set[str]:
 def with_moved(kept: str, moved: Mapping[str, str]) -> str:
     """Returns such a text with the new locations of moved parts."""
     return " ".join(moved.get(part, part) for part in kept.split())
+
+
+def identity_of(kept: str) -> str:
+    """Returns what is the same in such texts before and after parts were moved: the checksums of their footers."""
+    places = (to_location(part) for part in kept.split())
+    return " ".join(NOWHERE if place is None else place.checksum for place in places)

@@ -13,6 +13,7 @@ import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
+from itertools import pairwise
 from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
@@ -156,9 +157,13 @@ class ObjectReader:
                     self._content(section)
                 elif name != "records":
                     self._check_once(name, section, 0, section.size)
-        with self.records() as groups:
-            for group in range(len(groups.edges) - 1):
-                groups.read(group)
+                else:
+                    self._verify_parquet(section)
+
+    def _verify_parquet(self, section: Section) -> None:
+        metadata = checked_footer(partial(self._read, section), section.size, section.checksums)
+        for group, (start, end) in enumerate(pairwise(group_edges(metadata, section.size))):
+            self._check_once("records", section, start, end, group)
 
     def _read(self, section: Section, start: int, size: int) -> bytes:
         """Returns a range of a section."""

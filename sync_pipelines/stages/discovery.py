@@ -28,6 +28,7 @@ from sync_pipelines.exports.landing import ANY_TENANT_FOLDER, LandingFile
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.privacy.untrusted_text import on_one_line
 from sync_pipelines.stages.first_day import note_first_day
+from sync_pipelines.stages.lost_ledger import check_ledger
 from sync_pipelines.stages.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -94,10 +95,12 @@ def discover(
     Raises:
         LandingUnavailable: the landing does not answer.
         DatabaseUnavailable: the database does not answer.
+        LedgerLost: the database is empty, but the archive is not.
     """
     found = Discovery()
     wanted = _Wanted(partner, stream, tenant, *(dates or (None, None)))
     with workspace.connection() as connection:
+        check_ledger(connection, workspace.settings.archive)
         for declared in wanted.streams():
             look = _Look(workspace, connection, declared, _normalized(wanted, declared))
             found.pending += look.run()

@@ -62,7 +62,7 @@ def _repair(workspace: Workspace, damage: ArchiveIncomplete, repaired: set[int])
         except SyncError as error:
             log.warning("%s: its kept records cannot be rebuilt: %s", entry.path, error)
             return None
-        if _is_same(workspace, entry, kept) and ledger.replace_kept(connection, entry, kept):
+        if is_same(workspace, entry, kept) and ledger.replace_kept(connection, entry, kept):
             log.warning("%s: its kept records were rebuilt from its raw bytes after %s", entry.path, damage)
             return entry.id
     remove_unnamed(workspace.settings.archive, kept)
@@ -70,7 +70,7 @@ def _repair(workspace: Workspace, damage: ArchiveIncomplete, repaired: set[int])
     return None
 
 
-def _is_same(workspace: Workspace, entry: LedgerFile, kept: str) -> bool:
+def is_same(workspace: Workspace, entry: LedgerFile, kept: str) -> bool:
     """Whether an export was read as it was when it was loaded.
 
     Compares with the old footer, which may be damaged too: so it searches for words of 16 digits or more.

@@ -6,7 +6,7 @@ records (`kept`), the order of a load (`load`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -32,6 +32,8 @@ class LoadContext:
         withdrawn: paths of withdrawn exports, which no row may name as its last writer any more; None in other loads.
         note_rows: called with a main table and the ids of rows that are folded row by row and written.
         effects: counts what happens to rows; the paths of records fill it.
+        blocked: for an export of a rebuild, the positions of its deletes that were blocked, with the reasons; None
+            if the load decides.
     """
 
     connection: psycopg.Connection[Any]
@@ -41,6 +43,7 @@ class LoadContext:
     withdrawn: frozenset[str] | None = None
     note_rows: Callable[[str, Iterable[int]], None] = lambda table, ids: None
     effects: RowEffects = field(default_factory=RowEffects)
+    blocked: Mapping[str, str] | None = None
 
     @cached_property
     def layout(self) -> Layout:

@@ -94,6 +94,13 @@ class Decisions:
             self.decide(record, Rejection(BLOCKED, None, message))
         return bool(count)
 
+    def block_again(self, record: VersionedRecord) -> bool:
+        """Whether a delete was blocked when it was first loaded. If so, rejects it for the same reason (T9)."""
+        reason = (self._load.blocked or {}).get(record.change.position)
+        if reason is not None:
+            self.decide(record, Rejection(BLOCKED, None, reason))
+        return reason is not None
+
     def write(self) -> None:
         """Writes the decisions."""
         statuses = self._statuses([record for record, _, _ in self._rejected])

@@ -268,6 +268,8 @@ class Folding:
 
     def _is_blocked(self, family: Family, record: VersionedRecord, applied: Applied) -> bool:
         """Whether live rows refer to a row that is to be deleted and is live just before it (T9)."""
+        if self._load.blocked is not None:
+            return self._decisions.block_again(record)
         before, after = applied.before, applied.after
         if self._load.stream.blocked_by is None or before is None or not before.is_live or (after and after.is_live):
             return False

@@ -7,6 +7,7 @@ Belongs here: the order of the steps and the result of a load. Does not belong h
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ def load(
     *,
     keeps_copy: bool = True,
     guards: GuardSettings | None = None,
+    blocked: Mapping[str, str] | None = None,
 ) -> Loaded:
     """Loads an export whose records are kept. Does nothing if it is loaded or withdrawn.
 
@@ -79,6 +81,7 @@ def load(
         written: what a streaming load has already written in this transaction.
         keeps_copy: whether the archive gets a copy of the ledger entry; not if the transaction is rolled back.
         guards: limits above which the export is held; none by default, and none for an export that was released.
+        blocked: see `LoadContext`.
 
     Raises:
         ArchiveIncomplete: kept records that a fold needs are missing.
@@ -93,7 +96,7 @@ def load(
         if entry.status in ("loaded", "withdrawn"):
             return Loaded(entry.counts, is_new=False)
         set_json_loads(from_json, connection)
-        context = LoadContext(connection, stream, entry, run_id)
+        context = LoadContext(connection, stream, entry, run_id, blocked=blocked)
         is_guarded = guards is not None and not decisions.is_released(connection, file_id)
         checks = Guards(context, guards, archive) if guards is not None and is_guarded else None
         loaded = _Loading(context, archive, written, checks).run()

@@ -28,7 +28,7 @@ def test_a_load_and_a_replay_write_a_copy_of_their_entry(site: Site) -> None:
     (copy,) = copies(site)
     assert copy["entry"]["status"] == "loaded" and copy["entry"]["kept"] == entry.kept
     assert {name: copy["entry"][name] for name in entry.counts} == entry.counts
-    assert copy["decisions"] == [] and copy["outcomes"] and copy["blocked"] == {}
+    assert copy["decisions"] == [] and copy["outcomes"] and copy["blocked_deletes"] == {}
     assert read_again(site.workspace(), entry, whole=True).error is None
     (again,) = copies(site)
     assert again["entry"]["kept"] == site.ledger()[0].kept != entry.kept and len(files(site.settings.archive)) == 2
