@@ -19,6 +19,7 @@ import click
 from sync_pipelines.cli_corrections import COMMANDS
 from sync_pipelines.command_line import program
 from sync_pipelines.commands import completion
+from sync_pipelines.commands.moments import Moment
 from sync_pipelines.privacy.untrusted_text import on_one_line
 
 if TYPE_CHECKING:
@@ -281,12 +282,15 @@ def housekeeping(as_json: bool, is_masking: bool) -> int:
 @click.option(
     "--spreadsheet-safe", is_flag=True, help="Put ' before text in CSV that a spreadsheet would run as a formula."
 )
-def sql(query: str, layout: str, timeout: int, spreadsheet_safe: bool) -> int:
+@click.option("--as-of", type=Moment(), help="Tables by the records until this date (its end, in UTC) or time.")
+def sql(query: str, layout: str, timeout: int, spreadsheet_safe: bool, as_of: datetime | None) -> int:
     """Run one read-only query, such as "select * from sync.live_orders"."""
     from sync_pipelines.commands import sql as command
 
     if spreadsheet_safe and layout != "csv":
         raise click.UsageError("--spreadsheet-safe is for --format csv")
+    if as_of is not None:
+        return command.run_as_of(query, as_of, layout, timeout, is_for_spreadsheets=spreadsheet_safe)
     return command.run(query, layout, timeout, is_for_spreadsheets=spreadsheet_safe)
 
 

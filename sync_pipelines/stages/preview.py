@@ -126,7 +126,7 @@ def _load(workspace: Workspace, connection: psycopg.Connection[Any], entry: Ledg
             settings = workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream)
             check_columns(connection, stream, settings, entry, archive)
             load(connection, stream, entry.id, archive, run_id, keeps_copy=False, guards=settings.guards)
-            _drop_temporary(connection)
+            drop_temporary(connection)
             return ledger.entry_of(connection, entry.id)
 
     try:
@@ -137,7 +137,7 @@ def _load(workspace: Workspace, connection: psycopg.Connection[Any], entry: Ledg
         return _failed(workspace, connection, entry, error)
 
 
-def _drop_temporary(connection: psycopg.Connection[Any]) -> None:
+def drop_temporary(connection: psycopg.Connection[Any]) -> None:
     """Drops temporary tables: a load expects them to go with the commit; here the next file comes before it."""
     tables = connection.execute(
         "select relname from pg_class where relnamespace = pg_my_temp_schema() and relkind = 'r'"

@@ -68,6 +68,7 @@ def load(
     keeps_copy: bool = True,
     guards: GuardSettings | None = None,
     blocked: Mapping[str, str] | None = None,
+    is_private: bool = False,
 ) -> Loaded:
     """Loads an export whose records are kept. Does nothing if it is loaded or withdrawn.
 
@@ -82,6 +83,7 @@ def load(
         keeps_copy: whether the archive gets a copy of the ledger entry; not if the transaction is rolled back.
         guards: limits above which the export is held; none by default, and none for an export that was released.
         blocked: see `LoadContext`.
+        is_private: whether only this transaction sees the tables, so that no locks are needed.
 
     Raises:
         ArchiveIncomplete: kept records that a fold needs are missing.
@@ -90,7 +92,8 @@ def load(
     with connection.transaction():
         entry = ledger.find(connection, file_id)
         assert entry is not None and entry.kept is not None
-        lock(connection, stream, entry.tenant, [KeptRecords(archive, entry.kept)])
+        if not is_private:
+            lock(connection, stream, entry.tenant, [KeptRecords(archive, entry.kept)])
         entry = ledger.find(connection, file_id, lock=True)
         assert entry is not None and entry.kept is not None
         if entry.status in ("loaded", "withdrawn"):
