@@ -130,6 +130,7 @@ LENIENCY_CODES: Final[dict[str, str]] = {
     "list_from_object": "A list was sent as an object that is empty or has numeric keys. Its values were used.",
     "object_from_list": "An object was sent as an empty list. It was read as an empty object.",
     "split_across_files": "Two exports of one time have different lines of the order. The later export's were kept.",
+    "subject_erased": "A person whose data was erased is in the record. The record, or that part of it, was dropped.",
     "line_conflict": "Lines of one order disagree on an order field. The last non-empty value was used.",
 }
 

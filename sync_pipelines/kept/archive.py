@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Literal, Protocol, cast
 
 from backports import zstd
 
@@ -42,6 +42,9 @@ _MOST_WAITING = 8
 """Blocks in the queue: Python switches between threads only every few milliseconds."""
 _ABANDONED_AFTER = 24 * 3600
 """Seconds after which an unfinished file belongs to a process that died."""
+
+
+Removal = Literal["retention", "erased"]
 
 
 @dataclass(frozen=True)
@@ -101,12 +104,13 @@ class Archive:
             raise self._gone(sha256)
         return RawBytes(stored, sha256)
 
-    def remove(self, sha256: str, unless_since: float) -> int | None:
+    def remove(self, sha256: str, unless_since: float, why: Removal = "retention") -> int | None:
         """Removes the bytes of an export and records that this was intentional.
 
         Args:
             sha256: hash of the content.
             unless_since: seconds since the epoch; content that arrived, possibly again, since then stays.
+            why: what removes them.
 
         Returns:
             The freed bytes, or None if nothing was removed.
@@ -115,7 +119,8 @@ class Archive:
         if stored is None or (found := stored.stat()).st_mtime >= unless_since:
             return None
         with self._removed.open("a") as removed:
-            removed.write(f"{sha256} {datetime.now(UTC):%Y-%m-%d}\n")
+            mark = "" if why == "retention" else f"-{why}"
+            removed.write(f"{sha256} {datetime.now(UTC):%Y-%m-%d}{mark}\n")
         stored.unlink(missing_ok=True)
         return found.st_size
 
@@ -132,7 +137,11 @@ class Archive:
                 "the loaded rows stay; to read the export again, restore its bytes from a backup of the archive, or put"
                 " the export into the landing under another name with the same date"
             )
-            message = f"retention (SYNC_KEEP_RAW_DAYS) removed the bytes of export {sha256} on {day}"
+            by = "retention (SYNC_KEEP_RAW_DAYS)"
+            if day.endswith("-erased"):
+                by, day = "the erasure of a person", day.removesuffix("-erased")
+                hint = "the loaded rows stay; the export cannot be read again"
+            message = f"{by} removed the bytes of export {sha256} on {day}"
             return ArchiveIncomplete("raw_export_gone", message, hint)
         hint = "restore the archive from a backup, or put the export into the landing again"
         return ArchiveIncomplete("raw_export_gone", f"export {sha256} is missing from the archive", hint)

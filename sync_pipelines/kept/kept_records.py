@@ -179,9 +179,9 @@ class KeptRecords:
         with self._own.records(None if columns is None else list(columns)) as groups:
             yield from groups.blocks()
 
-    def own_blocks(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yields the given columns of the records that are in its own object, block by block."""
-        with self._own.records(list(columns)) as groups:
+    def own_blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Yields the records that are in its own object, block by block, with only the given columns (None: all)."""
+        with self._own.records(None if columns is None else list(columns)) as groups:
             yield from groups.blocks()
 
     def chosen(self, rows: Rows, columns: Sequence[str] | None = None) -> Iterator[tuple[Rows, pa.RecordBatch]]:

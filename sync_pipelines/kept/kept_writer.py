@@ -167,6 +167,23 @@ class KeptWriter:
         self.accepted += len(rows)
         self._note(first, second, lines.texts[rows], lines.noted[rows], files, places, rows + lines.first)
 
+    def add_kept(self, records: pa.Table, known: tuple[Hashes, Hashes], texts: Hashes, noted: Any) -> None:
+        """Keeps records of another object, whose presence bits are the layout's.
+
+        Args:
+            records: the records.
+            known: by row, the hashes of each (second 0: none).
+            texts: by row, see `KeptRecords`.
+            noted: by row, see `KeptRecords`.
+        """
+        self._flush()
+        self._referred |= _referred_in(records, self._layout)
+        self._write(records)
+        count = records.num_rows
+        self.accepted += count
+        none = np.zeros(count, np.int64)
+        self._note(*known, texts, noted, none, np.arange(self._own - count, self._own), none)
+
     def add_reject(self, reject: Reject) -> None:
         """Keeps a reject."""
         self.rejected += 1
@@ -289,3 +306,13 @@ def _referred(changes: Iterable[Change]) -> set[tuple[str, str, str]]:
         for link, identity in change.links.items()
         if identity is not None
     }
+
+
+def _referred_in(records: pa.Table, layout: Layout) -> set[tuple[str, str, str]]:
+    found = set()
+    for link in layout.links:
+        owners = records.select([f"{link}_partner", f"{link}_tenant"]).group_by([f"{link}_partner", f"{link}_tenant"])
+        for owner in owners.aggregate([]).to_pylist():
+            if owner[f"{link}_partner"] is not None:
+                found.add((link, owner[f"{link}_partner"], owner[f"{link}_tenant"]))
+    return found

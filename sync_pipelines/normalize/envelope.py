@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from sync_pipelines.contracts.codes import REJECT_CODES
+from sync_pipelines.contracts.codes import LENIENCY_CODES, REJECT_CODES
 from sync_pipelines.contracts.contract import folded
 from sync_pipelines.contracts.fields import read_instant
 from sync_pipelines.contracts.raw import NamedRecord, RawRecord
@@ -24,6 +24,7 @@ from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import ListMode, Operation, Route, Stream
 from sync_pipelines.errors import ExportError
 from sync_pipelines.normalize.change import Fault, Reject
+from sync_pipelines.normalize.erasure import MARKER, SUBJECT_ERASED
 from sync_pipelines.normalize.faults import code_of, located
 from sync_pipelines.normalize.field_names import Names
 from sync_pipelines.normalize.record import Place
@@ -298,6 +299,8 @@ class Envelope:
     def _record_call(
         self, place: Place, element: Any, operation: Operation, route: Route, named: dict[str, str]
     ) -> Call | Reject:
+        if element == MARKER:
+            return Reject(place.position, None, SUBJECT_ERASED, None, LENIENCY_CODES[SUBJECT_ERASED], None)
         if element is None and route.sets:
             element = {}
         if not isinstance(element, dict):

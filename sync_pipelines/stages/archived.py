@@ -40,12 +40,24 @@ def normalize_archived(
         ExportError: the export cannot be read as a whole (X13).
         ArchiveIncomplete: its bytes are missing from the archive, or damaged.
     """
+    export = export_text(workspace, entry, content)
+    return normalize(export, workspace.settings.archive, earlier, beside)
+
+
+def export_text(
+    workspace: Workspace, entry: LedgerFile, content: Callable[[], AbstractContextManager[BinaryIO]] | None = None
+) -> ExportText:
+    """Returns what is read of an archived export, or of one whose bytes `content` opens.
+
+    Raises:
+        ArchiveIncomplete: its bytes are missing from the archive.
+    """
     verify = None
     if content is None:
         assert entry.sha256 is not None
-        archived = workspace.archive.read(entry.sha256)
+        archived = workspace.archive.read(entry.raw_sha256 or entry.sha256)
         content, verify = archived.open, archived.verify
-    export = ExportText(
+    return ExportText(
         stream=stream_of(entry),
         settings=workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream),
         tenant=entry.tenant,
@@ -55,7 +67,6 @@ def normalize_archived(
         window=workspace.window(),
         verify=verify,
     )
-    return normalize(export, workspace.settings.archive, earlier, beside)
 
 
 def stream_of(entry: LedgerFile) -> Stream:

@@ -41,12 +41,14 @@ from sync_pipelines.exports.storage_interface import ChangedWhileRead
 from sync_pipelines.exports.tee import Tee
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.kept.kept_writer import Beside
+from sync_pipelines.normalize.erasure import SUBJECT_ERASED, build_eraser
 from sync_pipelines.privacy.masking import masked_error, masked_trace
 from sync_pipelines.privacy.private_files import private_folder
 from sync_pipelines.privacy.untrusted_text import on_one_line, storable
 from sync_pipelines.stages.archived import normalize_archived, stream_of
 from sync_pipelines.stages.column_checks import check_columns
 from sync_pipelines.stages.discovery import Discovery, discover
+from sync_pipelines.stages.erased_bytes import rewrite_raw
 from sync_pipelines.stages.repair import repairing
 from sync_pipelines.stages.run_files import at_work
 from sync_pipelines.stages.workspace import Workspace, open_workspace
@@ -154,7 +156,9 @@ def archive_and_keep(
             raise
         sha256 = stored()
         ledger.mark_archived(connection, entry, sha256, looked_at)
-    ledger.mark_kept(connection, replace(entry, sha256=sha256), kept)
+    entry = replace(entry, sha256=sha256)
+    ledger.mark_kept(connection, entry, kept)
+    _erase_raw(workspace, connection, entry, kept)
     return kept
 
 
@@ -206,7 +210,19 @@ def keep_records(
     except ArchiveIncomplete as error:
         raise damage or error from error
     ledger.mark_kept(connection, entry, kept)
+    _erase_raw(workspace, connection, entry, kept)
     return kept
+
+
+def _erase_raw(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, kept: str) -> None:
+    """Rewrites raw bytes that bring an erased person again; drops them if that is impossible."""
+    archive = workspace.settings.archive
+    if entry.raw_sha256 is not None or SUBJECT_ERASED not in KeptRecords(archive, kept).summary.leniencies:
+        return
+    settings = workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream)
+    eraser = build_eraser(archive, stream_of(entry), entry.tenant, settings)
+    if eraser is not None and (why := rewrite_raw(workspace, connection, entry, eraser)) is not None:
+        log.warning("%s: its raw bytes, which have an erased person, were dropped: %s", entry.path, why)
 
 
 def _neighbors(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> list[KeptRecords]:

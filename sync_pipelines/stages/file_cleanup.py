@@ -114,7 +114,7 @@ def _clear_raw(connection: psycopg.Connection[Any], workspace: Workspace, now: f
         return removed
     before = datetime.fromtimestamp(now - days * DAY, UTC)
     rows = connection.execute(
-        "select sha256 from sync.export_files where sha256 is not null group by 1"
+        "select coalesce(raw_sha256, sha256) from sync.export_files where sha256 is not null group by 1"
         " having bool_and(status = 'loaded' and loaded_at < %s)",
         [before],
     )

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from sync_pipelines.contracts.raw import RawRecord
 from sync_pipelines.exports.json_lines import read_each
@@ -51,6 +52,7 @@ class BlockReader:
         findings: collects leniencies.
         writer: receives the records.
         earlier: lines that need not be read again.
+        suspects: returns which plain records to read one by one, if there are such.
     """
 
     def __init__(
@@ -60,12 +62,14 @@ class BlockReader:
         findings: Findings,
         writer: KeptWriter,
         earlier: KnownLines | None = None,
+        suspects: Callable[[pa.RecordBatch], npt.NDArray[np.bool_]] | None = None,
     ) -> None:
         self._plain = plain
         self._one_by_one = one_by_one
         self._findings = findings
         self._writer = writer
         self._earlier = earlier
+        self._suspects = suspects
 
     def read(self, parts: Iterable[RawRecord | LineBlock]) -> None:
         """Reads every part, in file order."""
@@ -99,6 +103,9 @@ class BlockReader:
             repeats = repeats._replace(lines=alone[repeats.lines])
             others = np.setdiff1d(alone, repeats.lines, assume_unique=True)
         plain = self._plain.read(texts.some(others), others + block.first)
+        if self._suspects is not None and plain.batch is not None and (found := self._suspects(plain.batch)).any():
+            others = np.delete(others, plain.lines[found])
+            plain = self._plain.read(texts.some(others), others + block.first)
         return _Read(block, repeats, replace(plain, lines=others[plain.lines]), seen_lines)
 
     def _end(self, read: _Read) -> None:

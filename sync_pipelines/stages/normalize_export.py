@@ -34,6 +34,7 @@ from sync_pipelines.kept.kept_writer import Beside, KeptWriter
 from sync_pipelines.kept.repeated_lines import build_known_lines
 from sync_pipelines.normalize.change import Change, Findings, Reject
 from sync_pipelines.normalize.envelope import Call, DateWindow, Envelope
+from sync_pipelines.normalize.erasure import MARKER, SUBJECT_ERASED, Eraser, build_eraser
 from sync_pipelines.normalize.faults import located
 from sync_pipelines.normalize.field_names import Names, sought_columns
 from sync_pipelines.normalize.fill_down import FillDown
@@ -99,7 +100,7 @@ def normalize(
     )
     try:
         with _few_collections():
-            return _written(export, writer, earlier)
+            return _written(export, writer, earlier, build_eraser(archive, stream, export.tenant, export.settings))
     except BaseException as error:
         writer.discard()
         if isinstance(error, Exception) and export.verify is not None:
@@ -139,10 +140,10 @@ def _few_collections() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _written(export: ExportText, writer: KeptWriter, earlier: Sequence[KeptRecords]) -> str:
+def _written(export: ExportText, writer: KeptWriter, earlier: Sequence[KeptRecords], eraser: Eraser | None) -> str:
     started = time.monotonic()
     findings = Findings()
-    pipeline = _Pipeline(export, findings)
+    pipeline = _Pipeline(export, findings, eraser)
     pipeline.write(writer, earlier)
     if writer.rejected > writer.rejects_kept:
         findings.leniencies["rejects_not_kept"] = writer.rejected - writer.rejects_kept
@@ -167,8 +168,9 @@ def _written(export: ExportText, writer: KeptWriter, earlier: Sequence[KeptRecor
 
 
 class _Pipeline:
-    def __init__(self, export: ExportText, findings: Findings) -> None:
+    def __init__(self, export: ExportText, findings: Findings, eraser: Eraser | None = None) -> None:
         settings, stream = export.settings, export.stream
+        self._eraser = eraser
         self._export = export
         self._findings = findings
         self._flat = is_flat(_inner_name(export), _read_settings(export))
@@ -232,7 +234,8 @@ class _Pipeline:
                 writer.take(outcome)
         else:
             known = build_known_lines(earlier, self._read_under, writer.link)
-            BlockReader(plain, self._one_by_one(), self._findings, writer, known).read(
+            suspects = None if self._eraser is None else self._eraser.suspects
+            BlockReader(plain, self._one_by_one(), self._findings, writer, known, suspects).read(
                 cast(
                     Iterator[RawRecord | LineBlock],
                     read_blocks(self._export.content, self._export.name, _read_settings(self._export)),
@@ -263,7 +266,7 @@ class _Pipeline:
             yield from self._folded(records)
         else:
             yield from self._read(self._filled(records, bool), None)
-        yield from table.rejects
+        yield from self._without_erased(table.rejects)
 
     def _sought_columns(self) -> SoughtColumns:
         settings, stream = self._export.settings, self._export.stream
@@ -350,6 +353,9 @@ class _Pipeline:
         )
 
         def read(raw: RawRecord) -> Iterator[Change | Reject]:
+            if raw.value == MARKER:
+                self._findings.leniencies[SUBJECT_ERASED] += 1
+                return
             if raw.forgiven and self._reading.strict:
                 code = raw.forgiven[0]
                 yield Reject(raw.position, None, code, None, LENIENCY_CODES[code], displayable(raw.value))
@@ -360,9 +366,21 @@ class _Pipeline:
                 outcome = _outcome(call, reader, totals)
                 if isinstance(call, Call) and isinstance(outcome, Change):
                     self._findings.unknown_fields.update(call.drift)
-                yield outcome
+                yield from self._without_erased([outcome])
 
         return read
+
+    def _without_erased(self, outcomes: Iterable[Change | Reject]) -> Iterator[Change | Reject]:
+        """Yields outcomes without erased people; counts the records that change, which are not read otherwise."""
+        for outcome in outcomes:
+            if isinstance(outcome, Reject) and outcome.code == SUBJECT_ERASED:
+                cleaned = None
+            else:
+                cleaned = outcome if self._eraser is None else self._eraser.outcome(outcome)
+            if cleaned is not outcome:
+                self._findings.leniencies[SUBJECT_ERASED] += 1
+            if cleaned is not None:
+                yield cleaned
 
 
 def _outcome(call: Call | Reject, reader: RecordReader, totals: Totals | None) -> Change | Reject:

@@ -1,0 +1,32 @@
+"""Erased people in the database: the list that `archive/erasures.json` has, for queries.
+
+Belongs here: that table. Does not belong here: the file, which decides (`privacy.erased_people`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from sync_pipelines.privacy.erased_people import ErasedPeople
+
+
+def mirror(connection: psycopg.Connection[Any], people: ErasedPeople) -> None:
+    """Makes the table show what the file has.
+
+    Args:
+        connection: in autocommit.
+        people: the content of the file.
+    """
+    with connection.transaction():
+        connection.execute("delete from sync.erasures")
+        for erasure in people.erasures:
+            connection.execute(
+                "insert into sync.erasures (partner, tenant, kind, subject, keeps_orders, reason, erased_by, erased_at,"
+                " lifted_at) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                [
+                    erasure.partner, erasure.tenant, erasure.kind, erasure.subject, erasure.keeps_orders,
+                    erasure.reason, erasure.erased_by, erasure.erased_at, erasure.lifted_at,
+                ],
+            )  # fmt: skip

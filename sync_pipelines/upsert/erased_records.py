@@ -1,0 +1,182 @@
+"""Kept records written again without erased people, as an object that refers to no other.
+
+Belongs here: reading kept records and writing them again. Does not belong here: which records are dropped
+(`normalize.erasure`), what follows in tables, ledger and archive (`stages.erase`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from psycopg.types.json import Jsonb
+
+from sync_pipelines.contracts.streams import Identity, Stream
+from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.kept.kept_writer import KeptWriter
+from sync_pipelines.kept.record_batches import to_batch
+from sync_pipelines.normalize.change import Change, Fault, Reject
+from sync_pipelines.normalize.erasure import SUBJECT_ERASED, Eraser
+from sync_pipelines.normalize.keys import by_row, hashes_of
+from sync_pipelines.normalize.layout import Layout, layout_of
+from sync_pipelines.upsert.history import to_change
+
+
+class Named(NamedTuple):
+    """How many records and rejects of kept records name an erased person."""
+
+    records: int
+    rejects: int
+
+
+def own_named(archive: Path, location: str, stream: Stream, eraser: Eraser) -> Named:
+    """Returns how much of one object's own content names an erased person; none of what it refers to."""
+    kept, layout = KeptRecords(archive, location), layout_of(stream)
+    return Named(_count(kept, kept.own_blocks(), layout, eraser), _rejects_named(kept, eraser))
+
+
+def named_in(archive: Path, kept_text: str, stream: Stream, eraser: Eraser) -> Named:
+    """Returns how many of an export's records and rejects name an erased person."""
+    kept, layout = KeptRecords(archive, kept_text), layout_of(stream)
+    return Named(_count(kept, kept.blocks(), layout, eraser), _rejects_named(kept, eraser))
+
+
+def without_erased(
+    archive: Path, kept_text: str, stream: Stream, eraser: Eraser, let_go: set[Identity] | None = None
+) -> str:
+    """Writes an export's kept records again without erased people. Returns their location, for the ledger.
+
+    Positions, times, and all other records stay as they are.
+
+    Args:
+        archive: the archive's folder.
+        kept_text: location of the records.
+        stream: the declaration.
+        eraser: removes the people.
+        let_go: receives the rows that records referred to and now do not.
+    """
+    former, layout = KeptRecords(archive, kept_text), layout_of(stream)
+    at = datetime.fromisoformat(former.summary.at)
+    writer = KeptWriter(archive, layout, at, has_own_ids=stream.has_record_ids)
+    try:
+        erased = _copy_records(former, writer, layout, eraser, set() if let_go is None else let_go)
+        dropped = 0
+        for kept_reject in former.rejects():
+            reject = to_reject(kept_reject)
+            cleaned = eraser.reject(reject)
+            erased += cleaned is not reject
+            dropped += cleaned is None
+            if cleaned is not None:
+                writer.add_reject(cleaned)
+        rejected = former.summary.rejected - dropped
+        leniencies = dict(former.summary.leniencies)
+        if erased:
+            leniencies[SUBJECT_ERASED] = leniencies.get(SUBJECT_ERASED, 0) + erased
+        summary = replace(former.summary, read=writer.accepted + rejected, rejected=rejected, leniencies=leniencies)
+        return writer.finish(summary)
+    except BaseException:
+        writer.discard()
+        raise
+
+
+def to_reject(kept_reject: dict[str, Any]) -> Reject:
+    """Returns a kept reject as the reject it was."""
+    faults = tuple(Fault(**fault) for fault in kept_reject.get("faults") or ())
+    return Reject(**{**kept_reject, "faults": faults})
+
+
+def still_referred(archive: Path, kept_text: str, links: Iterable[str], wanted: Collection[Identity]) -> set[Identity]:
+    """Returns which of some rows the kept records of an export refer to."""
+    kept, found = KeptRecords(archive, kept_text), set()
+    for link in links:
+        for block in kept.blocks([f"{link}_{part}" for part in Identity._fields]):
+            known = pa.Table.from_batches([block])
+            for row in known.group_by(known.column_names).aggregate([]).to_pylist():
+                identity = Identity(*(row.get(f"{link}_{part}") for part in Identity._fields))
+                if identity in wanted:
+                    found.add(identity)
+    return found
+
+
+def _copy_records(
+    former: KeptRecords, writer: KeptWriter, layout: Layout, eraser: Eraser, let_go: set[Identity]
+) -> int:
+    """Copies records; returns how many changed or were dropped."""
+    first, second = by_row(former.keys)
+    same_bits, erased, row = former.bits == layout.bits, 0, 0
+    for block in former.blocks():
+        rows = np.arange(row, row + block.num_rows)
+        row += block.num_rows
+        table = pa.Table.from_batches([block])
+        again = eraser.suspects(table) if same_bits else np.ones(len(rows), bool)
+        changes, changed_rows = [], []
+        for index in np.flatnonzero(again).tolist():
+            before = plain_change(table.slice(index, 1).to_pylist()[0], layout, former.bits)
+            after = eraser.change(before)
+            if after is before and same_bits:
+                again[index] = False
+                continue
+            erased += after is not before
+            left_links = {} if after is None else after.links
+            let_go |= {i for name, i in before.links.items() if isinstance(i, Identity) and left_links.get(name) != i}
+            if after is not None:
+                changes.append(after)
+                changed_rows.append((index, after is not before))
+        texts = np.zeros((len(rows), 2), np.uint64) if former.texts is None else former.texts[rows].copy()
+        noted = np.zeros(len(rows), bool) if former.noted is None else former.noted[rows].copy()
+        for index, is_changed in changed_rows:
+            if is_changed:
+                texts[index], noted[index] = 0, True
+        left = np.flatnonzero(~again)
+        order = np.concatenate([left, np.array([index for index, _ in changed_rows], np.int64)])
+        pieces = [_fitted(table.take(pa.array(left)), layout)] if len(left) else []
+        if changes:
+            hashes = [hashes_of(change)[0] for change in changes]
+            pieces.append(pa.Table.from_batches([to_batch(layout, changes, np.array(hashes, np.uint64))]))
+        if not pieces:
+            continue
+        sequence = np.argsort(order, kind="stable")
+        chosen = rows[order[sequence]]
+        at = order[sequence]
+        records = pa.concat_tables(pieces).take(pa.array(sequence)).combine_chunks()
+        writer.add_kept(records, (first[chosen], second[chosen]), texts[at], noted[at])
+    former.let_go()
+    return erased
+
+
+def _fitted(table: pa.Table, layout: Layout) -> pa.Table:
+    """Returns records with exactly the layout's columns."""
+    return pa.Table.from_arrays(
+        [
+            table.column(field.name).cast(field.type)
+            if field.name in table.column_names
+            else pa.nulls(len(table), field.type)
+            for field in layout.arrow
+        ],
+        schema=layout.arrow,
+    )
+
+
+def _count(kept: KeptRecords, blocks: Iterator[pa.RecordBatch], layout: Layout, eraser: Eraser) -> int:
+    found = 0
+    for block in blocks:
+        for index in np.flatnonzero(eraser.suspects(block)).tolist():
+            change = plain_change(block.slice(index, 1).to_pylist()[0], layout, kept.bits)
+            found += eraser.change(change) is not change
+    return found
+
+
+def _rejects_named(kept: KeptRecords, eraser: Eraser) -> int:
+    return sum(eraser.reject(reject) is not reject for reject in map(to_reject, kept.rejects()))
+
+
+def plain_change(record: dict[str, Any], layout: Layout, bits: dict[str, int]) -> Change:
+    """Returns a kept record as the change it was; JSON columns as they were read."""
+    change = to_change(record, layout, bits)
+    values = {name: value.obj if isinstance(value, Jsonb) else value for name, value in change.values.items()}
+    return change._replace(values=values)
