@@ -110,7 +110,7 @@ def run_lift(asked: Asked, reason: str, *, as_json: bool) -> int:
     people = people.with_lifted((e.identity for e in held), datetime.now(UTC).isoformat(timespec="seconds"))
     write_erased_people(settings.archive, people)
     with workspace.connection() as connection:
-        erasures.mirror(connection, people)
+        erasures.mirror(connection, settings.archive, people)
     if as_json:
         print(json_of({"lifted": len(held), "subjects": sorted({e.subject for e in held})}))
     else:

@@ -5,18 +5,21 @@ Belongs here: that table. Does not belong here: the file, which decides (`privac
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import psycopg
 
+from sync_pipelines.database.ledger_copies import keep_erasures
 from sync_pipelines.privacy.erased_people import ErasedPeople
 
 
-def mirror(connection: psycopg.Connection[Any], people: ErasedPeople) -> None:
+def mirror(connection: psycopg.Connection[Any], archive: Path, people: ErasedPeople) -> None:
     """Makes the table show what the file has.
 
     Args:
         connection: in autocommit.
+        archive: the archive's folder, which gets copies of the rows.
         people: the content of the file.
     """
     with connection.transaction():
@@ -30,3 +33,5 @@ def mirror(connection: psycopg.Connection[Any], people: ErasedPeople) -> None:
                     erasure.reason, erasure.erased_by, erasure.erased_at, erasure.lifted_at,
                 ],
             )  # fmt: skip
+        ids = connection.execute("select id from sync.erasures").fetchall()
+        keep_erasures(connection, archive, *(row_id for (row_id,) in ids))

@@ -10,24 +10,26 @@ person (`person_search`), Dagster's storage (`orchestration.erased_events`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import psycopg
+from psycopg.types.json import set_json_loads
 
-from sync_pipelines.contracts.streams import Identity
 from sync_pipelines.database import erasures, kept_objects, ledger
 from sync_pipelines.database.ledger import LedgerFile
-from sync_pipelines.errors import ArchiveIncomplete, DatabaseUnavailable, SyncError
-from sync_pipelines.kept.kept_records import remove_unnamed
+from sync_pipelines.database.ledger_copies import COPIED, keep_copy
+from sync_pipelines.errors import ArchiveIncomplete, SyncError
+from sync_pipelines.kept.kept_records import KeptRecords, remove_unnamed
 from sync_pipelines.kept.locations import Location, objects_in, to_location, with_moved
 from sync_pipelines.kept.merging import merge
 from sync_pipelines.kept.object_store import open_store
 from sync_pipelines.normalize.change import Fault, Reject
 from sync_pipelines.normalize.erasure import Eraser, scopes_of
-from sync_pipelines.normalize.values import to_json
+from sync_pipelines.normalize.values import from_json, to_json
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.privacy.erased_people import (
     ErasedPeople,
@@ -42,23 +44,16 @@ from sync_pipelines.stages.erased_bytes import rewrite_raw
 from sync_pipelines.stages.person_search import Found, exports_in, is_in_file, log_files, rejects_of, search
 from sync_pipelines.stages.repair import repairing
 from sync_pipelines.stages.workspace import Workspace
-from sync_pipelines.upsert.erased_records import own_named, still_referred, without_erased
+from sync_pipelines.upsert.blocked_deletes import BlockedDeletes
+from sync_pipelines.upsert.context import LoadContext
+from sync_pipelines.upsert.erased_records import Rewritten, own_named, without_erased
+from sync_pipelines.upsert.history import KnownExport
+from sync_pipelines.upsert.named_rows import Named, NamedRows
 from sync_pipelines.upsert.refold import replay
+from sync_pipelines.upsert.withdrawal import locked
 
 WAIT_SECONDS: Final = 30.0
 """How long an erasure waits for a load that holds the locks."""
-
-_IS_ONE: Final = (
-    " t where (t.is_placeholder or t.deleted_at is not null) and t.partner = %s and t.tenant = %s"
-    " and (%s::text is null or t.external_id = %s) and (%s::text is null or t.partner_record_id = %s)"
-)
-_REMOVE: Final = {
-    "customers": f"delete from sync.customers{_IS_ONE}"
-    " and not exists (select from sync.orders o where o.customer_id = t.id)",
-    "commerces": f"delete from sync.commerces{_IS_ONE} and t.is_placeholder"
-    " and not exists (select from sync.customers c where c.commerce_id = t.id)",
-}
-"""Table -> statement that removes a row that nothing refers to."""
 
 
 @dataclass(frozen=True)
@@ -175,13 +170,11 @@ def erase(workspace: Workspace, plan: Plan, found: Found, say: Callable[[str], N
     archive = workspace.settings.archive
     write_erased_people(archive, plan.people)
     with workspace.connection() as connection:
-        erasures.mirror(connection, plan.people)
+        erasures.mirror(connection, archive, plan.people)
         entries = exports_in(connection, plan.scopes)
     say("kept records")
-    let_go: set[Identity] = set()
-    _rewrite_kept(workspace, plan, entries, let_go, done)
+    _rewrite_kept(workspace, plan, entries, done)
     with workspace.connection() as connection:
-        _remove_placeholders(workspace, connection, plan, let_go)
         say("rejected records")
         done.rejects = _clean_rejects(connection, plan, [entry.id for entry in entries])
     say("raw exports")
@@ -199,26 +192,16 @@ def erase(workspace: Workspace, plan: Plan, found: Found, say: Callable[[str], N
 # -- kept records ----------------------------------------------------------------------------------------------
 
 
-def _rewrite_kept(
-    workspace: Workspace, plan: Plan, entries: Sequence[LedgerFile], let_go: set[Identity], done: Done
-) -> None:
+def _rewrite_kept(workspace: Workspace, plan: Plan, entries: Sequence[LedgerFile], done: Done) -> None:
     """Writes the kept records of every export again that has the person, or refers to an object that has."""
     affected = _affected_parts(workspace, plan, entries, done)
-    for entry in entries:
-        if entry.kept is None or not affected & set(entry.kept.split()):
-            continue
-        try:
-            repairing(workspace, lambda entry=entry: _rewrite(workspace, plan, entry, let_go))  # type: ignore[misc]
-        except DatabaseUnavailable:
-            raise
-        except psycopg.errors.LockNotAvailable:
-            raise SyncError(
-                "busy", "a load holds the locks of these tables", "erase again when it is done; that completes it"
-            ) from None
-        except SyncError as error:
-            done.errors.append(f"{entry.path}: {error}")
-            continue
-        done.rewritten += 1
+    ids = [entry.id for entry in entries if affected & set((entry.kept or "").split())]
+    if not ids:
+        return
+    try:
+        done.rewritten = repairing(workspace, lambda: _rewrite(workspace, plan, ids))
+    except psycopg.errors.LockNotAvailable:
+        raise _busy() from None
 
 
 def _affected_parts(workspace: Workspace, plan: Plan, entries: Sequence[LedgerFile], done: Done) -> set[str]:
@@ -240,43 +223,62 @@ def _affected_parts(workspace: Workspace, plan: Plan, entries: Sequence[LedgerFi
     return affected
 
 
-def _rewrite(workspace: Workspace, plan: Plan, entry: LedgerFile, let_go: set[Identity]) -> None:
-    archive, stream = workspace.settings.archive, stream_of(entry)
-    with workspace.connection() as connection:
-        entry = ledger.entry_of(connection, entry.id)
-        assert entry.kept is not None
-        kept = without_erased(archive, entry.kept, stream, plan.eraser_of(entry), let_go)
-        try:
-            connection.execute(f"set lock_timeout = '{int(WAIT_SECONDS)}s'".encode())
-            if entry.status == "loaded":
-                replay(connection, stream, entry.id, kept, archive)
-            elif not ledger.replace_kept(connection, entry, kept):
-                raise SyncError("busy", f"{entry.path} is being loaded", "erase again when it is done")
-        except BaseException:
-            remove_unnamed(archive, kept)
-            raise
-        finally:
-            if not connection.closed:
-                connection.execute("reset lock_timeout")
+def _rewrite(workspace: Workspace, plan: Plan, ids: Sequence[int]) -> int:
+    """Writes kept records again and folds the keys of the erased records again, in one transaction."""
+    archive = workspace.settings.archive
+    let_go: set[tuple[str, Named]] = set()
+    rewritten: dict[int, Rewritten] = {}
+    try:
+        with workspace.connection() as connection:
+            entries = {entry.id: entry for entry in ledger.of_ids(connection, ids) if entry.kept is not None}
+            for entry in entries.values():
+                rewritten[entry.id] = without_erased(
+                    archive, entry.kept or "-", stream_of(entry), entry.tenant, plan.eraser_of(entry), let_go
+                )
+            with connection.transaction():
+                connection.execute(f"set local lock_timeout = '{int(WAIT_SECONDS * 1000)}'".encode())
+                _switch(connection, archive, entries, rewritten, let_go)
+    except BaseException:
+        for made in rewritten.values():
+            remove_unnamed(archive, made.kept)
+        raise
+    return len(rewritten)
 
 
-def _remove_placeholders(
-    workspace: Workspace, connection: psycopg.Connection[Any], plan: Plan, let_go: set[Identity]
+def _switch(
+    connection: psycopg.Connection[Any],
+    archive: Path,
+    entries: Mapping[int, LedgerFile],
+    rewritten: Mapping[int, Rewritten],
+    let_go: set[tuple[str, Named]],
 ) -> None:
-    """Removes rows that only erased records made: the person's own, and placeholders that nothing refers to."""
-    person = plan.person
-    texts = [key for key in (person.customer, *person.emails) if key]
-    own = {Identity(*scope, text) for scope in plan.scopes for text in texts}
-    own |= {Identity(*scope, None, text) for scope in plan.scopes for text in texts}
-    others = let_go - own
-    for entry in exports_in(connection, plan.scopes) if others else ():
-        links = [ref.column for ref in stream_of(entry).references]
-        if entry.status == "loaded" and entry.kept is not None and links:
-            others -= still_referred(workspace.settings.archive, entry.kept, links, others)
-    with connection.transaction():
-        for table in ("customers", "commerces"):
-            for identity in own | others:
-                connection.execute(_REMOVE[table], [*identity[:2], *identity[2:3] * 2, *identity[3:] * 2])
+    loaded = [entry.id for entry in entries.values() if entry.status == "loaded"]
+    now = {entry.id: entry for entry in [*locked(connection, loaded, archive), *ledger.of_ids(connection, entries)]}
+    if any((entry.kept, entry.status) != (now[n].kept, now[n].status) for n, entry in entries.items()):
+        raise _busy()
+    exports = [
+        KnownExport(entry, KeptRecords(archive, entry.kept or "-"), (entry.effective_at, entry.effective_at))
+        for entry in entries.values()
+        if entry.id in set(loaded) and rewritten[entry.id].erased
+    ]
+    set_json_loads(from_json, connection)
+    deletes = BlockedDeletes(connection, archive, exports)
+    for entry in entries.values():
+        kept = rewritten[entry.id].kept
+        if entry.status == "loaded":
+            replay(connection, stream_of(entry), entry.id, kept, archive)
+        else:
+            connection.execute("update sync.export_files set kept = %s where id = %s", [kept, entry.id])
+            keep_copy(connection, archive, *([entry.id] if entry.status in COPIED else []))
+    if exports:
+        context = LoadContext(connection, stream_of(exports[0].entry), exports[0].entry, None)
+        deletes.decide_again(context)
+        for table in sorted({reference.table for stream in STREAMS for reference in stream.references}):
+            NamedRows(context, table, archive).renew({name for of, name in let_go if of == table})
+
+
+def _busy() -> SyncError:
+    return SyncError("busy", "a load of the person's tenant is running", "erase again when it is done")
 
 
 # -- rejects ---------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from backports import zstd
 
 from sync_pipelines.configuration.stream_settings import StreamSettings
 from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.database.ledger_copies import COPIED, keep_copy
 from sync_pipelines.errors import ArchiveIncomplete, SyncError
 from sync_pipelines.exports.compression import compression_of, open_export, plain_name
 from sync_pipelines.exports.parts import is_of_parts
@@ -51,7 +52,7 @@ _SPACE: Final = re.compile(r"[\s,]*")
 
 _SET_RAW: Final = (
     "update sync.export_files set raw_sha256 = %s where coalesce(raw_sha256, sha256) = %s"
-    " and (partner, tenant, stream) = (%s, %s, %s)"
+    " and (partner, tenant, stream) = (%s, %s, %s) returning id, status"
 )
 
 
@@ -109,7 +110,8 @@ def rewrite_raw(
         why = error.code
     former = entry.raw_sha256 or entry.sha256
     if rewritten is not None:
-        connection.execute(_SET_RAW, [rewritten, former, entry.partner, entry.tenant, entry.stream])
+        rows = connection.execute(_SET_RAW, [rewritten, former, entry.partner, entry.tenant, entry.stream]).fetchall()
+        keep_copy(connection, workspace.settings.archive, *(number for number, status in rows if status in COPIED))
     others = connection.execute(
         "select count(*) from sync.export_files where coalesce(raw_sha256, sha256) = %s"
         " and (partner, tenant, stream) <> (%s, %s, %s)",

@@ -6,7 +6,7 @@ Belongs here: reading kept records and writing them again. Does not belong here:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -25,31 +25,44 @@ from sync_pipelines.normalize.erasure import SUBJECT_ERASED, Eraser
 from sync_pipelines.normalize.keys import by_row, hashes_of
 from sync_pipelines.normalize.layout import Layout, layout_of
 from sync_pipelines.upsert.history import to_change
+from sync_pipelines.upsert.named_rows import Named
 
 
-class Named(NamedTuple):
+class Rewritten(NamedTuple):
+    """Kept records that were written again.
+
+    Attributes:
+        kept: their location, for the ledger.
+        erased: how many records and rejects changed or were dropped.
+    """
+
+    kept: str
+    erased: int
+
+
+class Counted(NamedTuple):
     """How many records and rejects of kept records name an erased person."""
 
     records: int
     rejects: int
 
 
-def own_named(archive: Path, location: str, stream: Stream, eraser: Eraser) -> Named:
+def own_named(archive: Path, location: str, stream: Stream, eraser: Eraser) -> Counted:
     """Returns how much of one object's own content names an erased person; none of what it refers to."""
     kept, layout = KeptRecords(archive, location), layout_of(stream)
-    return Named(_count(kept, kept.own_blocks(), layout, eraser), _rejects_named(kept, eraser))
+    return Counted(_count(kept, kept.own_blocks(), layout, eraser), _rejects_named(kept, eraser))
 
 
-def named_in(archive: Path, kept_text: str, stream: Stream, eraser: Eraser) -> Named:
+def named_in(archive: Path, kept_text: str, stream: Stream, eraser: Eraser) -> Counted:
     """Returns how many of an export's records and rejects name an erased person."""
     kept, layout = KeptRecords(archive, kept_text), layout_of(stream)
-    return Named(_count(kept, kept.blocks(), layout, eraser), _rejects_named(kept, eraser))
+    return Counted(_count(kept, kept.blocks(), layout, eraser), _rejects_named(kept, eraser))
 
 
 def without_erased(
-    archive: Path, kept_text: str, stream: Stream, eraser: Eraser, let_go: set[Identity] | None = None
-) -> str:
-    """Writes an export's kept records again without erased people. Returns their location, for the ledger.
+    archive: Path, kept_text: str, stream: Stream, tenant: str, eraser: Eraser, let_go: set[tuple[str, Named]]
+) -> Rewritten:
+    """Writes an export's kept records again without erased people.
 
     Positions, times, and all other records stay as they are.
 
@@ -57,14 +70,16 @@ def without_erased(
         archive: the archive's folder.
         kept_text: location of the records.
         stream: the declaration.
+        tenant: of the export.
         eraser: removes the people.
-        let_go: receives the rows that records referred to and now do not.
+        let_go: receives table and name of the rows that records named and now do not.
     """
     former, layout = KeptRecords(archive, kept_text), layout_of(stream)
     at = datetime.fromisoformat(former.summary.at)
     writer = KeptWriter(archive, layout, at, has_own_ids=stream.has_record_ids)
+    noted: list[tuple[Change, Change | None]] = []
     try:
-        erased = _copy_records(former, writer, layout, eraser, set() if let_go is None else let_go)
+        erased = _copy_records(former, writer, layout, eraser, noted)
         dropped = 0
         for kept_reject in former.rejects():
             reject = to_reject(kept_reject)
@@ -78,10 +93,27 @@ def without_erased(
         if erased:
             leniencies[SUBJECT_ERASED] = leniencies.get(SUBJECT_ERASED, 0) + erased
         summary = replace(former.summary, read=writer.accepted + rejected, rejected=rejected, leniencies=leniencies)
-        return writer.finish(summary)
+        let_go |= _names(noted, stream, tenant)
+        return Rewritten(writer.finish(summary), erased)
     except BaseException:
         writer.discard()
         raise
+
+
+def _names(changes: Iterable[tuple[Change, Change | None]], stream: Stream, tenant: str) -> set[tuple[str, Named]]:
+    """Returns table and name of the rows that only the former changes name."""
+    found = set[tuple[str, Named]]()
+    for before, after in changes:
+        if after is None and stream.scope is None and before.key is not None:
+            found.add((stream.table, Named(stream.partner, tenant, False, before.key)))
+        for reference in stream.references:
+            identity = before.links.get(reference.column)
+            if isinstance(identity, Identity) and (after is None or after.links.get(reference.column) != identity):
+                text = identity.external_id if identity.record_id is None else identity.record_id
+                if text is not None:
+                    is_own = identity.record_id is not None
+                    found.add((reference.table, Named(identity.partner, identity.tenant, is_own, text)))
+    return found
 
 
 def to_reject(kept_reject: dict[str, Any]) -> Reject:
@@ -90,21 +122,12 @@ def to_reject(kept_reject: dict[str, Any]) -> Reject:
     return Reject(**{**kept_reject, "faults": faults})
 
 
-def still_referred(archive: Path, kept_text: str, links: Iterable[str], wanted: Collection[Identity]) -> set[Identity]:
-    """Returns which of some rows the kept records of an export refer to."""
-    kept, found = KeptRecords(archive, kept_text), set()
-    for link in links:
-        for block in kept.blocks([f"{link}_{part}" for part in Identity._fields]):
-            known = pa.Table.from_batches([block])
-            for row in known.group_by(known.column_names).aggregate([]).to_pylist():
-                identity = Identity(*(row.get(f"{link}_{part}") for part in Identity._fields))
-                if identity in wanted:
-                    found.add(identity)
-    return found
-
-
 def _copy_records(
-    former: KeptRecords, writer: KeptWriter, layout: Layout, eraser: Eraser, let_go: set[Identity]
+    former: KeptRecords,
+    writer: KeptWriter,
+    layout: Layout,
+    eraser: Eraser,
+    noted_changes: list[tuple[Change, Change | None]],
 ) -> int:
     """Copies records; returns how many changed or were dropped."""
     first, second = by_row(former.keys)
@@ -122,8 +145,8 @@ def _copy_records(
                 again[index] = False
                 continue
             erased += after is not before
-            left_links = {} if after is None else after.links
-            let_go |= {i for name, i in before.links.items() if isinstance(i, Identity) and left_links.get(name) != i}
+            if after is not before:
+                noted_changes.append((before, after))
             if after is not None:
                 changes.append(after)
                 changed_rows.append((index, after is not before))
