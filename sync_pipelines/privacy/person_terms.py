@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, BinaryIO, Final
 
@@ -45,8 +45,13 @@ class Person:
     @property
     def emails(self) -> list[str]:
         """The email addresses; a key that is one counts."""
-        given = [self.also_email or "", *emails_in(self.customer or "")]
-        return list(dict.fromkeys(normal_email(email) for email in given if email))
+        text = f"{self.also_email or ''} {self.customer or ''}"
+        return list(dict.fromkeys(map(normal_email, emails_in(text))))
+
+    @property
+    def by_email(self) -> Person:
+        """The person by email addresses only."""
+        return replace(self, customer=None, also_email=" ".join(self.emails))
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:

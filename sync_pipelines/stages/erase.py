@@ -54,6 +54,13 @@ from sync_pipelines.upsert.withdrawal import locked
 
 WAIT_SECONDS: Final = 30.0
 """How long an erasure waits for a load that holds the locks."""
+_WITHOUT_CUSTOMERS: Final = tuple(
+    sorted(
+        {stream.partner for stream in STREAMS}
+        - {s.partner for s in STREAMS if s.table == "customers" or any(r.table == "customers" for r in s.references)}
+    )
+)
+"""Partners whose records name people but no customers: a customer's key means the same person there."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +69,23 @@ class Plan:
 
     Attributes:
         person: the person.
-        scopes: partners and tenants whose data is searched; the first is the customer's own.
+        looked_for: partner and tenant whose data is searched -> the person, without the key where it is nobody's; the
+            first is the customer's own.
         people: the erased people, with this one.
         erasers: by partner, tenant and stream.
         is_new: whether nothing of this was erased before.
     """
 
     person: Person
-    scopes: tuple[Scope, ...]
+    looked_for: Mapping[Scope, Person]
     people: ErasedPeople
     erasers: dict[tuple[str, str, str], Eraser]
     is_new: bool
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        """The partners and tenants."""
+        return tuple(self.looked_for)
 
     def eraser_of(self, entry: LedgerFile) -> Eraser:
         """Returns the eraser for an export."""
@@ -108,19 +121,23 @@ def plan_erasure(workspace: Workspace, person: Person, reason: str, by: str) -> 
     """Returns what an erasure of a person concerns. Changes nothing."""
     with workspace.connection() as connection:
         own = linked_scopes(workspace, connection, (person.partner, person.tenant))
-    by_email = [(stream.partner, person.tenant) for stream in STREAMS] if person.emails else []
-    scopes = tuple(dict.fromkeys([*own, *by_email]))
+    by_key = [*own, *((partner, person.tenant) for partner in _WITHOUT_CUSTOMERS)] if person.customer else []
+    by_email = [*own, *((stream.partner, person.tenant) for stream in STREAMS)] if person.emails else []
+    scopes = tuple(dict.fromkeys([*by_key, *by_email]))
     before = read_erased_people(workspace.settings.archive) or ErasedPeople()
     at = datetime.now(UTC).isoformat(timespec="seconds")
 
     def erasure(scope: Scope, kind: Any, text: str) -> Erasure:
         return Erasure(*scope, kind, before.subject_of(kind, text), person.keeps_orders, reason, by, at)
 
-    added = [erasure(scope, "customer", person.customer) for scope in own if person.customer is not None]
+    added = [erasure(scope, "customer", person.customer or "") for scope in dict.fromkeys(by_key)]
     added += [erasure(scope, "email", email) for scope in scopes for email in person.emails]
     held = {e.identity for e in before.erasures if e.lifted_at is None}
     people = before.with_added(added)
-    return Plan(person, scopes, people, _erasers(workspace, people, scopes), not any(e.identity in held for e in added))
+    looked_for = {scope: person if scope in by_key else person.by_email for scope in scopes}
+    return Plan(
+        person, looked_for, people, _erasers(workspace, people, scopes), not any(e.identity in held for e in added)
+    )
 
 
 def linked_scopes(workspace: Workspace, connection: psycopg.Connection[Any], own: Scope) -> list[Scope]:
@@ -157,7 +174,7 @@ def _erasers(workspace: Workspace, people: ErasedPeople, scopes: Sequence[Scope]
 
 def look(workspace: Workspace, plan: Plan) -> Found:
     """Looks for the person everywhere but in Dagster's storage."""
-    return search(workspace, plan.person, plan.scopes, plan.erasers)
+    return search(workspace, plan.looked_for, plan.erasers)
 
 
 def erase(workspace: Workspace, plan: Plan, found: Found, say: Callable[[str], None] = lambda line: None) -> Done:
@@ -286,7 +303,11 @@ def _busy() -> SyncError:
 
 def _clean_rejects(connection: psycopg.Connection[Any], plan: Plan, ids: Sequence[int]) -> int:
     """Removes rejects of the person's records, and the person from others."""
-    wanted = rejects_of(connection, plan.person, ids)
+    entries = ledger.of_ids(connection, ids)
+    wanted = []
+    for person in dict.fromkeys(plan.looked_for.values()):
+        own = [e.id for e in entries if plan.looked_for[e.partner, e.tenant] == person]
+        wanted += rejects_of(connection, person, own)
     rows = connection.execute(
         "select r.id, f.partner, f.tenant, f.stream, r.position, r.external_id, r.code, r.field_path, r.message,"
         " r.record, r.faults from sync.rejected_records r join sync.export_files f on f.id = r.export_file_id"
@@ -296,7 +317,7 @@ def _clean_rejects(connection: psycopg.Connection[Any], plan: Plan, ids: Sequenc
     for row_id, partner, tenant, name, position, key, code, path, message, record, faults in rows:
         reject = Reject(position, key, code, path, message, record, tuple(Fault(**fault) for fault in faults or ()))
         cleaned = plan.erasers[partner, tenant, name].reject(reject)
-        if cleaned is None or cleaned is reject or plan.person.is_named(cleaned.record):
+        if cleaned is None or cleaned is reject or plan.looked_for[partner, tenant].is_named(cleaned.record):
             # Only the text as a whole names the person: nothing of it can stay.
             connection.execute("delete from sync.rejected_records where id = %s", [row_id])
             continue

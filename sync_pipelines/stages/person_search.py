@@ -9,30 +9,33 @@ from __future__ import annotations
 import io
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 import psycopg
-import sqlalchemy as sa
 from psycopg import sql
 
 from sync_pipelines.configuration.settings import Settings
+from sync_pipelines.contracts.streams import Children
 from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.errors import ArchiveIncomplete, SyncError
 from sync_pipelines.exports.compression import compression_of, open_export
 from sync_pipelines.exports.parts import is_of_parts
 from sync_pipelines.normalize.erasure import Eraser
-from sync_pipelines.partners import STREAMS, find_stream
+from sync_pipelines.partners import STREAMS
 from sync_pipelines.privacy.erased_people import Scope
 from sync_pipelines.privacy.person_terms import Person
 from sync_pipelines.stages.archived import stream_of
 from sync_pipelines.stages.workspace import Workspace
-from sync_pipelines.tables.schema import MAIN_TABLES, SCHEMA, metadata
+from sync_pipelines.tables.schema import MAIN_TABLES, SCHEMA
 from sync_pipelines.upsert.erased_records import named_in
 
+Stream = tuple[str, str, str]
+"""A partner, a tenant and a stream."""
 _NOT_CONTENT: Final = frozenset({"id", "source_file", "source_position", "run_id", "tenant", "partner"})
 _ZIPS: Final = (".xlsx", ".xlsm", ".xlsb", ".ods")
 
@@ -73,29 +76,30 @@ def exports_in(connection: psycopg.Connection[Any], scopes: Iterable[Scope]) -> 
     return [entry for entry in entries if (entry.partner, entry.stream) in known]
 
 
-def search(
-    workspace: Workspace, person: Person, scopes: Sequence[Scope], erasers: dict[tuple[str, str, str], Eraser]
-) -> Found:
+def search(workspace: Workspace, looked_for: Mapping[Scope, Person], erasers: Mapping[Stream, Eraser]) -> Found:
     """Looks for a person everywhere but in Dagster's storage.
 
     Args:
         workspace: the sync's workspace.
-        person: the person.
-        scopes: partners and tenants whose data is searched.
+        looked_for: partner and tenant to search -> the person, without the key where it is nobody's.
         erasers: by partner, tenant and stream.
     """
     found = Found()
+    scopes = list(looked_for)
     with workspace.connection() as connection:
         entries = exports_in(connection, scopes)
-        for name, rows in _rows_of_tables(connection, person, scopes):
-            found.places[name] += rows
-        if count := len(rejects_of(connection, person, [entry.id for entry in entries])):
-            found.places["rejected records"] = count
+        for person in dict.fromkeys(looked_for.values()):
+            mine = [scope for scope in scopes if looked_for[scope] == person]
+            for name, rows in _rows_of_tables(connection, person, mine):
+                found.places[name] += rows
+            ids = [entry.id for entry in entries if (entry.partner, entry.tenant) in mine]
+            found.places["rejected records"] += len(rejects_of(connection, person, ids))
     for entry in entries:
-        _search_archive(workspace, person, entry, erasers[entry.partner, entry.tenant, entry.stream], found)
+        person, eraser = looked_for[entry.partner, entry.tenant], erasers[entry.partner, entry.tenant, entry.stream]
+        _search_archive(workspace, person, entry, eraser, found)
     for path in log_files(workspace.settings):
-        found.places["log files"] += is_in_file(person, path)
-    _search_landing(workspace, person, scopes, found)
+        found.places["log files"] += is_in_file(next(iter(looked_for.values())), path)
+    _search_landing(workspace, looked_for, found)
     found.places = +found.places
     return found
 
@@ -130,46 +134,43 @@ def is_in_file(person: Person, path: Path) -> bool:
 def _rows_of_tables(
     connection: psycopg.Connection[Any], person: Person, scopes: Sequence[Scope]
 ) -> Iterator[tuple[str, int]]:
-    for table in metadata.sorted_tables:
-        joins = _joins(table)
-        if joins is None:
-            continue
-        root, joined = joins
-        query = sql.SQL(
-            "select to_jsonb(t) from {table} t {joined} join unnest(%s::text[], %s::text[]) w (partner, tenant)"
-            " on w.partner = {root}.partner and w.tenant = {root}.tenant where lower(to_jsonb(t)::text) like any(%s)"
-        ).format(table=sql.Identifier(SCHEMA, table.name), joined=joined, root=sql.Identifier(root))
-        values = [[partner for partner, _ in scopes], [tenant for _, tenant in scopes], _likes(person)]
-        rows = connection.execute(query, values).fetchall()
-        named = 0
-        for (row,) in rows:
-            content = {name: value for name, value in row.items() if name not in _NOT_CONTENT}
-            if table.name in ("orders", "stores", "commerces"):
-                content.pop("external_id", None)
-            named += person.is_named(content)
-        yield f"rows of {table.name}", named
-
-
-def _joins(table: sa.Table) -> tuple[str, sql.Composed | sql.SQL] | None:
-    """Returns the alias of a table's main table, and the joins to it; None if it has no rows of partners."""
-    names = {main.name for main in MAIN_TABLES}
-    alias, joined, current = "t", sql.SQL(""), table
-    steps: list[sql.Composable] = []
-    while current.name not in names:
-        parent = None if "partner" in current.c else next(iter(current.foreign_keys), None)
-        if parent is None:
-            return None
-        above = f"p{len(steps)}"
-        steps.append(
+    for table, parents in _tables():
+        aliases = ["t", *(f"p{number}" for number in range(len(parents)))]
+        joined = sql.SQL("").join(
             sql.SQL(" join {table} {above} on {above}.id = {alias}.{column}").format(
-                table=sql.Identifier(SCHEMA, parent.column.table.name),
-                above=sql.Identifier(above),
-                alias=sql.Identifier(alias),
-                column=sql.Identifier(parent.parent.name),
+                table=sql.Identifier(SCHEMA, parent),
+                above=sql.Identifier(aliases[number + 1]),
+                alias=sql.Identifier(aliases[number]),
+                column=sql.Identifier(column),
             )
+            for number, (parent, column) in enumerate(parents)
         )
-        alias, current = above, parent.column.table
-    return alias, sql.Composed(steps) if steps else joined
+        query = sql.SQL(
+            "select to_jsonb(t) from {table} t{joined} join unnest(%s::text[], %s::text[]) w (partner, tenant)"
+            " on w.partner = {root}.partner and w.tenant = {root}.tenant where lower(to_jsonb(t)::text) like any(%s)"
+        ).format(table=sql.Identifier(SCHEMA, table), joined=joined, root=sql.Identifier(aliases[-1]))
+        values = [[partner for partner, _ in scopes], [tenant for _, tenant in scopes], _likes(person)]
+        named = 0
+        for (row,) in connection.execute(query, values).fetchall():
+            key = {"external_id"} if not parents and table != "customers" else set()
+            content = {name: value for name, value in row.items() if name not in _NOT_CONTENT | key}
+            named += person.is_named(content)
+        yield f"rows of {table}", named
+
+
+@cache
+def _tables() -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
+    """Returns every table with rows of partners, and its parent tables with the columns that name them, upwards."""
+    found: dict[str, tuple[tuple[str, str], ...]] = {main.name: () for main in MAIN_TABLES}
+
+    def below(children: Iterable[Children], parents: tuple[str, ...]) -> None:
+        for child in children:
+            found[child.table] = ((parents[0], child.parent), *found[parents[0]])
+            below(child.nested, (child.table, *parents))
+
+    for stream in STREAMS:
+        below(stream.children, (stream.table,))
+    return tuple(found.items())
 
 
 def _likes(person: Person) -> list[str]:
@@ -228,24 +229,16 @@ def _is_in_zip(person: Person, content: BinaryIO) -> bool:
         return False
 
 
-def _search_landing(workspace: Workspace, person: Person, scopes: Sequence[Scope], found: Found) -> None:
+def _search_landing(workspace: Workspace, looked_for: Mapping[Scope, Person], found: Found) -> None:
     """Looks at the files of the landing, which only the user can remove."""
     try:
         for stream in STREAMS:
-            for file in landing_files(workspace, stream.partner, stream.name, scopes):
-                with workspace.landing.open(file) as content:
-                    if is_in_export(person, content, file):
-                        found.landing.append(file)
+            people = {tenant: person for (partner, tenant), person in looked_for.items() if partner == stream.partner}
+            for file in workspace.landing.list(stream.partner, stream.name) if people else ():
+                person = people.get(stream.normalize_tenant(file.tenant_folder) or "")
+                if person is not None and file.error is None:
+                    with workspace.landing.open(file.path) as content:
+                        if is_in_export(person, content, file.path):
+                            found.landing.append(file.path)
     except SyncError as error:
         found.landing_error = str(error)
-
-
-def landing_files(workspace: Workspace, partner: str, stream: str, scopes: Sequence[Scope]) -> Iterator[str]:
-    """Yields the paths of exports in the landing for some partners and tenants."""
-    tenants = {tenant for owner, tenant in scopes if owner == partner}
-    if tenants:
-        declared = find_stream(partner, stream)
-        assert declared is not None
-        for file in workspace.landing.list(partner, stream):
-            if file.error is None and declared.normalize_tenant(file.tenant_folder) in tenants:
-                yield file.path
