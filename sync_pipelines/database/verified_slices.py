@@ -20,19 +20,22 @@ on conflict (partner, tenant, stream, slice) do update
 set verified_at = excluded.verified_at, keys = excluded.keys, differences = excluded.differences
 """
 _OF_STREAM: Final = """
-select l.tenant, min(l.loaded_at), count(v.slice), min(v.verified_at), coalesce(sum(v.keys), 0)::bigint,
-    coalesce(sum(v.differences), 0)::bigint
+select tenant, coalesce(min(loaded_at), min(verified_at)), count(verified_at), min(verified_at),
+    coalesce(sum(keys), 0)::bigint, coalesce(sum(differences), 0)::bigint
 from (
-    select tenant, min(loaded_at) as loaded_at from sync.export_files
+    select tenant, min(loaded_at) as loaded_at, null::timestamptz as verified_at, 0 as keys, 0 as differences
+    from sync.export_files
     where partner = %(partner)s and stream = %(stream)s and status = 'loaded' group by tenant
-) l left join sync.verified_slices v
-    on v.partner = %(partner)s and v.stream = %(stream)s and v.tenant = l.tenant and v.slice < %(slices)s
-group by l.tenant order by l.tenant
+    union all
+    select tenant, null, verified_at, keys, differences from sync.verified_slices
+    where partner = %(partner)s and stream = %(stream)s and slice < %(slices)s
+) known
+group by tenant order by tenant
 """
 
 
 class VerifiedTenant(NamedTuple):
-    """What is known of a tenant with loaded exports.
+    """What is known of a tenant with loaded exports or rows.
 
     Attributes:
         tenant: the tenant.
@@ -80,6 +83,6 @@ def note(
 
 
 def of_stream(connection: psycopg.Connection[Any], partner: str, stream: str) -> list[VerifiedTenant]:
-    """Returns the tenants of a stream with loaded exports, in order."""
+    """Returns the tenants of a stream with loaded exports or verified rows, in order."""
     values = {"partner": partner, "stream": stream, "slices": SLICES}
     return [VerifiedTenant(*row) for row in connection.execute(_OF_STREAM, values).fetchall()]

@@ -37,6 +37,7 @@ from sync_pipelines.orchestration.storage_cleanup import (
 )
 from sync_pipelines.orchestration.table_assets import build_table_asset, tables_of
 from sync_pipelines.orchestration.undo_job import build_undo_job
+from sync_pipelines.orchestration.verify_job import VERIFY, build_verify_job, build_verify_schedule
 from sync_pipelines.partners import STREAMS, UNUSABLE
 from sync_pipelines.stages.first_day import first_day
 
@@ -74,16 +75,23 @@ def build_definitions(
                 if (own := [stream for stream in chosen if stream.table == table])
             ),
         ],
-        jobs=[*(of_streams.jobs or ()), check_job, build_housekeeping_job(chosen), build_undo_job(chosen)],
+        jobs=[
+            *(of_streams.jobs or ()),
+            check_job,
+            build_housekeeping_job(chosen),
+            build_undo_job(chosen),
+            build_verify_job(),
+        ],
         schedules=[
             *(build_schedule(stream, first) for stream in chosen),
             build_check_schedule(),
             build_housekeeping_schedule(),
+            build_verify_schedule(),
         ],
         sensors=[
             *(build_sensor(stream, first) for stream in chosen),
             build_check_sensor(chosen, check_job),
-            build_alert_sensor(chosen, (CHECK_JOB, HOUSEKEEPING)),
+            build_alert_sensor(chosen, (CHECK_JOB, HOUSEKEEPING, VERIFY)),
             build_check_alert_sensor(chosen),
             build_misplaced_sensor(),
         ],

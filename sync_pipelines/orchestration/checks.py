@@ -16,7 +16,7 @@ import psycopg
 
 from sync_pipelines.contracts.codes import REJECT_CODES
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.database import ledger, quality, quality_of_orders, reports
+from sync_pipelines.database import ledger, quality, quality_of_orders, reports, verified_slices
 from sync_pipelines.database.quality import Arrivals, Extent
 from sync_pipelines.errors import ConfigurationError, LandingUnavailable
 from sync_pipelines.orchestration.plurals import counted, is_or_are
@@ -29,6 +29,8 @@ ERROR: Final = dg.AssetCheckSeverity.ERROR
 WARN: Final = dg.AssetCheckSeverity.WARN
 MISSED: Final = 3
 """Days without a due export after which somebody has to act."""
+VERIFIED_WITHIN: Final = 31
+"""Days within which every slice of the keys is verified; the nightly job needs 28."""
 GIVEN_UP: Final = 30
 """Days after which a tenant counts as one that stopped sending: a warning, no longer an error."""
 
@@ -270,6 +272,47 @@ def strays(asked: Asked) -> Answer:
     )
 
 
+def equality(asked: Asked) -> Answer:
+    """Whether rows equal the fold of the archive, by the last verification of each slice."""
+    tenants = verified_slices.of_stream(asked.connection, asked.stream.partner, asked.stream.name)
+    differences = sum(tenant.differences for tenant in tenants)
+    overdue = [tenant for tenant in tenants if (asked.now - tenant.due_since).days > VERIFIED_WITHIN]
+    numbers = {"keys": sum(tenant.keys for tenant in tenants), "differences": differences, "overdue": len(overdue)}
+    if verified := [tenant.oldest for tenant in tenants if tenant.oldest is not None]:
+        numbers["oldest_slice_days"] = (asked.now - min(verified)).days
+    place = f"--partner {asked.stream.partner} --stream {asked.stream.name}"
+    return Answer(
+        passed=not differences and not overdue,
+        text=_equality(tenants, differences, len(overdue)),
+        numbers=numbers,
+        todo=f"Run sync-pipelines verify {place} to see the differences, and with --repair to correct the rows."
+        if differences
+        else "Start the job sync_verify with everything: true, and see why its nightly runs do not finish.",
+        examples=[
+            {
+                "tenant": tenant.tenant,
+                "differences": tenant.differences,
+                "slices_verified": f"{tenant.slices} of {verified_slices.SLICES}",
+                "oldest": None if tenant.oldest is None else f"{tenant.oldest:%Y-%m-%d}",
+            }
+            for tenant in tenants
+            if tenant.differences or tenant in overdue
+        ][: quality.EXAMPLES * 5],
+        severity=ERROR if differences else WARN,
+    )
+
+
+def _equality(tenants: list[verified_slices.VerifiedTenant], differences: int, overdue: int) -> str:
+    if differences:
+        return f"{counted(differences, 'difference')} between rows and archive."
+    if overdue:
+        return (
+            f"Some rows of {counted(overdue, 'tenant')} were not compared with the archive for {VERIFIED_WITHIN} days."
+        )
+    keys = sum(tenant.keys for tenant in tenants)
+    return f"{counted(keys, 'key')} equal the archive." if keys else "No key is due to be compared with the archive."
+
+
 def deleted_customers(asked: Asked) -> Answer:
     """Whether live orders belong to customers that are deleted (F12)."""
     number, examples = quality_of_orders.of_deleted_customers(asked.connection, asked.stream, asked.about)
@@ -327,6 +370,12 @@ TOTALS: Final = Check(
     " without items and defaulted totals are left out.",
     totals,
 )
+EQUAL: Final = Check(
+    "rows_equal_archive",
+    "Every row equals the fold of its kept records, by the last verification of each slice of the keys. Else: an error."
+    f" A warning if a slice was not verified for {VERIFIED_WITHIN} days.",
+    equality,
+)
 DELETED_CUSTOMERS: Final = Check(
     "customers_are_not_deleted", "No live order belongs to a deleted customer. Else: a warning.", deleted_customers
 )
@@ -334,7 +383,7 @@ DELETED_CUSTOMERS: Final = Check(
 
 def stream_checks(stream: Stream) -> list[Check]:
     """Returns the checks of a stream: of its files and the outcomes of their records."""
-    return [ACCOUNTING, FRESH, HELD, REJECTS, MISPLACED]
+    return [ACCOUNTING, FRESH, HELD, REJECTS, MISPLACED, EQUAL]
 
 
 def row_checks(stream: Stream) -> list[Check]:

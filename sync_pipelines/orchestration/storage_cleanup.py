@@ -34,6 +34,7 @@ from sync_pipelines.orchestration.private_dagster import (
     purge_ticks,
     storage_connection,
 )
+from sync_pipelines.orchestration.verify_job import VERIFY
 from sync_pipelines.stages.compaction import compact
 from sync_pipelines.stages.export_stages import Workspace
 from sync_pipelines.stages.file_cleanup import Removed, clear_files
@@ -144,7 +145,11 @@ def _old_runs(instance: dg.DagsterInstance, before: datetime, streams: Sequence[
 
 def _is_ours(run: dg.DagsterRun, streams: Sequence[Stream]) -> bool:
     """Whether a run belongs to the project, as every run does that opened the workspace, whatever its job."""
-    return INSTALLATION_TAG in run.tags or run.job_name in (CHECK_JOB, HOUSEKEEPING) or bool(streams_of(run, streams))
+    return (
+        INSTALLATION_TAG in run.tags
+        or run.job_name in (CHECK_JOB, HOUSEKEEPING, VERIFY)
+        or bool(streams_of(run, streams))
+    )
 
 
 def _with_asset_events(instance: dg.DagsterInstance, ids: Sequence[str]) -> set[str]:

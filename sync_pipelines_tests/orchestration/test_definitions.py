@@ -50,8 +50,9 @@ def test_names_that_users_rely_on(definitions: dg.Definitions) -> None:
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == assets | tables
     repository = definitions.get_repository_def()
     names = {name.replace("/", "_") for name in declared}
-    jobs = {f"sync_{name}" for name in names} | {"sync_check_tables", "sync_housekeeping"}
-    assert {job.name for job in repository.get_all_jobs()} >= {*jobs, "sync_undo_export"}
+    jobs = {f"sync_{name}" for name in names}
+    jobs |= {"sync_check_tables", "sync_housekeeping", "sync_undo_export", "sync_verify"}
+    assert {job.name for job in repository.get_all_jobs()} >= jobs
     sensors = {f"{name}_arrivals" for name in names} | {
         "sync_check_alerts",
         "sync_checks_after_failure",
