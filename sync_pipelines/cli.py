@@ -218,7 +218,7 @@ def inspect(file: Path, stream: str | None, tenant: str | None, is_written: bool
     """Examine a file: its columns, the records that would be rejected, and its block for sources.yaml.
 
     FILE may be anywhere. Nothing is loaded, and no database is needed. Exit status: 0; 3 some records would be
-    rejected; 4 the file would fail.
+    rejected; 4 the file would fail; 5 so many would be rejected that a guard would hold it.
     """
     from sync_pipelines.commands import inspect as command
 

@@ -36,10 +36,12 @@ from sync_pipelines.normalize.envelope import DateWindow
 from sync_pipelines.partners import STREAMS, find_stream
 from sync_pipelines.privacy.masking import masked, without_emails
 from sync_pipelines.privacy.personal_data import kind_of, masked_reason
+from sync_pipelines.upsert.guards import too_many_rejected
 
 WELL: Final = 0
 WITH_REJECTS: Final = 3
 WOULD_FAIL: Final = 4
+WOULD_BE_HELD: Final = 5
 _PLACEHOLDER: Final = "<tenant>"
 _ANY_GUID: Final = "00000000-0000-0000-0000-000000000000"
 _LONGEST_SAMPLE: Final = 40
@@ -54,7 +56,11 @@ class _Place:
 
 
 def run(file: Path, stream: str | None, tenant: str | None, *, is_written: bool, unmasked: bool) -> int:
-    """Prints what a file is and what a sync would do with it; returns 0, 3 with rejects, 4 if it would fail."""
+    """Prints what a file is and what a sync would do with it.
+
+    Returns:
+        0; 3 with rejects; 4 if it would fail; 5 if a guard would hold it.
+    """
     settings = load_settings()
     sources = load_sources(settings.sources)
     place = _place(settings, file, stream, tenant)
@@ -72,12 +78,17 @@ def run(file: Path, stream: str | None, tenant: str | None, *, is_written: bool,
     _print_sight(seen, proposal)
     _print_columns(seen, proposal, outcome.needed, unmasked=unmasked)
     _print_outcome(outcome, proposal.stream, unmasked=unmasked)
+    guard = too_many_rejected(block_settings.guards, outcome.read, outcome.rejected.total())
+    if guard is not None and outcome.error is None:
+        say(f"A guard would hold the file, and nothing would be loaded: {guard.sentence}.")
     if in_force is not None:
         say("", f"{settings.sources} has this stream already; the file was read under its keys.")
     _print_look_at([*proposal.look_at, *risks_in(seen, proposal)])
     _propose(settings, proposal, place, is_written=is_written, is_there=in_force is not None)
     if outcome.error is not None:
         return WOULD_FAIL
+    if guard is not None:
+        return WOULD_BE_HELD
     return WITH_REJECTS if outcome.rejected else WELL
 
 

@@ -126,21 +126,15 @@ class Guards:
         """
         effects = self._load.effects
         live = _LiveRows(self._load, effects.created + created - effects.deleted)
+        rejected = too_many_rejected(self._settings, counts["read"], counts["rejected"])
         found = [
-            *self._rejected(counts),
+            *([rejected] if rejected is not None else ()),
             *self._of_rows(effects, counts["blocked"], live),
             *self._shrinks(counts["read"], live),
         ]
         if found:
             settings = settings_of(fingerprint, self._settings)
             raise ExportHeld(self._load.entry, found, counts, self._rejects() if counts["rejected"] else (), settings)
-
-    def _rejected(self, counts: Mapping[str, int]) -> Iterator[Tripped]:
-        limit, read, rejected = self._limits.get("rejected"), counts["read"], counts["rejected"]
-        if limit is None or not rejected:
-            return
-        if rejected == read or (read >= FEWEST and _exceeds(rejected, read, limit)):
-            yield Tripped("rejected", shown_limit(limit), rejected, read)
 
     def _of_rows(self, effects: RowEffects, blocked: int, live: _LiveRows) -> Iterator[Tripped]:
         for name in _OF_ROWS:
@@ -194,6 +188,16 @@ class Guards:
             }
             for reject in found
         ]
+
+
+def too_many_rejected(settings: GuardSettings, read: int, rejected: int) -> Tripped | None:
+    """Returns the guard `rejected` if it would hold an export of so many records, so many of them rejected."""
+    limit = settings.rejected
+    if limit is None or not rejected:
+        return None
+    if rejected == read or (read >= FEWEST and _exceeds(rejected, read, limit)):
+        return Tripped("rejected", shown_limit(limit), rejected, read)
+    return None
 
 
 class _LiveRows:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sync_pipelines.database import decisions, ledger
 from sync_pipelines.stages.preview import preview
+from sync_pipelines.stages.release import release
+from sync_pipelines.upsert import guards as guards_module
 from sync_pipelines.upsert import new_rows
+from sync_pipelines.upsert.guards import Guards
+from sync_pipelines_tests import test_laws, test_laws_partners
+from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.loading import OTHER_TENANT, TENANT, Site, deleted, item, lines, order, posted
 
 LIVE = 100
@@ -186,3 +194,89 @@ def test_a_held_export_is_tried_again_when_the_settings_of_its_source_change(gua
     (landed,) = guarded.landing.rglob("*.csv")
     landed.unlink()
     assert [(entry.status, entry.created) for entry in guarded.sync()] == [("loaded", 1)]
+
+
+# -- on generated histories ------------------------------------------------------------------------------------
+
+NO_CONTENT = {
+    "tenant",
+    "partner",
+    "external_id",
+    "is_placeholder",
+    "deleted_at",
+    "defaulted_fields",
+    "partner_record_id",
+}
+HISTORIES: list[tuple[str, str, Any]] = [
+    (f"replenit/{TENANT}/orders", "orders", test_laws.history()),
+    (
+        "reten/acme/commerces",
+        "commerces",
+        test_laws_partners.history(test_laws_partners.commerce, "/api/commerces/sync", "items"),
+    ),
+    (
+        "traede/acme/customers",
+        "customers",
+        test_laws_partners.history(test_laws_partners.customer, "/customers/sync", "customers"),
+    ),
+]
+
+
+def live(rows: Mapping[Any, Mapping[str, Any]], partner: str) -> dict[Any, Mapping[str, Any]]:
+    return {
+        key: row
+        for key, row in rows.items()
+        if row["deleted_at"] is None and not row["is_placeholder"] and row["partner"] == partner
+    }
+
+
+def filled(row: Mapping[str, Any]) -> set[str]:
+    return {name for name, value in row.items() if name not in NO_CONTENT and value not in (None, "", [], {})}
+
+
+def effects(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> tuple[int, int, int, int]:
+    """Rows created, deleted, changed, emptied, by the tables before and after."""
+    both = before.keys() & after.keys()
+    changed = [key for key in both if before[key] != after[key]]
+    emptied = [key for key in changed if filled(before[key]) - filled(after[key])]
+    return len(after.keys() - before.keys()), len(before.keys() - after.keys()), len(changed), len(emptied)
+
+
+@examples(10)
+@given(data=st.data())
+def test_rows_are_counted_as_the_tables_change_and_released_exports_end_as_in_any_order(
+    fresh_site: Callable[[], Site], data: st.DataObject
+) -> None:
+    folder, table, histories = data.draw(st.sampled_from(HISTORIES))
+    exports = data.draw(histories)
+    order = data.draw(st.permutations(range(len(exports))))
+    counted: list[tuple[int, int, int, int]] = []
+
+    def count(self: Guards, counts: Mapping[str, int], created: int, fingerprint: str) -> None:
+        found = self._load.effects
+        counted.append((found.created + created, found.deleted, found.changed, found.emptied))
+
+    free = fresh_site()
+    free.has_guards = True
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Guards, "check", count)
+        for index in order:
+            before = live(free.tables()[table], folder.split("/")[0])
+            free.load_at(f"{folder}/{exports[index].name}", lines(*exports[index].entries))
+            assert counted.pop() == effects(before, live(free.tables()[table], folder.split("/")[0]))
+    expected = test_laws_partners.contents(free)
+    guarded = fresh_site()
+    guarded.has_guards = True
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(guards_module, "FEWEST", 1)
+        held = []
+        for index in order:
+            tables = guarded.tables()
+            entry = guarded.load_at(f"{folder}/{exports[index].name}", lines(*exports[index].entries))
+            if entry.status == "held":
+                assert guarded.tables() == tables
+                held.append(entry)
+        for entry in data.draw(st.permutations(held)):
+            release(guarded.workspace(), [entry], "a test", "a test")
+            assert [(e.id, e.status) for e in guarded.sync()] == [(entry.id, "loaded")]
+    assert test_laws_partners.contents(guarded) == expected
