@@ -24,7 +24,7 @@ from sync_pipelines.contracts.near_names import near_name
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database.postgres import migrate, open_database
 from sync_pipelines.database.reader_role import READER, provide_reader
-from sync_pipelines.errors import ConfigurationError, SyncError
+from sync_pipelines.errors import ConfigurationError, LedgerLost, SyncError
 from sync_pipelines.exports.file_dates import SHAPES
 from sync_pipelines.exports.formats import why_no_format
 from sync_pipelines.exports.landing import LandingFile
@@ -32,6 +32,7 @@ from sync_pipelines.orchestration.plurals import counted
 from sync_pipelines.partners import STREAMS, UNUSABLE, find_stream
 from sync_pipelines.privacy.redaction import redacted
 from sync_pipelines.privacy.untrusted_text import on_one_line
+from sync_pipelines.stages.lost_ledger import check_ledger
 from sync_pipelines.stages.misplaced import ENDING, Misplaced, find_misplaced
 from sync_pipelines.stages.workspace import open_landing
 
@@ -161,7 +162,7 @@ def _sources_or_none(settings: Settings) -> Sources:
         return Sources()
 
 
-def _database(settings: Settings) -> Iterator[str]:
+def _database(settings: Settings) -> Iterator[str | SyncError]:
     database = open_database(settings)
     check_rights(database)
     migrate(database)
@@ -174,6 +175,11 @@ def _database(settings: Settings) -> Iterator[str]:
         if is_powerful(connection):
             yield f"{_NOTE}the user may run programs on the server, so `sync-pipelines sql` needs SYNC_READER_URL"
     yield f"PostgreSQL {version // 10_000}.{version % 10_000} at {database.place}, schema up to date"
+    with database.connect() as connection:
+        try:
+            check_ledger(connection, settings.archive)
+        except LedgerLost as error:
+            yield error
 
 
 def _landing(settings: Settings) -> Iterator[str | SyncError]:

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
 
 from sync_pipelines.commands.misplaced import as_answer, print_misplaced
 from sync_pipelines.commands.problem_files import find_problem_files
@@ -15,14 +19,15 @@ from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.configuration.sources import load_sources
 from sync_pipelines.database.postgres import migrate, open_database
 from sync_pipelines.database.reports import StreamStatus, stream_status
-from sync_pipelines.errors import SyncError
+from sync_pipelines.errors import LedgerLost, SyncError
 from sync_pipelines.partners import STREAMS
+from sync_pipelines.stages.lost_ledger import check_ledger
 from sync_pipelines.stages.misplaced import find_misplaced, unknown_endings
 from sync_pipelines.stages.workspace import open_landing
 
 
 def run(*, as_json: bool) -> int:
-    """Prints the status of every stream."""
+    """Prints the status of every stream; returns 1 if the database was lost, else 0."""
     settings = load_settings()
     database = open_database(settings)
     migrate(database)
@@ -30,6 +35,7 @@ def run(*, as_json: bool) -> int:
         found = [stream_status(connection, stream) for stream in STREAMS]
         problems = find_problem_files(connection, found)
         misplaced = unknown_endings(connection)
+        lost = _lost_ledger(connection, settings.archive)
     error = None
     try:
         sources = load_sources(settings.sources)
@@ -38,8 +44,11 @@ def run(*, as_json: bool) -> int:
         error = raised
     if as_json:
         streams = {"streams": [_in_utc(s) for s in found]}
-        print(json_of(streams | problems.as_answer() | as_answer(misplaced)))
-        return 0
+        lost_ledger = {"ledger_lost": None if lost is None else lost.message}
+        print(json_of(streams | problems.as_answer() | as_answer(misplaced) | lost_ledger))
+        return 0 if lost is None else lost.exit_status
+    if lost is not None:
+        say(f"{lost.message}.", f"{lost.hint}.", "")
     problems.print_first()
     headers = (
         "stream",
@@ -69,7 +78,15 @@ def run(*, as_json: bool) -> int:
     say("", f"landing {settings.landing_shown}, database {database.shown}")
     if error is not None:
         say(f"the landing could not be read: {error.message}")
-    return 0
+    return 0 if lost is None else lost.exit_status
+
+
+def _lost_ledger(connection: psycopg.Connection[Any], archive: Path) -> LedgerLost | None:
+    try:
+        check_ledger(connection, archive)
+    except LedgerLost as error:
+        return error
+    return None
 
 
 def _undated(files: int) -> str:

@@ -358,6 +358,11 @@ def of_kept(connection: psycopg.Connection[Any], kept: str) -> LedgerFile | None
     return found[0] if found else None
 
 
+def of_content(connection: psycopg.Connection[Any], sha256: str) -> list[LedgerFile]:
+    """Returns the entries whose archived bytes have a hash."""
+    return _fetch(connection, "coalesce(raw_sha256, sha256) = %s order by id", [sha256])
+
+
 def replace_kept(connection: psycopg.Connection[Any], entry: LedgerFile, kept: str) -> bool:
     """Sets a new place of the same kept records; False if the entry has others by now, or is locked."""
     done = connection.execute(

@@ -27,6 +27,7 @@ from sync_pipelines.configuration.limits import Readable
 from sync_pipelines.errors import ArchiveDamaged, ArchiveIncomplete, ExportError
 from sync_pipelines.exports.compression import COMPRESSED_SUFFIXES, checked_reader
 from sync_pipelines.exports.disk import COPY_SIZE, flush_to_disk, storage_error
+from sync_pipelines.kept.seals import Removals, Seal, add_removal, is_sealed, read_removals
 from sync_pipelines.privacy.untrusted_text import on_one_line
 
 _STORED_AS_THEY_ARE = (*COMPRESSED_SUFFIXES, ".xlsx", ".parquet")
@@ -104,6 +105,10 @@ class Archive:
             raise self._gone(sha256)
         return RawBytes(stored, sha256)
 
+    def has(self, sha256: str) -> bool:
+        """Whether the bytes of an export are here, damaged or not."""
+        return self._find(sha256) is not None
+
     def remove(self, sha256: str, unless_since: float, why: Removal = "retention") -> int | None:
         """Removes the bytes of an export and records that this was intentional.
 
@@ -118,9 +123,8 @@ class Archive:
         stored = self._find(sha256)
         if stored is None or (found := stored.stat()).st_mtime >= unless_since:
             return None
-        with self._removed.open("a") as removed:
-            mark = "" if why == "retention" else f"-{why}"
-            removed.write(f"{sha256} {datetime.now(UTC):%Y-%m-%d}{mark}\n")
+        mark = "" if why == "retention" else f"-{why}"
+        add_removal(self._removed, sha256, f"{datetime.now(UTC):%Y-%m-%d}{mark}")
         stored.unlink(missing_ok=True)
         return found.st_size
 
@@ -128,11 +132,14 @@ class Archive:
     def _removed(self) -> Path:
         return self._raw / "removed.txt"
 
+    def removals(self) -> Removals:
+        """Returns what `remove` has removed."""
+        return read_removals(self._removed)
+
     def _gone(self, sha256: str) -> ArchiveIncomplete:
         """Returns the error for missing bytes: removed by retention, or lost."""
-        noted = self._removed.read_text().split() if self._removed.exists() else []
-        if sha256 in noted:
-            day = noted[noted.index(sha256) + 1]
+        day = self.removals().days.get(sha256)
+        if day is not None:
             hint = (
                 "the loaded rows stay; to read the export again, restore its bytes from a backup of the archive, or put"
                 " the export into the landing under another name with the same date"
@@ -191,6 +198,16 @@ class RawBytes:
         """
         plain: Any = zstd.ZstdFile(self._stored) if self._stored.suffix == ".zst" else self._stored.open("rb")
         return checked_reader(_Hashed(plain, self._note, self._damaged), self._damaged)
+
+    def verify_stored(self) -> None:
+        """Verifies every stored byte. Decompression ignores some that do not matter to it.
+
+        Raises:
+            ArchiveDamaged: they have changed.
+        """
+        self.verify()
+        if self._stored.suffix == ".zst" and not is_sealed(self._stored):
+            raise self._damaged(None)
 
     def verify(self) -> None:
         """Checks their hash. Reads them to the end if that was not done yet.
@@ -288,13 +305,15 @@ class _RawFile(Protocol):
 
 def _copy(stream: BinaryIO, written: _RawFile, as_it_is: bool, where: Path) -> tuple[str, int]:
     """Copies, hashes and counts in one pass, and flushes to disk."""
-    sha256, size = hashlib.sha256(), 0
+    sha256, size, seal = hashlib.sha256(), 0, Seal()
     compressor = None if as_it_is else zstd.ZstdCompressor(options=_OPTIONS)
     while data := _read(stream):
         sha256.update(data)
         size += len(data)
-        _write(written, compressor.compress(data) if compressor else data, where)
-    _write(written, compressor.flush() if compressor else b"", where)
+        _write(written, seal.add(compressor.compress(data)) if compressor else data, where)
+    if compressor:
+        _write(written, seal.add(compressor.flush()), where)
+        _write(written, seal.to_bytes(), where)
     try:
         os.fsync(written.fileno())
     except OSError as error:

@@ -11,7 +11,7 @@ Belongs here: these files. Does not belong here: what a copy contains (`database
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,6 +147,19 @@ def merge_copies(root: Path) -> tuple[int, int]:
     for name in whole:
         store.remove(name)
     return len(whole), len(groups)
+
+
+def rewrite_damaged(root: Path, names: Collection[str]) -> None:
+    """Replaces damaged objects by their undamaged copies."""
+    store = open_store(root, FOLDER)
+    for name in names:
+        found = Copies(store)
+        with suppress(FileNotFoundError):
+            _add(found, name, 2 * _LARGEST)
+        if found.places:
+            lines = [store.read(place.name, place.start, place.size) for place in found.places.values()]
+            _write(store, lines, is_durable=True)
+        store.remove(name)
 
 
 def _groups(places: Sequence[Place]) -> Iterator[list[Place]]:

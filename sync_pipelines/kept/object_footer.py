@@ -73,12 +73,14 @@ class Section(NamedTuple):
         plain: its decompressed size in bytes; None if it is not compressed.
         checksums: XXH3 of its decompressed content. Uncompressed Parquet has one for each row group and one for its
             footer, so that reading a few records only checks a few.
+        stored: XXH3 of its stored bytes if it is compressed; None if it is not, or was written by an earlier version.
     """
 
     start: int
     size: int
     plain: int | None
     checksums: list[str]
+    stored: str | None = None
 
 
 class Footer(NamedTuple):

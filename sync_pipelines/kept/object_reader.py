@@ -146,7 +146,7 @@ class ObjectReader:
         return self.footer.sections["records"].plain is not None
 
     def verify(self) -> None:
-        """Verifies everything.
+        """Verifies every byte.
 
         Raises:
             ArchiveIncomplete, ArchiveDamaged: the part cannot be read.
@@ -154,11 +154,27 @@ class ObjectReader:
         for name, section in self.footer.sections.items():
             with self.errors_of(name):
                 if section.plain is not None:
-                    self._content(section)
+                    self._verify_packed(section)
                 elif name != "records":
                     self._check_once(name, section, 0, section.size)
                 else:
                     self._verify_parquet(section)
+        with self.errors_of("padding"):
+            self._verify_padding()
+
+    def _verify_packed(self, section: Section) -> None:
+        self._content(section)
+        if section.stored is not None and checksum_of(self._read(section, 0, section.size)) != section.stored:
+            raise ChecksumError
+
+    def _verify_padding(self) -> None:
+        """Verifies that there are only zeros between sections."""
+        place, end = self._location, 0
+        edges = sorted((section.start, section.start + section.size) for section in self.footer.sections.values())
+        for start, after in [*edges, (place.size - place.footer, place.size)]:
+            if any(self._store.read(place.name, place.start + end, start - end)):
+                raise ChecksumError
+            end = after
 
     def _verify_parquet(self, section: Section) -> None:
         metadata = checked_footer(partial(self._read, section), section.size, section.checksums)

@@ -199,7 +199,8 @@ class ObjectWriter:
         is_smaller = name == "records" or len(packed) < len(content) * 7 // 8
         stored, plain = (packed, len(content)) if is_smaller else (content, None)
         start = self._aligned()
-        self._sections[name] = Section(start, len(stored), plain, [checksum_of(content)])
+        of_stored = None if plain is None else checksum_of(stored)
+        self._sections[name] = Section(start, len(stored), plain, [checksum_of(content)], of_stored)
         self._open.write(stored)
 
     def _aligned(self) -> int:

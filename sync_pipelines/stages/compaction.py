@@ -3,7 +3,7 @@
 An export of a few records makes an object of a few kilobytes. Ten or more objects of one stream and similar size are
 copied into one new object; then one commit updates their locations in the ledger. The stored records of an export do
 not change. Housekeeping removes the old objects a day after the last entry referred to them. So a process may be killed
-at any moment, and loads may run at the same time.
+at any moment, and loads may run at the same time. Copies of ledger entries are merged, too.
 
 Belongs here: which objects are merged. Does not belong here: copying (`kept.merging`), removing (`file_cleanup`).
 """
@@ -17,6 +17,8 @@ from typing import Final
 
 from sync_pipelines.database import kept_objects
 from sync_pipelines.database.kept_objects import KeptEntry
+from sync_pipelines.database.ledger_copies import keep_copy
+from sync_pipelines.kept.ledger_files import merge_copies
 from sync_pipelines.kept.locations import Location, to_location, with_moved
 from sync_pipelines.kept.merging import can_move, merge
 from sync_pipelines.kept.object_store import ObjectStore, open_store
@@ -52,6 +54,7 @@ def compact(workspace: Workspace) -> Compacted:
         entries = list(kept_objects.all_kept(connection))
     for _, of_stream in groupby(entries, key=lambda entry: entry.stream):
         _compact_stream(workspace, store, list(of_stream), done)
+    merge_copies(workspace.settings.archive)
     return done
 
 
@@ -110,6 +113,7 @@ def _repointed(workspace: Workspace, entries: Sequence[KeptEntry], moved: dict[s
         for entry in entries
         if entry.kept is not None and entry.kept != after[entry.id]
     }
-    with workspace.connection() as connection:
+    with workspace.connection() as connection, connection.transaction():
         done = kept_objects.repoint(connection, changed)
+        keep_copy(connection, workspace.settings.archive, *done)
     return [entry._replace(kept=after[entry.id]) if entry.id in done else entry for entry in entries]

@@ -31,8 +31,9 @@ def fetch_raw(workspace: Workspace, entry: LedgerFile) -> bool:
         workspace.archive.read(sha256).verify()
         return True
     except ArchiveIncomplete:
-        if entry.raw_sha256 is not None:
-            # The landing still has the person who was erased.
+        is_erased = workspace.archive.removals().days.get(sha256, "").endswith("-erased")
+        if entry.raw_sha256 is not None or is_erased:
+            # The landing may still have the person.
             return False
     try:
         with workspace.landing.open(entry.path) as content:

@@ -10,11 +10,14 @@ Belongs here: when kept records are replaced by equal ones. Does not belong here
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
+
+import psycopg
 
 from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.database.ledger_copies import COPIED, keep_copy
 from sync_pipelines.errors import ArchiveIncomplete, SyncError
 from sync_pipelines.kept.kept_records import KeptRecords, remove_unnamed, stored_footer
 from sync_pipelines.stages.archived import normalize_archived
@@ -42,13 +45,13 @@ def repairing(workspace: Workspace, work: Callable[[], Result]) -> Result:
         try:
             return work()
         except ArchiveIncomplete as error:
-            file_id = _repair(workspace, error, repaired)
+            file_id = repair_kept(workspace, error, repaired)
             if file_id is None:
                 raise
             repaired.add(file_id)
 
 
-def _repair(workspace: Workspace, damage: ArchiveIncomplete, repaired: set[int]) -> int | None:
+def repair_kept(workspace: Workspace, damage: ArchiveIncomplete, repaired: Collection[int] = ()) -> int | None:
     """Rebuilds the kept records named in an error. Returns the export's ledger id, or None if that fails."""
     if not damage.kept:
         return None
@@ -62,12 +65,20 @@ def _repair(workspace: Workspace, damage: ArchiveIncomplete, repaired: set[int])
         except SyncError as error:
             log.warning("%s: its kept records cannot be rebuilt: %s", entry.path, error)
             return None
-        if is_same(workspace, entry, kept) and ledger.replace_kept(connection, entry, kept):
+        if is_same(workspace, entry, kept) and _replaced(workspace, connection, entry, kept):
             log.warning("%s: its kept records were rebuilt from its raw bytes after %s", entry.path, damage)
             return entry.id
     remove_unnamed(workspace.settings.archive, kept)
     log.warning("%s: its kept records cannot be rebuilt exactly", entry.path)
     return None
+
+
+def _replaced(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, kept: str) -> bool:
+    with connection.transaction():
+        done = ledger.replace_kept(connection, entry, kept)
+        if done and entry.status in COPIED:
+            keep_copy(connection, workspace.settings.archive, entry.id)
+        return done
 
 
 def is_same(workspace: Workspace, entry: LedgerFile, kept: str) -> bool:

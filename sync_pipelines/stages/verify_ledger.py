@@ -128,6 +128,15 @@ def verify_ledger(
     return found
 
 
+def known_tenants(workspace: Workspace, partner: str | None, stream: str | None) -> set[str]:
+    """Returns the tenants of a choice's exports, by the archive or the ledger."""
+    copies = read_copies(workspace.settings.archive)
+    entries = [copy["entry"] for copy in map(copies.read, copies.places) if copy["kind"] == "export"]
+    with workspace.connection() as connection:
+        entries += [stored["entry"] for _, stored in copies_of_ledger(connection, partner, stream, None)]
+    return {e["tenant"] for e in entries if partner in (None, e["partner"]) and stream in (None, e["stream"])}
+
+
 class _Suspect(NamedTuple):
     """An entry that may differ from its copy.
 
