@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from sync_pipelines.commands import completion
+from sync_pipelines.commands.moments import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _DAY: Final = click.DateTime(formats=["%Y-%m-%d"])
-_MOMENT: Final = click.DateTime(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"])
 _REVISION: Final = click.option(
     "--revision", type=click.IntRange(1), help="Revision of the path; the latest by default."
 )
@@ -107,12 +107,12 @@ def verify(
 
 
 @click.command()
-@click.argument("table", shell_complete=completion.tables)
+@click.argument("table", shell_complete=completion.main_tables)
 @click.argument("tenant", shell_complete=completion.tenants)
 @click.argument("key")
 @click.argument("column", required=False)
 @click.option("--partner", shell_complete=completion.partners, help="Partner, if several fill the table.")
-@click.option("--at", type=_MOMENT, help="The row at this date, by the records until then.")
+@click.option("--at", type=Moment(), help="The row by the records until this date (its end, in UTC) or time.")
 @_JSON
 @_UNMASKED
 def explain(
@@ -130,8 +130,9 @@ def explain(
     Example: explain orders 7d444840-9dc0-11d1-b245-5ffdce74fad2 A-17 total_revenue
     """
     from sync_pipelines.commands import explain as command
+    from sync_pipelines.stages.explain import Asked
 
-    wanted = command.Asked(table, tenant, key, column, partner, at)
+    wanted = Asked(table, tenant, key, column, partner, at)
     return command.run(wanted, as_json=as_json, unmasked=unmasked)
 
 

@@ -89,6 +89,11 @@ def tables(context: click.Context, parameter: click.Parameter, incomplete: str) 
     return _items((f"{before}{blank}{SCHEMA}.{name}" for name in names), incomplete) if word else []
 
 
+def main_tables(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Completes the name of a table that partners' records fill."""
+    return _items(sorted({stream.table for stream in _streams(context)}), incomplete)
+
+
 def _streams(context: click.Context) -> tuple[Stream, ...]:
     from sync_pipelines.partners import STREAMS
 

@@ -84,7 +84,12 @@ def stored_outcomes(connection: psycopg.Connection[Any], file_id: int) -> Codes 
     row = connection.execute(
         "select outcomes from sync.export_outcomes where export_file_id = %s", [file_id]
     ).fetchone()
-    return None if row is None else np.frombuffer(zstd.decompress(row[0]), np.uint8)
+    return None if row is None else decoded(row[0])
+
+
+def decoded(stored: bytes) -> Codes:
+    """Returns outcomes as they are stored, by row, as indexes into `OUTCOMES`."""
+    return np.frombuffer(zstd.decompress(stored), np.uint8)
 
 
 def _store(connection: psycopg.Connection[Any], file_id: int, codes: Codes) -> None:

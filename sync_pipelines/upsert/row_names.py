@@ -340,3 +340,15 @@ def _parts(stored: StoredRow, lends: Lends | None) -> Iterator[StoredRow]:
     else:
         yield replace(stored, row=replace(row, external_id=None))
         yield StoredRow(stored.id, by_external, {}, is_lent=True)
+
+
+def given_names(own: Sequence[Names], pairs: Iterable[Pair]) -> list[Names]:
+    """Returns the names of rows, with those from pairs, and then the names of placeholders that only pairs name.
+
+    Args:
+        own: the names of each row from its own records.
+        pairs: in version order.
+    """
+    rows = [_Named(number, names, names, is_placeholder=False) for number, names in enumerate(own)]
+    found = _assigned(rows, pairs)
+    return [*(found.rows[row.id] for row in rows), *found.new]
