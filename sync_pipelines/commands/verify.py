@@ -19,6 +19,7 @@ from sync_pipelines.commands.screen import json_of, notify, print_table, say
 from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.contracts.near_names import suggestion
 from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.errors import ArchiveIncomplete
 from sync_pipelines.orchestration.plurals import counted
 from sync_pipelines.privacy.masking import masked
 from sync_pipelines.privacy.personal_data import masked_row
@@ -68,6 +69,12 @@ class _Tables:
     count: int = 0
     repaired: int = 0
     differences: list[tuple[Stream, Difference]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def is_right(self) -> bool:
+        """Whether everything could be compared, and nothing differs any more."""
+        return not self.errors and self.count == self.repaired
 
     def add(self, stream: Stream, found: Verified) -> None:
         """Adds those of one."""
@@ -96,13 +103,16 @@ def run(wanted: Selection, *, repair: bool, of_archive: bool, as_json: bool, unm
     tables = _Tables()
     for stream, tenant in verifiable(workspace):
         if wanted.holds(stream, tenant):
-            tables.add(stream, verify_stream(workspace, stream, tenant, repair=repair))
+            try:
+                tables.add(stream, verify_stream(workspace, stream, tenant, repair=repair))
+            except ArchiveIncomplete as error:
+                tables.errors.append(f"{stream.full_name} of {tenant}: {error.message}")
     if as_json:
         print(json_of(_answer(ledger, tables, unmasked=unmasked)))
     else:
         _print_ledger(ledger, repair=repair)
         _print_tables(tables, repair=repair, unmasked=unmasked)
-    is_right = ledger.is_right and not ledger.rebuilt.lost and tables.count == tables.repaired
+    is_right = ledger.is_right and not ledger.rebuilt.lost and tables.is_right
     if not is_right and not repair:
         notify(f"`{typed('verify --repair')}` corrects it by the archive")
     return EQUAL if is_right else DIFFERENT
@@ -130,9 +140,9 @@ def _print_ledger(found: VerifiedLedger, *, repair: bool) -> None:
     for damage in found.damages:
         say(f"ledger: {damage} in the archive is damaged; `{typed('verify --archive --repair')}` mends it")
     rows = [(d.path, d.revision, d.column, _short(d.stored), _short(d.archive)) for d in found.differences[:_SHOWN]]
-    if rows:
+    if rows and found.entries:
         print_table(("export", "revision", "column", "ledger", "archive"), rows)
-    _print_rest(len(found.differences))
+        _print_rest(len(found.differences))
     if repair and found.exports:
         say(f"ledger: {counted(found.repaired, 'export')} repaired")
     _print_rebuilt(found.rebuilt)
@@ -163,7 +173,7 @@ def _print_rest(listed: int) -> None:
 
 def _print_tables(found: _Tables, *, repair: bool, unmasked: bool) -> None:
     say(
-        f"tables: {counted(found.keys, 'key')} with {counted(found.records, 'record')} compared with the archive,"
+        f"tables: {counted(found.keys, 'row')} of {counted(found.records, 'record')} compared with the archive,"
         f" {counted(found.count, 'difference')}"
     )
     shown = [_shown(stream, one, unmasked=unmasked) for stream, one in found.differences[:_SHOWN]]
@@ -174,6 +184,8 @@ def _print_tables(found: _Tables, *, repair: bool, unmasked: bool) -> None:
     _print_rest(len(found.differences))
     if repair and found.count:
         say(f"tables: {counted(found.repaired, 'difference')} repaired")
+    for error in found.errors:
+        say(f"tables: NOT compared: {error}")
 
 
 def _cell(value: Any, *, unmasked: bool) -> Any:
@@ -221,6 +233,7 @@ def _answer(ledger: VerifiedLedger, tables: _Tables, *, unmasked: bool) -> dict[
             "records": tables.records,
             "different": tables.count,
             "repaired": tables.repaired,
+            "errors": tables.errors,
             "differences": [_shown(stream, one, unmasked=unmasked) for stream, one in tables.differences[:_LISTED]],
         },
     }

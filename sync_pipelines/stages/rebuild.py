@@ -35,7 +35,7 @@ from sync_pipelines.stages.repair import is_same
 from sync_pipelines.stages.workspace import Workspace
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.load import load
-from sync_pipelines.upsert.stored_rejects import Rejects
+from sync_pipelines.upsert.stored_rejects import Rejects, withdraw_all
 
 log = logging.getLogger(__name__)
 
@@ -216,6 +216,4 @@ def _restore_unloaded(
         if entry.status == "withdrawn" and copy["rejects"] and entry.kept is not None:
             context = LoadContext(connection, stream, entry, entry.run_id)
             Rejects(context, lambda hashes: []).keep(KeptRecords(workspace.settings.archive, entry.kept).rejects())
-            connection.execute(
-                "update sync.rejected_records set status = 'withdrawn' where export_file_id = %s", [file_id]
-            )
+            withdraw_all(connection, file_id)

@@ -9,6 +9,7 @@ Belongs here: what differs, and the repair. Does not belong here: loading again 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -17,6 +18,8 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger_copies import (
     COPIED,
     copies_of_erasures,
@@ -36,7 +39,12 @@ from sync_pipelines.kept.locations import identity_of as kept_identity
 from sync_pipelines.partners import find_stream
 from sync_pipelines.stages.rebuild import Rebuilt, rebuild
 from sync_pipelines.stages.workspace import Workspace
+from sync_pipelines.upsert.context import LoadContext
+from sync_pipelines.upsert.history import History
 from sync_pipelines.upsert.locks import own_locks, take_locks
+from sync_pipelines.upsert.stored_rejects import Rejects, withdraw_all
+
+log = logging.getLogger(__name__)
 
 MOST_LISTED: Final = 1_000
 _COPIES_AT_ONCE: Final = 1_000
@@ -113,14 +121,14 @@ def verify_ledger(
     with workspace.connection() as connection:
         if repair:
             _exchange_erasures(connection, archive, copies)
-        ledger = _Ledger(copies)
+        entries = _Entries(copies)
         for file_id, stored in copies_of_ledger(connection, partner, stream, tenant):
-            ledger.take(file_id, stored)
-        ledger.find_missing(partner, stream, tenant)
-        found.entries, found.copied = ledger.entries, len(ledger.uncopied)
-        _write_copies(connection, archive, list(ledger.uncopied.values()))
+            entries.take(file_id, stored)
+        entries.find_missing(partner, stream, tenant)
+        found.entries, found.copied = entries.count, len(entries.uncopied)
+        _write_copies(connection, archive, list(entries.uncopied.values()))
         lost = []
-        for owner, some in groupby(sorted(ledger.suspects), key=lambda suspect: suspect.owner):
+        for owner, some in groupby(sorted(entries.suspects), key=lambda suspect: suspect.owner):
             lost += _settle(workspace, connection, owner, list(some), copies, found, repair=repair)
     if lost:
         found.rebuilt = rebuild(workspace, read_copies(archive), lost)
@@ -151,11 +159,11 @@ class _Suspect(NamedTuple):
     file_id: int
 
 
-class _Ledger:
+class _Entries:
     """One look at the ledger, compared with the copies.
 
     Attributes:
-        entries: number of entries that should have copies.
+        count: number of entries that should have copies.
         suspects: what may differ.
         uncopied: kept records of the entries without a copy -> their ids.
     """
@@ -163,7 +171,7 @@ class _Ledger:
     def __init__(self, copies: Copies) -> None:
         self._copies = copies
         self._known: set[bytes] = set()
-        self.entries = 0
+        self.count = 0
         self.suspects: list[_Suspect] = []
         self.uncopied: dict[str, int] = {}
 
@@ -172,7 +180,7 @@ class _Ledger:
         identity = identity_of(stored)
         entry = stored["entry"]
         is_copied = entry["status"] in COPIED
-        self.entries += is_copied
+        self.count += is_copied
         if identity not in self._copies.places:
             if is_copied:
                 self.uncopied[kept_identity(entry["kept"] or f"{file_id}")] = file_id
@@ -236,8 +244,24 @@ def _settle(
                 lost.append(suspect.identity)
                 continue
             restore(connection, file_id, copy)
+            if stored["rejects"] != copy["rejects"] and stream is not None:
+                _restore_rejects(workspace, connection, stream, file_id)
             found.repaired += not _differences(workspace, copy_of(connection, file_id), copy)
     return lost
+
+
+def _restore_rejects(workspace: Workspace, connection: psycopg.Connection[Any], stream: Stream, file_id: int) -> None:
+    """Makes the rejects of an export those of its kept records, if these can be read."""
+    entry, archive = ledger.entry_of(connection, file_id), workspace.settings.archive
+    try:
+        with connection.transaction():
+            history = History(connection, entry.partner, entry.tenant, entry.stream, archive)
+            rejects = Rejects(LoadContext(connection, stream, entry, entry.run_id), history.knowing)
+            rejects.renew(KeptRecords(archive, entry.kept or "-").rejects())
+    except ArchiveIncomplete as error:
+        log.warning("%s: its rejects cannot be restored: %s", entry.path, error)
+    if entry.status == "withdrawn":
+        withdraw_all(connection, file_id)
 
 
 def _was_not_loaded(stored: dict[str, Any], copy: dict[str, Any]) -> bool:

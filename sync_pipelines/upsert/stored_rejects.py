@@ -198,3 +198,12 @@ def withdraw_rejects(
 def _hash_of(name: str, *, is_own: bool) -> int:
     """Returns the hash by which a reject is found; that of a record without a key has its own id (P2)."""
     return named_by(None, name) if is_own else named_by(name, None)
+
+
+def withdraw_all(connection: psycopg.Connection[Any], file_id: int) -> None:
+    """Withdraws the rejects of an export, as an undo of it does."""
+    connection.execute(
+        "update sync.rejected_records set status = 'withdrawn', updated_at = now()"
+        " where export_file_id = %s and status in ('open', 'superseded')",
+        [file_id],
+    )
