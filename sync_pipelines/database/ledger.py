@@ -311,9 +311,9 @@ def renew(connection: psycopg.Connection[Any], entry: LedgerFile, new: NewExport
     """
     connection.execute(
         "update sync.export_files set size = %s, modified_at = %s, etag = %s, effective_at = %s, has_own_date = %s,"
-        " partition_date = (%s at time zone 'UTC')::date, status = 'pending', sha256 = null, kept = null,"
-        " looked_at = null, error = null, held = null, attempts = 0, attempted_at = null, seen_at = clock_timestamp()"
-        " where id = %s and status in ('pending', 'failed', 'held')",
+        " partition_date = (%s at time zone 'UTC')::date, status = 'pending', sha256 = null, raw_sha256 = null,"
+        " kept = null, looked_at = null, error = null, held = null, attempts = 0, attempted_at = null,"
+        " seen_at = clock_timestamp() where id = %s and status in ('pending', 'failed', 'held')",
         [
             new.file.size, new.file.modified_at, new.file.etag, new.effective_at, new.has_own_date, new.effective_at,
             entry.id,
@@ -332,7 +332,7 @@ def mark_unchanged(connection: psycopg.Connection[Any], file_id: int, file: Land
 def mark_archived(connection: psycopg.Connection[Any], entry: LedgerFile, sha256: str, looked_at: datetime) -> None:
     """Records the content of an entry and when it was read, unless the entry was reset meanwhile."""
     connection.execute(
-        "update sync.export_files set sha256 = %s, looked_at = %s"
+        "update sync.export_files set sha256 = %s, raw_sha256 = null, looked_at = %s"
         " where id = %s and (size, modified_at) = (%s, %s) and etag is not distinct from %s",
         [sha256, looked_at, entry.id, entry.size, entry.modified_at, entry.etag],
     )
@@ -376,7 +376,8 @@ def replace_kept(connection: psycopg.Connection[Any], entry: LedgerFile, kept: s
 def forget_archived(connection: psycopg.Connection[Any], file_id: int) -> None:
     """Makes the next attempt archive a pending or failed entry again."""
     connection.execute(
-        "update sync.export_files set sha256 = null, kept = null where id = %s and status in ('pending', 'failed')",
+        "update sync.export_files set sha256 = null, raw_sha256 = null, kept = null"
+        " where id = %s and status in ('pending', 'failed')",
         [file_id],
     )
 

@@ -33,6 +33,7 @@ class Summary:
         operations: the operations of its records.
         bits: name -> bit of `present`, by the contract at that time.
         columns: the names of a flat file's columns; None for others.
+        erasures: how often people had been erased by then (`ErasedPeople.changes`).
     """
 
     read: int = 0
@@ -50,6 +51,7 @@ class Summary:
     operations: list[str] = field(default_factory=list)
     bits: dict[str, int] = field(default_factory=dict)
     columns: list[str] | None = None
+    erasures: int = 0
 
     @property
     def reading(self) -> tuple[str, str]:

@@ -12,7 +12,6 @@ Belongs here: these rules. Does not belong here: how people are identified (`pri
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -26,7 +25,7 @@ from sync_pipelines.contracts.codes import ALL_CODES
 from sync_pipelines.contracts.contract import FieldShape, Shape, folded
 from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.normalize.change import Change, Fault, Reject
-from sync_pipelines.privacy.erased_people import Subjects, read_erased_people
+from sync_pipelines.privacy.erased_people import ErasedPeople, Subjects
 
 SUBJECT_ERASED: Final = "subject_erased"
 MARKER: Final = {"erased_person": "sync_pipelines"}
@@ -77,7 +76,7 @@ class Eraser:
         links = {
             name: identity
             for name, identity in change.links.items()
-            if name not in self._links or self._names(identity) is None
+            if name not in self._links or (keeps is None and self._names(identity) is None)
         }
         children = {
             table: listed._replace(rows=self._rows(listed.rows, is_kept=table in self._kept_tables))
@@ -90,14 +89,24 @@ class Eraser:
     def _is_person(self, change: Change) -> bool:
         own = [self._subjects.by_key(text) for text in (change.key, change.record_id) if text is not None]
         own += [self._subjects.by_email(t) for t in (change.key, change.values.get("email")) if isinstance(t, str)]
+        own += self._in_extra(change)
         return any(found is not None for found in own)
 
     def _is_of_person(self, change: Change) -> bool | None:
         """Returns whether an order of a person is kept; None if it is nobody's."""
         found = [self._names(identity) for name, identity in change.links.items() if name in self._links]
         found += [self._subjects.in_identity(t) for n in sorted(_ORDER) if isinstance(t := change.values.get(n), str)]
+        found += self._in_extra(change)
         named = [keeps for keeps in found if keeps is not None]
         return all(named) if named else None
+
+    def _in_extra(self, change: Change) -> list[bool | None]:
+        """Looks up email addresses in fields that the contract does not know but that have one by their name."""
+        return [
+            self._subjects.by_email(text)
+            for name, text in change.extra.items()
+            if isinstance(text, str) and is_email_name(name)
+        ]
 
     def _names(self, identity: Any) -> bool | None:
         if not isinstance(identity, Identity):
@@ -169,7 +178,7 @@ class Eraser:
     def owns(self, header: str) -> bool:
         """Whether a person named in this column of a flat file owns the record."""
         field = self._field(header, self._stream.shape)
-        return field is not None and field.column in self._owners
+        return bool(self._owners) and (is_email_name(header) if field is None else field.column in self._owners)
 
     def is_key(self, header: str) -> bool:
         """Whether a column of a flat file has the key of its records."""
@@ -242,6 +251,8 @@ class Eraser:
             field = self._field(name, self._stream.shape)
             if field is not None and field.column in self._owners and isinstance(value, (str, int)):
                 found.append(self._subjects.in_identity(str(value)))
+            elif field is None and self._owners and isinstance(value, str) and is_email_name(name):
+                found.append(self._subjects.by_email(value))
         named = [keeps for keeps in found if keeps is not None]
         return all(named) if named else None
 
@@ -285,11 +296,15 @@ class Eraser:
                 found[rows[chosen[indices]]] = True
 
 
-def build_eraser(archive: Path, stream: Stream, tenant: str, settings: StreamSettings) -> Eraser | None:
+def build_eraser(people: ErasedPeople | None, stream: Stream, tenant: str, settings: StreamSettings) -> Eraser | None:
     """Returns the eraser of a tenant's stream; None if nobody was erased there."""
-    people = read_erased_people(archive)
     subjects = None if people is None else people.those_of(scopes_of(stream, tenant, settings.options))
     return None if subjects is None else Eraser(stream, subjects, settings.columns)
+
+
+def is_email_name(name: str) -> bool:
+    """Whether a field that the contract does not know has an email address, by its name."""
+    return any(word in folded(name) for word in ("mail", "correo"))
 
 
 def scopes_of(stream: Stream, tenant: str, options: Any) -> list[tuple[str, str]]:

@@ -25,7 +25,7 @@ from sync_pipelines.privacy.private_files import private_folder, write_private
 FILE: Final = "erasures.json"
 DISTINCTIVE: Final = 6
 """Shortest key that is looked for in any text; shorter ones only in fields that identify people."""
-_EMAIL: Final = re.compile(r"""[^\s"'<>()\[\]{},;:\\/|=&?]+@[^\s"'<>()\[\]{},;:\\/|=&?@]+""")
+_EMAIL: Final = re.compile(r"""[^\s"<>()\[\]{},;:\\/|=&?]+@[^\s"'<>()\[\]{},;:\\/|=&?@]+""")
 _WORD: Final = re.compile(rf"[\w.@+#-]{{{DISTINCTIVE},}}")
 _EDGES: Final = ".-#+"
 
@@ -74,6 +74,11 @@ class ErasedPeople:
 
     secret: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
     erasures: tuple[Erasure, ...] = ()
+
+    @property
+    def changes(self) -> int:
+        """How many erasures there were, and how many were lifted. It only grows."""
+        return len(self.erasures) + sum(erasure.lifted_at is not None for erasure in self.erasures)
 
     def subject_of(self, kind: Kind, text: str) -> str:
         """Returns the keyed hash of a key or an email address."""
@@ -140,7 +145,7 @@ class Subjects:
         """Looks up the email addresses in a text."""
         if not self._has_emails or "@" not in text:
             return None
-        return self._first({normal_email(text), *map(normal_email, _EMAIL.findall(text))}, "email")
+        return self._first({normal_email(text), *map(normal_email, emails_in(text))}, "email")
 
     def in_text(self, text: str) -> bool | None:
         """Looks up the email addresses and the distinctive words in a text."""
@@ -173,7 +178,8 @@ def normal_email(text: str) -> str:
 
 def emails_in(text: str) -> Iterator[str]:
     """Yields the email addresses in a text."""
-    yield from _EMAIL.findall(text)
+    # A quote is a part of a name, as in o'neil, unless it begins the word.
+    yield from (found.lstrip("'") for found in _EMAIL.findall(text))
 
 
 def read_erased_people(archive: Path) -> ErasedPeople | None:

@@ -56,7 +56,7 @@ class Person:
     @cached_property
     def pattern(self) -> re.Pattern[str]:
         """What to look for in a text: whole words, not parts of others."""
-        start, word = r"(?:(?<![\w.+-])|(?<=\\[nrtbf]))", r"[\w.@+#-]"
+        start, word = r"(?:(?<![\w.+-])(?<!\w')|(?<=\\[nrtbf]))", r"[\w.@+#-]"
         parts = [f"(?i:{start}(?:{_spelled(email)})(?![\\w-]|\\.\\w))" for email in self.emails]
         key = normal_key(self.customer or "")
         if len(key) >= DISTINCTIVE:

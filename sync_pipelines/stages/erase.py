@@ -250,7 +250,13 @@ def _rewrite(workspace: Workspace, plan: Plan, ids: Sequence[int]) -> int:
             entries = {entry.id: entry for entry in ledger.of_ids(connection, ids) if entry.kept is not None}
             for entry in entries.values():
                 rewritten[entry.id] = without_erased(
-                    archive, entry.kept or "-", stream_of(entry), entry.tenant, plan.eraser_of(entry), let_go
+                    archive,
+                    entry.kept or "-",
+                    stream_of(entry),
+                    entry.tenant,
+                    plan.eraser_of(entry),
+                    let_go,
+                    plan.people.changes,
                 )
             with connection.transaction():
                 connection.execute(f"set local lock_timeout = '{int(WAIT_SECONDS * 1000)}'".encode())

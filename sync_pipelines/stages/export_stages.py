@@ -42,6 +42,7 @@ from sync_pipelines.exports.tee import Tee
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.kept.kept_writer import Beside
 from sync_pipelines.normalize.erasure import SUBJECT_ERASED, build_eraser
+from sync_pipelines.privacy.erased_people import read_erased_people
 from sync_pipelines.privacy.masking import masked_error, masked_trace
 from sync_pipelines.privacy.private_files import private_folder
 from sync_pipelines.privacy.untrusted_text import on_one_line, storable
@@ -156,7 +157,7 @@ def archive_and_keep(
             raise
         sha256 = stored()
         ledger.mark_archived(connection, entry, sha256, looked_at)
-    entry = replace(entry, sha256=sha256)
+    entry = replace(entry, sha256=sha256, raw_sha256=None)
     ledger.mark_kept(connection, entry, kept)
     _erase_raw(workspace, connection, entry, kept)
     return kept
@@ -217,10 +218,13 @@ def keep_records(
 def _erase_raw(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, kept: str) -> None:
     """Rewrites raw bytes that bring an erased person again; drops them if that is impossible."""
     archive = workspace.settings.archive
-    if entry.raw_sha256 is not None or SUBJECT_ERASED not in KeptRecords(archive, kept).summary.leniencies:
+    people = read_erased_people(archive)
+    if people is None or entry.raw_sha256 is not None or entry.sha256 is None:
+        return
+    if SUBJECT_ERASED not in KeptRecords(archive, kept).summary.leniencies:
         return
     settings = workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream)
-    eraser = build_eraser(archive, stream_of(entry), entry.tenant, settings)
+    eraser = build_eraser(people, stream_of(entry), entry.tenant, settings)
     if eraser is not None and (why := rewrite_raw(workspace, connection, entry, eraser)) is not None:
         log.warning("%s: its raw bytes, which have an erased person, were dropped: %s", entry.path, why)
 

@@ -44,6 +44,7 @@ from sync_pipelines.normalize.null_words import with_nulls
 from sync_pipelines.normalize.plain import PlainReader
 from sync_pipelines.normalize.record import RecordReader
 from sync_pipelines.normalize.values import displayable
+from sync_pipelines.privacy.erased_people import ErasedPeople, read_erased_people
 from sync_pipelines.stages.flat_parts import FlatParts
 from sync_pipelines.stages.line_blocks import BlockReader, OneByOne
 
@@ -100,7 +101,7 @@ def normalize(
     )
     try:
         with _few_collections():
-            return _written(export, writer, earlier, build_eraser(archive, stream, export.tenant, export.settings))
+            return _written(export, writer, earlier, read_erased_people(archive))
     except BaseException as error:
         writer.discard()
         if isinstance(error, Exception) and export.verify is not None:
@@ -140,9 +141,12 @@ def _few_collections() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _written(export: ExportText, writer: KeptWriter, earlier: Sequence[KeptRecords], eraser: Eraser | None) -> str:
+def _written(
+    export: ExportText, writer: KeptWriter, earlier: Sequence[KeptRecords], people: ErasedPeople | None
+) -> str:
     started = time.monotonic()
     findings = Findings()
+    eraser = build_eraser(people, export.stream, export.tenant, export.settings)
     pipeline = _Pipeline(export, findings, eraser)
     pipeline.write(writer, earlier)
     if writer.rejected > writer.rejects_kept:
@@ -163,6 +167,7 @@ def _written(export: ExportText, writer: KeptWriter, earlier: Sequence[KeptRecor
         contract=export.stream.fingerprint,
         seconds=round(time.monotonic() - started, 3),
         columns=None if pipeline.columns is None else list(pipeline.columns),
+        erasures=0 if people is None else people.changes,
     )
     return writer.finish(summary)
 

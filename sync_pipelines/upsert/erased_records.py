@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import psycopg
 import pyarrow as pa
 from psycopg.types.json import Jsonb
 
 from sync_pipelines.contracts.streams import Identity, Stream
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.errors import SyncError
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.kept.kept_writer import KeptWriter
 from sync_pipelines.kept.record_batches import to_batch
@@ -24,6 +27,7 @@ from sync_pipelines.normalize.change import Change, Fault, Reject
 from sync_pipelines.normalize.erasure import SUBJECT_ERASED, Eraser
 from sync_pipelines.normalize.keys import by_row, hashes_of
 from sync_pipelines.normalize.layout import Layout, layout_of
+from sync_pipelines.privacy.erased_people import read_erased_people
 from sync_pipelines.upsert.history import to_change
 from sync_pipelines.upsert.named_rows import Named
 
@@ -60,7 +64,13 @@ def named_in(archive: Path, kept_text: str, stream: Stream, eraser: Eraser) -> C
 
 
 def without_erased(
-    archive: Path, kept_text: str, stream: Stream, tenant: str, eraser: Eraser, let_go: set[tuple[str, Named]]
+    archive: Path,
+    kept_text: str,
+    stream: Stream,
+    tenant: str,
+    eraser: Eraser,
+    let_go: set[tuple[str, Named]],
+    erasures: int,
 ) -> Rewritten:
     """Writes an export's kept records again without erased people.
 
@@ -73,6 +83,7 @@ def without_erased(
         tenant: of the export.
         eraser: removes the people.
         let_go: receives table and name of the rows that records named and now do not.
+        erasures: as in `Summary`.
     """
     former, layout = KeptRecords(archive, kept_text), layout_of(stream)
     at = datetime.fromisoformat(former.summary.at)
@@ -92,12 +103,44 @@ def without_erased(
         leniencies = dict(former.summary.leniencies)
         if erased:
             leniencies[SUBJECT_ERASED] = leniencies.get(SUBJECT_ERASED, 0) + erased
-        summary = replace(former.summary, read=writer.accepted + rejected, rejected=rejected, leniencies=leniencies)
+        summary = replace(
+            former.summary, read=writer.accepted + rejected, rejected=rejected, leniencies=leniencies, erasures=erasures
+        )
         let_go |= _names(noted, stream, tenant)
         return Rewritten(writer.finish(summary), erased)
     except BaseException:
         writer.discard()
         raise
+
+
+def with_erased_since(
+    connection: psycopg.Connection[Any], stream: Stream, entry: LedgerFile, archive: Path, *, is_streamed: bool
+) -> LedgerFile:
+    """Returns an export whose kept records are without people who were erased since they were read.
+
+    Args:
+        connection: in the transaction of a load, with the export's locks.
+        stream: the declaration.
+        entry: the export.
+        archive: the archive's folder.
+        is_streamed: whether rows of these records were written already.
+
+    Raises:
+        SyncError: `busy`: some were written; a new attempt reads the export again.
+    """
+    people, kept_text = read_erased_people(archive), entry.kept or "-"
+    if people is None or (summary := KeptRecords(archive, kept_text).summary).erasures == people.changes:
+        return entry
+    owners = {(partner, tenant) for _, partner, tenant in summary.referred}
+    subjects = people.those_of({(entry.partner, entry.tenant), *owners})
+    eraser = None if subjects is None else Eraser(stream, subjects)
+    if eraser is None or not sum(named_in(archive, kept_text, stream, eraser)):
+        return entry
+    if is_streamed:
+        raise SyncError("busy", "a person was erased while the export was read", "the next sync reads it again")
+    made = without_erased(archive, kept_text, stream, entry.tenant, eraser, set(), people.changes)
+    connection.execute("update sync.export_files set kept = %s where id = %s", [made.kept, entry.id])
+    return replace(entry, kept=made.kept)
 
 
 def _names(changes: Iterable[tuple[Change, Change | None]], stream: Stream, tenant: str) -> set[tuple[str, Named]]:

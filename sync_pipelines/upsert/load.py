@@ -24,6 +24,7 @@ from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.upsert.changed_rows import ChangedRowWriter
 from sync_pipelines.upsert.context import LoadContext
+from sync_pipelines.upsert.erased_records import with_erased_since
 from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.guards import Guards
 from sync_pipelines.upsert.history import (
@@ -99,6 +100,7 @@ def load(
         if entry.status in ("loaded", "withdrawn"):
             return Loaded(entry.counts, is_new=False)
         set_json_loads(from_json, connection)
+        entry = with_erased_since(connection, stream, entry, archive, is_streamed=written is not None)
         context = LoadContext(connection, stream, entry, run_id, blocked=blocked)
         is_guarded = guards is not None and not decisions.is_released(connection, file_id)
         checks = Guards(context, guards, archive) if guards is not None and is_guarded else None
