@@ -207,20 +207,20 @@ def _csv_without(plain: bytes, eraser: Eraser, settings: StreamSettings, *, fold
         raise CannotRewrite("a CSV without a header that names the key")
     header = rows[header_at][2]
     named = [[n for n, cell in enumerate(cells[: len(header)]) if eraser.cell(header[n], cell)] for _, _, cells in rows]
-    owned = {
-        number
-        for number in range(header_at + 1, len(rows))
-        if any(eraser.owns(header[n]) and not eraser.keeps_orders(rows[number][2][n]) for n in named[number])
-    }
+    owners = [n for n, name in enumerate(header) if eraser.owns(name)]
     keys = [n for n, name in enumerate(header) if eraser.is_key(name)]
-    if folds:
-        dropped = {_key_of(rows[number][2], keys) for number in owned}
-        owned |= {n for n in range(header_at + 1, len(rows)) if _key_of(rows[n][2], keys) in dropped}
+    is_kept: dict[Any, bool] = {}
+    for number in range(header_at + 1, len(rows)):
+        cells, key = rows[number][2], _key_of(rows[number][2], keys) if folds else number
+        for n in set(named[number]) & set(owners):
+            is_kept[key] = is_kept.get(key, True) and eraser.keeps_orders(cells[n])
     for number in range(header_at + 1, len(rows)):
         first, last, cells = rows[number]
-        if number in owned or named[number]:
+        keeps = is_kept.get(_key_of(cells, keys) if folds else number)
+        if keeps is not None or named[number]:
             ends = ["\n" if line.endswith("\n") else "" for line in lines[first:last]]
-            kept = "" if number in owned else _row_without(cells, set(named[number]), delimiter)
+            emptied = {*named[number], *(owners if keeps else ())}
+            kept = "" if keeps is False else _row_without(cells, emptied, delimiter)
             lines[first:last] = [kept + ends[0], *ends[1:]]
     bom = "utf-8-sig" if plain.startswith(b"\xef\xbb\xbf") else encoding.replace("utf-8-sig", "utf-8")
     return "".join(lines).encode(bom)
