@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 from psycopg.types.json import set_json_loads
 
 from sync_pipelines.database import erasures, kept_objects, ledger
@@ -44,6 +45,7 @@ from sync_pipelines.stages.erased_bytes import rewrite_raw
 from sync_pipelines.stages.person_search import Found, exports_in, is_in_file, log_files, rejects_of, search
 from sync_pipelines.stages.repair import repairing
 from sync_pipelines.stages.workspace import Workspace
+from sync_pipelines.tables.schema import MAIN_TABLES, SCHEMA
 from sync_pipelines.upsert.blocked_deletes import BlockedDeletes
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.erased_records import Rewritten, own_named, without_erased
@@ -293,11 +295,25 @@ def _switch(
         else:
             connection.execute("update sync.export_files set kept = %s where id = %s", [kept, entry.id])
             keep_copy(connection, archive, *([entry.id] if entry.status in COPIED else []))
+    for export in exports:
+        _disown(connection, export.entry, rewritten[export.entry.id].positions)
     if exports:
         context = LoadContext(connection, stream_of(exports[0].entry), exports[0].entry, None)
         deletes.decide_again(context)
         for table in sorted({reference.table for stream in STREAMS for reference in stream.references}):
             NamedRows(context, table, archive).renew({name for of, name in let_go if of == table})
+
+
+def _disown(connection: psycopg.Connection[Any], entry: LedgerFile, positions: list[str]) -> None:
+    """Makes placeholders that name an erased record as their last writer name the export as a whole."""
+    for table in MAIN_TABLES:
+        connection.execute(
+            SQL(
+                "update {} set source_position = null, effective_at = %s where is_placeholder and source_file = %s"
+                " and source_position = any(%s)"
+            ).format(Identifier(SCHEMA, table.name)),
+            [entry.effective_at, entry.path, positions],
+        )
 
 
 def _busy() -> SyncError:

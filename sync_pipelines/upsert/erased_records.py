@@ -38,10 +38,12 @@ class Rewritten(NamedTuple):
     Attributes:
         kept: their location, for the ledger.
         erased: how many records and rejects changed or were dropped.
+        positions: the positions of those records.
     """
 
     kept: str
     erased: int
+    positions: list[str]
 
 
 class Counted(NamedTuple):
@@ -107,7 +109,7 @@ def without_erased(
             former.summary, read=writer.accepted + rejected, rejected=rejected, leniencies=leniencies, erasures=erasures
         )
         let_go |= _names(noted, stream, tenant)
-        return Rewritten(writer.finish(summary), erased)
+        return Rewritten(writer.finish(summary), erased, [before.position for before, _ in noted])
     except BaseException:
         writer.discard()
         raise

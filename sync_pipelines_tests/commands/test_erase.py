@@ -120,13 +120,22 @@ def test_one_person_in_all_streams_is_nowhere_after(call: Call, settings: Settin
     receipt = Path(done.json["receipt"])
     assert receipt.stat().st_mode & 0o777 == 0o600
 
+    for more in ((), ("--archive",)):
+        verified = call("verify", *more)
+        assert verified.status == 0, verified
+
     again = call("erase", *PERSON, "--reason", "asked")
     assert again.status == 0 and "erased already" in again.out
 
     put(landing, {path.replace("-01.json", "-02.json"): content for path, content in EXPORTS.items()})
     assert call("sync").status == 0
     assert call("rejects", "replay").status in (0, 3)
+    with psycopg.connect(settings.database_url or "") as connection:
+        connection.execute("drop schema sync cascade")
+    rebuilt = call("verify", "--repair")
+    assert rebuilt.status == 0, rebuilt
     assert where(settings) == []
+    assert call("sql", "select count(*) n from sync.erasures", "--format", "json").json == [{"n": 9}]
 
 
 WRONG = [
