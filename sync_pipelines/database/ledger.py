@@ -511,6 +511,13 @@ def mark_redone(connection: psycopg.Connection[Any], file_id: int) -> None:
     )
 
 
+def restore_loading_time(connection: psycopg.Connection[Any], former: LedgerFile) -> None:
+    """Gives a redone entry the time of its first load: a redo is not a new arrival (T9)."""
+    connection.execute(
+        "update sync.export_files set loaded_at = %s where id = %s and status = 'loaded'", [former.loaded_at, former.id]
+    )
+
+
 def mark_replayed(
     connection: psycopg.Connection[Any], file_id: int, kept: str, window: tuple[datetime, datetime] | None
 ) -> None:

@@ -22,7 +22,7 @@ from sync_pipelines.stages.display_rows import TableChanges, changes_of_rows
 from sync_pipelines.stages.export_stages import load_export
 from sync_pipelines.stages.repair import repairing
 from sync_pipelines.stages.workspace import Workspace
-from sync_pipelines.upsert.withdrawal import locked, withdraw
+from sync_pipelines.upsert.withdrawal import Redoing, locked, withdraw
 
 log = logging.getLogger(__name__)
 
@@ -106,17 +106,32 @@ def redo(workspace: Workspace, file_ids: Sequence[int], decided: Decided) -> lis
 
     Raises:
         SyncError: an export is not withdrawn, or a load of the same tenants runs. Nothing has changed.
+        ArchiveIncomplete: kept records are missing and cannot be rebuilt.
     """
-    ids = sorted(set(file_ids))
-    with workspace.connection() as connection, connection.transaction():
-        entries = _locked(connection, lambda: locked(connection, ids, workspace.settings.archive))
+    return repairing(workspace, lambda: _redo(workspace, sorted(set(file_ids)), decided))
+
+
+def _redo(workspace: Workspace, file_ids: Sequence[int], decided: Decided) -> list[LedgerFile]:
+    archive = workspace.settings.archive
+    with workspace.connection() as connection:
+        with connection.transaction():
+            entries = _locked(connection, lambda: locked(connection, file_ids, archive))
+            for entry in entries:
+                if entry.status != "withdrawn":
+                    raise SyncError("export_not_withdrawn", f"{entry.path} is {entry.status}, not withdrawn")
+            deletes = Redoing(connection, entries, archive)
+            for entry in entries:
+                decisions.note(connection, entry.id, "redo", decided.reason, decided.decided_by)
+                ledger.mark_redone(connection, entry.id)
         for entry in entries:
-            if entry.status != "withdrawn":
-                raise SyncError("export_not_withdrawn", f"{entry.path} is {entry.status}, not withdrawn")
-        for entry in entries:
-            decisions.note(connection, entry.id, "redo", decided.reason, decided.decided_by)
-            ledger.mark_redone(connection, entry.id)
-    return [load_export(workspace, entry.id, decided.run_id) for entry in entries]
+            load_export(workspace, entry.id, decided.run_id)
+        with connection.transaction():
+            now = locked(connection, file_ids, archive)
+            for entry in entries:
+                ledger.restore_loading_time(connection, entry)
+            changed = deletes.decide_again(decided.run_id)
+            keep_copy(connection, archive, *[entry.id for entry in now if entry.status == "loaded"], *changed)
+        return ledger.of_ids(connection, file_ids)
 
 
 def _check_loaded(connection: psycopg.Connection[Any], entry: LedgerFile) -> None:

@@ -1,16 +1,18 @@
 """Deletes that depend on live rows of another table, after a withdrawal (T9).
 
-Whether a delete is blocked is decided once, when it is loaded; a withdrawal decides it again where it removed rows that
-blocked the delete, or brought rows back that block it, or brought the row back that it deletes.
+Whether a delete is blocked is decided when it is loaded, by what was loaded before it. A withdrawal decides it again
+as if the withdrawn exports had never been loaded.
 
-Belongs here: which deletes are decided again. Does not belong here: deciding (`decisions`), the fold (`folding`).
+Belongs here: which deletes are decided again, and which rows blocked them. Does not belong here: the decision itself
+(`decisions`), the fold (`folding`).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -18,16 +20,19 @@ import numpy as np
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from sync_pipelines.contracts.streams import BlockedBy, Stream
+from sync_pipelines.contracts.streams import BlockedBy, Reference, Stream
+from sync_pipelines.database import ledger
+from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.keys import distinct, hashes_of, key_hash
 from sync_pipelines.normalize.layout import layout_of
 from sync_pipelines.partners import STREAMS, find_stream
-from sync_pipelines.tables.schema import OUTCOMES, SCHEMA
+from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.context import LoadContext
-from sync_pipelines.upsert.decisions import BLOCKED
+from sync_pipelines.upsert.fold import fold
 from sync_pipelines.upsert.folding import Folding
-from sync_pipelines.upsert.history import History, KnownExport, VersionedRecord, connected, versioned_records
-from sync_pipelines.upsert.record_outcomes import stored_outcomes
+from sync_pipelines.upsert.history import Hashes, History, KnownExport, VersionedRecord, connected, versioned_records
+from sync_pipelines.upsert.named_rows import Named, may_name, references_to, rows_naming
 
 _AT_ONCE: Final = 2_000
 
@@ -59,12 +64,11 @@ class BlockedDeletes:
         decided = set[int]()
         for stream in _blockable():
             before, after = self._before[stream.full_name], self._referring(stream.blocked_by)
-            freed = self._keys(stream, {row.referred for row in before - after})
-            bound = self._keys(stream, {row.referred for row in after - before})
+            moved = self._keys(stream, {row.referred for row in before ^ after})
             own = self._own_keys(stream)
-            for tenant in sorted({*freed, *bound, *own}):
-                wanted = _Wanted(freed.get(tenant, set()), bound.get(tenant, set()), own.get(tenant, set()))
-                decided |= set(self._decide(replace(context, stream=stream), tenant, wanted))
+            for tenant in sorted({*moved, *own}):
+                keys = moved.get(tenant, set()) | own.get(tenant, set())
+                decided |= set(self._decide(replace(context, stream=stream), tenant, keys))
         return decided
 
     def _referring(self, blocked_by: BlockedBy | None) -> set[_Referring]:
@@ -103,63 +107,83 @@ class BlockedDeletes:
                     found[export.entry.tenant].update(keys)
         return found
 
-    def _decide(self, context: LoadContext, tenant: str, wanted: _Wanted) -> Iterator[int]:
+    def _decide(self, context: LoadContext, tenant: str, keys: set[str]) -> Iterator[int]:
+        """Decides the deletes of some keys again; yields their exports."""
         stream = context.stream
         history = History(self._connection, stream.partner, tenant, stream.name, self._archive)
-        hashes = distinct(np.array([key_hash(key) for key in wanted.keys], np.uint64))
+        hashes = distinct(np.array([key_hash(key) for key in keys], np.uint64))
+        referring = _Referrers(self._connection, self._archive, stream, tenant, keys)
         for export in history.knowing(hashes):
-            chosen = [r for r in versioned_records([export], hashes, context.layout) if r.change.operation == "delete"]
-            chosen = list(self._chosen(export, chosen, wanted))
-            if chosen:
-                own = replace(context, entry=export.entry)
-                named = distinct(np.array([h for record in chosen for h in hashes_of(record.change)], np.uint64))
+            deletes = [r for r in versioned_records([export], hashes, context.layout) if r.change.operation == "delete"]
+            if deletes:
+                named = distinct(np.array([h for record in deletes for h in hashes_of(record.change)], np.uint64))
                 if stream.has_record_ids:
                     named = connected(named, history.knowing, layout_of(stream))
-                Folding(own, history.knowing).decide_again(chosen, named)
+                folding = Folding(replace(context, entry=export.entry), history.knowing)
+                folding.decide_again(deletes, named, referring.counts(export.entry))
                 yield export.entry.id
 
-    def _chosen(
-        self, export: KnownExport, deletes: Sequence[VersionedRecord], wanted: _Wanted
-    ) -> Iterator[VersionedRecord]:
-        """Yields the deletes of one export whose decision may differ now."""
-        if not deletes:
-            return
-        blocked = self._blocked(export)
-        outcomes = stored_outcomes(self._connection, export.entry.id)
-        for record in deletes:
-            key, is_blocked = record.change.key or "", record.change.position in blocked
-            code = None if outcomes is None else int(outcomes[record.version[3]])
-            found_none = code is not None and code < len(OUTCOMES) and OUTCOMES[code] == "not_found"
-            if key in (wanted.freed if is_blocked else wanted.bound) or (found_none and key in wanted.own):
-                yield record
 
-    def _blocked(self, export: KnownExport) -> set[str]:
-        """Returns the positions of an export's blocked deletes."""
-        rows = self._connection.execute(
-            "select position from sync.rejected_records where export_file_id = %s and depends_on_state"
-            " and code = %s and status <> 'resolved'",
-            [export.entry.id, BLOCKED],
-        )
-        return {position for (position,) in rows}
+class _Referrers:
+    """The live rows that referred to some rows when an export was loaded, folded from what was loaded by then.
 
-
-class _Wanted(NamedTuple):
-    """Keys whose deletes may be decided differently.
-
-    Attributes:
-        freed: fewer live rows refer to them; a blocked delete may be possible.
-        bound: more live rows refer to them; a delete may be blocked.
-        own: keys of withdrawn exports of the stream; a delete that found no row may find one.
+    Args:
+        connection: in the withdrawal's transaction.
+        archive: the archive's folder.
+        stream: the stream whose deletes they block.
+        tenant, keys: the rows.
     """
 
-    freed: set[str]
-    bound: set[str]
-    own: set[str]
+    def __init__(
+        self, connection: psycopg.Connection[Any], archive: Path, stream: Stream, tenant: str, keys: set[str]
+    ) -> None:
+        assert stream.blocked_by is not None
+        self._names = {Named(stream.partner, tenant, False, key) for key in keys}
+        self._records: list[tuple[LedgerFile, Stream, list[VersionedRecord]]] = []
+        self._column = stream.blocked_by.column
+        for other, reference in references_to(stream.table):
+            if BlockedBy(other.table, reference.column) == stream.blocked_by:
+                self._read(connection, archive, other, reference)
 
-    @property
-    def keys(self) -> set[str]:
-        """All of them."""
-        return self.freed | self.bound | self.own
+    def _read(self, connection: psycopg.Connection[Any], archive: Path, stream: Stream, reference: Reference) -> None:
+        """Reads all records of the keys whose records ever referred to one of the rows."""
+        naming: dict[str, list[Hashes]] = defaultdict(list)
+        for entry in ledger.loaded_with_records(connection, stream.partner, stream.name):
+            kept = KeptRecords(archive, entry.kept or "-")
+            if may_name(kept, reference, self._names):
+                naming[entry.tenant].append(kept.keys.of_rows(rows_naming(kept, reference, self._names)))
+        for tenant, hashes in naming.items():
+            wanted = distinct(np.concatenate(hashes))
+            exports = History(connection, stream.partner, tenant, stream.name, archive).knowing(wanted)
+            for export in exports:
+                self._records.append((export.entry, stream, export.versioned(wanted, layout_of(stream))))
+
+    def counts(self, entry: LedgerFile) -> dict[str, int]:
+        """Returns key of a row -> how many live rows referred to it when an export was loaded."""
+        by_key: dict[tuple[str, str, str | None], list[VersionedRecord]] = defaultdict(list)
+        streams: dict[tuple[str, str, str | None], Stream] = {}
+        for other, stream, records in self._records:
+            if _loading_order(other) < _loading_order(entry):
+                for record in records:
+                    place = (stream.full_name, other.tenant, record.change.key)
+                    by_key[place].append(record)
+                    streams[place] = stream
+        found: Counter[str] = Counter()
+        for place, records in by_key.items():
+            changes = [record.change for record in sorted(records, key=lambda record: record.version)]
+            for row in fold(streams[place], changes)[0]:
+                # The links of kept records are identities.
+                target: Any = row.links.get(self._column) if row.is_live else None
+                if (
+                    target is not None
+                    and Named(target.partner, target.tenant, False, target.external_id) in self._names
+                ):
+                    found[target.external_id] += 1
+        return dict(found)
+
+
+def _loading_order(entry: LedgerFile) -> tuple[datetime, int]:
+    return (entry.loaded_at or entry.effective_at, entry.id)
 
 
 def _blockable() -> Iterator[Stream]:

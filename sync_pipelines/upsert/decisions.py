@@ -88,7 +88,12 @@ class Decisions:
             t=Identifier(SCHEMA, blocked_by.table), c=Identifier(blocked_by.column)
         )
         row = self._load.connection.execute(statement, [list(row_ids)]).fetchone()
-        count = row[0] if row else 0
+        return self.block_by(record, row[0] if row else 0)
+
+    def block_by(self, record: VersionedRecord, count: int) -> bool:
+        """Rejects a delete if live rows refer to the row that it would delete. Returns whether it did."""
+        blocked_by = self._load.stream.blocked_by
+        assert blocked_by is not None
         if count:
             message = f"{count} live {blocked_by.table} refer to {record.change.key!r}, so it is not deleted"
             self.decide(record, Rejection(BLOCKED, None, message))

@@ -94,6 +94,7 @@ class Folding:
         self._copying = Copying(context.connection)
         self._knowing = knowing
         self._decisions = Decisions(context, knowing)
+        self._blocking: Mapping[str, int] | None = None
         self.leniencies: Counter[str] = Counter()
         self.missing: set[Identity] = set()
 
@@ -139,13 +140,15 @@ class Folding:
             known = versioned_records(self._knowing(chunk), chunk, self._load.layout)
             self._fold([], known, [*known, *versioned_records(withdrawn, chunk, self._load.layout)])
 
-    def decide_again(self, records: list[VersionedRecord], hashes: Hashes) -> None:
+    def decide_again(self, records: list[VersionedRecord], hashes: Hashes, blocking: Mapping[str, int]) -> None:
         """Folds keys from an empty row, and decides again whether live rows block some of their deletes (T9).
 
         Args:
             records: the deletes, all of the export that is being written.
             hashes: all hashes of their keys.
+            blocking: key -> how many live rows referred to the row when the export was loaded.
         """
+        self._blocking = blocking
         aside = {record.version for record in records}
         known = versioned_records(self._knowing(hashes), hashes, self._load.layout)
         self._fold(records, [record for record in known if record.version not in aside])
@@ -271,7 +274,13 @@ class Folding:
         if self._load.blocked is not None:
             return self._decisions.block_again(record)
         before, after = applied.before, applied.after
-        if self._load.stream.blocked_by is None or before is None or not before.is_live or (after and after.is_live):
+        if self._load.stream.blocked_by is None or (after and after.is_live):
+            return False
+        if self._blocking is not None:
+            # A row that only other rows refer to is none for a fold; when it was loaded, the delete may have found it.
+            is_live = self._decisions.is_blocked(record) if before is None else before.is_live
+            return is_live and self._decisions.block_by(record, self._blocking.get(record.change.key or "", 0))
+        if before is None or not before.is_live:
             return False
         stored_ids = [s.id for s in family.stored if s.row.external_id == record.change.key]
         return self._decisions.block(record, stored_ids)

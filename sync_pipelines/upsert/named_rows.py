@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg.sql import SQL, Identifier
@@ -25,6 +27,7 @@ from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.tables.schema import SCHEMA
+from sync_pipelines.upsert.column_changes import mask_of
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.copying import Copying
 from sync_pipelines.upsert.empty_tables import DeferredIndexes
@@ -71,7 +74,7 @@ class _Stored(NamedTuple):
 
 def names_of_own(kept: KeptRecords, stream: Stream, tenant: str) -> set[Named]:
     """Returns the names of the rows that an export's records are about; none if no reference can be to them."""
-    if stream.scope is not None or not any(_references_to(stream.table)):
+    if stream.scope is not None or not any(references_to(stream.table)):
         return set()
     return {
         Named(stream.partner, tenant, is_record_id, text)
@@ -124,7 +127,7 @@ class NamedRows:
         found: dict[Named, _Stored] = {}
         for (partner, tenant, is_record_id), texts in _by_owner(names).items():
             column = Named(partner, tenant, is_record_id, "").column
-            reference = next(reference for _, reference in _references_to(self.table))
+            reference = next(reference for _, reference in references_to(self.table))
             statement = SQL(
                 "select t.{c}, t.id, t.is_placeholder, t.source_file = any(%s) from {t} t"
                 " where t.partner = %s and t.tenant = %s and t.{c} = any(%s){unscoped}"
@@ -140,7 +143,7 @@ class NamedRows:
         """Returns those of the given rows that a row of another table refers to."""
         ids = [row.id for row in stored.values()]
         referring = set[int]()
-        for table, column in {(stream.table, reference.column) for stream, reference in _references_to(self.table)}:
+        for table, column in {(stream.table, reference.column) for stream, reference in references_to(self.table)}:
             statement = SQL("select distinct {c} from {t} where {c} = any(%s)").format(
                 c=Identifier(column), t=Identifier(SCHEMA, table)
             )
@@ -150,10 +153,10 @@ class NamedRows:
     def _naming(self, names: set[Named]) -> dict[Named, _Naming]:
         """Returns name -> the first export with a record that names it."""
         found: dict[Named, _Naming] = {}
-        for stream, reference in _references_to(self.table) if names else ():
+        for stream, reference in references_to(self.table) if names else ():
             for entry in self._exports(stream, reference, names):
                 kept = KeptRecords(self.archive, entry.kept or "-")
-                if not _may_name(kept, reference, names):
+                if not may_name(kept, reference, names):
                     continue
                 for name in _named_in(kept, reference, names):
                     known = found.get(name)
@@ -197,7 +200,8 @@ class NamedRows:
         )
 
 
-def _references_to(table: str) -> Iterator[tuple[Stream, Reference]]:
+def references_to(table: str) -> Iterator[tuple[Stream, Reference]]:
+    """Yields every stream with a reference to a table, and the reference."""
     for stream in STREAMS:
         for reference in stream.references:
             if reference.table == table:
@@ -215,7 +219,8 @@ def _by_owner(names: Iterable[Named]) -> dict[tuple[str, str, bool], list[str]]:
     return found
 
 
-def _may_name(kept: KeptRecords, reference: Reference, names: set[Named]) -> bool:
+def may_name(kept: KeptRecords, reference: Reference, names: set[Named]) -> bool:
+    """Whether an export's records refer to rows of the owners of some names."""
     owners = {(partner, tenant) for column, partner, tenant in kept.summary.referred if column == reference.column}
     return any((name.partner, name.tenant) in owners for name in names)
 
@@ -234,3 +239,19 @@ def _named_in(kept: KeptRecords, reference: Reference, names: set[Named]) -> set
             if named in names:
                 found.add(named)
     return found
+
+
+def rows_naming(kept: KeptRecords, reference: Reference, names: set[Named]) -> npt.NDArray[np.bool_]:
+    """Returns, by row, whether the record refers to one of some rows by an external id."""
+    found = [np.empty(0, bool)]
+    owners = {(name.partner, name.tenant) for name in names}
+    texts = {owner: pa.array({n.text for n in names if n[:2] == owner}, pa.string()) for owner in owners}
+    for block in kept.blocks(_link_columns(reference)):
+        partners, tenants, externals, own = block.columns
+        here = np.zeros(len(block), bool)
+        for (partner, tenant), wanted in texts.items():
+            is_owner = pc.and_(pc.equal(partners, partner), pc.equal(tenants, tenant))
+            is_named = pc.and_(is_owner, pc.and_(pc.is_in(externals, wanted), own.is_null()))
+            here |= mask_of(pc.fill_null(is_named, False))
+        found.append(here)
+    return np.concatenate(found)

@@ -104,9 +104,7 @@ class _Withdrawal:
         self._run_id = run_id
         self._exports: dict[tuple[str, str, str], list[KnownExport]] = defaultdict(list)
         for entry in entries:
-            window = (entry.effective_from or entry.effective_at, entry.effective_to or entry.effective_at)
-            export = KnownExport(entry, KeptRecords(archive, entry.kept or "-"), window)
-            self._exports[entry.partner, entry.stream, entry.tenant].append(export)
+            self._exports[entry.partner, entry.stream, entry.tenant].append(_known(entry, archive))
         self._paths = frozenset(entry.path for entry in entries)
         self._done = Withdrawn()
 
@@ -164,6 +162,32 @@ class _Withdrawal:
         )
         self._done.rejects += done.withdrawn
         self._done.reopened += done.reopened
+
+
+class Redoing:
+    """A redo: withdrawn exports, and the deletes to decide again after they are loaded.
+
+    Args:
+        connection: in a transaction, with the locks of all of them (`locked`), before they are loaded.
+        entries: ledger entries, all withdrawn.
+        archive: the archive's folder.
+    """
+
+    def __init__(self, connection: psycopg.Connection[Any], entries: Sequence[LedgerFile], archive: Path) -> None:
+        self._connection = connection
+        self._exports = [_known(entry, archive) for entry in entries]
+        self._deletes = BlockedDeletes(connection, archive, self._exports)
+
+    def decide_again(self, run_id: str | None) -> set[int]:
+        """Decides deletes again, in a transaction with the locks, after the loads. Returns the deletes' exports."""
+        set_json_loads(from_json, self._connection)
+        entry = self._exports[0].entry
+        return self._deletes.decide_again(LoadContext(self._connection, _stream(entry), entry, run_id, frozenset()))
+
+
+def _known(entry: LedgerFile, archive: Path) -> KnownExport:
+    window = (entry.effective_from or entry.effective_at, entry.effective_to or entry.effective_at)
+    return KnownExport(entry, KeptRecords(archive, entry.kept or "-"), window)
 
 
 def _stream(entry: LedgerFile) -> Stream:
