@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -115,6 +115,14 @@ class LedgerFile:
     def has_killed_a_run(self) -> bool:
         """Whether the process of its last attempt was killed, which the next attempt may be, too."""
         return self.status == "failed" and (self.error or "").startswith(f"{RUN_KILLED}:")
+
+
+class LoadedSize(NamedTuple):
+    """A loaded export's path, its number of records, and where they are kept."""
+
+    path: str
+    read: int
+    kept: str | None
 
 
 @dataclass(frozen=True)
@@ -284,6 +292,20 @@ def loaded_before(connection: psycopg.Connection[Any], entry: LedgerFile, limit:
     )  # fmt: skip
     before = (loaded for loaded in found if loaded.version < entry.version)
     return sorted(before, key=lambda loaded: loaded.version, reverse=True)
+
+
+def sizes_before(connection: psycopg.Connection[Any], entry: LedgerFile, limit: int) -> list[LoadedSize]:
+    """Returns the last loaded exports of the same stream and tenant until an entry's time, the last first.
+
+    Exports without accepted records are left out. The cost does not depend on the number of exports.
+    """
+    rows = connection.execute(
+        "select path, read, kept from sync.export_files where partner = %s and stream = %s and tenant = %s"
+        " and status = 'loaded' and effective_to is not null and effective_at <= %s and id <> %s"
+        " order by effective_at desc limit %s",
+        [entry.partner, entry.stream, entry.tenant, entry.effective_at, entry.id, limit],
+    ).fetchall()
+    return [LoadedSize(*row) for row in rows]
 
 
 def register(connection: psycopg.Connection[Any], exports: Iterable[NewExport]) -> None:

@@ -157,21 +157,21 @@ class Guards:
         if limit is None:
             return
         shape = _shape(self._load.entry.path)
-        before = ledger.loaded_before(self._load.connection, self._load.entry, _LOOKED_AT)
-        alike = [entry for entry in before if _shape(entry.path) == shape][:_EXPORTS_COMPARED]
+        before = ledger.sizes_before(self._load.connection, self._load.entry, _LOOKED_AT)
+        alike = [loaded for loaded in before if _shape(loaded.path) == shape][:_EXPORTS_COMPARED]
         if len(alike) < _FEWEST_FULL:
             return
-        usual = int(median(entry.read for entry in alike))
+        usual = int(median(loaded.read for loaded in alike))
         if not _exceeds(usual - read, usual, limit):
             return
-        least = min(entry.read for entry in alike)
+        least = min(loaded.read for loaded in alike)
         of = live.before(2 * least + 1)
-        if FEWEST <= of <= 2 * least and all(2 * self._keys(entry) >= of for entry in alike):
+        if FEWEST <= of <= 2 * least and all(2 * self._keys(loaded.kept) >= of for loaded in alike):
             yield Tripped("shrinks", shown_limit(limit), read, usual)
 
-    def _keys(self, entry: LedgerFile) -> int:
+    def _keys(self, kept: str | None) -> int:
         try:
-            return len(KeptRecords(self._archive, entry.kept or "-").keys.distinct)
+            return len(KeptRecords(self._archive, kept or "-").keys.distinct)
         except ArchiveIncomplete:
             return 0
 
@@ -227,7 +227,11 @@ def _live_rows(connection: psycopg.Connection[Any], stream: Stream, tenant: str,
         "select count(*) from (select from {} where tenant = %s and partner = %s and deleted_at is null"
         " and not is_placeholder limit %s) live"
     ).format(Identifier(SCHEMA, stream.table))
-    row = connection.execute(statement, [tenant, stream.partner, limit]).fetchone()
+    # The rows of one tenant may be the last of a large table, or millions: only a plain index scan stops early.
+    with connection.transaction(force_rollback=True):
+        connection.execute("set local enable_seqscan = off")
+        connection.execute("set local enable_bitmapscan = off")
+        row = connection.execute(statement, [tenant, stream.partner, limit]).fetchone()
     return int(row[0]) if row else 0
 
 

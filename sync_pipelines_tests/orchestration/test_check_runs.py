@@ -34,6 +34,7 @@ def test_every_check_is_evaluated_after_a_materialization(
     assert sorted(found) == [
         ("replenit/orders:accounting_balances", True, "ERROR"),
         ("replenit/orders:no_open_rejects", False, "WARN"),
+        ("replenit/orders:nothing_is_held", True, "ERROR"),
         ("replenit/orders:nothing_is_misplaced", True, "WARN"),
         ("replenit/orders:rows_equal_archive", True, "WARN"),
         ("replenit/orders:yesterday_is_loaded", False, "WARN"),
