@@ -14,8 +14,9 @@ import pytest
 from sync_pipelines.database.reports import RejectFilter
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.sample_data import SampleFile, SampleSummary, sample_sources, write_sample
+from sync_pipelines.stages.release import release
 from sync_pipelines.stages.replay import replay_rejects
-from sync_pipelines_tests.loading import Site
+from sync_pipelines_tests.loading import Site, call, lines
 from sync_pipelines_tests.test_laws_partners import contents
 
 OUTCOMES = ("created", "updated", "unchanged", "stale", "deleted", "not_found", "blocked", "rejected")
@@ -74,6 +75,7 @@ def blocked(site: Site) -> frozenset[str]:
 
 
 def test_one_sync_shows_every_outcome(site: Site, sample: SampleSummary) -> None:
+    site.has_guards = True
     put(sample_site(site), sample, sample.files)
     counts = synced(site)
 
@@ -89,6 +91,46 @@ def test_one_sync_shows_every_outcome(site: Site, sample: SampleSummary) -> None
         assert (found["blocked"] > 0) is (stream == "traede/customers")
     assert blocked(site)
     check_links(site)
+
+
+def test_exports_that_would_delete_or_reject_nearly_everything_are_held(site: Site, tmp_path: Path) -> None:
+    sample = write_sample(tmp_path / "sample", days=2, orders=500)
+    chosen = [file for file in sample.files if file.path.startswith(("replenit", "traede"))]
+    site.has_guards = True
+    put(sample_site(site), sample, chosen)
+    synced(site)
+    (orders,) = site.query("select tenant, array_agg(external_id) as keys from sync.live_orders group by 1 limit 1")
+    (customers,) = site.query("select array_agg(external_id) as keys from sync.live_customers where partner = 'traede'")
+    folder, log = f"replenit/{orders['tenant']}/orders", "/orders/" + orders["tenant"]
+    gone = [key for key in orders["keys"] if key is not None][: int(0.9 * len(orders["keys"]))]
+    at = "2026-07-01T10:00:00Z"
+    harmful: dict[str, tuple[Any, str]] = {
+        f"{folder}/requests_2026-07-01.ndjson": (
+            lines(*(call(at, "DELETE", f"{log}/{key}") for key in gone)),
+            "deleted",
+        ),
+        "traede/casa-telar/customers/customers_2026-07-01.json": (
+            {"customers": [{"customer_number": key, "delete": True} for key in customers["keys"]]},
+            "deleted",
+        ),
+        f"{folder}/orders_2026-07-01.json": (
+            [{"OrderId": f"N{n}", "Currency": "USD" if n < 51 else "??"} for n in range(1000)],
+            "rejected",
+        ),
+    }
+    before = contents(site)
+    for path, (content, guard) in harmful.items():
+        held = site.load_at(path, content)
+        assert held.held is not None and [found["name"] for found in held.held["guards"]] == [guard], held
+    assert contents(site) == before
+    site.load_at(f"{folder}/orders_2026-07-02.json", [{"OrderId": gone[0], "Currency": "EUR"}])
+    entries = [entry for entry in site.ledger() if entry.status == "held"]
+    release(site.workspace(), entries, "a test", "a test")
+    loaded = {entry.path: entry for entry in site.sync()}
+    assert {entry.status for entry in loaded.values()} == {"loaded"}
+    assert [loaded[path].rejected for path in harmful] == [0, 0, 949]
+    (alive,) = site.query("select count(*) as n from sync.live_orders where external_id = any(%s)", [gone])
+    assert alive["n"] == 1
 
 
 def check_links(site: Site) -> None:
