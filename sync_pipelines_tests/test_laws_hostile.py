@@ -45,7 +45,7 @@ def test_law_4_names_that_no_database_can_store_fail_their_own_files(
         site.put_at(path, content)
     site.put("2024-06-01_neighbour.json", [order("A")])
     site.put("2024-06-09.json", [order("B")])
-    site.put_at("traede/acme/customers/2024-06-02.json", [{"customer_number": "1"}])
+    site.put_at("traede/acme/customers/2024-06-02.json", [{"customer_number": "1", "name": "A", "currency": "USD"}])
     status = cli(["sync", "--json"], standalone_mode=False)
     files = {file["path"]: file for file in json.loads(capsys.readouterr().out)["files"]}
     codes = {path: (file["error"] or "loaded").split(":")[0] for path, file in files.items()}

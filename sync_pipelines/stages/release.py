@@ -48,6 +48,6 @@ def why_not_held(entry: LedgerFile) -> str:
         "loaded": "it is loaded",
         "pending": f"it is pending; to load it: {typed('sync')}",
         "failed": f"it failed; to try it again: {typed('sync')}",
-        "withdrawn": f"it is withdrawn; to load it again: {typed('redo')}",
+        "withdrawn": f"it is withdrawn; to load it again: {typed('redo PATH')}",
     }
     return f"{entry.path} is not held: {others[entry.status]}"
