@@ -33,8 +33,9 @@ from sync_pipelines.database import reports
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.database.reports import RowCounts
 from sync_pipelines.orchestration import descriptions, metadata
-from sync_pipelines.orchestration.dagster_names import STAGES, Stage, asset_key, stream_name
+from sync_pipelines.orchestration.dagster_names import CODE_LOCATION, STAGES, Stage, asset_key, stream_name
 from sync_pipelines.orchestration.days import DaysRun, Moved
+from sync_pipelines.orchestration.explain_job import launchpad_path
 from sync_pipelines.orchestration.outages import through_outages
 from sync_pipelines.orchestration.partitions import PARTITIONS_PER_RUN
 from sync_pipelines.orchestration.run_config import SyncConfig, config_of_run
@@ -194,7 +195,8 @@ def _loaded(run: DaysRun, moved: Moved, replayed: Mapping[date, Sequence[Replaye
     with ThreadPoolExecutor(1) as beside, run.workspace.connection() as connection:
         counting = beside.submit(count_tables, run.workspace, _written(run, moved, replayed))
         by_day = run.by_day(connection)
-        details = _load_metadata(run, connection, by_day, moved.seconds)
+        launchpad = launchpad_path(run.context.run, CODE_LOCATION)
+        details = _load_metadata(run, connection, by_day, moved.seconds, launchpad)
         counts = counting.result()
         mine = counts[run.stream.table].get(run.stream.partner)
         details[run.days[-1]]["dagster/row_count"] = mine.live if mine else 0
@@ -222,12 +224,13 @@ def _load_metadata(
     connection: psycopg.Connection[Any],
     by_day: Mapping[date, Sequence[LedgerFile]],
     seconds: Mapping[date, float],
+    launchpad: str = "",
 ) -> DayMetadata:
     """Returns the metadata of each day, as a connection sees it."""
     rejects = reports.reject_summary(connection, run.stream.partner, run.stream.name, run.days)
     rows = partial(display_rows.last_written, run.workspace, connection, run.stream, limit=ROWS_SHOWN)
     return {
-        day: metadata.loaded(run.stream, entries, rejects.get(day, []), seconds.get(day, 0.0), rows(entries))
+        day: metadata.loaded(run.stream, entries, rejects.get(day, []), seconds.get(day, 0.0), rows(entries), launchpad)
         for day, entries in by_day.items()
     }
 

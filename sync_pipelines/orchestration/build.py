@@ -24,6 +24,7 @@ from sync_pipelines.orchestration.check_runs import (
     build_check_sensor,
 )
 from sync_pipelines.orchestration.check_steps import build_checks, build_table_checks
+from sync_pipelines.orchestration.explain_job import build_explain_job
 from sync_pipelines.orchestration.jobs import build_job
 from sync_pipelines.orchestration.misplaced_alerts import build_misplaced_sensor
 from sync_pipelines.orchestration.partitions import daily_partitions
@@ -80,6 +81,7 @@ def build_definitions(
             check_job,
             build_housekeeping_job(chosen),
             build_undo_job(chosen),
+            build_explain_job(),
             build_verify_job(),
         ],
         schedules=[

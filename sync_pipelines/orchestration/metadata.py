@@ -20,6 +20,7 @@ from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database.ledger import COUNTS, LedgerFile
 from sync_pipelines.database.reports import RejectSummary
 from sync_pipelines.orchestration.descriptions import replay_command
+from sync_pipelines.orchestration.explain_job import explain_command
 from sync_pipelines.orchestration.metadata_tables import table_of
 from sync_pipelines.orchestration.plurals import counted, is_or_are
 from sync_pipelines.orchestration.table_schemas import child_schemas, stream_schema
@@ -77,8 +78,12 @@ def loaded(
     rejects: Sequence[RejectSummary],
     seconds: float,
     sample: Sequence[Mapping[str, Any]] = (),
+    launchpad: str = "",
 ) -> dict[str, Any]:
-    """Returns the metadata of a day's load: the nine counts, files, rejects by code, leniencies, a few rows."""
+    """Returns the metadata of a day's load: the nine counts, files, rejects by code, leniencies, a few rows.
+
+    `launchpad` is the path of the job that explains rows; empty for a preview, whose rows are not stored.
+    """
     done = [entry for entry in entries if entry.status == "loaded"]
     lines = sum(entry.lines or 0 for entry in done)
     counts = {name: sum(entry.counts[name] for entry in done) for name in COUNTS}
@@ -96,11 +101,16 @@ def loaded(
         "rejected_by_code": _rejects(stream, rejects),
         "leniencies": _codes(_summed(entry.leniencies for entry in done), LENIENCY_CODES),
         "unknown_fields": _codes(_summed(entry.unknown_fields for entry in done), {}),
-        "sample_rows": table_of(
-            [{name: _cell(value) for name, value in masked_row(stream, row).items()} for row in sample]
-        ),
+        "sample_rows": table_of([_sample_row(stream, row, is_stored=bool(launchpad)) for row in sample]),
+        **({"explain_rows": dg.MetadataValue.url(launchpad)} if sample and launchpad else {}),
         "seconds": round(seconds, 3),
     }
+
+
+def _sample_row(stream: Stream, row: Mapping[str, Any], *, is_stored: bool) -> dict[str, str]:
+    shown = masked_row(stream, row)
+    cells = {name: _cell(value) for name, value in shown.items()}
+    return {**cells, "explain it": explain_command(stream, shown)} if is_stored else cells
 
 
 def previewed(stream: Stream, load: Mapping[str, Any], differences: Sequence[Difference]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,6 +77,22 @@ class TooEarly(Exception):
     """
 
     first: datetime | None
+
+
+def moment_of(text: str) -> datetime:
+    """Returns the last instant that a date or a time means, in UTC.
+
+    Raises:
+        ValueError: it is neither; in one sentence.
+    """
+    text = text.strip()
+    try:
+        if len(text) == len("2026-06-30"):
+            return datetime.combine(date.fromisoformat(text), time.max, UTC)
+        found = datetime.fromisoformat(text)
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r} is not a date such as 2026-06-30 or a time such as 2026-06-30T12:00:00") from None
 
 
 def check_date(connection: psycopg.Connection[Any], moment: datetime) -> None:
