@@ -16,6 +16,7 @@ from sync_pipelines.commands.screen import json_of, print_table, say, shown
 from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.database.postgres import migrate, open_database
 from sync_pipelines.orchestration.plurals import counted
+from sync_pipelines.privacy.masking import without_emails
 from sync_pipelines.stages.explain import Asked, Explained, NothingToExplain, explain
 from sync_pipelines.stages.explained_tables import record_table, row_table
 
@@ -36,7 +37,8 @@ def run(asked: Asked, *, as_json: bool, unmasked: bool) -> int:
         except NothingToExplain as error:
             raise click.UsageError(str(error)) from None
     if unmasked:
-        log_unmasked(settings, "explain", f"{found.partner}/{found.tenant}/{found.table}/{asked.key}")
+        key = without_emails(asked.key)
+        log_unmasked(settings, "explain", f"{found.partner}/{found.tenant}/{found.table}/{key}")
     if as_json:
         sys.stdout.write(json_of(to_json(found, asked)) + "\n")
     else:

@@ -40,9 +40,6 @@ from sync_pipelines.upsert.history import to_change
 from sync_pipelines.upsert.load import load
 from sync_pipelines.upsert.row_names import stream_around, streams_within
 
-Report = Callable[[int, int], object]
-"""Is called with how many exports are loaded, and of how many."""
-
 _FIRST: Final = "select min(coalesce(effective_from, effective_at)) from sync.export_files where status = 'loaded'"
 _COPIED: Final = (
     "id", "partner", "tenant", "stream", "path", "revision", "size", "modified_at", "etag", "sha256", "raw_sha256",
@@ -113,7 +110,6 @@ def tables_as_of(
     archive: Path,
     moment: datetime,
     wanted: Callable[[], Collection[str] | None],
-    report: Report = lambda done, of: None,
 ) -> Iterator[None]:
     """Within the block, the tables are as if only the records until a moment had been loaded.
 
@@ -123,7 +119,6 @@ def tables_as_of(
         moment: records of this time still count.
         wanted: returns the tables and views that are needed; None for all of them. It is called when the tables are
             empty.
-        report: progress.
 
     Raises:
         ConfigurationError: the user may not create the copy.
@@ -138,11 +133,9 @@ def tables_as_of(
         ids = [number for (number,) in connection.execute(_on_ledger(_IN_ORDER)).fetchall()]
         copied = Path(folder)
         _link_objects(archive, copied, ledger.of_ids(connection, ids))
-        for done, number in enumerate(ids):
-            report(done, len(ids))
+        for number in ids:
             _load(connection, copied, number, moment)
         connection.execute(_on_ledger(_RESTORE))
-        report(len(ids), len(ids))
         connection.execute(SQL("analyze {}").format(SQL(", ").join(_tables())))
         yield
 
