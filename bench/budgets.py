@@ -92,6 +92,12 @@ def _idle(less: int) -> list[Figure]:
     return idle.measure(100_000 // less)
 
 
+def _verify(less: int) -> list[Figure]:
+    from bench import verify
+
+    return verify.measure(1_000_000 // less, 3 if less == 1 else 1)
+
+
 def _lines(less: int) -> list[Figure]:
     root = Path(__file__).parents[1] / "sync_pipelines"
     count = sum(len(path.read_text().splitlines()) for room in _COUNTED for path in (root / room).rglob("*.py"))
@@ -107,6 +113,7 @@ BENCHES: Final = {
     "daemon": Bench(_daemon, "a run of the daemon beside one of sync"),
     "flatness": Bench(_flat, "a small export with 10, 1,000 and 10,000 loaded"),
     "streams": Bench(_streams, "the other five streams beside their floors"),
+    "verify": Bench(_verify, "1,000,000 orders compared with the archive"),
     "million": Bench(_million, "1,000,000 orders: times and memory"),
 }
 """By name, the shortest first."""

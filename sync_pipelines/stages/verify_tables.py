@@ -30,14 +30,15 @@ from sync_pipelines.partners import STREAMS, find_stream
 from sync_pipelines.stages.repair import repairing
 from sync_pipelines.stages.workspace import Workspace
 from sync_pipelines.tables.schema import SCHEMA
-from sync_pipelines.upsert.archived_exports import Span
+from sync_pipelines.upsert.archived_exports import ArchivedExports, Span
 from sync_pipelines.upsert.audit import LISTED, Difference
 from sync_pipelines.upsert.copying import Ids
 from sync_pipelines.upsert.history import Hashes
 from sync_pipelines.upsert.orphans import delete_orphans
-from sync_pipelines.upsert.placeholders import Group, Placeholders, Referrers, owner_of
+from sync_pipelines.upsert.placeholders import Group, Placeholders, Produced, Referrers, owner_of
 from sync_pipelines.upsert.tenant_rows import NamedRows, named_rows
 from sync_pipelines.upsert.verification import KEYS_AT_ONCE, Verification
+from sync_pipelines.upsert.verified_columns import ColumnVerification, VerifiedKeys, is_verifiable
 
 __all__ = ["SLICES", "Difference", "Slice", "Verified", "verifiable", "verify_stream"]
 
@@ -149,27 +150,34 @@ class _Run:
         self._audit = self._verification.audit
 
     def run(self, *, by_columns: bool) -> Verified:
+        self._connection.execute("set datestyle to 'ISO, YMD'")
         exports = self._verification.exports
         exports.refresh(self._connection)
         own = Group(self._stream.table, self._stream.partner, self._tenant)
         hashes = repairing(self._workspace, self._refreshed_hashes)
+        if by_columns and is_verifiable(self._stream):
+            known = repairing(self._workspace, self._by_columns)
+        else:
+            known = VerifiedKeys(np.empty(0, np.int64), hashes, named_rows(self._connection, own), {})
         records = sum(len(self._span.of(np.asarray(known.kept.keys.hashes))) for known in exports.all)
-        for start in range(0, len(hashes), KEYS_AT_ONCE):
-            some = hashes[start : start + KEYS_AT_ONCE]
+        for start in range(0, len(known.left), KEYS_AT_ONCE):
+            some = known.left[start : start + KEYS_AT_ONCE]
             repairing(self._workspace, partial(self._verification.verify, some))
-        rows = named_rows(self._connection, own)
-        produced = np.array(sorted(set(self._audit.produced)), np.int64)
-        left = self._unproduced(rows, produced, hashes)
-        self._verify_placeholders(own, left)
-        others = 0
+        produced = distinct(np.concatenate([known.produced, np.array(self._audit.produced, np.int64)]))
+        others = self._unproduced(known.rows, produced, hashes)
+        self._verify_placeholders(own, others)
+        compared = len(hashes) + len(others)
         for group in self._referred_groups():
             if owner_of(group) is None:
-                ids = named_rows(self._connection, group).of(self._span).ids
-                others += len(ids)
+                named = known.referred.get(group) or named_rows(self._connection, group, as_keys=False)
+                ids = named.of(self._span).ids
+                compared += len(ids)
                 self._verify_placeholders(group, ids)
-        self._audit.add(delete_orphans(self._connection, self._stream, self._slice_numbers, is_repair=self._is_repair))
+        self._audit.add(
+            delete_orphans(self._connection, self._stream, self._tenant, self._slice_numbers, is_repair=self._is_repair)
+        )
         found = Verified(
-            len(hashes) + len(left) + others,
+            compared,
             records,
             self._audit.count,
             tuple(self._audit.listed[:LISTED]),
@@ -177,6 +185,15 @@ class _Run:
         )
         self._note(found)
         return found
+
+    def _by_columns(self) -> VerifiedKeys:
+        """Verifies what it can in one snapshot of tables and ledger."""
+        with self._workspace.connection() as connection, connection.transaction():
+            connection.execute("set transaction isolation level repeatable read, read only")
+            connection.execute("set local datestyle to 'ISO, YMD'")
+            exports = ArchivedExports(self._stream, self._tenant, self._workspace.settings.archive)
+            exports.refresh(connection)
+            return ColumnVerification(connection, self._stream, self._tenant, exports).verify(self._span)
 
     def _refreshed_hashes(self) -> Hashes:
         self._verification.exports.refresh(self._connection)
@@ -204,7 +221,9 @@ class _Run:
         if not len(ids):
             return
         referrers = Referrers(group, self._workspace.settings.archive)
-        placeholders = Placeholders(self._connection, group, referrers)
+        is_own = group.table == self._stream.table
+        produced: Produced = self._verification.produced if is_own else lambda names: ()
+        placeholders = Placeholders(self._connection, group, referrers, produced)
         suspects = repairing(self._workspace, partial(placeholders.suspects, ids)).tolist()
         for start in range(0, len(suspects), _ROWS_AT_ONCE):
             some = suspects[start : start + _ROWS_AT_ONCE]
@@ -218,6 +237,17 @@ class _Run:
         targets = {tuple(target) for known in exports for target in known.kept.summary.referred}
         for link, partner, tenant in sorted(targets):
             yield Group(tables[link], partner, tenant)
+        for table in sorted(set(tables.values())):
+            # A tenant that never sent anything has no rows, unless someone made them.
+            rows = self._connection.execute(
+                SQL(
+                    "select distinct tenant from {} t where partner = %s and not exists ("
+                    "select from sync.export_files f where f.partner = t.partner and f.tenant = t.tenant)"
+                ).format(Identifier(SCHEMA, table)),
+                [self._stream.partner],
+            )
+            for (tenant,) in rows.fetchall():
+                yield Group(table, self._stream.partner, tenant)
 
     def _note(self, found: Verified) -> None:
         """Notes when each slice was verified; the differences that remain."""

@@ -10,7 +10,7 @@ Belongs here: those rows. Does not belong here: rows that records define (`verif
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -23,13 +23,13 @@ from psycopg.sql import SQL, Composed, Identifier
 
 from sync_pipelines.contracts.streams import Identity, Reference, Stream
 from sync_pipelines.kept.kept_records import KeptRecords
-from sync_pipelines.normalize.keys import are_among, distinct, texts_of
+from sync_pipelines.normalize.keys import are_among, distinct, hashes_of_row, texts_of
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.tables.schema import SCHEMA, metadata
 from sync_pipelines.upsert.archived_exports import ArchivedExports
 from sync_pipelines.upsert.audit import ROW, Audit, Difference, key_of
 from sync_pipelines.upsert.column_changes import are_distinct, mask_of
-from sync_pipelines.upsert.copy_out import MOMENT, columns_of, read_copy
+from sync_pipelines.upsert.copy_out import MOMENT, columns_of, read_by_ids
 from sync_pipelines.upsert.copying import Ids, one
 from sync_pipelines.upsert.history import Hashes, KnownExport
 from sync_pipelines.upsert.locks import take_locks
@@ -43,6 +43,9 @@ _OF_PLACEHOLDERS: Final = {"id", "tenant", "partner", "is_placeholder", *_NAMES,
 """Columns in which a placeholder has values; a few have an email address too."""
 _CHILDREN: Final = "children"
 _OF_GROUP: Final = {"id", "tenant", "partner", "has_children", *Source._fields}
+
+
+Produced = Callable[[Hashes], Collection[int]]
 
 
 class Group(NamedTuple):
@@ -173,10 +176,14 @@ class Placeholders:
         connection: in autocommit.
         group: the rows.
         referrers: the records that refer to them.
+        produced: returns the ids of the rows that records of their own with some names (sorted hashes) produce now.
     """
 
-    def __init__(self, connection: psycopg.Connection[Any], group: Group, referrers: Referrers) -> None:
+    def __init__(
+        self, connection: psycopg.Connection[Any], group: Group, referrers: Referrers, produced: Produced
+    ) -> None:
         self._connection = connection
+        self._produced = produced
         self._group = group
         self._referrers = referrers
         self._table = metadata.tables[f"{SCHEMA}.{group.table}"]
@@ -188,27 +195,24 @@ class Placeholders:
         """Returns those of some rows that `verify` has to look at."""
         self._referrers.refresh(self._connection)
         referred = self._referrers.referred()
-        rows = self._named(ids)
-        is_named = mask_of(rows.column("is_plain"))
+        found = [ids[:0], *(self._doubtful(rows, ids, referred) for rows in self._named())]
+        return np.concatenate(found)
+
+    def _doubtful(self, rows: pa.Table, ids: Ids, referred: Referred) -> Ids:
+        rows = rows.filter(pa.array(np.isin(one(rows.column("id")).to_numpy(), ids)))
         own, external = (one(rows.column(name)) for name in ("partner_record_id", "external_id"))
-        is_named &= mask_of(own.is_valid()) != mask_of(external.is_valid())
+        is_sure = mask_of(rows.column("is_plain")) & (mask_of(own.is_valid()) != mask_of(external.is_valid()))
         named = pc.if_else(own.is_valid(), _marked(own, "partner_record_id"), _marked(external, "external_id"))
         named = pc.fill_null(named, "")
-        is_named &= are_among(_hashes(named), referred.names)
-        sources = _sources(
-            named,
-            one(rows.column("effective_at")),
-            one(rows.column("source_file")),
-            one(rows.column("source_position")),
-        )
-        is_named &= are_among(sources, referred.sources)
+        is_sure &= are_among(_hashes(named), referred.names)
+        is_sure &= are_among(_sources(named, *(one(rows.column(name)) for name in Source._fields)), referred.sources)
         if self._referrers.gives_emails:
             is_email = pc.fill_null(pc.match_substring_regex(external, EMAIL), False)
-            is_named &= ~are_distinct(one(rows.column("email")), pc.if_else(is_email, external, None))
-        found: Ids = one(rows.column("id")).to_numpy()[~is_named]
+            is_sure &= ~are_distinct(one(rows.column("email")), pc.if_else(is_email, external, None))
+        found: Ids = one(rows.column("id")).to_numpy()[~is_sure]
         return found
 
-    def _named(self, ids: Ids) -> pa.Table:
+    def _named(self) -> Iterator[pa.Table]:
         plain = [c.name for c in self._table.columns if c.name not in {*NOT_DERIVED, *_OF_PLACEHOLDERS}]
         plain = [name for name in plain if name != "email" or not self._referrers.gives_emails]
         nothing = SQL(", ").join(Identifier("t", name) for name in plain)
@@ -227,8 +231,8 @@ class Placeholders:
             partner=self._group.partner,
             tenant=self._group.tenant,
         )
-        rows = read_copy(self._connection, query, {**kinds, "is_plain": pa.bool_()})
-        return rows.filter(pa.array(np.isin(one(rows.column("id")).to_numpy(), ids)))
+        table = Identifier(SCHEMA, self._group.table)
+        return read_by_ids(self._connection, table, query, {**kinds, "is_plain": pa.bool_()})
 
     def _have_children(self) -> list[Composed]:
         return [
@@ -246,6 +250,10 @@ class Placeholders:
             take_locks(self._connection, [self._group.lock])
             self._referrers.refresh(self._connection)
             rows = self._rows(ids)
+            # A load may have defined some since they were chosen.
+            names = [found for row in rows for found in hashes_of_row(*(row[name] for name in _NAMES))]
+            produced = self._produced(distinct(np.array(names, np.uint64)))
+            rows = [row for row in rows if row["id"] not in produced]
             referred = self._referrers.referred(_marked_names(rows))
             pairs = NamePairs(self._connection, self._group.partner, self._group.tenant)
             lends = pairs.lends([row["id"] for row in rows])

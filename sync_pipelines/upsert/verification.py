@@ -19,6 +19,7 @@ from psycopg.sql import SQL, Identifier
 from psycopg.types.json import set_json_loads
 
 from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.normalize.keys import distinct
 from sync_pipelines.normalize.layout import layout_of
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.tables.schema import SCHEMA
@@ -73,6 +74,21 @@ class Verification:
             raise
         if self._stream.has_record_ids:
             self._done = np.union1d(self._done, hashes)
+
+    def produced(self, names: Hashes) -> set[int]:
+        """Returns the ids of the rows that records with some names (sorted hashes) produce now.
+
+        In a transaction with the locks of these rows; it leaves no trace.
+        """
+        self.exports.refresh(self._connection)
+        known = [names[:0], *(export.knows(names) for export in self.exports.all)]
+        hashes, audit = distinct(np.concatenate(known)), Audit(self._stream, self.audit.tenant)
+        if len(hashes):
+            with self._connection.transaction(force_rollback=True):
+                context = LoadContext(self._connection, self._stream, self.exports.all[-1].entry, None)
+                written = RowNames(context, self._archive, audit).written
+                Folding(context, self.exports.knowing, written, audit=audit).fold_known(hashes)
+        return set(audit.produced)
 
     def _verify(self, hashes: Hashes) -> None:
         with self._connection.transaction(force_rollback=not self._is_repair):

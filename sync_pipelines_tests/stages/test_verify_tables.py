@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.stages.verify_tables import Difference, verifiable, verify_stream
+from sync_pipelines.tables.schema import metadata
 from sync_pipelines_tests import test_laws, test_laws_identity, test_laws_partners, test_laws_references
 from sync_pipelines_tests.examples import examples, rounds
 from sync_pipelines_tests.loading import Site, deleted, item, lines, order
@@ -156,9 +157,6 @@ def test_any_changed_cell_is_found_and_repaired(site: Site) -> None:
 def concerned_tables(stream: Stream) -> set[str]:
     """The tables whose rows a verification of a stream compares."""
     tables = {stream.table, *(reference.table for reference in stream.references)}
-    waiting = [*stream.children]
-    while waiting:
-        declared = waiting.pop()
-        tables.add(declared.table)
-        waiting += declared.nested
+    while further := {t.name for t in metadata.tables.values() if t.info.get("parent") in tables} - tables:
+        tables |= further
     return tables
