@@ -10,15 +10,15 @@ Belongs here: which deletes are decided again, and which rows blocked them. Does
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 import numpy as np
 import psycopg
-from psycopg.sql import SQL, Identifier
+import pyarrow.compute as pc
 
 from sync_pipelines.contracts.streams import BlockedBy, Reference, Stream
 from sync_pipelines.database import ledger
@@ -26,29 +26,20 @@ from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.keys import distinct, hashes_of, key_hash
 from sync_pipelines.normalize.layout import layout_of
-from sync_pipelines.partners import STREAMS, find_stream
-from sync_pipelines.tables.schema import SCHEMA
+from sync_pipelines.partners import STREAMS
+from sync_pipelines.upsert.column_changes import mask_of
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.fold import fold
 from sync_pipelines.upsert.folding import Folding
-from sync_pipelines.upsert.history import Hashes, History, KnownExport, VersionedRecord, connected, versioned_records
-from sync_pipelines.upsert.named_rows import Named, may_name, references_to, rows_naming
-
-_AT_ONCE: Final = 2_000
-
-
-class _Referring(NamedTuple):
-    """A live row that blocks a delete, and the row it refers to."""
-
-    id: int
-    referred: int
+from sync_pipelines.upsert.history import Hashes, History, KnownExport, VersionedRecord, connected
+from sync_pipelines.upsert.named_rows import Named, may_name, names_referred, references_to, rows_naming
 
 
 class BlockedDeletes:
     """Deletes that a withdrawal decides again.
 
     Args:
-        connection: in the withdrawal's transaction, before any row changed.
+        connection: in the withdrawal's transaction.
         archive: the archive's folder.
         exports: the withdrawn exports.
     """
@@ -57,54 +48,42 @@ class BlockedDeletes:
         self._connection = connection
         self._archive = archive
         self._exports = exports
-        self._before = {stream.full_name: self._referring(stream.blocked_by) for stream in _blockable()}
 
     def decide_again(self, context: LoadContext) -> set[int]:
         """Decides deletes again, after the keys of the withdrawn exports were folded. Returns the deletes' exports."""
         decided = set[int]()
-        for stream in _blockable():
-            before, after = self._before[stream.full_name], self._referring(stream.blocked_by)
-            moved = self._keys(stream, {row.referred for row in before ^ after})
-            own = self._own_keys(stream)
-            for tenant in sorted({*moved, *own}):
-                keys = moved.get(tenant, set()) | own.get(tenant, set())
-                decided |= set(self._decide(replace(context, stream=stream), tenant, keys))
+        for stream in STREAMS:
+            if stream.blocked_by is not None:
+                for tenant, keys in sorted(self._keys(stream, stream.blocked_by).items()):
+                    decided |= set(self._decide(replace(context, stream=stream), tenant, keys))
         return decided
 
-    def _referring(self, blocked_by: BlockedBy | None) -> set[_Referring]:
-        """Returns the live rows of the withdrawn exports' keys that refer to a row."""
-        assert blocked_by is not None
-        found = set[_Referring]()
-        statement = SQL(
-            "select id, {c} from {t} where tenant = %s and partner = %s and external_id = any(%s)"
-            " and deleted_at is null and {c} is not null"
-        ).format(t=Identifier(SCHEMA, blocked_by.table), c=Identifier(blocked_by.column))
+    def _keys(self, stream: Stream, blocked_by: BlockedBy) -> dict[str, set[str]]:
+        """Returns tenant -> keys whose deletes may be decided differently without the withdrawn exports.
+
+        These are their own keys, and what the orders in them ever referred to, by any export.
+        """
+        found: dict[str, set[str]] = defaultdict(set)
         for export in self._exports:
             entry = export.entry
-            stream = find_stream(entry.partner, entry.stream)
-            if stream is not None and stream.table == blocked_by.table:
-                for keys in _keys_of(export):
-                    rows = self._connection.execute(statement, [entry.tenant, entry.partner, keys])
-                    found |= {_Referring(*row) for row in rows}
+            if (entry.partner, entry.stream) == (stream.partner, stream.name):
+                for block in export.kept.blocks(["external_id"]):
+                    found[entry.tenant].update(block.column(0).unique().drop_null().to_pylist())
+            for other, reference in references_to(stream.table):
+                is_blocking = BlockedBy(other.table, reference.column) == blocked_by
+                if is_blocking and (entry.partner, entry.stream) == (other.partner, other.name):
+                    for name in self._referred(export, other, reference):
+                        if name.partner == stream.partner and not name.is_record_id:
+                            found[name.tenant].add(name.text)
         return found
 
-    def _keys(self, stream: Stream, ids: Iterable[int]) -> dict[str, set[str]]:
-        """Returns tenant -> keys of some rows of a stream's table."""
-        found: dict[str, set[str]] = defaultdict(set)
-        statement = SQL(
-            "select tenant, external_id from {t} where id = any(%s) and partner = %s and external_id is not null"
-        ).format(t=Identifier(SCHEMA, stream.table))
-        for tenant, key in self._connection.execute(statement, [list(ids), stream.partner]):
-            found[tenant].add(key)
-        return found
-
-    def _own_keys(self, stream: Stream) -> Mapping[str, set[str]]:
-        """Returns tenant -> keys of the withdrawn exports of a stream."""
-        found: dict[str, set[str]] = defaultdict(set)
-        for export in self._exports:
-            if (export.entry.partner, export.entry.stream) == (stream.partner, stream.name):
-                for keys in _keys_of(export):
-                    found[export.entry.tenant].update(keys)
+    def _referred(self, export: KnownExport, stream: Stream, reference: Reference) -> set[Named]:
+        """Returns what the keys of an export ever referred to."""
+        hashes, entry = export.kept.keys.distinct, export.entry
+        history = History(self._connection, entry.partner, entry.tenant, entry.stream, self._archive)
+        found = names_referred(export.kept, reference)
+        for other in history.knowing(hashes):
+            found |= names_referred(other.kept, reference, other.kept.keys.rows_of(hashes))
         return found
 
     def _decide(self, context: LoadContext, tenant: str, keys: set[str]) -> Iterator[int]:
@@ -112,16 +91,29 @@ class BlockedDeletes:
         stream = context.stream
         history = History(self._connection, stream.partner, tenant, stream.name, self._archive)
         hashes = distinct(np.array([key_hash(key) for key in keys], np.uint64))
-        referring = _Referrers(self._connection, self._archive, stream, tenant, keys)
-        for export in history.knowing(hashes):
-            deletes = [r for r in versioned_records([export], hashes, context.layout) if r.change.operation == "delete"]
-            if deletes:
-                named = distinct(np.array([h for record in deletes for h in hashes_of(record.change)], np.uint64))
-                if stream.has_record_ids:
-                    named = connected(named, history.knowing, layout_of(stream))
-                folding = Folding(replace(context, entry=export.entry), history.knowing)
-                folding.decide_again(deletes, named, referring.counts(export.entry))
-                yield export.entry.id
+        found = [
+            (export, [r for r in export.versioned(named, context.layout) if r.change.operation == "delete"])
+            for export in history.knowing(hashes)
+            if len(named := _deleted(export, hashes))
+        ]
+        wanted = {record.change.key or "" for _, deletes in found for record in deletes} & keys
+        referrers = _Referrers(self._connection, self._archive, stream, tenant, wanted)
+        for export, deletes in found:
+            chosen = [record for record in deletes if record.change.key in wanted]
+            named = distinct(np.array([h for record in chosen for h in hashes_of(record.change)], np.uint64))
+            if stream.has_record_ids:
+                named = connected(named, history.knowing, layout_of(stream))
+            folding = Folding(replace(context, entry=export.entry), history.knowing)
+            folding.decide_again(chosen, named, referrers.counts(export.entry))
+            yield export.entry.id
+
+
+def _deleted(export: KnownExport, hashes: Hashes) -> Hashes:
+    """Returns those of some keys that an export deletes."""
+    deletes = np.zeros(export.kept.count, bool)
+    for rows, block in export.kept.chosen(export.kept.keys.rows_of(hashes), ["operation"]):
+        deletes[rows] = mask_of(pc.equal(block.column(0), "delete"))
+    return export.knows(export.kept.keys.of_rows(deletes))
 
 
 class _Referrers:
@@ -184,15 +176,3 @@ class _Referrers:
 
 def _loading_order(entry: LedgerFile) -> tuple[datetime, int]:
     return (entry.loaded_at or entry.effective_at, entry.id)
-
-
-def _blockable() -> Iterator[Stream]:
-    return (stream for stream in STREAMS if stream.blocked_by is not None)
-
-
-def _keys_of(export: KnownExport) -> Iterator[list[str]]:
-    """Yields the keys of an export's records, some at a time."""
-    for block in export.kept.blocks(["external_id"]):
-        keys = block.column(0).unique().drop_null().to_pylist()
-        for start in range(0, len(keys), _AT_ONCE):
-            yield keys[start : start + _AT_ONCE]

@@ -278,7 +278,7 @@ class Folding:
             return False
         if self._blocking is not None:
             # A row that only other rows refer to is none for a fold; when it was loaded, the delete may have found it.
-            is_live = self._decisions.is_blocked(record) if before is None else before.is_live
+            is_live = self._decisions.was_blocked(record) if before is None else before.is_live
             return is_live and self._decisions.block_by(record, self._blocking.get(record.change.key or "", 0))
         if before is None or not before.is_live:
             return False

@@ -24,7 +24,7 @@ from psycopg.sql import SQL, Identifier
 from sync_pipelines.contracts.streams import Identity, Reference, Stream
 from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import LedgerFile
-from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.kept.kept_records import KeptRecords, Rows
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.column_changes import mask_of
@@ -84,10 +84,11 @@ def names_of_own(kept: KeptRecords, stream: Stream, tenant: str) -> set[Named]:
     }
 
 
-def names_referred(kept: KeptRecords, reference: Reference) -> set[Named]:
-    """Returns the names by which an export's records refer to other rows."""
-    found = set()
-    for block in kept.blocks(_link_columns(reference)):
+def names_referred(kept: KeptRecords, reference: Reference, rows: Rows | None = None) -> set[Named]:
+    """Returns the names by which an export's records refer to other rows; with `rows`, only those records."""
+    found, columns = set(), _link_columns(reference)
+    every = kept.blocks(columns) if rows is None else (block for _, block in kept.chosen(rows, columns))
+    for block in every:
         partners, tenants, externals, own = block.columns
         for way, named in ((True, own), (False, pc.if_else(own.is_valid(), None, externals))):
             table = pa.table([partners, tenants, named], names=["partner", "tenant", "name"])
