@@ -113,13 +113,14 @@ class RowHistory:
         layout = layout_of(self.stream)
         if self.stream.has_record_ids:
             hashes = connected(hashes, loaded.knowing, layout)
-        every = versioned_records(loaded.knowing(hashes), hashes, layout)
+        exports = loaded.knowing(hashes)
+        every = versioned_records(exports, hashes, layout)
         every = [r for r in every if self.stream.has_record_ids or r.change.key == key]
         others = [
             r for r in versioned_records(aside, hashes, layout) if r.change.key == key or r.change.record_id == key
         ]
         linked, names = self._linked(self._early([*every, *others]))
-        entries = {e.id: e for e in ledger.of_ids(self.connection, {r.file_id for r in linked})}
+        entries = {known.entry.id: known.entry for known in (*exports, *aside)}
         steps, rows = self._fold(linked, entries)
         late = [r for r in every if not self._is_early(r)]
         return Steps(steps, self._with_names(rows, key), names, min(late, key=lambda r: r.version, default=None))
