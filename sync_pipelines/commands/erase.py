@@ -69,7 +69,7 @@ def run(asked: Asked, reason: str, *, is_preview: bool, as_json: bool) -> int:
     settings = load_settings()
     workspace = open_workspace(settings)
     person = asked.person(_known_tenant(workspace, asked))
-    plan = plan_erasure(workspace, person, on_one_line(reason), acting_user())
+    plan = plan_erasure(workspace, person, on_one_line(str(person.without(reason))), acting_user())
     with open_instance(settings) as instance:
         notify("Searching ...")
         before = look(workspace, plan)

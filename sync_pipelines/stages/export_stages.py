@@ -119,6 +119,9 @@ def _load_pending(
     # A path with other content by now waits for the next discovery.
     if ledger.entry_of(connection, entry.id).kept is not None:
         load(connection, stream, entry.id, archive_folder, run_id, guards=settings.guards)
+        # A person may have been erased after it was read.
+        entry = ledger.entry_of(connection, entry.id)
+        _erase_raw(workspace, connection, entry, entry.kept or "-")
 
 
 def archive(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> None:

@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 
 from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.database.ledger import LedgerFile
-from sync_pipelines.errors import SyncError
+from sync_pipelines.exports.storage_interface import ChangedWhileRead
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.kept.kept_writer import KeptWriter
 from sync_pipelines.kept.record_batches import to_batch
@@ -128,7 +128,7 @@ def with_erased_since(
         is_streamed: whether rows of these records were written already.
 
     Raises:
-        SyncError: `busy`: some were written; a new attempt reads the export again.
+        ChangedWhileRead: some rows name such a person; the next sync loads the export without them.
     """
     people, kept_text = read_erased_people(archive), entry.kept or "-"
     if people is None or (summary := KeptRecords(archive, kept_text).summary).erasures == people.changes:
@@ -139,7 +139,7 @@ def with_erased_since(
     if eraser is None or not sum(named_in(archive, kept_text, stream, eraser)):
         return entry
     if is_streamed:
-        raise SyncError("busy", "a person was erased while the export was read", "the next sync reads it again")
+        raise ChangedWhileRead(entry.path)
     made = without_erased(archive, kept_text, stream, entry.tenant, eraser, set(), people.changes)
     connection.execute("update sync.export_files set kept = %s where id = %s", [made.kept, entry.id])
     return replace(entry, kept=made.kept)
