@@ -20,14 +20,12 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 from psycopg.types.json import set_json_loads
 
-from sync_pipelines.database import erasures, kept_objects, ledger
+from sync_pipelines.database import erasures, ledger
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.database.ledger_copies import COPIED, keep_copy
 from sync_pipelines.errors import ArchiveIncomplete, SyncError
 from sync_pipelines.kept.kept_records import KeptRecords, remove_unnamed
-from sync_pipelines.kept.locations import Location, objects_in, to_location, with_moved
-from sync_pipelines.kept.merging import merge
-from sync_pipelines.kept.object_store import open_store
+from sync_pipelines.kept.locations import to_location
 from sync_pipelines.normalize.change import Fault, Reject
 from sync_pipelines.normalize.erasure import Eraser, scopes_of
 from sync_pipelines.normalize.values import from_json, to_json
@@ -42,6 +40,7 @@ from sync_pipelines.privacy.erased_people import (
 from sync_pipelines.privacy.person_terms import Person
 from sync_pipelines.stages.archived import stream_of
 from sync_pipelines.stages.erased_bytes import rewrite_raw
+from sync_pipelines.stages.erased_objects import remove_unused_objects
 from sync_pipelines.stages.person_search import Found, exports_in, is_in_file, log_files, rejects_of, search
 from sync_pipelines.stages.repair import repairing
 from sync_pipelines.stages.workspace import Workspace
@@ -204,7 +203,7 @@ def erase(workspace: Workspace, plan: Plan, found: Found, say: Callable[[str], N
             path.write_bytes(plan.person.without(text).encode(errors="surrogateescape"))
             done.logs += 1
     say("old files of the archive")
-    done.objects = _remove_objects(workspace)
+    done.objects = remove_unused_objects(workspace)
     return done
 
 
@@ -369,44 +368,3 @@ def _rewrite_raw(workspace: Workspace, plan: Plan, ids: Iterable[int], done: Don
                 done.raw_rewritten.append(entry.path)
             else:
                 done.raw_dropped[entry.path] = why
-
-
-# -- old files -------------------------------------------------------------------------------------------------
-
-
-def _remove_objects(workspace: Workspace) -> int:
-    """Removes what no ledger entry refers to, at once, and parts of merged objects that none does."""
-    store, removed = open_store(workspace.settings.archive), 0
-    with workspace.connection() as connection:
-        _move_out(workspace, connection)
-        stored = [item.name for item in store.list()]
-        named: set[str] = set()
-        for entry in kept_objects.all_kept(connection):
-            named |= objects_in(entry.kept or "")
-        for name in stored:
-            if name not in named:
-                store.remove(name)
-                removed += 1
-    return removed
-
-
-def _move_out(workspace: Workspace, connection: psycopg.Connection[Any]) -> None:
-    """Copies the parts in use out of merged objects in which others are not in use any more."""
-    store = open_store(workspace.settings.archive)
-    sizes = {item.name: item.size for item in store.list()}
-    entries = list(kept_objects.all_kept(connection))
-    parts: dict[str, set[Location]] = {}
-    for entry in entries:
-        for place in map(to_location, (entry.kept or "").split()):
-            if place is not None:
-                parts.setdefault(place.name, set()).add(place)
-    for name, used in parts.items():
-        if name in sizes and sum(part.size for part in used) < sizes[name]:
-            moved = merge(store, sorted(used, key=lambda part: part.start))
-            changed = {
-                entry.id: (entry.kept, after)
-                for entry in entries
-                if entry.kept is not None and (after := with_moved(entry.kept, moved)) != entry.kept
-            }
-            if changed:
-                kept_objects.repoint(connection, changed)

@@ -15,8 +15,11 @@ from hypothesis import Phase, given
 from hypothesis import strategies as st
 
 from sync_pipelines.errors import SyncError
+from sync_pipelines.kept.locations import objects_in
+from sync_pipelines.kept.object_store import open_store
 from sync_pipelines.privacy.erased_people import read_erased_people, write_erased_people
 from sync_pipelines.privacy.person_terms import Person
+from sync_pipelines.stages.compaction import compact
 from sync_pipelines.stages.erase import Done, erase, look, plan_erasure
 from sync_pipelines.stages.export_stages import discover, load_export, normalize_export
 from sync_pipelines.stages.replay import read_again
@@ -277,7 +280,7 @@ def test_an_interrupted_erasure_is_completed_by_the_next(site: Site, monkeypatch
     site.load("2024-01-01.jsonl", lines(*orders()))
     workspace = site.workspace()
     plan = plan_erasure(workspace, of_replenit(), "asked", "me")
-    for step in ("_rewrite_kept", "_clean_rejects", "_rewrite_raw", "_remove_objects"):
+    for step in ("_rewrite_kept", "_clean_rejects", "_rewrite_raw", "remove_unused_objects"):
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
             patched.setattr(f"sync_pipelines.stages.erase.{step}", interrupted)
             erase(workspace, plan, look(workspace, plan))
@@ -355,3 +358,20 @@ def test_bytes_that_another_format_has_are_dropped_and_said_so(site: Site) -> No
     result = read_again(site.workspace(), entry, whole=True)
     assert result.error is not None and "erasure of a person" in str(result.error)
     assert [key for *_, key in site.tables()["orders"]] == ["B"]
+
+
+def test_merged_objects_do_not_keep_the_person(site: Site) -> None:
+    site.sources(BY_ID)
+    for day in range(1, 13):
+        site.load(f"2024-01-{day:02}.jsonl", lines(order(f"X{day}", CustomerId=ANA if day == 5 else f"C{day}")))
+    workspace = site.workspace()
+    assert compact(workspace).merged == 12
+    before = site.tables()["orders"]
+    (merged,) = {name for entry in site.ledger() for name in objects_in(entry.kept or "")}
+
+    erased(site, of_replenit())
+
+    assert set(before) - set(site.tables()["orders"]) == {(TENANT, "replenit", "X5")}
+    assert merged not in {item.name for item in open_store(site.settings.archive).list()}
+    again(site)
+    assert len(site.tables()["orders"]) == 11
