@@ -110,8 +110,12 @@ def test_a_tour_shows_nobody(
 ) -> None:
     ticks = Ticks(definitions, postgres_instance, workspace)
     run_all(definitions, postgres_instance, preview=True)
-    shown = [call("sync"), call("sync", "--preview"), call("status"), call("rejects", "list", "--limit", "9999")]
+    shown = [call("sync"), call("status")]
     assert shown[0].status == 4
+    held = str(sampled.relative_to(workspace.settings.landing))
+    assert held in shown[1].out
+    shown += [call("release", held, "--reason", "a test"), call("sync", "--preview"), call("status")]
+    shown.append(call("rejects", "list", "--limit", "9999"))
     shown.append(call("rejects", "list", "--limit", "9999", "--status", "all", "--json"))
     ids = [reject["id"] for reject in shown[-1].json["rejects"]]
     assert len(ids) > 5
