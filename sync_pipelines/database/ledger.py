@@ -524,8 +524,17 @@ def mark_withdrawn(connection: psycopg.Connection[Any], ids: Iterable[int]) -> N
 
 
 def mark_redone(connection: psycopg.Connection[Any], file_id: int) -> None:
-    """Sets a withdrawn entry to pending, with new attempts; its rejects are written again by its load."""
-    connection.execute("delete from sync.rejected_records where export_file_id = %s", [file_id])
+    """Sets a withdrawn entry to pending, with new attempts; its rejects are written again by its load.
+
+    Blocked deletes stay as resolved rejects, so that a decision about them knows that they were blocked (T9).
+    """
+    is_blocked: LiteralString = "depends_on_state and code = 'delete_blocked'"
+    connection.execute(f"delete from sync.rejected_records where export_file_id = %s and not ({is_blocked})", [file_id])
+    connection.execute(
+        f"update sync.rejected_records set status = 'resolved', updated_at = now()"
+        f" where export_file_id = %s and {is_blocked}",
+        [file_id],
+    )
     connection.execute(
         "update sync.export_files set status = 'pending', error = null, attempts = 0, attempted_at = null"
         " where id = %s and status = 'withdrawn'",

@@ -190,6 +190,8 @@ def named(order_key: str, customer_key: str) -> dict[str, Any]:
         ([WHOLE, named("A", "1"), deleted(AT, "A"), DELETE], 2),
         # A delete that found no row finds one, which an order refers to.
         ([WHOLE, DELETE, named("A", "1"), DELETE], 1),
+        # Blocked deletes of a customer that only an order refers to.
+        ([named("A", "1"), DELETE, DELETE], 1),
     ],
 )
 def test_deletes_are_decided_by_what_was_loaded_before_them(
