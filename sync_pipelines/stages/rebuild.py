@@ -147,7 +147,11 @@ def _rebuild_stream(workspace: Workspace, copies: Copies, wanted: Sequence[_Want
 def _enter(connection: psycopg.Connection[Any], copy: dict[str, Any]) -> int:
     """Enters an export as pending, with its place in the archive."""
     entry = {name: copy["entry"][name] for name in _PENDING if name in copy["entry"]} | _EMPTY
-    return enter(connection, entry, find_id(connection, copy["identity"]))
+    file_id = find_id(connection, copy["identity"])
+    if file_id is not None:
+        # The load writes them again.
+        connection.execute("delete from sync.rejected_records where export_file_id = %s", [file_id])
+    return enter(connection, entry, file_id)
 
 
 def _check(

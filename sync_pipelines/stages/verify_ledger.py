@@ -315,7 +315,7 @@ def _write_copies(connection: psycopg.Connection[Any], archive: Path, file_ids: 
 def _exchange_erasures(connection: psycopg.Connection[Any], archive: Path, copies: Copies) -> None:
     """Makes the database and the archive know the same erasures."""
     known = {identity_of(copy): erasure_id for erasure_id, copy in copies_of_erasures(connection)}
-    for identity in copies.places.keys() - known.keys():
+    for identity in sorted(copies.places.keys() - known.keys(), key=copies.places.__getitem__):
         copy = copies.read(identity)
         if copy["kind"] == "erasure":
             restore_erasure(connection, copy["entry"])

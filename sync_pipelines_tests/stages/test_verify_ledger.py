@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,13 +15,18 @@ from hypothesis import strategies as st
 
 from sync_pipelines.errors import LedgerLost
 from sync_pipelines.kept.object_store import open_store
+from sync_pipelines.privacy.person_terms import Person
 from sync_pipelines.stages.compaction import compact
+from sync_pipelines.stages.discovery import discover
+from sync_pipelines.stages.erase import erase, look, plan_erasure
+from sync_pipelines.stages.export_stages import normalize_export, stream_of
 from sync_pipelines.stages.replay import read_again
 from sync_pipelines.stages.verify_ledger import VerifiedLedger, verify_ledger
 from sync_pipelines.stages.withdrawal import Decided, redo, undo
+from sync_pipelines.upsert.load import load as load_entry
 from sync_pipelines_tests.databases import empty_tables
-from sync_pipelines_tests.examples import examples
-from sync_pipelines_tests.loading import Site, deleted, item, lines, order
+from sync_pipelines_tests.examples import examples, rounds
+from sync_pipelines_tests.loading import TENANT, Site, deleted, item, lines, order
 from sync_pipelines_tests.test_laws import history, load, loading_plan
 
 MISTAKE = Decided("a mistake", "ana")
@@ -143,38 +150,103 @@ def test_moved_records_are_no_difference_and_are_found_again(site: Site) -> None
     assert rebuilt(site).rebuilt.exports == 12 and site.tables() == before
 
 
-def test_a_hand_edit_of_any_column_is_found_and_repaired(site: Site) -> None:
-    """500 random changes of ledger rows, outcomes and rejects."""
-    filled(site)
+CHANGES = {
+    "text": "coalesce({}, '') || 'x'",
+    "bigint": "coalesce({}, 0) + 1",
+    "integer": "{} + 1",
+    "boolean": "not {}",
+    "date": "{} + 1",
+    "jsonb": "coalesce({}, '{{}}') || '{{\"x\": 1}}'",
+    "timestamp with time zone": "coalesce({}, now()) + interval '1 microsecond'",
+}
+"""How a column of each type is changed."""
+
+
+def test_any_changed_value_of_the_ledger_is_found_and_repaired(site: Site) -> None:
+    """Every entry has one random column changed at a time: several hundred changes."""
+    site.sources()
+    for day in range(1, 11):
+        refused = [{"Currency": "USD"}] * (day % 3)
+        site.load(f"2024-05-{day:02}.ndjson", lines(*[order(f"O{n}", TotalRevenue=day) for n in range(day)], *refused))
     before = everything(site)
-    chance = random.Random(1)
-    names = sorted(set(before[2][0]) - LOOKED_AT)
-    ids = [entry.id for entry in site.ledger()]
-    workspace = site.workspace()
+    kinds = {
+        row["column_name"]: row["data_type"]
+        for row in site.query(
+            "select column_name, data_type from information_schema.columns"
+            " where table_schema = 'sync' and table_name = 'export_files'"
+        )
+        if row["column_name"] not in LOOKED_AT
+    }
+    changes = {name: CHANGES[kind].format(name) for name, kind in kinds.items()} | {"status": "'withdrawn'"}
+    names, workspace, chance = list(kinds), site.workspace(), random.Random(1)
     with site.database.connect(autocommit=True) as connection:
         connection.execute("alter table sync.export_files drop constraint export_files_accounting_check")
-        for number in range(60):
-            file_id, name = chance.choice(ids), names[number % len(names)]
-            kind = connection.execute(
-                "select data_type from information_schema.columns where table_schema = 'sync' and"
-                " table_name = 'export_files' and column_name = %s",
-                [name],
-            ).fetchone()
-            assert kind is not None
-            change = {
-                "text": "coalesce({}, '') || 'x'",
-                "bigint": "coalesce({}, 0) + 1",
-                "integer": "{} + 1",
-                "boolean": "not {}",
-                "date": "{} + 1",
-                "jsonb": "coalesce({}, '{{}}') || '{{\"x\": 1}}'",
-                "timestamp with time zone": "coalesce({}, now()) + interval '1 microsecond'",
-            }[kind[0]]
-            if name == "status":
-                change = "'held'"
-            connection.execute(f"update sync.export_files set {name} = {change.format(name)} where id = {file_id}")
-            found = verify_ledger(workspace)
-            assert found.exports == 1 and name in [d.column for d in found.differences], name
-            assert verify_ledger(workspace, repair=True).is_right, name
-            assert verify_ledger(workspace).exports == 0, name
+        for _ in range(rounds(50, at_least=6)):
+            chosen = {}
+            for entry in site.ledger():
+                name = chance.choice(names)
+                connection.execute(f"update sync.export_files set {name} = {changes[name]} where id = {entry.id}")
+                chosen[entry.path] = name
+            found = verify_ledger(workspace, repair=True)
+            assert {difference.path: difference.column for difference in found.differences} == chosen
+            assert found.is_right and verify_ledger(workspace).exports == 0
     assert everything(site) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update sync.export_outcomes set outcomes = '\\x00' where export_file_id = 1",
+        "delete from sync.export_outcomes where export_file_id = 2",
+        "insert into sync.export_decisions (export_file_id, action, reason, decided_by) values (1, 'undo', 'x', 'y')",
+        "delete from sync.rejected_records where export_file_id = 3",
+        "delete from sync.export_outcomes; delete from sync.rejected_records; delete from sync.export_files",
+        "update sync.export_files set status = 'pending' where id = 2",
+    ],
+)
+def test_changes_beside_the_ledger_are_found_and_repaired(site: Site, change: str) -> None:
+    filled(site)
+    before = everything(site)
+    with site.database.connect(autocommit=True) as connection:
+        connection.execute(change.encode())
+    found = verified(site)
+    assert found.exports and not found.is_right
+    assert verified(site, repair=True).is_right and verified(site).exports == 0
+    assert everything(site) == before
+
+
+def test_a_load_in_progress_is_no_difference_and_one_that_is_rolled_back_is_loaded_again(site: Site) -> None:
+    filled(site)
+    site.put("2024-05-04.json", [order("A")])
+    workspace = site.workspace()
+    (entry,) = discover(workspace).pending
+    normalize_export(workspace, entry.id)
+    with ThreadPoolExecutor(1) as beside, site.database.connect(autocommit=True) as connection:
+        for is_rolled_back in (True, False):
+            with connection.transaction(force_rollback=is_rolled_back):
+                load_entry(connection, stream_of(entry), entry.id, workspace.settings.archive)
+                found = beside.submit(verified, site)
+                time.sleep(1)
+                assert not found.done(), "it waits for the load"
+            assert found.result().exports == int(is_rolled_back)
+    assert verified(site).exports == 0 and site.sync() == []
+
+
+def test_held_and_erased_exports_stay_so(site: Site) -> None:
+    site.has_guards = True
+    site.sources()
+    site.load("2024-05-01.json", [order("A", Email="ana@x.cl"), order("B")])
+    assert site.load("2024-05-02.json", [order("C", Currency="??"), order("D", Currency="??")]).status == "held"
+    person = Person("replenit", TENANT, None, "ana@x.cl")
+    workspace = site.workspace()
+    plan = plan_erasure(workspace, person, "asked", "me")
+    assert not erase(workspace, plan, look(workspace, plan)).errors
+    before = everything(site)
+    assert before[2][1]["held"]
+    erasures = "select partner, tenant, kind, subject, reason, erased_at from sync.erasures order by 1, 2, 3, 4"
+    erased = site.query(erasures)
+    rebuilt(site)
+    assert everything(site) == before and site.query(erasures) == erased != []
+    assert verified(site).exports == 0
+    site.load("2024-05-03.json", [order("A", Email="ana@x.cl"), order("B", TotalRevenue=1)])
+    assert "ana@x.cl" not in str(site.tables())
