@@ -113,7 +113,7 @@ def run(wanted: Selection, *, repair: bool, of_archive: bool, as_json: bool, unm
         _print_ledger(ledger, repair=repair)
         _print_tables(tables, repair=repair, unmasked=unmasked)
     is_right = ledger.is_right and not ledger.rebuilt.lost and tables.is_right
-    if not is_right and not repair:
+    if not is_right and not repair and (ledger.exports or tables.count):
         notify(f"`{typed('verify --repair')}` corrects it by the archive")
     return EQUAL if is_right else DIFFERENT
 

@@ -94,8 +94,8 @@ class VerifiedLedger:
 
     @property
     def is_right(self) -> bool:
-        """Whether nothing differs any more."""
-        return self.exports == self.repaired
+        """Whether nothing differs any more, and every copy can be read."""
+        return self.exports == self.repaired and not self.damages
 
 
 def verify_ledger(
@@ -238,7 +238,8 @@ def _settle(
                 continue
             found.exports += 1
             found.differences += differences[: MOST_LISTED - len(found.differences)]
-            if not repair:
+            # A damaged line may be the newest copy: then this one is out of date.
+            if not repair or (copies.damages and stored is not None):
                 continue
             if stored is None or file_id is None or _was_not_loaded(stored, copy):
                 lost.append(suspect.identity)

@@ -72,7 +72,7 @@ def filled(site: Site) -> None:
         site.load(f"2024-05-0{day}.ndjson", lines(*orders, {"Currency": "USD"}, order("Z", Currency="??")))
 
 
-@examples(15, at_least=4)
+@examples(15, at_least=3)
 @given(data=st.data())
 def test_a_rebuild_from_the_archive_alone_equals_the_tables_before(fresh_site: Callable[[], Site], data: Any) -> None:
     exports = data.draw(history())
@@ -181,7 +181,7 @@ def test_any_changed_value_of_the_ledger_is_found_and_repaired(site: Site) -> No
     names, workspace, chance = list(kinds), site.workspace(), random.Random(1)
     with site.database.connect(autocommit=True) as connection:
         connection.execute("alter table sync.export_files drop constraint export_files_accounting_check")
-        for _ in range(rounds(50, at_least=6)):
+        for _ in range(rounds(50, at_least=5)):
             chosen = {}
             for entry in site.ledger():
                 name = chance.choice(names)
