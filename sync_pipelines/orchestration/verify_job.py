@@ -19,10 +19,13 @@ from sync_pipelines.orchestration.jobs import EXECUTOR
 from sync_pipelines.orchestration.metadata_tables import table_of
 from sync_pipelines.orchestration.outages import through_outages
 from sync_pipelines.orchestration.plurals import counted
+from sync_pipelines.stages.verify_archive import VerifiedArchive, verify_archive
 from sync_pipelines.stages.verify_tables import Slice, Verified, verifiable, verify_stream
 from sync_pipelines.stages.workspace import Workspace
 
 VERIFY: Final = "sync_verify"
+_SHOWN: Final = 20
+"""Errors that a failed run lists."""
 
 
 class VerifyConfig(dg.Config):
@@ -51,6 +54,7 @@ def build_verify_job() -> dg.JobDefinition:
         workspace: Workspace = sync_pipelines_workspace
         chosen = None if config.everything else Slice(slice_of_today() if config.slice is None else config.slice)
         found = list(_verified(context, workspace, config, chosen))
+        archive = _verified_archive(context, workspace, config, chosen)
         done = [(stream, tenant, result) for stream, tenant, result in found if isinstance(result, Verified)]
         context.add_output_metadata(
             {
@@ -59,18 +63,22 @@ def build_verify_job() -> dg.JobDefinition:
                 "records": sum(result.records for *_, result in done),
                 "differences": sum(result.count for *_, result in done),
                 "found": table_of(_rows(done)),
+                "archive_files": archive.files,
+                "archive_bytes": archive.bytes,
+                "archive_damages": len(archive.damages),
             }
         )
-        if errors := [
-            f"{stream.full_name} of {tenant}: {e}" for stream, tenant, e in found if isinstance(e, SyncError)
-        ]:
-            raise dg.Failure("Not all rows could be verified. " + " ".join(errors), allow_retries=False)
+        errors = [f"{stream.full_name} of {tenant}: {e}" for stream, tenant, e in found if isinstance(e, SyncError)]
+        errors += [f"{damage.path}: {damage.why}" for damage in archive.damages if not damage.is_mended]
+        if errors:
+            raise dg.Failure("Not everything could be verified. " + " ".join(errors[:_SHOWN]), allow_retries=False)
 
     @dg.job(
         name=VERIFY,
         executor_def=EXECUTOR,
-        description="Compares a slice of all rows with the archive; in the launchpad, some streams or everything, with"
-        " repair. The check rows_equal_archive shows the results.",
+        description="Compares a slice of all rows with the archive, and a slice of the archive's files with their"
+        " checksums; in the launchpad, some streams or everything, with repair. The check rows_equal_archive shows the"
+        " results.",
     )
     def verify_slice() -> None:
         verify()
@@ -86,7 +94,7 @@ def build_verify_schedule() -> dg.ScheduleDefinition:
         cron_schedule="0 5 * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Compares one of {SLICES} slices of all rows with the archive at 05:00 UTC.",
+        description=f"Compares one of {SLICES} slices of rows and archive at 05:00 UTC.",
     )
 
 
@@ -115,6 +123,20 @@ def _verified(
         if result.count:
             context.log.warning(f"{stream.full_name} of {tenant}: {counted(result.count, 'difference')}")
         yield stream, tenant, result
+
+
+def _verified_archive(
+    context: dg.OpExecutionContext, workspace: Workspace, config: VerifyConfig, chosen: Slice | None
+) -> VerifiedArchive:
+    """Reads and mends a slice of the archive's files, unless only some rows are wanted."""
+    if config.partner or config.stream or config.tenant:
+        return VerifiedArchive()
+    part = (0, 1) if chosen is None else (chosen.number, chosen.count)
+
+    def work() -> VerifiedArchive:
+        return verify_archive(workspace, part, repair=True)
+
+    return through_outages(context.instance, context.run, workspace.database, work)
 
 
 def _rows(done: list[tuple[Stream, str, Verified]]) -> list[dict[str, Any]]:

@@ -188,6 +188,7 @@ class ColumnVerification:
         table = metadata.tables[f"{SCHEMA}.{self._stream.table}"]
         kinds = _kinds(self._stream.table, [c.name for c in table.columns if c.name not in NOT_DERIVED])
         main = self._read(self._stream.table, kinds, _among("id", ids), "id")
+        main = main.filter(pa.array(np.isin(one(main.column("id")).to_numpy(), ids)))
         children = [self._children(child, ids) for child in self._stream.children]
         return main, children
 
