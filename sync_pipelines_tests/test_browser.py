@@ -53,12 +53,14 @@ class Up:
         url: where the UI is.
         days: the days of the sample exports; yesterday is the last.
         broken: an export that cannot be read, of the last day, as a path in the landing. It came after the sync.
+        harmful: an export of the last day of which every record is rejected; it came after the sync, too.
     """
 
     home: Path
     url: str
     days: list[date]
     broken: str
+    harmful: str
 
     def ask(self, statement: str, *values: object) -> dict[str, Any]:
         """The one row of a query."""
@@ -78,6 +80,8 @@ def up(tmp_path: Path, browser_path: str) -> Iterator[Up]:
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     broken = f"reten/red-andina/commerces/late_{yesterday}.json"
     (home / "landing" / broken).write_text('[{"external_id": "c-1"')
+    harmful = f"nilo/distribuidora-austral/stores/wrong_{yesterday}.json"
+    (home / "landing" / harmful).write_text('[{"external_id": "s-1", "credit_limit": "much"}]')
     port = free_port()
     # The environment that runs the tests serves the UI, whatever folder it is in.
     command = ["make", "-f", str(ROOT / "Makefile"), "up", f"PORT={port}", f"BIN={programs}", "STAMP="]
@@ -98,7 +102,7 @@ def up(tmp_path: Path, browser_path: str) -> Iterator[Up]:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
-        yield Up(home, url, [yesterday - timedelta(days=n) for n in reversed(range(10))], broken)
+        yield Up(home, url, [yesterday - timedelta(days=n) for n in reversed(range(10))], broken, harmful)
     finally:
         stop(process)
         EmbeddedServer(home).stop()
@@ -171,6 +175,9 @@ def test_a_newcomer_finds_what_was_loaded(up: Up, page: Page) -> None:
     see_the_plots(page)
     see_the_days(page, up)
     see_a_day_that_failed(page, up)
+    see_a_day_that_is_held(page, up)
+    explain_a_row(page, up)
+    undo_an_export(page, up)
     page.goto(backfill)
     wait_for_the_backfill(page, chosen)
     picture(page, "backfill", height=430)
@@ -307,6 +314,60 @@ def see_a_day_that_failed(page: Page, up: Up) -> None:
     expect(page.get_by_text(says).first).to_be_visible()
     expect(page.get_by_text("did not materialize this asset")).to_be_visible()
     picture(page, "failed_day")
+
+
+def see_a_day_that_is_held(page: Page, up: Up) -> None:
+    """Its first words say which export a guard holds, and why."""
+    says = re.compile(rf"^1 export is held, and not loaded\. {re.escape(up.harmful)}: ")
+    open_until(page, f"/assets/nilo/stores?view=partitions&partition={up.days[-1]}", page.get_by_text(says))
+    picture(page, "held_day")
+
+
+def explain_a_row(page: Page, up: Up) -> None:
+    order = up.ask("select tenant, external_id as key from sync.live_orders order by updated_at, id limit 1")
+    config = f"{{table: orders, tenant: {order['tenant']}, key: '{order['key']}', column: total_revenue}}"
+    launch(page, "sync_explain_row", f"ops:\n  sync_explain:\n    config: {config}\n")
+    page.get_by_text("View full message", exact=True).first.click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_text("overridden by").first).to_be_visible()
+    picture(page, "explain", height=600)
+    page.keyboard.press("Escape")
+
+
+def undo_an_export(page: Page, up: Up) -> None:
+    """The export is withdrawn; the page of its day says by whom, and why."""
+    export = up.ask(
+        "select path, partition_date as day from sync.export_files"
+        " where partner = 'traede' and status = 'loaded' and created > 0 order by id desc limit 1"
+    )
+    config = f"{{paths: [{export['path']}], reason: test data}}"
+    launch(page, "sync_undo_export", f"ops:\n  sync_undo_or_redo:\n    config: {config}\n")
+    picture(page, "undo_job")
+    entry = up.ask("select status from sync.export_files where path = %s", export["path"])
+    assert entry == {"status": "withdrawn"}
+    says = page.get_by_text(re.compile(r"Withdrawn by run .*: test data\."))
+    open_until(page, f"/assets/traede/customers?view=events&partition={export['day']}", says)
+
+
+def launch(page: Page, job: str, config: str) -> None:
+    """Runs a job from its launchpad, until it has succeeded."""
+    page.goto(f"/locations/sync_pipelines/jobs/{job}/playground")
+    expect(page.locator(".CodeMirror").first).to_be_visible()
+    page.evaluate("text => document.querySelector('.CodeMirror').CodeMirror.setValue(text)", config)
+    page.get_by_role("button", name="Launch run").click()
+    expect(page).to_have_url(re.compile("/runs/"))
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible()
+
+
+def open_until(page: Page, address: str, says: Locator) -> None:
+    """Opens a page again until it says something."""
+    deadline = time.monotonic() + BACKFILL_SECONDS
+    while True:
+        page.goto(address)
+        page.wait_for_timeout(2_000)
+        if says.count() or time.monotonic() > deadline:
+            break
+    expect(says.first).to_be_visible()
 
 
 def wanted() -> str | None:
