@@ -22,6 +22,7 @@ from sync_pipelines.configuration.settings import Settings, load_settings
 from sync_pipelines.contracts.near_names import suggestion
 from sync_pipelines.database import erasures
 from sync_pipelines.orchestration.erased_events import erase_in_dagster, find_in_dagster
+from sync_pipelines.orchestration.plurals import counted
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.privacy.erased_people import Erasure, read_erased_people, write_erased_people
 from sync_pipelines.privacy.person_terms import Person
@@ -222,10 +223,10 @@ def _print(report: Mapping[str, Any], receipt: Path | None, *, as_json: bool) ->
 def _print_done(report: Mapping[str, Any]) -> None:
     say(
         "",
-        f"Kept records of {report['kept_records_rewritten']:,} exports were rewritten,"
-        f" {report['rejected_records']:,} rejected records cleaned or removed,"
-        f" {len(report['raw_exports_rewritten']):,} raw exports rewritten,"
-        f" {len(report['raw_exports_dropped']):,} dropped.",
+        f"Rewritten: kept records of {counted(report['kept_records_rewritten'], 'export')},"
+        f" raw bytes of {counted(len(report['raw_exports_rewritten']), 'export')}."
+        f" Dropped: raw bytes of {counted(len(report['raw_exports_dropped']), 'export')}."
+        f" Cleaned or removed: {counted(report['rejected_records'], 'rejected record')}.",
     )
     for path, why in report["raw_exports_dropped"].items():
         say(f"  dropped: {on_one_line(path)} ({why})")

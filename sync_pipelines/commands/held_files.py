@@ -26,7 +26,8 @@ def print_held(entries: Sequence[LedgerFile], *, is_preview: bool = False) -> No
     for entry in entries[:_SHOWN]:
         say(f"{entry.path} would be: {_counts(entry)}")
         for reject in (entry.held or {}).get("rejects", ())[:_CODES]:
-            field = f" {reject['field']}" if reject["field"] else ""
+            is_said = not reject["field"] or reject["message"].startswith(reject["field"])
+            field = "" if is_said else f" {reject['field']}"
             say(
                 f"{entry.path}: {reject['records']:,} x {reject['code']}, such as at {reject['position'] or '?'}:"
                 f"{field} {reject['message']}"

@@ -49,8 +49,9 @@ from sync_pipelines.upsert.blocked_deletes import BlockedDeletes
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.erased_records import Rewritten, own_named, without_erased
 from sync_pipelines.upsert.history import KnownExport
-from sync_pipelines.upsert.named_rows import Named, NamedRows
+from sync_pipelines.upsert.named_rows import NamedRows
 from sync_pipelines.upsert.refold import replay
+from sync_pipelines.upsert.row_references import Named
 from sync_pipelines.upsert.withdrawal import locked
 
 WAIT_SECONDS: Final = 30.0

@@ -32,7 +32,7 @@ from sync_pipelines.tables.views import find_view
 from sync_pipelines.upsert.fold import alias_of
 from sync_pipelines.upsert.referred_names import RowName
 from sync_pipelines.upsert.row_names import Names, streams_within
-from sync_pipelines.upsert.row_references import Referring, references_to, referring_records
+from sync_pipelines.upsert.row_references import Named, Referring, references_to, referring_records
 from sync_pipelines.upsert.row_steps import RowHistory, Step, Steps
 
 _NEAR_KEYS: Final = 2_000
@@ -361,8 +361,9 @@ class _Explaining:
         return {key}, {key}
 
     def _references(self, partner: str, tenant: str, own: set[str], external: set[str]) -> list[Referring]:
-        names = [*(RowName(True, name) for name in own), *(RowName(False, name) for name in external)]
-        return referring_records(self._connection, self._archive, self._table, (partner, tenant), names)
+        names = {Named(partner, tenant, True, name) for name in own}
+        names |= {Named(partner, tenant, False, name) for name in external}
+        return referring_records(self._connection, self._archive, self._table, names)
 
     def _too_early(self, first: datetime, path: str) -> NothingToExplain:
         return NothingToExplain(
@@ -375,7 +376,7 @@ class _Explaining:
 
     def _referring(self, row: Mapping[str, Any]) -> list[str]:
         found = []
-        for table, column in references_to(self._table):
+        for table, column in dict.fromkeys((s.table, r.column) for s, r in references_to(self._table)):
             statement = SQL(
                 "select coalesce(external_id, partner_record_id), source_file, source_position from {}"
                 " where {} = %s order by id limit %s"

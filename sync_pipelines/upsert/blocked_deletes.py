@@ -32,7 +32,7 @@ from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.fold import fold
 from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import Hashes, History, KnownExport, VersionedRecord, connected
-from sync_pipelines.upsert.named_rows import Named, may_name, names_referred, references_to, rows_naming
+from sync_pipelines.upsert.row_references import Named, names_referred, references_to, rows_naming
 
 
 class BlockedDeletes:
@@ -142,8 +142,7 @@ class _Referrers:
         naming: dict[str, list[Hashes]] = defaultdict(list)
         for entry in ledger.loaded_with_records(connection, stream.partner, stream.name):
             kept = KeptRecords(archive, entry.kept or "-")
-            if may_name(kept, reference, self._names):
-                naming[entry.tenant].append(kept.keys.of_rows(rows_naming(kept, reference, self._names)))
+            naming[entry.tenant].append(kept.keys.of_rows(rows_naming(kept, reference, self._names)))
         for tenant, hashes in naming.items():
             wanted = distinct(np.concatenate(hashes))
             exports = History(connection, stream.partner, tenant, stream.name, archive).knowing(wanted)

@@ -29,7 +29,7 @@ from sync_pipelines.normalize.keys import by_row, hashes_of
 from sync_pipelines.normalize.layout import Layout, layout_of
 from sync_pipelines.privacy.erased_people import read_erased_people
 from sync_pipelines.upsert.history import to_change
-from sync_pipelines.upsert.named_rows import Named
+from sync_pipelines.upsert.row_references import Named
 
 
 class Rewritten(NamedTuple):

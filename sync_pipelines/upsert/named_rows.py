@@ -3,59 +3,35 @@
 A record names the row it refers to, and its row exists from then on, if only as a placeholder: also when a newer record
 of the same key names another one. So a placeholder goes with a withdrawn export only if no other record names it.
 
-Belongs here: searching kept records for names, and the placeholders that follow from it. Does not belong here: rows
-that a stream's own records define (`folding`), rows with two names (`row_names`).
+Belongs here: the placeholders that follow from names. Does not belong here: searching kept records for them
+(`row_references`), rows that a stream's own records define (`folding`), rows with two names (`row_names`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 from psycopg.sql import SQL, Identifier
 
-from sync_pipelines.contracts.streams import Identity, Reference, Stream
+from sync_pipelines.contracts.streams import Reference, Stream
 from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import LedgerFile
-from sync_pipelines.kept.kept_records import KeptRecords, Rows
-from sync_pipelines.partners import STREAMS
+from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.tables.schema import SCHEMA
-from sync_pipelines.upsert.column_changes import mask_of
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.copying import Copying
 from sync_pipelines.upsert.empty_tables import DeferredIndexes
 from sync_pipelines.upsert.history import History
 from sync_pipelines.upsert.references import ReferenceIds
 from sync_pipelines.upsert.referred_names import RowName, name_hashes
+from sync_pipelines.upsert.row_references import Named, names_referred, references_to, rows_naming
 from sync_pipelines.upsert.stored_rows import unscoped
 from sync_pipelines.upsert.write import remove_unused
-
-
-class Named(NamedTuple):
-    """The name of a row of some table: as in an `Identity`, one of its two parts."""
-
-    partner: str
-    tenant: str
-    is_record_id: bool
-    text: str
-
-    @property
-    def column(self) -> str:
-        """The column that holds it."""
-        return "partner_record_id" if self.is_record_id else "external_id"
-
-    @property
-    def identity(self) -> Identity:
-        """The identity with only this name."""
-        parts = (None, self.text) if self.is_record_id else (self.text, None)
-        return Identity(self.partner, self.tenant, *parts)
 
 
 class _Naming(NamedTuple):
@@ -82,19 +58,6 @@ def names_of_own(kept: KeptRecords, stream: Stream, tenant: str) -> set[Named]:
         for is_record_id in (False, *([True] if stream.has_record_ids else []))
         for text in block.column(int(is_record_id)).unique().drop_null().to_pylist()
     }
-
-
-def names_referred(kept: KeptRecords, reference: Reference, rows: Rows | None = None) -> set[Named]:
-    """Returns the names by which an export's records refer to other rows; with `rows`, only those records."""
-    found, columns = set(), _link_columns(reference)
-    every = kept.blocks(columns) if rows is None else (block for _, block in kept.chosen(rows, columns))
-    for block in every:
-        partners, tenants, externals, own = block.columns
-        for way, named in ((True, own), (False, pc.if_else(own.is_valid(), None, externals))):
-            table = pa.table([partners, tenants, named], names=["partner", "tenant", "name"])
-            distinct = table.filter(table.column("name").is_valid()).group_by(table.column_names).aggregate([])
-            found |= {Named(r["partner"], r["tenant"], way, r["name"]) for r in distinct.to_pylist()}
-    return found
 
 
 @dataclass(frozen=True)
@@ -157,9 +120,8 @@ class NamedRows:
         for stream, reference in references_to(self.table) if names else ():
             for entry in self._exports(stream, reference, names):
                 kept = KeptRecords(self.archive, entry.kept or "-")
-                if not may_name(kept, reference, names):
-                    continue
-                for name in _named_in(kept, reference, names):
+                rows = np.flatnonzero(rows_naming(kept, reference, names))
+                for name in names & names_referred(kept, reference, rows):
                     known = found.get(name)
                     if known is None or entry.version < known.entry.version:
                         found[name] = _Naming(entry, stream, reference)
@@ -201,58 +163,8 @@ class NamedRows:
         )
 
 
-def references_to(table: str) -> Iterator[tuple[Stream, Reference]]:
-    """Yields every stream with a reference to a table, and the reference."""
-    for stream in STREAMS:
-        for reference in stream.references:
-            if reference.table == table:
-                yield stream, reference
-
-
-def _link_columns(reference: Reference) -> list[str]:
-    return [f"{reference.column}_{part}" for part in ("partner", "tenant", "external_id", "record_id")]
-
-
 def _by_owner(names: Iterable[Named]) -> dict[tuple[str, str, bool], list[str]]:
     found: dict[tuple[str, str, bool], list[str]] = defaultdict(list)
     for partner, tenant, is_record_id, text in names:
         found[partner, tenant, is_record_id].append(text)
     return found
-
-
-def may_name(kept: KeptRecords, reference: Reference, names: set[Named]) -> bool:
-    """Whether an export's records refer to rows of the owners of some names."""
-    owners = {(partner, tenant) for column, partner, tenant in kept.summary.referred if column == reference.column}
-    return any((name.partner, name.tenant) in owners for name in names)
-
-
-def _named_in(kept: KeptRecords, reference: Reference, names: set[Named]) -> set[Named]:
-    texts = pa.array({name.text for name in names}, pa.string())
-    found = set[Named]()
-    for block in kept.blocks(_link_columns(reference)):
-        table = pa.table(block.columns, names=["partner", "tenant", "external_id", "record_id"])
-        table = table.filter(
-            pc.or_(pc.is_in(table.column("external_id"), texts), pc.is_in(table.column("record_id"), texts))
-        )
-        for row in table.group_by(table.column_names).aggregate([]).to_pylist():
-            own = row["record_id"]
-            named = Named(row["partner"], row["tenant"], own is not None, row["external_id"] if own is None else own)
-            if named in names:
-                found.add(named)
-    return found
-
-
-def rows_naming(kept: KeptRecords, reference: Reference, names: set[Named]) -> npt.NDArray[np.bool_]:
-    """Returns, by row, whether the record refers to one of some rows by an external id."""
-    found = [np.empty(0, bool)]
-    owners = {(name.partner, name.tenant) for name in names}
-    texts = {owner: pa.array({n.text for n in names if n[:2] == owner}, pa.string()) for owner in owners}
-    for block in kept.blocks(_link_columns(reference)):
-        partners, tenants, externals, own = block.columns
-        here = np.zeros(len(block), bool)
-        for (partner, tenant), wanted in texts.items():
-            is_owner = pc.and_(pc.equal(partners, partner), pc.equal(tenants, tenant))
-            is_named = pc.and_(is_owner, pc.and_(pc.is_in(externals, wanted), own.is_null()))
-            here |= mask_of(pc.fill_null(is_named, False))
-        found.append(here)
-    return np.concatenate(found)

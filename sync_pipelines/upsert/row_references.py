@@ -1,34 +1,91 @@
-"""Records that refer to a row, whether or not a record defines it (X7).
+"""Records that refer to rows, by the names that they use, whether or not a record defines the row (X7).
 
-No index has them, except for businesses (F11): the other exports are read, only the columns with references.
+No index has them, except for businesses (F11): exports are read, only the columns with references.
 
-Belongs here: finding these records. Does not belong here: the rows they create (`references`).
+Belongs here: these names in kept records, and finding the records. Does not belong here: the rows they create
+(`references`), rows that no record names any more (`named_rows`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sync_pipelines.contracts.streams import Identity, Stream
+from sync_pipelines.contracts.streams import Identity, Reference, Stream
 from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import LedgerFile
-from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.kept.kept_records import KeptRecords, Rows
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.upsert.column_changes import mask_of
 from sync_pipelines.upsert.history import Version
-from sync_pipelines.upsert.referred_names import RowName
 
-_LOADED: Final = (
-    "select id from sync.export_files where partner = %s and stream = %s and status = 'loaded'"
-    " and effective_to is not null"
-)
+
+class Named(NamedTuple):
+    """The name of a row of some table: as in an `Identity`, one of its two parts."""
+
+    partner: str
+    tenant: str
+    is_record_id: bool
+    text: str
+
+    @property
+    def column(self) -> str:
+        """The column that holds it."""
+        return "partner_record_id" if self.is_record_id else "external_id"
+
+    @property
+    def identity(self) -> Identity:
+        """The identity with only this name."""
+        parts = (None, self.text) if self.is_record_id else (self.text, None)
+        return Identity(self.partner, self.tenant, *parts)
+
+
+def references_to(table: str) -> Iterator[tuple[Stream, Reference]]:
+    """Yields every stream with a reference to a table, and the reference."""
+    for stream in STREAMS:
+        for reference in stream.references:
+            if reference.table == table:
+                yield stream, reference
+
+
+def names_referred(kept: KeptRecords, reference: Reference, rows: Rows | None = None) -> set[Named]:
+    """Returns the names by which an export's records refer to other rows; with `rows`, only those records."""
+    found, columns = set(), _link_columns(reference)
+    every = kept.blocks(columns) if rows is None else (block for _, block in kept.chosen(rows, columns))
+    for block in every:
+        partners, tenants, externals, own = block.columns
+        for way, named in ((True, own), (False, pc.if_else(own.is_valid(), None, externals))):
+            table = pa.table([partners, tenants, named], names=["partner", "tenant", "name"])
+            distinct = table.filter(table.column("name").is_valid()).group_by(table.column_names).aggregate([])
+            found |= {Named(r["partner"], r["tenant"], way, r["name"]) for r in distinct.to_pylist()}
+    return found
+
+
+def rows_naming(kept: KeptRecords, reference: Reference, names: set[Named]) -> npt.NDArray[np.bool_]:
+    """Returns, by row, whether the record refers to a row by one of these names: by its id, or else by external id."""
+    if not _may_name(kept, reference, names):
+        return np.zeros(kept.count, bool)
+    found = [np.empty(0, bool)]
+    texts = {
+        kind: pa.array({name.text for name in names if name[:3] == kind}, pa.string())
+        for kind in {name[:3] for name in names}
+    }
+    for block in kept.blocks(_link_columns(reference)):
+        partners, tenants, externals, own = block.columns
+        here = np.zeros(len(block), bool)
+        for (partner, tenant, is_record_id), wanted in texts.items():
+            is_owner = pc.and_(pc.equal(partners, partner), pc.equal(tenants, tenant))
+            is_named = pc.is_in(own, wanted) if is_record_id else pc.and_(pc.is_in(externals, wanted), own.is_null())
+            here |= mask_of(pc.fill_null(pc.and_(is_owner, is_named), False))
+        found.append(here)
+    return np.concatenate(found)
 
 
 class Referring(NamedTuple):
@@ -50,7 +107,7 @@ class Referring(NamedTuple):
 
 
 def referring_records(
-    connection: psycopg.Connection[Any], archive: Path, table: str, owner: tuple[str, str], names: Collection[RowName]
+    connection: psycopg.Connection[Any], archive: Path, table: str, names: set[Named]
 ) -> list[Referring]:
     """Returns the first record of each export that refers to a row, in version order.
 
@@ -58,58 +115,43 @@ def referring_records(
         connection: for the ledger.
         archive: the archive's folder.
         table: of the row.
-        owner: partner and tenant of the row.
         names: by which records may refer to the row.
 
     Raises:
         ArchiveIncomplete: kept records are missing.
     """
     found = []
-    for stream in STREAMS:
-        for column in (reference.column for reference in stream.references if reference.table == table):
-            rows = connection.execute(_LOADED, [stream.partner, stream.name]).fetchall()
-            for entry in ledger.of_ids(connection, [number for (number,) in rows]):
-                kept = KeptRecords(archive, entry.kept or "-")
-                if [column, *owner] in kept.summary.referred:
-                    found += list(_in_export(entry, kept, stream, column, owner, names))
+    for stream, reference in references_to(table):
+        for entry in ledger.loaded_with_records(connection, stream.partner, stream.name):
+            kept = KeptRecords(archive, entry.kept or "-")
+            rows = np.flatnonzero(rows_naming(kept, reference, names))
+            if len(rows):
+                found.append(_first_of(entry, kept, rows, stream, reference))
     return sorted(found, key=lambda referring: referring.version)
 
 
-def references_to(table: str) -> Iterable[tuple[str, str]]:
-    """Returns the tables and columns that refer to a table."""
-    return dict.fromkeys((s.table, r.column) for s in STREAMS for r in s.references if r.table == table)
-
-
-def _in_export(
-    entry: LedgerFile,
-    kept: KeptRecords,
-    stream: Stream,
-    column: str,
-    owner: tuple[str, str],
-    names: Collection[RowName],
-) -> Iterator[Referring]:
-    parts = [f"{column}_{part}" for part in Identity._fields]
-    first: Referring | None = None
-    start = 0
-    for block in kept.blocks([*parts, "effective_at", "position", "external_id", "record_id"]):
-        for row in np.flatnonzero(_mask(block, parts, owner, names)).tolist():
-            record = {name: block.column(name)[row].as_py() for name in block.schema.names}
-            version = (record["effective_at"], *entry.version[1:], start + row)
-            own = record["external_id"] if record["external_id"] is not None else record["record_id"]
-            referring = Referring(
-                version, stream.table, own, entry.path, record["position"], record[f"{column}_record_id"] is not None
-            )
-            first = referring if first is None or referring.version < first.version else first
-        start += len(block)
-    if first is not None:
-        yield first
-
-
-def _mask(block: Any, parts: list[str], owner: tuple[str, str], names: Collection[RowName]) -> Any:
-    partner, tenant, external, own = (block.column(part) for part in parts)
-    ids, externals = (
-        pa.array([n.text for n in names if n.is_record_id is kind], pa.string()) for kind in (True, False)
+def _first_of(entry: LedgerFile, kept: KeptRecords, rows: Rows, stream: Stream, reference: Reference) -> Referring:
+    by_id = f"{reference.column}_record_id"
+    columns = ["effective_at", "position", "external_id", "record_id", by_id]
+    return min(
+        Referring(
+            (record["effective_at"], *entry.version[1:], row),
+            stream.table,
+            record["record_id"] if record["external_id"] is None else record["external_id"],
+            entry.path,
+            record["position"],
+            record[by_id] is not None,
+        )
+        for here, block in kept.chosen(rows, columns)
+        for row, record in zip(here.tolist(), block.to_pylist(), strict=True)
     )
-    is_named = mask_of(pc.is_in(own, ids)) | (mask_of(own.is_null()) & mask_of(pc.is_in(external, externals)))
-    is_owned = mask_of(pc.and_(pc.equal(partner, owner[0]), pc.equal(tenant, owner[1])).fill_null(False))
-    return is_named & is_owned
+
+
+def _link_columns(reference: Reference) -> list[str]:
+    return [f"{reference.column}_{part}" for part in ("partner", "tenant", "external_id", "record_id")]
+
+
+def _may_name(kept: KeptRecords, reference: Reference, names: set[Named]) -> bool:
+    """Whether an export's records refer to rows of the owners of some names."""
+    owners = {(partner, tenant) for column, partner, tenant in kept.summary.referred if column == reference.column}
+    return any((name.partner, name.tenant) in owners for name in names)

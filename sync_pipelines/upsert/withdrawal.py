@@ -32,9 +32,10 @@ from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import History, KnownExport, connected
 from sync_pipelines.upsert.locks import locks_of, take_locks
-from sync_pipelines.upsert.named_rows import Named, NamedRows, names_of_own, names_referred
+from sync_pipelines.upsert.named_rows import NamedRows, names_of_own
 from sync_pipelines.upsert.referred_names import ReferredNames, names_in
 from sync_pipelines.upsert.row_names import RowNames
+from sync_pipelines.upsert.row_references import Named, names_referred
 from sync_pipelines.upsert.stored_rejects import withdraw_rejects
 
 _NO_NAMES: Final = ReferredNames(np.empty(0, np.uint64), {})
