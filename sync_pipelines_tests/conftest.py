@@ -22,6 +22,13 @@ from sync_pipelines_tests.loading import Site
 
 load_profile()
 
+_LONGEST = ("test_browser", "test_browser_door", "test_browser_hostile", "test_up")
+"""Modules with tests of more than half a minute, which start first: at the end, one process would wait for them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in _LONGEST)
+
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:

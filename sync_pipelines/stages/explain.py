@@ -322,10 +322,15 @@ class _Explaining:
         """Returns the explanation of a row that no stream of its partner defines."""
         partner = stored[0]["partner"]
         column = self._column(None)
-        found = self._placeholder(partner, tenant, stored, None)
+        stream = next((s for s in STREAMS if (s.table, s.partner) == (self._table, partner)), None)
+        history = None if stream is None else self._history(stream, tenant)
+        found = self._placeholder(partner, tenant, stored, history)
         if found is None:
-            first = self._references(partner, tenant, {self._asked.key}, {self._asked.key})[0]
-            raise self._too_early(first.version[0], first.path)
+            names = self._names_then(None if history is None else replace(history, at=None))
+            references = self._references(partner, tenant, *names)
+            if not references:
+                raise NothingToExplain(self._unknown_key(tenant))
+            raise self._too_early(references[0].version[0], references[0].path)
         row = self._projected(None, found[0], column)
         return Explained(None, partner, tenant, self._table, column, [], [row], found[1])
 

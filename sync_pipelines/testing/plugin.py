@@ -6,6 +6,7 @@ Belongs here: which partner and cases are tested, an empty database for each cas
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -65,4 +66,6 @@ def settings(_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Se
     with engine.begin() as connection:
         connection.execute(text(f"truncate {tables} restart identity cascade"))
     engine.dispose()
+    # Beside an empty database, the archive of the case before would be that of a lost one.
+    shutil.rmtree(own.archive, ignore_errors=True)
     return own

@@ -32,6 +32,7 @@ from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.fold import fold
 from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import Hashes, History, KnownExport, VersionedRecord, connected
+from sync_pipelines.upsert.named_rows import NamedRows
 from sync_pipelines.upsert.row_references import Named, names_referred, references_to, rows_naming
 
 
@@ -55,7 +56,11 @@ class BlockedDeletes:
         for stream in STREAMS:
             if stream.blocked_by is not None:
                 for tenant, keys in sorted(self._keys(stream, stream.blocked_by).items()):
-                    decided |= set(self._decide(replace(context, stream=stream), tenant, keys))
+                    own = replace(context, stream=stream)
+                    decided |= set(self._decide(own, tenant, keys))
+                    # A row that is not deleted any more may be a placeholder that only a stale record names (X7).
+                    names = {Named(stream.partner, tenant, False, key) for key in keys}
+                    NamedRows(own, stream.table, self._archive).renew(names)
         return decided
 
     def _keys(self, stream: Stream, blocked_by: BlockedBy) -> dict[str, set[str]]:
@@ -104,7 +109,12 @@ class BlockedDeletes:
             if stream.has_record_ids:
                 named = connected(named, history.knowing, layout_of(stream))
             folding = Folding(replace(context, entry=export.entry), history.knowing)
-            folding.decide_again(chosen, named, referrers.counts(export.entry))
+            earlier = {
+                other.entry.id
+                for other in history.knowing(named)
+                if _loading_order(other.entry) < _loading_order(export.entry)
+            }
+            folding.decide_again(chosen, named, referrers.counts(export.entry), earlier)
             yield export.entry.id
 
 

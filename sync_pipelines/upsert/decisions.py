@@ -64,11 +64,6 @@ class Decisions:
         known = self._known.get(_place(record))
         return known is not None and known.code == BLOCKED and known.status != "resolved"
 
-    def was_blocked(self, record: VersionedRecord) -> bool:
-        """Whether a delete was ever blocked."""
-        known = self._known.get(_place(record))
-        return known is not None and known.code == BLOCKED
-
     def decide(self, record: VersionedRecord, rejection: Rejection | None) -> None:
         """Records that a record is rejected, or no longer is."""
         known = self._known.get(_place(record))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -95,6 +95,7 @@ class Folding:
         self._knowing = knowing
         self._decisions = Decisions(context, knowing)
         self._blocking: Mapping[str, int] | None = None
+        self._earlier: Collection[int] = ()
         self.leniencies: Counter[str] = Counter()
         self.missing: set[Identity] = set()
 
@@ -140,15 +141,22 @@ class Folding:
             known = versioned_records(self._knowing(chunk), chunk, self._load.layout)
             self._fold([], known, [*known, *versioned_records(withdrawn, chunk, self._load.layout)])
 
-    def decide_again(self, records: list[VersionedRecord], hashes: Hashes, blocking: Mapping[str, int]) -> None:
+    def decide_again(
+        self,
+        records: list[VersionedRecord],
+        hashes: Hashes,
+        blocking: Mapping[str, int],
+        earlier: Collection[int],
+    ) -> None:
         """Folds keys from an empty row, and decides again whether live rows block some of their deletes (T9).
 
         Args:
             records: the deletes, all of the export that is being written.
             hashes: all hashes of their keys.
             blocking: key -> how many live rows referred to the row when the export was loaded.
+            earlier: ids of the exports that were loaded before it.
         """
-        self._blocking = blocking
+        self._blocking, self._earlier = blocking, earlier
         aside = {record.version for record in records}
         known = versioned_records(self._knowing(hashes), hashes, self._load.layout)
         self._fold(records, [record for record in known if record.version not in aside])
@@ -277,13 +285,16 @@ class Folding:
         if self._load.stream.blocked_by is None or (after and after.is_live):
             return False
         if self._blocking is not None:
-            # A row that only other rows refer to is none for a fold; when it was loaded, the delete may have found it.
-            is_live = self._decisions.was_blocked(record) if before is None else before.is_live
+            is_live = self._was_newest(family, record) if before is None else before.is_live
             return is_live and self._decisions.block_by(record, self._blocking.get(record.change.key or "", 0))
         if before is None or not before.is_live:
             return False
         stored_ids = [s.id for s in family.stored if s.row.external_id == record.change.key]
         return self._decisions.block(record, stored_ids)
+
+    def _was_newest(self, family: Family, record: VersionedRecord) -> bool:
+        """Whether no newer record was loaded before a delete. Then it found a row that other rows only referred to."""
+        return not any(r.version > record.version and r.file_id in self._earlier for r in family.applied)
 
     def _take(self, differences: Differences, family: Family, rows: Rows, came: Sequence[_Came]) -> None:
         own = [stored for stored in family.stored if not stored.is_lent]

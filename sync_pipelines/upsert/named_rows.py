@@ -46,6 +46,8 @@ class _Stored(NamedTuple):
     id: int
     is_placeholder: bool
     is_disowned: bool
+    external_id: str | None
+    record_id: str | None
 
 
 def names_of_own(kept: KeptRecords, stream: Stream, tenant: str) -> set[Named]:
@@ -79,7 +81,14 @@ class NamedRows:
         stored = self._stored(names)
         unclear = {name for name in names if (row := stored.get(name)) is None or row.is_placeholder}
         unclear -= self._referred({name: row for name, row in stored.items() if not row.is_disowned})
-        naming = self._naming(unclear)
+        # A record may name a row by its other name (F11).
+        names_of = {name: _names_of(name, stored.get(name)) for name in unclear}
+        known = self._naming({each for found in names_of.values() for each in found})
+        naming = {
+            name: min((known[each] for each in found & known.keys()), key=lambda one: one.entry.version)
+            for name, found in names_of.items()
+            if found & known.keys()
+        }
         self._remove([stored[name].id for name in unclear - naming.keys() if name in stored])
         for name, found in naming.items():
             if name not in stored:
@@ -93,8 +102,8 @@ class NamedRows:
             column = Named(partner, tenant, is_record_id, "").column
             reference = next(reference for _, reference in references_to(self.table))
             statement = SQL(
-                "select t.{c}, t.id, t.is_placeholder, t.source_file = any(%s) from {t} t"
-                " where t.partner = %s and t.tenant = %s and t.{c} = any(%s){unscoped}"
+                "select t.{c}, t.id, t.is_placeholder, t.source_file = any(%s), t.external_id, t.partner_record_id"
+                " from {t} t where t.partner = %s and t.tenant = %s and t.{c} = any(%s){unscoped}"
             ).format(
                 c=Identifier(column), t=Identifier(SCHEMA, self.table), unscoped=unscoped(reference, Identifier("t"))
             )
@@ -161,6 +170,14 @@ class NamedRows:
             ).format(t=Identifier(SCHEMA, self.table)),
             [entry.effective_at, entry.path, self.context.run_id, row_id],
         )
+
+
+def _names_of(name: Named, row: _Stored | None) -> set[Named]:
+    """Returns all names of a row."""
+    if row is None:
+        return {name}
+    names = ((False, row.external_id), (True, row.record_id))
+    return {name._replace(is_record_id=way, text=text) for way, text in names if text is not None}
 
 
 def _by_owner(names: Iterable[Named]) -> dict[tuple[str, str, bool], list[str]]:

@@ -117,7 +117,7 @@ class _Withdrawal:
         for exports in self._exports.values():
             self._fold(exports)
         self._done.decided |= deletes.decide_again(self._context(every[0]))
-        for table, names in self._names(every).items():
+        for table, names in _names(every).items():
             NamedRows(self._context(every[0]), table, self._archive).renew(names)
         for exports in self._exports.values():
             self._withdraw_rejects(exports)
@@ -143,16 +143,6 @@ class _Withdrawal:
             hashes = connected(hashes, lambda some: [*exports, *history.knowing(some)], context.layout)
         Folding(context, history.knowing, names.written).fold_without(exports, hashes)
         names.apply()
-
-    def _names(self, exports: Iterable[KnownExport]) -> Mapping[str, set[Named]]:
-        """Returns table -> names of the rows that the exports defined or referred to."""
-        found: dict[str, set[Named]] = defaultdict(set)
-        for export in exports:
-            stream = _stream(export.entry)
-            found[stream.table] |= names_of_own(export.kept, stream, export.entry.tenant)
-            for reference in stream.references:
-                found[reference.table] |= names_referred(export.kept, reference)
-        return {table: names for table, names in found.items() if names}
 
     def _withdraw_rejects(self, exports: Sequence[KnownExport]) -> None:
         """Withdraws the rejects of exports, and opens those of others that no newer record supersedes any more."""
@@ -184,6 +174,17 @@ class Redoing:
         set_json_loads(from_json, self._connection)
         entry = self._exports[0].entry
         return self._deletes.decide_again(LoadContext(self._connection, _stream(entry), entry, run_id, frozenset()))
+
+
+def _names(exports: Iterable[KnownExport]) -> Mapping[str, set[Named]]:
+    """Returns table -> names of the rows that the exports defined or referred to."""
+    found: dict[str, set[Named]] = defaultdict(set)
+    for export in exports:
+        stream = _stream(export.entry)
+        found[stream.table] |= names_of_own(export.kept, stream, export.entry.tenant)
+        for reference in stream.references:
+            found[reference.table] |= names_referred(export.kept, reference)
+    return {table: names for table, names in found.items() if names}
 
 
 def _known(entry: LedgerFile, archive: Path) -> KnownExport:

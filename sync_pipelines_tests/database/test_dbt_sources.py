@@ -39,7 +39,7 @@ def test_tables_and_views_have_descriptions_and_the_tests_of_their_schema() -> N
     parent = {"relationships": {"to": "source('sync', 'orders')", "field": "id"}}
     assert declared_tests(tables["live_order_items"], "order_id") == ["not_null", parent]
     assert declared_tests(tables["live_order_items"], "tenant") == ["not_null"]
-    statuses = {"accepted_values": {"values": ["open", "resolved", "superseded"]}}
+    statuses = {"accepted_values": {"values": ["open", "resolved", "superseded", "withdrawn"]}}
     assert declared_tests(tables["rejected_records"], "status") == ["not_null", statuses]
     contacts = {"accepted_values": {"values": ["PHONE", "EMAIL", "WHATSAPP", "OTHER"]}}
     assert declared_tests(tables["commerce_user_contacts"], "contact_type") == [contacts]

@@ -145,7 +145,7 @@ def test_raw_bytes_of_a_waiting_export_come_from_the_landing_again(site: Site) -
     workspace = site.workspace()
     archive_export(workspace, entry.id)
     (raw,) = (site.settings.archive / "raw").glob("*/*.zst")
-    flipped(500)(raw, 0, raw.stat().st_size)
+    flipped(100)(raw, 0, raw.stat().st_size)
     failed = load_export(workspace, entry.id)
     assert failed.error is not None
     assert failed.error.startswith(

@@ -154,7 +154,7 @@ def test_a_failed_day_among_many_written_together_is_shown_as_failed(
     put(landing, "2010-12-04.json", [order("B")])
     done = run(definitions, postgres_instance, days(1, 5))
     assert not done.success
-    assert together == [5 * 3 + 4], "each day of each asset, and the checks of the stream"
+    assert together == [5 * 3 + 6], "each day of each asset, and the checks of the stream"
     assert set(materialized(postgres_instance, done)) == {"2010-12-01", "2010-12-03", "2010-12-04", "2010-12-05"}
     log = postgres_instance.event_log_storage
     assert set(log.get_latest_asset_partition_materialization_attempts_without_materializations(TABLE)) == {

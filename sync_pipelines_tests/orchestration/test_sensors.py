@@ -246,9 +246,10 @@ def test_a_ledger_row_deleted_by_hand_comes_back(
     definitions: dg.Definitions, instance: dg.DagsterInstance, landing: Path, workspace: Workspace
 ) -> None:
     put(landing, "2010-12-01.json", [order("A")])
+    put(landing, "2010-12-02.json", [order("B")])
     request(definitions, instance, tick(definitions, instance).run_requests[0])
     with workspace.connection() as connection:
-        connection.execute("delete from sync.export_files")
+        connection.execute("delete from sync.export_files where path like '%12-01.json'")
     (asked,) = tick(definitions, instance).run_requests
     assert request(definitions, instance, asked).success
     assert files(workspace)["2010-12-01.json"][0] == "loaded"

@@ -95,7 +95,7 @@ def test_runs_that_tell_nothing_of_an_asset_go_but_the_latest_checks_stay(
     assert either.get_run_by_id(kept) is None
     assert "STEP_START" in events(either, of_others.run_id), "runs of another project in the deployment stay whole"
     assert either.get_run_by_id(latest) is not None
-    assert len(either.event_log_storage.get_latest_asset_check_execution_by_key(check_keys([ORDERS]))) == 7
+    assert len(either.event_log_storage.get_latest_asset_check_execution_by_key(check_keys([ORDERS]))) == 9
 
 
 def test_unfinished_runs_stay(either: dg.DagsterInstance, definitions: dg.Definitions, workspace: Workspace) -> None:

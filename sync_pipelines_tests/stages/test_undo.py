@@ -192,6 +192,12 @@ def named(order_key: str, customer_key: str) -> dict[str, Any]:
         ([WHOLE, DELETE, named("A", "1"), DELETE], 1),
         # Blocked deletes of a customer that only an order refers to.
         ([named("A", "1"), DELETE, DELETE], 1),
+        # A delete becomes possible, and is blocked again by an order that refers to another customer since.
+        ([named("A", "1"), DELETE, named("A", "2")], 0),
+        # A placeholder whose blocked delete is decided again, though no order refers to it any more.
+        ([deleted(AT, "A"), named("A", "1"), DELETE, named("A", "2")], 0),
+        # An order that was moved away refers again to a customer that no record defines.
+        ([named("A", "1"), named("A", "2"), DELETE], 1),
     ],
 )
 def test_deletes_are_decided_by_what_was_loaded_before_them(

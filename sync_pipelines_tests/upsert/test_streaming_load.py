@@ -45,9 +45,9 @@ def streamed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     found: list[bool] = []
     load = upsert_load.load
 
-    def noted(*given: Any) -> Any:
+    def noted(*given: Any, **options: Any) -> Any:
         found.append(len(given) > 5)
-        return load(*given)
+        return load(*given, **options)
 
     monkeypatch.setattr(export_stages, "load", noted)
     monkeypatch.setattr(streaming_load, "load", noted)
@@ -346,12 +346,12 @@ def test_a_server_that_goes_away_leaves_it_to_the_next_try(
     site.put(NAME, lines(*ORDERS))
     real = upsert_load.load
 
-    def ended(connection: psycopg.Connection[Any], *given: Any) -> Any:
+    def ended(connection: psycopg.Connection[Any], *given: Any, **options: Any) -> Any:
         site.query(
             "select pg_terminate_backend(pid) from pg_stat_activity"
             " where datname = current_database() and state = 'idle in transaction'"
         )
-        return real(connection, *given)
+        return real(connection, *given, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(streaming_load, "load", ended)
