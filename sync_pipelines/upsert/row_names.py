@@ -148,14 +148,14 @@ class RowNames:
     def without_pairs(self, stored: Sequence[StoredRow]) -> list[StoredRow]:
         """Returns rows with only the names from their own records. A name from a pair becomes a placeholder."""
         for each in stored:
-            for name in _names_of((each.row.record_id, each.row.external_id)):
+            for name in each_name((each.row.record_id, each.row.external_id)):
                 self._before.setdefault(name, each.id)
         lends = self._pairs.lends([each.id for each in stored])
         return [part for each in stored for part in _parts(each, lends.get(each.id))]
 
     def note(self, rows: Iterable[Row]) -> None:
         """Notes rows that are about to be written."""
-        self._touched.update(name for row in rows for name in _names_of((row.record_id, row.external_id)))
+        self._touched.update(name for row in rows for name in each_name((row.record_id, row.external_id)))
 
     def forget(self, rows: Sequence[int]) -> None:
         """Notes rows that were written with only the names from their own records."""
@@ -173,7 +173,7 @@ class RowNames:
         names |= {name for known in pairs for name in known.pair.names}
         rows = self._rows(names, {known.mark.commerce_id: known.mark.lends for known in pairs if known.mark})
         for row in rows:
-            for name in _names_of(row.stored):
+            for name in each_name(row.stored):
                 self._before.setdefault(name, row.id)
         assigned = _assigned(rows, [known.pair for known in pairs])
         after = self._write(rows, pairs, assigned)
@@ -218,7 +218,7 @@ class RowNames:
             marks[pair] = Mark(row_id, "both")
             assigned.rows[row_id] = pair
         self._pairs.mark({k.pair: marks.get(k.pair) for k in pairs if k.mark != marks.get(k.pair)})
-        return {name: row_id for row_id, given in assigned.rows.items() for name in _names_of(given)}
+        return {name: row_id for row_id, given in assigned.rows.items() for name in each_name(given)}
 
     def _note_differences(self, changed: Mapping[int, Names]) -> None:
         """Notes names that a row should not have, or should have. A row that was just written waits for its names."""
@@ -228,7 +228,7 @@ class RowNames:
         for name, row_id in self._before.items():
             stored.setdefault(row_id, set()).add(name)
         for row_id, given in changed.items():
-            before, after = stored.get(row_id, set()), set(_names_of(given))
+            before, after = stored.get(row_id, set()), set(each_name(given))
             if before != after:
                 self._audit.add_names(self._stream, sorted(before), sorted(after))
 
@@ -282,9 +282,9 @@ class RowNames:
 def _assigned(rows: Sequence[_Named], pairs: Iterable[Pair]) -> _Assigned:
     """Assigns names: first those from rows' own records, then those from pairs, then those of placeholders."""
     found = _Assigned({row.id: row.own for row in rows if not row.is_placeholder})
-    owner = {name: row.id for row in rows if not row.is_placeholder for name in _names_of(row.own)}
+    owner = {name: row.id for row in rows if not row.is_placeholder for name in each_name(row.own)}
     placeholders = [row for row in rows if row.is_placeholder]
-    by_name = {name: row.id for row in placeholders for name in _names_of(row.stored)}
+    by_name = {name: row.id for row in placeholders for name in each_name(row.stored)}
     for pair in valid_pairs(pairs, found.rows.copy().values()):
         by_id, by_external = pair.names
         row_id = owner.get(by_id, owner.get(by_external))
@@ -300,7 +300,7 @@ def _assigned(rows: Sequence[_Named], pairs: Iterable[Pair]) -> _Assigned:
     for row in placeholders:
         if row.id not in found.rows:
             # One name is enough. If a record uses the other one, folding it again creates a placeholder.
-            free = [name for name in _names_of(row.stored) if name not in owner]
+            free = [name for name in each_name(row.stored) if name not in owner]
             found.rows[row.id] = _only(free[0]) if free else (None, None)
     return found
 
@@ -309,7 +309,8 @@ def _only(name: RowName) -> Names:
     return (name.text, None) if name.is_record_id else (None, name.text)
 
 
-def _names_of(names: Names) -> Iterator[RowName]:
+def each_name(names: Names) -> Iterator[RowName]:
+    """Yields the names that a row has, its id first."""
     own, external = names
     if own is not None:
         yield RowName(True, own)

@@ -8,7 +8,7 @@ write rules (`fold`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -33,7 +33,7 @@ from sync_pipelines.upsert.locks import own_locks, take_locks
 from sync_pipelines.upsert.name_pairs import NamePairs
 from sync_pipelines.upsert.record_outcomes import decoded
 from sync_pipelines.upsert.referred_names import RowName
-from sync_pipelines.upsert.row_names import Names, given_names, stream_around, streams_within
+from sync_pipelines.upsert.row_names import Names, each_name, given_names, stream_around, streams_within
 
 NOT_APPLIED: Final = ("held", "withdrawn")
 """Statuses of exports whose records are shown and not applied."""
@@ -190,7 +190,7 @@ class RowHistory:
         if not streams_within(self.stream):
             return own
         rows = self.names_of_rows(own)
-        return own | {name for names in rows for name in _row_names(names) if own & set(_row_names(names))}
+        return own | {name for names in rows for name in each_name(names) if own & set(each_name(names))}
 
     def names_of_rows(self, names: set[RowName]) -> list[Names]:
         """Returns the names of the rows that have some names, with those from pairs."""
@@ -214,7 +214,7 @@ class RowHistory:
         found = list(rows)
         if streams_within(self.stream):
             names = {RowName(False, key), RowName(True, key)} | {
-                name for row in rows for name in _row_names((row.record_id, row.external_id))
+                name for row in rows for name in each_name((row.record_id, row.external_id))
             }
             given = self.names_of_rows(names)
             found = [_renamed(row, given) for row in rows]
@@ -233,12 +233,12 @@ class RowHistory:
             outer = stream_around(self.stream) if reference.column == self.stream.scope else None
             rows = [] if outer is None else replace(self, stream=outer).names_of_rows(told)
             places = numbers[reference.column] = {}
-            known = {name for row in rows for name in _row_names(row)}
+            known = {name for row in rows for name in each_name(row)}
             alone = [(n.text, None) if n.is_record_id else (None, n.text) for n in sorted(told - known)]
             for row in (*rows, *alone):
                 number = len(names) + 1
                 names[number] = row
-                places |= dict.fromkeys(_row_names(row), number)
+                places |= dict.fromkeys(each_name(row), number)
         return [_with_links(record, numbers) for record in records], names
 
 
@@ -268,14 +268,6 @@ def _hashes_of(names: Iterable[RowName]) -> Hashes:
     return distinct(np.array(found, np.uint64))
 
 
-def _row_names(names: Names) -> Iterator[RowName]:
-    own, external = names
-    if own is not None:
-        yield RowName(True, own)
-    if external is not None:
-        yield RowName(False, external)
-
-
 def _name_of(link: Identity) -> RowName:
     """Returns the name that identifies a referenced row: the partner's own id takes precedence (P1)."""
     return RowName(True, link.record_id) if link.record_id is not None else RowName(False, link.external_id or "")
@@ -288,6 +280,6 @@ def _with_links(record: VersionedRecord, numbers: Mapping[str, Mapping[RowName, 
 
 
 def _renamed(row: Row, given: Sequence[Names]) -> Row:
-    own = set(_row_names((row.record_id, row.external_id)))
-    names = next((names for names in given if own & set(_row_names(names))), (row.record_id, row.external_id))
+    own = set(each_name((row.record_id, row.external_id)))
+    names = next((names for names in given if own & set(each_name(names))), (row.record_id, row.external_id))
     return replace(row, record_id=names[0], external_id=names[1])
