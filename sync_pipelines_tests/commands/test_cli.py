@@ -295,7 +295,7 @@ def test_status_shows_each_stream_and_the_exports_that_need_a_person(call: Call,
     assert "no date" not in told
     first, second = told.splitlines()[:2]
     assert first == f"1 export is held, and not loaded. The latest: {held}: {RULE}."
-    assert f"{held}: 1 x key_missing, such as at 1: OrderId " in told and f"release {held} --reason" in told
+    assert f"{held}: 1 x key_missing, such as at 1: OrderId" in told and f"release {held} --reason" in told
     assert second == "1 export failed; nothing of it is loaded."
     assert f"replenit/{TENANT}/orders/2010-12-02.json" in told and "not_json: " in told
     put(landing, "2010-11-30.json", [order("C")], age=60)
