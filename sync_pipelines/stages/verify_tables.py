@@ -83,7 +83,11 @@ class Verified:
 
 
 def verifiable(workspace: Workspace) -> list[tuple[Stream, str]]:
-    """Returns every stream and tenant with loaded exports or with rows, in order."""
+    """Returns every stream and tenant with loaded exports or with rows, in the order in which they are repaired.
+
+    A row that should not be there can be removed only when no other row refers to it any more, so streams with
+    references come before those that they refer to.
+    """
     found: set[tuple[str, str, str]] = set()
     with workspace.connection() as connection:
         rows = connection.execute(
@@ -97,7 +101,15 @@ def verifiable(workspace: Workspace) -> list[tuple[Stream, str]]:
             tenants = connection.execute(statement, [stream.partner]).fetchall()
             found.update((stream.partner, stream.name, tenant) for (tenant,) in tenants)
     known = ((find_stream(partner, name), tenant) for partner, name, tenant in sorted(found))
-    return [(stream, tenant) for stream, tenant in known if stream is not None]
+    streams = [(stream, tenant) for stream, tenant in known if stream is not None]
+    return sorted(streams, key=lambda one: _references_below(one[0]), reverse=True)
+
+
+def _references_below(stream: Stream, above: tuple[Stream, ...] = ()) -> int:
+    """Returns the length of the longest chain of references from a stream's rows."""
+    tables = {reference.table for reference in stream.references}
+    others = [other for other in STREAMS if other.table in tables and other not in (*above, stream)]
+    return max((1 + _references_below(other, (*above, stream)) for other in others), default=0)
 
 
 def verify_stream(

@@ -26,6 +26,7 @@ from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.archived_exports import ArchivedExports
 from sync_pipelines.upsert.audit import Audit
 from sync_pipelines.upsert.context import LoadContext
+from sync_pipelines.upsert.differences import main_columns
 from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import Hashes, connected
 from sync_pipelines.upsert.locks import take_locks
@@ -111,8 +112,9 @@ class Verification:
 
     def _clear_strays(self) -> None:
         """Clears columns that the fold does not write."""
+        written = main_columns(self._stream)
         for column, ids in self.audit.strays.items():
-            if column not in ("extra", "is_placeholder", "defaulted_fields"):
+            if column not in written:
                 statement = SQL("update {t} set {c} = null, updated_at = now() where id = any(%s)").format(
                     t=Identifier(SCHEMA, self._stream.table), c=Identifier(column)
                 )

@@ -163,6 +163,20 @@ def test_any_changed_cell_is_found_and_repaired(site: Site) -> None:
             assert whole_tables(site) == expected, done
 
 
+def test_one_repair_is_enough_for_a_renamed_row_and_for_a_live_row_marked_as_deleted(site: Site) -> None:
+    load_something_of_everything(site)
+    expected = whole_tables(site)
+    with site.database.connect(autocommit=True) as connection:
+        # Its customers refer to it until their links are repaired.
+        connection.execute("update sync.commerces set external_id = 'gx' where external_id = 'g'")
+        connection.execute("update sync.stores set deleted_at = now() where external_id = 'B'")
+    workspace = site.workspace()
+    found = [verify_stream(workspace, *one, repair=True) for one in verifiable(workspace)]
+    assert sum(one.count for one in found)
+    assert differences(site) == []
+    assert whole_tables(site) == expected
+
+
 def concerned_tables(stream: Stream) -> set[str]:
     """The tables whose rows a verification of a stream compares."""
     tables = {stream.table, *(reference.table for reference in stream.references)}
