@@ -6,7 +6,6 @@ Belongs here: unknown names, the receipt and what is printed. Does not belong he
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import click
 from sync_pipelines.commands.known_exports import acting_user
 from sync_pipelines.commands.screen import json_of, notify, print_table, say
 from sync_pipelines.configuration.settings import Settings, load_settings
-from sync_pipelines.contracts.near_names import suggestion
+from sync_pipelines.contracts.near_names import near_name, suggestion
 from sync_pipelines.database import erasures
 from sync_pipelines.orchestration.erased_events import erase_in_dagster, find_in_dagster
 from sync_pipelines.orchestration.plurals import counted
@@ -150,8 +149,8 @@ def _unknown(workspace: Workspace, person: Person) -> str:
             " and external_id not like '%%@%%' limit 100000",
             [person.partner, person.tenant],
         ).fetchall()
-    near = difflib.get_close_matches(person.customer or "", [key for (key,) in rows], n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    near = near_name(person.customer or "", [key for (key,) in rows])
+    hint = f"; did you mean {near!r}?" if near else ""
     return f"nobody with this key or email is known in {person.partner} {person.tenant}{hint}"
 
 

@@ -5,7 +5,6 @@ Belongs here: finding an export, the nearest known path, who asks. Does not belo
 
 from __future__ import annotations
 
-import difflib
 import getpass
 
 import click
@@ -28,7 +27,7 @@ def revisions_of_path(connection: psycopg.Connection[object], path: str) -> list
     # A shell may give the bytes of a name that is no text, or the text that the ledger has for it.
     revisions = ledger.revisions_of(connection, path) or ledger.revisions_of(connection, shown_name(given))
     if not revisions:
-        raise click.UsageError(f"unknown export {path!r}; {_near(path, reports.paths_like(connection, path))}")
+        raise click.UsageError(f"unknown export {path!r}; {_near(reports.nearest_paths(connection, path))}")
     return revisions
 
 
@@ -54,8 +53,5 @@ def acting_user() -> str:
         return "unknown"
 
 
-def _near(path: str, known: list[str]) -> str:
-    name = path.rpartition("/")[2]
-    near = [found for found in known if found.rpartition("/")[2] == name][:3]
-    near = near or difflib.get_close_matches(path, known, n=3)
-    return f"did you mean {', '.join(near)}?" if near else f"`{typed('sync --json')}` prints paths in this form"
+def _near(paths: list[str]) -> str:
+    return f"did you mean {', '.join(paths)}?" if paths else f"`{typed('sync --json')}` prints paths in this form"

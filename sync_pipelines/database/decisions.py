@@ -5,34 +5,14 @@ Belongs here: every statement on that table. Does not belong here: the effects (
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Literal
 
 import psycopg
-from psycopg.rows import class_row
 
 from sync_pipelines.privacy.masking import without_emails
 from sync_pipelines.privacy.untrusted_text import storable
 
 Action = Literal["release", "undo", "redo"]
-
-
-@dataclass(frozen=True)
-class Decision:
-    """A decision about one export.
-
-    Attributes:
-        reason: why, in the person's own words.
-        decided_by: the user of the command line, or the Dagster run.
-    """
-
-    export_file_id: int
-    action: Action
-    reason: str
-    decided_by: str
-    decided_at: datetime
 
 
 def note(connection: psycopg.Connection[Any], file_id: int, action: Action, reason: str, decided_by: str) -> None:
@@ -41,20 +21,6 @@ def note(connection: psycopg.Connection[Any], file_id: int, action: Action, reas
         "insert into sync.export_decisions (export_file_id, action, reason, decided_by) values (%s, %s, %s, %s)",
         [file_id, action, without_emails(storable(reason)), storable(decided_by)],
     )
-
-
-def of_exports(connection: psycopg.Connection[Any], ids: Iterable[int]) -> dict[int, list[Decision]]:
-    """Returns export id -> its decisions, the oldest first."""
-    found: dict[int, list[Decision]] = {}
-    with connection.cursor(row_factory=class_row(Decision)) as cursor:
-        cursor.execute(
-            "select export_file_id, action, reason, decided_by, decided_at from sync.export_decisions"
-            " where export_file_id = any(%s) order by id",
-            [list(ids)],
-        )
-        for decision in cursor:
-            found.setdefault(decision.export_file_id, []).append(decision)
-    return found
 
 
 def is_released(connection: psycopg.Connection[Any], file_id: int) -> bool:

@@ -6,10 +6,11 @@ the ledger's own life (`ledger`), layout on a screen (`commands`).
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg import sql
@@ -138,6 +139,8 @@ class RejectSummary:
     faults: list[dict[str, Any]]
 
 
+_PATHS_COMPARED: Final = 1_000
+_NEAREST: Final = 3
 _REJECT_COLUMNS = (
     "r.id, f.partner, f.tenant, f.stream, f.path, r.position, r.external_id, r.code, r.field_path, r.message,"
     " r.status, r.created_at, r.faults"
@@ -291,15 +294,17 @@ def rejects_of_files(connection: psycopg.Connection[Any], file_ids: Sequence[int
     return [RejectSummary(code, records, *example) for code, records, example in rows]
 
 
-def paths_like(connection: psycopg.Connection[Any], path: str, limit: int = 1_000) -> list[str]:
-    """Returns paths of the ledger that a mistyped path may mean: those with the same file name, then the latest."""
+def nearest_paths(connection: psycopg.Connection[Any], path: str) -> list[str]:
+    """Returns up to three paths of the ledger that a mistyped path may mean: with its file name, or else similar."""
     name = "/" + path.rpartition("/")[2]
     rows = connection.execute(
-        "select path from (select path, max(id) as id, right(path, length(%(name)s)) = %(name)s as is_namesake"
+        "select path, is_namesake from"
+        " (select path, max(id) as id, right(path, length(%(name)s)) = %(name)s as is_namesake"
         " from sync.export_files group by path) known order by is_namesake desc, id desc limit %(limit)s",
-        {"name": name, "limit": limit},
-    )
-    return [found for (found,) in rows]
+        {"name": name, "limit": _PATHS_COMPARED},
+    ).fetchall()
+    namesakes = [found for found, is_namesake in rows if is_namesake]
+    return namesakes[:_NEAREST] or difflib.get_close_matches(path, [found for found, _ in rows], n=_NEAREST)
 
 
 def accounting(connection: psycopg.Connection[Any], stream: Stream) -> Accounting:

@@ -7,7 +7,6 @@ Belongs here: the job, its configuration and what the UI shows of it. Does not b
 (`stages.withdrawal`).
 """
 
-import difflib
 from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any, Final
@@ -134,7 +133,7 @@ class _Run:
             revisions = ledger.revisions_of(connection, storable(path))
             if revisions:
                 return revisions[-1]
-            near = difflib.get_close_matches(path, reports.paths_like(connection, storable(path)), n=3)
+            near = reports.nearest_paths(connection, storable(path))
         hint = f"did you mean {', '.join(near)}?" if near else "the page of a day lists the paths of its exports"
         raise SyncError("export_unknown", f"unknown export {path!r}", hint)
 

@@ -120,8 +120,7 @@ def _load_pending(
     if ledger.entry_of(connection, entry.id).kept is not None:
         load(connection, stream, entry.id, archive_folder, run_id, guards=settings.guards)
         # A person may have been erased after it was read.
-        entry = ledger.entry_of(connection, entry.id)
-        _erase_raw(workspace, connection, entry, entry.kept or "-")
+        _erase_raw(workspace, connection, entry)
 
 
 def archive(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
@@ -218,11 +217,25 @@ def keep_records(
     return kept
 
 
-def _erase_raw(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, kept: str) -> None:
-    """Rewrites raw bytes that bring an erased person again; drops them if that is impossible."""
+def _erase_raw(
+    workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, kept: str | None = None
+) -> None:
+    """Rewrites raw bytes that bring an erased person again; drops them if that is impossible.
+
+    Args:
+        workspace: the sync's workspace.
+        connection: in autocommit.
+        entry: the export.
+        kept: the location of its kept records; None to read entry and location from the ledger.
+    """
     archive = workspace.settings.archive
     people = read_erased_people(archive)
-    if people is None or entry.raw_sha256 is not None or entry.sha256 is None:
+    if people is None:
+        return
+    if kept is None:
+        entry = ledger.entry_of(connection, entry.id)
+        kept = entry.kept or "-"
+    if entry.raw_sha256 is not None or entry.sha256 is None:
         return
     if SUBJECT_ERASED not in KeptRecords(archive, kept).summary.leniencies:
         return
