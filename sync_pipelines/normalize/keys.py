@@ -36,11 +36,16 @@ class KeyList(NamedTuple):
 
     def rows_of(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """Returns the rows of records with one of the given hashes, ascending."""
+        return distinct(self.rows[self.places_of(hashes)]).astype(np.int64)
+
+    def places_of(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """Returns where the given hashes are in the list; ascending if they are."""
         first = np.searchsorted(self.hashes, hashes, side="left")
         counts = np.searchsorted(self.hashes, hashes, side="right") - first
         # Equal hashes are adjacent, so each has a first position and a count.
         starts = np.repeat(first - np.concatenate(([0], np.cumsum(counts)[:-1])), counts) if len(counts) else first
-        return distinct(self.rows[starts + np.arange(len(starts))]).astype(np.int64)
+        found: npt.NDArray[np.int64] = starts + np.arange(len(starts))
+        return found
 
     def knows(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
         """Returns those of the given hashes that are in the list, in the given order."""

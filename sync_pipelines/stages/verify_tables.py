@@ -166,19 +166,18 @@ class _Run:
         exports = self._verification.exports
         exports.refresh(self._connection)
         own = Group(self._stream.table, self._stream.partner, self._tenant)
-        hashes = repairing(self._workspace, self._refreshed_hashes)
         if by_columns and is_verifiable(self._stream):
             known = repairing(self._workspace, self._by_columns)
         else:
-            known = VerifiedKeys(np.empty(0, np.int64), hashes, named_rows(self._connection, own), {})
-        records = sum(len(self._span.of(np.asarray(known.kept.keys.hashes))) for known in exports.all)
+            hashes = repairing(self._workspace, self._refreshed_hashes)
+            known = VerifiedKeys(len(hashes), hashes, named_rows(self._connection, own), {})
+        records = sum(len(self._span.of(known.kept.keys.hashes)) for known in exports.all)
         for start in range(0, len(known.left), KEYS_AT_ONCE):
             some = known.left[start : start + KEYS_AT_ONCE]
             repairing(self._workspace, partial(self._verification.verify, some))
-        produced = distinct(np.concatenate([known.produced, np.array(self._audit.produced, np.int64)]))
-        others = self._unproduced(known.rows, produced, hashes)
+        others = self._unproduced(known.rows, np.array(self._audit.produced, np.int64))
         self._verify_placeholders(own, others)
-        compared = len(hashes) + len(others)
+        compared = known.compared + len(others)
         for group in self._referred_groups():
             if owner_of(group) is None:
                 named = known.referred.get(group) or named_rows(self._connection, group, as_keys=False)
@@ -215,7 +214,7 @@ class _Run:
     def _slice_numbers(self) -> tuple[int, int]:
         return (0, 1) if self._slice is None else (self._slice.number, self._slice.count)
 
-    def _unproduced(self, rows: NamedRows, produced: Ids, verified: Hashes) -> Ids:
+    def _unproduced(self, rows: NamedRows, produced: Ids) -> Ids:
         """Returns the rows of the range that no record produces.
 
         A row one of whose names is known, but outside the range, belongs to another slice.
@@ -223,7 +222,7 @@ class _Run:
         mine = rows.of(self._span)
         mine = mine.chosen(~np.isin(mine.ids, produced))
         names = distinct(np.concatenate([mine.keys, mine.record_ids]))
-        outside = names[~are_among(names, verified)]
+        outside = names[~self._span.has(names)]
         known = [export.knows(outside) for export in self._verification.exports.all]
         known_elsewhere = distinct(np.concatenate([outside[:0], *known]))
         is_elsewhere = are_among(mine.keys, known_elsewhere) | are_among(mine.record_ids, known_elsewhere)

@@ -5,10 +5,12 @@ Belongs here: which exports know a key, by the archive alone. Does not belong he
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import psycopg
 
 from sync_pipelines.contracts.streams import Stream
@@ -32,8 +34,14 @@ class Span(NamedTuple):
     last: int = LAST
 
     def of(self, hashes: Hashes) -> Hashes:
-        """Returns those of some hashes that are in the range."""
-        return hashes[(hashes >= np.uint64(self.first)) & (hashes <= np.uint64(self.last))]
+        """Returns those of some hashes (sorted) that are in the range."""
+        first = np.searchsorted(hashes, np.uint64(self.first))
+        return hashes[first : np.searchsorted(hashes, np.uint64(self.last), side="right")]
+
+    def has(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
+        """Returns which hashes are in the range."""
+        found: npt.NDArray[np.bool_] = (hashes >= np.uint64(self.first)) & (hashes <= np.uint64(self.last))
+        return found
 
     def part(self, number: int, parts: int) -> Span:
         """Returns one of several equal parts; the first has number 0."""
@@ -88,8 +96,13 @@ class ArchivedExports:
 
     def hashes(self, span: Span) -> Hashes:
         """Returns the hashes of a range that some record has (sorted)."""
-        parts = [np.empty(0, np.uint64)]
-        for known in self.all:
-            parts.append(distinct(span.of(known.kept.keys.hashes)))
-            known.kept.let_go("keys")
-        return distinct(np.concatenate(parts))
+        return hashes_in(self.all, span)
+
+
+def hashes_in(exports: Iterable[KnownExport], span: Span) -> Hashes:
+    """Returns the hashes of a range that some record of some exports has (sorted)."""
+    parts = [np.empty(0, np.uint64)]
+    for known in exports:
+        parts.append(distinct(span.of(known.kept.keys.hashes)))
+        known.kept.let_go("keys")
+    return distinct(np.concatenate(parts)) if len(parts) > 2 else parts[-1]

@@ -5,6 +5,7 @@ Belongs here: reading ids and names. Does not belong here: what else is in a row
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,18 +39,30 @@ class NamedRows(NamedTuple):
     record_ids: Hashes
     are_scoped: Mask
 
-    def chosen(self, mask: Mask) -> NamedRows:
-        """Returns the chosen rows."""
-        return NamedRows(self.ids[mask], self.keys[mask], self.record_ids[mask], self.are_scoped[mask])
+    def chosen(self, rows: Mask | Ids) -> NamedRows:
+        """Returns the chosen rows, given a mask or their indexes."""
+        return NamedRows(self.ids[rows], self.keys[rows], self.record_ids[rows], self.are_scoped[rows])
 
     def of(self, span: Span) -> NamedRows:
         """Returns the rows of a range: by the partner's own id, or else by the external id."""
         names = np.where(self.record_ids != 0, self.record_ids, self.keys)
-        return self.chosen((names >= np.uint64(span.first)) & (names <= np.uint64(span.last)))
+        return self.chosen(span.has(names))
 
 
 def named_rows(connection: psycopg.Connection[Any], group: Group, *, as_keys: bool = True) -> NamedRows:
-    """Returns the rows of a group.
+    """Returns the rows of a group, see `named_parts`."""
+    return joined(list(named_parts(connection, group, as_keys=as_keys)))
+
+
+def joined(parts: Sequence[NamedRows]) -> NamedRows:
+    """Returns parts of the rows as one."""
+    if not parts:
+        return NamedRows(np.empty(0, np.int64), np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, bool))
+    return NamedRows(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def named_parts(connection: psycopg.Connection[Any], group: Group, *, as_keys: bool = True) -> Iterator[NamedRows]:
+    """Yields the rows of a group, some at a time.
 
     Args:
         connection: with the date style ISO.
@@ -58,20 +71,18 @@ def named_rows(connection: psycopg.Connection[Any], group: Group, *, as_keys: bo
     """
     scope = metadata.tables[f"{SCHEMA}.{group.table}"].info.get("scope")
     kinds = {"id": pa.int64(), "external_id": pa.string(), "partner_record_id": pa.string()}
-    query = SQL("select {columns}, {scoped} from {t} t where t.partner = {partner} and t.tenant = {tenant}").format(
+    query = SQL(
+        "select {columns}, {scoped} as scoped from {t} t where t.partner = {partner} and t.tenant = {tenant}"
+    ).format(
         columns=columns_of(kinds),
         scoped=SQL("t.{} is not null" if scope else "false").format(Identifier(scope or "")),
         t=Identifier(SCHEMA, group.table),
         partner=group.partner,
         tenant=group.tenant,
     )
-    parts = [
-        _named(rows, as_keys=as_keys)
-        for rows in read_by_ids(connection, Identifier(SCHEMA, group.table), query, {**kinds, "scoped": pa.bool_()})
-    ]
-    if not parts:
-        return NamedRows(np.empty(0, np.int64), np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, bool))
-    return NamedRows(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    kinds |= {"scoped": pa.bool_()}
+    for rows in read_by_ids(connection, Identifier(SCHEMA, group.table), query, kinds):
+        yield _named(rows, as_keys=as_keys)
 
 
 def hashes_of_names(names: Any, *, is_record_id: bool, as_keys: bool) -> Hashes:

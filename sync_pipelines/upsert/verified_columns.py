@@ -5,7 +5,8 @@ in its links is what that record makes of an empty row. That says nothing of the
 about them (`verification`).
 
 All of it is one snapshot of tables and ledger, without locks. Rows are read in the order of their ids, some at a time:
-rows that one export created are neighbors there as they are in its kept records.
+rows that one export created are neighbors there as they are in its kept records. Memory holds eight bytes for each row
+that is equal; everything else is of some rows.
 
 Belongs here: which rows are equal. Does not belong here: what a record makes of a row (`columns`), differences
 (`audit`).
@@ -14,6 +15,8 @@ Belongs here: which rows are equal. Does not belong here: what a record makes of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -27,11 +30,11 @@ from sync_pipelines.normalize.keys import are_among, distinct
 from sync_pipelines.normalize.layout import ChildLayout, arrow_type, layout_of
 from sync_pipelines.normalize.list_duplicates import Mask
 from sync_pipelines.tables.schema import SCHEMA, metadata
-from sync_pipelines.upsert.archived_exports import ArchivedExports, Span
+from sync_pipelines.upsert.archived_exports import ArchivedExports, Span, hashes_in
 from sync_pipelines.upsert.column_changes import are_distinct, are_set, mask_of
 from sync_pipelines.upsert.columns import ColumnFold, FoldedRows
 from sync_pipelines.upsert.copy_format import ahead, numbered
-from sync_pipelines.upsert.copy_out import columns_of, read
+from sync_pipelines.upsert.copy_out import Result, columns_of, fetch, table_of
 from sync_pipelines.upsert.copying import Ids, one
 from sync_pipelines.upsert.equal_columns import differing
 from sync_pipelines.upsert.history import Hashes, decided_keys
@@ -39,33 +42,36 @@ from sync_pipelines.upsert.list_columns import NewElements
 from sync_pipelines.upsert.list_repeats import are_steady, undecided
 from sync_pipelines.upsert.placeholders import Group
 from sync_pipelines.upsert.stored_rows import NOT_DERIVED, Source
-from sync_pipelines.upsert.tenant_rows import NamedRows, hashes_of_names, named_rows
+from sync_pipelines.upsert.tenant_rows import NamedRows, hashes_of_names, joined, named_parts, named_rows
 
 ROWS_AT_ONCE: Final = 16_384
-_KEYS: Final = {"id", "tenant", "partner", "external_id", "partner_record_id", "deleted_at", "is_placeholder"}
+_PARTS_AT_ONCE: Final = 8
+"""Parts of the rows whose names and records are known at a time."""
+_KEYS_AT_ONCE: Final = 1 << 20
+_KEYS: Final = {"id", "external_id", "partner_record_id", "deleted_at", "is_placeholder"}
 
 
 class VerifiedKeys(NamedTuple):
     """What was verified.
 
     Attributes:
-        produced: ids of the rows that equal their records.
-        left: hashes of the other keys (sorted).
-        rows: all rows of the tenant.
+        compared: the number of keys.
+        left: hashes of those whose rows are not surely equal (sorted).
+        rows: the tenant's rows that are not surely equal.
         referred: rows that records refer to.
     """
 
-    produced: Ids
+    compared: int
     left: Hashes
     rows: NamedRows
     referred: Mapping[Group, NamedRows]
 
 
 class _Index(NamedTuple):
-    """The records of a range of keys, by hash and version.
+    """The records of some keys, by hash and version.
 
     Attributes:
-        keys: the distinct hashes.
+        keys: the distinct hashes that have records.
         exports, rows: export number and row of the first record of each key.
         is_single: which keys have one record, or several with equal texts.
     """
@@ -100,32 +106,58 @@ class ColumnVerification:
 
     def verify(self, span: Span) -> VerifiedKeys:
         """Verifies the keys of a range."""
-        index = self._index(span)
         group = Group(self._stream.table, self._stream.partner, self._tenant)
-        every = named_rows(self._connection, group)
-        rows = every.chosen(are_among(every.keys, index.keys[index.is_single]))
-        places = np.searchsorted(index.keys, rows.keys)
-        is_equal = np.zeros(len(rows.ids), bool)
-        starts = range(0, len(rows.ids), ROWS_AT_ONCE)
-        chunks = [slice(start, start + ROWS_AT_ONCE) for start in starts]
-        for chunk, stored in zip(chunks, ahead(self._stored(rows.ids[chunk]) for chunk in chunks), strict=True):
+        equal, others = [np.empty(0, np.uint64)], list[NamedRows]()
+        parts = named_parts(self._connection, group)
+        while pieces := list(islice(parts, _PARTS_AT_ONCE)):
+            rows = joined(pieces)
+            is_equal = np.zeros(len(rows.ids), bool)
+            mine = np.flatnonzero(span.has(rows.keys))
+            is_equal[mine] = self._are_equal(rows.chosen(mine))
+            equal.append(rows.keys[is_equal])
+            others.append(rows.chosen(~is_equal))
+        done = np.concatenate(equal)
+        equal.clear()
+        done.sort()
+        return self._verified(span, done, joined(others))
+
+    def _verified(self, span: Span, equal: Hashes, others: NamedRows) -> VerifiedKeys:
+        """Returns the result, given the hashes of all keys with equal rows (sorted)."""
+        compared, left = 0, [equal[:0]]
+        parts = 1 + sum(len(export.kept.keys.hashes) for export in self._exports) // _KEYS_AT_ONCE
+        for number in range(parts):
+            part = span.part(number, parts)
+            hashes = hashes_in(self._exports, part)
+            compared += len(hashes)
+            left.append(hashes[~are_among(hashes, part.of(equal))])
+        return VerifiedKeys(compared, np.concatenate(left), others, self._groups)
+
+    def _are_equal(self, rows: NamedRows) -> Mask:
+        """Returns which rows equal their records."""
+        index = self._index(distinct(rows.keys))
+        chosen = np.flatnonzero(are_among(rows.keys, index.keys[index.is_single]))
+        ids, places = rows.ids[chosen], np.searchsorted(index.keys, rows.keys[chosen])
+        chunks = [slice(start, start + ROWS_AT_ONCE) for start in range(0, len(ids), ROWS_AT_ONCE)]
+        # The server answers the next query while these rows are compared.
+        fetched = ahead(self._fetched(ids[chunk]) for chunk in chunks)
+        stored = ahead(self._stored(ids[chunk], results) for chunk, results in zip(chunks, fetched, strict=True))
+        found = np.zeros(len(rows.ids), bool)
+        for chunk, tables in zip(chunks, stored, strict=True):
             at = places[chunk]
-            is_equal[chunk] = self._equal(stored, index.exports[at], index.rows[at])
-        left = np.ones(len(index.keys), bool)
-        left[places[is_equal]] = False
-        return VerifiedKeys(rows.ids[is_equal], index.keys[left], every, self._groups)
+            found[chosen[chunk]] = self._equal(tables, index.exports[at], index.rows[at])
+        return found
 
     # -- records -------------------------------------------------------------------------------------------------
 
-    def _index(self, span: Span) -> _Index:
+    def _index(self, wanted: Hashes) -> _Index:
         hashes, exports, rows = [np.empty(0, np.uint64)], [np.empty(0, np.int32)], [np.empty(0, np.uint32)]
         for number, export in enumerate(self._exports):
             known = export.kept.keys
-            first = np.searchsorted(known.hashes, np.uint64(span.first))
-            last = np.searchsorted(known.hashes, np.uint64(span.last), side="right")
-            hashes.append(np.array(known.hashes[first:last]))
-            rows.append(np.array(known.rows[first:last]))
-            exports.append(np.full(last - first, number, np.int32))
+            is_shorter = len(known.hashes) < len(wanted)
+            at = np.flatnonzero(are_among(known.hashes, wanted)) if is_shorter else known.places_of(wanted)
+            hashes.append(known.hashes[at])
+            rows.append(known.rows[at])
+            exports.append(np.full(len(at), number, np.int32))
             export.kept.let_go("keys")
         every = np.concatenate(hashes)
         order = np.argsort(every, kind="stable") if len(self._exports) > 1 else np.arange(len(every))
@@ -143,8 +175,12 @@ class ColumnVerification:
             # Presence bits of other contracts mean other columns.
             is_alike = np.array([export.kept.bits == self._layout.bits for export in self._exports])
             is_single &= is_alike[export_of[starts]]
-            is_single &= ~are_among(keys, decided_keys(self._connection, self._exports[-1].entry))
+            is_single &= ~are_among(keys, self._decided)
         return _Index(keys, export_of[starts].astype(np.int64), row_of[starts].astype(np.int64), is_single)
+
+    @cached_property
+    def _decided(self) -> Hashes:
+        return decided_keys(self._connection, self._exports[-1].entry)
 
     def _are_repeats(self, keys: Ids, exports: Any, rows: Any, several: Mask) -> Mask:
         """Returns, by key, whether all its records have equal texts, in exports whose records have one time."""
@@ -183,26 +219,35 @@ class ColumnVerification:
 
     # -- stored rows ---------------------------------------------------------------------------------------------
 
-    def _stored(self, ids: Ids) -> tuple[pa.Table, list[pa.Table]]:
-        """Returns rows in the order of their ids, and the rows of their lists."""
+    def _fetched(self, ids: Ids) -> list[Result]:
+        """Returns rows in the order of their ids, and the rows of their lists, as the server writes them."""
         table = metadata.tables[f"{SCHEMA}.{self._stream.table}"]
-        kinds = _kinds(self._stream.table, [c.name for c in table.columns if c.name not in NOT_DERIVED])
-        main = self._read(self._stream.table, kinds, _among("id", ids), "id")
-        main = main.filter(pa.array(np.isin(one(main.column("id")).to_numpy(), ids)))
-        children = [self._children(child, ids) for child in self._stream.children]
+        names = [c.name for c in table.columns if c.name not in {*NOT_DERIVED, "tenant", "partner"}]
+        main = self._fetch(self._stream.table, names, _among("id", ids), "id")
+        return [main, *(self._children(child, ids) for child in self._stream.children)]
+
+    def _stored(self, ids: Ids, results: list[Result]) -> tuple[pa.Table, list[pa.Table]]:
+        columns = ["id", *(child.parent for child in self._stream.children)]
+        main, *children = (self._of(ids, column, result) for column, result in zip(columns, results, strict=True))
         return main, children
 
-    def _children(self, declared: Children, ids: Ids) -> pa.Table:
+    def _children(self, declared: Children, ids: Ids) -> Result:
         table = metadata.tables[f"{SCHEMA}.{declared.table}"]
-        kinds = _kinds(declared.table, [c.name for c in table.columns if c.name != "id" or declared.nested])
-        rows = self._read(declared.table, kinds, _among(declared.parent, ids), f"{declared.parent}, line_no")
-        return rows.filter(pa.array(np.isin(one(rows.column(declared.parent)).to_numpy(), ids)))
+        names = [c.name for c in table.columns if c.name != "id" or declared.nested]
+        return self._fetch(declared.table, names, _among(declared.parent, ids), f"{declared.parent}, line_no")
 
-    def _read(self, table: str, kinds: dict[str, pa.DataType], among: Composed, order: str) -> pa.Table:
+    def _fetch(self, table: str, names: Sequence[str], among: Composed, order: str) -> Result:
+        kinds = {name: arrow_type(table, name) for name in names}
         query = SQL("select {columns} from {t} t where {among} order by {order}").format(
             columns=columns_of(kinds), t=Identifier(SCHEMA, table), among=among, order=SQL(order)
         )  # fmt: skip
-        return read(self._connection, query, kinds)
+        return fetch(self._connection, query, kinds)
+
+    def _of(self, ids: Ids, column: str, result: Result) -> pa.Table:
+        """Returns the rows of a result that belong to some main rows."""
+        rows = table_of(self._connection, result)
+        mine = np.isin(one(rows.column(column)).to_numpy(), ids)
+        return rows if mine.all() else rows.filter(pa.array(mine))
 
     # -- comparing -----------------------------------------------------------------------------------------------
 
@@ -283,7 +328,7 @@ class ColumnVerification:
             return np.flatnonzero(wrong)
         if not (np.diff(owners[mine]) >= 0).all():
             mine = mine[np.lexsort((lines[mine], owners[mine]))]
-        rows, elements = stored.take(pa.array(theirs)), sent.elements.take(pa.array(mine))
+        rows, elements = _taken(stored, theirs), _taken(sent.elements, mine)
         differs = lines[mine] != one(rows.column("line_no")).to_numpy()
         for name in rows.column_names:
             if name not in ("id", "line_no", declared.parent):
@@ -293,7 +338,7 @@ class ColumnVerification:
         for inner, inner_layout in zip(declared.nested, layout.nested, strict=True):
             parents = one(rows.column("id")).to_numpy()
             order = np.argsort(parents, kind="stable")
-            found = self._children(inner, parents[order])
+            found = self._of(parents[order], inner.parent, self._children(inner, parents[order]))
             within, numbers, nested = numbered(elements.take(pa.array(order)).field(inner.table))
             new = NewElements(within, within, numbers, nested)
             bad = self._wrong_owners(inner, inner_layout, parents[order], new, found)
@@ -322,8 +367,10 @@ def _are_named(rows: NamedRows, ids: Ids, external: Any, own: Any) -> Mask:
     return is_right
 
 
-def _kinds(table: str, names: Sequence[str]) -> dict[str, pa.DataType]:
-    return {name: arrow_type(table, name) for name in names}
+def _taken(rows: Any, places: Ids) -> Any:
+    """Returns the rows at some places."""
+    is_all = len(places) == len(rows) and bool((places == np.arange(len(rows))).all())
+    return rows if is_all else rows.take(pa.array(places))
 
 
 def _among(column: str, ids: Ids) -> Composed:
