@@ -35,7 +35,8 @@ from sync_pipelines.upsert.audit import LISTED, Difference
 from sync_pipelines.upsert.copying import Ids
 from sync_pipelines.upsert.history import Hashes
 from sync_pipelines.upsert.orphans import delete_orphans
-from sync_pipelines.upsert.placeholders import Group, Placeholders, Produced, Referrers, owner_of
+from sync_pipelines.upsert.placeholders import Placeholders, Produced, owner_of
+from sync_pipelines.upsert.referrers import Group, Referrers
 from sync_pipelines.upsert.tenant_rows import NamedRows, named_rows
 from sync_pipelines.upsert.verification import KEYS_AT_ONCE, Verification
 from sync_pipelines.upsert.verified_columns import ColumnVerification, VerifiedKeys, is_verifiable

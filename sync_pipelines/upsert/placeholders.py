@@ -1,18 +1,15 @@
 """Verifies rows that no record of their own produces: each must be a placeholder that some record refers to (X7).
 
-Records of several streams and tenants may refer to the rows of one tenant. Which rows they name, and which records a
-placeholder may name as its source, is read from the archive into arrays of hashes.
-
-Belongs here: those rows. Does not belong here: rows that records define (`verification`), missing rows
-(`missing_rows`).
+Belongs here: those rows. Does not belong here: what records say of them (`referrers`), rows that records
+define (`verification`), missing rows (`missing_rows`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from itertools import islice
+from typing import Any, Final
 
 import numpy as np
 import psycopg
@@ -21,152 +18,31 @@ import pyarrow.compute as pc
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composed, Identifier
 
-from sync_pipelines.contracts.streams import Identity, Reference, Stream
-from sync_pipelines.kept.kept_records import KeptRecords
-from sync_pipelines.normalize.keys import are_among, distinct, hashes_of_row, texts_of
+from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.normalize.keys import distinct, hashes_of_row
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.tables.schema import SCHEMA, metadata
-from sync_pipelines.upsert.archived_exports import ArchivedExports
 from sync_pipelines.upsert.audit import ROW, Audit, Difference, key_of
 from sync_pipelines.upsert.column_changes import are_distinct, mask_of
 from sync_pipelines.upsert.copy_out import MOMENT, columns_of, read_by_ids
 from sync_pipelines.upsert.copying import Ids, one
-from sync_pipelines.upsert.history import Hashes, KnownExport
+from sync_pipelines.upsert.history import Hashes
 from sync_pipelines.upsert.locks import take_locks
 from sync_pipelines.upsert.name_pairs import Lends, NamePairs
 from sync_pipelines.upsert.references import EMAIL
+from sync_pipelines.upsert.referrers import Group, Referrers, mark, marked
 from sync_pipelines.upsert.stored_rows import NOT_DERIVED, Source
 from sync_pipelines.upsert.write import remove_unused
 
 _NAMES: Final = ("external_id", "partner_record_id")
 _OF_PLACEHOLDERS: Final = {"id", "tenant", "partner", "is_placeholder", *_NAMES, *Source._fields}
 """Columns in which a placeholder has values; a few have an email address too."""
+_PARTS_AT_ONCE: Final = 4
 _CHILDREN: Final = "children"
 _OF_GROUP: Final = {"id", "tenant", "partner", "has_children", *Source._fields}
 
 
 Produced = Callable[[Hashes], Collection[int]]
-
-
-class Group(NamedTuple):
-    """The rows of one partner's tenant in a main table."""
-
-    table: str
-    partner: str
-    tenant: str
-
-    @property
-    def lock(self) -> str:
-        """The name of the lock of these rows."""
-        return f"{self.table}/{self.partner}/{self.tenant}"
-
-
-class Referred(NamedTuple):
-    """What records refer to in a group, as sorted hashes.
-
-    Attributes:
-        names: of the names of rows.
-        sources: of a name and a record that refers to it by this name.
-    """
-
-    names: Hashes
-    sources: Hashes
-
-
-class Referrers:
-    """The records that refer to rows of a group.
-
-    Args:
-        group: the rows.
-        archive: the archive's folder.
-    """
-
-    def __init__(self, group: Group, archive: Path) -> None:
-        self._group = group
-        self._archive = archive
-        self._exports: dict[tuple[str, str], ArchivedExports] = {}
-        self.references = [(s, r) for s in STREAMS for r in s.references if r.table == group.table]
-
-    @property
-    def gives_emails(self) -> bool:
-        """Whether placeholders get their key as their email address if it is one."""
-        return any(reference.emails_of == self._group.partner for _, reference in self.references)
-
-    def refresh(self, connection: psycopg.Connection[Any]) -> None:
-        """Reads which exports are loaded now."""
-        for stream, _ in self.references:
-            tenants = connection.execute(
-                "select distinct tenant from sync.export_files"
-                " where partner = %s and stream = %s and status = 'loaded' and effective_to is not null",
-                [stream.partner, stream.name],
-            ).fetchall()
-            for (tenant,) in tenants:
-                known = (stream.full_name, tenant)
-                exports = self._exports.setdefault(known, ArchivedExports(stream, tenant, self._archive))
-                exports.refresh(connection)
-
-    def referred(self, wanted: pa.Array | None = None) -> Referred:
-        """Returns what is referred to, or only what is referred to by the wanted (marked) names."""
-        names, sources = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
-        for reference, export in self._referring():
-            path, moment = export.entry.path, pa.scalar(export.entry.effective_at, MOMENT)
-            for named, times, positions in self._links(reference, export, wanted):
-                each = named.unique()
-                names.append(_hashes(each))
-                # A placeholder may name only the export.
-                of_export = pa.repeat(moment, len(each)), path, pa.nulls(len(each), pa.string())
-                sources += [_sources(each, *of_export), _sources(named, times, path, positions)]
-        return Referred(distinct(np.concatenate(names)), distinct(np.concatenate(sources)))
-
-    def first_source(self, name: pa.Array) -> Source:
-        """Returns the first record that refers to a row by a (marked) name."""
-        found = [
-            ((moment, *export.entry.version[1:], number), Source(moment, export.entry.path, position))
-            for reference, export in self._referring()
-            for _, times, positions in self._links(reference, export, name)
-            for number, (moment, position) in enumerate(zip(times.to_pylist(), positions.to_pylist(), strict=True))
-        ]
-        return min(found, key=lambda each: each[0])[1]
-
-    def has_record(self, kept: str, source: Source) -> bool:
-        """Whether kept records have one with a time and a position."""
-        for block in KeptRecords(self._archive, kept).blocks(["effective_at", "position"]):
-            same = pc.equal(block.column("effective_at"), pa.scalar(source.effective_at, MOMENT))
-            if pc.any(pc.and_(same, pc.equal(block.column("position"), source.source_position))).as_py():
-                return True
-        return False
-
-    def _referring(self) -> Iterator[tuple[Reference, KnownExport]]:
-        for stream, reference in self.references:
-            target = [reference.column, self._group.partner, self._group.tenant]
-            for (name, _), exports in self._exports.items():
-                if name == stream.full_name:
-                    for export in exports.all:
-                        if target in [list(each) for each in export.kept.summary.referred]:
-                            yield reference, export
-
-    def _links(
-        self, reference: Reference, export: KnownExport, wanted: pa.Array | None
-    ) -> Iterator[tuple[Any, Any, Any]]:
-        """Yields the marked names by which records refer to the group's rows, with time and position of each record."""
-        columns = [f"{reference.column}_{part}" for part in Identity._fields]
-        for block in export.kept.blocks([*columns, "effective_at", "position"]):
-            partner, tenant, external, own = (block.column(name) for name in columns)
-            named = pc.if_else(own.is_valid(), _marked(own, "partner_record_id"), _marked(external, "external_id"))
-            chosen = mask_of(
-                pc.fill_null(
-                    pc.and_(pc.equal(partner, self._group.partner), pc.equal(tenant, self._group.tenant)), False
-                )
-            )
-            if wanted is not None:
-                chosen &= mask_of(pc.is_in(named, wanted))
-            if chosen.any():
-                mask = pa.array(chosen)
-                yield (
-                    named.filter(mask),
-                    block.column("effective_at").filter(mask),
-                    block.column("position").filter(mask),
-                )
 
 
 class Placeholders:
@@ -194,18 +70,18 @@ class Placeholders:
     def suspects(self, ids: Ids) -> Ids:
         """Returns those of some rows that `verify` has to look at."""
         self._referrers.refresh(self._connection)
-        referred = self._referrers.referred()
-        found = [ids[:0], *(self._doubtful(rows, ids, referred) for rows in self._named())]
+        found, parts = [ids[:0]], self._named()
+        while some := list(islice(parts, _PARTS_AT_ONCE)):
+            rows = pa.concat_tables(some)
+            found.append(self._doubtful(rows.filter(pa.array(np.isin(one(rows.column("id")).to_numpy(), ids)))))
         return np.concatenate(found)
 
-    def _doubtful(self, rows: pa.Table, ids: Ids, referred: Referred) -> Ids:
-        rows = rows.filter(pa.array(np.isin(one(rows.column("id")).to_numpy(), ids)))
+    def _doubtful(self, rows: pa.Table) -> Ids:
         own, external = (one(rows.column(name)) for name in ("partner_record_id", "external_id"))
         is_sure = mask_of(rows.column("is_plain")) & (mask_of(own.is_valid()) != mask_of(external.is_valid()))
-        named = pc.if_else(own.is_valid(), _marked(own, "partner_record_id"), _marked(external, "external_id"))
-        named = pc.fill_null(named, "")
-        is_sure &= are_among(_hashes(named), referred.names)
-        is_sure &= are_among(_sources(named, *(one(rows.column(name)) for name in Source._fields)), referred.sources)
+        named = pc.if_else(own.is_valid(), marked(own, "partner_record_id"), marked(external, "external_id"))
+        referred = self._referrers.referred(rows.select(Source._fields).append_column("name", pc.fill_null(named, "")))
+        is_sure &= referred.are_named & referred.are_sources
         if self._referrers.gives_emails:
             is_email = pc.fill_null(pc.match_substring_regex(external, EMAIL), False)
             is_sure &= ~are_distinct(one(rows.column("email")), pc.if_else(is_email, external, None))
@@ -254,11 +130,11 @@ class Placeholders:
             names = [found for row in rows for found in hashes_of_row(*(row[name] for name in _NAMES))]
             produced = self._produced(distinct(np.array(names, np.uint64)))
             rows = [row for row in rows if row["id"] not in produced]
-            referred = self._referrers.referred(_marked_names(rows))
+            referred = self._referred_names(rows)
             pairs = NamePairs(self._connection, self._group.partner, self._group.tenant)
             lends = pairs.lends([row["id"] for row in rows])
             for row in rows:
-                self._verify(row, referred, lends.get(row["id"]), audit)
+                self._verify(row, referred[row["id"]], lends.get(row["id"]), audit)
 
     def _rows(self, ids: Sequence[int]) -> list[dict[str, Any]]:
         """Returns rows with everything that follows from the archive."""
@@ -271,9 +147,25 @@ class Placeholders:
         with self._connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(statement, [list(ids)]).fetchall()
 
-    def _verify(self, row: dict[str, Any], referred: Referred, lends: Lends | None, audit: Audit) -> None:
-        names = [name for name in _NAMES if row[name] is not None]
-        used = [n for n in names if are_among(_hashes(pa.array([_mark(n) + row[n]])), referred.names).all()]
+    def _referred_names(self, rows: Sequence[dict[str, Any]]) -> dict[int, dict[str, bool]]:
+        """Returns id -> the names by which records refer to a row -> whether its source is one of these records."""
+        pairs = [(row, name) for row in rows for name in _NAMES if row[name] is not None]
+        table = pa.table(
+            {
+                "name": pa.array([mark(name) + row[name] for row, name in pairs], pa.string()),
+                "effective_at": pa.array([row["effective_at"] for row, _ in pairs], MOMENT),
+                "source_file": pa.array([row["source_file"] for row, _ in pairs], pa.string()),
+                "source_position": pa.array([row["source_position"] for row, _ in pairs], pa.string()),
+            }
+        )
+        found: dict[int, dict[str, bool]] = {row["id"]: {} for row in rows}
+        for (row, name), is_named, is_source in zip(pairs, *self._referrers.referred(table), strict=True):
+            if is_named:
+                found[row["id"]][name] = bool(is_source)
+        return found
+
+    def _verify(self, row: dict[str, Any], referred: dict[str, bool], lends: Lends | None, audit: Audit) -> None:
+        names, used = [name for name in _NAMES if row[name] is not None], list(referred)
         scope = self._table.info.get("scope")
         if not used or (scope is not None and row[scope] is not None):
             # References are to rows without a scope.
@@ -289,7 +181,7 @@ class Placeholders:
         ]
         if row["has_children"]:
             found.append(self._difference(row, _CHILDREN, "present", None))
-        found += self._source(row, used, referred)
+        found += self._source(row, referred)
         if audit.add(found):
             self._correct(row["id"], {difference.column: difference.archived for difference in found})
 
@@ -300,19 +192,12 @@ class Placeholders:
             expected["email"] = key
         return expected
 
-    def _source(self, row: dict[str, Any], names: Sequence[str], referred: Referred) -> list[Difference]:
+    def _source(self, row: dict[str, Any], referred: dict[str, bool]) -> list[Difference]:
         """Returns how a row's source differs: it must refer to the row, or have led to it otherwise (F11)."""
-        source = Source(*(row[name] for name in Source._fields))
-        if source.effective_at is not None:
-            for name in names:
-                moment = pa.array([source.effective_at], MOMENT)
-                path, position = (pa.array([text], pa.string()) for text in source[1:])
-                own = _sources(pa.array([_mark(name) + row[name]]), moment, path, position)
-                if are_among(own, referred.sources).all():
-                    return []
-            if self._is_of_another(source):
-                return []
-        archived = self._referrers.first_source(pa.array([_mark(names[0]) + row[names[0]]]))
+        source, names = Source(*(row[name] for name in Source._fields)), list(referred)
+        if any(referred.values()) or (source.effective_at is not None and self._is_of_another(source)):
+            return []
+        archived = self._referrers.first_source(pa.array([mark(names[0]) + row[names[0]]]))
         return [
             self._difference(row, column, mine, theirs)
             for column, mine, theirs in zip(Source._fields, source, archived, strict=True)
@@ -359,28 +244,3 @@ class Placeholders:
 def owner_of(group: Group) -> Stream | None:
     """Returns the stream whose records define rows of a group; None if they are only referred to."""
     return next((s for s in STREAMS if (s.table, s.partner) == (group.table, group.partner)), None)
-
-
-def _mark(column: str) -> str:
-    return "i" if column == "partner_record_id" else "e"
-
-
-def _marked(texts: Any, column: str) -> Any:
-    return pc.binary_join_element_wise(_mark(column), texts, "")
-
-
-def _marked_names(rows: Sequence[dict[str, Any]]) -> pa.Array:
-    """Returns the names of rows as `Referrers.referred` takes them."""
-    return pa.array([_mark(name) + row[name] for row in rows for name in _NAMES if row[name] is not None], pa.string())
-
-
-def _hashes(names: Any) -> Hashes:
-    return texts_of(one(names).cast(pa.binary()).to_pylist())[:, 0]
-
-
-def _sources(names: Any, times: Any, paths: Any, positions: Any) -> Hashes:
-    """Returns hashes of names with their sources."""
-    moments = times.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.string())
-    place = pc.fill_null(pc.binary_join_element_wise("p", positions, ""), "")
-    paths = pc.fill_null(paths, "") if isinstance(paths, pa.Array) else paths
-    return _hashes(pc.binary_join_element_wise(names, paths, pc.fill_null(moments, ""), place, "\x1f"))

@@ -21,7 +21,7 @@ from sync_pipelines.upsert.column_changes import mask_of
 from sync_pipelines.upsert.copy_out import columns_of, read_by_ids
 from sync_pipelines.upsert.copying import Ids, one
 from sync_pipelines.upsert.history import Hashes
-from sync_pipelines.upsert.placeholders import Group
+from sync_pipelines.upsert.referrers import Group
 
 
 class NamedRows(NamedTuple):

@@ -40,7 +40,7 @@ from sync_pipelines.upsert.equal_columns import differing
 from sync_pipelines.upsert.history import Hashes, decided_keys
 from sync_pipelines.upsert.list_columns import NewElements
 from sync_pipelines.upsert.list_repeats import are_steady, undecided
-from sync_pipelines.upsert.placeholders import Group
+from sync_pipelines.upsert.referrers import Group
 from sync_pipelines.upsert.stored_rows import NOT_DERIVED, Source
 from sync_pipelines.upsert.tenant_rows import NamedRows, hashes_of_names, joined, named_parts, named_rows
 
