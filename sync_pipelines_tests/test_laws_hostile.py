@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from sync_pipelines.cli import cli
-from sync_pipelines.database import ledger
+from sync_pipelines.database import ledger_changes
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.formats import read_export
 from sync_pipelines.stages import export_stages
@@ -65,7 +65,7 @@ def test_a_failure_that_cannot_be_noted_is_noted_as_such(site: Site, monkeypatch
     workspace = site.workspace()
     [entry] = export_stages.discover(workspace).pending
     monkeypatch.setattr(export_stages, "archive_and_keep", unstorable)
-    monkeypatch.setattr(ledger, "storable", str)
+    monkeypatch.setattr(ledger_changes, "storable", str)
     failed = load_export(workspace, entry.id)
     assert (failed.status, failed.attempts) == ("failed", 1)
     assert failed.error is not None and failed.error.startswith("unforeseen: wrong_envelope, and DataError")

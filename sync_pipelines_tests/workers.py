@@ -19,7 +19,7 @@ from typing import Any
 
 import psycopg
 
-from sync_pipelines.database import ledger
+from sync_pipelines.database import ledger_changes
 from sync_pipelines.database.postgres import Database
 from sync_pipelines.stages.export_stages import archive_export, discover, load_export, normalize_export
 from sync_pipelines_tests.loading import Site
@@ -90,7 +90,7 @@ def sync(job: Job, rng: random.Random) -> None:
         rng.shuffle(entries)
     with workspace.connection() as connection:
         for entry in entries:
-            ledger.mark_pending(connection, entry.id)
+            ledger_changes.mark_pending(connection, entry.id)
     for entry in entries:
         # As the command line does, stage by stage, or as a load that takes the earlier stages up by itself.
         for stage in rng.choice([(archive_export, normalize_export, load_export), (load_export,), (load_export,)]):

@@ -16,7 +16,7 @@ import dagster as dg
 import psycopg
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.database import ledger
+from sync_pipelines.database import ledger, ledger_changes
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.orchestration.dagster_names import STAGES, Stage, asset_key
 from sync_pipelines.orchestration.due import is_due
@@ -132,7 +132,7 @@ class DaysRun:
         materialized again) the failed files are the ones to load.
         """
         with self.workspace.connection() as connection:
-            entries = ledger.to_load(connection, self.stream.partner, self.stream.name, self.days)
+            entries = ledger.unloaded(connection, self.stream.partner, self.stream.name, self.days)
         archived = self._chosen(entry for entry in entries if entry.sha256)
         if self.config.preview:
             return archived
@@ -144,7 +144,7 @@ class DaysRun:
         """Returns the files that the same run without `preview` would load now, in version order."""
         found = {entry.id for entry in self.discover().pending} if "exports" in self.stages else None
         with self.workspace.connection() as connection:
-            entries = ledger.to_load(connection, self.stream.partner, self.stream.name, self.days)
+            entries = ledger.unloaded(connection, self.stream.partner, self.stream.name, self.days)
         chosen = self._chosen(entries)
         if found is None:
             return [entry for entry in chosen if entry.sha256]
@@ -162,7 +162,7 @@ class DaysRun:
     def _taken_on(self, entries: list[LedgerFile]) -> list[LedgerFile]:
         with self.workspace.connection() as connection:
             for entry in entries:
-                ledger.mark_pending(connection, entry.id)
+                ledger_changes.mark_pending(connection, entry.id)
         return entries
 
     def _chosen(self, entries: Iterable[LedgerFile], whole: Collection[str] = ()) -> list[LedgerFile]:

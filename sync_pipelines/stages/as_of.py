@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from psycopg.sql import SQL, Identifier
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.database import ledger
+from sync_pipelines.database import ledger, ledger_changes
 from sync_pipelines.database.empty_copy import STORED, empty_copy
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.kept.kept_records import KeptRecords
@@ -193,7 +193,7 @@ def _load(connection: psycopg.Connection[Any], archive: Path, file_id: int, mome
     entry = ledger.entry_of(connection, file_id)
     stream = stream_of(entry)
     if entry.effective_to is not None and entry.effective_to > moment:
-        ledger.mark_kept(connection, entry, _kept_until(archive, stream, entry, moment))
+        ledger_changes.mark_kept(connection, entry, _kept_until(archive, stream, entry, moment))
     load(connection, stream, file_id, archive, keeps_copy=False, is_private=True)
     drop_temporary(connection)
 

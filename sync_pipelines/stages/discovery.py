@@ -20,7 +20,7 @@ from sync_pipelines.configuration.stream_settings import StreamSettings
 from sync_pipelines.contracts.characters import matches
 from sync_pipelines.contracts.near_names import near_name
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.database import ledger
+from sync_pipelines.database import ledger, ledger_changes
 from sync_pipelines.database.ledger import WAITING, LedgerFile, NewExport
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.file_dates import REQUIRED, SHAPES
@@ -143,7 +143,7 @@ class _Look:
             gone.discard(file.path)
         if self._new:
             with self._connection.transaction():
-                ledger.register(self._connection, self._new)
+                ledger_changes.register(self._connection, self._new)
         self._enter_errors()
         self._try_held_again()
         self._let_go(self._known(gone).values())
@@ -234,9 +234,9 @@ class _Look:
         is_archived = entry.sha256 is not None and new.effective_at == entry.effective_at
         is_same = self._has_content(new.file, entry) if is_archived else False
         if is_same:
-            ledger.mark_unchanged(self._connection, entry.id, new.file, looked_at)
+            ledger_changes.mark_unchanged(self._connection, entry.id, new.file, looked_at)
         elif is_same is not None:
-            ledger.renew(self._connection, entry, new)
+            ledger_changes.renew(self._connection, entry, new)
 
     def _look_again(self, new: NewExport, entry: LedgerFile) -> None:
         """Reads a loaded or withdrawn path that looks different: the content is the same, or its next revision (X4)."""
@@ -245,7 +245,7 @@ class _Look:
         looked_at = datetime.now(UTC)
         is_same = self._has_content(new.file, entry)
         if is_same:
-            ledger.mark_unchanged(self._connection, entry.id, new.file, looked_at)
+            ledger_changes.mark_unchanged(self._connection, entry.id, new.file, looked_at)
         elif is_same is not None:
             self._new.append(_next_revision(new))
 
@@ -266,7 +266,7 @@ class _Look:
             entry = latest[path]
             if entry.status in WAITING:
                 if entry.error != str(error):
-                    ledger.mark_failed(self._connection, entry.id, error, None)
+                    ledger_changes.mark_failed(self._connection, entry.id, error, None)
                 self.failed_entries += ledger.of_ids(self._connection, [entry.id])
 
     def _try_held_again(self) -> None:
@@ -275,7 +275,7 @@ class _Look:
             settings = self._settings(entry.tenant)
             is_changed = (entry.held or {}).get("settings") != settings_of(settings.fingerprint, settings.guards)
             if is_changed and self._wanted.holds(entry.tenant, entry.effective_at):
-                ledger.mark_no_longer_held(self._connection, entry.id)
+                ledger_changes.mark_no_longer_held(self._connection, entry.id)
                 self._to_try.append(entry.id)
 
     def _let_go(self, gone: Iterable[LedgerFile]) -> None:
@@ -289,9 +289,9 @@ class _Look:
             return
         missed = [e.id for e in waiting]
         self.gone = [e for e in waiting if e.status == "failed" and e.run_id is not None]
-        ledger.forget_faults_of_folders(self._connection, missed)
+        ledger_changes.forget_faults_of_folders(self._connection, missed)
         self._to_try += [e.id for e in waiting if e.status == "pending" and e.sha256 is not None]
-        ledger.mark_vanished(self._connection, missed, "file_vanished: the file is no longer in the landing")
+        ledger_changes.mark_vanished(self._connection, missed, "file_vanished: the file is no longer in the landing")
 
     def _is_hidden(self, path: str) -> bool:
         return any(path.startswith(f"{folder}/") for folder in self._unreadable)

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, Final, cast
 
 import psycopg
 
-from sync_pipelines.database import ledger
+from sync_pipelines.database import ledger, ledger_changes
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.database.ledger_copies import keep_copy
 from sync_pipelines.errors import (
@@ -129,7 +129,7 @@ def archive(workspace: Workspace, connection: psycopg.Connection[Any], entry: Le
         looked_at = datetime.now(UTC)
         with workspace.landing.open(entry.path) as content:
             stored = workspace.archive.store(content, entry.path)
-        ledger.mark_archived(connection, entry, stored.sha256, looked_at)
+        ledger_changes.mark_archived(connection, entry, stored.sha256, looked_at)
 
 
 def archive_and_keep(
@@ -155,12 +155,12 @@ def archive_and_keep(
         try:
             kept = normalize_archived(workspace, entry, _neighbors(workspace, connection, entry), beside, passed.reader)
         except Exception:
-            ledger.mark_archived(connection, entry, stored(), looked_at)
+            ledger_changes.mark_archived(connection, entry, stored(), looked_at)
             raise
         sha256 = stored()
-        ledger.mark_archived(connection, entry, sha256, looked_at)
+        ledger_changes.mark_archived(connection, entry, sha256, looked_at)
     entry = replace(entry, sha256=sha256, raw_sha256=None)
-    ledger.mark_kept(connection, entry, kept)
+    ledger_changes.mark_kept(connection, entry, kept)
     _erase_raw(workspace, connection, entry, kept)
     return kept
 
@@ -212,7 +212,7 @@ def keep_records(
         kept = normalize_archived(workspace, entry, _neighbors(workspace, connection, entry), beside)
     except ArchiveIncomplete as error:
         raise damage or error from error
-    ledger.mark_kept(connection, entry, kept)
+    ledger_changes.mark_kept(connection, entry, kept)
     _erase_raw(workspace, connection, entry, kept)
     return kept
 
@@ -274,7 +274,7 @@ def _stage(
         log.info("file %s is held: %s", file_id, on_one_line(str(held)))
         with workspace.connection() as connection:
             with connection.transaction():
-                if ledger.mark_held(connection, held.entry, str(held), held.held, run_id):
+                if ledger_changes.mark_held(connection, held.entry, str(held), held.held, run_id):
                     keep_copy(connection, workspace.settings.archive, file_id)
             return ledger.entry_of(connection, file_id)
     except ChangedWhileRead as error:
@@ -303,8 +303,8 @@ def _failed(workspace: Workspace, file_id: int, error: SyncError, run_id: str | 
 def _noted(workspace: Workspace, file_id: int, error: SyncError, run_id: str | None) -> LedgerFile:
     with workspace.connection() as connection:
         if isinstance(error, ArchiveIncomplete) and error.kept in ("", ledger.entry_of(connection, file_id).kept):
-            ledger.forget_archived(connection, file_id)
-        ledger.mark_failed(connection, file_id, error, run_id)
+            ledger_changes.forget_archived(connection, file_id)
+        ledger_changes.mark_failed(connection, file_id, error, run_id)
         return ledger.entry_of(connection, file_id)
 
 
@@ -327,5 +327,5 @@ def load_all(workspace: Workspace, entries: Sequence[LedgerFile], run_id: str | 
     """Loads entries in version order, each on its own. Retries failed ones."""
     with workspace.connection() as connection:
         for entry in entries:
-            ledger.mark_pending(connection, entry.id)
+            ledger_changes.mark_pending(connection, entry.id)
     return [load_export(workspace, entry.id, run_id) for entry in entries]

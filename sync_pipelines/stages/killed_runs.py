@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from sync_pipelines.database import ledger
+from sync_pipelines.database import ledger, ledger_changes
 from sync_pipelines.database.ledger import RUN_KILLED
 from sync_pipelines.errors import ExportError
 from sync_pipelines.stages.run_files import DeadRun, dead_runs
@@ -42,7 +42,7 @@ def _mark(connection: psycopg.Connection[Any], dead: DeadRun, entry_id: int) -> 
     if entry is None or entry.path != dead.path or entry.status not in ledger.WAITING:
         return False
     log.info("file %s: the process of run %s was killed", entry_id, dead.run_id)
-    ledger.mark_failed(connection, entry_id, _error(), dead.run_id)
+    ledger_changes.mark_failed(connection, entry_id, _error(), dead.run_id)
     return True
 
 

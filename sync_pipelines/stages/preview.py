@@ -19,7 +19,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.database import ledger
+from sync_pipelines.database import ledger, ledger_changes
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.database.postgres import is_away
 from sync_pipelines.errors import DatabaseUnavailable, SyncError
@@ -121,7 +121,7 @@ def _locks(workspace: Workspace, entries: Iterable[LedgerFile]) -> set[str]:
 def _load(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, run_id: str) -> LedgerFile:
     def loaded() -> LedgerFile:
         with connection.transaction():
-            ledger.mark_pending(connection, entry.id)
+            ledger_changes.mark_pending(connection, entry.id)
             stream, archive = export_stages.stream_of(entry), workspace.settings.archive
             settings = workspace.sources.for_stream(entry.partner, entry.tenant, entry.stream)
             check_columns(connection, stream, settings, entry, archive)

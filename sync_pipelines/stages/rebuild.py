@@ -21,7 +21,7 @@ import psycopg
 from backports import zstd
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.database import ledger
+from sync_pipelines.database import ledger, ledger_changes
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.database.ledger_copies import enter, find_id, keep_copy, restore
 from sync_pipelines.errors import ArchiveIncomplete, SyncError
@@ -137,7 +137,7 @@ def _rebuild_stream(workspace: Workspace, copies: Copies, wanted: Sequence[_Want
                 _restore_unloaded(workspace, connection, one.stream, file_id, copy)
                 done.exports += 1
             elif lost:
-                ledger.mark_failed(connection, file_id, next(iter(lost.values())), None)
+                ledger_changes.mark_failed(connection, file_id, next(iter(lost.values())), None)
                 done.waiting += 1
             else:
                 _load(workspace, connection, one.stream, file_id, copy)
@@ -180,7 +180,7 @@ def _check(
             remove_unnamed(archive, kept)
             message = f"{damage.message}; its raw bytes are read differently now, by other settings or another version"
             raise ArchiveIncomplete(damage.code, message, damage.hint) from damage
-        ledger.replace_kept(connection, entry, kept)
+        ledger_changes.replace_kept(connection, entry, kept)
         done.mended.append(entry.path)
         log.warning("%s: its kept records were rebuilt from its raw bytes after %s", entry.path, damage)
 

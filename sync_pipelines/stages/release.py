@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 from sync_pipelines.command_line import typed
-from sync_pipelines.database import decisions, ledger
+from sync_pipelines.database import decisions, ledger, ledger_changes
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.stages.workspace import Workspace
 
@@ -28,7 +28,7 @@ def release(workspace: Workspace, entries: Iterable[LedgerFile], reason: str, re
     """
     with workspace.connection() as connection, connection.transaction():
         for entry in entries:
-            if ledger.mark_no_longer_held(connection, entry.id):
+            if ledger_changes.mark_no_longer_held(connection, entry.id):
                 decisions.note(connection, entry.id, "release", reason, released_by)
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from sync_pipelines.database import ledger
+from sync_pipelines.database import ledger, ledger_changes
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.database.ledger_copies import COPIED, keep_copy
 from sync_pipelines.errors import ArchiveIncomplete, SyncError
@@ -75,7 +75,7 @@ def repair_kept(workspace: Workspace, damage: ArchiveIncomplete, repaired: Colle
 
 def _replaced(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile, kept: str) -> bool:
     with connection.transaction():
-        done = ledger.replace_kept(connection, entry, kept)
+        done = ledger_changes.replace_kept(connection, entry, kept)
         if done and entry.status in COPIED:
             keep_copy(connection, workspace.settings.archive, entry.id)
         return done

@@ -14,7 +14,7 @@ from typing import Any, Final
 import psycopg
 
 from sync_pipelines.command_line import typed
-from sync_pipelines.database import decisions, ledger
+from sync_pipelines.database import decisions, ledger, ledger_changes
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.database.ledger_copies import keep_copy
 from sync_pipelines.errors import SyncError
@@ -122,13 +122,13 @@ def _redo(workspace: Workspace, file_ids: Sequence[int], decided: Decided) -> li
             deletes = Redoing(connection, entries, archive)
             for entry in entries:
                 decisions.note(connection, entry.id, "redo", decided.reason, decided.decided_by)
-                ledger.mark_redone(connection, entry.id)
+                ledger_changes.mark_redone(connection, entry.id)
         for entry in entries:
             load_export(workspace, entry.id, decided.run_id)
         with connection.transaction():
             now = locked(connection, file_ids, archive)
             for entry in entries:
-                ledger.restore_loading_time(connection, entry)
+                ledger_changes.restore_loading_time(connection, entry)
             changed = deletes.decide_again(decided.run_id)
             keep_copy(connection, archive, *[entry.id for entry in now if entry.status == "loaded"], *changed)
         return ledger.of_ids(connection, file_ids)

@@ -18,7 +18,7 @@ from psycopg.types.json import set_json_loads
 
 from sync_pipelines.configuration.guard_settings import GuardSettings
 from sync_pipelines.contracts.streams import Identity, Stream
-from sync_pipelines.database import decisions, ledger
+from sync_pipelines.database import decisions, ledger, ledger_changes
 from sync_pipelines.database.ledger_copies import keep_copy
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.values import from_json
@@ -222,7 +222,7 @@ class _Loading:
         if self._guards is not None:
             self._guards.check(counts, self._created, self._summary.fingerprint)
         self._outcomes.store(self._load.connection, self._load.entry.id)
-        ledger.mark_loaded(
+        ledger_changes.mark_loaded(
             self._load.connection,
             self._load.entry.id,
             counts,

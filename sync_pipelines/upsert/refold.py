@@ -14,7 +14,7 @@ import psycopg
 from psycopg.types.json import set_json_loads
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.database import ledger
+from sync_pipelines.database import ledger, ledger_changes
 from sync_pipelines.database.ledger_copies import keep_copy
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.keys import key_hash, record_id_hash
@@ -77,7 +77,7 @@ def replay(
         assert entry is not None and entry.kept is not None
         if kept != entry.kept:
             carry_over(connection, file_id, KeptRecords(archive, entry.kept), mine)
-        ledger.mark_replayed(connection, file_id, kept, mine.summary.window)
+        ledger_changes.mark_replayed(connection, file_id, kept, mine.summary.window)
         replayed = _Replay(LoadContext(connection, stream, entry, run_id), mine, archive).run()
         keep_copy(connection, archive, file_id)
         return replayed

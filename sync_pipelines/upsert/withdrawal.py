@@ -21,7 +21,7 @@ import psycopg
 from psycopg.types.json import set_json_loads
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.database import ledger
+from sync_pipelines.database import ledger, ledger_changes
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.keys import distinct
@@ -112,7 +112,7 @@ class _Withdrawal:
     def run(self) -> Withdrawn:
         """Runs it in the caller's transaction."""
         every = [export for exports in self._exports.values() for export in exports]
-        ledger.mark_withdrawn(self._connection, [export.entry.id for export in every])
+        ledger_changes.mark_withdrawn(self._connection, [export.entry.id for export in every])
         deletes = BlockedDeletes(self._connection, self._archive, every)
         for exports in self._exports.values():
             self._fold(exports)

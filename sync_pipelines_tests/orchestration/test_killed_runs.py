@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sync_pipelines.database import ledger
+from sync_pipelines.database import ledger_changes
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.errors import ExportError
 from sync_pipelines.orchestration.due import ATTEMPTS
@@ -184,7 +184,7 @@ def test_an_export_that_was_loaded_meanwhile_stays_loaded(workspace: Workspace, 
     put(landing, NEIGHBOR, [order("A")])
     entry = entry_in(workspace)
     with workspace.connection() as connection:
-        ledger.mark_loaded(
+        ledger_changes.mark_loaded(
             connection,
             entry.id,
             entry.counts,

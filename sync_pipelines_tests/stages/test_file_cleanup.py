@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sync_pipelines.database import ledger
+from sync_pipelines.database import ledger_changes
 from sync_pipelines.database.reports import RejectFilter
 from sync_pipelines.kept.object_store import new_name, open_store
 from sync_pipelines.stages import file_cleanup
@@ -125,9 +125,9 @@ def test_an_object_that_is_named_again_stays(site: Site) -> None:
     assert clear(site).objects == Removed()
     with site.database.connect(autocommit=True) as connection:
         again, before = site.ledger()[0], entry.kept or "-"
-        assert ledger.replace_kept(connection, again, before)
+        assert ledger_changes.replace_kept(connection, again, before)
         assert clear(site, in_days=2).objects == Removed()
-        assert ledger.replace_kept(connection, replace(again, kept=before), again.kept or "-")
+        assert ledger_changes.replace_kept(connection, replace(again, kept=before), again.kept or "-")
     assert [clear(site, in_days=days).objects.entries for days in (2.1, 3, 3.2)] == [0, 0, 1]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_pipelines.database import decisions, ledger
+from sync_pipelines.database import decisions, ledger, ledger_changes
 from sync_pipelines.stages.preview import preview
 from sync_pipelines.stages.release import release
 from sync_pipelines.upsert import guards as guards_module
@@ -153,7 +153,7 @@ def test_a_released_export_is_loaded_whatever_guards_say_and_its_next_content_is
     held = guarded.load("2024-05-02.ndjson", deletes(40))
     guarded.load("2024-05-03.json", orders(3, TotalRevenue=9))
     with guarded.database.connect(autocommit=True) as connection:
-        assert ledger.mark_no_longer_held(connection, held.id)
+        assert ledger_changes.mark_no_longer_held(connection, held.id)
         decisions.note(connection, held.id, "release", "asked the partner", "ana")
     (released,) = guarded.sync()
     assert (released.status, released.deleted, released.held, released.error) == ("loaded", 37, None, None)

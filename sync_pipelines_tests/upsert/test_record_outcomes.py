@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from sync_pipelines import cli
-from sync_pipelines.database import ledger
+from sync_pipelines.database import ledger_changes
 from sync_pipelines.stages.export_stages import discover
 from sync_pipelines.stages.preview import preview
 from sync_pipelines.stages.replay import read_again
@@ -259,7 +259,7 @@ def test_law_2_a_load_that_fails_or_is_previewed_leaves_no_outcomes(
         raise ArithmeticError
 
     with monkeypatch.context() as patch:
-        patch.setattr(ledger, "mark_loaded", breaks)
+        patch.setattr(ledger_changes, "mark_loaded", breaks)
         assert [e.status for e in site.sync()] == ["failed"]
     assert site.query("select from sync.export_outcomes") == []
     assert [e.status for e in site.sync()] == ["loaded"]

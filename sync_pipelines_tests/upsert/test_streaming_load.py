@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_pipelines.database import ledger
+from sync_pipelines.database import ledger_changes
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.errors import DatabaseUnavailable, ExportError
 from sync_pipelines.partners import replenit
@@ -307,17 +307,17 @@ def test_other_content_that_comes_meanwhile_is_not_mixed_in(
 ) -> None:
     """A look beside the run finds the path rewritten once its records are kept."""
     site.put(NAME, lines(*ORDERS))
-    mark_kept = ledger.mark_kept
+    mark_kept = ledger_changes.mark_kept
 
     def overtaken(*given: Any) -> None:
         mark_kept(*given)
         with monkeypatch.context() as patch:
-            patch.setattr(ledger, "mark_kept", mark_kept)
+            patch.setattr(ledger_changes, "mark_kept", mark_kept)
             site.put(NAME, lines(*ORDERS[:30]))
             site.discover()
 
     with monkeypatch.context() as patch:
-        patch.setattr(ledger, "mark_kept", overtaken)
+        patch.setattr(ledger_changes, "mark_kept", overtaken)
         (waiting,) = loaded(site)
     assert (waiting.status, waiting.kept, streamed) == ("pending", None, [])
     assert site.tables()["orders"] == {}
@@ -328,14 +328,14 @@ def test_records_kept_anew_meanwhile_are_loaded_as_they_were_kept_last(
     site: Site, streamed: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.put(NAME, lines(*ORDERS))
-    mark_kept, again = ledger.mark_kept, list[str]()
+    mark_kept, again = ledger_changes.mark_kept, list[str]()
 
     def overtaken(connection: Any, entry: LedgerFile, kept: str) -> None:
         mark_kept(connection, entry, kept)
         again.append(export_stages.normalize_archived(site.workspace(), site.ledger()[0]))
         connection.execute("update sync.export_files set kept = %s", again)
 
-    monkeypatch.setattr(ledger, "mark_kept", overtaken)
+    monkeypatch.setattr(ledger_changes, "mark_kept", overtaken)
     (entry,) = loaded(site)
     assert (entry.counts["created"], streamed, entry.kept) == (60, [False], again[0])
 
