@@ -1,16 +1,19 @@
 """References by one text of a record, declared so that a whole column can be read at once.
 
-Belongs here: the form of such a declaration. Does not belong here: references made of several fields (use a partner's
-function), reading records (`normalize`).
+Belongs here: the form of such a declaration, how long a reference may be. Does not belong here: references made of
+several fields (use a partner's function), reading records (`normalize`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sync_pipelines.contracts.streams import Identity, LinkResult
+
+LONGEST_REFERENCE: Final = 2_000
+"""Bytes of the longest key that always fits into an index entry."""
 
 
 @dataclass(frozen=True)
@@ -39,3 +42,12 @@ class ByText:
         if not external_id:
             return LinkResult(column in values, None, self.absent)
         return LinkResult(True, Identity(*self.owner(options, tenant), external_id), column=column)
+
+
+def is_too_long(referred: Identity) -> bool:
+    """Whether a row's key is too long for PostgreSQL's index."""
+    for part in referred:
+        # A character has at most four bytes.
+        if part is not None and len(part) * 4 > LONGEST_REFERENCE and len(part.encode()) > LONGEST_REFERENCE:
+            return True
+    return False

@@ -28,6 +28,13 @@ class Listed(NamedTuple):
     match: str | None = None
 
 
+class Place(NamedTuple):
+    """A record's position and time."""
+
+    position: str
+    effective_at: datetime
+
+
 class Change(NamedTuple):
     """An accepted record, with the table's column names. Columns that it does not set are missing (X1).
 

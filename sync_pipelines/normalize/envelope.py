@@ -23,11 +23,10 @@ from sync_pipelines.contracts.raw import NamedRecord, RawRecord
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import ListMode, Operation, Route, Stream
 from sync_pipelines.errors import ExportError
-from sync_pipelines.normalize.change import Fault, Reject
+from sync_pipelines.normalize.change import Fault, Place, Reject
 from sync_pipelines.normalize.erasure import MARKER, SUBJECT_ERASED
 from sync_pipelines.normalize.faults import code_of, located
 from sync_pipelines.normalize.field_names import Names
-from sync_pipelines.normalize.record import Place
 from sync_pipelines.normalize.values import displayable
 
 _LOG_FIELDS: Final = frozenset({"method", "path"})

@@ -16,10 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sync_pipelines.contracts.links import ByText
+from sync_pipelines.contracts.links import LONGEST_REFERENCE, ByText
 from sync_pipelines.contracts.streams import Identity, Link, LinkResult
 from sync_pipelines.normalize.keys import distinct
-from sync_pipelines.normalize.record import LONGEST_REFERENCE
 
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]

@@ -8,54 +8,26 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
 from functools import cache
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 from sqlalchemy.dialects.postgresql import JSONB
 
 from sync_pipelines.contracts.codes import LENIENCY_CODES, REJECT_CODES
-from sync_pipelines.contracts.contract import Contract, folded
-from sync_pipelines.contracts.raw import NamedRecord
+from sync_pipelines.contracts.contract import Contract
+from sync_pipelines.contracts.links import LONGEST_REFERENCE, is_too_long
 from sync_pipelines.contracts.reading import Reading, RecordRejected
 from sync_pipelines.contracts.streams import Children, Identity, ListMode, Operation, Stream
-from sync_pipelines.contracts.texts import read_key
-from sync_pipelines.normalize.change import (
-    Change,
-    Fault,
-    Findings,
-    Listed,
-    Reject,
-    Rejected,
-    path_of,
-    reject,
-)
-from sync_pipelines.normalize.faults import (
-    MOST,
-    REJECTIONS,
-    code_of,
-    distinct_faults,
-    faults_of,
-    respelled,
-    sentence_of,
-)
+from sync_pipelines.normalize.change import Change, Fault, Findings, Listed, Place, Reject, Rejected, path_of, reject
+from sync_pipelines.normalize.faults import REJECTIONS, code_of, faults_of, sentence_of
 from sync_pipelines.normalize.field_names import Matched, Names
-from sync_pipelines.normalize.values import displayable, keepable
+from sync_pipelines.normalize.rejected_records import Rejects
+from sync_pipelines.normalize.values import keepable
 from sync_pipelines.tables.schema import SCHEMA, metadata
-
-LONGEST_REFERENCE: Final = 2_000
-"""Bytes of the longest key that always fits into an index entry."""
-
-
-class Place(NamedTuple):
-    """A record's position and time."""
-
-    position: str
-    effective_at: datetime
 
 
 class RecordReader:
@@ -88,6 +60,7 @@ class RecordReader:
         self._names = names
         self._constants = constants
         self._findings = findings
+        self._rejects = Rejects(stream, reading, names)
         self._noted: list[Fault] | None = None
         self._aliases = frozenset(f.alias for f in stream.shape.fields)
         self._validate = stream.contract.__pydantic_validator__.validate_python
@@ -113,7 +86,7 @@ class RecordReader:
             mode: the mode for lists of children, if the call sets it.
         """
         if not isinstance(raw, dict):
-            return self._reject(raw, place, [Rejected("not_an_object", None, REJECT_CODES["not_an_object"]).fault])
+            return self._rejects.reject(raw, place, [Fault("not_an_object", None, REJECT_CODES["not_an_object"])])
 
         def read() -> Change:
             change = self._read(raw, place, totals or {}, operation)
@@ -122,7 +95,8 @@ class RecordReader:
         try:
             return read()
         except REJECTIONS as rejection:
-            return self._reject(raw, place, [*faults_of(rejection, self._stream.key_alias), *self._all_faults(read)])
+            faults = [*faults_of(rejection, self._stream.key_alias), *self._all_faults(read)]
+            return self._rejects.reject(raw, place, faults)
 
     def _read(
         self,
@@ -197,10 +171,7 @@ class RecordReader:
         """Rejects null on update for a field that is required on create (X1)."""
         for alias in self._never_null:
             if alias in fields and fields[alias] is None:
-                reject(
-                    Rejected("required", alias, f"{alias}: {REJECT_CODES['required'].removesuffix('.')}, got null"),
-                    self._noted,
-                )
+                self._reject("required", alias, f"{alias}: {REJECT_CODES['required'].removesuffix('.')}, got null")
 
     def _validated(self, fields: dict[str, Any]) -> tuple[Contract, Counter[str]]:
         """Returns the record by the exact pass, or by the lenient one if that fails (see `contracts.fields`)."""
@@ -226,7 +197,7 @@ class RecordReader:
         key = values.pop(self._stream.key, None)
         record_id = values.pop(self._stream.record_id, None) if self._stream.record_id else None
         if key is None and record_id is None:
-            reject(Rejected("key_missing", self._stream.key_alias, REJECT_CODES["key_missing"]), self._noted)
+            self._reject("key_missing", self._stream.key_alias, REJECT_CODES["key_missing"])
         for column, total in totals.items():
             children = values.get(self._stream.children[0].column)
             if column not in values and children is not None:
@@ -235,7 +206,7 @@ class RecordReader:
         if self._stream.scope is not None and self._stream.scope not in links and operation != "update":
             path = self._stream.links[self._stream.scope](values, self._options, self._tenant).column
             message = f"the record does not name its {self._stream.scope_name}"
-            reject(Rejected("required", path and self._alias_of(path), message), self._noted)
+            self._reject("required", path and self._alias_of(path), message)
         modes = self._modes(values)
         children_rows = self._children(values, key, matched, leniencies)
         children_rows = {t: Listed(sent.rows, *modes.get(t, (None, None))) for t, sent in children_rows.items()}
@@ -263,6 +234,9 @@ class RecordReader:
                 raise
             self._noted += faults_of(rejection, self._stream.key_alias)
             return {}
+
+    def _reject(self, code: str, path: str | None, message: str) -> None:
+        reject(Rejected(code, path, message), self._noted)
 
     def _kept(self, value: Any, at: tuple[str | int, ...]) -> Any:
         """Returns a value outside the contract in a form that JSONB can store."""
@@ -293,15 +267,13 @@ class RecordReader:
                 self._forgive(result.leniency, leniencies)
             if result.identity is not None and is_too_long(result.identity):
                 path = self._alias_of(result.column) if result.column else None
-                reject(
-                    Rejected("too_long", path, f"the reference is longer than {LONGEST_REFERENCE} bytes"), self._noted
-                )
+                self._reject("too_long", path, f"the reference is longer than {LONGEST_REFERENCE} bytes")
         return links
 
     def _forgive(self, code: str, leniencies: Counter[str], path: tuple[str | int, ...] = ()) -> None:
         """Counts a leniency that no field type found, or rejects the record if the source is strict (X8)."""
         if self._reading.strict:
-            reject(Rejected(code, path_of(path) or None, LENIENCY_CODES[code]), self._noted)
+            self._reject(code, path_of(path) or None, LENIENCY_CODES[code])
         leniencies[code] += 1
 
     def _checked_total(self, column: str, total: Any) -> Any:
@@ -360,7 +332,7 @@ class RecordReader:
             if named is not None and named != key:
                 alias = type(element).model_fields[children.parent_key].alias or children.parent_key
                 message = f"{named!r} is not the record's key {key!r}"
-                reject(Rejected("key_mismatch", path_of((*at, alias)), message), self._noted)
+                self._reject("key_mismatch", path_of((*at, alias)), message)
         for nested in children.nested:
             if nested.column in row:
                 alias = type(element).model_fields[nested.column].alias or nested.column
@@ -386,38 +358,6 @@ class RecordReader:
             place = re.sub(r"\[\d+\]", "[]", path_of(at))
             self._findings.unknown_fields.update(f"{place}.{name}" for name in extra)
 
-    def _reject(self, raw: Any, place: Place, found: Sequence[Fault]) -> Reject:
-        spelled = self._spelled(raw)
-        errors = [respelled(error, spelled) for error in distinct_faults(found)]
-        first, more = errors[0], len(errors) - 1
-        message = f"{first.message} (and {more} more in this record)" if more else first.message
-        kept = tuple(errors[:MOST]) if more else ()
-        return Reject(place.position, self._key_in(raw), first.code, first.path, message, displayable(raw), kept)
-
-    def _spelled(self, raw: Any) -> dict[str, str]:
-        """Returns field -> the name that the record has for it, if that is another of the partner's names (F07)."""
-        also = self._stream.contract.also
-        if not also or not isinstance(raw, dict) or isinstance(raw, NamedRecord):
-            return {}
-        sent = {folded(name) for name in raw}
-        others = ((alias, name) for alias, names in also.items() if folded(alias) not in sent for name in names)
-        return {alias: name for alias, name in others if folded(name) in sent}
-
-    def _key_in(self, raw: Any) -> str | None:
-        """Returns the record's key if it can be read, to find the reject by."""
-        if not isinstance(raw, dict):
-            return None
-        alias = self._stream.key_alias
-        is_named = isinstance(raw, NamedRecord)
-        values = (
-            v for name, v in raw.items() if (name == alias if is_named else alias in self._names.aliases_of(name))
-        )
-        try:
-            key = read_key(next(values, None), Reading(self._reading.decimal, flat=self._reading.flat))
-        except PydanticCustomError:
-            return None
-        return None if key is None else displayable(key)[:200]
-
 
 def _in_contract(stream: Stream) -> list[str]:
     """Returns the attributes that a new row requires."""
@@ -442,15 +382,6 @@ def _sent(record: Contract) -> dict[str, Any]:
         if source in values:
             values[column] = derive(values[source])
     return values
-
-
-def is_too_long(referred: Identity) -> bool:
-    """Whether a row's key is too long for PostgreSQL's index."""
-    for part in referred:
-        # A character has at most four bytes.
-        if part is not None and len(part) * 4 > LONGEST_REFERENCE and len(part.encode()) > LONGEST_REFERENCE:
-            return True
-    return False
 
 
 def _with_mode(change: Change, mode: ListMode) -> Change:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, NamedTuple, Protocol
 
 from sync_pipelines.contracts.streams import Identity, Stream
@@ -22,6 +22,7 @@ from sync_pipelines.upsert.copying import Copying
 from sync_pipelines.upsert.decisions import Decisions
 from sync_pipelines.upsert.differences import Differences, Provenance
 from sync_pipelines.upsert.empty_tables import DeferredIndexes
+from sync_pipelines.upsert.families import Family, families_of
 from sync_pipelines.upsert.fold import CREATE_OF_EXISTING, Applied, Outcome, Row, Rows, apply, outcome
 from sync_pipelines.upsert.history import (
     Hashes,
@@ -38,26 +39,6 @@ from sync_pipelines.upsert.stored_rows import Source, StoredRow, read_rows
 from sync_pipelines.upsert.write import write
 
 _KEYS_AT_ONCE: Final = 2_000
-
-
-@dataclass(frozen=True)
-class Family:
-    """Records and stored rows of one key, or of keys that records connect (P2).
-
-    Attributes:
-        mine: records of the export being loaded, in version order.
-        applied: records of loaded exports, in version order; empty if the stored rows are the base.
-        stored: rows as in the tables.
-    """
-
-    mine: list[VersionedRecord]
-    applied: list[VersionedRecord]
-    stored: list[StoredRow]
-
-    @property
-    def newest(self) -> VersionedRecord | None:
-        """The newest record."""
-        return max((*self.applied, *self.mine), key=lambda record: record.version, default=None)
 
 
 class _Came(NamedTuple):
@@ -173,7 +154,7 @@ class Folding:
         differences = Differences(self._load.stream, self._copying.new_id, self._audit, self._load.effects)
         self._decisions.look_up(everything)
         mine, known = _linked(mine, ids), _linked(applied or [], ids)
-        for family in _families([*mine, *former], mine, known, stored):
+        for family in families_of([*mine, *former], mine, known, stored):
             rows, came = self._folded(family) if applied is not None else self._applied(family)
             self._take(differences, family, rows, came)
         write(self._load.connection, self._load.stream, self._load.entry.tenant, differences.writes)
@@ -243,7 +224,9 @@ class Folding:
         """Returns a record's row among other rows of the same family."""
         own_row = applied.after or applied.before
         return (
-            None if own_row is None else next((row for row in rows if _is_same(self._load.stream, row, own_row)), None)
+            None
+            if own_row is None
+            else next((row for row in rows if row.is_same_record(own_row, self._load.stream)), None)
         )
 
     def _trail(self, records: Iterable[VersionedRecord]) -> tuple[Rows, list[Applied]]:
@@ -307,7 +290,7 @@ class Folding:
             source = None if stored is None else stored.source
             is_disowned = source is not None and self._load.names_withdrawn(source.source_file)
             provenance, sources = self._provenance(family, row, came), self._sources(family, row)
-            row_id = differences.take(stored, row, provenance, _ways(family), sources, is_disowned=is_disowned)
+            row_id = differences.take(stored, row, provenance, family.matches, sources, is_disowned=is_disowned)
             self._taken.add(row_id)
             written.append((row, row_id))
         if self._audit is not None:
@@ -335,7 +318,7 @@ class Folding:
         is_own = bool(family.mine) and self._load.withdrawn is None
         records = [c for c in came if c.record.file_id == self._load.entry.id] if is_own else came
         matching = (
-            c.record for c in reversed(records) if c.row is not None and _is_same(self._load.stream, row, c.row)
+            c.record for c in reversed(records) if c.row is not None and row.is_same_record(c.row, self._load.stream)
         )
         last = next(matching, None) or (family.mine[-1] if is_own else family.newest)
         if last is None:
@@ -371,7 +354,7 @@ def _paired(stream: Stream, rows: Rows, stored: Sequence[StoredRow]) -> list[Sto
     for identity in ways:
         for number, row in enumerate(rows):
             if pairs[number] is None and identity(row) is not None:
-                found = (s for s in free if identity(s.row) == identity(row) and _is_same(stream, row, s.row))
+                found = (s for s in free if identity(s.row) == identity(row) and row.is_same_record(s.row, stream))
                 pairs[number] = next(found, None)
                 free = [s for s in free if s is not pairs[number]]
     return pairs
@@ -390,14 +373,6 @@ class WrittenNames(Protocol):
         """Notes rows that were written with only the names from their own records."""
 
 
-def _ways(family: Family) -> dict[str, str]:
-    """Returns how the newest record that sets a list matches its rows, if it chose (T8)."""
-    if not any(sent.match for record in family.mine for sent in record.change.children.values()):
-        return {}
-    records = sorted((*family.applied, *family.mine), key=lambda record: record.version)
-    return {table: sent.match for s in records for table, sent in s.change.children.items() if sent.match}
-
-
 def _linked(records: Iterable[VersionedRecord], ids: Mapping[str, Mapping[Identity, int]]) -> list[VersionedRecord]:
     """Returns records whose links are ids of the referenced rows."""
     return [
@@ -414,67 +389,6 @@ def _linked(records: Iterable[VersionedRecord], ids: Mapping[str, Mapping[Identi
         else record
         for record in records
     ]
-
-
-def _families(
-    wanted: Iterable[VersionedRecord],
-    mine: Iterable[VersionedRecord],
-    applied: Iterable[VersionedRecord],
-    stored: Iterable[StoredRow],
-) -> list[Family]:
-    """Groups records and rows by key, for the keys of wanted records. Keys that a record connects are one (P2)."""
-    groups = _Groups()
-    for record in (*wanted, *applied):
-        groups.join(_names_of(record.change.key, record.change.record_id))
-    for row in stored:
-        groups.join(_names_of(row.row.external_id, row.row.record_id))
-
-    def root(record: VersionedRecord) -> _Name:
-        return groups.root(_names_of(record.change.key, record.change.record_id)[0])
-
-    families = {root(record): Family([], [], []) for record in wanted}
-    for record in mine:
-        families[root(record)].mine.append(record)
-    for record in applied:
-        if (family := families.get(root(record))) is not None:
-            family.applied.append(record)
-    for row in stored:
-        family = families.get(groups.root(_names_of(row.row.external_id, row.row.record_id)[0]))
-        if family is not None:
-            family.stored.append(row)
-    return list(families.values())
-
-
-_Name = tuple[bool, str]
-
-
-def _names_of(key: str | None, record_id: str | None) -> list[_Name]:
-    """Returns the names of a record or row: its key, and the partner's own id with a mark (P2)."""
-    names = [] if key is None else [(False, key)]
-    return names if record_id is None else [*names, (True, record_id)]
-
-
-class _Groups:
-    """Groups of connected names: union-find."""
-
-    def __init__(self) -> None:
-        self._parent: dict[_Name, _Name] = {}
-
-    def root(self, member: _Name) -> _Name:
-        parent = self._parent.setdefault(member, member)
-        while parent != self._parent[parent]:
-            self._parent[parent] = self._parent[self._parent[parent]]
-            parent = self._parent[parent]
-        return parent
-
-    def join(self, members: Sequence[_Name]) -> None:
-        first = self.root(members[0])
-        for member in members[1:]:
-            self._parent[self.root(member)] = first
-
-
-def _is_same(stream: Stream, one: Row, other: Row) -> bool:
-    return one.is_same_record(other, stream)
 
 
 def _chunks(hashes: Hashes, *, at_once: bool = False) -> Iterator[Hashes]:
