@@ -317,8 +317,8 @@ def see_a_day_that_failed(page: Page, up: Up) -> None:
 
 
 def see_a_day_that_is_held(page: Page, up: Up) -> None:
-    """Its first words say which export a guard holds, and why."""
-    says = re.compile(rf"^1 export is held, and not loaded\. {re.escape(up.harmful)}: ")
+    """Its first words say why a guard holds an export, and which one."""
+    says = re.compile(rf"^1 export held\. .+: {re.escape(up.harmful)}\.")
     open_until(page, f"/assets/nilo/stores?view=partitions&partition={up.days[-1]}", page.get_by_text(says))
     picture(page, "held_day")
 

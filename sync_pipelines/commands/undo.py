@@ -13,15 +13,15 @@ from typing import Any, Final
 import click
 
 from sync_pipelines.command_line import typed
+from sync_pipelines.commands.changed_rows import print_changes
 from sync_pipelines.commands.disclosure import log_unmasked
 from sync_pipelines.commands.known_exports import acting_user, revision_of_path
-from sync_pipelines.commands.preview_details import cell
 from sync_pipelines.commands.screen import json_of, notify, print_table, say
 from sync_pipelines.commands.sync import LOADED, WITH_FAILED, WITH_REJECTS
 from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.database.ledger import LedgerFile
-from sync_pipelines.privacy.masking import masked, without_emails
-from sync_pipelines.stages.display_rows import Difference, TableChanges, masked_changes, shown_row, whole_changes
+from sync_pipelines.privacy.masking import masked
+from sync_pipelines.stages.display_rows import Difference, shown_row
 from sync_pipelines.stages.withdrawal import Decided, Undone, redo, undo
 from sync_pipelines.stages.workspace import Workspace, open_workspace
 
@@ -90,11 +90,11 @@ def _print(done: Undone, *, is_preview: bool, unmasked: bool) -> None:
         print_table(("table", "removed", "to placeholders", "changed", "created"), rows)
     else:
         say("No row changes: newer exports set every value.")
-    changes = [row for table in done.tables for row in _changes(table, unmasked=unmasked)]
-    if is_preview and changes:
+    if is_preview and any(table.differences for table in done.tables):
         masking = "" if unmasked else "; personal values are masked"
         say("", f"Rows that would change (up to {_ROWS} of each table{masking}):")
-        print_table(("table", "tenant", "key", "change", "column", "stored", "would be", "last word"), changes)
+        for table in done.tables:
+            print_changes(table.table, table.differences[:_ROWS], unmasked=unmasked)
     if done.rejects or done.reopened:
         verb = "would be" if is_preview else "are"
         say(
@@ -108,16 +108,6 @@ def _print(done: Undone, *, is_preview: bool, unmasked: bool) -> None:
     for entry in done.entries:
         say(f"withdrawn {entry.path}")
     notify(f"To take it back: {typed('redo PATH')}")
-
-
-def _changes(table: TableChanges, *, unmasked: bool) -> Iterator[tuple[Any, ...]]:
-    for stream, one in table.differences[:_ROWS]:
-        key = one.key if unmasked else without_emails(one.key)
-        found = whole_changes(one) if unmasked else masked_changes(stream, one)
-        for column, before, after in found:
-            stored = "" if one.change == "created" else cell(before, whole=not column, unmasked=unmasked)
-            would_be = "" if one.change == "deleted" else cell(after, whole=not column, unmasked=unmasked)
-            yield table.table, one.tenant, key, one.change, column, stored, would_be, one.path
 
 
 def _as_json(done: Undone, *, is_preview: bool, unmasked: bool) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from typing import Any, Final
 import click
 
 from sync_pipelines.command_line import typed
+from sync_pipelines.commands.changed_rows import cell
 from sync_pipelines.commands.disclosure import log_unmasked
-from sync_pipelines.commands.preview_details import cell
 from sync_pipelines.commands.screen import json_of, notify, print_table, say
 from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.contracts.near_names import suggestion

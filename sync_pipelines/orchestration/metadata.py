@@ -22,7 +22,7 @@ from sync_pipelines.database.reports import RejectSummary
 from sync_pipelines.orchestration.descriptions import replay_command
 from sync_pipelines.orchestration.explain_job import explain_command
 from sync_pipelines.orchestration.metadata_tables import table_of
-from sync_pipelines.orchestration.plurals import counted, is_or_are
+from sync_pipelines.orchestration.plurals import counted
 from sync_pipelines.orchestration.table_schemas import child_schemas, stream_schema
 from sync_pipelines.privacy.personal_data import masked_faults, masked_reason, masked_row
 from sync_pipelines.privacy.untrusted_text import on_one_line
@@ -34,6 +34,7 @@ from sync_pipelines.tables.schema import SCHEMA
 FILES_SHOWN: Final = 100
 _ERRORS_SHOWN: Final = 3
 _CELL: Final = 300
+_HELD: Final = "held: "
 _STATUSES: Final = ("loaded", "pending", "failed", "held", "withdrawn")
 
 
@@ -203,8 +204,9 @@ def _summary(entries: Sequence[LedgerFile]) -> dg.TextMetadataValue:
 def _alarms(entries: Sequence[LedgerFile]) -> list[str]:
     """What somebody has to act on: exports that are held or failed, and those of which half or more was rejected."""
     held = [e for e in entries if e.status == "held"]
-    parts = [f"{counted(len(held), 'export')} {is_or_are(len(held))} held, and not loaded."] if held else []
-    parts += [f"{on_one_line(f'{e.path}: {e.error}')}." for e in held[:_ERRORS_SHOWN]]
+    # The page of a day cuts long text off: why comes before the path.
+    parts = [f"{counted(len(held), 'export')} held."] if held else []
+    parts += [f"{on_one_line(f'{str(e.error).removeprefix(_HELD)}: {e.path}')}." for e in held[:_ERRORS_SHOWN]]
     parts += ["To load one as it is: a run of its day with release: [PATH]."] if held else []
     failed = [e for e in entries if e.status == "failed"]
     parts += [f"{counted(len(failed), 'export')} failed."] if failed else []

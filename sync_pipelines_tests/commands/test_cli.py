@@ -104,8 +104,9 @@ def test_a_preview_says_why_records_would_be_rejected_and_which_rows_would_chang
         f"replenit/orders currency_unknown 1 {path} at 3: Currency: 'XXXX' is not an ISO 4217 code, got \"XXXX\""
         in lines
     )
-    assert f"replenit/orders {TENANT} A updated currency EUR USD" in lines
-    (created,) = [line for line in lines if line.startswith(f"replenit/orders {TENANT} B created")]
+    at = lines.index(f"updated replenit/orders {TENANT} A, by {path}")
+    assert lines[at + 1 : at + 3] == ["currency: EUR -> USD", f"created replenit/orders {TENANT} B, by {path}"]
+    created = lines[at + 3]
     assert '"email": "***@example.com"' in created or '"email": "a***@example.com"' in created
     assert "ana@example.com" not in done.out + done.err
     assert lines[-1] == "This was a preview: nothing was loaded."

@@ -192,9 +192,10 @@ def test_a_held_export_is_released_and_wrong_paths_are_refused(
     put(landing, "2010-12-01.json", [order("A")])
     held = put(landing, "2010-12-02.json", [order("B", Currency="XXXX")])
     previewed = observed(instance, run(definitions, instance, days(1, 2), run_config(ORDERS, preview=True)))
-    assert "It would be: 1 export is held, and not loaded." in previewed["2010-12-02"]["summary"]
+    assert "It would be: 1 export held." in previewed["2010-12-02"]["summary"]
     made = materialized(instance, run(definitions, instance, days(1, 2)))
-    assert made["2010-12-02"]["summary"].startswith(f"1 export is held, and not loaded. {held}: held: 1 of 1 records")
+    why = "1 of 1 records would be rejected (guard rejected, every record)"
+    assert made["2010-12-02"]["summary"].startswith(f"1 export held. {why}: {held}.")
     assert (made["2010-12-02"]["held"], made["2010-12-01"]["held"], made["2010-12-02"]["read"]) == (1, 0, 0)
     loaded = held.replace("02.json", "01.json")
     wrong: list[tuple[dict[str, Any], str]] = [
