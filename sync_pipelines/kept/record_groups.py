@@ -21,6 +21,8 @@ Checked = Callable[[Iterable[int]], AbstractContextManager[None]]
 """Verifies the checksums of row groups, which may be read within the context."""
 BLOCK: Final = 4096
 """Records per block: the unit of writing, reading and staging; memory is a multiple of it."""
+_FEW: Final = 1024
+"""Records for which other threads cost more than they save."""
 
 
 class RecordGroups:
@@ -47,8 +49,8 @@ class RecordGroups:
 
     def blocks(self) -> Iterator[pa.RecordBatch]:
         """Yields all records, by blocks that may span groups."""
-        batches = self._parquet.iter_batches(batch_size=BLOCK, columns=self._names)
         done, count = 0, int(self.edges[-1])
+        batches = self._parquet.iter_batches(batch_size=BLOCK, columns=self._names, use_threads=count > _FEW)
         while done < count:
             first, last = self.of(np.array([done, min(done + BLOCK, count) - 1])).tolist()
             with self._checked(range(first, last + 1)):
@@ -65,7 +67,8 @@ class RecordGroups:
         """Returns a whole group."""
         if self._last is None or self._last[0] != group:
             with self._checked([group]):
-                table = self._parquet.read_row_group(group, columns=self._names)
+                size = int(self.edges[group + 1] - self.edges[group])
+                table = self._parquet.read_row_group(group, columns=self._names, use_threads=size > _FEW)
             self._last = group, table.combine_chunks().to_batches()[0]
         return self._last[1]
 

@@ -127,13 +127,17 @@ class NamedRows:
         """Returns name -> the first export with a record that names it."""
         found: dict[Named, _Naming] = {}
         for stream, reference in references_to(self.table) if names else ():
-            for entry in self._exports(stream, reference, names):
+            wanted = set(names)
+            for entry in sorted(self._exports(stream, reference, names), key=lambda one: one.version):
+                if not wanted:
+                    break
                 kept = KeptRecords(self.archive, entry.kept or "-")
-                rows = np.flatnonzero(rows_naming(kept, reference, names))
-                for name in names & names_referred(kept, reference, rows):
+                rows = np.flatnonzero(rows_naming(kept, reference, wanted))
+                for name in wanted & names_referred(kept, reference, rows) if len(rows) else ():
                     known = found.get(name)
                     if known is None or entry.version < known.entry.version:
                         found[name] = _Naming(entry, stream, reference)
+                    wanted.remove(name)
         return found
 
     def _exports(self, stream: Stream, reference: Reference, names: set[Named]) -> list[LedgerFile]:

@@ -57,14 +57,15 @@ def references_to(table: str) -> Iterator[tuple[Stream, Reference]]:
 
 def names_referred(kept: KeptRecords, reference: Reference, rows: Rows | None = None) -> set[Named]:
     """Returns the names by which an export's records refer to other rows; with `rows`, only those records."""
-    found, columns = set(), _link_columns(reference)
+    found, columns = set[Named](), _link_columns(reference)
     every = kept.blocks(columns) if rows is None else (block for _, block in kept.chosen(rows, columns))
     for block in every:
-        partners, tenants, externals, own = block.columns
-        for way, named in ((True, own), (False, pc.if_else(own.is_valid(), None, externals))):
-            table = pa.table([partners, tenants, named], names=["partner", "tenant", "name"])
-            distinct = table.filter(table.column("name").is_valid()).group_by(table.column_names).aggregate([])
-            found |= {Named(r["partner"], r["tenant"], way, r["name"]) for r in distinct.to_pylist()}
+        # A query of Arrow's costs more than the few records of a small export.
+        for partner, tenant, external, record_id in zip(*(c.to_pylist() for c in block.columns), strict=True):
+            if record_id is not None:
+                found.add(Named(partner, tenant, True, record_id))
+            elif external is not None:
+                found.add(Named(partner, tenant, False, external))
     return found
 
 
