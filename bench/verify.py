@@ -21,9 +21,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench.data import make_scenarios
 from bench.figures import Figure, print_figures
 from bench.server import run_server
+from sync_pipelines.sample_data.bulk import write_bench_orders
 from sync_pipelines_tests.loading import TENANT
 
 RATE: Final = 200_000.0
@@ -68,10 +68,9 @@ def measure(orders: int = 1_000_000, repetitions: int = 3) -> list[Figure]:
 
 
 def _load(folder: Path, environment: dict[str, str], orders: int) -> None:
-    (scenario, *_) = make_scenarios(folder / "data", orders)
     landing = folder / "landing" / "replenit" / TENANT / "orders"
     landing.mkdir(parents=True)
-    os.link(scenario.stem.with_suffix(".ndjson"), landing / "2024-01-01.ndjson")
+    write_bench_orders(landing / "2024-01-01.ndjson", orders)
     # An hour old: a file is left alone while it may still be written.
     old = time.time() - 3600
     os.utime(landing / "2024-01-01.ndjson", (old, old))

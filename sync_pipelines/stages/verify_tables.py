@@ -172,7 +172,9 @@ class _Run:
         else:
             hashes = repairing(self._workspace, self._refreshed_hashes)
             known = VerifiedKeys(len(hashes), hashes, named_rows(self._connection, own), {})
-        records = sum(len(self._span.of(known.kept.keys.hashes)) for known in exports.all)
+        # Damaged ones were rebuilt meanwhile.
+        exports.refresh(self._connection)
+        records = sum(len(self._span.of(export.kept.keys.hashes)) for export in exports.all)
         for start in range(0, len(known.left), KEYS_AT_ONCE):
             some = known.left[start : start + KEYS_AT_ONCE]
             repairing(self._workspace, partial(self._verification.verify, some))

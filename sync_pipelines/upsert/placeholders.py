@@ -37,7 +37,7 @@ from sync_pipelines.upsert.write import remove_unused
 _NAMES: Final = ("external_id", "partner_record_id")
 _OF_PLACEHOLDERS: Final = {"id", "tenant", "partner", "is_placeholder", *_NAMES, *Source._fields}
 """Columns in which a placeholder has values; a few have an email address too."""
-_PARTS_AT_ONCE: Final = 4
+_PARTS_AT_ONCE: Final = 1
 _CHILDREN: Final = "children"
 _OF_GROUP: Final = {"id", "tenant", "partner", "has_children", *Source._fields}
 

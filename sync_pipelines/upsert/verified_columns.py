@@ -45,7 +45,7 @@ from sync_pipelines.upsert.stored_rows import NOT_DERIVED, Source
 from sync_pipelines.upsert.tenant_rows import NamedRows, hashes_of_names, joined, named_parts, named_rows
 
 ROWS_AT_ONCE: Final = 16_384
-_PARTS_AT_ONCE: Final = 8
+_PARTS_AT_ONCE: Final = 4
 """Parts of the rows whose names and records are known at a time."""
 _KEYS_AT_ONCE: Final = 1 << 20
 _KEYS: Final = {"id", "external_id", "partner_record_id", "deleted_at", "is_placeholder"}
