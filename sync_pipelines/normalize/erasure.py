@@ -1,7 +1,8 @@
 """Records without erased people: which records are dropped, and what is removed of the others.
 
 The person's own record is dropped, and so are the person's orders, unless they are kept without personal values. Any
-other record is kept without the elements of its lists and without the fields that name the person.
+other record is kept without the elements of its lists and without the fields that name the person. A delete is the
+person's only by its key, because its other fields are not read.
 
 The same rules apply to changes (what normalizing results in, and what is kept) and to records as in the export (raw
 bytes and rejects).
@@ -12,6 +13,7 @@ Belongs here: these rules. Does not belong here: how people are identified (`pri
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -19,12 +21,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic_core import PydanticCustomError
 
 from sync_pipelines.configuration.stream_settings import StreamSettings
 from sync_pipelines.contracts.codes import ALL_CODES
 from sync_pipelines.contracts.contract import FieldShape, Shape, folded
+from sync_pipelines.contracts.fields import read_flag
+from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Identity, Stream
+from sync_pipelines.contracts.texts import read_key
 from sync_pipelines.normalize.change import Change, Fault, Reject
+from sync_pipelines.normalize.field_names import list_of
 from sync_pipelines.privacy.erased_people import ErasedPeople, Subjects
 
 SUBJECT_ERASED: Final = "subject_erased"
@@ -171,9 +178,10 @@ class Eraser:
         """Whether a cell of a flat file names an erased person."""
         field = self._field(header, self._stream.shape)
         column = field.column if field is not None else folded(header.rpartition(".")[2])
-        return not (field is not None and self._is_key(field) and not self._is_of_people) and self._names_person(
-            text, is_identity=column in _IDENTITIES or (field is not None and self._is_key(field))
-        )
+        is_key = field is not None and self._is_key(field)
+        if is_key and not self._is_of_people:
+            return False
+        return self._names_person(_unmarked(text), is_identity=is_key or column in _IDENTITIES)
 
     def owns(self, header: str) -> bool:
         """Whether a person named in this column of a flat file owns the record."""
@@ -185,6 +193,17 @@ class Eraser:
         field = self._field(header, self._stream.shape)
         return field is not None and self._is_key(field)
 
+    def deletes(self, record: Mapping[str, Any]) -> bool:
+        """Whether a record as in the export, or the cells of a row by their headers, is a delete."""
+        if self._stream.delete_flag is None:
+            return False
+        fields = ((self._field(name, self._stream.shape), value) for name, value in record.items())
+        flags = [v for field, v in fields if field is not None and field.column == self._stream.delete_flag]
+        try:
+            return any(read_flag(flag, Reading(flat=True)) for flag in flags)
+        except PydanticCustomError:
+            return False
+
     @property
     def _owners(self) -> frozenset[str]:
         """The columns whose person owns the record."""
@@ -193,8 +212,8 @@ class Eraser:
         return _ORDER if self._refers_to_people else frozenset()
 
     def keeps_orders(self, text: str) -> bool:
-        """Whether the orders of the person in a text are kept."""
-        return self._subjects.in_identity(text) is True and not self._is_of_people
+        """Whether the orders of the person in a cell are kept."""
+        return self._subjects.in_identity(_unmarked(text)) is True and not self._is_of_people
 
     def _names_person(self, text: str, *, is_identity: bool) -> bool:
         look = self._subjects.in_identity if is_identity else self._subjects.in_text
@@ -218,7 +237,8 @@ class Eraser:
         if not isinstance(node, dict):
             return node
         is_main = shape is self._stream.shape
-        if is_main and (keeps := self._raw_owner(node)) is not None:
+        is_delete = is_main and self.deletes(node)
+        if is_main and (keeps := self._raw_owner(node, is_delete=is_delete)) is not None:
             return self._raw_order(node) if keeps and not self._is_of_people else dict(MARKER)
         fields = {name: self._field(name, shape) for name in node}
         is_record = not is_main or any(field is not None and self._is_key(field) for field in fields.values())
@@ -229,6 +249,8 @@ class Eraser:
                 found[name] = value
                 continue
             below = field.children if field is not None else None if is_record else shape
+            if field is not None and below is not None and isinstance(value, dict):
+                value = self._raw_listed(value, below, field.column)
             cleaned = self._raw(value, below, field.column if field is not None else name)
             if cleaned is not _GONE:
                 found[name] = cleaned
@@ -244,11 +266,21 @@ class Eraser:
             return [node for node in cleaned if node is not _GONE]
         return [node for node, before in zip(cleaned, nodes, strict=True) if node is not _GONE and node == before]
 
-    def _raw_owner(self, record: dict[str, Any]) -> bool | None:
+    def _raw_listed(self, value: dict[str, Any], shape: Shape, column: str) -> Any:
+        """Returns a list that was written as an object with numbers as names: a list if a person was in it."""
+        listed = list_of(value)
+        if listed is None:
+            return value
+        cleaned = self._raw_list(listed, shape, column)
+        return value if cleaned == listed else cleaned
+
+    def _raw_owner(self, record: dict[str, Any], *, is_delete: bool) -> bool | None:
         """Returns whether a record of a person is kept; None if it is nobody's."""
         found = []
         for name, value in record.items():
             field = self._field(name, self._stream.shape)
+            if is_delete and (field is None or not self._is_key(field)):
+                continue
             if field is not None and field.column in self._owners and isinstance(value, (str, int)):
                 found.append(self._subjects.in_identity(str(value)))
             elif field is None and self._owners and isinstance(value, str) and is_email_name(name):
@@ -311,6 +343,13 @@ def scopes_of(stream: Stream, tenant: str, options: Any) -> list[tuple[str, str]
     """Returns partner and tenant of a stream's people: its own, and those whose customers its records name (O5)."""
     owner = getattr(options, "customers_of", None)
     return [(stream.partner, tenant), *([(owner.partner, owner.tenant)] if owner is not None else [])]
+
+
+def _unmarked(cell: str) -> str:
+    """Returns the text of a cell as it is read: a key without `="..."` and without zero decimals."""
+    with suppress(PydanticCustomError):
+        return str(read_key(cell, Reading(flat=True)))
+    return cell
 
 
 def _short(column: str) -> str:

@@ -212,7 +212,8 @@ def _csv_without(plain: bytes, eraser: Eraser, settings: StreamSettings, *, fold
     is_kept: dict[Any, bool] = {}
     for number in range(header_at + 1, len(rows)):
         cells, key = rows[number][2], _key_of(rows[number][2], keys) if folds else number
-        for n in set(named[number]) & set(owners):
+        owning = keys if eraser.deletes(dict(zip(header, cells, strict=False))) else owners
+        for n in set(named[number]) & set(owning):
             is_kept[key] = is_kept.get(key, True) and eraser.keeps_orders(cells[n])
     for number in range(header_at + 1, len(rows)):
         first, last, cells = rows[number]
@@ -259,13 +260,14 @@ def _decoded(plain: bytes, encoding: str) -> str:
 
 
 def _reads_the_same(workspace: Workspace, entry: LedgerFile, packed: bytes) -> bool:
-    """Whether the new bytes give the same records as the old ones without the people, at the same positions."""
+    """Whether the new bytes by themselves give the records that the old ones give without the people."""
     archive = workspace.settings.archive
     written: list[str] = []
     try:
         before = export_text(workspace, entry)
         written.append(normalize(before, archive))
-        written.append(normalize(replace(before, content=_opens(packed), verify=None), archive))
+        after = replace(before, content=_opens(packed), verify=None)
+        written.append(normalize(after, archive, erases=False))
         return _content(KeptRecords(archive, written[0])) == _content(KeptRecords(archive, written[1]))
     except SyncError:
         return False
@@ -276,7 +278,9 @@ def _reads_the_same(workspace: Workspace, entry: LedgerFile, packed: bytes) -> b
 
 def _content(kept: KeptRecords) -> list[Any]:
     bits = sorted(kept.bits.items())
-    return [bits, *(block.to_pylist() for block in kept.blocks()), [to_json(reject) for reject in kept.rejects()]]
+    # Messages of rejects that named the person are without their values.
+    rejects = [(r["position"], r["code"], r["field_path"], to_json(r["record"])) for r in kept.rejects()]
+    return [bits, *(block.to_pylist() for block in kept.blocks()), rejects]
 
 
 def _opens(content: bytes) -> Callable[[], Any]:

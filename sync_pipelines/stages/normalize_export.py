@@ -76,7 +76,12 @@ class ExportText:
 
 
 def normalize(
-    export: ExportText, archive: Path, earlier: Sequence[KeptRecords] = (), beside: Beside | None = None
+    export: ExportText,
+    archive: Path,
+    earlier: Sequence[KeptRecords] = (),
+    beside: Beside | None = None,
+    *,
+    erases: bool = True,
 ) -> str:
     """Reads an export and keeps its records. Returns their location, for the ledger.
 
@@ -85,6 +90,7 @@ def normalize(
         archive: the archive's folder.
         earlier: kept records of the stream's loaded exports whose lines it may repeat, the likeliest first.
         beside: receives the records that are not repeated, in file order, while the next ones are read.
+        erases: whether erased people are removed.
 
     Raises:
         ExportError: the export cannot be read as a whole (X13); nothing is kept.
@@ -101,7 +107,7 @@ def normalize(
     )
     try:
         with _few_collections():
-            return _written(export, writer, earlier, read_erased_people(archive))
+            return _written(export, writer, earlier, read_erased_people(archive) if erases else None)
     except BaseException as error:
         writer.discard()
         if isinstance(error, Exception) and export.verify is not None:
@@ -367,13 +373,20 @@ class _Pipeline:
                 return
             self._findings.leniencies.update(raw.forgiven)
             totals = fold.totals if fold is not None else self._totals_of(raw.value)
+            erased = self._findings.leniencies[SUBJECT_ERASED]
             for call in envelope.calls(raw):
                 outcome = _outcome(call, reader, totals)
                 if isinstance(call, Call) and isinstance(outcome, Change):
                     self._findings.unknown_fields.update(call.drift)
                 yield from self._without_erased([outcome])
+            # Raw bytes may name a person in a field that is not kept.
+            if erased == self._findings.leniencies[SUBJECT_ERASED] and self._names_erased(raw):
+                self._findings.leniencies[SUBJECT_ERASED] += 1
 
         return read
+
+    def _names_erased(self, raw: RawRecord) -> bool:
+        return self._eraser is not None and bool(self._eraser.raw(raw.value) != raw.value)
 
     def _without_erased(self, outcomes: Iterable[Change | Reject]) -> Iterator[Change | Reject]:
         """Yields outcomes without erased people; counts the records that change, which are not read otherwise."""

@@ -165,7 +165,8 @@ def without(stream: str, records: list[dict[str, Any]], person: Person) -> list[
     for one in records:
         match stream:
             case "traede/customers":
-                is_dropped = is_key(one["customer_number"]) or is_theirs(one.get("email"))
+                # A delete is the person's only by its key.
+                is_dropped = is_key(one["customer_number"]) or (not one.get("delete") and is_theirs(one.get("email")))
             case "replenit/orders":
                 is_dropped = is_key(one.get("CustomerId")) or is_theirs(one.get("Email"))
             case "pocketflows/customers":
@@ -375,3 +376,70 @@ def test_merged_objects_do_not_keep_the_person(site: Site) -> None:
     assert merged not in {item.name for item in open_store(site.settings.archive).list()}
     again(site)
     assert len(site.tables()["orders"]) == 11
+
+
+# -- what a record has, and kept records have not ----------------------------------------------------------------
+
+
+def customer(number: str, **more: Any) -> dict[str, Any]:
+    return {"customer_number": number, "name": "N", "currency": "CLP", **more}
+
+
+def call_of(path: str, body: Any = None, method: str = "PUT") -> dict[str, Any]:
+    return {"at": "2024-01-01T00:00:00Z", "method": method, "path": path, "body": body}
+
+
+def shop(code: str, **more: Any) -> dict[str, Any]:
+    address = {"address": "x", "zipCode": "1"}
+    return {"internalCode": code, "name": "N", "legalName": "L", "legalId": "1", "addresses": [address], **more}
+
+
+def with_contact(key: str, address: str) -> dict[str, Any]:
+    return {"external_id": key, "contacts": {"0": {"contact_type": "EMAIL", "value": address}}}
+
+
+DELETES = f"customer_number,name,currency,email,delete\n9,N,CLP,{EMAIL},true\n8,N,CLP,,\n7,N,CLP,{EMAIL},no\n"
+UNREAD: dict[str, list[dict[str, Any]]] = {
+    "traede/customers": [
+        customer("8"),
+        customer("9", delete=True, email=EMAIL),
+        customer("10", delete="sí", email=EMAIL, note=EMAIL),
+        customer(ANA, delete=True),
+        {"delete": True, "email": EMAIL},
+    ],
+    "nilo/stores": [
+        shop("1"),
+        call_of("/store/1/add/user", {"users": ["u"], "by": EMAIL}),
+        call_of("/store/1/debtor", {"by": EMAIL}, "POST"),
+        call_of("/other", {"by": EMAIL}),
+        shop("2", users={"0": "u", "1": EMAIL}),
+        shop("3", users=["u", EMAIL], legalName={"x": 1}, latitude="?"),
+    ],
+    "reten/commerces": [
+        {"external_id": "M", "name": "N", "users": [with_contact("U", EMAIL), with_contact("V", "b@x.cl")]}
+    ],
+}
+
+
+@pytest.mark.parametrize("stream", UNREAD)
+def test_what_is_not_kept_does_not_keep_the_person(site: Site, stream: str) -> None:
+    partner, name = stream.split("/")
+    content, person = lines(*UNREAD[stream]), Person(partner, TENANT, ANA, EMAIL)
+    site.load_at(f"{partner}/{TENANT}/{name}/2024-01-01.jsonl", content)
+
+    if partner == "traede":
+        site.load_at(f"{partner}/{TENANT}/{name}/2024-01-01.csv", DELETES)
+
+    done = erased(site, person)
+
+    assert (len(done.raw_rewritten), done.raw_dropped) == (len(site.ledger()), {})
+    before = site.tables()
+    again(site)
+    assert site.tables() == before
+    for day in (2, 3):
+        site.load_at(f"{partner}/{TENANT}/{name}/2024-01-0{day}.jsonl", content)
+    if partner == "traede":
+        entry = site.load_at(f"{partner}/{TENANT}/{name}/2024-01-04.csv", DELETES)
+        assert (entry.read, entry.leniencies["subject_erased"]) == (2, 2)
+    workspace = site.workspace()
+    assert dict(look(workspace, plan_erasure(workspace, person, "", "")).places) == {}
