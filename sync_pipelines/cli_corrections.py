@@ -169,6 +169,8 @@ def erase(
         raise click.UsageError("name the person: --customer KEY or --also-email EMAIL")
     if not is_preview and reason is None:
         raise click.UsageError('an erasure needs a reason: --reason "..."')
+    if lift and (is_preview or keep_orders):
+        raise click.UsageError("--lift goes without --preview and --keep-orders")
     wanted = command.Asked(partner, tenant, customer, email, keeps_orders=keep_orders)
     if lift:
         return command.run_lift(wanted, reason or "", as_json=as_json)

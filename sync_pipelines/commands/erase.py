@@ -23,7 +23,13 @@ from sync_pipelines.database import erasures
 from sync_pipelines.orchestration.erased_events import erase_in_dagster, find_in_dagster
 from sync_pipelines.orchestration.plurals import counted
 from sync_pipelines.partners import STREAMS
-from sync_pipelines.privacy.erased_people import Erasure, read_erased_people, write_erased_people
+from sync_pipelines.privacy.erased_people import (
+    Erasure,
+    emails_in,
+    normal_email,
+    read_erased_people,
+    write_erased_people,
+)
 from sync_pipelines.privacy.person_terms import Person
 from sync_pipelines.privacy.private_files import private_folder, write_private
 from sync_pipelines.privacy.untrusted_text import on_one_line
@@ -49,10 +55,10 @@ class Asked:
         Raises:
             click.UsageError: a value is blank, or no email address.
         """
-        customer, email = ((text or "").strip() or None for text in (self.customer, self.email))
-        if customer is None and email is None:
+        customer, email = (None if text is None else text.strip() for text in (self.customer, self.email))
+        if not (customer or email) or "" in (customer, email):
             raise click.UsageError("--customer or --also-email is empty; name the person")
-        if email is not None and ("@" not in email.strip("@") or any(c.isspace() for c in email)):
+        if email and (email.count("@") != 1 or list(map(normal_email, emails_in(email))) != [normal_email(email)]):
             raise click.UsageError("--also-email is not an email address")
         return Person(self.partner, tenant, customer, email, self.keeps_orders)
 
@@ -81,12 +87,25 @@ def run(asked: Asked, reason: str, *, is_preview: bool, as_json: bool) -> int:
             return 0
         done = erase(workspace, plan, before, lambda step: notify(f"Erasing: {step} ..."))
         done.dagster = erase_in_dagster(instance, person)
+        old_rows = _remove_old_rows(workspace, done)
         notify("Searching again ...")
         after = look(workspace, plan)
         after.places.update(find_in_dagster(instance, person))
-    report = _report(plan, before, done, after)
+    report = _report(plan, before, done, after) | {"old_rows": old_rows}
     _print(report, _write_receipt(settings, report), as_json=as_json)
     return 1 if after.total or done.errors else 0
+
+
+def _remove_old_rows(workspace: Workspace, done: Done) -> str:
+    """Returns what is left of old versions of rows in the server's files. Only the embedded server's are rewritten."""
+    if not workspace.database.embedded:
+        return "PostgreSQL's files have old versions of rows until VACUUM FULL, and so has its write-ahead log"
+    notify("Erasing: old versions of rows ...")
+    why = erasures.rewrite_tables(workspace.database)
+    if why is not None:
+        done.errors.append(f"old versions of rows are still in PostgreSQL's files: {why}; erase again")
+        return "not removed"
+    return "removed; PostgreSQL's write-ahead log has them until it is written over"
 
 
 def run_lift(asked: Asked, reason: str, *, as_json: bool) -> int:
@@ -231,6 +250,7 @@ def _print_done(report: Mapping[str, Any]) -> None:
         say(f"  dropped: {on_one_line(path)} ({why})")
     for error in report["errors"]:
         say(f"  error: {on_one_line(error)}")
+    say(f"Old versions of rows: {report['old_rows']}.")
     if report["found_again"]:
         say("A second search still finds the person:")
         print_table(("found in", "number"), [(place, str(n)) for place, n in report["found_again"].items()])

@@ -1,17 +1,38 @@
-"""Erased people in the database: the list that `archive/erasures.json` has, for queries.
+"""Erased people in the database: the list that `archive/erasures.json` has, for queries, and old versions of rows.
 
-Belongs here: that table. Does not belong here: the file, which decides (`privacy.erased_people`).
+Belongs here: that table, and rewriting tables. Does not belong here: the file, which decides
+(`privacy.erased_people`).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 
 from sync_pipelines.database.ledger_copies import keep_erasures
+from sync_pipelines.database.postgres import Database
 from sync_pipelines.privacy.erased_people import ErasedPeople
+from sync_pipelines.privacy.untrusted_text import on_one_line
+
+WAIT_SECONDS: Final = 30
+"""How long rewriting a table waits for whoever reads or writes it."""
+
+
+def rewrite_tables(database: Database) -> str | None:
+    """Writes every table again, so that files of the server have no old versions of rows; returns why not, or None.
+
+    Statistics go first: they have samples of the values. They are a table too.
+    """
+    with database.connect(autocommit=True) as connection:
+        connection.execute(f"set lock_timeout = '{WAIT_SECONDS}s'".encode())
+        try:
+            connection.execute("analyze")
+            connection.execute("vacuum (full)")
+        except psycopg.Error as error:
+            return on_one_line(str(error))
+    return None
 
 
 def mirror(connection: psycopg.Connection[Any], archive: Path, people: ErasedPeople) -> None:

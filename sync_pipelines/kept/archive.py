@@ -147,7 +147,7 @@ class Archive:
             by = "retention (SYNC_KEEP_RAW_DAYS)"
             if day.endswith("-erased"):
                 by, day = "the erasure of a person", day.removesuffix("-erased")
-                hint = "the loaded rows stay; the export cannot be read again"
+                hint = "what is loaded stays; to read the rest, put the export without the person into the landing"
             message = f"{by} removed the bytes of export {sha256} on {day}"
             return ArchiveIncomplete("raw_export_gone", message, hint)
         hint = "restore the archive from a backup, or put the export into the landing again"

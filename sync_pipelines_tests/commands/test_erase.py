@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import psycopg
 from backports import zstd
 
 from sync_pipelines.configuration.settings import Settings
+from sync_pipelines.database.erasures import rewrite_tables
+from sync_pipelines.database.postgres import Database
 from sync_pipelines_tests.commands.calling import Call
 from sync_pipelines_tests.commands.conftest import call
 from sync_pipelines_tests.loading import TENANT, item, order
@@ -138,6 +141,30 @@ def test_one_person_in_all_streams_is_nowhere_after(call: Call, settings: Settin
     assert call("sql", "select count(*) n from sync.erasures", "--format", "json").json == [{"n": 9}]
 
 
+def test_files_of_the_server_do_not_keep_the_person(
+    database: Database, server: Database, settings: Settings, call: Call, landing: str
+) -> None:
+    put(landing, {path: content for path, content in EXPORTS.items() if path.startswith("traede")})
+    call("sync")
+    assert in_files(server, database)
+    assert call("erase", *PERSON, "--reason", "asked").status == 0
+
+    assert rewrite_tables(replace(database, embedded=True)) is None
+
+    assert in_files(server, database) == []
+
+
+def in_files(server: Database, database: Database) -> list[str]:
+    """The files of a database that have the person, after everything is written to them."""
+    with server.connect(autocommit=True) as admin, database.connect() as connection:
+        admin.execute("checkpoint")
+        (oid,) = connection.execute("select oid from pg_database where datname = current_database()").fetchone() or (0,)
+        # A server's working folder is that of its data.
+        files = list(Path(f"/proc/{connection.info.backend_pid}/cwd/base/{oid}").iterdir())
+        contents = {path.name: path.read_bytes().lower() for path in files}
+    return [name for name, content in contents.items() if KEY.lower().encode() in content or EMAIL.encode() in content]
+
+
 WRONG = [
     (("--partner", "treade", "--tenant", "a", "--customer", "1", "--reason", "x"), "did you mean"),
     (("--partner", "traede", "--tenant", "nobody", "--customer", "1", "--reason", "x"), "unknown tenant"),
@@ -148,6 +175,11 @@ WRONG = [
     (("--partner", "traede", "--tenant", TENANT, "--customer", " ", "--reason", "x"), "name the person"),
     (("--partner", "traede", "--tenant", TENANT, "--also-email", "ana", "--reason", "x"), "email"),
     (("--partner", "traede", "--tenant", TENANT, "--customer", KEY, "--lift", "--reason", "x"), "no erasure"),
+    ((*PERSON, "--lift", "--preview", "--reason", "x"), "without --preview"),
+    ((*PERSON[:6], "--also-email", "", "--reason", "x"), "name the person"),
+    ((*PERSON[:6], "--also-email", "ana@@example.cl", "--reason", "x"), "not an email"),
+    ((*PERSON[:6], "--also-email", "a@x.cl,b@x.cl", "--reason", "x"), "not an email"),
+    ((*PERSON[:6], "--also-email", "Ana <a@x.cl>", "--reason", "x"), "not an email"),
 ]
 
 
