@@ -16,7 +16,7 @@ import pytest
 from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.database.embedded import use_server
 from sync_pipelines.database.postgres import Database
-from sync_pipelines_tests.databases import Pool, empty_tables, make_database, make_template
+from sync_pipelines_tests.databases import Copy, Pool, empty_tables, make_database, make_template
 from sync_pipelines_tests.examples import load_profile
 from sync_pipelines_tests.loading import Site
 
@@ -59,16 +59,24 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Database:
 
 
 @pytest.fixture(scope="session")
-def pool(server: Database) -> Pool:
+def pool(server: Database) -> Iterator[Pool]:
     """The databases of this process's tests."""
-    return Pool(server)
+    pool = Pool(server)
+    yield pool
+    pool.close()
 
 
 @pytest.fixture
-def database(pool: Pool) -> Iterator[Database]:
+def database_copy(pool: Pool) -> Iterator[Copy]:
+    """A migrated, empty database of this test's own, and connections to it."""
+    with pool.copy() as copy:
+        yield copy
+
+
+@pytest.fixture
+def database(database_copy: Copy) -> Database:
     """A migrated, empty database of this test's own."""
-    with pool.database() as database:
-        yield database
+    return database_copy.database
 
 
 @pytest.fixture
@@ -84,20 +92,20 @@ def settings(database: Database, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def site(database: Database, tmp_path: Path) -> Site:
+def site(database_copy: Copy, tmp_path: Path) -> Site:
     """A landing and an archive of this test's own, with its `database`."""
-    return Site(tmp_path, database)
+    return Site(tmp_path, database_copy.database, connections=database_copy.connections)
 
 
 @pytest.fixture
-def fresh_site(database: Database, tmp_path: Path) -> Callable[[], Site]:
+def fresh_site(site: Site) -> Callable[[], Site]:
     """Makes a site on emptied tables, as often as asked: one database serves all examples of a property."""
     numbers = count()
 
     def make() -> Site:
-        empty_tables(database)
-        folder = tmp_path / f"site{next(numbers)}"
+        empty_tables(site.database)
+        folder = site.folder / f"site{next(numbers)}"
         folder.mkdir()
-        return Site(folder, database)
+        return Site(folder, site.database, connections=site.connections)
 
     return make

@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -56,7 +57,7 @@ select md5(string_agg(line, e'\\n' order by line)) from (
     union all
     select concat_ws(' ', 'comment', count(*)) from pg_description where objoid >= 16384
     union all
-    select concat_ws(' ', 'statistics', count(*)) from pg_stats where schemaname !~ '^(pg_|information_schema)'
+    select concat_ws(' ', 'statistics', count(*)) from pg_stats where schemaname = any('{sync,public}')
     union all
     select concat_ws(' ', 'setting', setrole, setconfig) from pg_db_role_setting
     where setdatabase = (select oid from pg_database where datname = current_database())
@@ -93,38 +94,83 @@ def make_database(server: Database, template: str) -> Iterator[Database]:
     _drop(server, database)
 
 
+@dataclass
+class Connections:
+    """Connections to one database that wait for their next use: a new one costs as much as a small load.
+
+    Attributes:
+        of_syncs: as a sync leaves them from one file to the next.
+        of_queries: in autocommit and in UTC.
+    """
+
+    of_syncs: list[psycopg.Connection[Any]] = field(default_factory=list)
+    of_queries: list[psycopg.Connection[Any]] = field(default_factory=list)
+
+    def pids(self) -> list[int]:
+        """Processes of the server; raises `psycopg.OperationalError` if a connection is closed."""
+        return [connection.info.backend_pid for connection in self.of_syncs + self.of_queries]
+
+    def close(self) -> None:
+        """Closes all."""
+        for connection in self.of_syncs + self.of_queries:
+            connection.close()
+
+
+@dataclass
+class Copy:
+    """A copy of the migrated database, its state when it was made, and what one test leaves to the next."""
+
+    database: Database
+    watch: psycopg.Connection[Any]
+    state: str
+    connections: Connections = field(default_factory=Connections)
+    uses: int = 0
+
+    def is_as_it_was(self) -> bool:
+        """Whether nothing but rows was altered, and nobody else is in it; removes the rows."""
+        try:
+            if _has_others(self.watch, self.connections.pids()) or _state(self.watch) != self.state:
+                return False
+            _empty_tables(self.watch)
+            return True
+        except psycopg.Error:
+            return False
+
+    def close(self) -> None:
+        """Closes its connections."""
+        self.watch.close()
+        self.connections.close()
+
+
 class Pool:
     """Migrated, empty databases, one at a time: a copy takes longer than emptying the last one's tables."""
 
     def __init__(self, server: Database) -> None:
         self.server = server
-        self.spare: list[tuple[Database, str, int]] = []
+        self.spare: list[Copy] = []
 
     @contextmanager
-    def database(self) -> Iterator[Database]:
+    def copy(self) -> Iterator[Copy]:
         """A migrated, empty database, dropped afterwards if anything but its rows was altered or somebody is in it."""
-        database, state, uses = self.spare.pop() if self.spare else (*self._new(), 1)
-        yield database
-        database.engine().dispose()
-        if uses < USES and self._is_as_it_was(database, state):
-            self.spare.append((database, state, uses + 1))
+        copy = self.spare.pop() if self.spare else self._new()
+        copy.uses += 1
+        yield copy
+        copy.database.engine().dispose()
+        if copy.uses < USES and copy.is_as_it_was():
+            self.spare.append(copy)
         else:
-            _drop(self.server, database)
+            copy.close()
+            _drop(self.server, copy.database)
 
-    def _new(self) -> tuple[Database, str]:
+    def _new(self) -> Copy:
         database = _copy(self.server, TEMPLATE)
-        with database.connect(autocommit=True) as connection:
-            return database, _state(connection)
+        watch = database.connect(autocommit=True)
+        return Copy(database, watch, _state(watch))
 
-    def _is_as_it_was(self, database: Database, state: str) -> bool:
-        try:
-            with database.connect(autocommit=True) as connection:
-                if _has_others(connection) or _state(connection) != state:
-                    return False
-                _empty_tables(connection)
-                return True
-        except psycopg.Error:
-            return False
+    def close(self) -> None:
+        """Closes the connections of the databases that wait for their next use."""
+        for copy in self.spare:
+            copy.close()
 
 
 def empty_tables(database: Database) -> None:
@@ -142,9 +188,9 @@ def _empty_tables(connection: psycopg.Connection[Any]) -> None:
         connection.execute(sql.SQL("truncate " + ", ".join(filled) + " restart identity cascade"))
 
 
-def _has_others(connection: psycopg.Connection[Any]) -> bool:
-    query = "select from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() limit 1"
-    return connection.execute(query).fetchone() is not None
+def _has_others(connection: psycopg.Connection[Any], known: list[int]) -> bool:
+    query = "select from pg_stat_activity where datname = current_database() and pid <> all(%s) limit 1"
+    return connection.execute(query, [[connection.info.backend_pid, *known]]).fetchone() is not None
 
 
 def _state(connection: psycopg.Connection[Any]) -> str:

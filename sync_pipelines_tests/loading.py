@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from sync_pipelines.database.postgres import Database
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.stages.export_stages import Discovery, Workspace, discover, load_all, open_workspace
 from sync_pipelines.tables.schema import MAIN_TABLES, metadata
+from sync_pipelines_tests.databases import Connections
 
 CASES = Path(__file__).parent / "cases"
 TENANT = "7d444840-9dc0-11d1-b245-5ffdce74fad2"
@@ -42,6 +45,17 @@ Key = tuple[str, str, str | None]
 Tables = dict[str, dict[Any, dict[str, Any]]]
 
 
+@lru_cache(maxsize=4)
+def _settings(environment: tuple[tuple[str, str], ...], folder: Path, url: str, first_date: date) -> Settings:
+    return Settings(
+        home=folder / "home",
+        database_url=url,
+        landing=str(folder / "landing"),
+        sources=folder / "sources.yaml",
+        first_date=first_date,
+    )
+
+
 @dataclass
 class Site:
     """A landing, an archive and a database.
@@ -50,12 +64,14 @@ class Site:
         folder: holds landing, state folder and `sources.yaml`.
         database: migrated.
         has_guards: whether guards hold harmful exports, as they do by default outside of tests.
+        connections: those to use again; None: syncs and queries open their own.
     """
 
     folder: Path
     database: Database
     first_date: date = date(2010, 1, 1)
     has_guards: bool = False
+    connections: Connections | None = None
     _clock: Any = field(default_factory=count)
 
     def __post_init__(self) -> None:
@@ -69,13 +85,8 @@ class Site:
     @property
     def settings(self) -> Settings:
         """Of this site."""
-        return Settings(
-            home=self.folder / "home",
-            database_url=self.database.url,
-            landing=str(self.landing),
-            sources=self.folder / "sources.yaml",
-            first_date=self.first_date,
-        )
+        environment = tuple((name, value) for name, value in os.environ.items() if name.startswith("SYNC_"))
+        return _settings(environment, self.folder, self.database.url, self.first_date)
 
     def workspace(self) -> Workspace:
         """What a sync works with, opened anew."""
@@ -135,7 +146,7 @@ class Site:
 
     def sync(self, run_id: str | None = None) -> list[LedgerFile]:
         """Loads whatever is there; returns what was handled, in version order within refused and loaded."""
-        workspace = self.workspace()
+        workspace = replace(self.workspace(), idle=self.connections.of_syncs if self.connections else None)
         found = discover(workspace)
         return found.failed + load_all(workspace, found.pending, run_id)
 
@@ -156,16 +167,27 @@ class Site:
         self.put_at(path, content, mtime)
         return next(entry for entry in self.sync() if entry.path == path)
 
+    @contextmanager
+    def _asking(self) -> Iterator[psycopg.Connection[Any]]:
+        waiting = self.connections.of_queries if self.connections else []
+        connection = waiting.pop() if waiting else self.database.connect(autocommit=True)
+        try:
+            yield connection
+        finally:
+            waiting.append(connection)
+            if self.connections is None:
+                connection.close()
+
     # -- what came of it ---------------------------------------------------------------------------------------
 
     def query(self, statement: str, values: Any = None) -> list[dict[str, Any]]:
         """Rows of a statement; JSON numbers are exact."""
-        with self.database.connect() as connection:
+        with self._asking() as connection:
             return rows_of(connection, statement, values)
 
     def ledger(self) -> list[LedgerFile]:
         """Every entry, in order of path and revision."""
-        with self.database.connect() as connection:
+        with self._asking() as connection:
             ids = [id for (id,) in connection.execute("select id from sync.export_files").fetchall()]
             return sorted(ledger.of_ids(connection, ids), key=lambda entry: (entry.path, entry.revision))
 
@@ -179,7 +201,7 @@ class Site:
 
     def tables(self) -> Tables:
         """Every main table as natural key -> columns, children in lists; see `table_values`."""
-        with self.database.connect() as connection:
+        with self._asking() as connection:
             return table_values(connection)
 
     def order(self, key: str, tenant: str = TENANT) -> dict[str, Any] | None:
