@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
+from functools import cache
 from typing import Any, Final, LiteralString, NamedTuple
 
 import psycopg
@@ -123,9 +124,10 @@ class NewExport:
     revision: int
 
 
-def _select(where: LiteralString) -> sql.Composed:
+@cache
+def _select(where: LiteralString) -> bytes:
     columns = sql.SQL(", ").join(sql.Identifier(field.name) for field in fields(LedgerFile))
-    return sql.SQL("select {columns} from sync.export_files where ").format(columns=columns) + sql.SQL(where)
+    return (sql.SQL("select {} from sync.export_files where ").format(columns) + sql.SQL(where)).as_bytes(None)
 
 
 def _fetch(
