@@ -232,7 +232,7 @@ class KeptRecords:
                 found = found.append_column(
                     layout.arrow.field(name), pa.nulls(len(found), layout.arrow.field(name).type)
                 )
-        return found.combine_chunks().take(pa.array(np.searchsorted(ordered, rows)))
+        return found.select(list(columns)).combine_chunks().take(pa.array(np.searchsorted(ordered, rows)))
 
     def rows(self, wanted: npt.NDArray[Any]) -> tuple[pa.Table, dict[str, int]]:
         """Returns the records in the given rows (ascending), and the export's own presence bits."""

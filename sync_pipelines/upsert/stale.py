@@ -162,10 +162,27 @@ class _Late:
         chosen, ends = wanted[known], last[known]
         if not len(chosen):
             return
-        theirs = _Records.read(other, np.asarray(keys.rows)[ends - 1].astype(np.int64), self._stream, self._layout)
+        theirs = self._theirs(other, chosen, np.asarray(keys.rows)[ends - 1].astype(np.int64))
         is_one = ends < 2
         is_one |= keys.hashes[np.maximum(ends - 2, 0)] != self._hashes[chosen]
         self._compare(chosen, self._records.some(chosen), theirs, is_one)
+
+    def _theirs(self, other: KnownExport, chosen: Rows, rows: Rows) -> _Records:
+        """Returns another export's records in some rows. Those that it shares with this export are known already."""
+        mine, kept = self._mine.kept, other.kept
+        shared = mine.are_shared(self._rows[chosen], kept, rows)
+        if mine.bits != kept.bits or other.window[0] != other.window[1]:
+            shared[:] = False
+        read = _Records.read(other, rows[~shared], self._stream, self._layout)
+        if not shared.any():
+            return read
+        known = self._records.table.take(pa.array(chosen[shared])).select(read.table.column_names)
+        at = pa.repeat(pa.scalar(other.window[0], known.schema.field("effective_at").type), len(known))
+        known = known.set_column(known.schema.get_field_index("effective_at"), "effective_at", at)
+        # The same order as `rows`: a stable sort puts the shared records back between the others.
+        order = np.argsort(np.argsort(~shared, kind="stable"))
+        table = pa.concat_tables([known, read.table]).combine_chunks().take(pa.array(order))
+        return replace(read, numbers=np.arange(len(rows)), table=table)
 
     def _compare(self, chosen: Rows, mine: _Records, theirs: _Records, is_one: Mask) -> None:
         """Compares each record with another export's last record of the same key, pairwise.
