@@ -118,7 +118,7 @@ class SyncLane:
         traces = watch.traces(TABLES)
         counts = {"created": scenario.created, "updated": scenario.updated, "unchanged": scenario.unchanged}
         faults = exit_faults(ended, 0) + report_faults(ended, files=1, counts=counts)
-        holdings = ask_holdings(self.url, "sync.live_orders", "sync.order_items", "sync.live_customers")
+        holdings = ask_holdings(self.url, "sync.live_orders", "sync.order_items", "sync.customers")
         faults += differences(holdings, scenario.totals)
         tidy(self.url)
         return Measure("sync", scenario.name, ended.seconds, ended.cpu, ended.peak_mb, traces.wal_bytes, traces.dead,
