@@ -165,7 +165,10 @@ def update_rows(
     statement = SQL("update {t} t set {assignments} from {staged} s where {same}").format(
         assignments=SQL(", ").join(assignments), same=same, **fields
     )
+    # Row by row: other joins would read the whole table for every chunk of records.
+    connection.execute("set local enable_hashjoin = off; set local enable_mergejoin = off")
     connection.execute(statement)
+    connection.execute("set local enable_hashjoin = default; set local enable_mergejoin = default")
 
 
 def _copy(
