@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import psycopg
+import pyarrow as pa
 from psycopg.types.json import set_json_loads
 
 from sync_pipelines.configuration.guard_settings import GuardSettings
@@ -39,7 +40,7 @@ from sync_pipelines.upsert.history import (
     newer_exports,
 )
 from sync_pipelines.upsert.locks import lock
-from sync_pipelines.upsert.new_rows import NewRowsResult, NewRowWriter, chunks_of
+from sync_pipelines.upsert.new_rows import MANY, NewRowsResult, NewRowWriter, chunks_of
 from sync_pipelines.upsert.record_outcomes import Outcomes
 from sync_pipelines.upsert.references import ReferenceIds
 from sync_pipelines.upsert.referred_names import indexed_hashes, names_in
@@ -158,10 +159,18 @@ class _Loading:
         folding.fold_late(mine, left)
         several = np.union1d(mine.kept.keys.repeated(), mine.kept.keys.knows(self._names.lent_keys()))
         several = np.setdiff1d(several, late, assume_unique=True)
+        self._return_memory()
         left = self._write_plain(mine, others, np.union1d(late, several), alone, decided)
+        self._return_memory()
         folding.fold_newest(mine, np.union1d(several, self._revise(left, several)))
+        self._return_memory()
         self._names.apply()
         self._leniencies.update(folding.leniencies)
+
+    def _return_memory(self) -> None:
+        """Returns free memory of a large load: each step needs other sizes."""
+        if self._kept.count >= MANY:
+            pa.default_memory_pool().release_unused()
 
     def _overruled(self, mine: KnownExport, newer: list[KnownExport], late: Mask) -> Mask:
         """Returns, by row, which late records newer ones supersede. Their references are still created (X7)."""
