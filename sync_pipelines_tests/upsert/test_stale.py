@@ -151,5 +151,20 @@ def test_a_late_list_with_a_few_changes_is_stale(tmp_path: Path, name: str) -> N
     assert stale.sum() >= (200 if name != "reten/commerces" else 160)
 
 
+@pytest.mark.parametrize("name", ["nilo/stores", "traede/customers"])
+def test_lines_shared_with_newer_lists_are_compared_like_others(tmp_path: Path, name: str) -> None:
+    keeping = Keeping(tmp_path / "k", name)
+    oldest, *texts = [lines(*bulk_records(name, 200, changed=share)) for share in (0.0, 0.1, 0.2)]
+    newer = [e for n, text in enumerate(texts, 1) for e in known(n, keeping.keep(text, at=DAYS[n]), DAYS[n])]
+    apart = known(0, keeping.keep(oldest, at=DAYS[0]), DAYS[0])[0]
+    shared = known(0, keeping.keep(oldest, [e.kept for e in newer], at=DAYS[0]), DAYS[0])[0]
+    assert apart.kept.places is None
+    assert shared.kept.places is not None
+    for some in ([newer[0]], [newer[1]], newer):
+        found = [stale_rows(declared(name), mine, some) for mine in (apart, shared)]
+        assert (found[0] == found[1]).all()
+        assert found[0].any()
+
+
 def test_every_stream_is_tried() -> None:
     assert set(STREAMS) == set(BULK) | {"replenit/orders"}
