@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, date
 from typing import Any, Final
 
+import psycopg
+
 from sync_pipelines.command_line import typed
 from sync_pipelines.commands.held_files import print_held
 from sync_pipelines.commands.misplaced import as_answer, print_misplaced
@@ -19,8 +21,9 @@ from sync_pipelines.commands.progress import FileProgress, working
 from sync_pipelines.commands.screen import json_of, notify, print_table, say
 from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.database import ledger
+from sync_pipelines.database import ledger, reports
 from sync_pipelines.database.ledger import COUNTS, LedgerFile
+from sync_pipelines.orchestration.plurals import counted, is_or_are
 from sync_pipelines.stages import export_stages, pulls
 from sync_pipelines.stages.killed_runs import mark_killed
 from sync_pipelines.stages.misplaced import Misplaced, find_misplaced
@@ -70,6 +73,7 @@ def run(selection: Selection, *, as_json: bool, is_preview: bool = False) -> int
         _make_dagsters_tables(workspace)
     with workspace.database.connect() as connection:
         after = ledger.of_ids(connection, handled)
+        not_loaded = [] if after else _not_loaded(connection, selection)
     entries = [entry for entry in after if entry.status != "pending"]
     for entry in after:
         if entry.status == "pending":
@@ -80,7 +84,7 @@ def run(selection: Selection, *, as_json: bool, is_preview: bool = False) -> int
     if as_json:
         print(json_of(answer(entries, failed_pulls) | as_answer(misplaced)))
     else:
-        _print(entries, failed_pulls, selection)
+        _print(entries, failed_pulls, selection, not_loaded)
         print_misplaced(misplaced)
     return exit_status(entries, failed_pulls)
 
@@ -95,7 +99,7 @@ def _preview(
     as_json: bool,
 ) -> int:
     """Loads into a transaction that is rolled back; prints the answer that a sync would print."""
-    entries, details = list(found.failed), list[StreamDetails]()
+    entries, details, not_loaded = list(found.failed), list[StreamDetails](), list[str]()
     if to_pull:
         notify(f"A preview does not pull: {', '.join(stream.full_name for stream in to_pull)}.")
     if found.pending:
@@ -103,10 +107,13 @@ def _preview(
         with progress, preview(workspace, found.pending, progress.reached) as previewed:
             entries += previewed.entries
             details = [] if as_json else find_details(previewed)
+    elif not entries:
+        with workspace.connection() as connection:
+            not_loaded = _not_loaded(connection, selection)
     if as_json:
         print(json_of(answer(entries) | as_answer(misplaced)))
     else:
-        _print(entries, (), selection, is_preview=True)
+        _print(entries, (), selection, not_loaded, is_preview=True)
         print_details(details)
         print_misplaced(misplaced)
         say("")
@@ -192,12 +199,27 @@ def _totals(entries: Sequence[LedgerFile]) -> dict[str, int]:
     return {name: sum(entry.counts[name] for entry in entries) for name in COUNTS}
 
 
+def _not_loaded(connection: psycopg.Connection[Any], selection: Selection) -> list[str]:
+    """Returns which of these exports a sync leaves alone, such as `2 exports are held`."""
+    wanted = (selection.partner, selection.stream, selection.tenant, selection.dates)
+    counts = reports.held_and_withdrawn(connection, *wanted)
+    return [f"{counted(number, 'export')} {is_or_are(number)} {status}" for status, number in counts.items()]
+
+
 def _print(
-    entries: Sequence[LedgerFile], failed_pulls: Sequence[Pull], selection: Selection, *, is_preview: bool = False
+    entries: Sequence[LedgerFile],
+    failed_pulls: Sequence[Pull],
+    selection: Selection,
+    not_loaded: Sequence[str] = (),
+    *,
+    is_preview: bool = False,
 ) -> None:
     if not entries and not failed_pulls:
-        what = "every export in the landing" if selection == Selection() else "whatever the landing has of these"
-        say(f"Nothing to do: {what} is loaded.")
+        everything, of_these = "every export in the landing", "whatever the landing has of these"
+        if not_loaded:
+            everything, of_these = "every other export in the landing", "whatever else the landing has of these"
+        loaded = f"{everything if selection == Selection() else of_these} is loaded"
+        say(f"Nothing to do: {', '.join([*not_loaded, f'and {loaded}' if not_loaded else loaded])}.")
         return
     held = [entry for entry in entries if entry.status == "held"]
     rows = list(_rows(entries, failed_pulls, with_held=bool(held)))

@@ -173,6 +173,33 @@ def stream_status(connection: psycopg.Connection[Any], stream: Stream) -> Stream
     )
 
 
+def held_and_withdrawn(
+    connection: psycopg.Connection[Any],
+    partner: str | None,
+    stream: str | None,
+    tenant: str | None,
+    dates: tuple[date, date] | None,
+) -> dict[str, int]:
+    """Returns `held` and `withdrawn` with the number of paths whose latest revision is; only those that there are.
+
+    Args:
+        connection: to the ledger.
+        partner: count only those of one; None for all.
+        stream: the same, without its partner.
+        tenant: the same.
+        dates: the first and the last day; None for all.
+    """
+    found = connection.execute(
+        "select status, count(*) from sync.export_files f where status in ('held', 'withdrawn')"
+        " and (%s::text is null or partner = %s) and (%s::text is null or stream = %s)"
+        " and (%s::text is null or tenant = %s) and partition_date between %s and %s and not exists"
+        " (select from sync.export_files later where later.path = f.path and later.revision > f.revision)"
+        " group by status order by status",
+        [partner, partner, stream, stream, tenant, tenant, *(dates or (date.min, date.max))],
+    )
+    return {status: count for status, count in found}
+
+
 def failed_files(connection: psycopg.Connection[Any], limit: int) -> list[FailedFile]:
     """Returns exports that failed and are still in the landing, the latest attempt first."""
     with connection.cursor(row_factory=class_row(FailedFile)) as cursor:

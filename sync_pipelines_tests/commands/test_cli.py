@@ -256,7 +256,7 @@ def test_a_held_export_is_released_with_a_reason(call: Call, landing: str) -> No
     assert (file["status"], file["read"], file["error"]) == ("held", 0, f"held: {RULE}")
     assert file["held"]["counts"]["rejected"] == 1
     assert file["held"]["rejects"][0]["code"] == "currency_unknown"
-    assert "Nothing to do" in call("sync").out
+    assert "Nothing to do: 1 export is held, and every other export in the landing is loaded." in call("sync").out
     for arguments, says in {
         (held,): "Missing option '--reason'",
         (held, "--reason", " "): "a release needs a reason",
