@@ -32,7 +32,7 @@ _FILES_TRIED: Final = 5
 _LAST_WRITE: Final = frozenset(
     {"id", "effective_at", "source_file", "source_position", "run_id", "created_at", "updated_at"}
 )
-_PLAIN: Final = frozenset({"tenant", "partner", "is_placeholder", "deleted_at", "commerce_id"})
+_PLAIN: Final = frozenset({"tenant", "partner", "is_placeholder", "deleted_at", "commerce_id", "source_file"})
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Difference:
         path: the file that determines the row; empty for a row that goes.
         tenant, key: the row's tenant and key; the partner's own id if it has no external one.
         change: `created`, `updated` or `deleted`.
-        before, after: the columns that differ, children under their table's name.
+        before, after: the columns that differ, children under their table's name. `source_file`, if every value stays
+            and only the export with the last word changes.
     """
 
     path: str
@@ -197,6 +198,9 @@ def _difference(before: Mapping[str, Any] | None, after: Mapping[str, Any] | Non
     names = [name for name in row if name not in _LAST_WRITE and name != "place"]
     old, new = ({name: (values or {}).get(name) for name in names} for values in (before, after))
     differing = [name for name in names if _plain(old[name]) != _plain(new[name])]
+    if not differing and change == "updated":
+        differing = ["source_file"]
+        old, new = ({"source_file": (values or {}).get("source_file")} for values in (before, after))
     key = row["external_id"] or f"id {row['partner_record_id']}"
     return Difference(
         (after or {}).get("source_file") or "",

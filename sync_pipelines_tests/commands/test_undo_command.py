@@ -58,8 +58,19 @@ def test_preview_undo_redo(call: Call, landing: str, database: Database) -> None
     assert decided == [("undo", "a test")]
 
     put(landing, WRONG, Path(landing, WRONG).read_bytes(), mtime=1.71e9)
-    assert call("sync").out.startswith("Nothing to do") and quantities(database) == {"A": 1}
+    left = "Nothing to do: 1 export is withdrawn, and every other export in the landing is loaded."
+    assert left in call("sync").out and left in call("sync", "--preview").out and quantities(database) == {"A": 1}
     assert call("redo", WRONG).status == 3 and quantities(database) == {"A": 2, "B": 1}
+
+
+def test_a_preview_shows_rows_of_which_only_the_last_word_changes(call: Call, landing: str) -> None:
+    again = f"{FOLDER}/2024-03-02_b.json"
+    put(landing, again, Path(landing, WRONG).read_bytes())
+    assert call("sync").status == 3
+    preview = call("undo", WRONG, "--preview", "--json").json
+    (only,) = [row for row in preview["rows"] if row["key"] == "B"]
+    assert (only["before"], only["after"]) == ({"source_file": WRONG}, {"source_file": again})
+    assert "source_file" in call("undo", WRONG, "--preview").out
 
 
 def test_other_content_of_a_withdrawn_path_is_its_next_revision(call: Call, landing: str, database: Database) -> None:
