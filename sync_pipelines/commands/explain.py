@@ -62,10 +62,12 @@ def to_json(found: Explained, asked: Asked) -> dict[str, Any]:
 
 
 def _print(found: Explained, asked: Asked) -> None:
-    stream = "no stream" if found.stream is None else found.stream.full_name
-    say(f"{counted(len(found.records), 'record')} of {stream}, the oldest first:")
     if found.records:
+        stream = "no stream" if found.stream is None else found.stream.full_name
+        say(f"{counted(len(found.records), 'record')} of {stream}, the oldest first:")
         print_table(*record_table(found))
+    else:
+        say(f"No record has this key{'' if asked.at is None else ' until then'}.")
     for line in found.referred_by:
         say(line)
     when = "now" if asked.at is None else f"at {shown(asked.at)} (UTC)"

@@ -100,10 +100,11 @@ def _asked(config: ExplainConfig) -> Asked:
 
 
 def _metadata(found: Explained) -> dict[str, Any]:
-    stream = "no stream" if found.stream is None else found.stream.full_name
+    records = counted(len(found.records), "record")
+    summary = f"{records} of {found.stream.full_name}, the oldest first." if found.stream else "No record has this key."
     heads, rows = record_table(found)
     return {
-        "summary": dg.MetadataValue.text(f"{counted(len(found.records), 'record')} of {stream}, the oldest first."),
+        "summary": dg.MetadataValue.text(summary),
         "records": table_of([dict(zip(heads, row, strict=True)) for row in rows]),
         "row": table_of(
             [{"column": name, "value": value} for row in found.rows for name, value in row_table(found, row)]

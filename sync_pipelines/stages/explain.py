@@ -18,6 +18,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 
+from sync_pipelines.command_line import typed
 from sync_pipelines.contracts.near_names import near_name, suggestion
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database.ledger import entry_of
@@ -157,7 +158,8 @@ class _Explaining:
             for steps in [self._history(stream, tenant).steps(self._asked.key)]
             if steps.steps or steps.later or self._rejects(stream, tenant, [self._asked.key])
         ]
-        rows = [row for row in self._stored(tenant) if row["is_placeholder"]]
+        stored = self._stored(tenant)
+        rows = [row for row in stored if row["is_placeholder"]]
         partners = {stream.partner for stream, _ in found} | {row["partner"] for row in rows}
         if len(partners) > 1:
             names = " or ".join(f"--partner {name}" for name in sorted(partners))
@@ -166,6 +168,9 @@ class _Explaining:
             return self._explained(*found[0], tenant)
         if rows:
             return self._only_referred(rows, tenant)
+        if stored:
+            what = f"{self._table} has a row with the key {self._shown_key}, but no record in the archive has it"
+            raise NothingToExplain(f"{what}; see `{typed('verify')}`")
         raise NothingToExplain(self._unknown_key(tenant))
 
     @property
@@ -302,8 +307,9 @@ class _Explaining:
 
     def _rejected(self, stream: Stream, reject: Mapping[str, Any]) -> Said:
         entry = entry_of(self._connection, reject["file_id"])
-        where = f" ({reject['field_path']})" if reject["field_path"] else ""
-        reason = f"{reject['code']}{where}: {masked_reason(stream, reject['field_path'], reject['message'] or '')}"
+        path, message = reject["field_path"], reject["message"] or ""
+        where = "" if not path or message.startswith(path) else f" ({path})"
+        reason = f"{reject['code']}{where}: {message if self._unmasked else masked_reason(stream, path, message)}"
         position, outcome = reject["position"] or "", "withdrawn" if reject["status"] == "withdrawn" else "rejected"
         return Said(entry.effective_at, entry.path, entry.revision, position, "", outcome, reason, "", None, None, "")
 

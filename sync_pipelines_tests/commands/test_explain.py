@@ -33,6 +33,27 @@ def test_personal_values_are_masked_unless_asked_for(filled: Site, call: Call, s
     assert '"explain"' in (settings.logs / "unmasked.log").read_text()
 
 
+def test_why_a_record_was_rejected_names_the_field_once_and_is_masked_unless_asked_for(
+    filled: Site, call: Call
+) -> None:
+    filled.load("2024-03-03.json", [order("B"), order("A", Email="maria", TotalQuantity="maria@x.cl")])
+    masked = call("explain", "orders", TENANT, "A").out
+    assert "rejected" in masked and masked.count("TotalQuantity") == 1 and "maria@x.cl" not in masked
+    assert "maria@x.cl" in call("explain", "orders", TENANT, "A", "--unmasked").out.split("rejected")[1]
+
+
+def test_a_row_that_no_record_defines_is_said_to_be_one(filled: Site, call: Call) -> None:
+    shown = call("explain", "customers", TENANT, "maria@x.cl").out
+    assert shown.startswith("No record has this key.\norders A refers to it") and "is_placeholder" in shown
+
+
+def test_a_row_that_was_written_by_hand_is_not_unknown(filled: Site, call: Call) -> None:
+    with filled.database.connect() as connection:
+        connection.execute("update sync.orders set external_id = 'HAND'")
+    done = call("explain", "orders", TENANT, "HAND")
+    assert done.status == 2 and "orders has a row with the key 'HAND', but no record in the archive has it" in done.err
+
+
 def test_json_has_every_record(filled: Site, call: Call) -> None:
     found = call("explain", "orders", TENANT, "A", "total_quantity", "--json").json
     assert [(r["said"], r["value"], r["row"]) for r in found["records"]] == [("value", 1, 1), ("value", 2, 2)]
