@@ -134,7 +134,7 @@ class Audit:
         before = {**_main_cells(self.stream, stored.row), **stored.strays}
         for column in sorted(before.keys() | after.keys()):
             mine, theirs = before.get(column), after.get(column)
-            if mine != theirs or column in stored.strays:
+            if mine != theirs:
                 yield Difference(table, self.stream.partner, self.tenant, key, column, mine, theirs)
         if sources and stored.source not in sources:
             yield from self._source(key, stored.source, next(iter(sources)))

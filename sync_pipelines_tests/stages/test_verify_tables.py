@@ -177,6 +177,13 @@ def test_one_repair_is_enough_for_a_renamed_row_and_for_a_live_row_marked_as_del
     assert whole_tables(site) == expected
 
 
+def test_a_live_row_marked_as_deleted_differs_in_nothing_else(site: Site) -> None:
+    site.load("2024-03-01.json", [order("A")])
+    with site.database.connect() as connection:
+        connection.execute("update sync.orders set deleted_at = now()")
+    assert [(found.key, found.column, found.archived) for found in differences(site)] == [("A", "deleted_at", None)]
+
+
 def concerned_tables(stream: Stream) -> set[str]:
     """The tables whose rows a verification of a stream compares."""
     tables = {stream.table, *(reference.table for reference in stream.references)}
