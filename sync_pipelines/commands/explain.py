@@ -19,6 +19,7 @@ from sync_pipelines.orchestration.plurals import counted
 from sync_pipelines.privacy.masking import without_emails
 from sync_pipelines.stages.explain import Asked, Explained, NothingToExplain, explain
 from sync_pipelines.stages.explained_tables import record_table, row_table
+from sync_pipelines.stages.lost_ledger import check_ledger
 
 
 def run(asked: Asked, *, as_json: bool, unmasked: bool) -> int:
@@ -26,6 +27,7 @@ def run(asked: Asked, *, as_json: bool, unmasked: bool) -> int:
 
     Raises:
         click.UsageError: a name is unknown, or no record is as old as the date.
+        LedgerLost: nothing is known, because the database was lost.
         ArchiveIncomplete: kept records are missing or damaged.
     """
     settings = load_settings()
@@ -35,6 +37,7 @@ def run(asked: Asked, *, as_json: bool, unmasked: bool) -> int:
         try:
             found = explain(connection, settings.archive, asked, unmasked=unmasked)
         except NothingToExplain as error:
+            check_ledger(connection, settings.archive)
             raise click.UsageError(str(error)) from None
     if unmasked:
         key = without_emails(asked.key)

@@ -11,10 +11,12 @@ import click
 import psycopg
 
 from sync_pipelines.command_line import typed
+from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.database import ledger, reports
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.exports.file_names import shown_name
 from sync_pipelines.privacy.untrusted_text import storable
+from sync_pipelines.stages.lost_ledger import check_ledger
 
 
 def revisions_of_path(connection: psycopg.Connection[object], path: str) -> list[LedgerFile]:
@@ -22,11 +24,13 @@ def revisions_of_path(connection: psycopg.Connection[object], path: str) -> list
 
     Raises:
         click.UsageError: the path is unknown; the message names the nearest known ones.
+        LedgerLost: every path is unknown, because the database was lost.
     """
     path, given = storable(path), path
     # A shell may give the bytes of a name that is no text, or the text that the ledger has for it.
     revisions = ledger.revisions_of(connection, path) or ledger.revisions_of(connection, shown_name(given))
     if not revisions:
+        check_ledger(connection, load_settings().archive)
         raise click.UsageError(f"unknown export {path!r}; {_near(reports.nearest_paths(connection, path))}")
     return revisions
 

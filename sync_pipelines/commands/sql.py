@@ -33,6 +33,7 @@ from sync_pipelines.normalize.values import from_json
 from sync_pipelines.orchestration.plurals import counted
 from sync_pipelines.privacy.untrusted_text import on_one_line
 from sync_pipelines.stages.as_of import TooEarly, check_date, tables_as_of
+from sync_pipelines.stages.lost_ledger import check_ledger
 from sync_pipelines.tables.schema import SCHEMA
 
 ROWS_ON_SCREEN: Final = 1_000
@@ -93,6 +94,7 @@ def run_as_of(
         try:
             check_date(connection, moment)
         except TooEarly as error:
+            check_ledger(connection, settings.archive)
             raise click.UsageError(_too_early(moment, error)) from None
 
         def wanted() -> set[str] | None:

@@ -51,6 +51,11 @@ def test_a_lost_database_is_said_by_every_command_and_rebuilt_by_one(call: Call,
     for command in ("sync", "status", "check"):
         done = call(command)
         assert done.status == 1 and "verify --repair" in done.out + done.err, command
+    path, as_of = before[1][0][0], ("sql", "--as-of", "2024-03-02", "select count(*) from sync.orders")
+    asked = (("undo", path, "--reason", "x"), ("redo", path), ("release", path, "--reason", "x"), ("outcomes", path))
+    for arguments in (*asked, ("explain", "orders", TENANT, "A"), as_of):
+        done = call(*arguments)
+        assert done.status == 1 and "verify --repair" in done.err, arguments
     assert call("status", "--json").json["ledger_lost"]
     assert loaded.ledger() == []
     assert call("verify").status == 1
