@@ -28,7 +28,8 @@ def check_names(partner: str | None, stream: str | None) -> None:
     of_partner = [s for s in STREAMS if partner in (None, s.partner)]
     streams = dict.fromkeys(name for s in of_partner for name in (s.name, s.full_name))
     if stream is not None and stream not in streams:
-        raise click.UsageError(f"unknown stream {stream!r}; {suggestion(stream, streams)}")
+        owner = "" if partner is None else f" of {partner}"
+        raise click.UsageError(f"unknown stream {stream!r}{owner}; {suggestion(stream, streams)}")
 
 
 def report_unusable(partner: str | None) -> bool:

@@ -127,7 +127,8 @@ def _check_tenant(workspace: Workspace, wanted: Selection) -> None:
     }
     if wanted.tenant not in known:
         hint = suggestion(wanted.tenant, sorted(known)) if known else "nothing is loaded"
-        raise click.UsageError(f"unknown tenant {wanted.tenant!r}; {hint}")
+        owner = "/".join(name for name in (wanted.owner, wanted.name) if name)
+        raise click.UsageError(f"unknown tenant {wanted.tenant!r}{f' of {owner}' if owner else ''}; {hint}")
 
 
 # -- ledger ----------------------------------------------------------------------------------------------------

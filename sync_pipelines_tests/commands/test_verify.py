@@ -108,3 +108,10 @@ def test_damage_is_listed_with_its_exports_and_mended(call: Call, loaded: Site) 
 def test_wrong_usage_changes_nothing(call: Call, loaded: Site, options: tuple[str, ...], message: str) -> None:
     done = call("verify", "--repair", *options)
     assert done.status == 2 and message in done.err
+
+
+def test_a_name_that_another_partner_has_is_unknown_of_this_one(call: Call, loaded: Site) -> None:
+    stream = call("verify", "--partner", "replenit", "--stream", "stores")
+    assert stream.status == 2 and "unknown stream 'stores' of replenit" in stream.err
+    tenant = call("verify", "--stream", "nilo/stores", "--tenant", TENANT)
+    assert tenant.status == 2 and f"unknown tenant '{TENANT}' of nilo/stores" in tenant.err
