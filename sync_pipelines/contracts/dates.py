@@ -1,19 +1,21 @@
 """Moments written as text or as numbers: ISO 8601, patterns of a source, seconds, days of Excel (X10).
 
-Belongs here: formats of moments. Does not belong here: names of months (`date_patterns`), time zones of a source and
-the limits of a field (`fields`).
+Belongs here: reading moments. Does not belong here: names of months (`date_patterns`), the type of a field
+(`fields`).
 """
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Final
+from typing import Any, Final
 
+from sync_pipelines.contracts.characters import UNSEEN, WHITE_SPACE
 from sync_pipelines.contracts.date_patterns import DatePattern, date_pattern
-from sync_pipelines.contracts.raw import Scientific
-from sync_pipelines.contracts.reading import Reading
+from sync_pipelines.contracts.raw import Cell, Scientific
+from sync_pipelines.contracts.reading import Reading, reject, shown
+from sync_pipelines.contracts.texts import unwrapped
 
 NAMED_FORMATS: Final = ("iso", "epoch_s", "epoch_ms", "excel")
 """Formats that are not patterns."""
@@ -33,9 +35,62 @@ _DAY_ZERO: Final = datetime(1899, 12, 30)
 _NO_DAY: Final = 60
 _MOST_DAYS: Final = 2_958_466
 """31 December 9999."""
+_COUNTED: Final = {"epoch_ms": r"1\d{12}", "epoch_s": r"1\d{9}", "excel": r"[3-6]\d{4}([.,]\d+)?"}
+"""Named formats -> the form of their numbers, today and some decades around."""
 
 
-def moment_in(value: str | int | Decimal, reading: Reading) -> datetime | None:
+def read_instant(value: Any, reading: Reading) -> datetime:
+    """Returns a moment in UTC from ISO 8601 or the source's `date_format`; without a zone, the source's (X10)."""
+    if type(value) is str or isinstance(value, Cell):
+        moment = _moment_from_text(value, reading)
+    elif isinstance(value, datetime):
+        moment = value
+    elif isinstance(value, date):
+        moment = datetime(value.year, value.month, value.day)
+    else:
+        moment = _moment_from_number(value, reading)
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise reject("out_of_range", f"{shown(value)} is not in the years {FIRST_YEAR} to {LAST_YEAR}")
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=reading.timezone)
+    return moment.astimezone(UTC)
+
+
+def _moment_from_text(text: str, reading: Reading) -> datetime:
+    plain = text.strip(WHITE_SPACE)
+    if plain != text:
+        reading.forgive("trimmed_text")
+    moment = _moment_in(unwrapped(plain, reading) if reading.flat else plain, reading)
+    if moment is None:
+        raise reject("not_a_date", f"{shown(text)!r} is not a time {_wanted(text, reading)}")
+    return moment
+
+
+def _moment_from_number(value: Any, reading: Reading) -> datetime:
+    moment = None
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        moment = _moment_in(value, reading)
+    if moment is None:
+        raise reject("not_a_date", f"{shown(value)} is not a time {_wanted(str(value), reading)}")
+    return moment
+
+
+def _wanted(text: str, reading: Reading) -> str:
+    """Returns the expected form of a time, and which setting would read this one."""
+    wanted = f"in the format {' or '.join(reading.date_formats)}" if reading.date_formats else "in ISO 8601"
+    if {*_COUNTED} & {*reading.date_formats} and re.fullmatch(r"\d+[.,]\d+", text.strip(UNSEEN), re.ASCII):
+        return f'{wanted} with `decimal: "{reading.decimal}"`'
+    for name, pattern in _COUNTED.items():
+        if name not in reading.date_formats and re.fullmatch(pattern, text.strip(UNSEEN), re.ASCII):
+            return f"{wanted}; if it is one, set `date_format: {name}`"
+    if reading.locale is None and any(
+        re.search("%[aAbBp]", name) for name in reading.date_formats if name not in NAMED_FORMATS
+    ):
+        return f"{wanted}; for month names in another language set `locale`, such as `es`"
+    return wanted if reading.date_formats else f"{wanted}; for other formats set `date_format`"
+
+
+def _moment_in(value: str | int | Decimal, reading: Reading) -> datetime | None:
     """Returns the moment in a text or number by the first of the source's formats that reads it.
 
     Without a zone, the moment has none. A format that gives a year before 1900 or after 2200 is skipped if another one

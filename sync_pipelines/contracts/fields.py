@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from typing import Annotated, Any, Final, cast
 
@@ -21,12 +21,12 @@ from pydantic_core import CoreSchema, core_schema
 from sync_pipelines.contracts import vectors
 from sync_pipelines.contracts.characters import INVISIBLE, UNSEEN, WHITE_SPACE, composed
 from sync_pipelines.contracts.currencies import known_currencies
-from sync_pipelines.contracts.dates import FIRST_YEAR, LAST_YEAR, NAMED_FORMATS, moment_in
+from sync_pipelines.contracts.dates import read_instant
 from sync_pipelines.contracts.numbers import number_from_text
 from sync_pipelines.contracts.personal import OBJECT
-from sync_pipelines.contracts.raw import Cell, NotFinite, Percent, Scientific
-from sync_pipelines.contracts.reading import Reading, reject
-from sync_pipelines.contracts.texts import read_code, read_email, read_key, read_text, unwrapped
+from sync_pipelines.contracts.raw import NotFinite, Percent, Scientific
+from sync_pipelines.contracts.reading import Reading, reject, shown
+from sync_pipelines.contracts.texts import check_storable, read_code, read_email, read_key, read_text, unwrapped
 from sync_pipelines.contracts.vectors import Vector
 
 _NO_NUL: Final = r"^[^\x00]*$"
@@ -97,7 +97,7 @@ def read_number(value: Any, reading: Reading) -> Decimal:
             raise reject("not_a_number", "true/false is not a number")
         case Decimal():
             if not value.is_finite():
-                raise reject("out_of_range", f"{_shown(value)} is out of range")
+                raise reject("out_of_range", f"{shown(value)} is out of range")
             return Decimal(value)
         case int():
             return Decimal(value)
@@ -118,14 +118,14 @@ def read_integer(value: Any, reading: Reading) -> int:
     else:
         exact = read_number(value, reading)
         if exact and exact.adjusted() > 18:
-            raise reject("out_of_range", f"{_shown(value)} is out of range")
+            raise reject("out_of_range", f"{shown(value)} is out of range")
         if exact != exact.to_integral_value():
-            raise reject("not_an_integer", f"{_shown(value)} is not an integer")
+            raise reject("not_an_integer", f"{shown(value)} is not an integer")
         if _has_decimals(exact) or isinstance(value, Scientific):
             reading.forgive("dropped_zero_decimals")
         number = int(exact)
     if not -_INTEGER_LIMIT <= number < _INTEGER_LIMIT:
-        raise reject("out_of_range", f"{_shown(number)} is out of range")
+        raise reject("out_of_range", f"{shown(number)} is out of range")
     return number
 
 
@@ -134,22 +134,17 @@ def _has_decimals(number: Decimal) -> bool:
     return isinstance(exponent, int) and exponent < 0
 
 
-def _shown(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else text[:40] + "…"
-
-
 def read_money(value: Any, reading: Reading) -> Decimal:
     """Returns an amount as NUMERIC(18,4). Further decimals are rounded half up, counted unless zeros (X9)."""
     number = value if type(value) is Decimal else read_number(value, reading)
     if not number:
         return Decimal(0)
     if number.adjusted() > 15:
-        raise reject("out_of_range", f"{_shown(value)} is out of range for NUMERIC(18,4)")
+        raise reject("out_of_range", f"{shown(value)} is out of range for NUMERIC(18,4)")
     if number.as_tuple().exponent < -4:  # type: ignore[operator]
         number = _rounded(number, _MONEY_PLACES, reading)
     if not -_MONEY_LIMIT < number < _MONEY_LIMIT:
-        raise reject("out_of_range", f"{_shown(value)} is out of range for NUMERIC(18,4)")
+        raise reject("out_of_range", f"{shown(value)} is out of range for NUMERIC(18,4)")
     return number
 
 
@@ -174,7 +169,7 @@ def read_flag(value: Any, reading: Reading) -> Any:
         if flag is not None:
             reading.forgive("boolean_from_text")
             return flag
-    message = f"{_shown(value)!r} is not a known word for yes or no; add it to `true_values` or `false_values`"
+    message = f"{shown(value)!r} is not a known word for yes or no; add it to `true_values` or `false_values`"
     raise reject("not_a_boolean", message)
 
 
@@ -189,61 +184,6 @@ _FLAGS: Final = {
 }
 
 
-def read_instant(value: Any, reading: Reading) -> datetime:
-    """Returns a moment in UTC from ISO 8601 or the source's `date_format`; without a zone, the source's (X10)."""
-    if type(value) is str or isinstance(value, Cell):
-        moment = _moment_from_text(value, reading)
-    elif isinstance(value, datetime):
-        moment = value
-    elif isinstance(value, date):
-        moment = datetime(value.year, value.month, value.day)
-    else:
-        moment = _moment_from_number(value, reading)
-    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
-        raise reject("out_of_range", f"{_shown(value)} is not in the years {FIRST_YEAR} to {LAST_YEAR}")
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=reading.timezone)
-    return moment.astimezone(UTC)
-
-
-def _moment_from_text(text: str, reading: Reading) -> datetime:
-    plain = text.strip(WHITE_SPACE)
-    if plain != text:
-        reading.forgive("trimmed_text")
-    moment = moment_in(unwrapped(plain, reading) if reading.flat else plain, reading)
-    if moment is None:
-        raise reject("not_a_date", f"{_shown(text)!r} is not a time {_wanted(text, reading)}")
-    return moment
-
-
-def _moment_from_number(value: Any, reading: Reading) -> datetime:
-    moment = None
-    if isinstance(value, int | Decimal) and not isinstance(value, bool):
-        moment = moment_in(value, reading)
-    if moment is None:
-        raise reject("not_a_date", f"{_shown(value)} is not a time {_wanted(str(value), reading)}")
-    return moment
-
-
-def _wanted(text: str, reading: Reading) -> str:
-    """Returns the expected form of a time, and which setting would read this one."""
-    wanted = f"in the format {' or '.join(reading.date_formats)}" if reading.date_formats else "in ISO 8601"
-    if {*_COUNTED} & {*reading.date_formats} and re.fullmatch(r"\d+[.,]\d+", text.strip(UNSEEN), re.ASCII):
-        return f'{wanted} with `decimal: "{reading.decimal}"`'
-    for name, pattern in _COUNTED.items():
-        if name not in reading.date_formats and re.fullmatch(pattern, text.strip(UNSEEN), re.ASCII):
-            return f"{wanted}; if it is one, set `date_format: {name}`"
-    if reading.locale is None and any(
-        re.search("%[aAbBp]", name) for name in reading.date_formats if name not in NAMED_FORMATS
-    ):
-        return f"{wanted}; for month names in another language set `locale`, such as `es`"
-    return wanted if reading.date_formats else f"{wanted}; for other formats set `date_format`"
-
-
-_COUNTED: Final = {"epoch_ms": r"1\d{12}", "epoch_s": r"1\d{9}", "excel": r"[3-6]\d{4}([.,]\d+)?"}
-"""Named formats -> the form of their numbers, today and some decades around."""
-
-
 def read_currency(value: Any, reading: Reading) -> str:
     """Returns an ISO 4217 code. Lower case is raised, counted; an unknown code is rejected (O2, T3)."""
     if type(value) is str and value in known_currencies():
@@ -254,7 +194,7 @@ def read_currency(value: Any, reading: Reading) -> str:
     text = str(text)
     code = text.strip(WHITE_SPACE).upper()
     if code not in known_currencies():
-        raise reject("currency_unknown", f"{_shown(text)!r} is not an ISO 4217 code")
+        raise reject("currency_unknown", f"{shown(text)!r} is not an ISO 4217 code")
     if code != text:
         reading.forgive("upper_cased_code" if text.strip(WHITE_SPACE) != code else "trimmed_text")
     return code
@@ -308,7 +248,7 @@ def read_coordinate(value: Any, reading: Reading, limit: int) -> Decimal | None:
         return None
     number = read_number(value, reading)
     if abs(number) > limit:
-        raise reject("out_of_range", f"{_shown(value)} is not between -{limit} and {limit}")
+        raise reject("out_of_range", f"{shown(value)} is not between -{limit} and {limit}")
     if number.as_tuple().exponent < -6:  # type: ignore[operator]
         number = _rounded(number, _COORDINATE_PLACES, reading)
     return number
@@ -333,7 +273,7 @@ def choice(*options: str) -> Exact:
         plain = text.strip(WHITE_SPACE)
         word = next((option for option in options if option.casefold() == plain.casefold()), None)
         if word is None:
-            raise reject("not_a_choice", f"{_shown(text)!r} is not one of {', '.join(options)}")
+            raise reject("not_a_choice", f"{shown(text)!r} is not one of {', '.join(options)}")
         if word != text:
             reading.forgive("folded_case" if plain != word else "trimmed_text")
         return word
@@ -354,8 +294,7 @@ def read_texts(value: Any, reading: Reading) -> list[str]:
     for text in texts:
         if text is None:
             raise reject("not_text", "null is not text")
-        if "\x00" in text:
-            raise reject("nul_character")
+        check_storable(text)
     return texts
 
 
@@ -365,7 +304,7 @@ def read_object(value: Any, reading: Reading) -> dict[str, Any] | None:
         reading.forgive("object_from_list")
         return {}
     if value is not None and not isinstance(value, dict):
-        raise reject("not_an_object", f"{_shown(value)!r} is not an object")
+        raise reject("not_an_object", f"{shown(value)!r} is not an object")
     return value
 
 
@@ -376,7 +315,7 @@ def read_country(value: Any, reading: Reading) -> str:
         raise reject("required", "null is not a country")
     code = text.strip(WHITE_SPACE).upper()
     if not re.fullmatch("[A-Z]{2}", code):
-        raise reject("country_invalid", f"{_shown(text)!r} is not a two-letter country code")
+        raise reject("country_invalid", f"{shown(text)!r} is not a two-letter country code")
     if code != text:
         reading.forgive("upper_cased_code" if text.strip(WHITE_SPACE) != code else "trimmed_text")
     return str(code)
@@ -394,7 +333,7 @@ def read_percentage(value: Any, reading: Reading) -> Decimal | None:
     else:
         number = read_number(value, reading)
     if not 0 <= number <= 100:
-        raise reject("out_of_range", f"{_shown(value)} is not between 0 and 100")
+        raise reject("out_of_range", f"{shown(value)} is not between 0 and 100")
     return read_money(number, reading)
 
 
@@ -406,12 +345,7 @@ def read_filled(value: Any, reading: Reading) -> str:
 def _filled(text: Any) -> str:
     if text is None or not text.strip(WHITE_SPACE):
         raise reject("required", "the text is empty")
-    if "\x00" in text:
-        raise reject("nul_character")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise reject("invalid_text") from None
+    check_storable(text)
     return cast(str, text)
 
 

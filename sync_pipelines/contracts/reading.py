@@ -93,3 +93,9 @@ def read_at(path: str, read: Callable[[Any, Reading], Any], value: Any, reading:
         return read(value, reading)
     except PydanticCustomError as error:
         raise RecordRejected(error.type, path, f"{path}: {error.message()}") from None
+
+
+def shown(value: Any) -> str:
+    """Returns a value for a message, shortened."""
+    text = str(value)
+    return text if len(text) <= 40 else text[:40] + "…"

@@ -57,6 +57,16 @@ def read_text(value: Any, reading: Reading) -> Any:
             raise reject("not_text")
 
 
+def check_storable(text: str) -> None:
+    """Rejects text that no database can store: with a NUL character, or half of a surrogate pair."""
+    if "\x00" in text:
+        raise reject("nul_character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise reject("invalid_text") from None
+
+
 def read_code(value: Any, reading: Reading) -> Any:
     """Returns text that names something, such as a SKU: in flat files it is read like a key, but may be empty."""
     return _key_text(value, reading) if isinstance(value, str) and reading.flat else read_text(value, reading)

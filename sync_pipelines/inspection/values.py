@@ -17,12 +17,11 @@ from typing import Any, Final
 
 from pydantic_core import PydanticCustomError
 
-from sync_pipelines.contracts.fields import read_instant
+from sync_pipelines.contracts.dates import read_instant
 from sync_pipelines.contracts.reading import Reading
 
 _SIGNS: Final = re.compile(r"[^\d.,'\s\u00a0\u202f-]")
 _SPACE: Final = re.compile(r"[\s\u00a0\u202f]")
-_GROUPED: Final = {mark: re.compile(rf"-?\d{{1,3}}(?:{re.escape(mark)}\d{{3}})+") for mark in ".,' "}
 NULL_WORDS: Final = frozenset({"null", "\\n", "nan", "none", "n/a", "#n/a", "nil", "(null)", "s/d", "n/d"})
 _NUMBER: Final = re.compile(
     r"[-\u2212(]?\s?(?:[A-Z]{0,3}[$€£¥]|[A-Z]{3}\s|S/)?\s?[-\u2212]?\d[\d.,'\s\u00a0\u202f]*[-)%]?\s?(?:[A-Z]{3}|[$€£¥])?"

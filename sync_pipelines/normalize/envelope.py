@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from sync_pipelines.contracts.codes import LENIENCY_CODES, REJECT_CODES
 from sync_pipelines.contracts.contract import folded
-from sync_pipelines.contracts.fields import read_instant
+from sync_pipelines.contracts.dates import read_instant
 from sync_pipelines.contracts.raw import NamedRecord, RawRecord
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import ListMode, Operation, Route, Stream

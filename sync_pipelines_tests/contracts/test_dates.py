@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from sync_pipelines.configuration.value_settings import reads_dates
 from sync_pipelines.contracts.date_patterns import DatePattern
-from sync_pipelines.contracts.fields import read_instant
+from sync_pipelines.contracts.dates import read_instant
 from sync_pipelines.contracts.raw import Cell
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines_tests.examples import examples
