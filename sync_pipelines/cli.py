@@ -23,7 +23,6 @@ from sync_pipelines.commands.moments import Moment
 from sync_pipelines.privacy.untrusted_text import on_one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from sync_pipelines.errors import SyncError
@@ -129,64 +128,6 @@ def status(as_json: bool) -> int:
     from sync_pipelines.commands import status as command
 
     return command.run(as_json=as_json)
-
-
-@cli.group()
-def rejects() -> None:
-    """List, show and replay rejected records."""
-
-
-def _of_rejects(command: Callable[..., int]) -> Callable[..., int]:
-    """Adds the options that select rejects."""
-    for name in ("partner", "stream", "tenant", "code"):
-        complete = getattr(completion, f"{name}s")
-        command = click.option(f"--{name}", shell_complete=complete, help=f"Only this {name}.")(command)
-    return click.option("--path", "--file", "path", help="Only this file, as `rejects list` names it.")(command)
-
-
-@rejects.command("list")
-@_of_rejects
-@click.option(
-    "--status", type=click.Choice(["open", "resolved", "superseded", "all"]), default="open", show_default=True
-)
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most this many, the latest.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--unmasked", is_flag=True, help="Show personal values; logged in logs/unmasked.log.")
-def rejects_list(limit: int, as_json: bool, unmasked: bool, **wanted: str | None) -> int:
-    """List rejected records, the latest first."""
-    from sync_pipelines.commands import rejects as command
-    from sync_pipelines.commands.known_names import check_code, check_names
-
-    check_names(wanted["partner"], wanted["stream"])
-    check_code(wanted["code"])
-    return command.run_list(wanted, limit, as_json=as_json, unmasked=unmasked)
-
-
-@rejects.command("show")
-@click.argument("reject_id", type=int, metavar="ID")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--unmasked", is_flag=True, help="Show personal values; logged in logs/unmasked.log.")
-def rejects_show(reject_id: int, as_json: bool, unmasked: bool) -> int:
-    """Show one rejected record with its content and its errors."""
-    from sync_pipelines.commands import rejects as command
-
-    return command.run_show(reject_id, as_json=as_json, unmasked=unmasked)
-
-
-@rejects.command("replay")
-@_of_rejects
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def rejects_replay(as_json: bool, **wanted: str | None) -> int:
-    """Read the exports of rejected records again after a correction.
-
-    Each export is read as a whole with the current settings and applied at its original version.
-    """
-    from sync_pipelines.commands import rejects as command
-    from sync_pipelines.commands.known_names import check_code, check_names
-
-    check_names(wanted["partner"], wanted["stream"])
-    check_code(wanted["code"])
-    return command.run_replay(wanted, as_json=as_json)
 
 
 @cli.command()

@@ -3,8 +3,8 @@
 Anyone who may write there can plant links, FIFOs and devices, and can swap a file at any moment. So each folder on the
 way to a file is opened from its parent, and none of these opens follows a link.
 
-Belongs here: listing, opening and creating files of a local folder. Does not belong here: other storages
-(`remote_storage`), the layout of a landing (`landing`).
+Belongs here: opening and creating files of a local folder, and where its links lead. Does not belong here: what is
+below a folder (`local_walk`), other storages (`remote_storage`), the layout of a landing (`landing`).
 """
 
 from __future__ import annotations
@@ -16,16 +16,13 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import BinaryIO, Final, cast
 
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.file_names import name_on_disk, shown_name
+from sync_pipelines.exports.local_walk import NOWHERE, LocalWalk, modified_at
 from sync_pipelines.exports.storage_interface import (
-    EPOCH,
-    ChangedWhileRead,
     FolderError,
     Found,
     Named,
@@ -39,19 +36,15 @@ from sync_pipelines.exports.storage_interface import (
     temporary_name,
     unavailable,
 )
+from sync_pipelines.exports.unchanged_files import UnchangedFile
 
 _GONE: Final = {errno.ENOENT, errno.ENOTDIR}
 _OUT: Final = "that leads out of the landing"
 _ON_THE_WAY: Final = {stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK}
-_NOWHERE: Final = "whose target does not exist"
-_BACK: Final = "to a folder above it"
-_AGAIN: Final = "to a folder that another link already leads to"
 # A folder that can be entered but not listed can be passed through.
 _FOLDER: Final = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 # A FIFO in a file's place must not block the open.
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-
-Identity = tuple[int, int]
 
 
 class LocalStorage:
@@ -101,7 +94,7 @@ class LocalStorage:
         """See `Storage`. Sorted by name, without folders that begin with `.` or `_`."""
         folder = self._resolved(path, follow_links)
         if folder is not None:
-            yield from _Walk(self, path, follow_links).below(folder)
+            yield from LocalWalk(self, path, follow_links).below(folder)
 
     def open(self, path: str, *, follow_links: bool = False) -> BinaryIO:
         """See `Storage`. Reading to the end of a file that has changed raises `ChangedWhileRead`."""
@@ -115,7 +108,7 @@ class LocalStorage:
             if error.errno == errno.ELOOP:
                 raise link_refused(path) from error
             raise cannot_open(path, FileNotFoundError() if error.errno in _GONE else error) from error
-        return cast(BinaryIO, io.BufferedReader(_Unchanged(descriptor, path)))
+        return cast(BinaryIO, io.BufferedReader(UnchangedFile(descriptor, path)))
 
     def create(self, path: str, content: BinaryIO, *, follow_links: bool = False) -> bool:
         """See `Storage`. If two processes use one name, one gets False."""
@@ -163,7 +156,7 @@ class LocalStorage:
         try:
             real = os.path.realpath(link, strict=True)
         except OSError as error:
-            raise link_refused(shown, _NOWHERE) from error
+            raise link_refused(shown, NOWHERE) from error
         if not Path(real).is_relative_to(self._real_root):
             raise link_refused(shown, _OUT)
         return real
@@ -260,154 +253,6 @@ class LocalStorage:
             self._root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unavailable(self._root, error) from error
-
-
-@dataclass
-class _Walk:
-    """What is below a folder, depth first. Not recursive: folders can be nested deeper than Python allows.
-
-    Attributes:
-        storage: the storage of the folder.
-        path: the folder's path, for messages.
-        follow_links: whether links within the root are followed. Below a link to a folder, only one more is followed:
-            a dozen folders with links to each other would be a billion paths.
-    """
-
-    storage: LocalStorage
-    path: str
-    follow_links: bool
-    _led_to: set[Identity] = field(default_factory=set)
-    _outermost: int = 0
-    """How many folders were open when the outermost link was entered; 0 outside of one."""
-    _open: list[tuple[Iterator[os.DirEntry[str]], str, Identity]] = field(default_factory=list)
-
-    def below(self, folder: str) -> Iterator[Found]:
-        yield from self._enter(folder, "")
-        while self._open:
-            if len(self._open) <= self._outermost:
-                self._outermost = 0
-                self._led_to.clear()
-            entries, prefix, _ = self._open[-1]
-            if (entry := next(entries, None)) is None:
-                self._open.pop()
-            elif entry.is_symlink():
-                yield from self._link(entry, prefix + entry.name)
-            elif not entry.is_dir(follow_symlinks=False):
-                if (found := self._file(entry, prefix)) is not None:
-                    yield found
-            elif not entry.name.startswith((".", "_")):
-                yield from self._enter(entry.path, f"{prefix}{entry.name}/")
-
-    def _enter(self, folder: str, prefix: str) -> Iterator[Found]:
-        """Continues with a folder's entries. An unreadable folder is an error of its own."""
-        try:
-            status = os.stat(folder)
-            entries = self.storage.entries(folder)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            self.storage.check_root()
-            shown = self._shown(prefix)
-            if not prefix:
-                raise FolderError(cannot_list(shown, error), shown, modified_at(folder)) from error
-            yield self._unreadable(cannot_list(shown, error), prefix, folder, is_folder=True)
-        else:
-            self._open.append((iter(entries), prefix, (status.st_dev, status.st_ino)))
-
-    def _file(self, entry: os.DirEntry[str], prefix: str) -> Found | None:
-        """Returns a file or its error; None if it no longer exists."""
-        try:
-            status = entry.stat(follow_symlinks=False)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            # A folder that can be listed but not entered is one error, not one for each of its files.
-            self._open.pop()
-            folder = os.path.dirname(entry.path)
-            return self._unreadable(cannot_list(self._shown(prefix), error), prefix, folder, is_folder=True)
-        below = prefix + entry.name
-        if stat.S_ISREG(status.st_mode):
-            return _found(below, status)
-        return self._unreadable(not_regular(self._shown(below), status.st_mode), below, entry.path)
-
-    def _link(self, entry: os.DirEntry[str], below: str) -> Iterator[Found]:
-        if entry.name.startswith((".", "_")):
-            return
-        shown = self._shown(below)
-        try:
-            if not self.follow_links:
-                raise link_refused(shown)
-            real = self.storage.target(entry.path, shown)
-            status = os.stat(real)
-            if Path(entry.path).is_relative_to(real) or (status.st_dev, status.st_ino) in {i for _, _, i in self._open}:
-                raise link_refused(shown, _BACK)
-            if (status.st_dev, status.st_ino) in self._led_to:
-                raise link_refused(shown, _AGAIN)
-            if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-                raise not_regular(shown, status.st_mode)
-        except (ExportError, OSError) as error:
-            named = error if isinstance(error, ExportError) else link_refused(shown, _NOWHERE)
-            yield self._unreadable(named, below, entry.path, is_folder=os.path.isdir(entry.path))
-            return
-        if stat.S_ISDIR(status.st_mode):
-            self._led_to.add((status.st_dev, status.st_ino))
-            self._outermost = self._outermost or len(self._open)
-            yield from self._enter(real, f"{below}/")
-        else:
-            yield _found(below, status)
-
-    def _shown(self, below: str) -> str:
-        return "/".join(part for part in (self.path, shown_name(below).strip("/")) if part)
-
-    def _unreadable(self, error: ExportError, below: str, real: str, *, is_folder: bool = False) -> Found:
-        return Found(shown_name(below).rstrip("/"), 0, modified_at(real), None, error, is_folder)
-
-
-class _Unchanged(io.FileIO):
-    """A file that raises at its end if its size, times or place on the disk changed since it was opened.
-
-    A writer can set the modification time back, but not the change time.
-    """
-
-    def __init__(self, descriptor: int, path: str) -> None:
-        super().__init__(descriptor, "rb")
-        self._path = path
-        self._before = self._look()
-
-    def readinto(self, buffer: Any) -> int:
-        count = super().readinto(buffer)
-        if not count:
-            self._compare()
-        return count
-
-    def readall(self) -> bytes:
-        content = super().readall()
-        self._compare()
-        return content
-
-    def _compare(self) -> None:
-        if self._look() != self._before:
-            raise ChangedWhileRead(self._path)
-
-    def _look(self) -> tuple[int, ...]:
-        status = os.fstat(self.fileno())
-        return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-
-
-def modified_at(real: str) -> datetime:
-    """Returns the modification time of a path; 1970 if it is not known."""
-    try:
-        return _time(os.lstat(real))
-    except OSError:
-        return EPOCH
-
-
-def _time(status: os.stat_result) -> datetime:
-    return EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000)
-
-
-def _found(below: str, status: os.stat_result) -> Found:
-    return Found(shown_name(below), status.st_size, _time(status))
 
 
 def _created(folder: int, name: str, content: BinaryIO) -> bool:

@@ -7,10 +7,9 @@ landing (`landing`), the rules for names (`naming`).
 from __future__ import annotations
 
 import contextlib
-import io
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
@@ -26,7 +25,6 @@ from sync_pipelines.exports.reach import is_denial, reached
 from sync_pipelines.exports.remote_walk import RemoteWalk, is_link, name_of
 from sync_pipelines.exports.storage_interface import (
     EPOCH,
-    ChangedWhileRead,
     FolderError,
     Found,
     Named,
@@ -43,6 +41,7 @@ from sync_pipelines.exports.storage_interface import (
     temporary_name,
     unavailable,
 )
+from sync_pipelines.exports.unchanged_files import UnchangedObject
 
 Info = dict[str, Any]
 
@@ -168,7 +167,7 @@ class RemoteStorage:
             self._connection.drop_if_ended(filesystem, error)
             return self._error_of_file(path, error)
 
-        return cast(BinaryIO, _UnchangedObject(content, path, is_same, error_of_file))
+        return cast(BinaryIO, UnchangedObject(content, path, is_same, error_of_file))
 
     def _error_of_file(self, path: str, error: Exception) -> SyncError:
         """Returns a file's error; if the landing itself does not answer, its error."""
@@ -310,58 +309,6 @@ class RemoteStorage:
         if is_denial(error):
             return denied(shown, error)
         return unavailable(f"{shown} ({folder})" if folder else shown, error)
-
-
-class _UnchangedObject(io.RawIOBase):
-    """A file that raises at its end if the storage reports a change since it was opened.
-
-    Args:
-        content: content of the file.
-        path: for messages.
-        is_same: whether the storage still reports the same.
-        error_of_file: what a storage's error means for the file.
-    """
-
-    def __init__(
-        self,
-        content: BinaryIO,
-        path: str,
-        is_same: Callable[[], bool],
-        error_of_file: Callable[[Exception], SyncError],
-    ) -> None:
-        self._content = content
-        self._path = path
-        self._is_same = is_same
-        self._error_of_file = error_of_file
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
-        try:
-            data = self._content.read(size)
-            is_changed = (not data or size < 0) and size != 0 and not self._is_still_same()
-        except Exception as error:  # storage libraries raise exceptions of their own
-            raise self._error_of_file(error) from error
-        if is_changed:
-            raise ChangedWhileRead(self._path)
-        return data
-
-    def readinto(self, buffer: Any) -> int:
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._content.close()
-        super().close()
-
-    def _is_still_same(self) -> bool:
-        try:
-            return self._is_same()
-        except FileNotFoundError:
-            return False
 
 
 def _named(info: Info) -> Named:
