@@ -16,12 +16,10 @@ from sync_pipelines.configuration.settings import ENV_FILE
 from sync_pipelines.errors import ConfigurationError
 
 
-def write_env(values: Mapping[str, str], path: Path = ENV_FILE) -> None:
-    """Sets variables in an `.env` file. Creates a missing file; its mode becomes 0600.
+def write_env(values: Mapping[str, str]) -> None:
+    """Sets variables (name -> value) in `.env`, or in the file that it links to.
 
-    Args:
-        values: variable -> value.
-        path: the file; a link is followed.
+    Creates a missing file; its mode becomes 0600.
 
     Raises:
         ConfigurationError: `setting_invalid`: `.env` cannot represent a value, or the file cannot be written.
@@ -30,7 +28,7 @@ def write_env(values: Mapping[str, str], path: Path = ENV_FILE) -> None:
         if "${" in value:
             hint = "write %24 for $ in a URL, or set the variable in the environment"
             raise ConfigurationError("setting_invalid", f"{name} contains ${{, which .env files replace", hint)
-    real = Path(os.path.realpath(path))
+    real = Path(os.path.realpath(ENV_FILE))
     try:
         os.close(os.open(real, os.O_WRONLY | os.O_CREAT, 0o600))
         # Before it contains a password.
@@ -39,5 +37,5 @@ def write_env(values: Mapping[str, str], path: Path = ENV_FILE) -> None:
             set_key(real, name, value, quote_mode="auto")
         real.chmod(0o600)
     except OSError as error:
-        message = f"{path.absolute()} cannot be written: {error.strerror}"
+        message = f"{ENV_FILE.absolute()} cannot be written: {error.strerror}"
         raise ConfigurationError("setting_invalid", message, "correct its permissions, or remove it") from None

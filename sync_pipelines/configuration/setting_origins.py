@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from dotenv import dotenv_values
@@ -71,9 +70,9 @@ def _places() -> dict[Origin, Mapping[str, str | None]]:
     return {"environment": _upper(os.environ), ".env": _upper(env_file_values())}
 
 
-def env_file_values(path: Path = ENV_FILE) -> Mapping[str, str | None]:
-    """Returns the variables in an `.env` file; none if there is no such file."""
-    return dotenv_values(path) if path.is_file() else {}
+def env_file_values() -> Mapping[str, str | None]:
+    """Returns the variables in `.env`; none if there is no such file."""
+    return dotenv_values(ENV_FILE) if ENV_FILE.is_file() else {}
 
 
 def _upper(values: Mapping[str, str | None]) -> dict[str, str | None]:

@@ -126,7 +126,7 @@ def forget_faults_of_folders(connection: psycopg.Connection[Any], ids: Iterable[
     )
 
 
-def mark_vanished(connection: psycopg.Connection[Any], ids: Iterable[int], error: str) -> None:
+def mark_vanished(connection: psycopg.Connection[Any], ids: Iterable[int]) -> None:
     """Records that files were removed from the landing before they could be loaded.
 
     Archived pending files are skipped: they load without the landing. A file that is put back is tried again.
@@ -136,7 +136,7 @@ def mark_vanished(connection: psycopg.Connection[Any], ids: Iterable[int], error
         " error = %s || coalesce(' - before: ' || error, '')"
         " where id = any(%s) and (status = 'failed' or (status = 'pending' and sha256 is null))"
         " and (error is null or error not like 'file_vanished:%%' or run_id is not null)",
-        [storable(error), list(ids)],
+        ["file_vanished: the file is no longer in the landing", list(ids)],
     )
 
 

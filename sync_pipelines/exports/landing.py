@@ -19,7 +19,6 @@ from typing import BinaryIO, Final, NamedTuple
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.access import Access
 from sync_pipelines.exports.file_dates import effective_time_in
-from sync_pipelines.exports.local_storage import LocalStorage
 from sync_pipelines.exports.naming import is_export_name
 from sync_pipelines.exports.parts import Part, Parts, PartsRule, export_of, folder_of, is_of_parts, joined, mark_of
 from sync_pipelines.exports.remote_storage import open_storage
@@ -133,11 +132,6 @@ class Landing:
         self._storage = open_storage(url, access or Access(), creates_root=creates_root)
         self._follows_links = follows_links
         self._seen: dict[str, _Beside] = {}
-
-    @property
-    def is_local(self) -> bool:
-        """Whether it is a local folder, which needs no connection."""
-        return isinstance(self._storage, LocalStorage)
 
     def reach(self) -> Reached:
         """Checks that the landing exists. Returns its server and user, and whether it is empty."""

@@ -97,7 +97,6 @@ class Seen:
         record: path of the records in JSON messages; the value for `record`.
         columns: by name, in file order.
         records: number of records that were looked at.
-        rows_above: rows above the header.
         damaged: pieces that could not be read.
         is_log: whether it is a request log.
         error: why reading stopped, or None.
@@ -115,7 +114,6 @@ class Seen:
     record: str | None = None
     columns: dict[str, SeenColumn] = field(default_factory=dict)
     records: int = 0
-    rows_above: int = 0
     damaged: int = 0
     is_log: bool = False
     error: ExportError | None = None
@@ -289,12 +287,10 @@ def _take(seen: Seen, parts: Iterator[Any]) -> None:
             seen.columns = {name: SeenColumn(name) for name in part.names}
             seen.delimiter, seen.sheet = part.delimiter, part.sheet
             seen.header = str(part.position) if part.position and seen.format != "parquet" else None
-        elif isinstance(part, Forgiven):
-            seen.rows_above += part.code == "row_above_header"
         elif isinstance(part, LineBlock):
             for record in read_lines(part.lines):
                 _note(seen, record)
-        else:
+        elif not isinstance(part, Forgiven):
             _note(seen, part)
         if seen.records >= LOOKED_AT:
             return

@@ -73,13 +73,13 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-def patiently(opens: Callable[[], T], seconds: float = BACK_SECONDS) -> T:
+def patiently(opens: Callable[[], T]) -> T:
     """Calls `opens` until the database answers, and returns its result.
 
     Raises:
         DatabaseUnavailable: the database does not answer in time.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + BACK_SECONDS
     while True:
         try:
             return opens()

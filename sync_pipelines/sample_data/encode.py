@@ -78,9 +78,9 @@ def encode(records: list[Record], layout: Layout, torn: bool = False) -> bytes:
     return _compressed(plain, layout.suffix)
 
 
-def encode_document(value: Any, suffix: str) -> bytes:
+def encode_document(value: Any) -> bytes:
     """Returns the bytes of a JSON file with one value, such as the body of a request."""
-    return _compressed(json.dumps(value, ensure_ascii=False, indent=1).encode() + b"\n", suffix)
+    return json.dumps(value, ensure_ascii=False, indent=1).encode() + b"\n"
 
 
 def flatten(records: list[Record]) -> Iterator[Record]:

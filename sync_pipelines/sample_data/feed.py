@@ -118,7 +118,7 @@ class Feed:
         layout = self.layouts[index % len(self.layouts)]
         yield from self._daily(day, index, layout, index % 7 == 0 and left >= LATE_BY)
         if (body := self.batch(day, index)) is not None:
-            data = encode_document(body[0], ".json")
+            data = encode_document(body[0])
             yield self._export("batch", day, "_batch", data, body[1], ".json")
         if index % 5 == 3 or not left:
             yield self._log(day, LOGS[index // 5 % len(LOGS)])

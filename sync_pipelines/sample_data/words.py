@@ -104,7 +104,6 @@ FASHION_GOODS = (
 )
 
 CHANNELS = ("app", "web", "tienda", "call center", "marketplace")
-COUPONS = ("INVIERNO10", "PRIMERACOMPRA", "ENVIOGRATIS", "DIA-SIN-IVA")
 
 CITIES = (
     City("CL", "Santiago", "Metropolitana", "Ñuñoa", "7750000", -33.4569, -70.5975, "+562"),

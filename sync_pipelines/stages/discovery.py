@@ -291,7 +291,7 @@ class _Look:
         self.gone = [e for e in waiting if e.status == "failed" and e.run_id is not None]
         ledger_changes.forget_faults_of_folders(self._connection, missed)
         self._to_try += [e.id for e in waiting if e.status == "pending" and e.sha256 is not None]
-        ledger_changes.mark_vanished(self._connection, missed, "file_vanished: the file is no longer in the landing")
+        ledger_changes.mark_vanished(self._connection, missed)
 
     def _is_hidden(self, path: str) -> bool:
         return any(path.startswith(f"{folder}/") for folder in self._unreadable)

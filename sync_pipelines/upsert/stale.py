@@ -315,11 +315,6 @@ class _Records:
         return mask_of(pc.equal(self.column("operation"), "upsert"))
 
     @property
-    def is_delete(self) -> Mask:
-        """Which records delete their row."""
-        return mask_of(pc.equal(self.column("operation"), "delete"))
-
-    @property
     def is_accepted(self) -> Mask:
         """Which records write their row, whatever was there."""
         return mask_of(pc.is_in(self.column("operation"), pa.array(_ACCEPTED)))
