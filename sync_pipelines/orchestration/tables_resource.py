@@ -17,7 +17,7 @@ import dagster as dg
 from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.database.postgres import open_database
 from sync_pipelines.database.table_frames import Where, read_frame, relation_of
-from sync_pipelines.tables.schema import MAIN_TABLES, SCHEMA, metadata
+from sync_pipelines.tables.lineage import lineage_of
 from sync_pipelines.tables.views import find_view
 
 if TYPE_CHECKING:
@@ -99,10 +99,7 @@ def _main_table(table: str) -> str:
     """The main table whose asset stands for a table or view."""
     relation = relation_of(table)
     view = find_view(relation)
-    name = relation if view is None else view.table
-    while name not in {main.name for main in MAIN_TABLES}:
-        parent = metadata.tables[f"{SCHEMA}.{name}"].info.get("parent")
-        if parent is None:
-            raise ValueError(f"{table} belongs to no asset; read it with the resource Tables")
-        name = parent
-    return name
+    tables = lineage_of(relation if view is None else view.table)
+    if not tables:
+        raise ValueError(f"{table} belongs to no asset; read it with the resource Tables")
+    return tables[-1].name

@@ -35,6 +35,7 @@ from sync_pipelines.normalize.layout import layout_of
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.stages.archived import stream_of
 from sync_pipelines.stages.preview import drop_temporary
+from sync_pipelines.tables.lineage import lineage_of
 from sync_pipelines.tables.schema import MAIN_TABLES, SCHEMA, metadata
 from sync_pipelines.upsert.history import to_change
 from sync_pipelines.upsert.load import load
@@ -162,10 +163,7 @@ def _main_tables(names: Collection[str]) -> set[str]:
     """Returns the main tables to which tables belong; all of them for the ledger and the rejects."""
     found = set()
     for name in names:
-        table = metadata.tables.get(f"{SCHEMA}.{name}")
-        while table is not None and (parent := table.info.get("parent")):
-            table = metadata.tables[f"{SCHEMA}.{parent}"]
-        found |= {table.name} if table is not None and table in MAIN_TABLES else {main.name for main in MAIN_TABLES}
+        found |= {table.name for table in lineage_of(name)[-1:] or MAIN_TABLES}
     return found
 
 

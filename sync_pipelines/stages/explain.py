@@ -28,6 +28,7 @@ from sync_pipelines.privacy.masking import masked, without_emails
 from sync_pipelines.privacy.personal_data import masked_reason, masked_row
 from sync_pipelines.privacy.untrusted_text import storable
 from sync_pipelines.stages.explained_columns import columns_of, overridden, row_values, said_of
+from sync_pipelines.tables.lineage import lineage_of
 from sync_pipelines.tables.schema import MAIN_TABLES, SCHEMA, metadata
 from sync_pipelines.tables.views import find_view
 from sync_pipelines.upsert.fold import alias_of
@@ -401,12 +402,7 @@ def _main_table(name: str) -> tuple[str, str | None]:
     """Returns the main table that a name means, and the child table if it means one."""
     plain = name.removeprefix(f"{SCHEMA}.")
     view = find_view(plain)
-    table = metadata.tables.get(f"{SCHEMA}.{view.table if view else plain}")
-    child = None if table is None or table in MAIN_TABLES else table.name
-    while table is not None and (parent := table.info.get("parent")):
-        child = table.name if table.info["parent"] in {main.name for main in MAIN_TABLES} else child
-        table = metadata.tables[f"{SCHEMA}.{parent}"]
-    if table is None or table not in MAIN_TABLES:
-        known = [main.name for main in MAIN_TABLES]
-        raise NothingToExplain(f"unknown table {name!r}; {suggestion(plain, known)}")
-    return table.name, child
+    tables = lineage_of(view.table if view else plain)
+    if not tables:
+        raise NothingToExplain(f"unknown table {name!r}; {suggestion(plain, [main.name for main in MAIN_TABLES])}")
+    return tables[-1].name, tables[-2].name if len(tables) > 1 else None

@@ -10,25 +10,21 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
-from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
 from sync_pipelines.configuration.stream_settings import StreamSettings
 from sync_pipelines.contracts.codes import LENIENCY_CODES
-from sync_pipelines.contracts.fields import flag_word
 from sync_pipelines.contracts.raw import RawRecord
-from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.exports.columns import SoughtColumns, column_missing, gone_since
 from sync_pipelines.exports.compression import open_export
-from sync_pipelines.exports.formats import ReadSettings, is_flat, read_blocks, read_export
+from sync_pipelines.exports.formats import is_flat, read_blocks, read_export
 from sync_pipelines.exports.lines import LineBlock
 from sync_pipelines.exports.parts import is_of_parts, separated
-from sync_pipelines.exports.tables import TableReading
 from sync_pipelines.kept.kept_records import KeptRecords, Summary
 from sync_pipelines.kept.kept_writer import Beside, KeptWriter
 from sync_pipelines.kept.repeated_lines import build_known_lines
@@ -46,6 +42,7 @@ from sync_pipelines.normalize.record import RecordReader
 from sync_pipelines.normalize.values import displayable
 from sync_pipelines.privacy.erased_people import ErasedPeople, read_erased_people
 from sync_pipelines.stages.flat_parts import FlatParts
+from sync_pipelines.stages.given_settings import constants_by_alias, read_settings_of, reading_of
 from sync_pipelines.stages.line_blocks import BlockReader, OneByOne
 
 Totals = Mapping[str, Callable[[list[Any]], Any]]
@@ -184,22 +181,14 @@ class _Pipeline:
         self._eraser = eraser
         self._export = export
         self._findings = findings
-        self._flat = is_flat(_inner_name(export), _read_settings(export))
-        self._reading = Reading(
-            decimal=settings.decimal,
-            thousands=settings.thousands,
-            date_formats=settings.date_format,
-            timezone=ZoneInfo(settings.timezone) if settings.timezone else UTC,
-            locale=settings.locale,
-            words=_flag_words(settings),
-            strict=settings.strict,
-            flat=self._flat,
-        )
+        self._of_file = read_settings_of(stream, settings)
+        self._flat = is_flat(_inner_name(export), self._of_file)
+        self._reading = reading_of(settings, flat=self._flat)
         self._names = Names(stream.shape, settings.columns, flat=self._flat)
         self._columns: tuple[str, ...] | None = None
         self._sought: SoughtColumns | None = None
         self._item_columns: list[str] = []
-        self._constants = _by_alias(stream, settings.constants)
+        self._constants = constants_by_alias(stream, settings.constants)
         self._fold: LineFold | None = None
 
     @property
@@ -249,7 +238,7 @@ class _Pipeline:
             BlockReader(plain, self._one_by_one(), self._findings, writer, known, suspects).read(
                 cast(
                     Iterator[RawRecord | LineBlock],
-                    read_blocks(self._export.content, self._export.name, _read_settings(self._export)),
+                    read_blocks(self._export.content, self._export.name, self._of_file),
                 )
             )
 
@@ -261,11 +250,11 @@ class _Pipeline:
     def outcomes(self) -> Iterator[Change | Reject]:
         """Yields every record's change or reject, in file order."""
         if not self._flat:
-            records = read_export(self._export.content, self._export.name, _read_settings(self._export))
+            records = read_export(self._export.content, self._export.name, self._of_file)
             yield from self._read(records, None)
             return
         self._sought = self._sought_columns()
-        settings = _read_settings(self._export, self._sought)
+        settings = read_settings_of(self._export.stream, self._export.settings, self._sought)
         table = FlatParts(read_blocks(self._export.content, self._export.name, settings), self._findings, self._reading)
         self._columns = table.columns
         lines = self._export.stream.line_field
@@ -421,33 +410,3 @@ def _inner_name(export: ExportText) -> str:
         plain, inner = open_export(content, export.name, member=export.settings.member)
         plain.close()
     return inner
-
-
-def _read_settings(export: ExportText, sought: SoughtColumns | None = None) -> ReadSettings:
-    settings = export.settings
-    return ReadSettings(
-        format=settings.format,
-        encoding=settings.encoding,
-        table=TableReading(settings.empty_is, settings.of_tables, sought),
-        member=settings.member,
-        record=settings.record,
-        envelopes=export.stream.envelopes,
-        limits=settings.limits,
-    )
-
-
-def _flag_words(settings: StreamSettings) -> dict[str, bool]:
-    """Returns the source's own words for yes and no (X10)."""
-    return {flag_word(word): True for word in settings.true_values} | {
-        flag_word(word): False for word in settings.false_values
-    }
-
-
-def _by_alias(stream: Stream, constants: Mapping[str, Any]) -> dict[str, Any]:
-    shape = stream.shape
-    named = {name: shape.column_of(name) for name in constants}
-    return {
-        stream.contract.model_fields[column].alias or column: constants[name]
-        for name, column in named.items()
-        if column is not None
-    }
