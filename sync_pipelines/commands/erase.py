@@ -75,8 +75,8 @@ def run(asked: Asked, reason: str, *, is_preview: bool, as_json: bool) -> int:
     settings = load_settings()
     workspace = open_workspace(settings)
     person = asked.person(_known_tenant(workspace, asked))
-    plan = plan_erasure(workspace, person, on_one_line(str(person.without(reason))), acting_user())
-    with open_instance(settings) as instance:
+    with erasures.one_at_a_time(workspace.database), open_instance(settings) as instance:
+        plan = plan_erasure(workspace, person, on_one_line(str(person.without(reason))), acting_user())
         notify("Searching ...")
         before = look(workspace, plan)
         before.places.update(find_in_dagster(instance, person))
@@ -122,14 +122,15 @@ def run_lift(asked: Asked, reason: str, *, as_json: bool) -> int:
     subjects = {plan.people.subject_of("email", email) for email in person.emails}
     if person.customer is not None:
         subjects.add(plan.people.subject_of("customer", person.customer))
-    people = read_erased_people(settings.archive)
-    held = [] if people is None else [e for e in people.active(plan.scopes) if e.subject in subjects]
-    if people is None or not held:
-        raise click.UsageError(f"no erasure of this person holds in {asked.partner} {person.tenant}")
-    people = people.with_lifted((e.identity for e in held), datetime.now(UTC).isoformat(timespec="seconds"))
-    write_erased_people(settings.archive, people)
-    with workspace.connection() as connection:
-        erasures.mirror(connection, settings.archive, people)
+    with erasures.one_at_a_time(workspace.database):
+        people = read_erased_people(settings.archive)
+        held = [] if people is None else [e for e in people.active(plan.scopes) if e.subject in subjects]
+        if people is None or not held:
+            raise click.UsageError(f"no erasure of this person holds in {asked.partner} {person.tenant}")
+        people = people.with_lifted((e.identity for e in held), datetime.now(UTC).isoformat(timespec="seconds"))
+        write_erased_people(settings.archive, people)
+        with workspace.connection() as connection:
+            erasures.mirror(connection, settings.archive, people)
     if as_json:
         print(json_of({"lifted": len(held), "subjects": sorted({e.subject for e in held})}))
     else:

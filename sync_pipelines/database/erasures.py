@@ -6,6 +6,8 @@ Belongs here: that table, and rewriting tables. Does not belong here: the file, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,11 +15,26 @@ import psycopg
 
 from sync_pipelines.database.ledger_copies import keep_erasures
 from sync_pipelines.database.postgres import Database
+from sync_pipelines.errors import SyncError
 from sync_pipelines.privacy.erased_people import ErasedPeople
 from sync_pipelines.privacy.untrusted_text import on_one_line
 
+_LOCK: Final = 7_283_041_131
 WAIT_SECONDS: Final = 30
 """How long rewriting a table waits for whoever reads or writes it."""
+
+
+@contextmanager
+def one_at_a_time(database: Database) -> Iterator[None]:
+    """Keeps other erasures away, on every host: each reads the list of erased people and replaces it.
+
+    Raises:
+        SyncError: `busy`: another erasure is running.
+    """
+    with database.connect(autocommit=True) as connection:
+        if connection.execute("select pg_try_advisory_lock(%s)", [_LOCK]).fetchone() != (True,):
+            raise SyncError("busy", "another erasure is running", "erase again when it is done")
+        yield
 
 
 def rewrite_tables(database: Database) -> str | None:

@@ -12,7 +12,7 @@ import psycopg
 from backports import zstd
 
 from sync_pipelines.configuration.settings import Settings
-from sync_pipelines.database.erasures import rewrite_tables
+from sync_pipelines.database.erasures import one_at_a_time, rewrite_tables
 from sync_pipelines.database.postgres import Database
 from sync_pipelines_tests.commands.calling import Call
 from sync_pipelines_tests.commands.conftest import call
@@ -183,12 +183,18 @@ WRONG = [
 ]
 
 
-def test_wrong_input_is_one_sentence_and_changes_nothing(call: Call, settings: Settings, landing: str) -> None:
+def test_wrong_input_is_one_sentence_and_changes_nothing(
+    call: Call, settings: Settings, landing: str, database: Database
+) -> None:
     put(landing, {path: content for path, content in EXPORTS.items() if path.startswith("traede")})
     call("sync")
 
     for arguments, said in WRONG:
         done = call("erase", *arguments)
         assert done.status == 2 and said in done.err and "Traceback" not in done.err, (arguments, done)
+
+    with one_at_a_time(database):
+        busy = call("erase", *PERSON, "--reason", "x")
+    assert busy.status == 1 and "another erasure is running" in busy.err and "Traceback" not in busy.err
 
     assert not (settings.archive / "erasures.json").exists()
