@@ -267,17 +267,17 @@ class Folding:
         before, after = applied.before, applied.after
         if self._load.stream.blocked_by is None or (after and after.is_live):
             return False
+        # A row that other rows only referred to is in no record of its own.
+        is_live = self._was_newest(family, record) if before is None else before.is_live
         if self._blocking is not None:
-            is_live = self._was_newest(family, record) if before is None else before.is_live
             return is_live and self._decisions.block_by(record, self._blocking.get(record.change.key or "", 0))
-        if before is None or not before.is_live:
-            return False
         stored_ids = [s.id for s in family.stored if s.row.external_id == record.change.key]
-        return self._decisions.block(record, stored_ids)
+        return is_live and bool(stored_ids) and self._decisions.block(record, stored_ids)
 
     def _was_newest(self, family: Family, record: VersionedRecord) -> bool:
         """Whether no newer record was loaded before a delete. Then it found a row that other rows only referred to."""
-        return not any(r.version > record.version and r.file_id in self._earlier for r in family.applied)
+        newer = [r for r in family.applied if r.version > record.version]
+        return not newer or (self._blocking is not None and all(r.file_id not in self._earlier for r in newer))
 
     def _take(self, differences: Differences, family: Family, rows: Rows, came: Sequence[_Came]) -> None:
         own = [stored for stored in family.stored if not stored.is_lent]

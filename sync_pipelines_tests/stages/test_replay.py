@@ -151,6 +151,19 @@ def test_T9_a_blocked_delete_is_decided_again(site: Site) -> None:
     assert site.tables()["customers"][("acme", "traede", "1")]["deleted_at"] is not None
 
 
+def test_T9_a_delete_of_a_customer_that_only_orders_know_stays_blocked(site: Site) -> None:
+    orders_mean_traede(site)
+    site.load("2024-05-02.json", [order("A", CustomerId="1")])
+    entry = site.load_at("traede/acme/customers/2024-05-01.json", [{"customer_number": "1", "delete": True}])
+    assert outcomes(entry) == {"blocked": 1}
+    before = site.tables()
+
+    replay(site)
+
+    assert site.tables() == before
+    assert statuses(site) == [("1", "open")]
+
+
 def test_refusals_by_state_are_decided_without_the_raw_bytes(site: Site) -> None:
     test_T9_a_blocked_delete_is_decided_again(site)
     site.load("2024-05-06.json", [order("C", CustomerId="2")])
