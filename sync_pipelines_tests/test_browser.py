@@ -326,7 +326,7 @@ def see_a_day_that_is_held(page: Page, up: Up) -> None:
 def explain_a_row(page: Page, up: Up) -> None:
     order = up.ask("select tenant, external_id as key from sync.live_orders order by updated_at, id limit 1")
     config = f"{{table: orders, tenant: {order['tenant']}, key: '{order['key']}', column: total_revenue}}"
-    launch(page, "sync_explain_row", f"ops:\n  sync_explain:\n    config: {config}\n")
+    launch(page, "explain_row", f"ops:\n  sync_explain:\n    config: {config}\n")
     page.get_by_text("View full message", exact=True).first.click()
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_text("overridden by").first).to_be_visible()
@@ -341,7 +341,7 @@ def undo_an_export(page: Page, up: Up) -> None:
         " where partner = 'traede' and status = 'loaded' and created > 0 order by id desc limit 1"
     )
     config = f"{{paths: [{export['path']}], reason: test data}}"
-    launch(page, "sync_undo_export", f"ops:\n  sync_undo_or_redo:\n    config: {config}\n")
+    launch(page, "undo_export", f"ops:\n  sync_undo_or_redo:\n    config: {config}\n")
     picture(page, "undo_job")
     entry = up.ask("select status from sync.export_files where path = %s", export["path"])
     assert entry == {"status": "withdrawn"}

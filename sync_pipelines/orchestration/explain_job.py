@@ -1,4 +1,4 @@
-"""The job `sync_explain_row`: why a row has its values, as a table in the events of its run.
+"""The job `explain_row`: why a row has its values, as a table in the events of its run.
 
 Belongs here: the job, its configuration, and the way to it from sample rows. Does not belong here: the explanation
 (`stages.explain`).
@@ -23,7 +23,7 @@ from sync_pipelines.stages.explain import Asked, Explained, NothingToExplain, ex
 from sync_pipelines.stages.explained_tables import record_table, row_table
 from sync_pipelines.stages.workspace import Workspace
 
-EXPLAIN: Final = "sync_explain_row"
+EXPLAIN: Final = "explain_row"
 _STEP: Final = "sync_explain"
 
 

@@ -1,4 +1,4 @@
-"""The job `sync_undo_export`: takes loaded exports back, or loads withdrawn ones again.
+"""The job `undo_export`: takes loaded exports back, or loads withdrawn ones again.
 
 Its run observes the day of each export and reports the tables it changed. Bad input fails the run with one sentence;
 it changes nothing and is not retried.
@@ -29,7 +29,7 @@ from sync_pipelines.stages.display_rows import TableChanges
 from sync_pipelines.stages.export_stages import Workspace
 from sync_pipelines.stages.withdrawal import Decided, Undone, redo, undo
 
-UNDO: Final = "sync_undo_export"
+UNDO: Final = "undo_export"
 _ROWS_SHOWN: Final = 20
 """Changed rows of each table in an observation."""
 

@@ -51,8 +51,8 @@ def test_the_named_streams_are_loaded(
 ) -> None:
     monkeypatch.setenv("SHOP_PARTNER", "nilo")
     found = {job.name for job in defined(project, attributes).get_repository_def().get_all_jobs()}
-    ours = {"__ASSET_JOB", "sync_check_tables", "sync_explain_row", "sync_housekeeping"}
-    ours |= {"sync_undo_export", "sync_verify"}
+    ours = {"__ASSET_JOB", "sync_check_tables", "explain_row", "sync_housekeeping"}
+    ours |= {"undo_export", "sync_verify"}
     assert found == ours | {f"sync_{name}" for name in jobs}
 
 

@@ -52,7 +52,7 @@ def test_names_that_users_rely_on(definitions: dg.Definitions) -> None:
     names = {name.replace("/", "_") for name in declared}
     jobs = {f"sync_{name}" for name in names}
     jobs |= {"sync_check_tables", "sync_housekeeping", "sync_verify"}
-    by_hand = {"sync_explain_row", "sync_undo_export"}
+    by_hand = {"explain_row", "undo_export"}
     assert {job.name for job in repository.get_all_jobs()} >= jobs | by_hand
     sensors = {f"{name}_arrivals" for name in names} | {
         "sync_check_alerts",

@@ -79,9 +79,9 @@ def test_sample_rows_lead_to_it(definitions: dg.Definitions, instance: dg.Dagste
         if e.event_type_value == "ASSET_MATERIALIZATION" and e.asset_key == asset_key("rows", stream)
     ]
     found = event.materialization.metadata
-    assert found["explain_rows"].value == f"/locations/{CODE_LOCATION}/jobs/sync_explain_row/playground"
+    assert found["explain_rows"].value == f"/locations/{CODE_LOCATION}/jobs/explain_row/playground"
     table: Any = found["sample_rows"].value
     (row,) = table.records
     words = f"sync-pipelines explain orders {TENANT} 'it'\"'\"'s' --partner replenit"
     assert row.data["explain it"] == words
-    assert launchpad_path(None, "other") == "/locations/other/jobs/sync_explain_row/playground"
+    assert launchpad_path(None, "other") == "/locations/other/jobs/explain_row/playground"
