@@ -141,7 +141,7 @@ def test_what_each_record_said_of_a_column(site: Site) -> None:
         "",
         "2024-03-05.ndjson at 1/1",
     ]
-    assert found[4].reason.startswith("currency_unknown (Currency): ")
+    assert found[4].reason.startswith("currency_unknown: Currency: ")
     assert explained(site, "orders", "A", "total_revenue").records[0].said == "default"
     assert explained(site, "live_orders", "A", "TotalQuantity").column == "total_quantity"
 
