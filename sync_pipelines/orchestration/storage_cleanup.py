@@ -10,7 +10,6 @@ Belongs here: Dagster's storage, the job and its schedule. Does not belong here:
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from shutil import rmtree
 from typing import Any, Final
 
@@ -37,7 +36,7 @@ from sync_pipelines.orchestration.private_dagster import (
 from sync_pipelines.orchestration.verify_job import VERIFY
 from sync_pipelines.stages.compaction import compact
 from sync_pipelines.stages.export_stages import Workspace
-from sync_pipelines.stages.file_cleanup import Removed, clear_files
+from sync_pipelines.stages.file_cleanup import Removed, changed_at, clear_files
 
 HOUSEKEEPING: Final = "sync_housekeeping"
 _RUNS_AT_ONCE: Final = 200
@@ -178,11 +177,7 @@ def _clear_run_logs(settings: Settings, instance: dg.DagsterInstance, before: da
     folder = settings.logs / "runs" / "storage"
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         run = instance.get_run_by_id(path.name)
-        if (run is None or run.is_finished) and _newest(path) < before.timestamp():
+        if (run is None or run.is_finished) and changed_at(path) < before.timestamp():
             removed.add(sum(p.stat().st_size for p in path.rglob("*") if p.is_file()))
             rmtree(path, ignore_errors=True)
     return removed
-
-
-def _newest(path: Path) -> float:
-    return max(p.stat().st_mtime for p in (path, *path.rglob("*")))

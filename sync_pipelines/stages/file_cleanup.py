@@ -130,7 +130,7 @@ def _remove(paths: Iterable[Path], before: float) -> Removed:
     removed = Removed()
     for path in list(paths):
         try:
-            if _changed_at(path) >= before:
+            if changed_at(path) >= before:
                 continue
             size = _size(path)
             if path.is_dir():
@@ -147,7 +147,7 @@ def _entries(folder: Path) -> Iterator[Path]:
     return iter(sorted(folder.iterdir()) if folder.is_dir() else ())
 
 
-def _changed_at(path: Path) -> float:
+def changed_at(path: Path) -> float:
     """Returns when a file, or anything in a folder, was last changed."""
     return max((p.stat().st_mtime for p in (path, *path.rglob("*"))), default=0.0)
 
