@@ -20,6 +20,7 @@ from sync_pipelines.commands.screen import json_of, notify, print_table, say
 from sync_pipelines.commands.sync import LOADED, WITH_FAILED, WITH_REJECTS
 from sync_pipelines.configuration.settings import load_settings
 from sync_pipelines.contracts.codes import REJECT_CODES
+from sync_pipelines.corrections.refold import Replayed
 from sync_pipelines.database import reports
 from sync_pipelines.database.postgres import migrate, open_database
 from sync_pipelines.database.reports import Reject, RejectFilter
@@ -29,7 +30,6 @@ from sync_pipelines.privacy.masking import masked
 from sync_pipelines.privacy.personal_data import masked_faults, masked_reason, masked_record
 from sync_pipelines.stages.export_stages import open_workspace
 from sync_pipelines.stages.replay import ReplayedExport, replay_rejects
-from sync_pipelines.upsert.refold import Replayed
 
 
 def run_list(wanted: Mapping[str, str | None], limit: int, *, as_json: bool, unmasked: bool = False) -> int:

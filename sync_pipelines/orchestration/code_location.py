@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from sync_pipelines import definitions
+from sync_pipelines.orchestration.build import build_definitions
 from sync_pipelines.orchestration.jobs import EXECUTOR
 
-defs = dg.Definitions.merge(definitions.defs, dg.Definitions(executor=EXECUTOR))
+defs = dg.Definitions.merge(build_definitions(), dg.Definitions(executor=EXECUTOR))

@@ -20,6 +20,10 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 from psycopg.types.json import set_json_loads
 
+from sync_pipelines.corrections.blocked_deletes import BlockedDeletes
+from sync_pipelines.corrections.named_rows import NamedRows
+from sync_pipelines.corrections.refold import replay
+from sync_pipelines.corrections.withdrawn_exports import locked
 from sync_pipelines.database import erasures, ledger
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.database.ledger_copies import COPIED, keep_copy
@@ -45,14 +49,10 @@ from sync_pipelines.stages.person_search import Found, exports_in, is_in_file, l
 from sync_pipelines.stages.repair import repairing
 from sync_pipelines.stages.workspace import Workspace
 from sync_pipelines.tables.schema import MAIN_TABLES, SCHEMA
-from sync_pipelines.upsert.blocked_deletes import BlockedDeletes
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.erased_records import Rewritten, own_named, without_erased
 from sync_pipelines.upsert.history import KnownExport
-from sync_pipelines.upsert.named_rows import NamedRows
-from sync_pipelines.upsert.refold import replay
 from sync_pipelines.upsert.row_references import Named
-from sync_pipelines.upsert.withdrawal import locked
 
 WAIT_SECONDS: Final = 30.0
 """How long an erasure waits for a load that holds the locks."""

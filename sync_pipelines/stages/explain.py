@@ -21,6 +21,7 @@ from psycopg.sql import SQL, Identifier
 from sync_pipelines.command_line import typed
 from sync_pipelines.contracts.near_names import near_name, suggestion
 from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.corrections.row_steps import RowHistory, Step, Steps
 from sync_pipelines.database.ledger import entry_of
 from sync_pipelines.exports.naming import natural_order
 from sync_pipelines.partners import STREAMS
@@ -35,7 +36,6 @@ from sync_pipelines.upsert.fold import alias_of
 from sync_pipelines.upsert.referred_names import RowName
 from sync_pipelines.upsert.row_names import Names, streams_within
 from sync_pipelines.upsert.row_references import Named, Referring, references_to, referring_records
-from sync_pipelines.upsert.row_steps import RowHistory, Step, Steps
 
 _NEAR_KEYS: Final = 2_000
 _REFERRING: Final = 3

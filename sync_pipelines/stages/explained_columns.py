@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.corrections.row_steps import Step, Steps
 from sync_pipelines.tables.schema import SCHEMA, metadata
 from sync_pipelines.upsert.fold import Row
 from sync_pipelines.upsert.row_names import Names
-from sync_pipelines.upsert.row_steps import Step, Steps
 
 
 def row_values(stream: Stream, row: Row, names: Mapping[int, Names]) -> dict[str, Any]:

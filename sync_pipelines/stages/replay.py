@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sync_pipelines.corrections.refold import Replayed, replay
 from sync_pipelines.database import ledger, reports
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.database.reports import RejectFilter
@@ -19,7 +20,6 @@ from sync_pipelines.errors import SyncError
 from sync_pipelines.kept.kept_records import remove_unnamed
 from sync_pipelines.stages.export_stages import Workspace, normalize_archived, stream_of, unforeseen
 from sync_pipelines.stages.repair import repairing
-from sync_pipelines.upsert.refold import Replayed, replay
 
 log = logging.getLogger(__name__)
 

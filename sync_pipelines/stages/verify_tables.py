@@ -5,7 +5,7 @@ tombstone, a placeholder, a name from a pair, or the record that a row names as 
 the archive is left out: ids, `run_id`, `created_at` and `updated_at`.
 
 Rows whose columns equal those of their records are verified without locks, in one snapshot (`upsert.verified_columns`).
-The definition decides about all others in short transactions that loads wait for (`upsert.verification`).
+The definition decides about all others in short transactions that loads wait for (`verification`).
 
 Belongs here: which keys are verified, and the result. Does not belong here: how (`upsert`), layout on a screen
 (`commands`).
@@ -30,16 +30,16 @@ from sync_pipelines.partners import STREAMS, find_stream
 from sync_pipelines.stages.repair import repairing
 from sync_pipelines.stages.workspace import Workspace
 from sync_pipelines.tables.schema import SCHEMA
-from sync_pipelines.upsert.archived_exports import ArchivedExports, Span
 from sync_pipelines.upsert.audit import LISTED, Difference
 from sync_pipelines.upsert.copying import Ids
 from sync_pipelines.upsert.history import Hashes
-from sync_pipelines.upsert.orphans import delete_orphans
-from sync_pipelines.upsert.placeholders import Placeholders, Produced, owner_of
-from sync_pipelines.upsert.referrers import Group, Referrers
-from sync_pipelines.upsert.tenant_rows import NamedRows, named_rows
-from sync_pipelines.upsert.verification import KEYS_AT_ONCE, Verification
-from sync_pipelines.upsert.verified_columns import ColumnVerification, VerifiedKeys, is_verifiable
+from sync_pipelines.verification.archived_exports import ArchivedExports, Span
+from sync_pipelines.verification.orphans import delete_orphans
+from sync_pipelines.verification.placeholders import Placeholders, Produced, owner_of
+from sync_pipelines.verification.referrers import Group, Referrers
+from sync_pipelines.verification.tenant_rows import NamedRows, named_rows
+from sync_pipelines.verification.verified_columns import ColumnVerification, VerifiedKeys, is_verifiable
+from sync_pipelines.verification.verified_rows import KEYS_AT_ONCE, Verification
 
 __all__ = ["SLICES", "Difference", "Slice", "Verified", "verifiable", "verify_stream"]
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import psycopg
 
 from sync_pipelines.command_line import typed
+from sync_pipelines.corrections.withdrawn_exports import Redoing, locked, withdraw
 from sync_pipelines.database import decisions, ledger, ledger_changes
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.database.ledger_copies import keep_copy
@@ -22,7 +23,6 @@ from sync_pipelines.stages.display_rows import TableChanges, changes_of_rows
 from sync_pipelines.stages.export_stages import load_export
 from sync_pipelines.stages.repair import repairing
 from sync_pipelines.stages.workspace import Workspace
-from sync_pipelines.upsert.withdrawal import Redoing, locked, withdraw
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.stages.verify_tables import Difference, verifiable, verify_stream
 from sync_pipelines.stages.withdrawal import Decided, undo
 from sync_pipelines.tables.schema import metadata
-from sync_pipelines.upsert.verification import Verification
+from sync_pipelines.verification.verified_rows import Verification
 from sync_pipelines_tests import test_laws, test_laws_identity, test_laws_partners, test_laws_references
 from sync_pipelines_tests.examples import examples, rounds
 from sync_pipelines_tests.loading import Site, deleted, item, lines, order

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pyarrow as pa
 from psycopg.sql import SQL
 
-from sync_pipelines.upsert.copy_out import MOMENT, columns_of, read
+from sync_pipelines.verification.copy_out import MOMENT, columns_of, read
 from sync_pipelines_tests.loading import Site
 
 KINDS = {

@@ -16,12 +16,12 @@ from psycopg.sql import SQL, Identifier
 from sync_pipelines.normalize.keys import hashes_of_bytes, record_id_bytes, texts_of
 from sync_pipelines.normalize.list_duplicates import Mask
 from sync_pipelines.tables.schema import SCHEMA, metadata
-from sync_pipelines.upsert.archived_exports import Span
 from sync_pipelines.upsert.column_changes import mask_of
-from sync_pipelines.upsert.copy_out import columns_of, read_by_ids
 from sync_pipelines.upsert.copying import Ids, one
 from sync_pipelines.upsert.history import Hashes
-from sync_pipelines.upsert.referrers import Group
+from sync_pipelines.verification.archived_exports import Span
+from sync_pipelines.verification.copy_out import columns_of, read_by_ids
+from sync_pipelines.verification.referrers import Group
 
 
 class NamedRows(NamedTuple):

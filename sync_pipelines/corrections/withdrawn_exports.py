@@ -21,18 +21,18 @@ import psycopg
 from psycopg.types.json import set_json_loads
 
 from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.corrections.blocked_deletes import BlockedDeletes
+from sync_pipelines.corrections.named_rows import NamedRows, names_of_own
 from sync_pipelines.database import ledger, ledger_changes
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.keys import distinct
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.partners import find_stream
-from sync_pipelines.upsert.blocked_deletes import BlockedDeletes
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import History, KnownExport, connected
 from sync_pipelines.upsert.locks import locks_of, take_locks
-from sync_pipelines.upsert.named_rows import NamedRows, names_of_own
 from sync_pipelines.upsert.referred_names import ReferredNames, names_in
 from sync_pipelines.upsert.row_names import RowNames
 from sync_pipelines.upsert.row_references import Named, names_referred

@@ -22,12 +22,12 @@ from sync_pipelines.contracts.streams import Identity, Reference
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.list_duplicates import Mask
 from sync_pipelines.partners import STREAMS
-from sync_pipelines.upsert.archived_exports import ArchivedExports
 from sync_pipelines.upsert.column_changes import mask_of
-from sync_pipelines.upsert.copy_out import MOMENT
 from sync_pipelines.upsert.copying import one
 from sync_pipelines.upsert.history import KnownExport
 from sync_pipelines.upsert.stored_rows import Source
+from sync_pipelines.verification.archived_exports import ArchivedExports
+from sync_pipelines.verification.copy_out import MOMENT
 
 _BLOCKS_AT_ONCE: Final = 8
 

@@ -1,7 +1,7 @@
 """Verifies rows that no record of their own produces: each must be a placeholder that some record refers to (X7).
 
 Belongs here: those rows. Does not belong here: what records say of them (`referrers`), rows that records
-define (`verification`), missing rows (`missing_rows`).
+define (`verified_rows`), missing rows (`missing_rows`).
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from sync_pipelines.partners import STREAMS
 from sync_pipelines.tables.schema import SCHEMA, metadata
 from sync_pipelines.upsert.audit import ROW, Audit, Difference, key_of
 from sync_pipelines.upsert.column_changes import are_distinct, mask_of
-from sync_pipelines.upsert.copy_out import MOMENT, columns_of, read_by_ids
 from sync_pipelines.upsert.copying import Ids, one
 from sync_pipelines.upsert.history import Hashes
 from sync_pipelines.upsert.locks import take_locks
 from sync_pipelines.upsert.name_pairs import Lends, NamePairs
 from sync_pipelines.upsert.references import EMAIL
-from sync_pipelines.upsert.referrers import Group, Referrers, mark, marked
 from sync_pipelines.upsert.stored_rows import NOT_DERIVED, Source
 from sync_pipelines.upsert.write import remove_unused
+from sync_pipelines.verification.copy_out import MOMENT, columns_of, read_by_ids
+from sync_pipelines.verification.referrers import Group, Referrers, mark, marked
 
 _NAMES: Final = ("external_id", "partner_record_id")
 _OF_PLACEHOLDERS: Final = {"id", "tenant", "partner", "is_placeholder", *_NAMES, *Source._fields}

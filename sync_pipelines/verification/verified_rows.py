@@ -23,7 +23,6 @@ from sync_pipelines.normalize.keys import distinct
 from sync_pipelines.normalize.layout import layout_of
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.tables.schema import SCHEMA
-from sync_pipelines.upsert.archived_exports import ArchivedExports
 from sync_pipelines.upsert.audit import Audit
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.differences import main_columns
@@ -32,6 +31,7 @@ from sync_pipelines.upsert.history import Hashes, connected
 from sync_pipelines.upsert.locks import take_locks
 from sync_pipelines.upsert.referred_names import RowName
 from sync_pipelines.upsert.row_names import RowNames
+from sync_pipelines.verification.archived_exports import ArchivedExports
 
 KEYS_AT_ONCE: Final = 2_000
 """Keys that are verified in one transaction; loads of the stream wait for it."""

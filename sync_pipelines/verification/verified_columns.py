@@ -2,7 +2,7 @@
 
 A row is verified here if its key has one record, or several with equal texts, and if everything in it, in its lists and
 in its links is what that record makes of an empty row. That says nothing of the other rows: the definition decides
-about them (`verification`).
+about them (`verified_rows`).
 
 All of it is one snapshot of tables and ledger, without locks. Rows are read in the order of their ids, some at a time:
 rows that one export created are neighbors there as they are in its kept records. Memory holds eight bytes for each row
@@ -30,19 +30,19 @@ from sync_pipelines.normalize.keys import are_among, distinct
 from sync_pipelines.normalize.layout import ChildLayout, arrow_type, layout_of
 from sync_pipelines.normalize.list_duplicates import Mask
 from sync_pipelines.tables.schema import SCHEMA, metadata
-from sync_pipelines.upsert.archived_exports import ArchivedExports, Span, hashes_in
 from sync_pipelines.upsert.column_changes import are_distinct, are_set, mask_of
 from sync_pipelines.upsert.columns import ColumnFold, FoldedRows
 from sync_pipelines.upsert.copy_format import ahead, numbered
-from sync_pipelines.upsert.copy_out import Result, columns_of, fetch, table_of
 from sync_pipelines.upsert.copying import Ids, one
-from sync_pipelines.upsert.equal_columns import differing
 from sync_pipelines.upsert.history import Hashes, decided_keys
 from sync_pipelines.upsert.list_columns import NewElements
 from sync_pipelines.upsert.list_repeats import are_steady, undecided
-from sync_pipelines.upsert.referrers import Group
 from sync_pipelines.upsert.stored_rows import NOT_DERIVED, Source
-from sync_pipelines.upsert.tenant_rows import NamedRows, hashes_of_names, joined, named_parts, named_rows
+from sync_pipelines.verification.archived_exports import ArchivedExports, Span, hashes_in
+from sync_pipelines.verification.copy_out import Result, columns_of, fetch, table_of
+from sync_pipelines.verification.equal_columns import differing
+from sync_pipelines.verification.referrers import Group
+from sync_pipelines.verification.tenant_rows import NamedRows, hashes_of_names, joined, named_parts, named_rows
 
 ROWS_AT_ONCE: Final = 16_384
 _PARTS_AT_ONCE: Final = 4

@@ -21,6 +21,7 @@ import psycopg
 import pyarrow.compute as pc
 
 from sync_pipelines.contracts.streams import BlockedBy, Reference, Stream
+from sync_pipelines.corrections.named_rows import NamedRows
 from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.kept.kept_records import KeptRecords
@@ -32,7 +33,6 @@ from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.fold import fold
 from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import Hashes, History, KnownExport, VersionedRecord, connected
-from sync_pipelines.upsert.named_rows import NamedRows
 from sync_pipelines.upsert.row_references import Named, names_referred, references_to, rows_naming
 
 
