@@ -16,6 +16,7 @@
     late        a year of files newest first                          python -m bench.late
     lists       full lists in any order                               python -m bench.lists
     in_process  the loop of these two: files in an order, in one process
+    ways        what each way of a record buys (switches: theirs)     python -m bench.ways
     flatness    a small export beside many loaded ones                python -m bench.flatness
     idle        nothing to do                                         python -m bench.idle
     backfill    five years beside live syncs (history, up: theirs)    python -m bench.backfill

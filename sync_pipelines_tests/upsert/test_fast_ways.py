@@ -8,25 +8,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.switches import FOLDED, switched_off
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.sample_data.bulk_streams import BULK, bulk_records
 from sync_pipelines.tables.schema import OUTCOMES
 from sync_pipelines.upsert import folding, new_rows
-from sync_pipelines.upsert.changed_rows import ChangedRowsResult, ChangedRowWriter
 from sync_pipelines.upsert.fold import Applied, apply
-from sync_pipelines.upsert.new_rows import NewRowsResult, NewRowWriter
 from sync_pipelines.upsert.record_outcomes import stored_outcomes
-from sync_pipelines.upsert.stale import Stale
-from sync_pipelines.upsert.unchanged import Unchanged
 from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.loading import TENANT, Site, lines, outcomes
 from sync_pipelines_tests.test_laws import loading_plan, log_line
@@ -58,26 +54,9 @@ STREAMS: list[dict[str, st.SearchStrategy[dict[str, Any]]]] = [
 ]
 
 
-@contextmanager
-def everything_folded() -> Any:
+def everything_folded() -> AbstractContextManager[None]:
     """As if no record could be told by its text or by newer ones, none copied and no row revised."""
-
-    def none_same(self: Any, mine: Any, *given: Any) -> Any:
-        return np.zeros(mine.kept.count, bool)
-
-    def all_left(self: Any, kept: Any, aside: Any) -> NewRowsResult:
-        keys = np.concatenate([np.empty(0, np.uint64), *(b.column("key_hash").to_numpy() for b in kept.blocks())])
-        return NewRowsResult(np.zeros(kept.count, bool), np.sort(keys[~aside]))
-
-    def none_revised(self: Any, kept: Any, chosen: Any, outcomes: Any) -> ChangedRowsResult:
-        return ChangedRowsResult(Counter(), all_left(self, kept, ~chosen).left)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Unchanged, "rows", none_same)
-        patch.setattr(Stale, "rows", none_same)
-        patch.setattr(NewRowWriter, "write", all_left)
-        patch.setattr(ChangedRowWriter, "write", none_revised)
-        yield
+    return switched_off(*FOLDED)
 
 
 @st.composite
