@@ -21,6 +21,7 @@ from sync_pipelines.upsert.copying import Copying
 from sync_pipelines.upsert.empty_tables import DeferredIndexes
 from sync_pipelines.upsert.key_index import KeyIndex
 from sync_pipelines.upsert.new_rows import NewRowsResult, NewRowWriter
+from sync_pipelines.upsert.repeated_keys import RepeatedKeyWriter
 from sync_pipelines.upsert.stale import Stale
 from sync_pipelines.upsert.streaming_load import StreamingLoad
 from sync_pipelines.upsert.unchanged import Unchanged
@@ -68,6 +69,7 @@ _PATCHES: Final[Mapping[str, tuple[tuple[Any, str, Any], ...]]] = {
     "Stale": ((Stale, "rows", _none_found),),
     "NewRowWriter": ((NewRowWriter, "write", _none_new), (NewRowWriter, "write_first", _nothing)),
     "ChangedRowWriter": ((ChangedRowWriter, "write", _none_changed),),
+    "RepeatedKeyWriter": ((RepeatedKeyWriter, "write", _none_changed),),
     "StreamingLoad": ((StreamingLoad, "take", _nothing),),
     "without_indexes": ((new_rows, "without_indexes", _indexed),),
     "WriteBehind": ((Copying, "write_behind", _at_once),),
@@ -77,7 +79,7 @@ _PATCHES: Final[Mapping[str, tuple[tuple[Any, str, Any], ...]]] = {
     "PlainReader": ((PlainReader, "is_able", False),),
     "KeyIndex": ((KeyIndex, "knowing", _every_export),),
 }
-FOLDED: Final = ("Unchanged", "Stale", "NewRowWriter", "ChangedRowWriter")
+FOLDED: Final = ("Unchanged", "Stale", "NewRowWriter", "ChangedRowWriter", "RepeatedKeyWriter")
 """The ways without which every record is folded."""
 SWITCHES: Final = frozenset(_PATCHES)
 """The ways that can be switched off."""

@@ -12,6 +12,7 @@ Belongs here: the loads and the table. Does not belong here: switching a way off
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -54,6 +55,7 @@ WAYS: Final[Mapping[str, Way]] = {
     "Stale": Way("late", ["upsert/stale"]),
     "NewRowWriter": Way("first", ["upsert/new_rows"]),
     "ChangedRowWriter": Way("changed", ["upsert/changed_rows", "upsert/stored_columns"]),
+    "RepeatedKeyWriter": Way("log", ["upsert/repeated_keys", "upsert/collapse"]),
     "StreamingLoad": Way("first", ["upsert/streaming_load"]),
     "without_indexes": Way("first", ["upsert/empty_tables"]),
     "WriteBehind": Way("first", ["upsert/write_behind"]),
@@ -82,6 +84,7 @@ LOADS: Final[Mapping[str, Load]] = {
     "first": Load("first load"),
     "re-sent": Load("re-sent, one changed"),
     "changed": Load("10% changed, 5% new"),
+    "log": Load("five records of each key"),
     "late": Load("full list that comes late", is_late=True),
     "small": Load("10 small exports", timed=10),
 }
@@ -126,8 +129,21 @@ def write_exports(folder: Path, orders: int, stores: int, days: int) -> None:
             path = landing / f"2024-01-{day:02}.ndjson"
             write_bench_orders(path, orders, changed=changed, new=new)
             os.utime(path, (time.time() - 60, time.time() - 60))
+    _write_log(folder / "log" / "landing" / "replenit" / TENANT / "orders", orders // 5)
     write_lists(folder / "late" / "landing", 3, stores, 0.01)
     History(folder / "small" / "landing", 10).write(FIRST, days + LOADS["small"].timed)
+
+
+def _write_log(landing: Path, orders: int) -> None:
+    """Writes an export with five records of each order, one after another in all orders."""
+    landing.mkdir(parents=True)
+    path = landing / "2024-01-01.ndjson"
+    write_bench_orders(path, orders)
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open("w", encoding="utf-8") as lines:
+        for number in range(5):
+            lines.writelines(json.dumps({**record, "TotalRevenue": number + 1}) + "\n" for record in records)
+    os.utime(path, (time.time() - 60, time.time() - 60))
 
 
 def measure(server: Server, folder: Path, ways: Sequence[str], reps: int) -> int:

@@ -6,6 +6,7 @@
     unchanged.py        records that repeat the newest record of their key
     new_rows.py         records of keys without a row, copied in
     changed_rows.py     records of one row each, a column at a time
+    repeated_keys.py    several records of a key, collapsed into one (collapse.py)
     folding.py          all others, one record at a time
     fold.py, lists.py   what one record does to one row: pure, the definition of every write rule
     record_outcomes.py  the outcome of each record

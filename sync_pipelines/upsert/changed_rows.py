@@ -11,8 +11,9 @@ Belongs here: the order of the steps, and the updates. Does not belong here: the
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,7 @@ from sync_pipelines.upsert.column_changes import RowChanges, mask_of
 from sync_pipelines.upsert.columns import ColumnFold, FoldedRows
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.copy_format import ahead, csv_of
-from sync_pipelines.upsert.copying import Copying, one
+from sync_pipelines.upsert.copying import Copying, Ids, one
 from sync_pipelines.upsert.fold import CREATE_OF_EXISTING
 from sync_pipelines.upsert.history import Hashes
 from sync_pipelines.upsert.new_rows import chunks_of, insert_elements, with_rows
@@ -47,6 +48,29 @@ class ChangedRowsResult:
     left: Hashes
 
 
+class AppliedRecords(NamedTuple):
+    """The result of some records.
+
+    Attributes:
+        deleted: the indexes of records that deleted their row.
+        patched: the indexes of records with one live row.
+        folded: the results of those.
+        rows: their rows before.
+        leniencies: code -> count.
+    """
+
+    deleted: Ids
+    patched: Ids
+    folded: FoldedRows
+    rows: pa.Table
+    leniencies: dict[str, int]
+
+    @property
+    def done(self) -> Ids:
+        """The indexes of records that need no fold."""
+        return np.concatenate([self.deleted, self.patched[self.folded.certain]])
+
+
 class ChangedRowWriter:
     """Updates the rows of one export's records.
 
@@ -59,6 +83,7 @@ class ChangedRowWriter:
         self._copying = Copying(context.connection)
         self._stored = StoredColumns(self._copying, context)
         self._columns = ColumnFold(context.stream, context.layout, self._stored.lists)
+        self._referred: ReferenceIds | None = None
 
     def write(self, kept: KeptRecords, wanted: Mask, outcomes: Outcomes) -> ChangedRowsResult:
         """Applies records to existing rows.
@@ -70,32 +95,43 @@ class ChangedRowWriter:
         """
         came = ChangedRowsResult(Counter(), np.empty(0, np.uint64))
         left = [came.left]
-        references = self._load.stream.references
-        referred = ReferenceIds.searching(self._load) if references else None
         places = np.flatnonzero(wanted)
         for here, chunk in ahead(with_rows(chunks_of(kept, places), places)):
-            links = {r.column: one(referred.ids(r, chunk)) for r in references if referred}
-            found = self._stored.rows(chunk, links.get(self._load.stream.scope or ""))
-            is_only = np.bincount(found.records, minlength=chunk.num_rows)[found.records] == 1
-            mine = found.records[is_only]
-            records, rows = chunk.take(pa.array(mine)), found.rows.filter(pa.array(is_only))
-            done = self._delete(records, rows)
-            outcomes.note(here[mine[done]], "deleted")
-            self._load.effects.deleted += int(done.sum())
-            others = pa.array(np.flatnonzero(~done))
-            records, rows = records.take(others), rows.take(others)
-            links_of = {column: ids.take(pa.array(mine)).take(others) for column, ids in links.items()}
-            folded = self._columns.fold(records, rows, links_of)
-            self._update(folded, records)
-            self._load.effects.note_columns(self._load.stream, folded, rows)
-            rest = here[mine[~done]]
-            for outcome, chosen in folded.outcomes.items():
-                outcomes.note(rest[chosen], outcome)
-            came.leniencies.update(_leniencies_of(folded, records))
-            done[~done] = folded.certain
-            left.append(np.delete(chunk.column("key_hash").to_numpy(), mine[done]))
+            change = self.apply(chunk, self.links_of(chunk))
+            outcomes.note(here[change.deleted], "deleted")
+            for outcome, chosen in change.folded.outcomes.items():
+                outcomes.note(here[change.patched[chosen]], outcome)
+            came.leniencies.update(change.leniencies)
+            left.append(np.delete(chunk.column("key_hash").to_numpy(), change.done))
         came.left = np.sort(np.concatenate(left))
         return came
+
+    def links_of(self, records: pa.Table) -> dict[str, Any]:
+        """Returns reference column -> ids of the rows that records refer to, which are created if they are missing."""
+        references = self._load.stream.references
+        if references and self._referred is None:
+            self._referred = ReferenceIds.searching(self._load)
+        return {r.column: one(self._referred.ids(r, records)) for r in references if self._referred}
+
+    def apply(self, records: pa.Table, links: Mapping[str, Any]) -> AppliedRecords:
+        """Applies records to their rows, one record per row, and writes what differs.
+
+        Args:
+            records: kept records.
+            links: see `links_of`.
+        """
+        found = self._stored.rows(records, links.get(self._load.stream.scope or ""))
+        is_only = np.bincount(found.records, minlength=records.num_rows)[found.records] == 1
+        mine, rows = found.records[is_only], found.rows.filter(pa.array(is_only))
+        records = records.take(pa.array(mine))
+        dead = self._delete(records, rows)
+        self._load.effects.deleted += int(dead.sum())
+        patched, others = mine[~dead], pa.array(np.flatnonzero(~dead))
+        records, rows = records.take(others), rows.take(others)
+        folded = self._columns.fold(records, rows, {name: ids.take(pa.array(patched)) for name, ids in links.items()})
+        self._update(folded, records)
+        self._load.effects.note_columns(self._load.stream, folded, rows)
+        return AppliedRecords(mine[dead], patched, folded, rows, _leniencies_of(folded, records))
 
     def _delete(self, records: pa.Table, rows: pa.Table) -> Mask:
         """Deletes rows: only their names remain (X5). Returns which records did so."""

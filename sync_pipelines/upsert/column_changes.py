@@ -23,7 +23,7 @@ from sync_pipelines.upsert.jsonb import are_unequal
 from sync_pipelines.upsert.lists import without_nulls
 
 Bits = npt.NDArray[np.int64]
-_REMEMBERED: Final = 1_000
+REMEMBERED: Final = 1_000
 """Cached results for pairs of objects."""
 
 
@@ -89,7 +89,7 @@ def changed_json(sent: Any, stored: Any, is_set: Mask, *, merges: bool) -> Colum
     both = np.flatnonzero(is_set & mask_of(sent.is_valid()) & mask_of(stored.is_valid()))
     places = pa.array(both)
     # Many rows have equal values.
-    revised = lru_cache(_REMEMBERED)(partial(_revised_object, merges=merges))
+    revised = lru_cache(REMEMBERED)(partial(revised_object, merges=merges))
     texts = map(revised, sent.take(places).to_pylist(), stored.take(places).to_pylist())
     changed = {index: text for index, text in zip(both.tolist(), texts, strict=True) if text is not None}
     column = _chosen(differs, sent, stored)
@@ -127,7 +127,7 @@ def _new(column: Any) -> ColumnChange:
     return ColumnChange(column, np.ones(len(column), bool))
 
 
-def _revised_object(sent: str, stored: str, *, merges: bool) -> str | None:
+def revised_object(sent: str, stored: str, *, merges: bool) -> str | None:
     """Returns the new object; None if it does not change."""
     before, mine = from_json(stored), from_json(sent)
     after = {**before, **mine} if merges else mine
@@ -138,10 +138,23 @@ def are_distinct(column: Any, other: Any) -> Mask:
     """Returns where two columns differ; null equals null."""
     mine, theirs = one(column), one(other)
     if pa.types.is_list(mine.type):
-        pairs = zip(mine.to_pylist(), theirs.to_pylist(), strict=True)
-        return np.array([value != stored for value, stored in pairs], bool)
+        return _are_distinct_lists(mine, theirs)
+    if pa.types.is_struct(mine.type):
+        fields = range(mine.type.num_fields)
+        found: Mask = np.logical_or.reduce([are_distinct(mine.field(i), theirs.field(i)) for i in fields])
+        return found
     differs: Mask = mask_of(mine.is_null()) != mask_of(theirs.is_null())
     return differs | mask_of(pc.fill_null(pc.not_equal(mine, theirs), False))
+
+
+def _are_distinct_lists(mine: Any, theirs: Any) -> Mask:
+    lengths = [pc.fill_null(pc.list_value_length(lists), -1).to_numpy() for lists in (mine, theirs)]
+    differs: Mask = lengths[0] != lengths[1]
+    places = np.flatnonzero(~differs & (lengths[0] > 0))
+    some = [lists.take(pa.array(places)) for lists in (mine, theirs)]
+    parents = pc.list_parent_indices(some[0]).to_numpy()
+    differs[places[parents[are_distinct(some[0].flatten(), some[1].flatten())]]] = True
+    return differs
 
 
 def are_set(present: Any, bit: int) -> Mask:

@@ -64,12 +64,17 @@ class FoldedRows:
     @property
     def differs(self) -> Mask:
         """Which rows change, even if only in their lists."""
-        found = self.main.differs.copy()
+        return (self.main.differs | self.lists_differ) & self.certain
+
+    @property
+    def lists_differ(self) -> Mask:
+        """Which rows have lists that change."""
+        found = np.zeros(len(self.certain), bool)
         for rows in self.children:
             found[rows.tops[rows.differs]] = True
         for lists in self.resized:
             found[lists.tops] = True
-        return found & self.certain
+        return found
 
     @property
     def outcomes(self) -> dict[Outcome, Mask]:
@@ -216,3 +221,15 @@ def _are_defined(records: pa.Table, rows: pa.Table) -> Mask:
     defined: Mask = mask_of(rows.column("deleted_at").is_null()) & ~mask_of(rows.column("is_placeholder"))
     defined &= ~are_distinct(records.column("external_id"), rows.column("external_id"))
     return defined & ~are_distinct(records.column("record_id"), rows.column("partner_record_id"))
+
+
+def sends_required(stream: Stream, records: pa.Table) -> Mask:
+    """Returns which records send everything that a new row needs (N4, T3)."""
+    found = np.ones(records.num_rows, bool)
+    for name in stream.required_new:
+        column = one(records.column(name))
+        if pa.types.is_list(column.type):
+            found &= mask_of(pc.fill_null(pc.greater(pc.list_value_length(column), 0), False))
+        else:
+            found &= mask_of(column.is_valid())
+    return found

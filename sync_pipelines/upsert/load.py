@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from sync_pipelines.database import decisions, ledger, ledger_changes
 from sync_pipelines.database.ledger_copies import keep_copy
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.values import from_json
+from sync_pipelines.upsert import repeated_keys
 from sync_pipelines.upsert.changed_rows import ChangedRowWriter
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.erased_records import with_erased_since
@@ -162,7 +164,7 @@ class _Loading:
         self._return_memory()
         left = self._write_plain(mine, others, np.union1d(late, several), alone, decided)
         self._return_memory()
-        folding.fold_newest(mine, np.union1d(several, self._revise(left, several)))
+        folding.fold_newest(mine, np.union1d(self._write_repeated(several, alone), self._revise(left, several)))
         self._return_memory()
         self._names.apply()
         self._leniencies.update(folding.leniencies)
@@ -206,8 +208,7 @@ class _Loading:
             aside |= rows
         if aside.all():
             return known
-        writer = NewRowWriter(self._load)
-        direct = writer.write(self._kept, aside)
+        direct = self._new_rows.write(self._kept, aside)
         self._note_created(direct.created)
         return np.union1d(known, direct.left)
 
@@ -220,10 +221,28 @@ class _Loading:
         chosen = self._kept.rows_known_by(keys) & ~self._kept.rows_known_by(several)
         if not chosen.any():
             return keys[:0]
-        way = ChangedRowWriter(self._load)
-        came = way.write(self._kept, chosen, self._outcomes)
+        came = self._changed_rows.write(self._kept, chosen, self._outcomes)
         self._leniencies.update(came.leniencies)
         return came.left
+
+    def _write_repeated(self, keys: Hashes, alone: Mask) -> Hashes:
+        """Writes the rows of keys with several records. Returns the keys that are left."""
+        rows = self._kept.rows_known_by(keys)
+        chosen = rows & alone & ~self._kept.rows_known_by(self._names.lent_keys())
+        if self._load.stream.scope is not None or chosen.sum() < repeated_keys.FEW:
+            return keys
+        way = repeated_keys.RepeatedKeyWriter(self._load, self._new_rows, self._changed_rows)
+        came = way.write(self._kept, chosen, self._outcomes)
+        self._leniencies.update(came.leniencies)
+        return np.union1d(self._kept.keys.of_rows(rows & ~chosen), came.left)
+
+    @cached_property
+    def _new_rows(self) -> NewRowWriter:
+        return NewRowWriter(self._load)
+
+    @cached_property
+    def _changed_rows(self) -> ChangedRowWriter:
+        return ChangedRowWriter(self._load)
 
     def _mark_loaded(self) -> Loaded:
         counts = {"read": self._summary.read, **self._outcomes.counts}

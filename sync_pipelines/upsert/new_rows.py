@@ -110,6 +110,14 @@ class NewRowWriter:
         with self._without_indexes() as unindexed:
             return self._written(records, unindexed, kept.count)
 
+    def write_records(self, records: pa.Table) -> Mask:
+        """Writes records without a row, with different keys. Returns which they are."""
+        new = np.arange(records.num_rows)
+        if self._has_rows() and records.num_rows:
+            new = np.flatnonzero(~self._has_row(records))
+        ready = [self._ready(new, records.take(pa.array(new)))] if len(new) else []
+        return self._written(ready, DeferredIndexes(self.connection), records.num_rows).created
+
     def write_first(self, records: Iterable[pa.Table], before: Before) -> NewRowsResult | None:
         """Writes the first records of a tenant as they come, without waiting for a table. None if there are rows.
 

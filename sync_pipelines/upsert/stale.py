@@ -29,6 +29,7 @@ from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.normalize.list_duplicates import Mask
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.upsert.column_changes import are_distinct, mask_of
+from sync_pipelines.upsert.columns import sends_required
 from sync_pipelines.upsert.copying import one
 from sync_pipelines.upsert.history import Hashes, Knowing, KnownExport, those_knowing
 from sync_pipelines.upsert.list_repeats import are_steady, kinds_of
@@ -118,7 +119,7 @@ class _Late:
         self._need = present & (self._bits.values | self._bits.lists) | self._bits.always
         if stream.replaces:
             self._need |= _mask(layout, layout.columns)
-        self._open = self._records.is_upsert & self._has_required()
+        self._open = self._records.is_upsert & sends_required(stream, self._records.table)
         self._done = np.zeros(len(rows), bool)
         self._barred = np.zeros(len(rows), bool)
 
@@ -141,17 +142,6 @@ class _Late:
     def overruled(self) -> Mask:
         """Which of the records are superseded."""
         return self._done & ~self._barred
-
-    def _has_required(self) -> Mask:
-        """Returns which records may create a row: they are accepted whatever was there before (N4, T3)."""
-        found = np.ones(len(self._rows), bool)
-        for name in self._stream.required_new:
-            column = self._records.column(name)
-            if pa.types.is_list(column.type):
-                found &= mask_of(pc.fill_null(pc.greater(pc.list_value_length(column), 0), False))
-            else:
-                found &= mask_of(column.is_valid())
-        return found
 
     def hold_against(self, other: KnownExport) -> None:
         """Compares with another export's records of the same keys."""

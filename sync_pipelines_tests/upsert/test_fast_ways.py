@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ from bench.switches import FOLDED, switched_off
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.sample_data.bulk_streams import BULK, bulk_records
 from sync_pipelines.tables.schema import OUTCOMES
-from sync_pipelines.upsert import folding, new_rows
+from sync_pipelines.upsert import folding, new_rows, repeated_keys
 from sync_pipelines.upsert.fold import Applied, apply
 from sync_pipelines.upsert.record_outcomes import stored_outcomes
 from sync_pipelines_tests.examples import examples
@@ -148,6 +149,42 @@ def test_fast_ways_end_as_the_fold_does(
     with everything_folded():
         expected = loaded(fresh_site(), exports, plan)
     assert loaded(fresh_site(), exports, plan) == expected
+
+
+NAMES = {"OrderId", "Currency", "Email", "external_id", "id", "internalCode", "business_id", "business_external_id"}
+"""Fields that identify a record, or that each record must have."""
+
+
+@st.composite
+def repeating_history(
+    draw: st.DrawFn, streams: dict[str, st.SearchStrategy[dict[str, Any]]]
+) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Exports by path, each with several records of some keys: a record, and others that take values from another."""
+    exports = []
+    for number in range(draw(st.integers(1, 3))):
+        folder = draw(st.sampled_from(list(streams)))
+        records = draw(st.lists(streams[folder], min_size=1, max_size=2))
+        for _ in range(draw(st.integers(1, 5))):
+            first, other = draw(st.sampled_from(records)), draw(streams[folder])
+            mixed = {**first, **{name: value for name, value in other.items() if name not in NAMES}}
+            kept = draw(st.sets(st.sampled_from(sorted(mixed.keys() - NAMES)))) if mixed.keys() - NAMES else set()
+            records.append({name: value for name, value in mixed.items() if name in NAMES | kept})
+        exports.append((f"{folder}/2024-03-{number + 1:02}.ndjson", records))
+    return exports
+
+
+@pytest.mark.parametrize("streams", STREAMS, ids=lambda streams: "+".join(streams))
+@examples(25)
+@given(data=st.data())
+def test_several_records_of_a_key_end_as_the_fold_does(
+    fresh_site: Callable[[], Site], streams: dict[str, Any], data: st.DataObject
+) -> None:
+    exports = data.draw(repeating_history(streams))
+    plan = [[index] for index in range(len(exports))]
+    with everything_folded():
+        expected = loaded(fresh_site(), exports, plan)
+    with mock.patch.object(repeated_keys, "FEW", 1):
+        assert loaded(fresh_site(), exports, plan) == expected
 
 
 @pytest.mark.parametrize("is_folded", [False, True])

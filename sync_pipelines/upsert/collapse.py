@@ -1,0 +1,326 @@
+"""Several records of one key as one record that says what they all say (X1, X6).
+
+Where no rule depends on the steps between, the last record that sets a column decides it, and the collapsed record has
+the same effect on a row as the records one after the other. A record moves the row where it sets a column to another
+value than the last record before it that sets it, or than the row itself.
+
+Belongs here: the collapsed records, which of them are certain, the outcome of each record. Does not belong here: their
+effect on rows (`columns`), reading and writing (`repeated_keys`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache, partial
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sync_pipelines.contracts.streams import EFFECTIVE_TIME, Default, Identity, Stream
+from sync_pipelines.normalize.layout import Layout
+from sync_pipelines.normalize.list_duplicates import Mask
+from sync_pipelines.upsert.column_changes import REMEMBERED, are_distinct, are_set, mask_of, revised_object
+from sync_pipelines.upsert.columns import sends_required
+from sync_pipelines.upsert.copying import one
+from sync_pipelines.upsert.fold import named_defaults, sent_name
+from sync_pipelines.upsert.list_repeats import are_steady
+
+Starts = npt.NDArray[np.int64]
+_FIRST: Final = ("upsert", "create", "insert")
+"""Operations of the first record of a key; later ones may only patch the row that it leaves."""
+_NEXT: Final = ("upsert", "update")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Records of one key each, one run after the other, in version order.
+
+    Attributes:
+        starts: the index of each run's first record.
+        count: records in all.
+    """
+
+    starts: Starts
+    count: int
+
+    @cached_property
+    def ends(self) -> Starts:
+        """The index of each run's last record."""
+        return np.append(self.starts[1:], self.count)[: len(self.starts)] - 1
+
+    @cached_property
+    def runs(self) -> Starts:
+        """The run of each record."""
+        return np.repeat(np.arange(len(self.starts)), self.ends - self.starts + 1)
+
+    def last(self, is_set: Mask) -> Starts:
+        """Returns the last record of each run that sets something, or -1."""
+        found = self._so_far(is_set)[self.ends]
+        return np.where(found < self.starts, -1, found)
+
+    def previous(self, is_set: Mask) -> Starts:
+        """Returns for each record the last one before it in its run that sets something, or -1."""
+        found = np.concatenate([[-1], self._so_far(is_set)[:-1]])
+        return np.where(found < self.starts[self.runs], -1, found)
+
+    def every(self, mask: Mask) -> Mask:
+        """Returns for which runs something is true of all records."""
+        return np.logical_and.reduceat(mask, self.starts) if len(self.starts) else np.zeros(0, bool)
+
+    def some(self, mask: Mask) -> Mask:
+        """Returns for which runs something is true of a record."""
+        return ~self.every(~mask)
+
+    @staticmethod
+    def _so_far(is_set: Mask) -> Starts:
+        return np.maximum.accumulate(np.where(is_set, np.arange(len(is_set)), -1))
+
+
+@dataclass(frozen=True)
+class Collapsed:
+    """Records of some keys, and one record for each key.
+
+    Attributes:
+        stream, layout: declaration and layout of the records.
+        members: the records, run by run.
+        runs: their runs.
+    """
+
+    stream: Stream
+    layout: Layout
+    members: pa.Table
+    runs: Runs
+
+    @cached_property
+    def records(self) -> pa.Table:
+        """The collapsed records; each has the version of the last one of its run."""
+        last = self.members.take(pa.array(self.runs.ends))
+        places = {name: self.runs.last(self.is_set(name)) for name in self.layout.bits}
+        names = {name: [name] for name in self.layout.bits}
+        names |= {link: [f"{link}_{part}" for part in Identity._fields] for link in self.layout.links}
+        found = {column: self._at(column, places[name]) for name in places for column in names[name]}
+        lists = np.logical_or.reduce(
+            [np.zeros(self.runs.count, bool), *(self.is_set(c.table) for c in self.layout.children)]
+        )
+        found["modes"] = self._at("modes", self.runs.last(lists))
+        nothing: list[str | None] = [None] * len(self.runs.starts)
+        for name in (*self.layout.json, "extra"):
+            found[name] = pa.array(self._objects(name, nothing)[0], pa.string())
+        found["operation"] = self._column("operation").take(pa.array(self.runs.starts))
+        present = self._column("present").fill_null(0).to_numpy()
+        found["present"] = pa.array(np.bitwise_or.reduceat(present, self.runs.starts))
+        return pa.table({name: found.get(name, one(last.column(name))) for name in last.column_names})
+
+    def of(self, chosen: Mask) -> Collapsed:
+        """Returns those of some keys."""
+        members = chosen[self.runs.runs]
+        lengths = (self.runs.ends - self.runs.starts + 1)[chosen]
+        starts = np.cumsum(lengths) - lengths
+        return replace(self, members=self.members.filter(pa.array(members)), runs=Runs(starts, int(lengths.sum())))
+
+    def is_set(self, name: str) -> Mask:
+        """Returns which members set a column, link or list."""
+        if self.stream.replaces and name in self.layout.columns:
+            return np.ones(self.runs.count, bool)
+        return are_set(self.members.column("present"), self.layout.bits[name])
+
+    # -- which are certain -------------------------------------------------------------------------------------
+
+    def certain(self, *, are_new: bool) -> Mask:
+        """Returns which collapsed records have the effect of their members, on a row or on none."""
+        found = self._are_plain()
+        for name in () if self.stream.replaces else self.stream.merges:
+            # Null clears the object into which the next one is merged.
+            clears = self.is_set(name) & mask_of(self._column(name).is_null())
+            found &= self._agree(name, self.is_set(name)) | ~self.runs.some(clears)
+        found &= self._lists_are_certain(are_new=are_new)
+        # What `compute` makes of two changes may differ from what it makes of both at once.
+        inputs = [
+            name for name in self.layout.bits if name in {each.partition(".")[0] for each in self.stream.computes}
+        ]
+        for name in inputs:
+            found &= self._agree(name, self.is_set(name))
+        found &= self._has_one_author(inputs)
+        return found & self._may_be_new() if are_new else found
+
+    def _are_plain(self) -> Mask:
+        """Returns which keys have only members of one identity, whose operations apply whatever they find."""
+        first = np.zeros(self.runs.count, bool)
+        first[self.runs.starts] = True
+        operations = self._column("operation")
+        plain = np.where(
+            first, mask_of(pc.is_in(operations, pa.array(_FIRST))), mask_of(pc.is_in(operations, pa.array(_NEXT)))
+        )
+        starts = pa.array(self.runs.starts[self.runs.runs])
+        for name in ("external_id", "record_id"):
+            plain &= ~are_distinct(self._column(name), self._column(name).take(starts))
+        return self.runs.every(plain)
+
+    def _agree(self, name: str, is_set: Mask) -> Mask:
+        """Returns for which keys all members that set a column send the same."""
+        return self.runs.every(~self._differ(name, is_set))
+
+    def _differ(self, name: str, is_set: Mask) -> Mask:
+        """Returns which members set a column to another value than the member before that sets it."""
+        previous = self.runs.previous(is_set)
+        both = np.flatnonzero(is_set & (previous >= 0))
+        column, found = self._column(name), np.zeros(self.runs.count, bool)
+        found[both] = are_distinct(column.take(pa.array(both)), column.take(pa.array(previous[both])))
+        return found
+
+    def _lists_are_certain(self, *, are_new: bool) -> Mask:
+        """Returns which keys have lists whose last one decides: all are equal and steady, or they replace from none."""
+        found = np.ones(len(self.runs.starts), bool)
+        if not self.layout.children:
+            return found
+        sends = np.logical_or.reduce([self.is_set(child.table) for child in self.layout.children])
+        found &= self._agree("modes", sends)
+        steady = np.ones(self.runs.count, bool)
+        repeated = np.flatnonzero(sends & (self.runs.previous(sends) >= 0))
+        steady[repeated] = are_steady(self.stream, self.layout, self.members.take(pa.array(repeated)))
+        found &= self.runs.every(steady)
+        for declared, child in zip(self.stream.children, self.layout.children, strict=True):
+            changes = self._differ(child.table, self.is_set(child.table))
+            replaces = are_new and declared.mode == "replace" and self.stream.listing is None
+            if not replaces:
+                found &= self.runs.every(~changes)
+            elif changes.any():
+                # Objects may be equal for JSONB though their texts differ.
+                found &= ~self.runs.some(changes & self._has_nested_extra(child.table))
+        return found if are_new else found & self._has_one_author(child.table for child in self.layout.children)
+
+    def _has_nested_extra(self, table: str) -> Mask:
+        lists = self._column(table)
+        found = np.zeros(self.runs.count, bool)
+        extra = mask_of(lists.flatten().field("extra").is_valid())
+        found[pc.list_parent_indices(lists).to_numpy()[extra]] = True
+        return found
+
+    def _has_one_author(self, names: Iterable[str]) -> Mask:
+        """Returns for which keys one member is the first to set all of some columns that are set."""
+        found, first = np.ones(len(self.runs.starts), bool), np.full(len(self.runs.starts), -1)
+        for name in names:
+            own = self.runs.last(self._is_first(self.is_set(name)))
+            found &= (own < 0) | (first < 0) | (own == first)
+            first = np.maximum(first, own)
+        return found
+
+    def _may_be_new(self) -> Mask:
+        """Returns which keys have a first member that may create the row, and defaults that no other one decides."""
+        found = sends_required(self.stream, self.members.take(pa.array(self.runs.starts)))
+        for default in self.stream.defaults:
+            if default.value is EFFECTIVE_TIME:
+                at = self._column("effective_at")
+                is_one = ~are_distinct(at.take(pa.array(self.runs.starts)), at.take(pa.array(self.runs.ends)))
+                found &= is_one | self.runs.some(self.is_set(default.column))
+        return found
+
+    # -- outcomes ----------------------------------------------------------------------------------------------
+
+    def moves(self, rows: pa.Table | None, links: Mapping[str, Any], lists: Mask) -> Mask:
+        """Returns which members change the row that they find; of new rows, the first member creates it.
+
+        Args:
+            rows: the rows of the keys before all of them, as `StoredColumns` reads them; None if there are none.
+            links: reference column -> the id of the row that each member refers to.
+            lists: by key, whether the lists of the row change.
+        """
+        found = np.zeros(self.runs.count, bool)
+        for name in self.layout.columns:
+            is_set = self.is_set(name)
+            if name in self.layout.json:
+                found |= self._move_objects(name, rows)
+            else:
+                found |= is_set & are_distinct(self._column(name), self._before(name, self._column(name), is_set, rows))
+        for name, ids in links.items():
+            is_set = self.is_set(name)
+            found |= is_set & are_distinct(ids, self._before(name, ids, is_set, rows))
+        found |= self._move_objects("extra", rows)
+        for child in self.layout.children:
+            is_set = self.is_set(child.table)
+            found |= self._differ(child.table, is_set)
+            found |= self._is_first(is_set) & (
+                lists[self.runs.runs] if rows is not None else self._is_filled(child.table)
+            )
+        return found | self._move_defaults(rows)
+
+    def _before(self, name: str, column: Any, is_set: Mask, rows: pa.Table | None) -> Any:
+        """Returns a column of the rows that the members find."""
+        runs = pa.array(self.runs.runs)
+        if rows is not None:
+            base = one(rows.column(name)).take(runs)
+        else:
+            base = pa.nulls(self.runs.count, column.type)
+            if (default := self._default(name, column.type)) is not None:
+                base = default
+        previous = self.runs.previous(is_set)
+        return pc.if_else(pa.array(previous >= 0), column.take(pa.array(np.maximum(previous, 0))), base)
+
+    def _default(self, name: str, kind: pa.DataType) -> Any:
+        """Returns the default of a new row (O3), by member, or None."""
+        default = next((d for d in self.stream.defaults if d.column == name), None)
+        if default is None or default.value is None:
+            return None
+        if default.value is EFFECTIVE_TIME:
+            return self._column("effective_at").take(pa.array(self.runs.starts[self.runs.runs]))
+        return pa.repeat(pa.scalar(default.value, kind), self.runs.count)
+
+    def _move_objects(self, name: str, rows: pa.Table | None) -> Mask:
+        stored = [None] * len(self.runs.starts) if rows is None else rows.column(name).to_pylist()
+        return self._objects(name, stored)[1]
+
+    def _objects(self, name: str, stored: Sequence[str | None]) -> tuple[list[str | None], Mask]:
+        """Applies objects one after the other to those of the rows. Returns them, and which members change theirs."""
+        is_set = self._has_extra if name == "extra" else self.is_set(name)
+        merges = not self.stream.replaces and (name == "extra" or name in self.stream.merges)
+        revised = lru_cache(REMEMBERED)(partial(revised_object, merges=merges))
+        places = np.flatnonzero(is_set)
+        after, moves = list(stored), np.zeros(self.runs.count, bool)
+        sent = self._column(name).take(pa.array(places)).to_pylist()
+        for member, run, text in zip(places.tolist(), self.runs.runs[places].tolist(), sent, strict=True):
+            before = after[run]
+            if text is not None and before is not None:
+                text = revised(text, before) or before
+            moves[member] = text is not before
+            after[run] = text
+        return after, moves
+
+    def _move_defaults(self, rows: pa.Table | None) -> Mask:
+        """Returns which members set a field that holds its default (O3): it no longer does."""
+        found = np.zeros(self.runs.count, bool)
+        for default, alias in named_defaults(self.stream):
+            first = self._is_first(are_set(self.members.column("present"), self._bit_of(default)))
+            if rows is not None and first.any():
+                stored = [names is not None and alias in names for names in rows.column("defaulted_fields").to_pylist()]
+                first &= np.array(stored, bool)[self.runs.runs]
+            found |= first
+        return found
+
+    def _bit_of(self, default: Default) -> int:
+        return self.layout.bits[sent_name(self.stream, default)]
+
+    # -- columns of the members --------------------------------------------------------------------------------
+
+    @property
+    def _has_extra(self) -> Mask:
+        """Which members set unknown fields."""
+        return np.ones(self.runs.count, bool) if self.stream.replaces else mask_of(self._column("extra").is_valid())
+
+    def _is_first(self, is_set: Mask) -> Mask:
+        """Returns which members are the first of their key to set something."""
+        return is_set & (self.runs.previous(is_set) < 0)
+
+    def _is_filled(self, table: str) -> Mask:
+        lengths = pc.list_value_length(self._column(table))
+        return mask_of(pc.fill_null(pc.greater(lengths, 0), False))
+
+    def _column(self, name: str) -> Any:
+        return one(self.members.column(name))
+
+    def _at(self, name: str, places: Starts) -> Any:
+        """Returns a column of some members; null where there is none."""
+        return self._column(name).take(pa.array(places, mask=places < 0))
