@@ -24,7 +24,7 @@ records.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from functools import cached_property
@@ -165,6 +165,17 @@ class KeptRecords:
         files = 0 if other.places is None else other.places.files[theirs]
         shared: npt.NDArray[np.bool_] = (same_file[mine.files] == files) & (mine.places == their)
         return shared
+
+    def are_complete(self, rows: Rows, names: Collection[str]) -> npt.NDArray[np.bool_]:
+        """Returns which records of some rows are known to be upserts with all of some columns, links and lists.
+
+        Their lists apply as declared. Nothing is read of the records; others may be such upserts too.
+        """
+        files = np.zeros(len(rows), np.uint8) if self.places is None else self.places.files[rows]
+        complete = np.zeros(256, bool)
+        for number in distinct(files).tolist():
+            complete[number] = self._reader(number).summary.has_complete(names)
+        return complete[files]
 
     @property
     def bits(self) -> dict[str, int]:

@@ -96,6 +96,7 @@ class KeptWriter:
         self._to: datetime | None = None
         self._referred: set[tuple[str, str, str]] = set()
         self._operations: set[str] = set()
+        self._complete = layout.everything
         self.accepted = 0
         self.rejected = 0
         self.rejects_kept = 0
@@ -211,6 +212,7 @@ class KeptWriter:
         summary.at = self._at.isoformat()
         summary.operations = sorted(self._operations)
         summary.bits = self._layout.bits
+        summary.complete = self._complete if self._own else 0
         files = self._beside_rows["files"]
         used = set(distinct(files.all_values()).tolist()) if files.holds_any else set()
         self._write_key_list()
@@ -251,6 +253,8 @@ class KeptWriter:
         span = pc.min_max(table.column("effective_at")).as_py()
         self._spans(span["min"], span["max"])
         self._operations.update(table.column("operation").unique().to_pylist())
+        if self._complete:
+            self._complete &= _complete_in(table, self._layout)
         self._object.add_records(table)
         self._own += table.num_rows
         if self._beside is not None:
@@ -316,3 +320,18 @@ def _referred_in(records: pa.Table, layout: Layout) -> set[tuple[str, str, str]]
             if owner[f"{link}_partner"] is not None:
                 found.add((link, owner[f"{link}_partner"], owner[f"{link}_tenant"]))
     return found
+
+
+def _complete_in(records: pa.Table, layout: Layout) -> int:
+    """Returns the bits of what each of some records has (`Summary.complete`)."""
+    are_upserts = records.column("operation").unique().to_pylist() == ["upsert"]
+    if not are_upserts or records.column("modes").null_count < records.num_rows:
+        return 0
+    found = [name for name in layout.columns if not records.column(name).null_count]
+    found += [link for link in layout.links if not records.column(f"{link}_partner").null_count]
+    found += [
+        child.table
+        for child in layout.children
+        if pc.min(pc.fill_null(pc.list_value_length(records.column(child.table)), 0)).as_py()
+    ]
+    return sum(1 << layout.bits[name] for name in found)

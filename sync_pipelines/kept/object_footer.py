@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -32,6 +33,8 @@ class Summary:
         at: the export's own time, as ISO 8601.
         operations: the operations of its records.
         bits: name -> bit of `present`, by the contract at that time.
+        complete: the bits of what every record of its own object has; 0 unless all are upserts that apply their lists
+            as declared, and in objects of earlier versions.
         columns: the names of a flat file's columns; None for others.
         erasures: how often people had been erased by then (`ErasedPeople.changes`).
     """
@@ -50,6 +53,7 @@ class Summary:
     at: str = ""
     operations: list[str] = field(default_factory=list)
     bits: dict[str, int] = field(default_factory=dict)
+    complete: int = 0
     columns: list[str] | None = None
     erasures: int = 0
 
@@ -57,6 +61,10 @@ class Summary:
     def reading(self) -> tuple[str, str]:
         """What must be equal for two exports so that equal texts are equal records."""
         return self.fingerprint, self.contract
+
+    def has_complete(self, names: Iterable[str]) -> bool:
+        """Whether every record of its own object is known to have all of some columns, links and lists."""
+        return self.complete != 0 and all(name in self.bits and self.complete >> self.bits[name] & 1 for name in names)
 
     @property
     def window(self) -> tuple[datetime, datetime] | None:

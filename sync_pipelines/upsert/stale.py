@@ -24,15 +24,15 @@ import pyarrow.compute as pc
 
 from sync_pipelines.contracts.streams import EFFECTIVE_TIME, Children, Stream
 from sync_pipelines.kept.kept_records import KeptRecords
-from sync_pipelines.normalize.keys import are_among, distinct
+from sync_pipelines.normalize.keys import distinct
 from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.normalize.list_duplicates import Mask
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.upsert.column_changes import are_distinct, mask_of
 from sync_pipelines.upsert.columns import sends_required
 from sync_pipelines.upsert.copying import one
-from sync_pipelines.upsert.history import Hashes, Knowing, KnownExport, those_knowing
-from sync_pipelines.upsert.list_repeats import are_steady, kinds_of
+from sync_pipelines.upsert.history import Hashes, Knowing, KnownExport, looked_up, those_knowing
+from sync_pipelines.upsert.list_repeats import are_steady, kinds_of, undecided
 
 Bits = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.int64]
@@ -64,17 +64,46 @@ class Stale:
             knowing: asks the index.
         """
         stale = np.zeros(len(late), bool)
-        rows = np.flatnonzero(late)
-        if not len(rows):
-            return stale
-        found = _Late(self._stream, self._layout, mine, rows)
-        found.bar(newer)
-        for other in those_knowing(newer, found.open_keys, knowing, mine.kept.count):
-            found.hold_against(other)
-            other.kept.let_go()
-        stale[rows[found.overruled]] = True
+        rows = np.flatnonzero(late & ~self._barred(mine, newer))
+        if len(rows) and newer:
+            stale[rows] = self._are_repeated(mine, newer[0], rows)
+            rows = rows[~stale[rows]]
+        if len(rows):
+            found = _Late(self._stream, self._layout, mine, rows)
+            for other in those_knowing(newer, found.open_keys, knowing, len(rows)):
+                found.hold_against(other)
+                other.kept.let_go()
+            stale[rows[found.overruled]] = True
         keys = mine.kept.keys
         return stale & ~mine.kept.rows_known_by(keys.of_rows(late & ~stale))
+
+    def _barred(self, mine: KnownExport, newer: Sequence[KnownExport]) -> Mask:
+        """Returns, by row, which records are passed to the fold: a newer operation depends on whether the row exists.
+
+        A late record may create the row, so the result may change.
+        """
+        barred = np.zeros(mine.kept.count, bool)
+        if not self._stream.operations <= _PLAIN:
+            for other in newer:
+                if not other.kept.operations <= _PLAIN:
+                    barred |= mine.kept.rows_known_by(other.knows(mine.kept.keys.distinct))
+        return barred
+
+    def _are_repeated(self, mine: KnownExport, other: KnownExport, rows: Rows) -> Mask:
+        """Returns which records of some rows the next newer export repeats by reference; none of them is read.
+
+        Such a record sets what the late one sets. Lists must be the same after they are applied a second time.
+        """
+        if undecided(self._stream) or not (_is_even(mine) and _is_even(other)):
+            return np.zeros(len(rows), bool)
+        needed = {*self._stream.required_new, *_always(self._stream)}
+        if self._stream.scope is not None:
+            needed.add(self._stream.scope)
+        hashes = _hash_of_rows(mine.kept)[rows]
+        _, once, theirs = looked_up(other.kept.keys, hashes)
+        repeated: Mask = once & mine.kept.are_shared(rows, other.kept, theirs)
+        repeated[repeated] = mine.kept.are_complete(rows[repeated], needed)
+        return repeated
 
 
 @dataclass(frozen=True)
@@ -99,9 +128,7 @@ class _Columns:
         merged = () if stream.replaces else stream.merges
         lists = {child.table for child in layout.children}
         values = [name for name in layout.bits if name not in lists and name not in merged]
-        always = [*stream.carries]
-        always += [default.column for default in stream.defaults if default.value is EFFECTIVE_TIME]
-        return _Columns(_mask(layout, values), merged, _mask(layout, lists), _mask(layout, always))
+        return _Columns(_mask(layout, values), merged, _mask(layout, lists), _mask(layout, _always(stream)))
 
 
 class _Late:
@@ -120,28 +147,11 @@ class _Late:
         if stream.replaces:
             self._need |= _mask(layout, layout.columns)
         self._open = self._records.is_upsert & sends_required(stream, self._records.table)
-        self._done = np.zeros(len(rows), bool)
-        self._barred = np.zeros(len(rows), bool)
+        self.overruled = np.zeros(len(rows), bool)
 
     def open_keys(self) -> Hashes:
         """Returns the keys of records that a further export may still decide (sorted)."""
         return distinct(self._hashes[self._open])
-
-    def bar(self, newer: Sequence[KnownExport]) -> None:
-        """Passes records to the fold if a newer export's operation depends on whether the row exists.
-
-        A late record may create the row, so the result may change.
-        """
-        if self._stream.operations <= _PLAIN:
-            return
-        for other in newer:
-            if not other.kept.operations <= _PLAIN:
-                self._barred |= are_among(self._hashes, other.kept.keys.hashes)
-
-    @property
-    def overruled(self) -> Mask:
-        """Which of the records are superseded."""
-        return self._done & ~self._barred
 
     def hold_against(self, other: KnownExport) -> None:
         """Compares with another export's records of the same keys."""
@@ -196,7 +206,7 @@ class _Late:
         if self._stream.compute is None:
             self._need[chosen] = left
         done = chosen[is_overruled]
-        self._done[done] = True
+        self.overruled[done] = True
         self._open[done] = False
 
     def _is_in_scope(self, mine: _Records, theirs: _Records) -> Mask:
@@ -333,7 +343,17 @@ class _Records:
 
     def are_even(self, other: _Records) -> bool:
         """Whether all records of each export have one time, so that exports are in the order of their records."""
-        return all(export.window[0] == export.window[1] for export in (self.export, other.export))
+        return _is_even(self.export) and _is_even(other.export)
+
+
+def _is_even(export: KnownExport) -> bool:
+    """Whether all records of an export have its own time."""
+    return export.window[0] == export.window[1]
+
+
+def _always(stream: Stream) -> list[str]:
+    """Returns what `_Columns.always` says, by name."""
+    return [*stream.carries, *(d.column for d in stream.defaults if d.value is EFFECTIVE_TIME)]
 
 
 def _is_looked_at(stream: Stream, declared: Children) -> bool:

@@ -80,7 +80,7 @@ def sections_of(kept: KeptRecords) -> set[str]:
 def everything(kept: KeptRecords, some: Sequence[int] = (), columns: Sequence[str] | None = None) -> dict[str, Any]:
     """All that kept records tell, some rows and columns asked for by themselves too."""
     summary = asdict(kept.summary)
-    for name in ("seconds", "referred"):
+    for name in ("seconds", "referred", "complete"):
         del summary[name]
     rows = np.array(sorted(some), np.int64)
     table, bits = kept.rows(rows)

@@ -35,7 +35,7 @@ from sync_pipelines.upsert.history import (
 )
 from sync_pipelines.upsert.stale import Stale
 from sync_pipelines_tests.examples import examples
-from sync_pipelines_tests.loading import lines
+from sync_pipelines_tests.loading import call, lines
 from sync_pipelines_tests.normalize.keeping_in import Keeping
 from sync_pipelines_tests.test_laws import log_line
 from sync_pipelines_tests.test_laws import record as order
@@ -124,10 +124,11 @@ def test_stale_records_change_nothing(name: str, data: st.DataObject) -> None:
             entries = data.draw(st.lists(records, min_size=1, max_size=3))
             said += entries
             at = data.draw(st.sampled_from(DAYS))
-            exports += known(number, keeping.keep(lines(*entries), at=at), at)
+            earlier = [export.kept for export in exports] if data.draw(st.booleans()) else []
+            exports += known(number, keeping.keep(lines(*entries), earlier, at=at), at)
         if len(exports) < 2:
             return
-        mine, others = exports[0], exports[1:]
+        mine, others = exports[-1], exports[:-1]
         stale = stale_rows(stream, mine, others)
         applied = versioned_records(others, np.unique(np.concatenate([o.kept.keys.hashes for o in others])), layout)
         for record in versioned_records([mine], np.unique(mine.kept.keys.hashes), layout):
@@ -164,6 +165,30 @@ def test_lines_shared_with_newer_lists_are_compared_like_others(tmp_path: Path, 
         found = [stale_rows(declared(name), mine, some) for mine in (apart, shared)]
         assert (found[0] == found[1]).all()
         assert found[0].any()
+
+
+def test_lines_that_the_next_list_repeats_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeping = Keeping(tmp_path / "k", "nilo/stores")
+    text = lines(*bulk_records("nilo/stores", 50))
+    newer = known(1, keeping.keep(text, at=DAYS[1]), DAYS[1])
+    mine = known(0, keeping.keep(text, [newer[0].kept], at=DAYS[0]), DAYS[0])[0]
+    assert mine.kept.are_complete(np.arange(50), ["name", "store_addresses"]).all()
+    assert not mine.kept.are_complete(np.arange(50), ["name", "store_users"]).any()
+    monkeypatch.setattr(KeptRecords, "read_columns", None)
+    assert stale_rows(declared("nilo/stores"), mine, newer).all()
+
+
+def test_an_export_with_a_part_of_a_row_has_no_complete_records(tmp_path: Path) -> None:
+    keeping = Keeping(tmp_path / "k", "nilo/stores")
+    store, *others = bulk_records("nilo/stores", 3)
+    del store["addresses"]
+    kept = keeping.keep(lines(store, *others))
+    assert kept.count == 3
+    assert kept.are_complete(np.arange(3), ["name"]).all()
+    assert not kept.are_complete(np.arange(3), ["name", "store_addresses"]).any()
+    logged = keeping.keep(lines(call(DAYS[0].isoformat(), "POST", "/store", others[0])), at=DAYS[0])
+    assert logged.count == 1
+    assert not logged.are_complete(np.arange(1), []).any()
 
 
 def test_every_stream_is_tried() -> None:
