@@ -242,6 +242,7 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "level": "Size class of the run.",
         "pairs": "Keys in the run.",
         "pages": "Pages of the run.",
+        "exports": "Ids of its exports, if they are few.",
     },
     "key_pages": {
         "run_id": "Run the page belongs to.",

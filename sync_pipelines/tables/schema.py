@@ -329,6 +329,7 @@ key_runs = Table(
     *[Column(name, Text, nullable=False) for name in ("partner", "tenant", "stream")],
     Column("level", Integer, nullable=False),
     *[Column(name, BigInteger, nullable=False) for name in ("pairs", "pages")],
+    Column("exports", ARRAY(BigInteger)),
     Index(None, "partner", "tenant", "stream"),
 )
 key_pages = Table(

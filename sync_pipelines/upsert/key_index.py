@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import psycopg
@@ -27,12 +27,17 @@ LARGEST_RUN: Final = 4_000_000
 
 _PAGES_AT_ONCE: Final = 2_000
 _PROBES_AT_ONCE: Final = 1_000
+_FIRST: Final = 32
+"""Pages, or probes, that are read first: those of a full list tell of every export that has some of its keys."""
+_GROWTH: Final = 4
+_EXPORTS_LISTED: Final = 200
+"""Most exports that a run lists. Every look-up reads the lists of all runs."""
 _PAIRS_AT_ONCE: Final = 250_000
 _LOWEST: Final = -(1 << 63)
 
 _ADD_RUN: Final = """
-insert into sync.key_runs (partner, tenant, stream, level, pairs, pages)
-values (%(partner)s, %(tenant)s, %(stream)s, %(level)s, %(pairs)s, %(pages)s) returning id
+insert into sync.key_runs (partner, tenant, stream, level, pairs, pages, exports)
+values (%(partner)s, %(tenant)s, %(stream)s, %(level)s, %(pairs)s, %(pages)s, %(exports)s) returning id
 """
 _ADD_TO_RUN: Final = """
 update sync.key_runs set pairs = pairs + %(pairs)s, pages = pages + %(pages)s where id = %(run)s returning id
@@ -42,7 +47,7 @@ insert into sync.key_pages (run_id, first_hash, last_hash, first_export, hashes,
 select %b, * from unnest(%b::bigint[], %b::bigint[], %b::bigint[], %b::bytea[], %b::bytea[])
 """
 _RUNS: Final = """
-select id, level, pairs, pages from sync.key_runs
+select id, level, pairs, pages, exports from sync.key_runs
 where partner = %(partner)s and tenant = %(tenant)s and stream = %(stream)s order by id
 """
 _PAGE: Final = "p.first_hash, p.last_hash, p.first_export, p.hashes, p.exports"
@@ -68,6 +73,20 @@ where partner = %(partner)s and tenant = %(tenant)s and stream = %(stream)s
 """
 
 
+class _Run(NamedTuple):
+    """A run; `exports` are None if there are many, or if an earlier version wrote it."""
+
+    id: int
+    level: int
+    pairs: int
+    pages: int
+    exports: list[int] | None
+
+    def is_within(self, found: set[int]) -> bool:
+        """Whether it is known to have no other exports than these."""
+        return self.exports is not None and found.issuperset(self.exports)
+
+
 class KeyIndex:
     """The index of one tenant's stream.
 
@@ -90,18 +109,23 @@ class KeyIndex:
             hashes: hashes of its keys, ascending and distinct.
         """
         if len(hashes):
-            self._write(0, [Pairs(hashes, np.full(len(hashes), export_id, np.int64))])
+            self._write(0, [Pairs(hashes, np.full(len(hashes), export_id, np.int64))], [export_id])
             self._merge()
         self._connection.execute("update sync.export_files set has_indexed_keys = true where id = %s", [export_id])
 
     def knowing(self, hashes: Hashes) -> ExportIds:
         """Returns the ids of the exports that have one of the given hashes (ascending), ascending."""
-        found = [distinct(pairs.export_ids) for pairs in self._found(hashes)]
-        return distinct(np.concatenate([np.empty(0, np.int64), *found]))
+        found = set[int]()
+        for run in self._runs() if len(hashes) else ():
+            reading = self._found(run, hashes)
+            while not run.is_within(found) and (pairs := next(reading, None)) is not None:
+                found.update(distinct(pairs.export_ids).tolist())
+        return np.array(sorted(found), np.int64)
 
     def pairs(self, hashes: Hashes) -> Pairs:
         """Returns which export has which of the given hashes (ascending), by hash and export."""
-        return joined(list(self._found(hashes))).ordered()
+        runs = self._runs() if len(hashes) else ()
+        return joined([pairs for run in runs for pairs in self._found(run, hashes)]).ordered()
 
     def is_complete(self) -> bool:
         """Whether the keys of every loaded export with records are here; not in databases of earlier versions."""
@@ -122,33 +146,30 @@ class KeyIndex:
             self.add(export_id, hashes(KeptRecords(archive, kept or "-")))
         return len(missing)
 
-    def _found(self, hashes: Hashes) -> Iterator[Pairs]:
-        """Yields the pairs that have one of some hashes, page by page."""
-        if not len(hashes):
-            return
-        for run, _, _, pages in self._runs():
-            # If a run has fewer pages than hashes, nearly every page has one.
-            reading = self._probed(run, hashes) if len(hashes) < pages else self._read(run, hashes)
-            for some in reading:
-                pairs = unpacked(some)
-                yield pairs.of(are_among(pairs.hashes, hashes))
+    def _found(self, run: _Run, hashes: Hashes) -> Iterator[Pairs]:
+        """Yields the pairs of a run that have one of some hashes, some pages at a time and ever more."""
+        # If a run has fewer pages than hashes, nearly every page has one.
+        for some in self._probed(run.id, hashes) if len(hashes) < run.pages else self._read(run.id, hashes):
+            pairs = unpacked(some)
+            yield pairs.of(are_among(pairs.hashes, hashes))
 
-    def _runs(self) -> list[tuple[int, int, int, int]]:
-        return self._connection.execute(_RUNS, self._key).fetchall()
+    def _runs(self) -> list[_Run]:
+        return [_Run(*row) for row in self._connection.execute(_RUNS, self._key)]
 
     def _probed(self, run: int, hashes: Hashes) -> Iterator[list[Page]]:
-        numbers = as_bigint(hashes).tolist()
-        for start in range(0, len(numbers), _PROBES_AT_ONCE):
-            yield self._pages(_PAGES_OF_HASHES, numbers[start : start + _PROBES_AT_ONCE], run)
+        numbers, start, count = as_bigint(hashes).tolist(), 0, _FIRST
+        while some := numbers[start : start + count]:
+            yield self._pages(_PAGES_OF_HASHES, some, run)
+            start, count = start + count, min(count * _GROWTH, _PROBES_AT_ONCE)
 
     def _read(self, run: int, hashes: Hashes) -> Iterator[list[Page]]:
         """Yields all pages of a run up to the last hash."""
-        last, first = int(as_bigint(hashes[-1:])[0]), _LOWEST
-        while pages := self._pages(_PAGES_OF_RUN, run, first, last, _PAGES_AT_ONCE):
+        last, first, count = int(as_bigint(hashes[-1:])[0]), _LOWEST, _FIRST
+        while pages := self._pages(_PAGES_OF_RUN, run, first, last, count):
             yield pages
-            first = pages[-1].first_hash + 1
-            if len(pages) < _PAGES_AT_ONCE:
+            if len(pages) < count:
                 return
+            first, count = pages[-1].first_hash + 1, min(count * _GROWTH, _PAGES_AT_ONCE)
 
     def _pages(self, statement: Any, *values: Any) -> list[Page]:
         with self._connection.cursor(binary=True) as cursor:
@@ -157,12 +178,13 @@ class KeyIndex:
     def _merge(self) -> None:
         """Merges runs of a level while there are ten of them."""
         level = 0
-        while len(runs := [run for run in self._runs() if run[1] == level]) >= MERGED_AT_ONCE:
-            if sum(pairs for _, _, pairs, _ in runs) > LARGEST_RUN:
+        while len(runs := [run for run in self._runs() if run.level == level]) >= MERGED_AT_ONCE:
+            if sum(run.pairs for run in runs) > LARGEST_RUN:
                 return
-            merged = [run for run, *_ in runs]
-            is_small = sum(pages for *_, pages in runs) <= _PAGES_AT_ONCE
-            self._write(level + 1, [self._merged_at_once(merged)] if is_small else self._merged(merged))
+            merged = [run.id for run in runs]
+            is_small = sum(run.pages for run in runs) <= _PAGES_AT_ONCE
+            parts = [self._merged_at_once(merged)] if is_small else self._merged(merged)
+            self._write(level + 1, parts, _exports_of(runs))
             self._connection.execute(_REMOVE_RUNS, [merged])
             level += 1
 
@@ -189,19 +211,29 @@ class KeyIndex:
                 count = len(waiting[0])
         yield joined(waiting).ordered()
 
-    def _write(self, level: int, parts: Sequence[Pairs] | Iterator[Pairs]) -> None:
+    def _write(self, level: int, parts: Sequence[Pairs] | Iterator[Pairs], exports: list[int] | None) -> None:
         """Writes a run of ordered pairs; no hash is in two parts."""
         run: int | None = None
         for pairs in parts:
             pages = list(packed(pairs))
-            run = self._counted(run, level, len(pairs), len(pages))
+            run = self._counted(run, level, len(pairs), len(pages), exports)
             for start in range(0, len(pages), _PAGES_AT_ONCE):
                 columns = [list(column) for column in zip(*pages[start : start + _PAGES_AT_ONCE], strict=True)]
                 self._connection.execute(_ADD_PAGES, [run, *columns])
 
-    def _counted(self, run: int | None, level: int, pairs: int, pages: int) -> int:
+    def _counted(self, run: int | None, level: int, pairs: int, pages: int, exports: list[int] | None) -> int:
         """Counts what is written to a run, which starts with its first part. Returns its id."""
-        values = {**self._key, "run": run, "level": level, "pairs": pairs, "pages": pages}
+        values = {**self._key, "run": run, "level": level, "pairs": pairs, "pages": pages, "exports": exports}
         row = self._connection.execute(_ADD_RUN if run is None else _ADD_TO_RUN, values).fetchone()
         assert row is not None
         return int(row[0])
+
+
+def _exports_of(runs: Sequence[_Run]) -> list[int] | None:
+    """Returns the exports of a run that some runs are merged into, see `_Run`."""
+    found = set[int]()
+    for run in runs:
+        if run.exports is None:
+            return None
+        found.update(run.exports)
+    return sorted(found) if len(found) <= _EXPORTS_LISTED else None

@@ -141,6 +141,7 @@ def test_an_archive_of_an_earlier_version_is_refused_and_nothing_is_changed(data
         connection.execute("alter table sync.export_files drop column has_own_date")
         connection.execute("alter table sync.export_files drop column raw_sha256, drop column held")
         connection.execute("drop table sync.export_decisions, sync.erasures, sync.verified_slices")
+        connection.execute("alter table sync.key_runs drop column exports")
         connection.execute("update sync.alembic_version set version_num = '0004'")
         connection.execute(
             "insert into sync.export_files"

@@ -39,6 +39,8 @@ def small_pages(merged_at_once: int = 3) -> Iterator[None]:
         patch.setattr(key_index, "_PAGES_AT_ONCE", 2)
         patch.setattr(key_index, "_PROBES_AT_ONCE", 4)
         patch.setattr(key_index, "_PAIRS_AT_ONCE", 7)
+        patch.setattr(key_index, "_FIRST", 1)
+        patch.setattr(key_index, "_EXPORTS_LISTED", 4)
         yield
 
 
@@ -168,6 +170,30 @@ def test_an_export_added_again_with_other_keys_is_known_by_all(connection: psyco
         index.add(9, hashes_of(numbers))
     assert index.knowing(hashes_of({1})).tolist() == index.knowing(hashes_of({3})).tolist() == [9]
     assert index.pairs(hashes_of({1, 2, 3, 4})).hashes.tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_a_run_is_read_until_each_of_its_exports_is_found(
+    connection: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, is_listed: bool
+) -> None:
+    index, hashes = index_on(connection), hashes_of(range(20_000))
+    for number in range(1, 12):
+        index.add(number, hashes[number:])
+    if not is_listed:
+        # As an earlier version wrote them.
+        connection.execute("update sync.key_runs set exports = null")
+    read, pages = list[int](), KeyIndex._pages
+
+    def counted(*given: Any) -> Any:
+        found = pages(*given)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(KeyIndex, "_pages", counted)
+    assert index.knowing(hashes).tolist() == list(range(1, 12))
+    total = sum(count for _, _, count in levels(connection))
+    assert sum(read) == (64 if is_listed else total)
+    assert index.pairs(hashes[:40]).export_ids.max() == 11
 
 
 @pytest.mark.usefixtures("_small")
