@@ -6,7 +6,7 @@ changing them (`ledger_changes`), listing a landing (`exports`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
 from functools import cache
@@ -105,6 +105,18 @@ class LedgerFile:
         return self.status == "failed" and (self.error or "").startswith(f"{RUN_KILLED}:")
 
 
+class NotLoaded(NamedTuple):
+    """What a stream's ledger has that is not loaded.
+
+    Attributes:
+        waiting: paths of pending and failed entries.
+        has_held: whether an entry is held.
+    """
+
+    waiting: set[str]
+    has_held: bool
+
+
 class LoadedSize(NamedTuple):
     """A loaded export's path, its number of records, and where they are kept."""
 
@@ -152,6 +164,20 @@ def entry_of(connection: psycopg.Connection[Any], file_id: int) -> LedgerFile:
     entry = find(connection, file_id)
     assert entry is not None
     return entry
+
+
+def not_loaded(
+    connection: psycopg.Connection[Any], streams: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], NotLoaded]:
+    """Returns what is not loaded of each of some streams, given by partner and name, in one query."""
+    rows = connection.execute(
+        "select partner, stream, coalesce(array_agg(path) filter (where status <> 'held'), '{}'),"
+        " bool_or(status = 'held') from sync.export_files where partner = any(%s) and stream = any(%s)"
+        " and status in ('pending', 'failed', 'held') group by 1, 2",
+        [list(names) for names in zip(*streams, strict=True)] or [[], []],
+    )
+    found = {(partner, stream): NotLoaded({*paths}, has_held) for partner, stream, paths, has_held in rows}
+    return {key: found.get(key, NotLoaded(set(), has_held=False)) for key in streams}
 
 
 def latest_of_paths(

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from typing import Any, BinaryIO, Final
 
 import psycopg
@@ -21,7 +22,7 @@ from sync_pipelines.contracts.characters import matches
 from sync_pipelines.contracts.near_names import near_name
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import ledger, ledger_changes
-from sync_pipelines.database.ledger import WAITING, LedgerFile, NewExport
+from sync_pipelines.database.ledger import WAITING, LedgerFile, NewExport, NotLoaded
 from sync_pipelines.errors import ExportError
 from sync_pipelines.exports.file_dates import REQUIRED, SHAPES
 from sync_pipelines.exports.landing import ANY_TENANT_FOLDER, LandingFile
@@ -101,8 +102,10 @@ def discover(
     wanted = _Wanted(partner, stream, tenant, *(dates or (None, None)))
     with workspace.connection() as connection:
         check_ledger(connection, workspace.settings.archive)
-        for declared in wanted.streams():
-            look = _Look(workspace, connection, declared, _normalized(wanted, declared))
+        streams = {(declared.partner, declared.name): declared for declared in wanted.streams()}
+        # Read before listing the landing: an entry that another worker adds meanwhile is not gone.
+        for key, not_loaded in ledger.not_loaded(connection, streams).items():
+            look = _Look(workspace, connection, streams[key], _normalized(wanted, streams[key]), not_loaded)
             found.pending += look.run()
             found.failed += look.failed_entries
             found.gone += look.gone
@@ -119,12 +122,18 @@ class _Look:
     """Compares one stream's landing with its ledger."""
 
     def __init__(
-        self, workspace: Workspace, connection: psycopg.Connection[Any], stream: Stream, wanted: _Wanted
+        self,
+        workspace: Workspace,
+        connection: psycopg.Connection[Any],
+        stream: Stream,
+        wanted: _Wanted,
+        not_loaded: NotLoaded,
     ) -> None:
         self._workspace = workspace
         self._connection = connection
         self._stream = stream
         self._wanted = wanted
+        self._not_loaded = not_loaded
         self._window = workspace.window()
         self._new: list[NewExport] = []
         self._to_try: list[int] = []
@@ -134,13 +143,11 @@ class _Look:
         self.gone: list[LedgerFile] = []
 
     def run(self) -> list[LedgerFile]:
-        # Read before listing the landing: an entry that another worker adds meanwhile is not gone.
-        gone = {entry.path for entry in ledger.unloaded(self._connection, *self._key)}
         files = self._unknown_files()
         known = self._known(file.path for file in files)
         for file in files:
             self._take(file, known.get(file.path))
-            gone.discard(file.path)
+        gone = self._not_loaded.waiting.difference(file.path for file in files)
         if self._new:
             with self._connection.transaction():
                 ledger_changes.register(self._connection, self._new)
@@ -162,9 +169,12 @@ class _Look:
 
     def _unknown_files(self) -> list[LandingFile]:
         """Returns the landing's files, without those that look as they did when they were loaded, held or withdrawn."""
-        loaded = ledger.loaded_looks(self._connection, *self._key, UNCERTAIN)
         files = self._workspace.landing.list(*self._key)
-        return [file for file in files if file.error is not None or ledger.look_of(file) not in loaded]
+        if (first := next(files, None)) is None:
+            return []
+        loaded = ledger.loaded_looks(self._connection, *self._key, UNCERTAIN)
+        listed = chain([first], files)
+        return [file for file in listed if file.error is not None or ledger.look_of(file) not in loaded]
 
     def _take(self, file: LandingFile, entry: LedgerFile | None) -> None:
         if file.error is not None and file.error.code == "folder_unreadable":
@@ -271,7 +281,7 @@ class _Look:
 
     def _try_held_again(self) -> None:
         """Makes held exports pending whose guards or other settings have changed since."""
-        for entry in ledger.held(self._connection, *self._key):
+        for entry in ledger.held(self._connection, *self._key) if self._not_loaded.has_held else ():
             settings = self._settings(entry.tenant)
             is_changed = (entry.held or {}).get("settings") != settings_of(settings.fingerprint, settings.guards)
             if is_changed and self._wanted.holds(entry.tenant, entry.effective_at):
@@ -297,6 +307,8 @@ class _Look:
         return any(path.startswith(f"{folder}/") for folder in self._unreadable)
 
     def _pending(self) -> list[LedgerFile]:
+        if not self._new and not self._to_try:
+            return []
         latest = ledger.unloaded(self._connection, *self._key)
         paths = {new.file.path for new in self._new}
         to_try = set(self._to_try)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -322,16 +322,31 @@ def test_a_look_asks_the_ledger_only_for_paths_that_changed(site: Site, monkeypa
     assert changed.revision == 2
 
 
+def test_a_look_asks_of_no_stream_without_files(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.put("2024-05-01.json", orders(1))
+    site.sync()
+    asked, looks_of = list[str](), ledger.loaded_looks
+
+    def asking(connection: Any, partner: str, stream: str, uncertain_for: timedelta) -> set[str]:
+        asked.append(f"{partner}/{stream}")
+        return looks_of(connection, partner, stream, uncertain_for)
+
+    monkeypatch.setattr(ledger, "loaded_looks", asking)
+    for name in ("unloaded", "held"):
+        monkeypatch.setattr(ledger, name, lambda *_: pytest.fail("a stream's entries are read"))
+    assert site.discover().pending == [] and asked == ["replenit/orders"]
+
+
 def test_what_another_worker_enters_during_a_look_is_not_gone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.put("2024-05-01.json", orders(1))
     workspace, others, listed = site.workspace(), site.workspace(), Landing.list
 
-    def listing(landing: Landing, *of: str) -> list[LandingFile]:
+    def listing(landing: Landing, *of: str) -> Iterator[LandingFile]:
         found = list(listed(landing, *of))
         if landing is workspace.landing and of == ("replenit", "orders"):
             site.put("2024-05-02.json", orders(2))
             discover(others)
-        return found
+        return iter(found)
 
     monkeypatch.setattr(Landing, "list", listing)
     discover(workspace)
