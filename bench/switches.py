@@ -17,7 +17,6 @@ from sync_pipelines.normalize.plain import PlainReader
 from sync_pipelines.stages import normalize_export
 from sync_pipelines.upsert import new_rows, references
 from sync_pipelines.upsert.changed_rows import ChangedRowsResult, ChangedRowWriter
-from sync_pipelines.upsert.copying import Copying
 from sync_pipelines.upsert.empty_tables import DeferredIndexes
 from sync_pipelines.upsert.key_index import KeyIndex
 from sync_pipelines.upsert.new_rows import NewRowsResult, NewRowWriter
@@ -54,11 +53,6 @@ def _indexed(connection: Any, *given: Any) -> Iterator[DeferredIndexes]:
     yield DeferredIndexes(connection)
 
 
-@contextmanager
-def _at_once(self: Copying) -> Iterator[None]:
-    yield
-
-
 def _every_export(self: KeyIndex, hashes: Any) -> Any:
     found = self._connection.execute(_EXPORTS, self._key).fetchall()
     return np.array([number for (number,) in found], np.int64)
@@ -72,7 +66,6 @@ _PATCHES: Final[Mapping[str, tuple[tuple[Any, str, Any], ...]]] = {
     "RepeatedKeyWriter": ((RepeatedKeyWriter, "write", _none_changed),),
     "StreamingLoad": ((StreamingLoad, "take", _nothing),),
     "without_indexes": ((new_rows, "without_indexes", _indexed),),
-    "WriteBehind": ((Copying, "write_behind", _at_once),),
     # As if the cache were full: only the ids of the last chunk are known without a query.
     "IdCache": ((references, "_CACHED", 0),),
     "KnownLines": ((normalize_export, "build_known_lines", _nothing),),

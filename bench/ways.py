@@ -58,7 +58,6 @@ WAYS: Final[Mapping[str, Way]] = {
     "RepeatedKeyWriter": Way("log", ["upsert/repeated_keys", "upsert/collapse"]),
     "StreamingLoad": Way("first", ["upsert/streaming_load"]),
     "without_indexes": Way("first", ["upsert/empty_tables"]),
-    "WriteBehind": Way("first", ["upsert/write_behind"]),
     "IdCache": Way("first", ["upsert/id_cache"]),
     "KnownLines": Way("re-sent", ["kept/repeated_lines"]),
     "PlainReader": Way("first", [f"normalize/{name}" for name in _PLAIN]),

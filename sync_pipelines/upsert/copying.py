@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +17,6 @@ from psycopg.sql import SQL, Composed, Identifier
 
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.copy_format import ahead, csv_of
-from sync_pipelines.upsert.write_behind import WriteBehind
 
 Ids = npt.NDArray[np.int64]
 _BLOCK: Final = 8_192
@@ -34,32 +32,9 @@ class Copying:
     """
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._connection = connection
-        self._queue: WriteBehind | None = None
+        self.connection = connection
         self._ids: dict[str, Ids] = {}
         self._used: Counter[str] = Counter()
-
-    @property
-    def connection(self) -> psycopg.Connection[Any]:
-        """The connection, after all new rows are written."""
-        self.wait()
-        return self._connection
-
-    def wait(self) -> None:
-        """Waits until all new rows are written."""
-        if self._queue is not None:
-            self._queue.drain()
-
-    @contextmanager
-    def write_behind(self) -> Iterator[None]:
-        """Within the block, new rows are written in another thread; at its end, all are written."""
-        queue = self._queue = WriteBehind()
-        try:
-            yield
-            queue.drain()
-        finally:
-            queue.wait()
-            self._queue = None
 
     def numbers(self, query: Composed, *columns: str) -> Ids:
         """Returns the integers of a query as one value: thousands of rows would cost more than the query."""
@@ -105,27 +80,14 @@ class Copying:
         """Inserts new rows, given as columns."""
         rows = pa.table({name: one(column) for name, column in columns.items()})
         blocks = ahead(csv_of(block.columns) for block in _blocks_of(rows))
-
-        def write() -> None:
-            self._copy(self._connection, Identifier(SCHEMA, table), rows.column_names, blocks)
-
-        if self._queue is None:
-            write()
-        else:
-            self._queue.add(rows.num_rows, write)
+        self.write(Identifier(SCHEMA, table), rows.column_names, blocks)
 
     def write(self, table: Identifier, columns: Sequence[str], blocks: Iterable[bytes]) -> None:
         """Copies CSV into a table."""
-        self._copy(self.connection, table, columns, blocks)
-
-    @staticmethod
-    def _copy(
-        connection: psycopg.Connection[Any], table: Identifier, columns: Sequence[str], blocks: Iterable[bytes]
-    ) -> None:
         statement = SQL("copy {table} ({columns}) from stdin (format csv)").format(
             table=table, columns=SQL(", ").join(map(Identifier, columns))
         )
-        with connection.cursor().copy(statement) as copy:
+        with self.connection.cursor().copy(statement) as copy:
             for block in blocks:
                 copy.write(block)
 

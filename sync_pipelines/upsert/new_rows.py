@@ -142,7 +142,7 @@ class NewRowWriter:
 
     @property
     def connection(self) -> psycopg.Connection[Any]:
-        """The connection, after all new rows are written."""
+        """The connection of the load."""
         return self._copying.connection
 
     @property
@@ -177,16 +177,15 @@ class NewRowWriter:
         """Writes rows. `count` is 0 for an export that is still being read."""
         referred = ReferenceIds(self._copying, self._load.last_write, unindexed)
         created, left = np.zeros(count, bool), [np.empty(0, np.uint64)]
-        with self._copying.write_behind():
-            for ready in records:
-                chosen = np.empty(0, np.int64)
-                if ready.folded is not None:
-                    chosen = np.flatnonzero(ready.folded.outcomes["created"])
-                    self._insert(ready, ready.folded, chosen, referred, unindexed)
-                if (missing := int(ready.rows.max(initial=-1)) + 1 - len(created)) > 0:
-                    created = np.pad(created, (0, missing))
-                created[ready.rows[chosen]] = True
-                left.append(np.delete(ready.records.column("key_hash").to_numpy(), chosen))
+        for ready in records:
+            chosen = np.empty(0, np.int64)
+            if ready.folded is not None:
+                chosen = np.flatnonzero(ready.folded.outcomes["created"])
+                self._insert(ready, ready.folded, chosen, referred, unindexed)
+            if (missing := int(ready.rows.max(initial=-1)) + 1 - len(created)) > 0:
+                created = np.pad(created, (0, missing))
+            created[ready.rows[chosen]] = True
+            left.append(np.delete(ready.records.column("key_hash").to_numpy(), chosen))
         return NewRowsResult(created, np.sort(np.concatenate(left)))
 
     def _ready(self, rows: Rows, records: pa.Table) -> _Ready:

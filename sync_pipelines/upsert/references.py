@@ -139,7 +139,6 @@ class ReferenceIds:
         if sum(map(len, self._caches.values())) + len(ids) > _CACHED:
             # From here on, created rows may have to be searched for.
             if table in self._unindexed.tables:
-                self._copying.wait()
                 self._unindexed.put_back(table)
             for other in self._caches.values():
                 other.clear()

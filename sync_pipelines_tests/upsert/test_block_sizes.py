@@ -37,7 +37,6 @@ SIZES: Final = (
     "upsert.references._CACHED",
     "upsert.stored_rejects._AT_ONCE",
     "upsert.unchanged._AT_ONCE",
-    "upsert.write_behind._ROWS",
 )
 
 
