@@ -97,12 +97,17 @@ class LedgerFile:
     @property
     def version(self) -> tuple[datetime, bytes, int]:
         """The export's position in version order: time, path, revision (X4)."""
-        return (self.effective_at, natural_order(self.path), self.revision)
+        return version_of(self.effective_at, self.path, self.revision)
 
     @property
     def has_killed_a_run(self) -> bool:
         """Whether the process of its last attempt was killed, which the next attempt may be, too."""
         return self.status == "failed" and (self.error or "").startswith(f"{RUN_KILLED}:")
+
+
+def version_of(effective_at: datetime, path: str, revision: int) -> tuple[datetime, bytes, int]:
+    """Returns an export's position in version order (X4)."""
+    return effective_at, natural_order(path), revision
 
 
 class NotLoaded(NamedTuple):
@@ -258,17 +263,6 @@ def loaded_with_records(connection: psycopg.Connection[Any], partner: str, strea
     """Returns the loaded entries of a stream, of all tenants, that have accepted records, in version order."""
     where: LiteralString = "partner = %s and stream = %s and status = 'loaded' and effective_to is not null"
     return _in_version_order(_fetch(connection, where, [partner, stream]))
-
-
-def loaded_at_same_time(connection: psycopg.Connection[Any], entry: LedgerFile) -> list[LedgerFile]:
-    """Returns the other loaded entries of the same stream, tenant and time, in version order."""
-    found = _fetch(
-        connection,
-        "partner = %s and stream = %s and status = 'loaded' and partition_date = %s"
-        " and tenant = %s and effective_at = %s and id <> %s",
-        [entry.partner, entry.stream, entry.partition_date, entry.tenant, entry.effective_at, entry.id],
-    )
-    return _in_version_order(found)
 
 
 def nearest_loaded(connection: psycopg.Connection[Any], entry: LedgerFile, limit: int) -> list[LedgerFile]:

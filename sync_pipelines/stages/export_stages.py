@@ -117,10 +117,9 @@ def _load_pending(
         if kept is not None and streaming.complete(kept):
             return
     # A path with other content by now waits for the next discovery.
-    if ledger.entry_of(connection, entry.id).kept is not None:
-        load(connection, stream, entry.id, archive_folder, run_id, guards=settings.guards)
-        # A person may have been erased after it was read.
-        _erase_raw(workspace, connection, entry)
+    load(connection, stream, entry.id, archive_folder, run_id, guards=settings.guards)
+    # A person may have been erased after it was read.
+    _erase_raw(workspace, connection, entry)
 
 
 def archive(workspace: Workspace, connection: psycopg.Connection[Any], entry: LedgerFile) -> None:
@@ -234,8 +233,8 @@ def _erase_raw(
         return
     if kept is None:
         entry = ledger.entry_of(connection, entry.id)
-        kept = entry.kept or "-"
-    if entry.raw_sha256 is not None or entry.sha256 is None:
+        kept = entry.kept
+    if kept is None or entry.raw_sha256 is not None or entry.sha256 is None:
         return
     if SUBJECT_ERASED not in KeptRecords(archive, kept).summary.leniencies:
         return

@@ -64,6 +64,15 @@ def array_literal(texts: Sequence[str | None]) -> str:
     return "{" + ",".join(quoted) + "}"
 
 
+def array_of(column: Any) -> str:
+    """Returns a column of integers or texts as a PostgreSQL array literal."""
+    texts = column.cast(pa.string())
+    if not pa.types.is_integer(column.type):
+        escaped = pc.replace_substring(pc.replace_substring(texts, "\\", "\\\\"), '"', '\\"')
+        texts = pc.binary_join_element_wise('"', escaped, '"', "")
+    return "{" + ",".join(pc.fill_null(texts, "NULL").to_pylist()) + "}"
+
+
 def numbered(lists: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Any]:
     """Flattens lists: returns each element's list index, its number in the list from 1, and the elements."""
     parents = pc.list_parent_indices(lists).to_numpy()

@@ -16,7 +16,7 @@ import pyarrow as pa
 from psycopg.sql import SQL, Composed, Identifier
 
 from sync_pipelines.tables.schema import SCHEMA
-from sync_pipelines.upsert.copy_format import ahead, csv_of
+from sync_pipelines.upsert.copy_format import ahead, array_of, csv_of
 
 Ids = npt.NDArray[np.int64]
 _BLOCK: Final = 8_192
@@ -39,8 +39,9 @@ class Copying:
     def numbers(self, query: Composed, *columns: str) -> Ids:
         """Returns the integers of a query as one value: thousands of rows would cost more than the query."""
         texts = SQL(", ").join(Identifier(name) for name in columns)
+        # Values are in the query: it comes only once.
         row = self.connection.execute(
-            SQL("select string_agg(concat_ws(' ', {}), ' ') from ({}) q").format(texts, query)
+            SQL("select string_agg(concat_ws(' ', {}), ' ') from ({}) q").format(texts, query), prepare=False
         ).fetchone()
         assert row is not None
         return np.fromstring(row[0] or "", np.int64, sep=" ")
@@ -71,11 +72,6 @@ class Copying:
         # Others draw too. Ids that came in between are not used.
         return self.numbers(drawn, "id")
 
-    def fill(self, table: str, columns: Mapping[str, Any]) -> None:
-        """Replaces the content of a temporary table."""
-        self.connection.execute(SQL("truncate {}").format(Identifier(table)))
-        self.write(Identifier(table), list(columns), [csv_of(list(columns.values()))])
-
     def insert(self, table: str, columns: Mapping[str, Any]) -> None:
         """Inserts new rows, given as columns."""
         rows = pa.table({name: one(column) for name, column in columns.items()})
@@ -90,6 +86,15 @@ class Copying:
         with self.connection.cursor().copy(statement) as copy:
             for block in blocks:
                 copy.write(block)
+
+
+def values(name: str, columns: Mapping[str, Any]) -> Composed:
+    """Returns columns of integers or texts as a table of a query: no temporary table has to be made and filled."""
+    kinds = {column: SQL("bigint" if pa.types.is_integer(kept.type) else "text") for column, kept in columns.items()}
+    arrays = [SQL("{}::{}[]").format(array_of(kept), kinds[column]) for column, kept in columns.items()]
+    return SQL("unnest({}) {} ({})").format(
+        SQL(", ").join(arrays), Identifier(name), SQL(", ").join(map(Identifier, columns))
+    )
 
 
 def one(column: Any) -> Any:

@@ -22,7 +22,7 @@ from psycopg.sql import SQL, Identifier
 
 from sync_pipelines.configuration.guard_settings import GuardSettings, settings_of, shown_limit
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.database import ledger, reports
+from sync_pipelines.database import decisions, ledger, reports
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.errors import ArchiveIncomplete
 from sync_pipelines.kept.kept_records import KeptRecords
@@ -117,7 +117,7 @@ class Guards:
         self._archive = archive
 
     def check(self, counts: Mapping[str, int], created: int, fingerprint: str) -> None:
-        """Raises `ExportHeld` if a limit is exceeded. Call it when everything is written.
+        """Raises `ExportHeld` if a limit is exceeded, unless the export was released. Call it when all is written.
 
         Args:
             counts: what the ledger would have.
@@ -132,7 +132,7 @@ class Guards:
             *self._of_rows(effects, counts["blocked"], live),
             *self._shrinks(counts["read"], live),
         ]
-        if found:
+        if found and not decisions.is_released(self._load.connection, self._load.entry.id):
             settings = settings_of(fingerprint, self._settings)
             raise ExportHeld(self._load.entry, found, counts, self._rejects() if counts["rejected"] else (), settings)
 

@@ -20,7 +20,7 @@ from psycopg.types.json import set_json_loads
 
 from sync_pipelines.configuration.guard_settings import GuardSettings
 from sync_pipelines.contracts.streams import Identity, Stream
-from sync_pipelines.database import decisions, ledger, ledger_changes
+from sync_pipelines.database import ledger, ledger_changes
 from sync_pipelines.database.ledger_copies import keep_copy
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.values import from_json
@@ -74,7 +74,7 @@ def load(
     blocked: Mapping[str, str] | None = None,
     is_private: bool = False,
 ) -> Loaded:
-    """Loads an export whose records are kept. Does nothing if it is loaded or withdrawn.
+    """Loads an export. Does nothing if it is loaded or withdrawn, or if its records are not kept.
 
     Args:
         connection: in autocommit, so that the transaction here is the only one; a preview and a streaming load add
@@ -95,7 +95,9 @@ def load(
     """
     with connection.transaction():
         entry = ledger.find(connection, file_id)
-        assert entry is not None and entry.kept is not None
+        assert entry is not None
+        if entry.kept is None:
+            return Loaded(entry.counts, is_new=False)
         if not is_private:
             lock(connection, stream, entry.tenant, [KeptRecords(archive, entry.kept)])
         entry = ledger.find(connection, file_id, lock=True)
@@ -105,8 +107,7 @@ def load(
         set_json_loads(from_json, connection)
         entry = with_erased_since(connection, stream, entry, archive, is_streamed=written is not None)
         context = LoadContext(connection, stream, entry, run_id, blocked=blocked)
-        is_guarded = guards is not None and not decisions.is_released(connection, file_id)
-        checks = Guards(context, guards, archive) if guards is not None and is_guarded else None
+        checks = None if guards is None else Guards(context, guards, archive)
         loaded = _Loading(context, archive, written, checks).run()
         if keeps_copy:
             keep_copy(connection, archive, file_id)

@@ -40,8 +40,11 @@ def referred_locks(stream: Stream, referred: Iterable[Iterable[str]]) -> set[str
 
 def take_locks(connection: psycopg.Connection[Any], names: Iterable[str]) -> None:
     """Acquires locks until the transaction ends, always in the same order."""
-    for name in sorted(set(names)):
-        connection.execute("select pg_advisory_xact_lock(hashtextextended('sync:' || %s, 0))", [name])
+    connection.execute(
+        "select pg_advisory_xact_lock(hashtextextended('sync:' || name, 0))"
+        " from unnest(%s::text[]) with ordinality n (name, number) order by number",
+        [sorted(set(names))],
+    )
 
 
 def try_locks(connection: psycopg.Connection[Any], names: Iterable[str]) -> bool:

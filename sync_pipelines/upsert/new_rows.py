@@ -32,7 +32,7 @@ from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.columns import ColumnFold, FoldedRows
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.copy_format import ahead, numbered
-from sync_pipelines.upsert.copying import Copying, Ids, one
+from sync_pipelines.upsert.copying import Copying, Ids, one, values
 from sync_pipelines.upsert.empty_tables import DeferredIndexes, without_indexes
 from sync_pipelines.upsert.history import Hashes
 from sync_pipelines.upsert.list_columns import NewElements
@@ -92,7 +92,6 @@ class NewRowWriter:
         self._load = context
         self._copying = Copying(context.connection)
         self._columns = ColumnFold(context.stream, context.layout)
-        context.connection.execute("create temp table wanted (number bigint, key text, own text) on commit drop")
 
     def write(self, kept: KeptRecords, aside: Mask) -> NewRowsResult:
         """Writes records of keys without a row.
@@ -208,14 +207,15 @@ class NewRowWriter:
         found = np.zeros(chunk.num_rows, bool)
         numbers = pa.array(np.arange(chunk.num_rows))
         keys = {"key": chunk.column("external_id"), "own": chunk.column("record_id")}
-        self._copying.fill("wanted", {"number": numbers, **keys})
+        wanted = values("w", {"number": numbers, **keys})
         ways = [SQL("t.external_id = w.key{}").format(without_scope(self._load.stream, Identifier("t")))]
         ways += [SQL("t.partner_record_id = w.own").format()] if self._load.stream.has_record_ids else []
         for way in ways:
             statement = SQL(
-                "select w.number from wanted w cross join lateral (select from {main} t where t.tenant = {tenant}"
+                "select w.number from {wanted} cross join lateral (select from {main} t where t.tenant = {tenant}"
                 " and t.partner = {partner} and {way} limit 1) found"
             ).format(
+                wanted=wanted,
                 main=Identifier(SCHEMA, self._load.stream.table),
                 tenant=self._load.entry.tenant,
                 partner=self._load.stream.partner,

@@ -17,7 +17,7 @@ from sync_pipelines.contracts.streams import Identity, Reference
 from sync_pipelines.normalize.keys import texts_of
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.context import LoadContext
-from sync_pipelines.upsert.copying import Copying, Ids, one
+from sync_pipelines.upsert.copying import Copying, Ids, one, values
 from sync_pipelines.upsert.empty_tables import DeferredIndexes
 from sync_pipelines.upsert.id_cache import Digests, IdCache
 from sync_pipelines.upsert.stored_rows import unscoped
@@ -75,10 +75,6 @@ class ReferenceIds:
         self._provenance = provenance
         self._unindexed = unindexed
         self._caches: dict[tuple[str, str, Owner | None], IdCache] = {}
-        copying.connection.execute(
-            "create temp table if not exists referred (number bigint, partner text, tenant text, key text)"
-            " on commit drop"
-        )
 
     @staticmethod
     def searching(context: LoadContext) -> ReferenceIds:
@@ -170,13 +166,12 @@ class ReferenceIds:
         """Returns the ids of existing rows, 0 for missing ones."""
         # In key order, neighbors need the same pages of the index.
         ordered = pa.array(_in_key_order(named["key"]))
-        self._copying.fill(
-            "referred", {"number": ordered, **{part: keys.take(ordered) for part, keys in named.items()}}
-        )
+        parts = {part: keys.take(ordered) for part, keys in named.items()}
         statement = SQL(
-            "select r.number, found.id from referred r cross join lateral (select t.id from {t} t"
+            "select r.number, found.id from {referred} cross join lateral (select t.id from {t} t"
             " where t.tenant = r.tenant and t.partner = r.partner and t.{column} = r.key{unscoped} offset 0) found"
         ).format(
+            referred=values("r", {"number": ordered, **parts}),
             t=Identifier(SCHEMA, reference.table),
             column=Identifier(column),
             unscoped=unscoped(reference, Identifier("t")),

@@ -19,7 +19,7 @@ from sync_pipelines.normalize.layout import ChildLayout, arrow_type
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.context import LoadContext
-from sync_pipelines.upsert.copying import Copying, Ids, one
+from sync_pipelines.upsert.copying import Copying, Ids, one, values
 from sync_pipelines.upsert.stored_rows import without_scope
 
 _BLOCK: Final = 1 << 30
@@ -61,9 +61,6 @@ class StoredColumns:
     def __init__(self, copying: Copying, context: LoadContext) -> None:
         self._copying = copying
         self._load = context
-        copying.connection.execute(
-            "create temp table sought (number bigint, key text, own text, scope bigint) on commit drop"
-        )
 
     def rows(self, records: pa.Table, scopes: Any | None) -> StoredRowColumns:
         """Returns the rows with a record's key in its scope, or with its partner's own id.
@@ -78,21 +75,24 @@ class StoredColumns:
             "own": records.column("record_id"),
             "scope": pa.nulls(count, pa.int64()) if scopes is None else scopes,
         }
-        self._copying.fill("sought", sought)
         kinds = self._kinds()
-        found = self._read(self._query(kinds), {"number": pa.int64(), **kinds})
+        found = self._read(self._query(values("s", sought), kinds), {"number": pa.int64(), **kinds})
         return StoredRowColumns(found.column("number").to_numpy(), found)
 
     def lists(self, declared: Children, child: ChildLayout, ids: Ids) -> StoredListColumns:
         """Returns the rows of one child table that belong to the given parents."""
         parents = {"number": pa.array(np.arange(len(ids))), "scope": pa.array(ids)}
-        self._copying.fill("sought", parents)
         kinds = {"id": pa.int64(), "line_no": pa.int64()}
         kinds |= {name: arrow_type(child.table, name) for name in (*child.columns, "extra")}
         query = SQL(
-            "select s.number, t.* from sought s cross join lateral (select {columns} from {t} t"
+            "select s.number, t.* from {sought} cross join lateral (select {columns} from {t} t"
             " where t.{parent} = s.scope offset 0) t order by s.number, t.line_no"
-        ).format(columns=_columns(kinds), t=Identifier(SCHEMA, child.table), parent=Identifier(declared.parent))
+        ).format(
+            sought=values("s", parents),
+            columns=_columns(kinds),
+            t=Identifier(SCHEMA, child.table),
+            parent=Identifier(declared.parent),
+        )
         found = self._read(query, {"number": pa.int64(), **kinds})
         return StoredListColumns(found.column("number").to_numpy(), found)
 
@@ -105,7 +105,7 @@ class StoredColumns:
         kinds |= {name: arrow_type(stream.table, name) for name in (*stream.written, *defaulted)}
         return kinds | {reference.column: pa.int64() for reference in stream.references}
 
-    def _query(self, kinds: Mapping[str, pa.DataType]) -> Composed:
+    def _query(self, sought: Composed, kinds: Mapping[str, pa.DataType]) -> Composed:
         stream = self._load.stream
         row = Identifier("t")
         by_key = SQL("t.external_id = s.key{}").format(without_scope(stream, row))
@@ -118,8 +118,8 @@ class StoredColumns:
         fields = {"columns": _columns(kinds), "main": Identifier(SCHEMA, stream.table)}
         names = {"tenant": self._load.entry.tenant, "partner": stream.partner}
         found = SQL(" union all ").join(select.format(way=way, **fields, **names) for way in ways)
-        return SQL("select s.number, t.* from sought s cross join lateral ({} offset 0) t order by s.number").format(
-            found
+        return SQL("select s.number, t.* from {} cross join lateral ({} offset 0) t order by s.number").format(
+            sought, found
         )
 
     def _read(self, query: Composed, kinds: Mapping[str, pa.DataType]) -> pa.Table:

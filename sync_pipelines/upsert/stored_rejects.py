@@ -15,7 +15,7 @@ import numpy as np
 import psycopg
 
 from sync_pipelines.database import ledger
-from sync_pipelines.database.ledger import LedgerFile
+from sync_pipelines.database.ledger import LedgerFile, version_of
 from sync_pipelines.normalize.keys import key_hash, named_by
 from sync_pipelines.normalize.values import to_json
 from sync_pipelines.privacy.personal_data import masked_faults, masked_reason
@@ -98,20 +98,17 @@ class Rejects:
     def supersede_older(self, known: Hashes) -> None:
         """Supersedes open rejects of older exports if this one has a good record of their key."""
         entry, connection = self._load.entry, self._load.connection
-        same_time = ledger.loaded_at_same_time(connection, entry)
-        older = connection.execute(
-            "select r.id, r.external_id, r.depends_on_state and r.record->>'key' is null from sync.rejected_records r"
-            " join sync.export_files f on f.id = r.export_file_id"
+        rows = connection.execute(
+            "select r.id, r.external_id, r.depends_on_state and r.record->>'key' is null, f.effective_at, f.path,"
+            " f.revision from sync.rejected_records r join sync.export_files f on f.id = r.export_file_id"
             " where r.status = 'open' and r.external_id is not null and f.partner = %s and f.stream = %s"
-            " and f.tenant = %s and (f.effective_at < %s or f.id = any(%s))",
-            [
-                entry.partner, entry.stream, entry.tenant, entry.effective_at,
-                [other.id for other in same_time if other.version < entry.version],
-            ],
-        ).fetchall()  # fmt: skip
+            " and f.tenant = %s and f.effective_at <= %s",
+            [entry.partner, entry.stream, entry.tenant, entry.effective_at],
+        ).fetchall()
+        older = [row for row in rows if version_of(*row[3:]) < entry.version]
         if not older:
             return
-        named = [_hash_of(name, is_own=is_own) for _, name, is_own in older]
+        named = [_hash_of(name, is_own=is_own) for _, name, is_own, *_ in older]
         ids = [row[0] for row, found in zip(older, np.isin(np.array(named, np.uint64), known), strict=True) if found]
         self._load.connection.execute(
             "update sync.rejected_records set status = 'superseded', updated_at = now() where id = any(%s)", [ids]

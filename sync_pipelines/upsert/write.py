@@ -153,22 +153,22 @@ def update_rows(
     staged = Identifier(f"update_{table}")
     fields = {"staged": staged, "t": Identifier(SCHEMA, table)}
     connection.execute(
-        SQL("create temp table if not exists {staged} on commit drop as select * from {t} with no data").format(
-            **fields
-        )
+        SQL(
+            "create temp table if not exists {staged} on commit drop as select * from {t} with no data;"
+            " truncate {staged}"
+        ).format(**fields)
     )
-    connection.execute(SQL("truncate {staged}").format(**fields))
     fill(staged)
     assignments = [SQL("{c} = s.{c}").format(c=Identifier(c)) for c in columns if c not in keys]
     assignments += [SQL("updated_at = now()").format()] if touches else []
     same = SQL(" and ").join(SQL("t.{c} = s.{c}").format(c=Identifier(key)) for key in keys)
-    statement = SQL("update {t} t set {assignments} from {staged} s where {same}").format(
-        assignments=SQL(", ").join(assignments), same=same, **fields
-    )
     # Row by row: other joins would read the whole table for every chunk of records.
-    connection.execute("set local enable_hashjoin = off; set local enable_mergejoin = off")
-    connection.execute(statement)
-    connection.execute("set local enable_hashjoin = default; set local enable_mergejoin = default")
+    statement = SQL(
+        "set local enable_hashjoin = off; set local enable_mergejoin = off;"
+        " update {t} t set {assignments} from {staged} s where {same};"
+        " set local enable_hashjoin = default; set local enable_mergejoin = default"
+    )
+    connection.execute(statement.format(assignments=SQL(", ").join(assignments), same=same, **fields))
 
 
 def _copy(

@@ -1,9 +1,12 @@
-"""Rows copied into the tables: with ids from the sequences, and a row that the database refuses ends the load."""
+"""Rows copied into the tables, and columns as tables of queries."""
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
+from psycopg.sql import SQL
 
+from sync_pipelines.upsert.copying import values
 from sync_pipelines_tests.loading import TENANT, Site, item, lines, order, outcomes
 
 
@@ -34,3 +37,18 @@ def test_a_row_that_is_refused_by_the_database_ends_the_load(site: Site) -> None
     )
     assert failed.status == "failed" and "few" in (failed.error or "")
     assert site.tables()["orders"] == {} and site.customers() == []
+
+
+def test_a_query_sees_texts_and_integers_as_they_are(site: Site) -> None:
+    texts = ["a", None, "", "NULL", 'say "x"', "back\\slash", "{a,b}", "o'neil", "ñ 漢 🎈", " ", "%s"]
+    numbers = [1, None, -3, *range(3, len(texts))]
+    columns = {"number": pa.array(numbers, pa.int64()), "key": pa.chunked_array([texts[:4], texts[4:]], pa.string())}
+    with site.database.connect() as connection:
+        found = connection.execute(SQL("select * from {}").format(values("v", columns))).fetchall()
+    assert found == [*zip(numbers, texts, strict=True)]
+
+
+def test_no_values_are_no_rows(site: Site) -> None:
+    with site.database.connect() as connection:
+        query = SQL("select * from {}").format(values("v", {"key": pa.array([], pa.string())}))
+        assert connection.execute(query).fetchall() == []

@@ -319,7 +319,7 @@ def test_other_content_that_comes_meanwhile_is_not_mixed_in(
     with monkeypatch.context() as patch:
         patch.setattr(ledger_changes, "mark_kept", overtaken)
         (waiting,) = loaded(site)
-    assert (waiting.status, waiting.kept, streamed) == ("pending", None, [])
+    assert (waiting.status, waiting.kept, streamed) == ("pending", None, [False])
     assert site.tables()["orders"] == {}
     assert [entry.counts["created"] for entry in loaded(site)] == [30]
 
