@@ -66,11 +66,12 @@ def array_literal(texts: Sequence[str | None]) -> str:
 
 def array_of(column: Any) -> str:
     """Returns a column of integers or texts as a PostgreSQL array literal."""
-    texts = column.cast(pa.string())
+    texts = (column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column).cast(pa.string())
     if not pa.types.is_integer(column.type):
         escaped = pc.replace_substring(pc.replace_substring(texts, "\\", "\\\\"), '"', '\\"')
         texts = pc.binary_join_element_wise('"', escaped, '"', "")
-    return "{" + ",".join(pc.fill_null(texts, "NULL").to_pylist()) + "}"
+    joined = pc.binary_join(pa.ListArray.from_arrays([0, len(texts)], pc.fill_null(texts, "NULL")), ",")
+    return f"{{{joined[0].as_py()}}}"
 
 
 def numbered(lists: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Any]:
