@@ -15,7 +15,7 @@ import numpy as np
 
 from sync_pipelines.normalize.plain import PlainReader
 from sync_pipelines.stages import normalize_export
-from sync_pipelines.upsert import new_rows, references
+from sync_pipelines.upsert import late_patches, new_rows, references
 from sync_pipelines.upsert.changed_rows import ChangedRowsResult, ChangedRowWriter
 from sync_pipelines.upsert.empty_tables import DeferredIndexes
 from sync_pipelines.upsert.key_index import KeyIndex
@@ -61,6 +61,7 @@ def _every_export(self: KeyIndex, hashes: Any) -> Any:
 _PATCHES: Final[Mapping[str, tuple[tuple[Any, str, Any], ...]]] = {
     "Unchanged": ((Unchanged, "rows", _none_found),),
     "Stale": ((Stale, "rows", _none_found),),
+    "late_patches": ((late_patches, "FEW", 1 << 62),),
     "NewRowWriter": ((NewRowWriter, "write", _none_new), (NewRowWriter, "write_first", _nothing)),
     "ChangedRowWriter": ((ChangedRowWriter, "write", _none_changed),),
     "RepeatedKeyWriter": ((RepeatedKeyWriter, "write", _none_changed),),
@@ -72,7 +73,7 @@ _PATCHES: Final[Mapping[str, tuple[tuple[Any, str, Any], ...]]] = {
     "PlainReader": ((PlainReader, "is_able", False),),
     "KeyIndex": ((KeyIndex, "knowing", _every_export),),
 }
-FOLDED: Final = ("Unchanged", "Stale", "NewRowWriter", "ChangedRowWriter", "RepeatedKeyWriter")
+FOLDED: Final = ("Unchanged", "Stale", "late_patches", "NewRowWriter", "ChangedRowWriter", "RepeatedKeyWriter")
 """The ways without which every record is folded."""
 SWITCHES: Final = frozenset(_PATCHES)
 """The ways that can be switched off."""

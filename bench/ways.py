@@ -21,6 +21,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -31,6 +32,7 @@ from bench.server import Server, run_server
 from bench.switches import switched_off
 from sync_pipelines.configuration.settings import Settings
 from sync_pipelines.sample_data.bulk import write_bench_orders
+from sync_pipelines.sample_data.bulk_streams import bulk_records
 from sync_pipelines.stages import export_stages
 from sync_pipelines.stages.export_stages import Workspace
 
@@ -53,6 +55,7 @@ class Way(NamedTuple):
 WAYS: Final[Mapping[str, Way]] = {
     "Unchanged": Way("re-sent", ["upsert/unchanged"]),
     "Stale": Way("late", ["upsert/stale"]),
+    "late_patches": Way("patches", ["upsert/late_patches"]),
     "NewRowWriter": Way("first", ["upsert/new_rows"]),
     "ChangedRowWriter": Way("changed", ["upsert/changed_rows", "upsert/stored_columns"]),
     "RepeatedKeyWriter": Way("log", ["upsert/repeated_keys", "upsert/collapse"]),
@@ -71,12 +74,12 @@ class Load(NamedTuple):
     Attributes:
         title: what they are.
         timed: how many exports are timed.
-        is_late: whether those are the oldest of all, not the newest.
+        first: which is the first of them, in version order; None if they are the newest.
     """
 
     title: str
     timed: int = 1
-    is_late: bool = False
+    first: int | None = None
 
 
 LOADS: Final[Mapping[str, Load]] = {
@@ -84,7 +87,8 @@ LOADS: Final[Mapping[str, Load]] = {
     "re-sent": Load("re-sent, one changed"),
     "changed": Load("10% changed, 5% new"),
     "log": Load("five records of each key"),
-    "late": Load("full list that comes late", is_late=True),
+    "late": Load("full list that comes late", first=0),
+    "patches": Load("late fields of each store", first=1),
     "small": Load("10 small exports", timed=10),
 }
 
@@ -129,6 +133,7 @@ def write_exports(folder: Path, orders: int, stores: int, days: int) -> None:
             write_bench_orders(path, orders, changed=changed, new=new)
             os.utime(path, (time.time() - 60, time.time() - 60))
     _write_log(folder / "log" / "landing" / "replenit" / TENANT / "orders", orders // 5)
+    _write_patches(folder / "patches" / "landing" / "nilo" / "acme" / "stores", stores // 2)
     write_lists(folder / "late" / "landing", 3, stores, 0.01)
     History(folder / "small" / "landing", 10).write(FIRST, days + LOADS["small"].timed)
 
@@ -143,6 +148,20 @@ def _write_log(landing: Path, orders: int) -> None:
         for number in range(5):
             lines.writelines(json.dumps({**record, "TotalRevenue": number + 1}) + "\n" for record in records)
     os.utime(path, (time.time() - 60, time.time() - 60))
+
+
+def _write_patches(landing: Path, stores: int) -> None:
+    """Writes a full list of stores, and five exports with one field of each: the first has another one."""
+    landing.mkdir(parents=True)
+    records = list(bulk_records("nilo/stores", stores))
+    for number in range(6):
+        path = landing / f"{FIRST + timedelta(days=number)}.ndjson"
+        field = {"creditLimit": number} if number > 1 else {"routeCode": "R7"}
+        with path.open("w", encoding="utf-8") as lines:
+            for record in records:
+                some = {"internalCode": record["internalCode"], **field} if number else record
+                lines.write(json.dumps(some) + "\n")
+        os.utime(path, (time.time() - 60, time.time() - 60))
 
 
 def measure(server: Server, folder: Path, ways: Sequence[str], reps: int) -> int:
@@ -195,9 +214,9 @@ class _State:
         server.create_database(self._name)
         workspace = self._open(self._name, "before")
         entries = sorted(export_stages.discover(workspace).pending, key=lambda entry: entry.version)
-        timed, is_late = LOADS[load].timed, LOADS[load].is_late
-        chosen = entries[:timed] if is_late else entries[-timed:]
-        self._timed = [entry.id for entry in chosen]
+        timed, first = LOADS[load].timed, LOADS[load].first
+        start = len(entries) - timed if first is None else first
+        self._timed = [entry.id for entry in entries[start : start + timed]]
         for entry in entries:
             if entry.id not in self._timed:
                 _load(workspace, entry.id)

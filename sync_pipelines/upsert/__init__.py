@@ -3,6 +3,7 @@
     load.py             the transaction: which record takes which path, counts, ledger
     history.py          which loaded exports know a key (key_index.py), and their records of it
     stale.py            late records that newer ones supersede
+    late_patches.py     late records without what newer ones set
     unchanged.py        records that repeat the newest record of their key
     new_rows.py         records of keys without a row, copied in
     changed_rows.py     records of one row each, a column at a time

@@ -24,7 +24,7 @@ from sync_pipelines.database import ledger, ledger_changes
 from sync_pipelines.database.ledger_copies import keep_copy
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.values import from_json
-from sync_pipelines.upsert import repeated_keys
+from sync_pipelines.upsert import late_patches, repeated_keys
 from sync_pipelines.upsert.changed_rows import ChangedRowWriter
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.erased_records import with_erased_since
@@ -42,7 +42,7 @@ from sync_pipelines.upsert.history import (
     newer_exports,
 )
 from sync_pipelines.upsert.locks import lock
-from sync_pipelines.upsert.new_rows import MANY, NewRowsResult, NewRowWriter, chunks_of
+from sync_pipelines.upsert.new_rows import MANY, NewRowsResult, NewRowWriter, chunks_of, with_rows
 from sync_pipelines.upsert.record_outcomes import Outcomes
 from sync_pipelines.upsert.references import ReferenceIds
 from sync_pipelines.upsert.referred_names import indexed_hashes, names_in
@@ -158,7 +158,10 @@ class _Loading:
         decided = decided_keys(self._load.connection, self._load.entry) if others else late[:0]
         stale = self._overruled(mine, newer, mine.kept.rows_known_by(np.setdiff1d(late, decided)) & alone)
         folding = Folding(self._load, self._history.knowing, self._names.written, self._outcomes.note)
-        left = np.setdiff1d(late, mine.kept.keys.of_rows(stale), assume_unique=True)
+        patched = self._patch_late(
+            mine, others, newer, mine.kept.rows_known_by(np.setdiff1d(late, decided)) & alone & ~stale
+        )
+        left = np.setdiff1d(late, mine.kept.keys.of_rows(stale | patched), assume_unique=True)
         folding.fold_late(mine, left)
         several = np.union1d(mine.kept.keys.repeated(), mine.kept.keys.knows(self._names.lent_keys()))
         several = np.setdiff1d(several, late, assume_unique=True)
@@ -186,6 +189,28 @@ class _Loading:
                 for records in chunks_of(self._kept, np.flatnonzero(stale), ["effective_at", "position", *names]):
                     referred.ids(reference, records)
         return stale
+
+    def _patch_late(self, mine: KnownExport, others: list[KnownExport], newer: list[KnownExport], late: Mask) -> Mask:
+        """Applies what newer records leave of late ones. Returns, by row, which records are done."""
+        done = np.zeros(len(late), bool)
+        keys = mine.kept.keys
+        late = late & ~mine.kept.rows_known_by(np.union1d(keys.repeated(), keys.knows(self._names.lent_keys())))
+        if self._load.stream.scope is not None or late.sum() < late_patches.FEW:
+            return done
+        patches = late_patches.late_patches(
+            self._load.stream, self._load.layout, mine, others, newer, late, self._history.knowing
+        )
+        start = 0
+        for rows, chunk in with_rows(chunks_of(self._kept, patches.rows), patches.rows):
+            records = patches.of(start, chunk)
+            start += len(rows)
+            change = self._changed_rows.apply(records, self._changed_rows.links_of(records))
+            outcomes = change.folded.outcomes
+            self._outcomes.note(rows[change.patched[outcomes["updated"]]], "updated")
+            self._outcomes.note(rows[change.patched[outcomes["unchanged"]]], "stale")
+            self._leniencies.update(change.leniencies)
+            done[rows[change.done]] = True
+        return done
 
     def _write_plain(
         self, mine: KnownExport, others: list[KnownExport], folded: Hashes, alone: Mask, decided: Hashes

@@ -68,18 +68,22 @@ class RepeatedKeyWriter:
         if not len(rows):
             return
         keys = by_row(kept.keys)[0][rows]
-        order = np.argsort(keys, kind="stable")
-        runs = Runs(_starts(keys[order]), len(rows))
+        by_key = np.argsort(keys, kind="stable")
+        runs = Runs(_starts(keys[by_key]), len(rows))
         # Keys in the order of the file: its neighbors are read together.
-        order = order[np.argsort(rows[order][runs.starts][runs.runs], kind="stable")]
-        starts = _starts(keys[order])
+        by_key = by_key[np.argsort(rows[by_key][runs.starts][runs.runs], kind="stable")]
+        starts = _starts(keys[by_key])
         cuts = np.searchsorted(starts, np.arange(_AT_ONCE, len(rows), _AT_ONCE))
-        for part in np.split(order, starts[distinct(cuts[cuts < len(starts)])]):
+        for part in np.split(by_key, starts[distinct(cuts[cuts < len(starts)])]):
             ascending = np.sort(part)
             records = pa.concat_tables(chunks_of(kept, rows[ascending])).combine_chunks()
-            records = records.take(pa.array(np.searchsorted(ascending, part)))
             runs = Runs(_starts(keys[part]), len(part))
-            yield rows[part], Collapsed(self._load.stream, self._load.layout, records, runs)
+            places = np.searchsorted(ascending, part)
+            # In version order (X4): records of a log have times of their own.
+            times = one(records.column("effective_at")).cast(pa.int64()).to_numpy()[places]
+            order = np.lexsort((part, times, runs.runs))
+            records = records.take(pa.array(places[order]))
+            yield rows[part[order]], Collapsed(self._load.stream, self._load.layout, records, runs)
 
     def _write(self, chunk: Collapsed, rows: Ids, outcomes: Outcomes, leniencies: Counter[str]) -> Mask:
         """Writes keys. Returns which of them are done."""

@@ -13,33 +13,35 @@ Belongs here: which records are stale. Does not belong here: which keys are late
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from sync_pipelines.contracts.streams import EFFECTIVE_TIME, Children, Stream
-from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.contracts.streams import Children, Stream
 from sync_pipelines.normalize.keys import distinct
 from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.normalize.list_duplicates import Mask
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.upsert.column_changes import are_distinct, mask_of
 from sync_pipelines.upsert.columns import sends_required
-from sync_pipelines.upsert.copying import one
 from sync_pipelines.upsert.history import Hashes, Knowing, KnownExport, looked_up, those_knowing
-from sync_pipelines.upsert.list_repeats import are_steady, kinds_of, undecided
+from sync_pipelines.upsert.list_repeats import are_steady, undecided
+from sync_pipelines.upsert.record_columns import (
+    ACCEPTED,
+    IDENTITY,
+    Bits,
+    Purposes,
+    RecordColumns,
+    Rows,
+    always_of,
+    bits_of,
+    hash_of_rows,
+    is_even,
+)
 
-Bits = npt.NDArray[np.int64]
-Rows = npt.NDArray[np.int64]
-_IDENTITY: Final = ("external_id", "record_id")
-_ACCEPTED: Final = ("upsert", "create", "update")
-"""Effects of an accepted newer record when an older one turns up; other records may be rejected then."""
-_PLAIN: Final = frozenset({*_ACCEPTED, "delete"})
+_PLAIN: Final = frozenset({*ACCEPTED, "delete"})
 
 
 class Stale:
@@ -94,41 +96,16 @@ class Stale:
 
         Such a record sets what the late one sets. Lists must be the same after they are applied a second time.
         """
-        if undecided(self._stream) or not (_is_even(mine) and _is_even(other)):
+        if undecided(self._stream) or not (is_even(mine) and is_even(other)):
             return np.zeros(len(rows), bool)
-        needed = {*self._stream.required_new, *_always(self._stream)}
+        needed = {*self._stream.required_new, *always_of(self._stream)}
         if self._stream.scope is not None:
             needed.add(self._stream.scope)
-        hashes = _hash_of_rows(mine.kept)[rows]
+        hashes = hash_of_rows(mine.kept)[rows]
         _, once, theirs = looked_up(other.kept.keys, hashes)
         repeated: Mask = once & mine.kept.are_shared(rows, other.kept, theirs)
         repeated[repeated] = mine.kept.are_complete(rows[repeated], needed)
         return repeated
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """The purpose of the bits in a stream's presence masks.
-
-    Attributes:
-        values: columns and links that a record sets, whatever was there.
-        merged: columns whose objects are merged.
-        lists: child tables.
-        always: what must be set again whenever a record is removed: what `compute` carries on, and defaults that
-            depend on which record created the row.
-    """
-
-    values: int
-    merged: tuple[str, ...]
-    lists: int
-    always: int
-
-    @staticmethod
-    def of(stream: Stream, layout: Layout) -> _Columns:
-        merged = () if stream.replaces else stream.merges
-        lists = {child.table for child in layout.children}
-        values = [name for name in layout.bits if name not in lists and name not in merged]
-        return _Columns(_mask(layout, values), merged, _mask(layout, lists), _mask(layout, _always(stream)))
 
 
 class _Late:
@@ -137,15 +114,15 @@ class _Late:
     def __init__(self, stream: Stream, layout: Layout, mine: KnownExport, rows: Rows) -> None:
         self._stream = stream
         self._layout = layout
-        self._bits = _Columns.of(stream, layout)
+        self._bits = Purposes.of(stream, layout)
         self._mine = mine
         self._rows = rows
-        self._hashes = _hash_of_rows(mine.kept)[rows]
-        self._records = _Records.read(mine, rows, stream, layout, stream.required_new)
+        self._hashes = hash_of_rows(mine.kept)[rows]
+        self._records = RecordColumns.read(mine, rows, stream, layout, [*_names(stream), *stream.required_new])
         present = self._records.present
         self._need = present & (self._bits.values | self._bits.lists) | self._bits.always
         if stream.replaces:
-            self._need |= _mask(layout, layout.columns)
+            self._need |= bits_of(layout, layout.columns)
         self._open = self._records.is_upsert & sends_required(stream, self._records.table)
         self.overruled = np.zeros(len(rows), bool)
 
@@ -167,13 +144,13 @@ class _Late:
         is_one |= keys.hashes[np.maximum(ends - 2, 0)] != self._hashes[chosen]
         self._compare(chosen, self._records.some(chosen), theirs, is_one)
 
-    def _theirs(self, other: KnownExport, chosen: Rows, rows: Rows) -> _Records:
+    def _theirs(self, other: KnownExport, chosen: Rows, rows: Rows) -> RecordColumns:
         """Returns another export's records in some rows. Those that it shares with this export are known already."""
         mine, kept = self._mine.kept, other.kept
         shared = mine.are_shared(self._rows[chosen], kept, rows)
         if mine.bits != kept.bits or other.window[0] != other.window[1]:
             shared[:] = False
-        read = _Records.read(other, rows[~shared], self._stream, self._layout)
+        read = RecordColumns.read(other, rows[~shared], self._stream, self._layout, _names(self._stream))
         if not shared.any():
             return read
         known = self._records.table.take(pa.array(chosen[shared])).select(read.table.column_names)
@@ -184,7 +161,7 @@ class _Late:
         table = pa.concat_tables([known, read.table]).combine_chunks().take(pa.array(order))
         return replace(read, numbers=np.arange(len(rows)), table=table)
 
-    def _compare(self, chosen: Rows, mine: _Records, theirs: _Records, is_one: Mask) -> None:
+    def _compare(self, chosen: Rows, mine: RecordColumns, theirs: RecordColumns, is_one: Mask) -> None:
         """Compares each record with another export's last record of the same key, pairwise.
 
         Args:
@@ -193,12 +170,12 @@ class _Late:
             theirs: the other export's records.
             is_one: for which keys the other export has no further record.
         """
-        fits = ~np.logical_or.reduce([are_distinct(mine.column(c), theirs.column(c)) for c in _IDENTITY])
+        fits = ~np.logical_or.reduce([are_distinct(mine.column(c), theirs.column(c)) for c in IDENTITY])
         fits &= theirs.is_newer_than(mine)
         if self._stream.scope is not None:
             fits &= self._is_in_scope(mine, theirs)
         fits &= theirs.is_accepted
-        left = self._need[chosen] & ~np.where(fits, theirs.over, 0)
+        left = self._need[chosen] & ~np.where(fits, _over(theirs), 0)
         left = self._without_equal_lists(left, mine, theirs, fits, is_one)
         # A newer delete supersedes nothing by itself: which delete is the first since the row was live depends on what
         # came between (F13).
@@ -209,7 +186,7 @@ class _Late:
         self.overruled[done] = True
         self._open[done] = False
 
-    def _is_in_scope(self, mine: _Records, theirs: _Records) -> Mask:
+    def _is_in_scope(self, mine: RecordColumns, theirs: RecordColumns) -> Mask:
         """Returns where both have one scope, under the same name (P5)."""
         scope = self._stream.scope
         parts = [f"{scope}_{part}" for part in ("partner", "tenant", "external_id", "record_id")]
@@ -217,7 +194,9 @@ class _Late:
         same &= mask_of(mine.column(parts[0]).is_valid())
         return same
 
-    def _without_equal_lists(self, left: Bits, mine: _Records, theirs: _Records, fits: Mask, is_one: Mask) -> Bits:
+    def _without_equal_lists(
+        self, left: Bits, mine: RecordColumns, theirs: RecordColumns, fits: Mask, is_one: Mask
+    ) -> Bits:
         """Removes the bits of lists that the next record to set them repeats.
 
         If it differs, the list is passed to the fold.
@@ -234,18 +213,17 @@ class _Late:
             self._open[mine.numbers[places[~same]]] = False
         return left
 
-    def _are_equal(self, child: ChildLayout, mine: _Records, theirs: _Records, places: Rows) -> Mask:
+    def _are_equal(self, child: ChildLayout, mine: RecordColumns, theirs: RecordColumns, places: Rows) -> Mask:
         """Returns which lists are equal, have the same mode, and change nothing the second time."""
         chosen = pa.array(places)
-        lists = [records.column(child.table).take(chosen).to_pylist() for records in (mine, theirs)]
-        same = np.array([one_list == other for one_list, other in zip(*lists, strict=True)], bool)
-        same &= ~are_distinct(mine.column("modes").take(chosen), theirs.column("modes").take(chosen))
+        pairs = [[records.column(name).take(chosen) for records in (mine, theirs)] for name in (child.table, "modes")]
+        same: Mask = ~np.logical_or.reduce([are_distinct(*pair) for pair in pairs])
         if same.any():
             records = mine.table.take(chosen)
             same &= are_steady(self._stream, self._layout, records)
         return same
 
-    def _are_merged_alike(self, mine: _Records, theirs: _Records, fits: Mask) -> Mask:
+    def _are_merged_alike(self, mine: RecordColumns, theirs: RecordColumns, fits: Mask) -> Mask:
         """Returns which records have no merged object with a name that the newer one lacks."""
         found = fits.copy()
         for name in self._bits.merged:
@@ -268,92 +246,17 @@ class _Late:
         return found
 
 
-@dataclass(frozen=True)
-class _Records:
-    """Columns of kept records in some rows, one each, in any order.
-
-    Attributes:
-        export, stream, layout: the export, its stream and its layout.
-        numbers: indexes among the records that were read.
-        table: their columns.
-    """
-
-    export: KnownExport
-    stream: Stream
-    layout: Layout
-    numbers: Rows
-    table: pa.Table
-
-    @staticmethod
-    def read(export: KnownExport, rows: Rows, stream: Stream, layout: Layout, also: Sequence[str] = ()) -> _Records:
-        """Reads the records in some rows of an export, with further columns."""
-        names = ["effective_at", "operation", *_IDENTITY, "present", "modes", "extra", *stream.merges, *also]
-        if stream.scope is not None:
-            names += [f"{stream.scope}_{part}" for part in ("partner", "tenant", "external_id", "record_id")]
-        names += [declared.table for declared in stream.children if _is_looked_at(stream, declared)]
-        table = export.kept.read_columns(rows, list(dict.fromkeys(names)), layout)
-        return _Records(export, stream, layout, np.arange(len(rows)), table)
-
-    def some(self, places: Rows) -> _Records:
-        """Returns some of the records."""
-        return replace(self, numbers=self.numbers[places], table=self.table.take(pa.array(places)))
-
-    def column(self, name: str) -> Any:
-        """Returns a column, in one piece."""
-        return one(self.table.column(name))
-
-    @cached_property
-    def present(self) -> Bits:
-        """What they set, in the layout's bits."""
-        masks = self.column("present").fill_null(0).to_numpy()
-        bits = self.export.kept.bits
-        return masks if bits == self.layout.bits else _translated(masks, bits, self.layout.bits)
-
-    @property
-    def is_upsert(self) -> Mask:
-        """Which records create or write a row."""
-        return mask_of(pc.equal(self.column("operation"), "upsert"))
-
-    @property
-    def is_accepted(self) -> Mask:
-        """Which records write their row, whatever was there."""
-        return mask_of(pc.is_in(self.column("operation"), pa.array(_ACCEPTED)))
-
-    @property
-    def over(self) -> Bits:
-        """What they determine: columns that they set, and lists that they replace."""
-        columns = _Columns.of(self.stream, self.layout)
-        found = self.present & columns.values
-        if self.stream.replaces:
-            found = found | _mask(self.layout, self.layout.columns)
-        for declared in self.stream.children:
-            bit = 1 << self.layout.bits[declared.table]
-            for rows, (mode, _) in kinds_of(self.table, declared):
-                if mode == "replace":
-                    found[rows] |= self.present[rows] & bit
-        return found
-
-    def is_newer_than(self, other: _Records) -> Mask:
-        """Returns which records follow another export's records in version order (X4)."""
-        mine, theirs = self.column("effective_at"), other.column("effective_at")
-        later = mask_of(pc.greater(mine, theirs))
-        if self.export.follows(other.export):
-            later |= mask_of(pc.equal(mine, theirs))
-        return later
-
-    def are_even(self, other: _Records) -> bool:
-        """Whether all records of each export have one time, so that exports are in the order of their records."""
-        return _is_even(self.export) and _is_even(other.export)
+def _names(stream: Stream) -> list[str]:
+    """Returns the columns to compare, besides those of any record."""
+    names = [*stream.merges]
+    if stream.scope is not None:
+        names += [f"{stream.scope}_{part}" for part in ("partner", "tenant", "external_id", "record_id")]
+    return names + [declared.table for declared in stream.children if _is_looked_at(stream, declared)]
 
 
-def _is_even(export: KnownExport) -> bool:
-    """Whether all records of an export have its own time."""
-    return export.window[0] == export.window[1]
-
-
-def _always(stream: Stream) -> list[str]:
-    """Returns what `_Columns.always` says, by name."""
-    return [*stream.carries, *(d.column for d in stream.defaults if d.value is EFFECTIVE_TIME)]
+def _over(records: RecordColumns) -> Bits:
+    """Returns what records determine: columns that they set, and lists that they replace."""
+    return records.set_values | records.replaced_lists
 
 
 def _is_looked_at(stream: Stream, declared: Children) -> bool:
@@ -361,26 +264,5 @@ def _is_looked_at(stream: Stream, declared: Children) -> bool:
     return stream.listing is not None or declared.mode != "replace" or bool(declared.match)
 
 
-def _hash_of_rows(kept: KeptRecords) -> Hashes:
-    """Returns, by row, one of the hashes of its record."""
-    found = np.zeros(kept.count, np.uint64)
-    found[kept.keys.rows] = kept.keys.hashes
-    return found
-
-
-def _mask(layout: Layout, names: Any) -> int:
-    return sum(1 << layout.bits[name] for name in set(names))
-
-
 def _has_bit(masks: Bits, bit: int) -> Mask:
     return np.asarray(masks >> bit & 1 == 1)
-
-
-def _translated(masks: Bits, bits: dict[str, int], wanted: dict[str, int]) -> Bits:
-    """Returns presence masks in other bits; few combinations of columns occur."""
-    kinds, places = np.unique(masks, return_inverse=True)
-    found = [
-        sum(1 << wanted[name] for name, bit in bits.items() if name in wanted and kind >> bit & 1)
-        for kind in kinds.tolist()
-    ]
-    return np.array(found, np.int64)[places]

@@ -7,8 +7,8 @@ must be the same, and so must the outcome of each record, whose sums are the led
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
@@ -21,7 +21,7 @@ from bench.switches import FOLDED, switched_off
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.sample_data.bulk_streams import BULK, bulk_records
 from sync_pipelines.tables.schema import OUTCOMES
-from sync_pipelines.upsert import folding, new_rows, repeated_keys
+from sync_pipelines.upsert import folding, late_patches, new_rows, repeated_keys
 from sync_pipelines.upsert.fold import Applied, apply
 from sync_pipelines.upsert.record_outcomes import stored_outcomes
 from sync_pipelines_tests.examples import examples
@@ -148,7 +148,8 @@ def test_fast_ways_end_as_the_fold_does(
     plan = data.draw(st.one_of(st.just([[index] for index in range(len(exports))]), loading_plan(len(exports))))
     with everything_folded():
         expected = loaded(fresh_site(), exports, plan)
-    assert loaded(fresh_site(), exports, plan) == expected
+    with few_are_enough():
+        assert loaded(fresh_site(), exports, plan) == expected
 
 
 NAMES = {"OrderId", "Currency", "Email", "external_id", "id", "internalCode", "business_id", "business_external_id"}
@@ -165,10 +166,7 @@ def repeating_history(
         folder = draw(st.sampled_from(list(streams)))
         records = draw(st.lists(streams[folder], min_size=1, max_size=2))
         for _ in range(draw(st.integers(1, 5))):
-            first, other = draw(st.sampled_from(records)), draw(streams[folder])
-            mixed = {**first, **{name: value for name, value in other.items() if name not in NAMES}}
-            kept = draw(st.sets(st.sampled_from(sorted(mixed.keys() - NAMES)))) if mixed.keys() - NAMES else set()
-            records.append({name: value for name, value in mixed.items() if name in NAMES | kept})
+            records.append(patch_of(draw, draw(st.sampled_from(records)), draw(streams[folder])))
         exports.append((f"{folder}/2024-03-{number + 1:02}.ndjson", records))
     return exports
 
@@ -183,7 +181,52 @@ def test_several_records_of_a_key_end_as_the_fold_does(
     plan = [[index] for index in range(len(exports))]
     with everything_folded():
         expected = loaded(fresh_site(), exports, plan)
-    with mock.patch.object(repeated_keys, "FEW", 1):
+    with few_are_enough():
+        assert loaded(fresh_site(), exports, plan) == expected
+
+
+@st.composite
+def patching_history(
+    draw: st.DrawFn, streams: dict[str, st.SearchStrategy[dict[str, Any]]]
+) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Exports by path: some records, then a part of their fields with other values, from one export to the next."""
+    folder = draw(st.sampled_from(list(streams)))
+    first = draw(st.lists(streams[folder], min_size=1, max_size=2))
+    exports = [(f"{folder}/2024-03-01.ndjson", first)]
+    for number in range(draw(st.integers(2, 5))):
+        records = [patch_of(draw, record, draw(streams[folder])) for record in first]
+        exports.append((f"{folder}/2024-03-{number + 2:02}.ndjson", records))
+    return exports
+
+
+def patch_of(draw: st.DrawFn, first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """A record of the same key with some fields of both; those of the other one if both have it."""
+    mixed = {**first, **{name: value for name, value in other.items() if name not in NAMES}}
+    fields = sorted(mixed.keys() - NAMES)
+    kept = draw(st.sets(st.sampled_from(fields))) if fields else set()
+    return {name: value for name, value in mixed.items() if name in NAMES | kept}
+
+
+@contextmanager
+def few_are_enough() -> Iterator[None]:
+    """As if exports as small as these were worth the statements of every way."""
+    with mock.patch.object(repeated_keys, "FEW", 1), mock.patch.object(late_patches, "FEW", 1):
+        yield
+
+
+@pytest.mark.parametrize("streams", STREAMS, ids=lambda streams: "+".join(streams))
+@examples(25)
+@given(data=st.data())
+def test_late_patches_end_as_the_fold_does(
+    fresh_site: Callable[[], Site], streams: dict[str, Any], data: st.DataObject
+) -> None:
+    exports = data.draw(patching_history(streams))
+    plan = [[index] for index in data.draw(st.permutations(range(len(exports))))]
+    if data.draw(st.booleans()):
+        plan = [[0], *(batch for batch in plan if batch != [0])]
+    with everything_folded():
+        expected = loaded(fresh_site(), exports, plan)
+    with few_are_enough():
         assert loaded(fresh_site(), exports, plan) == expected
 
 

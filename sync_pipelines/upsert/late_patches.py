@@ -1,0 +1,207 @@
+"""Late records as patches of the stored row: what they set and no newer record sets (X5, X11).
+
+The last record that sets a column decides it. So a late record changes its row only where no newer record speaks, and
+there its value is the row's: the rest of the record is left out, and what remains is applied like a new record. This
+holds if the record was accepted in its place, and if no newer record depends on it.
+
+Belongs here: which late records are such patches, and what remains of them. Does not belong here: late records of which
+nothing remains, as newer ones show without being read whole (`stale`), applying patches (`changed_rows`), all others
+(`folding`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from sync_pipelines.contracts.streams import EFFECTIVE_TIME, Stream
+from sync_pipelines.normalize.keys import are_among, distinct
+from sync_pipelines.normalize.layout import Layout
+from sync_pipelines.normalize.list_duplicates import Mask
+from sync_pipelines.normalize.values import from_json, to_json
+from sync_pipelines.upsert.column_changes import REMEMBERED, mask_of
+from sync_pipelines.upsert.columns import sends_required
+from sync_pipelines.upsert.history import Hashes, Knowing, KnownExport, those_knowing
+from sync_pipelines.upsert.record_columns import (
+    ACCEPTED,
+    Bits,
+    Purposes,
+    RecordColumns,
+    Rows,
+    bits_of,
+    hash_of_rows,
+)
+
+FEW: Final = 200
+"""Records below which the fold is faster than the statements of this way."""
+_CREATING: Final = frozenset({"upsert", "create"})
+_HARMLESS: Final = frozenset(ACCEPTED)
+"""Operations that a late record of the key does not affect."""
+
+
+class Patches(NamedTuple):
+    """Late records of which some columns remain.
+
+    Attributes:
+        rows: their rows in the export, ascending.
+        present: what remains of each, as a presence mask.
+        objects: column -> what remains of its objects, for columns whose objects are merged.
+    """
+
+    rows: Rows
+    present: Bits
+    objects: Mapping[str, pa.Array]
+
+    def of(self, start: int, records: pa.Table) -> pa.Table:
+        """Returns records, those of `rows` from `start` on, with only what remains of them."""
+        here = slice(start, start + records.num_rows)
+        for name, column in {"present": pa.array(self.present), **self.objects}.items():
+            records = records.set_column(records.schema.get_field_index(name), name, column[here])
+        return records
+
+
+def late_patches(
+    stream: Stream,
+    layout: Layout,
+    mine: KnownExport,
+    others: Sequence[KnownExport],
+    newer: Sequence[KnownExport],
+    late: Mask,
+    knowing: Knowing,
+) -> Patches:
+    """Returns the late records that are patches of their rows.
+
+    Args:
+        stream: the declaration.
+        layout: layout of its kept records.
+        mine: the export being loaded.
+        others: every loaded export that knows one of its keys.
+        newer: those with records that may be newer, the oldest first.
+        late: by row, which records are late: each the only one of its key in the export, with an identity that all
+            others name alike, and without keys of which a record was ever rejected by their state.
+        knowing: asks the index.
+    """
+    rows = np.flatnonzero(late)
+    if not len(rows):
+        return Patches(rows, np.zeros(0, np.int64), {})
+    found = _Found(stream, layout, mine, rows)
+    found.bar(others)
+    found.look_for_older(others)
+    for other in those_knowing(newer, found.open_keys, knowing, mine.kept.count):
+        found.hold_against(other)
+        other.kept.let_go()
+    certain = found.certain
+    objects = {name: pa.array(texts, pa.string()).filter(pa.array(certain)) for name, texts in found.objects.items()}
+    return Patches(rows[certain], found.left[certain], objects)
+
+
+class _Found:
+    """Late records, and what newer ones leave of them.
+
+    Attributes:
+        objects: column -> what remains of objects that are merged.
+    """
+
+    def __init__(self, stream: Stream, layout: Layout, mine: KnownExport, rows: Rows) -> None:
+        self._stream = stream
+        self._layout = layout
+        self._mine = mine
+        self._hashes = hash_of_rows(mine.kept)[rows]
+        self._merged = [] if stream.replaces else [*stream.merges, "extra"]
+        self._records = RecordColumns.read(mine, rows, stream, layout, [*self._merged, *stream.required_new])
+        self.objects = {name: self._records.column(name).to_pylist() for name in self._merged}
+        self._spoken = np.zeros(len(rows), np.int64)
+        self._open = self._records.is_upsert & ~self._feeds_compute()
+        self._has_older = np.zeros(len(rows), bool)
+
+    def open_keys(self) -> Hashes:
+        """Returns the keys of records that are not passed to the fold yet (sorted)."""
+        return distinct(self._hashes[self._open])
+
+    @property
+    def left(self) -> Bits:
+        """What each record sets and no newer one does."""
+        return self._records.present & ~self._spoken
+
+    @property
+    def certain(self) -> Mask:
+        """Which records are patches, if every newer export was looked at."""
+        times = [d.column for d in self._stream.defaults if d.value is EFFECTIVE_TIME]
+        # The record that creates a row gives its own time to such a default.
+        own = bits_of(self._layout, times) & ~(self._records.present | self._spoken)
+        may_create: Mask = sends_required(self._stream, self._records.table) & (own == 0)
+        return self._open & (self._has_older | may_create)
+
+    def bar(self, others: Sequence[KnownExport]) -> None:
+        """Passes records to the fold if another record of their key may delete the row or ask whether it exists."""
+        for other in others:
+            if not other.kept.operations <= _HARMLESS:
+                self._open &= ~are_among(self._hashes, other.kept.keys.hashes)
+
+    def look_for_older(self, others: Sequence[KnownExport]) -> None:
+        """Finds the records before which the row existed: they are accepted whatever they send."""
+        for other in others:
+            if other.window[1] < self._mine.window[0] and other.kept.operations <= _CREATING:
+                self._has_older |= are_among(self._hashes, other.kept.keys.hashes)
+
+    def hold_against(self, other: KnownExport) -> None:
+        """Notes what another export's newer records of the same keys set."""
+        wanted = np.flatnonzero(self._open)
+        keys = other.kept.keys
+        first = np.searchsorted(keys.hashes, self._hashes[wanted], side="left")
+        counts = np.searchsorted(keys.hashes, self._hashes[wanted], side="right") - first
+        owners = np.repeat(wanted, counts)
+        if not len(owners):
+            return
+        rows = np.asarray(keys.rows)[keys.places_of(self._hashes[wanted])].astype(np.int64)
+        theirs = RecordColumns.read(other, rows, self._stream, self._layout, self._merged)
+        mine = self._records.some(owners)
+        is_newer = theirs.is_newer_than(mine)
+        self._open[owners[is_newer & self._meet(mine, theirs)]] = False
+        for name in self._merged:
+            self._reduce(name, owners, mine, theirs, is_newer)
+        np.bitwise_or.at(self._spoken, owners, np.where(is_newer, theirs.set_values | theirs.replaced_lists, 0))
+
+    def _meet(self, mine: RecordColumns, theirs: RecordColumns) -> Mask:
+        """Returns where both send a list that is merged: what comes of it depends on both."""
+        merged = Purposes.of(self._stream, self._layout).lists & ~theirs.replaced_lists
+        found: Mask = mine.present & theirs.present & merged != 0
+        return found | mask_of(mine.column("extra").is_valid()) if self._stream.replaces else found
+
+    def _reduce(self, name: str, owners: Rows, mine: RecordColumns, theirs: RecordColumns, is_newer: Mask) -> None:
+        """Removes the names that newer objects have from those of the late records (R4)."""
+        both = is_newer & _sends(mine, name) & _sends(theirs, name)
+        # Null clears what older records made of the object.
+        self._open[owners[both & mask_of(mine.column(name).is_null())]] = False
+        places, left = np.flatnonzero(both), self.objects[name]
+        texts = theirs.column(name).take(pa.array(places)).to_pylist()
+        for owner, text in zip(owners[places].tolist(), texts, strict=True):
+            left[owner] = None if text is None or left[owner] is None else _rest(left[owner], text)
+            if left[owner] is None and name in self._layout.bits:
+                self._spoken[owner] |= 1 << self._layout.bits[name]
+
+    def _feeds_compute(self) -> Mask:
+        """Returns which records send what `compute` reads: it may keep something of a replaced value."""
+        read = {name.partition(".")[0] for name in self._stream.computes}
+        fed = bits_of(self._layout, [name for name in self._layout.bits if name in read])
+        found: Mask = self._records.present & fed != 0
+        return found
+
+
+def _sends(records: RecordColumns, name: str) -> Mask:
+    if name == "extra":
+        return mask_of(records.column(name).is_valid())
+    found: Mask = records.present >> records.layout.bits[name] & 1 == 1
+    return found
+
+
+@lru_cache(REMEMBERED)
+def _rest(text: str, newer: str) -> str | None:
+    """Returns an object without the names of a newer one; None if no other is left."""
+    names = from_json(newer).keys()
+    rest = {name: value for name, value in from_json(text).items() if name not in names}
+    return to_json(rest) if rest else None

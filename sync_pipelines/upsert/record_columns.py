@@ -1,0 +1,168 @@
+"""Columns of kept records of some rows, as loads compare them.
+
+Belongs here: reading them, and what follows from one record alone. Does not belong here: what follows from a comparison
+(`stale`, `late_patches`), reading records as changes (`history`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sync_pipelines.contracts.streams import EFFECTIVE_TIME, Stream
+from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.normalize.layout import Layout
+from sync_pipelines.normalize.list_duplicates import Mask
+from sync_pipelines.upsert.column_changes import mask_of
+from sync_pipelines.upsert.copying import one
+from sync_pipelines.upsert.history import Hashes, KnownExport
+from sync_pipelines.upsert.list_repeats import kinds_of
+
+Bits = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.int64]
+IDENTITY: Final = ("external_id", "record_id")
+ACCEPTED: Final = ("upsert", "create", "update")
+"""Effects of an accepted newer record when an older one turns up; other records may be rejected then."""
+
+
+@dataclass(frozen=True)
+class RecordColumns:
+    """Columns of kept records in some rows, one each, in any order.
+
+    Attributes:
+        export, stream, layout: the export, its stream and its layout.
+        numbers: indexes among the records that were read.
+        table: their columns.
+    """
+
+    export: KnownExport
+    stream: Stream
+    layout: Layout
+    numbers: Rows
+    table: pa.Table
+
+    @staticmethod
+    def read(export: KnownExport, rows: Rows, stream: Stream, layout: Layout, names: Iterable[str]) -> RecordColumns:
+        """Reads the records in some rows of an export: version, identity, what they set, and further columns."""
+        names = ["effective_at", "operation", *IDENTITY, "present", "modes", "extra", *names]
+        table = export.kept.read_columns(rows, list(dict.fromkeys(names)), layout)
+        return RecordColumns(export, stream, layout, np.arange(len(rows)), table)
+
+    def some(self, places: Rows) -> RecordColumns:
+        """Returns some of the records."""
+        return replace(self, numbers=self.numbers[places], table=self.table.take(pa.array(places)))
+
+    def column(self, name: str) -> Any:
+        """Returns a column, in one piece."""
+        return one(self.table.column(name))
+
+    @cached_property
+    def present(self) -> Bits:
+        """What they set, in the layout's bits."""
+        masks = self.column("present").fill_null(0).to_numpy()
+        bits = self.export.kept.bits
+        return masks if bits == self.layout.bits else _translated(masks, bits, self.layout.bits)
+
+    @property
+    def is_upsert(self) -> Mask:
+        """Which records create or write a row."""
+        return mask_of(pc.equal(self.column("operation"), "upsert"))
+
+    @property
+    def is_accepted(self) -> Mask:
+        """Which records write their row, whatever was there."""
+        return mask_of(pc.is_in(self.column("operation"), pa.array(ACCEPTED)))
+
+    @property
+    def replaced_lists(self) -> Bits:
+        """The lists that they replace."""
+        found = np.zeros(len(self.present), np.int64)
+        for declared in self.stream.children:
+            bit = 1 << self.layout.bits[declared.table]
+            for rows, (mode, _) in kinds_of(self.table, declared):
+                if mode == "replace":
+                    found[rows] |= self.present[rows] & bit
+        return found
+
+    @property
+    def set_values(self) -> Bits:
+        """The columns and links that they set, whatever was there."""
+        found = self.present & Purposes.of(self.stream, self.layout).values
+        return found | bits_of(self.layout, self.layout.columns) if self.stream.replaces else found
+
+    def is_newer_than(self, other: RecordColumns) -> Mask:
+        """Returns which records follow another export's records in version order (X4)."""
+        mine, theirs = self.column("effective_at"), other.column("effective_at")
+        later = mask_of(pc.greater(mine, theirs))
+        if self.export.follows(other.export):
+            later |= mask_of(pc.equal(mine, theirs))
+        return later
+
+    def are_even(self, other: RecordColumns) -> bool:
+        """Whether all records of each export have one time, so that exports are in the order of their records."""
+        return is_even(self.export) and is_even(other.export)
+
+
+@dataclass(frozen=True)
+class Purposes:
+    """The purpose of the bits in a stream's presence masks.
+
+    Attributes:
+        values: columns and links that a record sets, whatever was there.
+        merged: columns whose objects are merged.
+        lists: child tables.
+        always: what must be set again whenever a record is removed: what `compute` carries on, and defaults that
+            depend on which record created the row.
+    """
+
+    values: int
+    merged: tuple[str, ...]
+    lists: int
+    always: int
+
+    @staticmethod
+    def of(stream: Stream, layout: Layout) -> Purposes:
+        """Returns the purposes of a layout's bits."""
+        merged = () if stream.replaces else stream.merges
+        lists = {child.table for child in layout.children}
+        values = [name for name in layout.bits if name not in lists and name not in merged]
+        return Purposes(bits_of(layout, values), merged, bits_of(layout, lists), bits_of(layout, always_of(stream)))
+
+
+def is_even(export: KnownExport) -> bool:
+    """Whether all records of an export have its own time."""
+    return export.window[0] == export.window[1]
+
+
+def always_of(stream: Stream) -> list[str]:
+    """Returns what `Purposes.always` says, by name."""
+    return [*stream.carries, *(d.column for d in stream.defaults if d.value is EFFECTIVE_TIME)]
+
+
+def bits_of(layout: Layout, names: Any) -> int:
+    """Returns the mask of some columns, links or child tables."""
+    return sum(1 << layout.bits[name] for name in set(names))
+
+
+def _translated(masks: Bits, bits: dict[str, int], wanted: dict[str, int]) -> Bits:
+    """Returns presence masks in other bits; few combinations of columns occur."""
+    kinds, places = np.unique(masks, return_inverse=True)
+    found = [
+        sum(1 << wanted[name] for name, bit in bits.items() if name in wanted and kind >> bit & 1)
+        for kind in kinds.tolist()
+    ]
+    return np.array(found, np.int64)[places]
+
+
+def hash_of_rows(kept: KeptRecords) -> Hashes:
+    """Returns, by row, one of the hashes of its record."""
+    found = np.zeros(kept.count, np.uint64)
+    found[kept.keys.rows] = kept.keys.hashes
+    return found
