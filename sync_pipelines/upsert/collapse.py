@@ -24,7 +24,7 @@ from sync_pipelines.contracts.streams import EFFECTIVE_TIME, Default, Identity, 
 from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.normalize.list_duplicates import Mask
 from sync_pipelines.upsert.column_changes import REMEMBERED, are_distinct, are_set, mask_of, revised_object
-from sync_pipelines.upsert.columns import sends_required
+from sync_pipelines.upsert.columns import default_of, sends_required
 from sync_pipelines.upsert.copying import one
 from sync_pipelines.upsert.fold import named_defaults, sent_name
 from sync_pipelines.upsert.list_repeats import are_steady
@@ -250,24 +250,18 @@ class Collapsed:
 
     def _before(self, name: str, column: Any, is_set: Mask, rows: pa.Table | None) -> Any:
         """Returns a column of the rows that the members find."""
-        runs = pa.array(self.runs.runs)
         if rows is not None:
-            base = one(rows.column(name)).take(runs)
+            base = one(rows.column(name)).take(pa.array(self.runs.runs))
         else:
-            base = pa.nulls(self.runs.count, column.type)
-            if (default := self._default(name, column.type)) is not None:
-                base = default
+            base = default_of(self.stream, name, self._creators) if name in self.layout.columns else None
+            base = pa.nulls(self.runs.count, column.type) if base is None else base
         previous = self.runs.previous(is_set)
         return pc.if_else(pa.array(previous >= 0), column.take(pa.array(np.maximum(previous, 0))), base)
 
-    def _default(self, name: str, kind: pa.DataType) -> Any:
-        """Returns the default of a new row (O3), by member, or None."""
-        default = next((d for d in self.stream.defaults if d.column == name), None)
-        if default is None or default.value is None:
-            return None
-        if default.value is EFFECTIVE_TIME:
-            return self._column("effective_at").take(pa.array(self.runs.starts[self.runs.runs]))
-        return pa.repeat(pa.scalar(default.value, kind), self.runs.count)
+    @cached_property
+    def _creators(self) -> pa.Table:
+        """For each member, the one that creates its row."""
+        return self.members.take(pa.array(self.runs.starts[self.runs.runs]))
 
     def _move_objects(self, name: str, rows: pa.Table | None) -> Mask:
         stored = [None] * len(self.runs.starts) if rows is None else rows.column(name).to_pylist()

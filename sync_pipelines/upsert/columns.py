@@ -166,21 +166,12 @@ class ColumnFold:
             if name in self._layout.json:
                 found[name] = changed_json(sent, stored, is_set, merges=name in self._stream.merges)
             else:
-                found[name] = changed_value(sent, stored, is_set, self._default(name, records))
+                found[name] = changed_value(sent, stored, is_set, default_of(self._stream, name, records))
         for name, ids in links.items():
             found[name] = changed_value(ids, _stored(rows, name), self._is_set(name, records))
         extra = one(records.column("extra"))
         is_set = every if clears else mask_of(extra.is_valid())
         return found | {"extra": changed_json(extra, _stored(rows, "extra"), is_set, merges=not self._stream.replaces)}
-
-    def _default(self, name: str, records: pa.Table) -> Any:
-        """Returns a column's default for new rows (O3), or None for null."""
-        default = next((d for d in self._stream.defaults if d.column == name), None)
-        if default is None:
-            return None
-        if default.value is EFFECTIVE_TIME:
-            return one(records.column("effective_at"))
-        return pa.scalar(default.value, records.column(name).type)
 
     def _defaulted(self, records: pa.Table, stored: Any) -> ColumnChange:
         """Returns the fields that still hold their default (O3)."""
@@ -221,6 +212,16 @@ def _are_defined(records: pa.Table, rows: pa.Table) -> Mask:
     defined: Mask = mask_of(rows.column("deleted_at").is_null()) & ~mask_of(rows.column("is_placeholder"))
     defined &= ~are_distinct(records.column("external_id"), rows.column("external_id"))
     return defined & ~are_distinct(records.column("record_id"), rows.column("partner_record_id"))
+
+
+def default_of(stream: Stream, name: str, records: pa.Table) -> Any:
+    """Returns a column's default for the new rows of records (O3), or None for null."""
+    default = next((d for d in stream.defaults if d.column == name), None)
+    if default is None:
+        return None
+    if default.value is EFFECTIVE_TIME:
+        return one(records.column("effective_at"))
+    return pa.scalar(default.value, records.column(name).type)
 
 
 def sends_required(stream: Stream, records: pa.Table) -> Mask:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
@@ -209,8 +209,14 @@ def patch_of(draw: st.DrawFn, first: dict[str, Any], other: dict[str, Any]) -> d
 
 @contextmanager
 def few_are_enough() -> Iterator[None]:
-    """As if exports as small as these were worth the statements of every way."""
-    with mock.patch.object(repeated_keys, "FEW", 1), mock.patch.object(late_patches, "FEW", 1):
+    """As if exports as small as these were worth the statements of every way, and took several blocks."""
+    with ExitStack() as stack:
+        for module, name, value in (
+            (repeated_keys, "FEW", 1),
+            (repeated_keys, "_AT_ONCE", 3),
+            (late_patches, "FEW", 1),
+        ):
+            stack.enter_context(mock.patch.object(module, name, value))
         yield
 
 
