@@ -9,7 +9,7 @@ write rules (`fold`), comparing with the stored rows (`differences`), SQL of row
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -201,24 +201,25 @@ class Folding:
     def _folded(self, family: Family) -> tuple[Rows, list[_Came]]:
         """Inserts each record in its place. Its outcome compares the fold with and without it (X11)."""
         records = [s for s in family.applied if not self._decisions.is_blocked(s)]
+        trail = self._trail(records)
         for record in family.mine:
-            without = self._trail(records)[0]
-            insort(records, record, key=lambda s: s.version)
-            rows, trail = self._trail(records)
-            applied = trail[records.index(record)]
-            is_older = records[-1] is not record
+            place = bisect(records, record.version, key=lambda s: s.version)
+            placed = [*records[:place], record, *records[place:]]
+            placed_trail = self._trail(placed, trail[:place])
+            applied = placed_trail[place]
             if applied.rejection is not None:
                 self._note_outcome(record.version[3], "rejected")
             elif self._is_blocked(family, record, applied):
-                records.remove(record)
                 self._note_outcome(record.version[3], "blocked")
+                continue
             else:
-                before, after = self._row_of(without, applied), self._row_of(rows, applied)
-                self._note_change(before, after, record, is_older=is_older)
-        rows, trail = self._trail(records)
+                before, after = (self._row_of(_rows_after(each), applied) for each in (trail, placed_trail))
+                self._note_change(before, after, record, is_older=place < len(records))
+            records, trail = placed, placed_trail
         for record, applied in zip(records, trail, strict=True):
             self._decisions.decide(record, applied.rejection)
-        return rows, [_Came(record, applied.after) for record, applied in zip(records, trail, strict=True)]
+        came = [_Came(record, applied.after) for record, applied in zip(records, trail, strict=True)]
+        return _rows_after(trail), came
 
     def _row_of(self, rows: Rows, applied: Applied) -> Row | None:
         """Returns a record's row among other rows of the same family."""
@@ -229,14 +230,12 @@ class Folding:
             else next((row for row in rows if row.is_same_record(own_row, self._load.stream)), None)
         )
 
-    def _trail(self, records: Iterable[VersionedRecord]) -> tuple[Rows, list[Applied]]:
-        rows: Rows = ()
-        trail = []
-        for record in records:
-            applied = apply(self._load.stream, rows, record.change)
-            rows = applied.rows
-            trail.append(applied)
-        return rows, trail
+    def _trail(self, records: Sequence[VersionedRecord], known: Sequence[Applied] = ()) -> list[Applied]:
+        """Returns the effect of each record from an empty row; those of the first ones may be known."""
+        trail = [*known]
+        for record in records[len(known) :]:
+            trail.append(apply(self._load.stream, _rows_after(trail), record.change))
+        return trail
 
     # -- newest: on the stored row -----------------------------------------------------------------------------
 
@@ -344,6 +343,10 @@ class Folding:
         heir = by_key if own is None else by_id
         identity = (None if by_key is not None else key, None if by_id is not None else own)
         differences.retire(stored, heir, identity)
+
+
+def _rows_after(trail: Sequence[Applied]) -> Rows:
+    return trail[-1].rows if trail else ()
 
 
 def _paired(stream: Stream, rows: Rows, stored: Sequence[StoredRow]) -> list[StoredRow | None]:
