@@ -30,9 +30,10 @@ from sync_pipelines.upsert.fold import named_defaults, sent_name
 from sync_pipelines.upsert.list_repeats import are_steady
 
 Starts = npt.NDArray[np.int64]
-_FIRST: Final = ("upsert", "create", "insert")
-"""Operations of the first record of a key; later ones may only patch the row that it leaves."""
-_NEXT: Final = ("upsert", "update")
+_NEXT: Final = ("upsert", "update", "touch")
+"""Operations that only patch a live, defined row."""
+_FIRST: Final = (*_NEXT, "create", "insert")
+"""Operations of the first record of a key, after which there is such a row."""
 
 
 @dataclass(frozen=True)
