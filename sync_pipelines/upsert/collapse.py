@@ -140,12 +140,9 @@ class Collapsed:
             found &= self._agree(name, self.is_set(name)) | ~self.runs.some(clears)
         found &= self._lists_are_certain(are_new=are_new)
         # What `compute` makes of two changes may differ from what it makes of both at once.
-        inputs = [
-            name for name in self.layout.bits if name in {each.partition(".")[0] for each in self.stream.computes}
-        ]
-        for name in inputs:
+        for name in self._computed_from:
             found &= self._agree(name, self.is_set(name))
-        found &= self._has_one_author(inputs)
+        found &= self._has_one_author(self._computed_from)
         return found & self._may_be_new() if are_new else found
 
     def _are_plain(self) -> Mask:
@@ -186,12 +183,12 @@ class Collapsed:
         found &= self.runs.every(steady)
         for declared, child in zip(self.stream.children, self.layout.children, strict=True):
             changes = self._differ(child.table, self.is_set(child.table))
-            replaces = are_new and declared.mode == "replace" and self.stream.listing is None
-            if not replaces:
+            if not are_new or declared.mode != "replace" or declared.match:
                 found &= self.runs.every(~changes)
             elif changes.any():
-                # Objects may be equal for JSONB though their texts differ.
-                found &= ~self.runs.some(changes & self._has_nested_extra(child.table))
+                # A call may set another mode; objects may be equal for JSONB though their texts differ.
+                doubtful = mask_of(self._column("modes").is_valid()) | self._has_nested_extra(child.table)
+                found &= ~self.runs.some(changes & doubtful)
         return found if are_new else found & self._has_one_author(child.table for child in self.layout.children)
 
     def _has_nested_extra(self, table: str) -> Mask:
@@ -213,6 +210,9 @@ class Collapsed:
     def _may_be_new(self) -> Mask:
         """Returns which keys have a first member that may create the row, and defaults that no other one decides."""
         found = sends_required(self.stream, self.members.take(pa.array(self.runs.starts)))
+        if self.stream.replaces and self.stream.defaults:
+            # The second record clears the default that the first one leaves.
+            return found & False
         for default in self.stream.defaults:
             if default.value is EFFECTIVE_TIME:
                 at = self._column("effective_at")
@@ -222,18 +222,23 @@ class Collapsed:
 
     # -- outcomes ----------------------------------------------------------------------------------------------
 
-    def moves(self, rows: pa.Table | None, links: Mapping[str, Any], lists: Mask) -> Mask:
+    def moves(self, rows: pa.Table | None, links: Mapping[str, Any], lists: Mask, after: Mapping[str, Any]) -> Mask:
         """Returns which members change the row that they find; of new rows, the first member creates it.
 
         Args:
             rows: the rows of the keys before all of them, as `StoredColumns` reads them; None if there are none.
             links: reference column -> the id of the row that each member refers to.
             lists: by key, whether the lists of the row change.
+            after: columns of the rows after all of them, without those that do not change.
         """
         found = np.zeros(self.runs.count, bool)
         for name in self.layout.columns:
             is_set = self.is_set(name)
-            if name in self.layout.json:
+            if name in self._computed_from and rows is not None:
+                # `compute` may restore what a record changes.
+                if name in after:
+                    found |= self._is_author & are_distinct(after[name], rows.column(name))[self.runs.runs]
+            elif name in self.layout.json:
                 found |= self._move_objects(name, rows)
             else:
                 found |= is_set & are_distinct(self._column(name), self._before(name, self._column(name), is_set, rows))
@@ -248,6 +253,18 @@ class Collapsed:
                 lists[self.runs.runs] if rows is not None else self._is_filled(child.table)
             )
         return found | self._move_defaults(rows)
+
+    @property
+    def _computed_from(self) -> list[str]:
+        """The columns and lists that `compute` reads or writes and records set."""
+        names = {name.partition(".")[0] for name in self.stream.computes}
+        return [name for name in self.layout.bits if name in names]
+
+    @property
+    def _is_author(self) -> Mask:
+        """Which members are the first of their key to set something of `_computed_from`."""
+        sets = [self.is_set(name) for name in self._computed_from]
+        return self._is_first(np.logical_or.reduce([np.zeros(self.runs.count, bool), *sets]))
 
     def _before(self, name: str, column: Any, is_set: Mask, rows: pa.Table | None) -> Any:
         """Returns a column of the rows that the members find."""

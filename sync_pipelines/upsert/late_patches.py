@@ -50,11 +50,13 @@ class Patches(NamedTuple):
         rows: their rows in the export, ascending.
         present: what remains of each, as a presence mask.
         objects: column -> what remains of its objects, for columns whose objects are merged.
+        are_older: of which keys there are newer records. An export that may be newer need not have one of each key.
     """
 
     rows: Rows
     present: Bits
     objects: Mapping[str, pa.Array]
+    are_older: Mask
 
     def of(self, start: int, records: pa.Table) -> pa.Table:
         """Returns records, those of `rows` from `start` on, with only what remains of them."""
@@ -87,7 +89,7 @@ def late_patches(
     """
     rows = np.flatnonzero(late)
     if not len(rows):
-        return Patches(rows, np.zeros(0, np.int64), {})
+        return Patches(rows, np.zeros(0, np.int64), {}, late[:0])
     found = _Found(stream, layout, mine, rows)
     found.bar(others)
     found.look_for_older(others)
@@ -96,7 +98,7 @@ def late_patches(
         other.kept.let_go()
     certain = found.certain
     objects = {name: pa.array(texts, pa.string()).filter(pa.array(certain)) for name, texts in found.objects.items()}
-    return Patches(rows[certain], found.left[certain], objects)
+    return Patches(rows[certain], found.left[certain], objects, found.are_older[certain])
 
 
 class _Found:
@@ -104,6 +106,7 @@ class _Found:
 
     Attributes:
         objects: column -> what remains of objects that are merged.
+        are_older: which have a newer record of their key.
     """
 
     def __init__(self, stream: Stream, layout: Layout, mine: KnownExport, rows: Rows) -> None:
@@ -117,6 +120,7 @@ class _Found:
         self._spoken = np.zeros(len(rows), np.int64)
         self._open = self._records.is_upsert & ~self._feeds_compute()
         self._has_older = np.zeros(len(rows), bool)
+        self.are_older = np.zeros(len(rows), bool)
 
     def open_keys(self) -> Hashes:
         """Returns the keys of records that are not passed to the fold yet (sorted)."""
@@ -161,16 +165,17 @@ class _Found:
         theirs = RecordColumns.read(other, rows, self._stream, self._layout, self._merged)
         mine = self._records.some(owners)
         is_newer = theirs.is_newer_than(mine)
+        self.are_older[owners[is_newer]] = True
         self._open[owners[is_newer & self._meet(mine, theirs)]] = False
         for name in self._merged:
             self._reduce(name, owners, mine, theirs, is_newer)
         np.bitwise_or.at(self._spoken, owners, np.where(is_newer, theirs.set_values | theirs.replaced_lists, 0))
 
     def _meet(self, mine: RecordColumns, theirs: RecordColumns) -> Mask:
-        """Returns where both send a list that is merged: what comes of it depends on both."""
+        """Returns where both send a list that is merged, or the newer one clears what it does not send (P3)."""
         merged = Purposes.of(self._stream, self._layout).lists & ~theirs.replaced_lists
         found: Mask = mine.present & theirs.present & merged != 0
-        return found | mask_of(mine.column("extra").is_valid()) if self._stream.replaces else found
+        return found | self._stream.replaces
 
     def _reduce(self, name: str, owners: Rows, mine: RecordColumns, theirs: RecordColumns, is_newer: Mask) -> None:
         """Removes the names that newer objects have from those of the late records (R4)."""

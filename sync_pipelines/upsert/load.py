@@ -202,12 +202,13 @@ class _Loading:
         )
         start = 0
         for rows, chunk in with_rows(chunks_of(self._kept, patches.rows), patches.rows):
-            records = patches.of(start, chunk)
+            records, are_older = patches.of(start, chunk), patches.are_older[start : start + len(rows)]
             start += len(rows)
             change = self._changed_rows.apply(records, self._changed_rows.links_of(records))
-            outcomes = change.folded.outcomes
-            self._outcomes.note(rows[change.patched[outcomes["updated"]]], "updated")
-            self._outcomes.note(rows[change.patched[outcomes["unchanged"]]], "stale")
+            same = change.patched[change.folded.outcomes["unchanged"]]
+            self._outcomes.note(rows[change.patched[change.folded.outcomes["updated"]]], "updated")
+            self._outcomes.note(rows[same[are_older[same]]], "stale")
+            self._outcomes.note(rows[same[~are_older[same]]], "unchanged")
             self._leniencies.update(change.leniencies)
             done[rows[change.done]] = True
         return done

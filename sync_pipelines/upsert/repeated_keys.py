@@ -109,7 +109,7 @@ class RepeatedKeyWriter:
             return created
         self._load.effects.created += int(created.sum())
         new, members = some.of(created), created[some.runs.runs]
-        moves = new.moves(None, {name: ids.filter(pa.array(members)) for name, ids in links.items()}, created[:0])
+        moves = new.moves(None, {name: ids.filter(pa.array(members)) for name, ids in links.items()}, created[:0], {})
         first = np.zeros(new.runs.count, bool)
         first[new.runs.starts] = True
         outcomes.note(rows[members][first], "created")
@@ -130,7 +130,9 @@ class RepeatedKeyWriter:
         patched, members = some.of(done), done[some.runs.runs]
         stored = change.rows.filter(pa.array(change.folded.certain))
         ids = {name: column.filter(pa.array(members)) for name, column in links.items()}
-        moves = patched.moves(stored, ids, change.folded.lists_differ[change.folded.certain])
+        certain = pa.array(change.folded.certain)
+        after = {name: one(column).filter(certain) for name, column in change.folded.main.columns.items()}
+        moves = patched.moves(stored, ids, change.folded.lists_differ[change.folded.certain], after)
         outcomes.note(rows[members][moves], "updated")
         outcomes.note(rows[members][~moves], "unchanged")
         return done

@@ -236,6 +236,55 @@ def test_late_patches_end_as_the_fold_does(
         assert loaded(fresh_site(), exports, plan) == expected
 
 
+def call(at: str, method: str, path: str, body: Any) -> dict[str, Any]:
+    return {"at": f"2024-03-01T{at}:00Z", "method": method, "path": path, "body": body}
+
+
+def orders_call(at: str, *records: dict[str, Any]) -> dict[str, Any]:
+    return call(at, "POST", f"/orders/{TENANT}", list(records))
+
+
+ORDER = {"OrderId": "K", "Currency": "USD", "OrderDate": "2024-02-01T00:00:00Z", "TotalQuantity": 2}
+STORE = {
+    **next(iter(bulk_records("nilo/stores", 1))),
+    "internalCode": "K",
+    "name": "x",
+    "ownerName": "Ana",
+    "enabled": True,
+}
+BY_HAND = {
+    # The other log may be newer, but its record of the key is older.
+    "a_repeated_order_between_the_calls_of_another_log": [
+        (f"replenit/{TENANT}/orders", [orders_call("10:00", ORDER), orders_call("12:00", {**ORDER, "OrderId": "L"})]),
+        (f"replenit/{TENANT}/orders", [orders_call("11:15", ORDER)]),
+    ],
+    # Without a name, a store has that of its owner.
+    "a_name_that_compute_restores": [
+        ("nilo/acme/stores", [STORE]),
+        ("nilo/acme/stores", [{"internalCode": "K", "name": None}]),
+        (
+            "nilo/acme/stores",
+            [
+                call("10:00", "PUT", "/store/K", {"internalCode": "K", "name": None}),
+                call("11:00", "PUT", "/store/K/status", {"enabled": True}),
+            ],
+        ),
+    ],
+}
+
+
+@pytest.mark.parametrize("exports", BY_HAND.values(), ids=BY_HAND)
+def test_histories_by_hand_end_as_the_fold_does(
+    fresh_site: Callable[[], Site], exports: list[tuple[str, list[dict[str, Any]]]]
+) -> None:
+    named = [(f"{folder}/2024-03-01_{number}.ndjson", records) for number, (folder, records) in enumerate(exports)]
+    plan = [[number] for number in range(len(named))]
+    with everything_folded():
+        expected = loaded(fresh_site(), named, plan)
+    with few_are_enough():
+        assert loaded(fresh_site(), named, plan) == expected
+
+
 @pytest.mark.parametrize("is_folded", [False, True])
 def test_rows_of_one_key_name_the_record_that_made_each(site: Site, is_folded: bool) -> None:
     """P5: customers of two businesses share an external id; an export that says both names each one's own line."""
