@@ -236,39 +236,16 @@ def test_late_patches_end_as_the_fold_does(
         assert loaded(fresh_site(), exports, plan) == expected
 
 
-def call(at: str, method: str, path: str, body: Any) -> dict[str, Any]:
-    return {"at": f"2024-03-01T{at}:00Z", "method": method, "path": path, "body": body}
-
-
 def orders_call(at: str, *records: dict[str, Any]) -> dict[str, Any]:
-    return call(at, "POST", f"/orders/{TENANT}", list(records))
+    return {"at": f"2024-03-01T{at}:00Z", "method": "POST", "path": f"/orders/{TENANT}", "body": list(records)}
 
 
 ORDER = {"OrderId": "K", "Currency": "USD", "OrderDate": "2024-02-01T00:00:00Z", "TotalQuantity": 2}
-STORE = {
-    **next(iter(bulk_records("nilo/stores", 1))),
-    "internalCode": "K",
-    "name": "x",
-    "ownerName": "Ana",
-    "enabled": True,
-}
 BY_HAND = {
     # The other log may be newer, but its record of the key is older.
     "a_repeated_order_between_the_calls_of_another_log": [
         (f"replenit/{TENANT}/orders", [orders_call("10:00", ORDER), orders_call("12:00", {**ORDER, "OrderId": "L"})]),
         (f"replenit/{TENANT}/orders", [orders_call("11:15", ORDER)]),
-    ],
-    # Without a name, a store has that of its owner.
-    "a_name_that_compute_restores": [
-        ("nilo/acme/stores", [STORE]),
-        ("nilo/acme/stores", [{"internalCode": "K", "name": None}]),
-        (
-            "nilo/acme/stores",
-            [
-                call("10:00", "PUT", "/store/K", {"internalCode": "K", "name": None}),
-                call("11:00", "PUT", "/store/K/status", {"enabled": True}),
-            ],
-        ),
     ],
 }
 
