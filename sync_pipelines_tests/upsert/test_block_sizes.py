@@ -23,7 +23,7 @@ SIZES: Final = (
     "kept.record_groups.BLOCK",
     "normalize.link_columns._REMEMBERED",
     "normalize.objects._REMEMBERED",
-    "upsert.column_changes._REMEMBERED",
+    "upsert.column_changes.REMEMBERED",
     "upsert.copying._BLOCK",
     "upsert.copying._DRAWN",
     "upsert.folding._KEYS_AT_ONCE",
