@@ -155,9 +155,9 @@ class _Look:
         self._try_held_again()
         self._let_go(self._known(gone).values())
         pending = self._pending()
-        note_first_day(
-            self._workspace.settings, self._connection, min((e.partition_date for e in pending), default=None)
-        )
+        oldest = min((entry.partition_date for entry in pending), default=None)
+        is_whole = self._wanted.first is None and self._wanted.last is None
+        note_first_day(self._workspace.settings, self._connection, oldest, is_whole=is_whole)
         return pending
 
     @property

@@ -37,19 +37,26 @@ def first_day_moved_at(home: Path) -> float:
         return 0.0
 
 
-def note_first_day(settings: Settings, connection: psycopg.Connection[Any], oldest: date | None) -> None:
+def note_first_day(
+    settings: Settings, connection: psycopg.Connection[Any], oldest: date | None, *, is_whole: bool
+) -> None:
     """Moves the first day back if an older export was seen.
+
+    The first time it moves forward from the default, so only a look at all days may do that: beside it, runs of other
+    days may wait.
 
     Args:
         settings: settings with the state folder.
         connection: connection to the database, whose ledger has that export.
         oldest: the day of the oldest export just seen, or None if there is none.
+        is_whole: whether exports of all days were looked at.
 
     Raises:
         ExportError: `storage_unwritable` or `storage_full`.
     """
     noted = _noted(settings.home)
-    if noted is not None and (oldest is None or oldest >= noted):
+    moves = is_whole if noted is None else oldest is not None and oldest < noted
+    if not moves:
         return
     first = ledger.oldest_date(connection, settings.first_date, datetime.now(UTC).date())
     if first is None:

@@ -46,6 +46,20 @@ def test_partitions_begin_with_the_oldest_export_and_only_ever_move_back(setting
     assert first_day(settings.model_copy(update={"first_date": date(2026, 5, 1)})) == date(2026, 5, 1)
 
 
+def test_a_look_at_some_days_takes_no_partition_away_from_runs_of_others(settings: Settings) -> None:
+    workspace, landing = open_workspace(settings), Path(settings.landing)
+    for day in ("2026-05-01", "2026-05-06", "2026-05-07"):
+        put(landing, f"{day}.json", [order("A")])
+    last = (date(2026, 5, 6), date(2026, 5, 7))
+    discover(workspace, dates=last)
+    assert first_partition(settings) == "2010-01-01"
+    discover(workspace)
+    assert first_partition(settings) == "2026-05-01"
+    put(landing, "2026-04-30.json", [order("B")])
+    discover(workspace, dates=(date(2026, 4, 30), date(2026, 4, 30)))
+    assert first_partition(settings) == "2026-04-30"
+
+
 def test_a_state_folder_without_its_first_day_asks_the_ledger(settings: Settings) -> None:
     workspace, landing = open_workspace(settings), Path(settings.landing)
     gone = put(landing, "2026-05-03.json", [order("A")])
