@@ -88,7 +88,7 @@ LOADS: Final[Mapping[str, Load]] = {
     "changed": Load("10% changed, 5% new"),
     "log": Load("five records of each key"),
     "late": Load("full list that comes late", first=0),
-    "patches": Load("late fields of each store", first=1),
+    "patches": Load("a late field of each store", first=1),
     "small": Load("10 small exports", timed=10),
 }
 
@@ -133,7 +133,7 @@ def write_exports(folder: Path, orders: int, stores: int, days: int) -> None:
             write_bench_orders(path, orders, changed=changed, new=new)
             os.utime(path, (time.time() - 60, time.time() - 60))
     _write_log(folder / "log" / "landing" / "replenit" / TENANT / "orders", orders // 5)
-    _write_patches(folder / "patches" / "landing" / "nilo" / "acme" / "stores", stores // 2)
+    _write_patches(folder / "patches" / "landing" / "nilo" / "acme" / "stores", stores)
     write_lists(folder / "late" / "landing", 3, stores, 0.01)
     History(folder / "small" / "landing", 10).write(FIRST, days + LOADS["small"].timed)
 
@@ -151,14 +151,15 @@ def _write_log(landing: Path, orders: int) -> None:
 
 
 def _write_patches(landing: Path, stores: int) -> None:
-    """Writes a full list of stores, and five exports with one field of each: the first has another one."""
+    """Writes a full list of stores, and five exports with one field of half of them: the first has another one."""
     landing.mkdir(parents=True)
     records = list(bulk_records("nilo/stores", stores))
     for number in range(6):
         path = landing / f"{FIRST + timedelta(days=number)}.ndjson"
         field = {"creditLimit": number} if number > 1 else {"routeCode": "R7"}
         with path.open("w", encoding="utf-8") as lines:
-            for record in records:
+            # Guards hold an export that changes more.
+            for record in records[: len(records) // 2 if number else None]:
                 some = {"internalCode": record["internalCode"], **field} if number else record
                 lines.write(json.dumps(some) + "\n")
         os.utime(path, (time.time() - 60, time.time() - 60))
