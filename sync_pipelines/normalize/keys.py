@@ -40,12 +40,16 @@ class KeyList(NamedTuple):
 
     def places_of(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """Returns where the given hashes are in the list; ascending if they are."""
+        return self.pairs_of(hashes)[1]
+
+    def pairs_of(self, hashes: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Returns where the given hashes are in the list, and before it the index of the hash that is there."""
         first = np.searchsorted(self.hashes, hashes, side="left")
         counts = np.searchsorted(self.hashes, hashes, side="right") - first
         # Equal hashes are adjacent, so each has a first position and a count.
         starts = np.repeat(first - np.concatenate(([0], np.cumsum(counts)[:-1])), counts) if len(counts) else first
         found: npt.NDArray[np.int64] = starts + np.arange(len(starts))
-        return found
+        return np.repeat(np.arange(len(hashes)), counts), found
 
     def knows(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
         """Returns those of the given hashes that are in the list, in the given order."""

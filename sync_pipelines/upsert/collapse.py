@@ -212,7 +212,7 @@ class Collapsed:
         found = sends_required(self.stream, self.members.take(pa.array(self.runs.starts)))
         if self.stream.replaces and self.stream.defaults:
             # The second record clears the default that the first one leaves.
-            return found & False
+            return np.zeros_like(found)
         for default in self.stream.defaults:
             if default.value is EFFECTIVE_TIME:
                 at = self._column("effective_at")

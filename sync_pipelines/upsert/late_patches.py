@@ -154,14 +154,11 @@ class _Found:
 
     def hold_against(self, other: KnownExport) -> None:
         """Notes what another export's newer records of the same keys set."""
-        wanted = np.flatnonzero(self._open)
-        keys = other.kept.keys
-        first = np.searchsorted(keys.hashes, self._hashes[wanted], side="left")
-        counts = np.searchsorted(keys.hashes, self._hashes[wanted], side="right") - first
-        owners = np.repeat(wanted, counts)
-        if not len(owners):
+        wanted, keys = np.flatnonzero(self._open), other.kept.keys
+        indexes, places = keys.pairs_of(self._hashes[wanted])
+        if not len(places):
             return
-        rows = np.asarray(keys.rows)[keys.places_of(self._hashes[wanted])].astype(np.int64)
+        owners, rows = wanted[indexes], np.asarray(keys.rows)[places].astype(np.int64)
         theirs = RecordColumns.read(other, rows, self._stream, self._layout, self._merged)
         mine = self._records.some(owners)
         is_newer = theirs.is_newer_than(mine)
@@ -169,7 +166,7 @@ class _Found:
         self._open[owners[is_newer & self._meet(mine, theirs)]] = False
         for name in self._merged:
             self._reduce(name, owners, mine, theirs, is_newer)
-        np.bitwise_or.at(self._spoken, owners, np.where(is_newer, theirs.set_values | theirs.replaced_lists, 0))
+        np.bitwise_or.at(self._spoken, owners, np.where(is_newer, theirs.over, 0))
 
     def _meet(self, mine: RecordColumns, theirs: RecordColumns) -> Mask:
         """Returns where both send a list that is merged, or the newer one clears what it does not send (P3)."""
@@ -179,7 +176,7 @@ class _Found:
 
     def _reduce(self, name: str, owners: Rows, mine: RecordColumns, theirs: RecordColumns, is_newer: Mask) -> None:
         """Removes the names that newer objects have from those of the late records (R4)."""
-        both = is_newer & _sends(mine, name) & _sends(theirs, name)
+        both = is_newer & mine.sets(name) & theirs.sets(name)
         # Null clears what older records made of the object.
         self._open[owners[both & mask_of(mine.column(name).is_null())]] = False
         places, left = np.flatnonzero(both), self.objects[name]
@@ -195,13 +192,6 @@ class _Found:
         fed = bits_of(self._layout, [name for name in self._layout.bits if name in read])
         found: Mask = self._records.present & fed != 0
         return found
-
-
-def _sends(records: RecordColumns, name: str) -> Mask:
-    if name == "extra":
-        return mask_of(records.column(name).is_valid())
-    found: Mask = records.present >> records.layout.bits[name] & 1 == 1
-    return found
 
 
 @lru_cache(REMEMBERED)

@@ -156,11 +156,10 @@ class _Loading:
         newer, alone = newer_exports(mine, others), alone_rows(mine, others, self._load.stream)
         late = late_keys(mine, self._history.knowing, newer, alone, self._load.layout)
         decided = decided_keys(self._load.connection, self._load.entry) if others else late[:0]
-        stale = self._overruled(mine, newer, mine.kept.rows_known_by(np.setdiff1d(late, decided)) & alone)
+        undecided = mine.kept.rows_known_by(np.setdiff1d(late, decided)) & alone
+        stale = self._overruled(mine, newer, undecided)
         folding = Folding(self._load, self._history.knowing, self._names.written, self._outcomes.note)
-        patched = self._patch_late(
-            mine, others, newer, mine.kept.rows_known_by(np.setdiff1d(late, decided)) & alone & ~stale
-        )
+        patched = self._patch_late(mine, others, newer, undecided & ~stale)
         left = np.setdiff1d(late, mine.kept.keys.of_rows(stale | patched), assume_unique=True)
         folding.fold_late(mine, left)
         several = np.union1d(mine.kept.keys.repeated(), mine.kept.keys.knows(self._names.lent_keys()))

@@ -111,9 +111,7 @@ class NewRowWriter:
 
     def write_records(self, records: pa.Table) -> Mask:
         """Writes records without a row, with different keys. Returns which they are."""
-        new = np.arange(records.num_rows)
-        if self._has_rows() and records.num_rows:
-            new = np.flatnonzero(~self._has_row(records))
+        new = np.flatnonzero(~self._has_row(records)) if self._has_rows() else np.arange(records.num_rows)
         ready = [self._ready(new, records.take(pa.array(new)))] if len(new) else []
         return self._written(ready, DeferredIndexes(self.connection), records.num_rows).created
 

@@ -92,10 +92,16 @@ class RecordColumns:
         return found
 
     @property
-    def set_values(self) -> Bits:
-        """The columns and links that they set, whatever was there."""
-        found = self.present & Purposes.of(self.stream, self.layout).values
+    def over(self) -> Bits:
+        """What they determine: columns and links that they set, and lists that they replace."""
+        found = self.present & Purposes.of(self.stream, self.layout).values | self.replaced_lists
         return found | bits_of(self.layout, self.layout.columns) if self.stream.replaces else found
+
+    def sets(self, name: str) -> Mask:
+        """Returns which records set a column, link or list, or unknown fields (`extra`)."""
+        if name == "extra":
+            return mask_of(self.column(name).is_valid())
+        return np.asarray(self.present >> self.layout.bits[name] & 1 == 1)
 
     def is_newer_than(self, other: RecordColumns) -> Mask:
         """Returns which records follow another export's records in version order (X4)."""

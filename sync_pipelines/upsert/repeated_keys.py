@@ -91,8 +91,7 @@ class RepeatedKeyWriter:
         # Every accepted record creates the rows that it refers to (X7).
         links = self._changed_rows.links_of(chunk.members)
         for are_new in (True, False):
-            chosen = ~done
-            chosen[chosen] = chunk.of(chosen).certain(are_new=are_new)
+            chosen = ~done & (chunk.certain(are_new=are_new) if not done.all() else done)
             if not chosen.any():
                 continue
             some, members = chunk.of(chosen), chosen[chunk.runs.runs]

@@ -175,7 +175,7 @@ class _Late:
         if self._stream.scope is not None:
             fits &= self._is_in_scope(mine, theirs)
         fits &= theirs.is_accepted
-        left = self._need[chosen] & ~np.where(fits, _over(theirs), 0)
+        left = self._need[chosen] & ~np.where(fits, theirs.over, 0)
         left = self._without_equal_lists(left, mine, theirs, fits, is_one)
         # A newer delete supersedes nothing by itself: which delete is the first since the row was live depends on what
         # came between (F13).
@@ -227,8 +227,8 @@ class _Late:
         """Returns which records have no merged object with a name that the newer one lacks."""
         found = fits.copy()
         for name in self._bits.merged:
-            is_set = _has_bit(mine.present, self._layout.bits[name])
-            again = _has_bit(theirs.present, self._layout.bits[name])
+            is_set = mine.sets(name)
+            again = theirs.sets(name)
             found &= ~is_set | (again & self._is_within(mine.column(name), theirs.column(name), found & is_set))
         if not self._stream.replaces:
             extra = mine.column("extra")
@@ -254,15 +254,6 @@ def _names(stream: Stream) -> list[str]:
     return names + [declared.table for declared in stream.children if _is_looked_at(stream, declared)]
 
 
-def _over(records: RecordColumns) -> Bits:
-    """Returns what records determine: columns that they set, and lists that they replace."""
-    return records.set_values | records.replaced_lists
-
-
 def _is_looked_at(stream: Stream, declared: Children) -> bool:
     """Whether the elements of a list must be read: it may be merged."""
     return stream.listing is not None or declared.mode != "replace" or bool(declared.match)
-
-
-def _has_bit(masks: Bits, bit: int) -> Mask:
-    return np.asarray(masks >> bit & 1 == 1)
