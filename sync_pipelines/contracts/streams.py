@@ -329,6 +329,16 @@ class Stream:
             found |= {route.operation, *route.lists.values()}
         return frozenset(found | {"delete"} if self.delete_flag else found)
 
+    @property
+    def computed_from(self) -> frozenset[str]:
+        """The columns and child tables that `compute` reads or writes."""
+        return frozenset(name.partition(".")[0] for name in self.computes)
+
+    @property
+    def timed_defaults(self) -> tuple[str, ...]:
+        """The columns whose default is the time of the record that creates the row (O3)."""
+        return tuple(default.column for default in self.defaults if default.value is EFFECTIVE_TIME)
+
     def why_no_tenant(self, name: str) -> str:
         """Returns the error message for a name that is not a tenant id (O1)."""
         form = self.tenant_form or "the names of their folders in the landing"

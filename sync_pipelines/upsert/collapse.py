@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sync_pipelines.contracts.streams import EFFECTIVE_TIME, Default, Identity, Stream
+from sync_pipelines.contracts.streams import Default, Identity, Stream
 from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.normalize.list_duplicates import Mask
 from sync_pipelines.upsert.column_changes import REMEMBERED, are_distinct, are_set, mask_of, revised_object
@@ -213,11 +213,10 @@ class Collapsed:
         if self.stream.replaces and self.stream.defaults:
             # The second record clears the default that the first one leaves.
             return np.zeros_like(found)
-        for default in self.stream.defaults:
-            if default.value is EFFECTIVE_TIME:
-                at = self._column("effective_at")
-                is_one = ~are_distinct(at.take(pa.array(self.runs.starts)), at.take(pa.array(self.runs.ends)))
-                found &= is_one | self.runs.some(self.is_set(default.column))
+        for name in self.stream.timed_defaults:
+            at = self._column("effective_at")
+            is_one = ~are_distinct(at.take(pa.array(self.runs.starts)), at.take(pa.array(self.runs.ends)))
+            found &= is_one | self.runs.some(self.is_set(name))
         return found
 
     # -- outcomes ----------------------------------------------------------------------------------------------
@@ -257,8 +256,7 @@ class Collapsed:
     @property
     def _computed_from(self) -> list[str]:
         """The columns and lists that `compute` reads or writes and records set."""
-        names = {name.partition(".")[0] for name in self.stream.computes}
-        return [name for name in self.layout.bits if name in names]
+        return [name for name in self.layout.bits if name in self.stream.computed_from]
 
     @property
     def _is_author(self) -> Mask:

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from sync_pipelines.contracts.streams import EFFECTIVE_TIME, Stream
+from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.normalize.keys import are_among, distinct
 from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.normalize.list_duplicates import Mask
@@ -134,9 +134,8 @@ class _Found:
     @property
     def certain(self) -> Mask:
         """Which records are patches, if every newer export was looked at."""
-        times = [d.column for d in self._stream.defaults if d.value is EFFECTIVE_TIME]
         # The record that creates a row gives its own time to such a default.
-        own = bits_of(self._layout, times) & ~(self._records.present | self._spoken)
+        own = bits_of(self._layout, self._stream.timed_defaults) & ~(self._records.present | self._spoken)
         may_create: Mask = sends_required(self._stream, self._records.table) & (own == 0)
         return self._open & (self._has_older | may_create)
 
@@ -188,8 +187,7 @@ class _Found:
 
     def _feeds_compute(self) -> Mask:
         """Returns which records send what `compute` reads: it may keep something of a replaced value."""
-        read = {name.partition(".")[0] for name in self._stream.computes}
-        fed = bits_of(self._layout, [name for name in self._layout.bits if name in read])
+        fed = bits_of(self._layout, [name for name in self._layout.bits if name in self._stream.computed_from])
         found: Mask = self._records.present & fed != 0
         return found
 

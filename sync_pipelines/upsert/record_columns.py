@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sync_pipelines.contracts.streams import EFFECTIVE_TIME, Stream
+from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.normalize.list_duplicates import Mask
@@ -149,7 +149,7 @@ def is_even(export: KnownExport) -> bool:
 
 def always_of(stream: Stream) -> list[str]:
     """Returns what `Purposes.always` says, by name."""
-    return [*stream.carries, *(d.column for d in stream.defaults if d.value is EFFECTIVE_TIME)]
+    return [*stream.carries, *stream.timed_defaults]
 
 
 def bits_of(layout: Layout, names: Any) -> int:

@@ -94,6 +94,16 @@ def loaded(site: Site, exports: list[tuple[str, list[dict[str, Any]]]], plan: li
     return sorted(counts, key=str), contents(site)
 
 
+def check_ends_as_the_fold_does(
+    fresh_site: Callable[[], Site], exports: list[tuple[str, list[dict[str, Any]]]], plan: list[list[int]]
+) -> None:
+    """Loads exports with every record folded, and with all ways."""
+    with everything_folded():
+        expected = loaded(fresh_site(), exports, plan)
+    with few_are_enough():
+        assert loaded(fresh_site(), exports, plan) == expected
+
+
 def contents(site: Site) -> Any:
     """Rows with the identity of what they refer to instead of ids, children by their parents' contents."""
     rows = {table: site.query(f"select * from sync.{table}") for table in (*MAIN, *(c[0] for c in CHILDREN))}
@@ -146,10 +156,7 @@ def test_fast_ways_end_as_the_fold_does(
 ) -> None:
     exports = data.draw(history(streams))
     plan = data.draw(st.one_of(st.just([[index] for index in range(len(exports))]), loading_plan(len(exports))))
-    with everything_folded():
-        expected = loaded(fresh_site(), exports, plan)
-    with few_are_enough():
-        assert loaded(fresh_site(), exports, plan) == expected
+    check_ends_as_the_fold_does(fresh_site, exports, plan)
 
 
 NAMES = {"OrderId", "Currency", "Email", "external_id", "id", "internalCode", "business_id", "business_external_id"}
@@ -179,10 +186,7 @@ def test_several_records_of_a_key_end_as_the_fold_does(
 ) -> None:
     exports = data.draw(repeating_history(streams))
     plan = [[index] for index in range(len(exports))]
-    with everything_folded():
-        expected = loaded(fresh_site(), exports, plan)
-    with few_are_enough():
-        assert loaded(fresh_site(), exports, plan) == expected
+    check_ends_as_the_fold_does(fresh_site, exports, plan)
 
 
 @st.composite
@@ -230,10 +234,7 @@ def test_late_patches_end_as_the_fold_does(
     plan = [[index] for index in data.draw(st.permutations(range(len(exports))))]
     if data.draw(st.booleans()):
         plan = [[0], *(batch for batch in plan if batch != [0])]
-    with everything_folded():
-        expected = loaded(fresh_site(), exports, plan)
-    with few_are_enough():
-        assert loaded(fresh_site(), exports, plan) == expected
+    check_ends_as_the_fold_does(fresh_site, exports, plan)
 
 
 def orders_call(at: str, *records: dict[str, Any]) -> dict[str, Any]:
@@ -256,10 +257,7 @@ def test_histories_by_hand_end_as_the_fold_does(
 ) -> None:
     named = [(f"{folder}/2024-03-01_{number}.ndjson", records) for number, (folder, records) in enumerate(exports)]
     plan = [[number] for number in range(len(named))]
-    with everything_folded():
-        expected = loaded(fresh_site(), named, plan)
-    with few_are_enough():
-        assert loaded(fresh_site(), named, plan) == expected
+    check_ends_as_the_fold_does(fresh_site, named, plan)
 
 
 @pytest.mark.parametrize("is_folded", [False, True])
