@@ -61,7 +61,7 @@ def _every_export(self: KeyIndex, hashes: Any) -> Any:
 _PATCHES: Final[Mapping[str, tuple[tuple[Any, str, Any], ...]]] = {
     "Unchanged": ((Unchanged, "rows", _none_found),),
     "Stale": ((Stale, "rows", _none_found),),
-    "late_patches": ((late_patches, "FEW", 1 << 62),),
+    "LatePatchWriter": ((late_patches, "FEW", 1 << 62),),
     "NewRowWriter": ((NewRowWriter, "write", _none_new), (NewRowWriter, "write_first", _nothing)),
     "ChangedRowWriter": ((ChangedRowWriter, "write", _none_changed),),
     "RepeatedKeyWriter": ((RepeatedKeyWriter, "write", _none_changed),),
@@ -73,7 +73,7 @@ _PATCHES: Final[Mapping[str, tuple[tuple[Any, str, Any], ...]]] = {
     "PlainReader": ((PlainReader, "is_able", False),),
     "KeyIndex": ((KeyIndex, "knowing", _every_export),),
 }
-FOLDED: Final = ("Unchanged", "Stale", "late_patches", "NewRowWriter", "ChangedRowWriter", "RepeatedKeyWriter")
+FOLDED: Final = ("Unchanged", "Stale", "LatePatchWriter", "NewRowWriter", "ChangedRowWriter", "RepeatedKeyWriter")
 """The ways without which every record is folded."""
 SWITCHES: Final = frozenset(_PATCHES)
 """The ways that can be switched off."""

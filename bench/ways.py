@@ -55,7 +55,7 @@ class Way(NamedTuple):
 WAYS: Final[Mapping[str, Way]] = {
     "Unchanged": Way("re-sent", ["upsert/unchanged"]),
     "Stale": Way("late", ["upsert/stale"]),
-    "late_patches": Way("patches", ["upsert/late_patches"]),
+    "LatePatchWriter": Way("patches", ["upsert/late_patches"]),
     "NewRowWriter": Way("first", ["upsert/new_rows"]),
     "ChangedRowWriter": Way("changed", ["upsert/changed_rows", "upsert/stored_columns"]),
     "RepeatedKeyWriter": Way("log", ["upsert/repeated_keys", "upsert/collapse"]),

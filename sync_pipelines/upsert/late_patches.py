@@ -4,16 +4,17 @@ The last record that sets a column decides it. So a late record changes its row 
 there its value is the row's: the rest of the record is left out, and what remains is applied like a new record. This
 holds if the record was accepted in its place, and if no newer record depends on it.
 
-Belongs here: which late records are such patches, and what remains of them. Does not belong here: late records of which
-nothing remains, as newer ones show without being read whole (`stale`), applying patches (`changed_rows`), all others
-(`folding`).
+Belongs here: which late records are such patches, what remains of them, and their outcomes. Does not belong here: late
+records of which nothing remains, as newer ones show without being read whole (`stale`), writing patches
+(`changed_rows`), all others (`folding`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,18 +24,21 @@ from sync_pipelines.normalize.keys import are_among, distinct
 from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.normalize.list_duplicates import Mask
 from sync_pipelines.normalize.values import from_json, to_json
+from sync_pipelines.upsert.changed_rows import ChangedRowWriter
 from sync_pipelines.upsert.column_changes import REMEMBERED, mask_of
 from sync_pipelines.upsert.columns import sends_required
+from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.history import Hashes, Knowing, KnownExport, those_knowing
+from sync_pipelines.upsert.new_rows import chunks_of, with_rows
 from sync_pipelines.upsert.record_columns import (
     ACCEPTED,
-    Bits,
     Purposes,
     RecordColumns,
     Rows,
     bits_of,
     hash_of_rows,
 )
+from sync_pipelines.upsert.record_outcomes import Outcomes
 
 FEW: Final = 200
 """Records below which the fold is faster than the statements of this way."""
@@ -43,80 +47,88 @@ _HARMLESS: Final = frozenset(ACCEPTED)
 """Operations that a late record of the key does not affect."""
 
 
-class Patches(NamedTuple):
-    """Late records of which some columns remain.
+class LatePatchesResult(NamedTuple):
+    """The result for some late records.
 
     Attributes:
-        rows: their rows in the export, ascending.
-        present: what remains of each, as a presence mask.
-        objects: column -> what remains of its objects, for columns whose objects are merged.
-        are_older: of which keys there are newer records. An export that may be newer need not have one of each key.
+        done: by row, which records need no fold.
+        leniencies: code -> count.
     """
 
-    rows: Rows
-    present: Bits
-    objects: Mapping[str, pa.Array]
-    are_older: Mask
-
-    def of(self, start: int, records: pa.Table) -> pa.Table:
-        """Returns records, those of `rows` from `start` on, with only what remains of them."""
-        here = slice(start, start + records.num_rows)
-        for name, column in {"present": pa.array(self.present), **self.objects}.items():
-            records = records.set_column(records.schema.get_field_index(name), name, column[here])
-        return records
+    done: Mask
+    leniencies: Counter[str]
 
 
-def late_patches(
-    stream: Stream,
-    layout: Layout,
-    mine: KnownExport,
-    others: Sequence[KnownExport],
-    newer: Sequence[KnownExport],
-    late: Mask,
-    knowing: Knowing,
-) -> Patches:
-    """Returns the late records that are patches of their rows.
+class LatePatchWriter:
+    """Applies what newer records leave of late ones.
 
     Args:
-        stream: the declaration.
-        layout: layout of its kept records.
-        mine: the export being loaded.
-        others: every loaded export that knows one of its keys.
-        newer: those with records that may be newer, the oldest first.
-        late: by row, which records are late: each the only one of its key in the export, with an identity that all
-            others name alike, and without keys of which a record was ever rejected by their state.
-        knowing: asks the index.
+        context: context of the load.
+        changed_rows: writes the patches.
     """
-    rows = np.flatnonzero(late)
-    if not len(rows):
-        return Patches(rows, np.zeros(0, np.int64), {}, late[:0])
-    found = _Found(stream, layout, mine, rows)
-    found.bar(others)
-    found.look_for_older(others)
-    for other in those_knowing(newer, found.open_keys, knowing, mine.kept.count):
-        found.hold_against(other)
-        other.kept.let_go()
-    certain = found.certain
-    objects = {name: pa.array(texts, pa.string()).filter(pa.array(certain)) for name, texts in found.objects.items()}
-    return Patches(rows[certain], found.left[certain], objects, found.are_older[certain])
+
+    def __init__(self, context: LoadContext, changed_rows: ChangedRowWriter) -> None:
+        self._load = context
+        self._changed_rows = changed_rows
+
+    def write(
+        self,
+        mine: KnownExport,
+        others: Sequence[KnownExport],
+        newer: Sequence[KnownExport],
+        late: Mask,
+        knowing: Knowing,
+        outcomes: Outcomes,
+    ) -> LatePatchesResult:
+        """Patches the rows of late records that are certain.
+
+        Args:
+            mine: the export being loaded.
+            others: every loaded export that knows one of its keys.
+            newer: those with records that may be newer, the oldest first.
+            late: by row, which records are late: each the only one of its key in the export, with an identity that
+                all others name alike, and without keys of which a record was ever rejected by their state.
+            knowing: asks the index.
+            outcomes: receives their outcomes.
+        """
+        came = LatePatchesResult(np.zeros(len(late), bool), Counter())
+        found = _Found(self._load.stream, self._load.layout, mine, np.flatnonzero(late))
+        found.bar(others)
+        found.look_for_older(others)
+        for other in those_knowing(newer, found.open_keys, knowing, mine.kept.count):
+            found.hold_against(other)
+            other.kept.let_go()
+        places = np.flatnonzero(found.certain)
+        for here, chunk in with_rows(chunks_of(mine.kept, found.rows[places]), places):
+            records, rows = found.remains(here, chunk), found.rows[here]
+            change = self._changed_rows.apply(records, self._changed_rows.links_of(records))
+            same = change.patched[change.folded.outcomes["unchanged"]]
+            is_older = found.are_older[here][same]
+            outcomes.note(rows[change.patched[change.folded.outcomes["updated"]]], "updated")
+            outcomes.note(rows[same[is_older]], "stale")
+            outcomes.note(rows[same[~is_older]], "unchanged")
+            came.leniencies.update(change.leniencies)
+            came.done[rows[change.done]] = True
+        return came
 
 
 class _Found:
     """Late records, and what newer ones leave of them.
 
     Attributes:
-        objects: column -> what remains of objects that are merged.
-        are_older: which have a newer record of their key.
+        rows: their rows in the export.
+        are_older: which have a newer record of their key. An export that may be newer need not have one of each.
     """
 
     def __init__(self, stream: Stream, layout: Layout, mine: KnownExport, rows: Rows) -> None:
         self._stream = stream
         self._layout = layout
         self._mine = mine
+        self.rows = rows
         self._hashes = hash_of_rows(mine.kept)[rows]
         self._merged = [] if stream.replaces else [*stream.merges, "extra"]
         self._records = RecordColumns.read(mine, rows, stream, layout, [*self._merged, *stream.required_new])
-        self.objects = {name: self._records.column(name).to_pylist() for name in self._merged}
+        self._objects = {name: self._records.column(name).to_pylist() for name in self._merged}
         self._spoken = np.zeros(len(rows), np.int64)
         self._open = self._records.is_upsert & ~self._feeds_compute()
         self._has_older = np.zeros(len(rows), bool)
@@ -126,10 +138,13 @@ class _Found:
         """Returns the keys of records that are not passed to the fold yet (sorted)."""
         return distinct(self._hashes[self._open])
 
-    @property
-    def left(self) -> Bits:
-        """What each record sets and no newer one does."""
-        return self._records.present & ~self._spoken
+    def remains(self, places: Rows, records: pa.Table) -> pa.Table:
+        """Returns the records in some places with only what they set and no newer one does."""
+        left: dict[str, Any] = {"present": (self._records.present & ~self._spoken)[places]}
+        left |= {name: pa.array(texts, pa.string()).take(pa.array(places)) for name, texts in self._objects.items()}
+        for name, column in left.items():
+            records = records.set_column(records.schema.get_field_index(name), name, pa.array(column))
+        return records
 
     @property
     def certain(self) -> Mask:
@@ -178,7 +193,7 @@ class _Found:
         both = is_newer & mine.sets(name) & theirs.sets(name)
         # Null clears what older records made of the object.
         self._open[owners[both & mask_of(mine.column(name).is_null())]] = False
-        places, left = np.flatnonzero(both), self.objects[name]
+        places, left = np.flatnonzero(both), self._objects[name]
         texts = theirs.column(name).take(pa.array(places)).to_pylist()
         for owner, text in zip(owners[places].tolist(), texts, strict=True):
             left[owner] = None if text is None or left[owner] is None else _rest(left[owner], text)

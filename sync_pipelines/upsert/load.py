@@ -42,7 +42,7 @@ from sync_pipelines.upsert.history import (
     newer_exports,
 )
 from sync_pipelines.upsert.locks import lock
-from sync_pipelines.upsert.new_rows import MANY, NewRowsResult, NewRowWriter, chunks_of, with_rows
+from sync_pipelines.upsert.new_rows import MANY, NewRowsResult, NewRowWriter, chunks_of
 from sync_pipelines.upsert.record_outcomes import Outcomes
 from sync_pipelines.upsert.references import ReferenceIds
 from sync_pipelines.upsert.referred_names import indexed_hashes, names_in
@@ -191,26 +191,14 @@ class _Loading:
 
     def _patch_late(self, mine: KnownExport, others: list[KnownExport], newer: list[KnownExport], late: Mask) -> Mask:
         """Applies what newer records leave of late ones. Returns, by row, which records are done."""
-        done = np.zeros(len(late), bool)
         keys = mine.kept.keys
         late = late & ~mine.kept.rows_known_by(np.union1d(keys.repeated(), keys.knows(self._names.lent_keys())))
         if self._load.stream.scope is not None or late.sum() < late_patches.FEW:
-            return done
-        patches = late_patches.late_patches(
-            self._load.stream, self._load.layout, mine, others, newer, late, self._history.knowing
-        )
-        start = 0
-        for rows, chunk in with_rows(chunks_of(self._kept, patches.rows), patches.rows):
-            records, are_older = patches.of(start, chunk), patches.are_older[start : start + len(rows)]
-            start += len(rows)
-            change = self._changed_rows.apply(records, self._changed_rows.links_of(records))
-            same = change.patched[change.folded.outcomes["unchanged"]]
-            self._outcomes.note(rows[change.patched[change.folded.outcomes["updated"]]], "updated")
-            self._outcomes.note(rows[same[are_older[same]]], "stale")
-            self._outcomes.note(rows[same[~are_older[same]]], "unchanged")
-            self._leniencies.update(change.leniencies)
-            done[rows[change.done]] = True
-        return done
+            return np.zeros(len(late), bool)
+        way = late_patches.LatePatchWriter(self._load, self._changed_rows)
+        came = way.write(mine, others, newer, late, self._history.knowing, self._outcomes)
+        self._leniencies.update(came.leniencies)
+        return came.done
 
     def _write_plain(
         self, mine: KnownExport, others: list[KnownExport], folded: Hashes, alone: Mask, decided: Hashes
