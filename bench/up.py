@@ -44,7 +44,7 @@ query Runs { runsOrError(limit: 1000) { ... on Runs { results {
   runId status jobName tags { key value } startTime endTime } } } }"""
 _EVENTS: Final = """
 query Events($id: ID!) { logsForRun(runId: $id, limit: 1000) { ... on EventConnection { events {
-  ... on MessageEvent { timestamp message } ... on RunFailureEvent { timestamp message error { message } } } } } }"""
+  ... on MessageEvent { timestamp message } ... on ErrorEvent { error { message causes { message } } } } } } }"""
 _STOP_SENSOR: Final = "mutation Stop($id: String!) { stopSensor(id: $id) { __typename } }"
 _START_SENSOR: Final = """
 mutation Start($selector: SensorSelector!) { startSensor(sensorSelector: $selector) { __typename } }"""
