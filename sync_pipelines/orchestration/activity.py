@@ -1,4 +1,4 @@
-"""Which days of a stream a run is busy with, and runs whose process was killed.
+"""Which days of a stream a run is busy with, runs whose process was killed, and what waits until no run is busy.
 
 Belongs here: reading Dagster's runs. Does not belong here: deciding what to run (`sensors`).
 """
@@ -15,7 +15,8 @@ import dagster as dg
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.orchestration.dagster_names import STAGES, asset_key, job_name
 from sync_pipelines.orchestration.partitions import Dates, dates_of
-from sync_pipelines.orchestration.private_dagster import NOT_FINISHED_STATUSES, fail_run, has_event
+from sync_pipelines.orchestration.private_dagster import NOT_FINISHED_STATUSES, fail_run, has_backfills, has_event
+from sync_pipelines.stages.first_day import has_first_day, start_first_day
 from sync_pipelines.stages.killed_runs import mark_killed
 from sync_pipelines.stages.run_files import installation_id, is_held, known_installation_id
 from sync_pipelines.stages.workspace import Workspace
@@ -63,6 +64,17 @@ def bury_orphans(instance: dg.DagsterInstance, workspace: Workspace) -> int:
     for run in orphans:
         fail_run(instance, run, "The process of this run was killed; the next sync completes its work.")
     return len(orphans)
+
+
+def start_partitions(instance: dg.DagsterInstance, workspace: Workspace) -> None:
+    """Lets partitions start with the oldest export, as soon as there is one and no run or backfill is in progress.
+
+    Before, they start with `SYNC_FIRST_DATE`, and a day before that export may have been launched.
+    """
+    if has_first_day(workspace.settings) or unfinished_runs(instance) or has_backfills(instance):
+        return
+    with workspace.connection() as connection:
+        start_first_day(workspace.settings, connection)
 
 
 def is_of_command_line(run: dg.DagsterRun) -> bool:

@@ -23,6 +23,7 @@ import sqlalchemy as sa
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, PIPELINE_EVENTS, DagsterEventType
 from dagster._core.events.log import EventLogEntry
+from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.remote_representation.grpc_server_registry import GrpcServerRegistry, ServerRegistryEntry
@@ -322,6 +323,11 @@ def _repository_in(module: str, location: str) -> RemoteRepositoryOrigin:
 def fail_run(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> None:
     """Marks a run as failed, with a message for its page."""
     instance.report_run_failed(run, message)
+
+
+def has_backfills(instance: dg.DagsterInstance) -> bool:
+    """Returns whether a backfill still launches runs."""
+    return bool(instance.get_backfills(status=BulkActionStatus.REQUESTED, limit=1))
 
 
 def limit_pool(instance: dg.DagsterInstance, pool: str, slots: int) -> None:

@@ -17,7 +17,7 @@ import dagster as dg
 
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database.ledger import LedgerFile
-from sync_pipelines.orchestration.activity import bury_orphans, installation_tags
+from sync_pipelines.orchestration.activity import bury_orphans, installation_tags, start_partitions
 from sync_pipelines.orchestration.assets import ExportsFailed
 from sync_pipelines.orchestration.build import build_stream_definitions
 from sync_pipelines.orchestration.dagster_names import CODE_LOCATION, DEFINITIONS, job_name, sensor_name
@@ -98,10 +98,11 @@ def _opened(
 ) -> Iterator[tuple[dg.Definitions, dg.DagsterInstance]]:
     """Yields definitions of some streams, and the instance that records their runs."""
     resources = {WORKSPACE: workspace, OBSERVER: observer}
-    definitions = build_stream_definitions(workspace.settings, resources, streams)
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     with open_instance(workspace.settings) as instance:
         bury_orphans(instance, workspace)
+        start_partitions(instance, workspace)
+        definitions = build_stream_definitions(workspace.settings, resources, streams)
         record_runs_in(instance, DEFINITIONS, CODE_LOCATION, [sensor_name(stream) for stream in STREAMS])
         yield definitions, instance
 

@@ -18,7 +18,7 @@ import dagster as dg
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.errors import ConfigurationError, LandingUnavailable
-from sync_pipelines.orchestration.activity import bury_orphans, busy_dates, is_busy, unfinished_runs
+from sync_pipelines.orchestration.activity import bury_orphans, busy_dates, is_busy, start_partitions, unfinished_runs
 from sync_pipelines.orchestration.dagster_names import job_name, sensor_name
 from sync_pipelines.orchestration.due import ATTEMPTS, BACK_OFF, due_at, is_due, is_set_aside, look_of
 from sync_pipelines.orchestration.jobs import run_config
@@ -60,6 +60,7 @@ def build_sensor(stream: Stream, first: date) -> dg.SensorDefinition:
         if isinstance(found, float):
             reason = f"still looking at the landing, for {found:.0f} s; a later tick continues"
             return dg.SensorResult(skip_reason=reason, cursor=context.cursor)
+        start_partitions(context.instance, workspace)
         tick = Tick(stream, context.instance, found.pending, _remembered(context.cursor), datetime.now(UTC), first)
         requests = tick.requests() + tick.refreshed(found.gone)
         if requests:

@@ -28,7 +28,7 @@ from sync_pipelines.exports.file_dates import REQUIRED, SHAPES
 from sync_pipelines.exports.landing import ANY_TENANT_FOLDER, LandingFile
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.privacy.untrusted_text import on_one_line
-from sync_pipelines.stages.first_day import note_first_day
+from sync_pipelines.stages.first_day import move_first_day_back
 from sync_pipelines.stages.lost_ledger import check_ledger
 from sync_pipelines.stages.workspace import Workspace
 
@@ -155,9 +155,7 @@ class _Look:
         self._try_held_again()
         self._let_go(self._known(gone).values())
         pending = self._pending()
-        oldest = min((entry.partition_date for entry in pending), default=None)
-        is_whole = self._wanted.first is None and self._wanted.last is None
-        note_first_day(self._workspace.settings, self._connection, oldest, is_whole=is_whole)
+        move_first_day_back(self._workspace.settings, (entry.partition_date for entry in pending))
         return pending
 
     @property

@@ -10,6 +10,7 @@ Belongs here: that file. Does not belong here: partitions (`orchestration.partit
 from __future__ import annotations
 
 import fcntl
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -37,39 +38,52 @@ def first_day_moved_at(home: Path) -> float:
         return 0.0
 
 
-def note_first_day(
-    settings: Settings, connection: psycopg.Connection[Any], oldest: date | None, *, is_whole: bool
-) -> None:
-    """Moves the first day back if an older export was seen.
+def has_first_day(settings: Settings) -> bool:
+    """Returns whether partitions start with an export, and not with the default."""
+    return _noted(settings.home) is not None
 
-    The first time it moves forward from the default, so only a look at all days may do that: beside it, runs of other
-    days may wait.
+
+def start_first_day(settings: Settings, connection: psycopg.Connection[Any]) -> None:
+    """Sets the first day to that of the oldest export in the ledger, if there is one.
+
+    That moves it forward from the default, so runs that are in progress may lose their days: the caller knows that
+    there are none.
+
+    Raises:
+        ExportError: `storage_unwritable` or `storage_full`.
+    """
+    first = ledger.oldest_date(connection, settings.first_date, datetime.now(UTC).date())
+    if first is not None:
+        _note(settings.home, first)
+
+
+def move_first_day_back(settings: Settings, seen: Iterable[date]) -> None:
+    """Moves the first day back if it is set and an export of an older day was seen.
 
     Args:
         settings: settings with the state folder.
-        connection: connection to the database, whose ledger has that export.
-        oldest: the day of the oldest export just seen, or None if there is none.
-        is_whole: whether exports of all days were looked at.
+        seen: days of exports.
 
     Raises:
         ExportError: `storage_unwritable` or `storage_full`.
     """
     noted = _noted(settings.home)
-    moves = is_whole if noted is None else oldest is not None and oldest < noted
-    if not moves:
-        return
-    first = ledger.oldest_date(connection, settings.first_date, datetime.now(UTC).date())
-    if first is None:
-        return
+    oldest = min((day for day in seen if day >= settings.first_date), default=None)
+    if noted is not None and oldest is not None and oldest < noted:
+        _note(settings.home, oldest)
+
+
+def _note(home: Path, day: date) -> None:
     try:
-        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (settings.home / f"{_NAME}.lock").open("a") as lock:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (home / f"{_NAME}.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             # Another process may have seen an older one meanwhile.
-            if first != (noted := _noted(settings.home)):
-                write_private(settings.home / _NAME, f"{min(first, noted or first)}\n")
+            noted = _noted(home)
+            if noted is None or day < noted:
+                write_private(home / _NAME, f"{day}\n")
     except OSError as error:
-        raise storage_error(error, settings.home) from error
+        raise storage_error(error, home) from error
 
 
 def _noted(home: Path) -> date | None:

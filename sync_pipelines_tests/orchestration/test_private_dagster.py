@@ -105,6 +105,7 @@ _FUNCTIONS: Final = {
             "remote_job_origin=..., job_code_origin=..., repository_load_data=...)"
         ),
         "DagsterInstance.from_ref": "(instance_ref)",
+        "DagsterInstance.get_backfills": "(self, filters=..., cursor=..., limit=..., status=...)",
         "DagsterInstance.get_records_for_run": "(self, run_id, cursor=..., of_type=..., limit=..., ascending=...)",
         "DagsterInstance.get_tick_retention_settings": "(self, instigator_type)",
         "DagsterInstance.optimize_for_webserver": "(self, statement_timeout, pool_recycle, max_overflow)",
@@ -149,6 +150,7 @@ VALUES: Final = {
     "dagster._core.remote_representation.grpc_server_registry:GrpcServerRegistry",
     "dagster._core.remote_representation.grpc_server_registry:ServerRegistryEntry",
     "dagster._daemon.cli:main",
+    "dagster._core.execution.backfill:BulkActionStatus",
     "dagster._core.storage.dagster_run:FINISHED_STATUSES",
     "dagster._core.storage.dagster_run:NOT_FINISHED_STATUSES",
     "dagster._core.storage.event_log.schema:SqlEventLogStorageTable",
