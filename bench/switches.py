@@ -5,7 +5,6 @@ Belongs here: a switch for each way. Does not belong here: the loads that are me
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Final
@@ -16,10 +15,10 @@ import numpy as np
 from sync_pipelines.normalize.plain import PlainReader
 from sync_pipelines.stages import normalize_export
 from sync_pipelines.upsert import late_patches, new_rows, references
-from sync_pipelines.upsert.changed_rows import ChangedRowsResult, ChangedRowWriter
+from sync_pipelines.upsert.changed_rows import ChangedRowWriter
 from sync_pipelines.upsert.empty_tables import DeferredIndexes
 from sync_pipelines.upsert.key_index import KeyIndex
-from sync_pipelines.upsert.new_rows import NewRowsResult, NewRowWriter
+from sync_pipelines.upsert.new_rows import NewRowWriter
 from sync_pipelines.upsert.repeated_keys import RepeatedKeyWriter
 from sync_pipelines.upsert.stale import Stale
 from sync_pipelines.upsert.streaming_load import StreamingLoad
@@ -35,13 +34,8 @@ def _none_found(self: Any, mine: Any, *given: Any) -> Any:
     return np.zeros(mine.kept.count, bool)
 
 
-def _none_new(self: Any, kept: Any, aside: Any) -> NewRowsResult:
-    keys = np.concatenate([np.empty(0, np.uint64), *(b.column("key_hash").to_numpy() for b in kept.blocks())])
-    return NewRowsResult(np.zeros(kept.count, bool), np.sort(keys[~aside]))
-
-
-def _none_changed(self: Any, kept: Any, chosen: Any, outcomes: Any) -> ChangedRowsResult:
-    return ChangedRowsResult(Counter(), _none_new(self, kept, ~chosen).left)
+def _none_written(self: Any, kept: Any, *given: Any) -> Any:
+    return np.zeros(kept.count, bool)
 
 
 def _nothing(*given: Any) -> None:
@@ -62,9 +56,9 @@ _PATCHES: Final[Mapping[str, tuple[tuple[Any, str, Any], ...]]] = {
     "Unchanged": ((Unchanged, "rows", _none_found),),
     "Stale": ((Stale, "rows", _none_found),),
     "LatePatchWriter": ((late_patches, "FEW", 1 << 62),),
-    "NewRowWriter": ((NewRowWriter, "write", _none_new), (NewRowWriter, "write_first", _nothing)),
-    "ChangedRowWriter": ((ChangedRowWriter, "write", _none_changed),),
-    "RepeatedKeyWriter": ((RepeatedKeyWriter, "write", _none_changed),),
+    "NewRowWriter": ((NewRowWriter, "write", _none_written), (NewRowWriter, "write_first", _nothing)),
+    "ChangedRowWriter": ((ChangedRowWriter, "write", _none_written),),
+    "RepeatedKeyWriter": ((RepeatedKeyWriter, "write", _none_written),),
     "StreamingLoad": ((StreamingLoad, "take", _nothing),),
     "without_indexes": ((new_rows, "without_indexes", _indexed),),
     # As if the cache were full: only the ids of the last chunk are known without a query.

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,25 +26,11 @@ from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.copy_format import ahead, csv_of
 from sync_pipelines.upsert.copying import Copying, Ids, one
 from sync_pipelines.upsert.fold import CREATE_OF_EXISTING
-from sync_pipelines.upsert.history import Hashes
 from sync_pipelines.upsert.new_rows import chunks_of, insert_elements, with_rows
 from sync_pipelines.upsert.record_outcomes import Outcomes
 from sync_pipelines.upsert.references import ReferenceIds
 from sync_pipelines.upsert.stored_columns import StoredColumns
 from sync_pipelines.upsert.write import delete_children, delete_rows, update_rows
-
-
-@dataclass
-class ChangedRowsResult:
-    """The result for some records.
-
-    Attributes:
-        leniencies: code -> count.
-        left: hashes of the keys whose records are passed to the fold (sorted).
-    """
-
-    leniencies: Counter[str]
-    left: Hashes
 
 
 class AppliedRecords(NamedTuple):
@@ -56,14 +41,12 @@ class AppliedRecords(NamedTuple):
         patched: the indexes of records with one live row.
         folded: the results of those.
         rows: their rows before.
-        leniencies: code -> count.
     """
 
     deleted: Ids
     patched: Ids
     folded: FoldedRows
     rows: pa.Table
-    leniencies: dict[str, int]
 
     @property
     def done(self) -> Ids:
@@ -76,35 +59,35 @@ class ChangedRowWriter:
 
     Args:
         context: context of the load.
+
+    Attributes:
+        leniencies: code -> count, of all records so far.
     """
 
     def __init__(self, context: LoadContext) -> None:
+        self.leniencies: Counter[str] = Counter()
         self._load = context
         self._copying = Copying(context.connection)
         self._stored = StoredColumns(self._copying, context)
         self._columns = ColumnFold(context.stream, context.layout, self._stored.lists)
         self._referred: ReferenceIds | None = None
 
-    def write(self, kept: KeptRecords, wanted: Mask, outcomes: Outcomes) -> ChangedRowsResult:
-        """Applies records to existing rows.
+    def write(self, kept: KeptRecords, wanted: Mask, outcomes: Outcomes) -> Mask:
+        """Applies records to existing rows. Returns, by row, which of them need no fold.
 
         Args:
             kept: the export's records.
             wanted: by row, which of them; no other record of the export shares a key or id with them.
             outcomes: receives their outcomes.
         """
-        came = ChangedRowsResult(Counter(), np.empty(0, np.uint64))
-        left = [came.left]
-        places = np.flatnonzero(wanted)
+        done, places = np.zeros_like(wanted), np.flatnonzero(wanted)
         for here, chunk in ahead(with_rows(chunks_of(kept, places), places)):
             change = self.apply(chunk, self.links_of(chunk))
             outcomes.note(here[change.deleted], "deleted")
             for outcome, chosen in change.folded.outcomes.items():
                 outcomes.note(here[change.patched[chosen]], outcome)
-            came.leniencies.update(change.leniencies)
-            left.append(np.delete(chunk.column("key_hash").to_numpy(), change.done))
-        came.left = np.sort(np.concatenate(left))
-        return came
+            done[here[change.done]] = True
+        return done
 
     def links_of(self, records: pa.Table) -> dict[str, Any]:
         """Returns reference column -> ids of the rows that records refer to, which are created if they are missing."""
@@ -131,7 +114,8 @@ class ChangedRowWriter:
         folded = self._columns.fold(records, rows, {name: ids.take(pa.array(patched)) for name, ids in links.items()})
         self._update(folded, records)
         self._load.effects.note_columns(self._load.stream, folded, rows)
-        return AppliedRecords(mine[dead], patched, folded, rows, _leniencies_of(folded, records))
+        self.leniencies.update(_leniencies_of(folded, records))
+        return AppliedRecords(mine[dead], patched, folded, rows)
 
     def _delete(self, records: pa.Table, rows: pa.Table) -> Mask:
         """Deletes rows: only their names remain (X5). Returns which records did so."""

@@ -11,10 +11,9 @@ records of which nothing remains, as newer ones show without being read whole (`
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -47,18 +46,6 @@ _HARMLESS: Final = frozenset(ACCEPTED)
 """Operations that a late record of the key does not affect."""
 
 
-class LatePatchesResult(NamedTuple):
-    """The result for some late records.
-
-    Attributes:
-        done: by row, which records need no fold.
-        leniencies: code -> count.
-    """
-
-    done: Mask
-    leniencies: Counter[str]
-
-
 class LatePatchWriter:
     """Applies what newer records leave of late ones.
 
@@ -79,8 +66,8 @@ class LatePatchWriter:
         late: Mask,
         knowing: Knowing,
         outcomes: Outcomes,
-    ) -> LatePatchesResult:
-        """Patches the rows of late records that are certain.
+    ) -> Mask:
+        """Patches the rows of late records that are certain. Returns, by row, which they are.
 
         Args:
             mine: the export being loaded.
@@ -91,7 +78,7 @@ class LatePatchWriter:
             knowing: asks the index.
             outcomes: receives their outcomes.
         """
-        came = LatePatchesResult(np.zeros(len(late), bool), Counter())
+        done = np.zeros_like(late)
         found = _Found(self._load.stream, self._load.layout, mine, np.flatnonzero(late))
         found.bar(others)
         found.look_for_older(others)
@@ -107,9 +94,8 @@ class LatePatchWriter:
             outcomes.note(rows[change.patched[change.folded.outcomes["updated"]]], "updated")
             outcomes.note(rows[same[is_older]], "stale")
             outcomes.note(rows[same[~is_older]], "unchanged")
-            came.leniencies.update(change.leniencies)
-            came.done[rows[change.done]] = True
-        return came
+            done[rows[change.done]] = True
+        return done
 
 
 class _Found:

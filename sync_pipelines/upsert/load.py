@@ -42,7 +42,7 @@ from sync_pipelines.upsert.history import (
     newer_exports,
 )
 from sync_pipelines.upsert.locks import lock
-from sync_pipelines.upsert.new_rows import MANY, NewRowsResult, NewRowWriter, chunks_of
+from sync_pipelines.upsert.new_rows import MANY, NewRowWriter, chunks_of
 from sync_pipelines.upsert.record_outcomes import Outcomes
 from sync_pipelines.upsert.references import ReferenceIds
 from sync_pipelines.upsert.referred_names import indexed_hashes, names_in
@@ -67,7 +67,7 @@ def load(
     file_id: int,
     archive: Path,
     run_id: str | None = None,
-    written: NewRowsResult | None = None,
+    written: Mask | None = None,
     *,
     keeps_copy: bool = True,
     guards: GuardSettings | None = None,
@@ -83,7 +83,7 @@ def load(
         file_id: the ledger entry.
         archive: the archive's folder.
         run_id: the run id for written rows.
-        written: what a streaming load has already written in this transaction.
+        written: by row, which records a streaming load has already written in this transaction.
         keeps_copy: whether the archive gets a copy of the ledger entry; not if the transaction is rolled back.
         guards: limits above which the export is held; none by default, and none for an export that was released.
         blocked: see `LoadContext`.
@@ -117,9 +117,7 @@ def load(
 class _Loading:
     """The load of one export, in a transaction that holds its locks."""
 
-    def __init__(
-        self, context: LoadContext, archive: Path, written: NewRowsResult | None, guards: Guards | None
-    ) -> None:
+    def __init__(self, context: LoadContext, archive: Path, written: Mask | None, guards: Guards | None) -> None:
         self._load = context
         self._archive = archive
         self._written = written
@@ -170,7 +168,7 @@ class _Loading:
         folding.fold_newest(mine, np.union1d(self._write_repeated(several, alone), self._revise(left, several)))
         self._return_memory()
         self._names.apply()
-        self._leniencies.update(folding.leniencies)
+        self._leniencies.update(folding.leniencies + self._changed_rows.leniencies)
 
     def _return_memory(self) -> None:
         """Returns free memory of a large load: each step needs other sizes."""
@@ -196,17 +194,15 @@ class _Loading:
         if self._load.stream.scope is not None or late.sum() < late_patches.FEW:
             return np.zeros(len(late), bool)
         way = late_patches.LatePatchWriter(self._load, self._changed_rows)
-        came = way.write(mine, others, newer, late, self._history.knowing, self._outcomes)
-        self._leniencies.update(came.leniencies)
-        return came.done
+        return way.write(mine, others, newer, late, self._history.knowing, self._outcomes)
 
     def _write_plain(
         self, mine: KnownExport, others: list[KnownExport], folded: Hashes, alone: Mask, decided: Hashes
     ) -> Hashes:
         """Skips records equal to the newest known ones and copies those of new keys. Returns the other keys."""
         if self._written is not None:
-            self._note_created(self._written.created)
-            return self._written.left
+            self._note_created(self._written)
+            return mine.kept.keys.of_rows(~self._written)
         way = Unchanged(self._load.stream, self._load.layout)
         unchanged = way.rows(mine, others, folded, alone, decided, self._history.knowing)
         for export in (mine, *others):
@@ -222,9 +218,9 @@ class _Loading:
             aside |= rows
         if aside.all():
             return known
-        direct = self._new_rows.write(self._kept, aside)
-        self._note_created(direct.created)
-        return np.union1d(known, direct.left)
+        created = self._new_rows.write(self._kept, aside)
+        self._note_created(created)
+        return np.union1d(known, mine.kept.keys.of_rows(~(aside | created)))
 
     def _note_created(self, rows: Mask) -> None:
         self._outcomes.note(rows, "created")
@@ -235,9 +231,7 @@ class _Loading:
         chosen = self._kept.rows_known_by(keys) & ~self._kept.rows_known_by(several)
         if not chosen.any():
             return keys[:0]
-        came = self._changed_rows.write(self._kept, chosen, self._outcomes)
-        self._leniencies.update(came.leniencies)
-        return came.left
+        return self._kept.keys.of_rows(chosen & ~self._changed_rows.write(self._kept, chosen, self._outcomes))
 
     def _write_repeated(self, keys: Hashes, alone: Mask) -> Hashes:
         """Writes the rows of keys with several records. Returns the keys that are left."""
@@ -246,9 +240,7 @@ class _Loading:
         if self._load.stream.scope is not None or chosen.sum() < repeated_keys.FEW:
             return keys
         way = repeated_keys.RepeatedKeyWriter(self._load, self._new_rows, self._changed_rows)
-        came = way.write(self._kept, chosen, self._outcomes)
-        self._leniencies.update(came.leniencies)
-        return np.union1d(self._kept.keys.of_rows(rows & ~chosen), came.left)
+        return self._kept.keys.of_rows(rows & ~way.write(self._kept, chosen, self._outcomes))
 
     @cached_property
     def _new_rows(self) -> NewRowWriter:

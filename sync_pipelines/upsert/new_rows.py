@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from itertools import starmap
 from typing import Any, Final, NamedTuple
 
@@ -34,7 +33,6 @@ from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.copy_format import ahead, numbered
 from sync_pipelines.upsert.copying import Copying, Ids, one, values
 from sync_pipelines.upsert.empty_tables import DeferredIndexes, without_indexes
-from sync_pipelines.upsert.history import Hashes
 from sync_pipelines.upsert.list_columns import NewElements
 from sync_pipelines.upsert.references import ReferenceIds, Referents, referents_of
 from sync_pipelines.upsert.stored_rows import without_scope
@@ -47,21 +45,8 @@ MANY: Final = 20_000
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
 Before = Callable[[pa.Table, Mapping[str, list[Referents]]], None]
-_NAMES: Final = ("external_id", "record_id", "key_hash")
+_NAMES: Final = ("external_id", "record_id")
 """Columns of kept records that identify a row."""
-
-
-@dataclass(frozen=True)
-class NewRowsResult:
-    """The result of the direct path.
-
-    Attributes:
-        created: by row, which records created one.
-        left: hashes of the keys whose records are passed to another path (sorted).
-    """
-
-    created: Mask
-    left: Hashes
 
 
 class _Ready(NamedTuple):
@@ -69,13 +54,13 @@ class _Ready(NamedTuple):
 
     Attributes:
         rows: their numbers in the export.
-        folded: their results; None for records that have rows.
+        folded: their results.
         referents: reference -> the rows they refer to.
     """
 
     rows: Rows
     records: pa.Table
-    folded: FoldedRows | None
+    folded: FoldedRows
     referents: Mapping[str, list[Referents]]
 
 
@@ -93,8 +78,8 @@ class NewRowWriter:
         self._copying = Copying(context.connection)
         self._columns = ColumnFold(context.stream, context.layout)
 
-    def write(self, kept: KeptRecords, aside: Mask) -> NewRowsResult:
-        """Writes records of keys without a row.
+    def write(self, kept: KeptRecords, aside: Mask) -> Mask:
+        """Writes records of keys without a row. Returns, by row, which they are.
 
         Args:
             kept: the export's records.
@@ -113,10 +98,12 @@ class NewRowWriter:
         """Writes records without a row, with different keys. Returns which they are."""
         new = np.flatnonzero(~self._has_row(records)) if self._has_rows() else np.arange(records.num_rows)
         ready = [self._ready(new, records.take(pa.array(new)))] if len(new) else []
-        return self._written(ready, DeferredIndexes(self.connection), records.num_rows).created
+        return self._written(ready, DeferredIndexes(self.connection), records.num_rows)
 
-    def write_first(self, records: Iterable[pa.Table], before: Before) -> NewRowsResult | None:
+    def write_first(self, records: Iterable[pa.Table], before: Before) -> Mask | None:
         """Writes the first records of a tenant as they come, without waiting for a table. None if there are rows.
+
+        Returns which records, by row, created one.
 
         Args:
             records: all records of the export, with different keys.
@@ -162,28 +149,25 @@ class NewRowWriter:
         return without_indexes(self.connection, self._tables, self._referred, common)
 
     def _searched(self, kept: KeptRecords, wanted: Rows) -> Iterator[_Ready]:
-        """Yields records of which some may have rows; nothing is prepared for those."""
+        """Yields those of some records that have no row."""
         for rows, chunk in ahead(with_rows(chunks_of(kept, wanted, _NAMES), wanted)):
-            has_row = self._has_row(chunk)
-            known, new = rows[has_row], rows[~has_row]
-            if len(known):
-                yield _Ready(known, chunk.filter(pa.array(has_row)), None, {})
+            new = rows[~self._has_row(chunk)]
             yield from starmap(self._ready, with_rows(chunks_of(kept, new), new))
 
-    def _written(self, records: Iterable[_Ready], unindexed: DeferredIndexes, count: int = 0) -> NewRowsResult:
-        """Writes rows. `count` is 0 for an export that is still being read."""
+    def _written(self, records: Iterable[_Ready], unindexed: DeferredIndexes, count: int = 0) -> Mask:
+        """Writes rows. Returns, by row, which records created one.
+
+        `count` is 0 for an export that is still being read.
+        """
         referred = ReferenceIds(self._copying, self._load.last_write, unindexed)
-        created, left = np.zeros(count, bool), [np.empty(0, np.uint64)]
+        created = np.zeros(count, bool)
         for ready in records:
-            chosen = np.empty(0, np.int64)
-            if ready.folded is not None:
-                chosen = np.flatnonzero(ready.folded.outcomes["created"])
-                self._insert(ready, ready.folded, chosen, referred, unindexed)
+            chosen = np.flatnonzero(ready.folded.outcomes["created"])
+            self._insert(ready, chosen, referred, unindexed)
             if (missing := int(ready.rows.max(initial=-1)) + 1 - len(created)) > 0:
                 created = np.pad(created, (0, missing))
             created[ready.rows[chosen]] = True
-            left.append(np.delete(ready.records.column("key_hash").to_numpy(), chosen))
-        return NewRowsResult(created, np.sort(np.concatenate(left)))
+        return created
 
     def _ready(self, rows: Rows, records: pa.Table) -> _Ready:
         return _Ready(rows, records, self._columns.fold(records, None, {}), _referents_of(self._load.stream, records))
@@ -224,13 +208,12 @@ class NewRowWriter:
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def _insert(
-        self, ready: _Ready, folded: FoldedRows, chosen: Rows, referred: ReferenceIds, unindexed: DeferredIndexes
-    ) -> None:
+    def _insert(self, ready: _Ready, chosen: Rows, referred: ReferenceIds, unindexed: DeferredIndexes) -> None:
         """Writes the rows of chosen records, and their children."""
         if not len(chosen):
             return
-        stream, new, columns, referents = self._load.stream, ready.records, folded.main.columns, ready.referents
+        stream, new, folded, referents = self._load.stream, ready.records, ready.folded, ready.referents
+        columns = folded.main.columns
         if len(chosen) < new.num_rows:
             places = pa.array(chosen)
             new, columns = new.take(places), {name: one(column).take(places) for name, column in columns.items()}

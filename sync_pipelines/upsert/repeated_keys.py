@@ -9,7 +9,6 @@ Belongs here: reading the records key by key, the order of the steps, outcomes. 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -19,7 +18,7 @@ import pyarrow as pa
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.keys import by_row, distinct
 from sync_pipelines.normalize.list_duplicates import Mask
-from sync_pipelines.upsert.changed_rows import ChangedRowsResult, ChangedRowWriter
+from sync_pipelines.upsert.changed_rows import ChangedRowWriter
 from sync_pipelines.upsert.collapse import Collapsed, Runs
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.copying import Ids, one
@@ -46,21 +45,20 @@ class RepeatedKeyWriter:
         self._new_rows = new_rows
         self._changed_rows = changed_rows
 
-    def write(self, kept: KeptRecords, wanted: Mask, outcomes: Outcomes) -> ChangedRowsResult:
+    def write(self, kept: KeptRecords, wanted: Mask, outcomes: Outcomes) -> Mask:
         """Applies records to new and existing rows. No other record of the export shares a key or id with them.
+
+        Returns, by row, which of them need no fold.
 
         Args:
             kept: the export's records.
             wanted: by row, which of them.
             outcomes: receives their outcomes.
         """
-        came = ChangedRowsResult(Counter(), np.empty(0, np.uint64))
-        left = [came.left]
+        done = np.zeros_like(wanted)
         for rows, chunk in self._chunks(kept, wanted):
-            done = self._write(chunk, rows, outcomes, came.leniencies)
-            left.append(one(chunk.members.column("key_hash")).to_numpy()[~done[chunk.runs.runs]])
-        came.left = distinct(np.concatenate(left))
-        return came
+            done[rows] = self._write(chunk, rows, outcomes)[chunk.runs.runs]
+        return done
 
     def _chunks(self, kept: KeptRecords, wanted: Mask) -> Iterator[tuple[Ids, Collapsed]]:
         """Yields records of some keys at a time, key by key, with their rows in the export."""
@@ -85,7 +83,7 @@ class RepeatedKeyWriter:
             records = records.take(pa.array(places[order]))
             yield rows[part[order]], Collapsed(self._load.stream, self._load.layout, records, runs)
 
-    def _write(self, chunk: Collapsed, rows: Ids, outcomes: Outcomes, leniencies: Counter[str]) -> Mask:
+    def _write(self, chunk: Collapsed, rows: Ids, outcomes: Outcomes) -> Mask:
         """Writes keys. Returns which of them are done."""
         done = np.zeros(len(chunk.runs.starts), bool)
         # Every accepted record creates the rows that it refers to (X7).
@@ -97,12 +95,10 @@ class RepeatedKeyWriter:
             some, members = chunk.of(chosen), chosen[chunk.runs.runs]
             own = {name: ids.filter(pa.array(members)) for name, ids in links.items()}
             way = self._create if are_new else self._change
-            done[np.flatnonzero(chosen)[way(some, rows[members], own, outcomes, leniencies)]] = True
+            done[np.flatnonzero(chosen)[way(some, rows[members], own, outcomes)]] = True
         return done
 
-    def _create(
-        self, some: Collapsed, rows: Ids, links: Mapping[str, Any], outcomes: Outcomes, leniencies: Counter[str]
-    ) -> Mask:
+    def _create(self, some: Collapsed, rows: Ids, links: Mapping[str, Any], outcomes: Outcomes) -> Mask:
         created = self._new_rows.write_records(some.records)
         if not created.any():
             return created
@@ -116,12 +112,9 @@ class RepeatedKeyWriter:
         outcomes.note(rows[members][~moves & ~first], "unchanged")
         return created
 
-    def _change(
-        self, some: Collapsed, rows: Ids, links: Mapping[str, Any], outcomes: Outcomes, leniencies: Counter[str]
-    ) -> Mask:
+    def _change(self, some: Collapsed, rows: Ids, links: Mapping[str, Any], outcomes: Outcomes) -> Mask:
         last = {name: one(ids).take(_places(some.runs.last(some.is_set(name)))) for name, ids in links.items()}
         change = self._changed_rows.apply(some.records, last)
-        leniencies.update(change.leniencies)
         done = np.zeros(len(some.runs.starts), bool)
         done[change.patched[change.folded.certain]] = True
         if not done.any():

@@ -31,11 +31,12 @@ from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import ledger
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.kept.kept_records import KeptRecords
+from sync_pipelines.normalize.list_duplicates import Mask
 from sync_pipelines.upsert import new_rows
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.load import load
 from sync_pipelines.upsert.locks import own_locks, referred_locks, try_locks
-from sync_pipelines.upsert.new_rows import NewRowsResult, NewRowWriter
+from sync_pipelines.upsert.new_rows import NewRowWriter
 from sync_pipelines.upsert.references import Referents
 from sync_pipelines.upsert.referred_names import has_pairs
 
@@ -83,7 +84,7 @@ class StreamingLoad:
         self._thread: threading.Thread | None = None
         self._locked: set[tuple[str, str, str]] = set()
         self._transaction = ExitStack()
-        self._written: tuple[psycopg.Connection[Any], NewRowsResult] | None = None
+        self._written: tuple[psycopg.Connection[Any], Mask] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -125,7 +126,7 @@ class StreamingLoad:
         records = KeptRecords(self._archive, kept)
         # Locked until the commit, so that discovery does not renew it meanwhile.
         entry = ledger.find(connection, self._entry.id, lock=True)
-        is_whole = len(written.created) == records.count and not len(records.keys.repeated())
+        is_whole = len(written) == records.count and not len(records.keys.repeated())
         if is_whole and entry is not None and (entry.status, entry.kept) == ("pending", kept):
             load(connection, self._stream, entry.id, self._archive, self._run_id, written, guards=self._guards)
             connection.commit()
@@ -163,7 +164,7 @@ class StreamingLoad:
         # A thread that prepares records may still wait for the next ones.
         self._blocks.put(None)
 
-    def _write(self) -> tuple[psycopg.Connection[Any], NewRowsResult]:
+    def _write(self) -> tuple[psycopg.Connection[Any], Mask]:
         connection = self._transaction.enter_context(self._connect())
         connection.autocommit = False
         self._transaction.callback(_roll_back, connection)
