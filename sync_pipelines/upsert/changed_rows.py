@@ -26,7 +26,7 @@ from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.copy_format import ahead, csv_of
 from sync_pipelines.upsert.copying import Copying, Ids, one
 from sync_pipelines.upsert.fold import CREATE_OF_EXISTING
-from sync_pipelines.upsert.new_rows import chunks_of, insert_elements, with_rows
+from sync_pipelines.upsert.new_rows import chunks_of, insert_elements
 from sync_pipelines.upsert.record_outcomes import Outcomes
 from sync_pipelines.upsert.references import ReferenceIds
 from sync_pipelines.upsert.stored_columns import StoredColumns
@@ -80,8 +80,8 @@ class ChangedRowWriter:
             wanted: by row, which of them; no other record of the export shares a key or id with them.
             outcomes: receives their outcomes.
         """
-        done, places = np.zeros_like(wanted), np.flatnonzero(wanted)
-        for here, chunk in ahead(with_rows(chunks_of(kept, places), places)):
+        done = np.zeros_like(wanted)
+        for here, chunk in ahead(chunks_of(kept, np.flatnonzero(wanted))):
             change = self.apply(chunk, self.links_of(chunk))
             outcomes.note(here[change.deleted], "deleted")
             for outcome, chosen in change.folded.outcomes.items():

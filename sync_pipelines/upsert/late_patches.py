@@ -28,7 +28,7 @@ from sync_pipelines.upsert.column_changes import REMEMBERED, mask_of
 from sync_pipelines.upsert.columns import sends_required
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.history import Hashes, Knowing, KnownExport, those_knowing
-from sync_pipelines.upsert.new_rows import chunks_of, with_rows
+from sync_pipelines.upsert.new_rows import chunks_of
 from sync_pipelines.upsert.record_columns import (
     ACCEPTED,
     Purposes,
@@ -85,9 +85,9 @@ class LatePatchWriter:
         for other in those_knowing(newer, found.open_keys, knowing, mine.kept.count):
             found.hold_against(other)
             other.kept.let_go()
-        places = np.flatnonzero(found.certain)
-        for here, chunk in with_rows(chunks_of(mine.kept, found.rows[places]), places):
-            records, rows = found.remains(here, chunk), found.rows[here]
+        for rows, chunk in chunks_of(mine.kept, found.rows[found.certain]):
+            here = np.searchsorted(found.rows, rows)
+            records = found.remains(here, chunk)
             change = self._changed_rows.apply(records, self._changed_rows.links_of(records))
             same = change.patched[change.folded.outcomes["unchanged"]]
             is_older = found.are_older[here][same]

@@ -183,7 +183,7 @@ class _Loading:
             referred = ReferenceIds.searching(self._load)
             for reference in self._load.stream.references:
                 names = [f"{reference.column}_{part}" for part in Identity._fields]
-                for records in chunks_of(self._kept, np.flatnonzero(stale), ["effective_at", "position", *names]):
+                for _, records in chunks_of(self._kept, np.flatnonzero(stale), ["effective_at", "position", *names]):
                     referred.ids(reference, records)
         return stale
 

@@ -88,7 +88,7 @@ class NewRowWriter:
         wanted = np.flatnonzero(~aside)
         if self._has_rows():
             return self._written(self._searched(kept, wanted), DeferredIndexes(self.connection), kept.count)
-        records = ahead(starmap(self._ready, with_rows(chunks_of(kept, wanted), wanted)))
+        records = ahead(starmap(self._ready, chunks_of(kept, wanted)))
         if len(wanted) < MANY:
             return self._written(records, DeferredIndexes(self.connection), kept.count)
         with self._without_indexes() as unindexed:
@@ -120,9 +120,8 @@ class NewRowWriter:
         if self._has_rows():
             return None
         with self._without_indexes() as unindexed:
-            return self._written(
-                _announced(ahead(starmap(self._ready, _numbered(_chunked(records)))), before), unindexed
-            )
+            ready = ahead(starmap(self._ready, _chunked(_numbered(records))))
+            return self._written(_announced(ready, before), unindexed)
 
     @property
     def connection(self) -> psycopg.Connection[Any]:
@@ -150,9 +149,8 @@ class NewRowWriter:
 
     def _searched(self, kept: KeptRecords, wanted: Rows) -> Iterator[_Ready]:
         """Yields those of some records that have no row."""
-        for rows, chunk in ahead(with_rows(chunks_of(kept, wanted, _NAMES), wanted)):
-            new = rows[~self._has_row(chunk)]
-            yield from starmap(self._ready, with_rows(chunks_of(kept, new), new))
+        for rows, chunk in ahead(chunks_of(kept, wanted, _NAMES)):
+            yield from starmap(self._ready, chunks_of(kept, rows[~self._has_row(chunk)]))
 
     def _written(self, records: Iterable[_Ready], unindexed: DeferredIndexes, count: int = 0) -> Mask:
         """Writes rows. Returns, by row, which records created one.
@@ -273,36 +271,34 @@ def _tables_of(children: Iterable[ChildLayout]) -> Iterator[str]:
         yield from _tables_of(child.nested)
 
 
-def chunks_of(kept: KeptRecords, wanted: Rows, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """Yields the records in the given rows, some blocks at a time, with only the given columns (None: all)."""
-    return _chunked(pa.Table.from_batches([block]) for _, block in kept.chosen(wanted, columns))
+def chunks_of(kept: KeptRecords, wanted: Rows, columns: Sequence[str] | None = None) -> Iterator[tuple[Rows, pa.Table]]:
+    """Yields the given rows with their records, some blocks at a time, with only the given columns (None: all)."""
+    return _chunked((rows, pa.Table.from_batches([block])) for rows, block in kept.chosen(wanted, columns))
 
 
-def with_rows(chunks: Iterable[pa.Table], wanted: Rows) -> Iterator[tuple[Rows, pa.Table]]:
-    """Yields chunks of the records in the given rows, with the rows of each."""
-    for chunk in chunks:
-        rows, wanted = np.split(wanted, [chunk.num_rows])
-        yield rows, chunk
-
-
-def _numbered(chunks: Iterable[pa.Table]) -> Iterator[tuple[Rows, pa.Table]]:
-    """Yields chunks of all records of an export, with the rows of each."""
+def _numbered(blocks: Iterable[pa.Table]) -> Iterator[tuple[Rows, pa.Table]]:
+    """Yields blocks of all records of an export, with the rows of each."""
     start = 0
-    for chunk in chunks:
-        yield np.arange(start, start + chunk.num_rows), chunk
-        start += chunk.num_rows
+    for block in blocks:
+        yield np.arange(start, start + block.num_rows), block
+        start += block.num_rows
 
 
-def _chunked(blocks: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Yields blocks of records, some at a time."""
-    waiting: list[pa.Table] = []
+def _chunked(blocks: Iterable[tuple[Rows, pa.Table]]) -> Iterator[tuple[Rows, pa.Table]]:
+    """Yields rows and their records, some blocks at a time."""
+    waiting: list[tuple[Rows, pa.Table]] = []
     for block in blocks:
         waiting.append(block)
-        if sum(map(len, waiting)) >= CHUNK:
-            yield pa.concat_tables(waiting).combine_chunks()
+        if sum(len(rows) for rows, _ in waiting) >= CHUNK:
+            yield _joined(waiting)
             waiting = []
     if waiting:
-        yield pa.concat_tables(waiting).combine_chunks()
+        yield _joined(waiting)
+
+
+def _joined(blocks: Iterable[tuple[Rows, pa.Table]]) -> tuple[Rows, pa.Table]:
+    rows, tables = zip(*blocks, strict=True)
+    return np.concatenate(rows), pa.concat_tables(tables).combine_chunks()
 
 
 def _announced(records: Iterable[_Ready], before: Before) -> Iterator[_Ready]:

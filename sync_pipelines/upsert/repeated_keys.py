@@ -74,7 +74,7 @@ class RepeatedKeyWriter:
         cuts = np.searchsorted(starts, np.arange(_AT_ONCE, len(rows), _AT_ONCE))
         for part in np.split(by_key, starts[distinct(cuts[cuts < len(starts)])]):
             ascending = np.sort(part)
-            records = pa.concat_tables(chunks_of(kept, rows[ascending])).combine_chunks()
+            records = pa.concat_tables(chunk for _, chunk in chunks_of(kept, rows[ascending])).combine_chunks()
             runs = Runs(_starts(keys[part]), len(part))
             places = np.searchsorted(ascending, part)
             # In version order (X4): records of a log have times of their own.
