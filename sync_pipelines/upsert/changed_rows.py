@@ -11,7 +11,6 @@ Belongs here: the order of the steps, and the updates. Does not belong here: the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,7 +69,7 @@ class ChangedRowWriter:
         self._copying = Copying(context.connection)
         self._stored = StoredColumns(self._copying, context)
         self._columns = ColumnFold(context.stream, context.layout, self._stored.lists)
-        self._referred: ReferenceIds | None = None
+        self._referred = ReferenceIds.searching(context)
 
     def write(self, kept: KeptRecords, wanted: Mask, outcomes: Outcomes) -> Mask:
         """Applies records to existing rows. Returns, by row, which of them need no fold.
@@ -82,28 +81,24 @@ class ChangedRowWriter:
         """
         done = np.zeros_like(wanted)
         for here, chunk in ahead(chunks_of(kept, np.flatnonzero(wanted))):
-            change = self.apply(chunk, self.links_of(chunk))
+            change = self.apply(chunk)
             outcomes.note(here[change.deleted], "deleted")
             for outcome, chosen in change.folded.outcomes.items():
                 outcomes.note(here[change.patched[chosen]], outcome)
             done[here[change.done]] = True
         return done
 
-    def links_of(self, records: pa.Table) -> dict[str, Any]:
-        """Returns reference column -> ids of the rows that records refer to, which are created if they are missing."""
-        references = self._load.stream.references
-        if references and self._referred is None:
-            self._referred = ReferenceIds.searching(self._load)
-        return {r.column: one(self._referred.ids(r, records)) for r in references if self._referred}
+    def with_links(self, records: pa.Table) -> pa.Table:
+        """Returns records with the ids of the rows that they refer to, which are created if they are missing."""
+        for reference in self._load.stream.references:
+            if reference.column not in records.column_names:
+                records = records.append_column(reference.column, self._referred.ids(reference, records))
+        return records
 
-    def apply(self, records: pa.Table, links: Mapping[str, Any]) -> AppliedRecords:
-        """Applies records to their rows, one record per row, and writes what differs.
-
-        Args:
-            records: kept records.
-            links: see `links_of`.
-        """
-        found = self._stored.rows(records, links.get(self._load.stream.scope or ""))
+    def apply(self, records: pa.Table) -> AppliedRecords:
+        """Applies kept records to their rows, one record per row, and writes what differs."""
+        records = self.with_links(records)
+        found = self._stored.rows(records)
         is_only = np.bincount(found.records, minlength=records.num_rows)[found.records] == 1
         mine, rows = found.records[is_only], found.rows.filter(pa.array(is_only))
         records = records.take(pa.array(mine))
@@ -111,7 +106,7 @@ class ChangedRowWriter:
         self._load.effects.deleted += int(dead.sum())
         patched, others = mine[~dead], pa.array(np.flatnonzero(~dead))
         records, rows = records.take(others), rows.take(others)
-        folded = self._columns.fold(records, rows, {name: ids.take(pa.array(patched)) for name, ids in links.items()})
+        folded = self._columns.fold(records, rows)
         self._update(folded, records)
         self._load.effects.note_columns(self._load.stream, folded, rows)
         self.leniencies.update(_leniencies_of(folded, records))

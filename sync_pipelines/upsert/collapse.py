@@ -58,6 +58,11 @@ class Runs:
         """The run of each record."""
         return np.repeat(np.arange(len(self.starts)), self.ends - self.starts + 1)
 
+    @property
+    def are_first(self) -> Mask:
+        """Which records are the first of their run."""
+        return np.isin(np.arange(self.count), self.starts)
+
     def last(self, is_set: Mask) -> Starts:
         """Returns the last record of each run that sets something, or -1."""
         found = self._so_far(is_set)[self.ends]
@@ -87,13 +92,15 @@ class Collapsed:
 
     Attributes:
         stream, layout: declaration and layout of the records.
-        members: the records, run by run.
+        members: the records, run by run, with the ids of the rows that they refer to.
+        rows: their rows in the export.
         runs: their runs.
     """
 
     stream: Stream
     layout: Layout
     members: pa.Table
+    rows: Starts
     runs: Runs
 
     @cached_property
@@ -102,7 +109,7 @@ class Collapsed:
         last = self.members.take(pa.array(self.runs.ends))
         places = {name: self.runs.last(self.is_set(name)) for name in self.layout.bits}
         names = {name: [name] for name in self.layout.bits}
-        names |= {link: [f"{link}_{part}" for part in Identity._fields] for link in self.layout.links}
+        names |= {link: [link, *(f"{link}_{part}" for part in Identity._fields)] for link in self.layout.links}
         found = {column: self._at(column, places[name]) for name in places for column in names[name]}
         lists = np.logical_or.reduce(
             [np.zeros(self.runs.count, bool), *(self.is_set(c.table) for c in self.layout.children)]
@@ -121,7 +128,8 @@ class Collapsed:
         members = chosen[self.runs.runs]
         lengths = (self.runs.ends - self.runs.starts + 1)[chosen]
         starts = np.cumsum(lengths) - lengths
-        return replace(self, members=self.members.filter(pa.array(members)), runs=Runs(starts, int(lengths.sum())))
+        runs = Runs(starts, int(lengths.sum()))
+        return replace(self, members=self.members.filter(pa.array(members)), rows=self.rows[members], runs=runs)
 
     def is_set(self, name: str) -> Mask:
         """Returns which members set a column, link or list."""
@@ -147,11 +155,11 @@ class Collapsed:
 
     def _are_plain(self) -> Mask:
         """Returns which keys have only members of one identity, whose operations apply whatever they find."""
-        first = np.zeros(self.runs.count, bool)
-        first[self.runs.starts] = True
         operations = self._column("operation")
         plain = np.where(
-            first, mask_of(pc.is_in(operations, pa.array(_FIRST))), mask_of(pc.is_in(operations, pa.array(_NEXT)))
+            self.runs.are_first,
+            mask_of(pc.is_in(operations, pa.array(_FIRST))),
+            mask_of(pc.is_in(operations, pa.array(_NEXT))),
         )
         starts = pa.array(self.runs.starts[self.runs.runs])
         for name in ("external_id", "record_id"):
@@ -221,18 +229,16 @@ class Collapsed:
 
     # -- outcomes ----------------------------------------------------------------------------------------------
 
-    def moves(self, rows: pa.Table | None, links: Mapping[str, Any], lists: Mask, after: Mapping[str, Any]) -> Mask:
+    def moves(self, rows: pa.Table | None, lists: Mask, after: Mapping[str, Any]) -> Mask:
         """Returns which members change the row that they find; of new rows, the first member creates it.
 
         Args:
             rows: the rows of the keys before all of them, as `StoredColumns` reads them; None if there are none.
-            links: reference column -> the id of the row that each member refers to.
             lists: by key, whether the lists of the row change.
             after: columns of the rows after all of them, without those that do not change.
         """
         found = np.zeros(self.runs.count, bool)
-        for name in self.layout.columns:
-            is_set = self.is_set(name)
+        for name in (*self.layout.columns, *self.layout.links):
             if name in self._computed_from and rows is not None:
                 # `compute` may restore what a record changes.
                 if name in after:
@@ -240,10 +246,8 @@ class Collapsed:
             elif name in self.layout.json:
                 found |= self._move_objects(name, rows)
             else:
-                found |= is_set & are_distinct(self._column(name), self._before(name, self._column(name), is_set, rows))
-        for name, ids in links.items():
-            is_set = self.is_set(name)
-            found |= is_set & are_distinct(ids, self._before(name, ids, is_set, rows))
+                is_set = self.is_set(name)
+                found |= is_set & are_distinct(self._column(name), self._before(name, is_set, rows))
         found |= self._move_objects("extra", rows)
         for child in self.layout.children:
             is_set = self.is_set(child.table)
@@ -264,12 +268,13 @@ class Collapsed:
         sets = [self.is_set(name) for name in self._computed_from]
         return self._is_first(np.logical_or.reduce([np.zeros(self.runs.count, bool), *sets]))
 
-    def _before(self, name: str, column: Any, is_set: Mask, rows: pa.Table | None) -> Any:
+    def _before(self, name: str, is_set: Mask, rows: pa.Table | None) -> Any:
         """Returns a column of the rows that the members find."""
+        column = self._column(name)
         if rows is not None:
             base = one(rows.column(name)).take(pa.array(self.runs.runs))
         else:
-            base = default_of(self.stream, name, self._creators) if name in self.layout.columns else None
+            base = default_of(self.stream, name, self._creators)
             base = pa.nulls(self.runs.count, column.type) if base is None else base
         previous = self.runs.previous(is_set)
         return pc.if_else(pa.array(previous >= 0), column.take(pa.array(np.maximum(previous, 0))), base)

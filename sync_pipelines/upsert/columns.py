@@ -100,20 +100,20 @@ class ColumnFold:
         self._read = read
         self._computed_from = {name.partition(".")[0] for name in stream.computes if "." in name}
 
-    def fold(self, records: pa.Table, rows: pa.Table | None, links: Mapping[str, Any]) -> FoldedRows:
+    def fold(self, records: pa.Table, rows: pa.Table | None) -> FoldedRows:
         """Applies records to their rows, one record per row.
 
         Args:
-            records: kept records; no two of an export have the same row.
+            records: kept records, with the ids of the rows that they refer to in a column for each reference; for new
+                rows these may be added later. No two of an export have the same row.
             rows: their rows, as `StoredColumns` reads them; None if there are none.
-            links: reference column -> ids of the referenced rows; for new rows they may be added later.
         """
         certain = mask_of(pc.is_in(records.column("operation"), pa.array(_MAKES if rows is None else _PATCHES)))
         if rows is not None:
-            certain &= self._may_patch(records, rows, links)
+            certain &= self._may_patch(records, rows)
         lists = ListFold(None if rows is None else self._read, certain)
         shown = self._fold_lists(lists, records, rows)
-        changes = self._values(records, rows, links)
+        changes = self._values(records, rows)
         changes |= derived_columns(self._stream, changes, shown, rows)
         if self._stream.lists_defaults:
             changes["defaulted_fields"] = self._defaulted(records, _stored(rows, "defaulted_fields"))
@@ -142,17 +142,17 @@ class ColumnFold:
                 found &= mask_of(pc.fill_null(pc.greater(pc.list_value_length(lists), 0), False))
         return found
 
-    def _may_patch(self, records: pa.Table, rows: pa.Table, links: Mapping[str, Any]) -> Mask:
+    def _may_patch(self, records: pa.Table, rows: pa.Table) -> Mask:
         """Returns which rows are defined, and in the scope that their record names (P5)."""
         found = _are_defined(records, rows)
         scope = self._stream.scope
         if scope is not None:
-            found &= mask_of(pc.fill_null(pc.equal(links[scope], one(rows.column(scope))), False))
+            found &= mask_of(pc.fill_null(pc.equal(one(records.column(scope)), one(rows.column(scope))), False))
         return found
 
     # -- columns -----------------------------------------------------------------------------------------------
 
-    def _values(self, records: pa.Table, rows: pa.Table | None, links: Mapping[str, Any]) -> dict[str, ColumnChange]:
+    def _values(self, records: pa.Table, rows: pa.Table | None) -> dict[str, ColumnChange]:
         """Returns the rows' own columns."""
         found: dict[str, ColumnChange] = {}
         every, nothing = np.ones(records.num_rows, bool), np.zeros(records.num_rows, bool)
@@ -167,8 +167,8 @@ class ColumnFold:
                 found[name] = changed_json(sent, stored, is_set, merges=name in self._stream.merges)
             else:
                 found[name] = changed_value(sent, stored, is_set, default_of(self._stream, name, records))
-        for name, ids in links.items():
-            found[name] = changed_value(ids, _stored(rows, name), self._is_set(name, records))
+        for name in [link for link in self._layout.links if link in records.column_names]:
+            found[name] = changed_value(one(records.column(name)), _stored(rows, name), self._is_set(name, records))
         extra = one(records.column("extra"))
         is_set = every if clears else mask_of(extra.is_valid())
         return found | {"extra": changed_json(extra, _stored(rows, "extra"), is_set, merges=not self._stream.replaces)}

@@ -87,8 +87,7 @@ class LatePatchWriter:
             other.kept.let_go()
         for rows, chunk in chunks_of(mine.kept, found.rows[found.certain]):
             here = np.searchsorted(found.rows, rows)
-            records = found.remains(here, chunk)
-            change = self._changed_rows.apply(records, self._changed_rows.links_of(records))
+            change = self._changed_rows.apply(found.remains(here, chunk))
             same = change.patched[change.folded.outcomes["unchanged"]]
             is_older = found.are_older[here][same]
             outcomes.note(rows[change.patched[change.folded.outcomes["updated"]]], "updated")

@@ -168,7 +168,7 @@ class NewRowWriter:
         return created
 
     def _ready(self, rows: Rows, records: pa.Table) -> _Ready:
-        return _Ready(rows, records, self._columns.fold(records, None, {}), _referents_of(self._load.stream, records))
+        return _Ready(rows, records, self._columns.fold(records, None), _referents_of(self._load.stream, records))
 
     def _has_rows(self) -> bool:
         """Whether some record may have a row already. Nobody else creates one while the load holds its locks."""
@@ -216,7 +216,8 @@ class NewRowWriter:
             places = pa.array(chosen)
             new, columns = new.take(places), {name: one(column).take(places) for name, column in columns.items()}
             referents = _referents_of(stream, new)
-        links = {r.column: referred.ids(r, new, referents[r.column]) for r in stream.references}
+        references = [reference for reference in stream.references if reference.column not in columns]
+        links = {r.column: referred.ids(r, new, referents[r.column]) for r in references}
         ids = self._copying.new_ids(stream.table, new.num_rows)
         own = {"partner_record_id": new.column("record_id")} if stream.has_record_ids else {}
         rows = {

@@ -9,8 +9,8 @@ Belongs here: reading the records key by key, the order of the steps, outcomes. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -56,12 +56,12 @@ class RepeatedKeyWriter:
             outcomes: receives their outcomes.
         """
         done = np.zeros_like(wanted)
-        for rows, chunk in self._chunks(kept, wanted):
-            done[rows] = self._write(chunk, rows, outcomes)[chunk.runs.runs]
+        for chunk in self._chunks(kept, wanted):
+            done[chunk.rows] = self._write(chunk, outcomes)[chunk.runs.runs]
         return done
 
-    def _chunks(self, kept: KeptRecords, wanted: Mask) -> Iterator[tuple[Ids, Collapsed]]:
-        """Yields records of some keys at a time, key by key, with their rows in the export."""
+    def _chunks(self, kept: KeptRecords, wanted: Mask) -> Iterator[Collapsed]:
+        """Yields records of some keys at a time, key by key."""
         rows = np.flatnonzero(wanted)
         if not len(rows):
             return
@@ -80,58 +80,45 @@ class RepeatedKeyWriter:
             # In version order (X4): records of a log have times of their own.
             times = one(records.column("effective_at")).cast(pa.int64()).to_numpy()[places]
             order = np.lexsort((part, times, runs.runs))
-            records = records.take(pa.array(places[order]))
-            yield rows[part[order]], Collapsed(self._load.stream, self._load.layout, records, runs)
+            # Every accepted record creates the rows that it refers to (X7).
+            records = self._changed_rows.with_links(records.take(pa.array(places[order])))
+            yield Collapsed(self._load.stream, self._load.layout, records, rows[part[order]], runs)
 
-    def _write(self, chunk: Collapsed, rows: Ids, outcomes: Outcomes) -> Mask:
+    def _write(self, chunk: Collapsed, outcomes: Outcomes) -> Mask:
         """Writes keys. Returns which of them are done."""
         done = np.zeros(len(chunk.runs.starts), bool)
-        # Every accepted record creates the rows that it refers to (X7).
-        links = self._changed_rows.links_of(chunk.members)
-        for are_new in (True, False):
-            chosen = ~done & (chunk.certain(are_new=are_new) if not done.all() else done)
-            if not chosen.any():
-                continue
-            some, members = chunk.of(chosen), chosen[chunk.runs.runs]
-            own = {name: ids.filter(pa.array(members)) for name, ids in links.items()}
-            way = self._create if are_new else self._change
-            done[np.flatnonzero(chosen)[way(some, rows[members], own, outcomes)]] = True
+        for are_new, way in ((True, self._create), (False, self._change)):
+            if done.all():
+                break
+            chosen = ~done & chunk.certain(are_new=are_new)
+            if chosen.any():
+                done[chosen] = way(chunk.of(chosen), outcomes)
         return done
 
-    def _create(self, some: Collapsed, rows: Ids, links: Mapping[str, Any], outcomes: Outcomes) -> Mask:
+    def _create(self, some: Collapsed, outcomes: Outcomes) -> Mask:
         created = self._new_rows.write_records(some.records)
         if not created.any():
             return created
         self._load.effects.created += int(created.sum())
-        new, members = some.of(created), created[some.runs.runs]
-        moves = new.moves(None, {name: ids.filter(pa.array(members)) for name, ids in links.items()}, created[:0], {})
-        first = np.zeros(new.runs.count, bool)
-        first[new.runs.starts] = True
-        outcomes.note(rows[members][first], "created")
-        outcomes.note(rows[members][moves & ~first], "updated")
-        outcomes.note(rows[members][~moves & ~first], "unchanged")
+        new = some.of(created)
+        moves, first = new.moves(None, created[:0], {}), new.runs.are_first
+        outcomes.note(new.rows[first], "created")
+        outcomes.note(new.rows[moves & ~first], "updated")
+        outcomes.note(new.rows[~moves & ~first], "unchanged")
         return created
 
-    def _change(self, some: Collapsed, rows: Ids, links: Mapping[str, Any], outcomes: Outcomes) -> Mask:
-        last = {name: one(ids).take(_places(some.runs.last(some.is_set(name)))) for name, ids in links.items()}
-        change = self._changed_rows.apply(some.records, last)
+    def _change(self, some: Collapsed, outcomes: Outcomes) -> Mask:
+        change = self._changed_rows.apply(some.records)
         done = np.zeros(len(some.runs.starts), bool)
         done[change.patched[change.folded.certain]] = True
         if not done.any():
             return done
-        patched, members = some.of(done), done[some.runs.runs]
-        stored = change.rows.filter(pa.array(change.folded.certain))
-        ids = {name: column.filter(pa.array(members)) for name, column in links.items()}
-        certain = pa.array(change.folded.certain)
+        patched, certain = some.of(done), pa.array(change.folded.certain)
         after = {name: one(column).filter(certain) for name, column in change.folded.main.columns.items()}
-        moves = patched.moves(stored, ids, change.folded.lists_differ[change.folded.certain], after)
-        outcomes.note(rows[members][moves], "updated")
-        outcomes.note(rows[members][~moves], "unchanged")
+        moves = patched.moves(change.rows.filter(certain), change.folded.lists_differ[change.folded.certain], after)
+        outcomes.note(patched.rows[moves], "updated")
+        outcomes.note(patched.rows[~moves], "unchanged")
         return done
-
-
-def _places(places: Ids) -> Any:
-    return pa.array(places, mask=places < 0)
 
 
 def _starts(keys: Hashes) -> Ids:

@@ -62,19 +62,12 @@ class StoredColumns:
         self._copying = copying
         self._load = context
 
-    def rows(self, records: pa.Table, scopes: Any | None) -> StoredRowColumns:
-        """Returns the rows with a record's key in its scope, or with its partner's own id.
-
-        Args:
-            records: kept records.
-            scopes: the scope in which each key is unique (P5); None if that is the tenant.
-        """
-        count = records.num_rows
-        sought = {"number": pa.array(np.arange(count)), "key": records.column("external_id")}
-        sought |= {
-            "own": records.column("record_id"),
-            "scope": pa.nulls(count, pa.int64()) if scopes is None else scopes,
-        }
+    def rows(self, records: pa.Table) -> StoredRowColumns:
+        """Returns the rows with a record's key in its scope (P5), or with its partner's own id."""
+        sought = {"number": pa.array(np.arange(records.num_rows)), "key": records.column("external_id")}
+        sought |= {"own": records.column("record_id")}
+        if self._load.stream.scope is not None:
+            sought["scope"] = records.column(self._load.stream.scope)
         kinds = self._kinds()
         found = self._read(self._query(values("s", sought), kinds), {"number": pa.int64(), **kinds})
         return StoredRowColumns(found.column("number").to_numpy(), found)

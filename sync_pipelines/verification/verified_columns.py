@@ -254,7 +254,7 @@ class ColumnVerification:
     def _equal(self, stored: tuple[pa.Table, list[pa.Table]], exports: Ids, rows: Ids) -> Mask:
         main, children = stored
         records = self._records(exports, rows)
-        folded = self._fold.fold(records, None, {})
+        folded = self._fold.fold(records, None)
         equal = folded.certain & self._has_steady_lists(records)
         equal &= self._is_main_equal(main, records, folded)
         equal &= self._is_source_equal(main, records, exports)

@@ -180,7 +180,9 @@ def check(stream: Stream, layout: Layout, records: pa.Table, stored: Sequence[Ro
     own = range(1, records.num_rows + 1) if rows is None else one(rows.column("id")).to_pylist()
     if rows is None:
         store._ids = count(records.num_rows + 1)
-    folded = ColumnFold(stream, layout, store.read).fold(records, rows, ids)
+    for name, column in ids.items():
+        records = records.append_column(name, column)
+    folded = ColumnFold(stream, layout, store.read).fold(records, rows)
     after = store.write(folded, records.num_rows, own)
     outcomes = {n: name for name, mask in folded.outcomes.items() for n in np.flatnonzero(mask).tolist()}
     for n in np.flatnonzero(folded.certain).tolist():
