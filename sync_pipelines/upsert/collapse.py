@@ -20,10 +20,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sync_pipelines.contracts.streams import Default, Identity, Stream
+from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.normalize.list_duplicates import Mask
-from sync_pipelines.upsert.column_changes import REMEMBERED, are_distinct, are_set, mask_of, revised_object
+from sync_pipelines.upsert.column_changes import REMEMBERED, are_distinct, are_filled, are_set, mask_of, revised_object
 from sync_pipelines.upsert.columns import default_of, sends_required
 from sync_pipelines.upsert.copying import one
 from sync_pipelines.upsert.fold import named_defaults, sent_name
@@ -252,9 +252,8 @@ class Collapsed:
         for child in self.layout.children:
             is_set = self.is_set(child.table)
             found |= self._differ(child.table, is_set)
-            found |= self._is_first(is_set) & (
-                lists[self.runs.runs] if rows is not None else self._is_filled(child.table)
-            )
+            filled = are_filled(self._column(child.table)) if rows is None else lists[self.runs.runs]
+            found |= self._is_first(is_set) & filled
         return found | self._move_defaults(rows)
 
     @property
@@ -308,15 +307,13 @@ class Collapsed:
         """Returns which members set a field that holds its default (O3): it no longer does."""
         found = np.zeros(self.runs.count, bool)
         for default, alias in named_defaults(self.stream):
-            first = self._is_first(are_set(self.members.column("present"), self._bit_of(default)))
+            bit = self.layout.bits[sent_name(self.stream, default)]
+            first = self._is_first(are_set(self.members.column("present"), bit))
             if rows is not None and first.any():
                 stored = [names is not None and alias in names for names in rows.column("defaulted_fields").to_pylist()]
                 first &= np.array(stored, bool)[self.runs.runs]
             found |= first
         return found
-
-    def _bit_of(self, default: Default) -> int:
-        return self.layout.bits[sent_name(self.stream, default)]
 
     # -- columns of the members --------------------------------------------------------------------------------
 
@@ -328,10 +325,6 @@ class Collapsed:
     def _is_first(self, is_set: Mask) -> Mask:
         """Returns which members are the first of their key to set something."""
         return is_set & (self.runs.previous(is_set) < 0)
-
-    def _is_filled(self, table: str) -> Mask:
-        lengths = pc.list_value_length(self._column(table))
-        return mask_of(pc.fill_null(pc.greater(lengths, 0), False))
 
     def _column(self, name: str) -> Any:
         return one(self.members.column(name))

@@ -157,6 +157,14 @@ def _are_distinct_lists(mine: Any, theirs: Any) -> Mask:
     return differs
 
 
+def are_filled(column: Any) -> Mask:
+    """Returns which values are there: not null, and no empty list."""
+    values = one(column)
+    if pa.types.is_list(values.type):
+        return mask_of(pc.fill_null(pc.greater(pc.list_value_length(values), 0), False))
+    return mask_of(values.is_valid())
+
+
 def are_set(present: Any, bit: int) -> Mask:
     """Returns which rows' presence masks have a bit."""
     return np.asarray(one(present).fill_null(0).to_numpy() >> bit & 1 == 1)

@@ -24,6 +24,7 @@ from sync_pipelines.upsert.column_changes import (
     ColumnChange,
     RowChanges,
     are_distinct,
+    are_filled,
     are_set,
     changed_json,
     changed_value,
@@ -118,7 +119,7 @@ class ColumnFold:
         if self._stream.lists_defaults:
             changes["defaulted_fields"] = self._defaulted(records, _stored(rows, "defaulted_fields"))
         if rows is None:
-            certain &= self._has_required(records, changes)
+            certain &= sends_required(self._stream, records, changes)
         keys = {} if rows is None else {"id": rows.column("id")}
         main = RowChanges.build(self._stream.table, keys, np.arange(records.num_rows), changes)
         return FoldedRows(certain, rows is None, main, lists.found, lists.resized)
@@ -130,17 +131,6 @@ class ColumnFold:
         if self._stream.blocked_by is not None or self._stream.scope is not None:
             return np.zeros(records.num_rows, bool)
         return mask_of(pc.equal(records.column("operation"), "delete")) & _are_defined(records, rows)
-
-    def _has_required(self, records: pa.Table, changes: Mapping[str, ColumnChange]) -> Mask:
-        """Returns which new rows have all required fields (N4, T3); others are rejects or placeholders."""
-        found = np.ones(records.num_rows, bool)
-        for name in self._stream.required_new:
-            if name in changes:
-                found &= mask_of(one(changes[name].after).is_valid())
-            else:
-                lists = one(records.column(name))
-                found &= mask_of(pc.fill_null(pc.greater(pc.list_value_length(lists), 0), False))
-        return found
 
     def _may_patch(self, records: pa.Table, rows: pa.Table) -> Mask:
         """Returns which rows are defined, and in the scope that their record names (P5)."""
@@ -224,13 +214,16 @@ def default_of(stream: Stream, name: str, records: pa.Table) -> Any:
     return pa.scalar(default.value, records.column(name).type)
 
 
-def sends_required(stream: Stream, records: pa.Table) -> Mask:
-    """Returns which records send everything that a new row needs (N4, T3)."""
-    found = np.ones(records.num_rows, bool)
-    for name in stream.required_new:
-        column = one(records.column(name))
-        if pa.types.is_list(column.type):
-            found &= mask_of(pc.fill_null(pc.greater(pc.list_value_length(column), 0), False))
-        else:
-            found &= mask_of(column.is_valid())
+def sends_required(stream: Stream, records: pa.Table, changes: Mapping[str, ColumnChange] | None = None) -> Mask:
+    """Returns which records send everything that a new row needs (N4, T3); others are rejects or placeholders.
+
+    Args:
+        stream: the declaration.
+        records: kept records.
+        changes: columns of their new rows that count instead of theirs.
+    """
+    columns = [
+        changes[name].after if changes and name in changes else records.column(name) for name in stream.required_new
+    ]
+    found: Mask = np.logical_and.reduce([np.ones(records.num_rows, bool), *map(are_filled, columns)])
     return found
