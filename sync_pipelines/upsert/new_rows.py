@@ -4,9 +4,6 @@ Works on a chunk of records at a time: looks up which keys have rows, finds or c
 draws ids, and copies rows and children with them. Records of keys with a row are passed to another path, and so are
 those whose result is not certain from their columns alone (`columns`).
 
-Statistics do not include rows that this transaction created. So look-ups are forced to go key by key: `offset 0` keeps
-the planner from reversing them.
-
 Belongs here: turning kept records into rows. Does not belong here: existing rows (`changed_rows`,
 `folding`).
 """
@@ -31,11 +28,11 @@ from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.columns import ColumnFold, FoldedRows
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.copy_format import ahead, numbered
-from sync_pipelines.upsert.copying import Copying, Ids, one, values
+from sync_pipelines.upsert.copying import Copying, Ids, one
 from sync_pipelines.upsert.empty_tables import DeferredIndexes, without_indexes
 from sync_pipelines.upsert.list_columns import NewElements
 from sync_pipelines.upsert.references import ReferenceIds, Referents, referents_of
-from sync_pipelines.upsert.stored_rows import without_scope
+from sync_pipelines.upsert.stored_columns import StoredColumns
 
 CHUNK: Final = 4_096
 """Records that are looked up at once."""
@@ -76,6 +73,7 @@ class NewRowWriter:
     def __init__(self, context: LoadContext) -> None:
         self._load = context
         self._copying = Copying(context.connection)
+        self._stored = StoredColumns(self._copying, context)
         self._columns = ColumnFold(context.stream, context.layout)
 
     def write(self, kept: KeptRecords, aside: Mask) -> Mask:
@@ -96,7 +94,7 @@ class NewRowWriter:
 
     def write_records(self, records: pa.Table) -> Mask:
         """Writes records without a row, with different keys. Returns which they are."""
-        new = np.flatnonzero(~self._has_row(records)) if self._has_rows() else np.arange(records.num_rows)
+        new = np.flatnonzero(~self._stored.are_there(records)) if self._has_rows() else np.arange(records.num_rows)
         ready = [self._ready(new, records.take(pa.array(new)))] if len(new) else []
         return self._written(ready, DeferredIndexes(self.connection), records.num_rows)
 
@@ -150,7 +148,7 @@ class NewRowWriter:
     def _searched(self, kept: KeptRecords, wanted: Rows) -> Iterator[_Ready]:
         """Yields those of some records that have no row."""
         for rows, chunk in ahead(chunks_of(kept, wanted, _NAMES)):
-            yield from starmap(self._ready, chunks_of(kept, rows[~self._has_row(chunk)]))
+            yield from starmap(self._ready, chunks_of(kept, rows[~self._stored.are_there(chunk)]))
 
     def _written(self, records: Iterable[_Ready], unindexed: DeferredIndexes, count: int = 0) -> Mask:
         """Writes rows. Returns, by row, which records created one.
@@ -181,28 +179,6 @@ class NewRowWriter:
             [self._load.entry.tenant, self._load.stream.partner],
         ).fetchone()
         return row == (True,)
-
-    def _has_row(self, chunk: pa.Table) -> Mask:
-        """Returns which records have a row already, by key or by the partner's own id."""
-        found = np.zeros(chunk.num_rows, bool)
-        numbers = pa.array(np.arange(chunk.num_rows))
-        keys = {"key": chunk.column("external_id"), "own": chunk.column("record_id")}
-        wanted = values("w", {"number": numbers, **keys})
-        ways = [SQL("t.external_id = w.key{}").format(without_scope(self._load.stream, Identifier("t")))]
-        ways += [SQL("t.partner_record_id = w.own").format()] if self._load.stream.has_record_ids else []
-        for way in ways:
-            statement = SQL(
-                "select w.number from {wanted} cross join lateral (select from {main} t where t.tenant = {tenant}"
-                " and t.partner = {partner} and {way} limit 1) found"
-            ).format(
-                wanted=wanted,
-                main=Identifier(SCHEMA, self._load.stream.table),
-                tenant=self._load.entry.tenant,
-                partner=self._load.stream.partner,
-                way=way,
-            )
-            found[self._copying.numbers(statement, "number")] = True
-        return found
 
     # -- writing -----------------------------------------------------------------------------------------------
 

@@ -1,5 +1,8 @@
 """Reads the current rows of the tables, a column at a time.
 
+Statistics do not include rows that the transaction created. So look-ups are forced to go key by key: `offset 0` keeps
+the planner from reversing them.
+
 Belongs here: reading the rows of records, and their lists. Does not belong here: the changes by records
 (`columns`), the same row by row (`stored_rows`).
 """
@@ -16,6 +19,7 @@ from psycopg.sql import SQL, Composed, Identifier
 
 from sync_pipelines.contracts.streams import Children
 from sync_pipelines.normalize.layout import ChildLayout, arrow_type
+from sync_pipelines.normalize.list_duplicates import Mask
 from sync_pipelines.normalize.values import from_json
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.context import LoadContext
@@ -64,13 +68,15 @@ class StoredColumns:
 
     def rows(self, records: pa.Table) -> StoredRowColumns:
         """Returns the rows with a record's key in its scope (P5), or with its partner's own id."""
-        sought = {"number": pa.array(np.arange(records.num_rows)), "key": records.column("external_id")}
-        sought |= {"own": records.column("record_id")}
-        if self._load.stream.scope is not None:
-            sought["scope"] = records.column(self._load.stream.scope)
         kinds = self._kinds()
-        found = self._read(self._query(values("s", sought), kinds), {"number": pa.int64(), **kinds})
+        found = self._read(self._query(records, kinds), {"number": pa.int64(), **kinds})
         return StoredRowColumns(found.column("number").to_numpy(), found)
+
+    def are_there(self, records: pa.Table) -> Mask:
+        """Returns which records have such a row."""
+        found = np.zeros(records.num_rows, bool)
+        found[self._copying.numbers(self._query(records, {"id": pa.int64()}), "number")] = True
+        return found
 
     def lists(self, declared: Children, child: ChildLayout, ids: Ids) -> StoredListColumns:
         """Returns the rows of one child table that belong to the given parents."""
@@ -98,8 +104,11 @@ class StoredColumns:
         kinds |= {name: arrow_type(stream.table, name) for name in (*stream.written, *defaulted)}
         return kinds | {reference.column: pa.int64() for reference in stream.references}
 
-    def _query(self, sought: Composed, kinds: Mapping[str, pa.DataType]) -> Composed:
+    def _query(self, records: pa.Table, kinds: Mapping[str, pa.DataType]) -> Composed:
         stream = self._load.stream
+        sought = {"number": pa.array(np.arange(records.num_rows)), "key": records.column("external_id")}
+        sought |= {"own": records.column("record_id")}
+        sought |= {} if stream.scope is None else {"scope": records.column(stream.scope)}
         row = Identifier("t")
         by_key = SQL("t.external_id = s.key{}").format(without_scope(stream, row))
         if stream.scope is not None:
@@ -112,7 +121,7 @@ class StoredColumns:
         names = {"tenant": self._load.entry.tenant, "partner": stream.partner}
         found = SQL(" union all ").join(select.format(way=way, **fields, **names) for way in ways)
         return SQL("select s.number, t.* from {} cross join lateral ({} offset 0) t order by s.number").format(
-            sought, found
+            values("s", sought), found
         )
 
     def _read(self, query: Composed, kinds: Mapping[str, pa.DataType]) -> pa.Table:
