@@ -34,9 +34,10 @@ from sync_pipelines.upsert.column_changes import (
 from sync_pipelines.upsert.copying import one
 from sync_pipelines.upsert.derived_columns import derived_columns
 from sync_pipelines.upsert.fold import Outcome, named_defaults, sent_name
-from sync_pipelines.upsert.list_columns import ListAfter, ListFold, ReadLists, ResizedLists, SentLists
+from sync_pipelines.upsert.list_columns import ListAfter, ListFold, ResizedLists, SentLists
 from sync_pipelines.upsert.list_matching import ListTreatment
 from sync_pipelines.upsert.list_repeats import kinds_of
+from sync_pipelines.upsert.stored_columns import ReadLists, no_lists
 
 _MAKES: Final = ("upsert", "create", "insert", "touch")
 """Operations that may create a row."""
@@ -95,7 +96,7 @@ class ColumnFold:
         read: reads stored lists; needed for existing rows.
     """
 
-    def __init__(self, stream: Stream, layout: Layout, read: ReadLists | None = None) -> None:
+    def __init__(self, stream: Stream, layout: Layout, read: ReadLists = no_lists) -> None:
         self._stream = stream
         self._layout = layout
         self._read = read
@@ -112,7 +113,7 @@ class ColumnFold:
         certain = mask_of(pc.is_in(records.column("operation"), pa.array(_MAKES if rows is None else _PATCHES)))
         if rows is not None:
             certain &= self._may_patch(records, rows)
-        lists = ListFold(None if rows is None else self._read, certain)
+        lists = ListFold(no_lists if rows is None else self._read, certain)
         shown = self._fold_lists(lists, records, rows)
         changes = self._values(records, rows)
         changes |= derived_columns(self._stream, changes, shown, rows)

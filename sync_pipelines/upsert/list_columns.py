@@ -9,7 +9,7 @@ matches (`list_matching`), lists that change their order (`lists`), the main row
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from sync_pipelines.contracts.streams import Children
-from sync_pipelines.normalize.layout import ChildLayout, arrow_type
+from sync_pipelines.normalize.layout import ChildLayout
 from sync_pipelines.normalize.list_duplicates import Codes, Mask, several_primaries
 from sync_pipelines.upsert.column_changes import (
     ColumnChange,
@@ -31,10 +31,9 @@ from sync_pipelines.upsert.column_changes import (
 from sync_pipelines.upsert.copy_format import numbered
 from sync_pipelines.upsert.copying import Ids, one
 from sync_pipelines.upsert.list_matching import DOUBTFUL, NEW, ListTreatment, matched_rows, struct_of
-from sync_pipelines.upsert.stored_columns import StoredListColumns
+from sync_pipelines.upsert.stored_columns import ReadLists, no_lists
 
-ReadLists = Callable[[Children, ChildLayout, Ids], StoredListColumns]
-"""Reads the rows of a child table that belong to the given parents."""
+Columns = Mapping[str, Any]
 
 
 class SentLists(NamedTuple):
@@ -150,7 +149,7 @@ class ListFold:
     """Folds lists into the stored ones.
 
     Args:
-        read: reads stored lists; None if there are none.
+        read: reads stored lists.
         certain: by main row, whether all lists so far are certain; cleared if one is not.
 
     Attributes:
@@ -158,7 +157,7 @@ class ListFold:
         resized: lists whose rows are added or removed.
     """
 
-    def __init__(self, read: ReadLists | None, certain: Mask) -> None:
+    def __init__(self, read: ReadLists, certain: Mask) -> None:
         self._read = read
         self.certain = certain
         self.found: list[RowChanges] = []
@@ -172,81 +171,56 @@ class ListFold:
             how: their mode and ways of matching.
             wanted: owners whose stored rows are read, including those with a list.
         """
-        declared, layout = lists.declared, lists.layout
-        parents, rows = self._stored(lists, np.flatnonzero(wanted))
+        declared, layout, places = lists.declared, lists.layout, np.flatnonzero(wanted)
+        stored = self._read(declared, layout, lists.ids[places])
+        parents, rows = places[stored.parents], stored.rows
         owners, numbers, elements = numbered(lists.sent)
         matched = matched_rows(declared, how, owners, elements, parents, rows)
-        self._doubt(lists, how, owners, matched, parents, rows)
+        self._doubt(lists, how, owners[matched == DOUBTFUL], parents, rows)
         is_set = lists.is_set & self.certain[lists.tops]
         pairs, new = np.flatnonzero(is_set[owners] & (matched >= 0)), np.flatnonzero(is_set[owners] & (matched == NEW))
         found = np.full(len(parents), -1)
         found[matched[pairs]] = pairs
-        places = pa.array(found, mask=found < 0)
-        sent = {name: elements.field(name).take(places) for name in _names_of(layout)}
-        changes = _changes(layout, how, sent, rows, found >= 0)
-        goes = is_set[parents] & (found < 0) if how.mode == "replace" else np.zeros(len(parents), bool)
+        paired = found >= 0
+        sent = {f.name: elements.field(f.name).take(pa.array(found, mask=~paired)) for f in elements.type}
+        goes = is_set[parents] & ~paired if how.mode == "replace" else np.zeros(len(parents), bool)
         lines = numbers if how.mode == "replace" else _lines_after(parents, owners, matched == NEW)
         come = NewElements(owners[new], lists.tops[owners[new]], lines[new], _elements_at(elements, new))
-        after = ListAfter(declared.table, parents, changes, goes, come)
-        self.certain[lists.tops[_rivals(declared, how, after, parents[found >= 0])]] = False
-        self._note(lists, parents, rows, changes, goes, come)
-        self._fold_nested(lists, how, parents, rows, sent, found >= 0, come)
+        after = ListAfter(declared.table, parents, _changes(layout, how, sent, rows, paired), goes, come)
+        self.certain[lists.tops[_rivals(declared, how, after, parents[paired])]] = False
+        self._note(lists, rows, after)
+        self._fold_nested(lists, how, rows, sent, paired, after)
         return after
 
-    def _stored(self, lists: SentLists, owners: Codes) -> tuple[Codes, pa.Table]:
-        """Returns the stored rows, and the owner of each."""
-        if self._read is None:
-            return np.empty(0, np.int64), _no_rows(lists.layout)
-        stored = self._read(lists.declared, lists.layout, lists.ids[owners])
-        return owners[stored.parents], stored.rows
-
-    def _doubt(
-        self, lists: SentLists, how: ListTreatment, owners: Codes, matched: Codes, parents: Codes, rows: pa.Table
-    ) -> None:
+    def _doubt(self, lists: SentLists, how: ListTreatment, doubtful: Codes, parents: Codes, rows: pa.Table) -> None:
         """Excludes lists with elements that match uncertainly, or with gaps in their lines."""
         fits = np.full(len(lists.is_set), how.mode != "remove")
-        fits[owners[matched == DOUBTFUL]] = False
+        fits[doubtful] = False
         lines = np.arange(len(parents)) - np.searchsorted(parents, parents) + 1
         fits[parents[one(rows.column("line_no")).to_numpy() != lines]] = False
         self.certain[lists.tops[lists.is_set & ~fits]] = False
 
-    def _note(
-        self,
-        lists: SentLists,
-        parents: Codes,
-        rows: pa.Table,
-        changes: Mapping[str, ColumnChange],
-        goes: Mask,
-        come: NewElements,
-    ) -> None:
-        declared = lists.declared
+    def _note(self, lists: SentLists, rows: pa.Table, after: ListAfter) -> None:
+        declared, parents, goes = lists.declared, after.parents, after.goes
         if len(parents):
             keys = {"id": rows.column("id"), declared.parent: pa.array(lists.ids[parents])}
-            self.found.append(RowChanges.build(declared.table, keys, lists.tops[parents], changes))
-        if len(come.owners) or goes.any():
-            gone = one(rows.column("id")).to_numpy()[goes]
-            self.resized.append(
-                ResizedLists(declared, lists.layout, lists.ids, gone, parents[goes], lists.tops[parents[goes]], come)
-            )
+            self.found.append(RowChanges.build(declared.table, keys, lists.tops[parents], after.changes))
+        if len(after.come.owners) or goes.any():
+            gone, owners = one(rows.column("id")).to_numpy()[goes], parents[goes]
+            lost = ResizedLists(declared, lists.layout, lists.ids, gone, owners, lists.tops[owners], after.come)
+            self.resized.append(lost)
 
     def _fold_nested(
-        self,
-        lists: SentLists,
-        how: ListTreatment,
-        parents: Codes,
-        rows: pa.Table,
-        sent: Mapping[str, Any],
-        paired: Mask,
-        come: NewElements,
+        self, lists: SentLists, how: ListTreatment, rows: pa.Table, sent: Columns, paired: Mask, after: ListAfter
     ) -> None:
         """Folds the lists within elements: of stored rows, and of new ones, which are written together."""
+        come, tops = after.come, lists.tops[after.parents]
         for inner, layout in zip(lists.declared.nested, lists.layout.nested, strict=True):
             treatment = ListTreatment(inner.mode, inner.match)
             if len(come.owners):
                 every = np.ones(len(come.owners), bool)
                 own = SentLists(inner, layout, come.elements.field(layout.table), every, come.owners, come.tops)
-                ListFold(None, self.certain).fold(own, treatment, every)
-            tops = lists.tops[parents]
+                ListFold(no_lists, self.certain).fold(own, treatment, every)
             is_set = _is_set(lists.layout, how, sent, layout.table, paired) & self.certain[tops]
             if is_set.any():
                 ids = one(rows.column("id")).to_numpy()
@@ -263,31 +237,24 @@ def _lines_after(parents: Codes, owners: Codes, is_new: Mask) -> Codes:
     return lines
 
 
-def _names_of(layout: ChildLayout) -> tuple[str, ...]:
-    return (*layout.names, "extra", *(("present",) if layout.is_patched else ()))
-
-
-def _is_set(layout: ChildLayout, how: ListTreatment, sent: Mapping[str, Any], name: str, paired: Mask) -> Mask:
-    """Returns which elements write a column or nested list of their row."""
-    match how.mode:
-        case "replace":
-            return paired
-        case "merge" if layout.is_patched:
-            return paired & are_set(sent["present"], layout.names.index(name))
-        case _:
-            return np.zeros(len(paired), bool)
+def _is_set(layout: ChildLayout, how: ListTreatment, sent: Columns, name: str, paired: Mask) -> Mask:
+    """Returns which elements write a column, the unknown fields or a nested list of their row."""
+    if how.mode == "replace":
+        return paired
+    if how.mode == "merge" and name == "extra":
+        return paired & mask_of(sent[name].is_valid())
+    if how.mode == "merge" and layout.is_patched:
+        return paired & are_set(sent["present"], layout.names.index(name))
+    return np.zeros(len(paired), bool)
 
 
 def _changes(
-    layout: ChildLayout, how: ListTreatment, sent: Mapping[str, Any], rows: pa.Table, paired: Mask
+    layout: ChildLayout, how: ListTreatment, sent: Columns, rows: pa.Table, paired: Mask
 ) -> dict[str, ColumnChange]:
-    found = {
-        name: changed_value(sent[name], one(rows.column(name)), _is_set(layout, how, sent, name, paired))
-        for name in layout.columns
-    }
-    merges = how.mode == "merge"
-    is_set = paired & (mask_of(sent["extra"].is_valid()) if merges else how.mode == "replace")
-    return found | {"extra": changed_json(sent["extra"], one(rows.column("extra")), is_set, merges=merges)}
+    is_set = {name: _is_set(layout, how, sent, name, paired) for name in (*layout.columns, "extra")}
+    found = {name: changed_value(sent[name], one(rows.column(name)), is_set[name]) for name in layout.columns}
+    extra = changed_json(sent["extra"], one(rows.column("extra")), is_set["extra"], merges=how.mode == "merge")
+    return found | {"extra": extra}
 
 
 def _rivals(declared: Children, how: ListTreatment, after: ListAfter, paired: Codes) -> Codes:
@@ -305,9 +272,3 @@ def _rivals(declared: Children, how: ListTreatment, after: ListAfter, paired: Co
 
 def _elements_at(elements: Any, places: Codes) -> Any:
     return elements if len(places) == len(elements) else elements.take(pa.array(places))
-
-
-def _no_rows(layout: ChildLayout) -> pa.Table:
-    kinds = {name: arrow_type(layout.table, name) for name in (*layout.columns, "extra")}
-    kinds |= {"id": pa.int64(), "line_no": pa.int64()}
-    return pa.table({name: pa.array([], kind) for name, kind in kinds.items()})

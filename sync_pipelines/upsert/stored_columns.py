@@ -9,7 +9,7 @@ Belongs here: reading the rows of records, and their lists. Does not belong here
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -54,6 +54,15 @@ class StoredListColumns(NamedTuple):
     rows: pa.Table
 
 
+ReadLists = Callable[[Children, ChildLayout, Ids], StoredListColumns]
+"""Reads the rows of a child table that belong to the given parents."""
+
+
+def no_lists(declared: Children, child: ChildLayout, ids: Ids) -> StoredListColumns:
+    """Returns the lists of new rows, of which nothing is stored."""
+    return StoredListColumns(ids[:0], pa.schema(_kinds_of(child)).empty_table())
+
+
 class StoredColumns:
     """Reads existing rows.
 
@@ -81,8 +90,7 @@ class StoredColumns:
     def lists(self, declared: Children, child: ChildLayout, ids: Ids) -> StoredListColumns:
         """Returns the rows of one child table that belong to the given parents."""
         parents = {"number": pa.array(np.arange(len(ids))), "scope": pa.array(ids)}
-        kinds = {"id": pa.int64(), "line_no": pa.int64()}
-        kinds |= {name: arrow_type(child.table, name) for name in (*child.columns, "extra")}
+        kinds = _kinds_of(child)
         query = SQL(
             "select s.number, t.* from {sought} cross join lateral (select {columns} from {t} t"
             " where t.{parent} = s.scope offset 0) t order by s.number, t.line_no"
@@ -129,7 +137,7 @@ class StoredColumns:
             text = b"".join(bytes(block) for block in copy)
         read = {name: pa.string() if pa.types.is_list(kind) else kind for name, kind in kinds.items()}
         if not text:
-            return pa.table({name: pa.array([], kind) for name, kind in kinds.items()})
+            return pa.schema(kinds).empty_table()
         found = pyarrow.csv.read_csv(
             pa.py_buffer(text),
             pyarrow.csv.ReadOptions(column_names=list(kinds), block_size=min(len(text), _BLOCK)),
@@ -137,6 +145,11 @@ class StoredColumns:
             _converting(read),
         )
         return pa.table({name: _lists(one(found.column(name)), kind) for name, kind in kinds.items()})
+
+
+def _kinds_of(child: ChildLayout) -> dict[str, pa.DataType]:
+    kinds = {name: arrow_type(child.table, name) for name in (*child.columns, "extra")}
+    return {"id": pa.int64(), "line_no": pa.int64(), **kinds}
 
 
 def _columns(kinds: Mapping[str, pa.DataType]) -> Composed:
