@@ -24,7 +24,7 @@ from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.normalize.list_duplicates import Mask
 from sync_pipelines.upsert.column_changes import REMEMBERED, are_distinct, are_filled, are_set, mask_of, revised_object
-from sync_pipelines.upsert.columns import default_of, sends_required
+from sync_pipelines.upsert.columns import default_of, sends_required, sets
 from sync_pipelines.upsert.copying import one
 from sync_pipelines.upsert.fold import named_defaults, sent_name
 from sync_pipelines.upsert.list_repeats import are_steady
@@ -111,10 +111,7 @@ class Collapsed:
         names = {name: [name] for name in self.layout.bits}
         names |= {link: [link, *(f"{link}_{part}" for part in Identity._fields)] for link in self.layout.links}
         found = {column: self._at(column, places[name]) for name in places for column in names[name]}
-        lists = np.logical_or.reduce(
-            [np.zeros(self.runs.count, bool), *(self.is_set(c.table) for c in self.layout.children)]
-        )
-        found["modes"] = self._at("modes", self.runs.last(lists))
+        found["modes"] = self._at("modes", self.runs.last(self._set_some(self._lists)))
         nothing: list[str | None] = [None] * len(self.runs.starts)
         for name in (*self.layout.json, "extra"):
             found[name] = pa.array(self._objects(name, nothing)[0], pa.string())
@@ -132,10 +129,8 @@ class Collapsed:
         return replace(self, members=self.members.filter(pa.array(members)), rows=self.rows[members], runs=runs)
 
     def is_set(self, name: str) -> Mask:
-        """Returns which members set a column, link or list."""
-        if self.stream.replaces and name in self.layout.columns:
-            return np.ones(self.runs.count, bool)
-        return are_set(self.members.column("present"), self.layout.bits[name])
+        """Returns which members set a column, link or list, or unknown fields (`extra`)."""
+        return sets(name, self.members, self.layout, replaces=self.stream.replaces)
 
     # -- which are certain -------------------------------------------------------------------------------------
 
@@ -183,7 +178,7 @@ class Collapsed:
         found = np.ones(len(self.runs.starts), bool)
         if not self.layout.children:
             return found
-        sends = np.logical_or.reduce([self.is_set(child.table) for child in self.layout.children])
+        sends = self._set_some(self._lists)
         found &= self._agree("modes", sends)
         steady = np.ones(self.runs.count, bool)
         repeated = np.flatnonzero(sends & (self.runs.previous(sends) >= 0))
@@ -197,7 +192,7 @@ class Collapsed:
                 # A call may set another mode; objects may be equal for JSONB though their texts differ.
                 doubtful = mask_of(self._column("modes").is_valid()) | self._has_nested_extra(child.table)
                 found &= ~self.runs.some(changes & doubtful)
-        return found if are_new else found & self._has_one_author(child.table for child in self.layout.children)
+        return found if are_new else found & self._has_one_author(self._lists)
 
     def _has_nested_extra(self, table: str) -> Mask:
         lists = self._column(table)
@@ -249,10 +244,10 @@ class Collapsed:
                 is_set = self.is_set(name)
                 found |= is_set & are_distinct(self._column(name), self._before(name, is_set, rows))
         found |= self._move_objects("extra", rows)
-        for child in self.layout.children:
-            is_set = self.is_set(child.table)
-            found |= self._differ(child.table, is_set)
-            filled = are_filled(self._column(child.table)) if rows is None else lists[self.runs.runs]
+        for name in self._lists:
+            is_set = self.is_set(name)
+            found |= self._differ(name, is_set)
+            filled = are_filled(self._column(name)) if rows is None else lists[self.runs.runs]
             found |= self._is_first(is_set) & filled
         return found | self._move_defaults(rows)
 
@@ -264,8 +259,7 @@ class Collapsed:
     @property
     def _is_author(self) -> Mask:
         """Which members are the first of their key to set something of `_computed_from`."""
-        sets = [self.is_set(name) for name in self._computed_from]
-        return self._is_first(np.logical_or.reduce([np.zeros(self.runs.count, bool), *sets]))
+        return self._is_first(self._set_some(self._computed_from))
 
     def _before(self, name: str, is_set: Mask, rows: pa.Table | None) -> Any:
         """Returns a column of the rows that the members find."""
@@ -289,10 +283,9 @@ class Collapsed:
 
     def _objects(self, name: str, stored: Sequence[str | None]) -> tuple[list[str | None], Mask]:
         """Applies objects one after the other to those of the rows. Returns them, and which members change theirs."""
-        is_set = self._has_extra if name == "extra" else self.is_set(name)
         merges = not self.stream.replaces and (name == "extra" or name in self.stream.merges)
         revised = lru_cache(REMEMBERED)(partial(revised_object, merges=merges))
-        places = np.flatnonzero(is_set)
+        places = np.flatnonzero(self.is_set(name))
         after, moves = list(stored), np.zeros(self.runs.count, bool)
         sent = self._column(name).take(pa.array(places)).to_pylist()
         for member, run, text in zip(places.tolist(), self.runs.runs[places].tolist(), sent, strict=True):
@@ -318,9 +311,13 @@ class Collapsed:
     # -- columns of the members --------------------------------------------------------------------------------
 
     @property
-    def _has_extra(self) -> Mask:
-        """Which members set unknown fields."""
-        return np.ones(self.runs.count, bool) if self.stream.replaces else mask_of(self._column("extra").is_valid())
+    def _lists(self) -> list[str]:
+        return [child.table for child in self.layout.children]
+
+    def _set_some(self, names: Iterable[str]) -> Mask:
+        """Returns which members set one of some columns or lists."""
+        found: Mask = np.logical_or.reduce([np.zeros(self.runs.count, bool), *map(self.is_set, names)])
+        return found
 
     def _is_first(self, is_set: Mask) -> Mask:
         """Returns which members are the first of their key to set something."""

@@ -146,31 +146,25 @@ class ColumnFold:
     def _values(self, records: pa.Table, rows: pa.Table | None) -> dict[str, ColumnChange]:
         """Returns the rows' own columns."""
         found: dict[str, ColumnChange] = {}
-        every, nothing = np.ones(records.num_rows, bool), np.zeros(records.num_rows, bool)
-        clears = self._stream.replaces and rows is not None
+        replaces = self._stream.replaces and rows is not None
         for name in self._stream.computed:
             empty = pa.nulls(records.num_rows, arrow_type(self._stream.table, name))
-            found[name] = changed_value(empty, _stored(rows, name), nothing)
-        for name in self._layout.columns:
-            is_set = every if clears else self._is_set(name, records)
+            found[name] = changed_value(empty, _stored(rows, name), np.zeros(records.num_rows, bool))
+        merged = {*self._stream.merges, *(() if self._stream.replaces else ("extra",))}
+        links = [name for name in self._layout.links if name in records.column_names]
+        for name in (*self._layout.columns, *links, "extra"):
+            is_set = sets(name, records, self._layout, replaces=replaces)
             sent, stored = one(records.column(name)), _stored(rows, name)
-            if name in self._layout.json:
-                found[name] = changed_json(sent, stored, is_set, merges=name in self._stream.merges)
+            if name in self._layout.json or name == "extra":
+                found[name] = changed_json(sent, stored, is_set, merges=name in merged)
             else:
                 found[name] = changed_value(sent, stored, is_set, default_of(self._stream, name, records))
-        for name in [link for link in self._layout.links if link in records.column_names]:
-            found[name] = changed_value(one(records.column(name)), _stored(rows, name), self._is_set(name, records))
-        extra = one(records.column("extra"))
-        is_set = every if clears else mask_of(extra.is_valid())
-        return found | {"extra": changed_json(extra, _stored(rows, "extra"), is_set, merges=not self._stream.replaces)}
+        return found
 
     def _defaulted(self, records: pa.Table, stored: Any) -> ColumnChange:
         """Returns the fields that still hold their default (O3)."""
         bits = {alias: 1 << self._layout.bits[sent_name(self._stream, d)] for d, alias in named_defaults(self._stream)}
         return remaining_names(bits, one(records.column("present")).fill_null(0).to_numpy(), stored)
-
-    def _is_set(self, name: str, records: pa.Table) -> Mask:
-        return are_set(records.column("present"), self._layout.bits[name])
 
     # -- lists -------------------------------------------------------------------------------------------------
 
@@ -180,7 +174,7 @@ class ColumnFold:
         ids = np.zeros(count, np.int64) if rows is None else one(rows.column("id")).to_numpy()
         shown: list[ListAfter] = []
         for declared, child in zip(self._stream.children, self._layout.children, strict=True):
-            is_set = self._is_set(child.table, records) & lists.certain
+            is_set = sets(child.table, records, self._layout) & lists.certain
             sent = SentLists(declared, child, one(records.column(child.table)), is_set, ids, np.arange(count))
             is_shown = declared.table in self._computed_from
             for chosen, (mode, name) in kinds_of(records, declared):
@@ -192,6 +186,15 @@ class ColumnFold:
                     after = lists.fold(sent._replace(is_set=is_set & of_kind), ListTreatment(mode, ways), wanted)
                     shown += [after] if is_shown else []
         return shown
+
+
+def sets(name: str, records: pa.Table, layout: Layout, *, replaces: bool = False) -> Mask:
+    """Returns which records set a column, link or list, or unknown fields (`extra`); all if they replace rows (P3)."""
+    if replaces and (name == "extra" or name in layout.columns):
+        return np.ones(records.num_rows, bool)
+    if name == "extra":
+        return mask_of(records.column(name).is_valid())
+    return are_set(records.column("present"), layout.bits[name])
 
 
 def _stored(rows: pa.Table | None, name: str) -> Any:
