@@ -51,8 +51,7 @@ def _writable(column: Any) -> Any:
         # All in UTC: with a time zone each would be looked up in its rules, twenty times the work.
         return pc.binary_join_element_wise(column.cast(_MOMENT).cast(pa.string()), "Z", "")
     if pa.types.is_dictionary(column.type):
-        pieces = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-        return pa.chunked_array([_writable(piece.dictionary).take(piece.indices) for piece in pieces])
+        return _writable(column.dictionary).take(column.indices)
     if pa.types.is_list(column.type):
         return pa.array([None if v is None else array_literal(v) for v in column.to_pylist()], pa.string())
     return column

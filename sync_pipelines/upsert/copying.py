@@ -6,7 +6,7 @@ Belongs here: the wire format. Does not belong here: what is copied (`new_rows`,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -75,7 +75,7 @@ class Copying:
     def insert(self, table: str, columns: Mapping[str, Any]) -> None:
         """Inserts new rows, given as columns."""
         rows = pa.table({name: one(column) for name, column in columns.items()})
-        blocks = ahead(csv_of(block.columns) for block in _blocks_of(rows))
+        blocks = ahead(csv_of(block.columns) for block in rows.to_batches(_BLOCK))
         self.write(Identifier(SCHEMA, table), rows.column_names, blocks)
 
     def write(self, table: Identifier, columns: Sequence[str], blocks: Iterable[bytes]) -> None:
@@ -103,8 +103,3 @@ def one(column: Any) -> Any:
         return column
     # Arrow would copy a single piece.
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
-def _blocks_of(rows: pa.Table) -> Iterator[pa.Table]:
-    for start in range(0, rows.num_rows, _BLOCK):
-        yield rows.slice(start, _BLOCK)
