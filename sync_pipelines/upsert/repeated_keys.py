@@ -10,9 +10,10 @@ Belongs here: reading the records key by key, the order of the steps, outcomes. 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from sync_pipelines.kept.kept_records import KeptRecords
@@ -22,7 +23,6 @@ from sync_pipelines.upsert.changed_rows import ChangedRowWriter
 from sync_pipelines.upsert.collapse import Collapsed, Runs
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.copying import Ids, one
-from sync_pipelines.upsert.history import Hashes
 from sync_pipelines.upsert.new_rows import NewRowWriter, chunks_of
 from sync_pipelines.upsert.record_outcomes import Outcomes
 
@@ -65,23 +65,19 @@ class RepeatedKeyWriter:
         rows = np.flatnonzero(wanted)
         if not len(rows):
             return
-        keys = by_row(kept.keys)[0][rows]
+        # Keys are numbered in the order of the file: its neighbors are read together.
+        keys = pa.array(by_row(kept.keys)[0][rows]).dictionary_encode().indices.to_numpy()
         by_key = np.argsort(keys, kind="stable")
-        runs = Runs(_starts(keys[by_key]), len(rows))
-        # Keys in the order of the file: its neighbors are read together.
-        by_key = by_key[np.argsort(rows[by_key][runs.starts][runs.runs], kind="stable")]
         starts = _starts(keys[by_key])
         cuts = np.searchsorted(starts, np.arange(_AT_ONCE, len(rows), _AT_ONCE))
-        for part in np.split(by_key, starts[distinct(cuts[cuts < len(starts)])]):
-            ascending = np.sort(part)
-            records = pa.concat_tables(chunk for _, chunk in chunks_of(kept, rows[ascending])).combine_chunks()
-            runs = Runs(_starts(keys[part]), len(part))
-            places = np.searchsorted(ascending, part)
+        for chosen in np.split(by_key, starts[distinct(cuts[cuts < len(starts)])]):
+            part = np.sort(chosen)
+            records = pa.concat_tables(chunk for _, chunk in chunks_of(kept, rows[part])).combine_chunks()
             # In version order (X4): records of a log have times of their own.
-            times = one(records.column("effective_at")).cast(pa.int64()).to_numpy()[places]
-            order = np.lexsort((part, times, runs.runs))
+            order = np.lexsort((one(records.column("effective_at")).cast(pa.int64()).to_numpy(), keys[part]))
             # Every accepted record creates the rows that it refers to (X7).
-            records = self._changed_rows.with_links(records.take(pa.array(places[order])))
+            records = self._changed_rows.with_links(records.take(pa.array(order)))
+            runs = Runs(_starts(keys[part[order]]), len(part))
             yield Collapsed(self._load.stream, self._load.layout, records, rows[part[order]], runs)
 
     def _write(self, chunk: Collapsed, outcomes: Outcomes) -> Mask:
@@ -121,6 +117,6 @@ class RepeatedKeyWriter:
         return done
 
 
-def _starts(keys: Hashes) -> Ids:
+def _starts(keys: npt.NDArray[Any]) -> Ids:
     """Returns where another key begins."""
     return np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
