@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.normalize.keys import are_among, distinct
+from sync_pipelines.normalize.keys import are_among, by_row, distinct
 from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.normalize.list_duplicates import Mask
 from sync_pipelines.normalize.values import from_json, to_json
@@ -35,7 +35,6 @@ from sync_pipelines.upsert.record_columns import (
     RecordColumns,
     Rows,
     bits_of,
-    hash_of_rows,
 )
 from sync_pipelines.upsert.record_outcomes import Outcomes
 
@@ -110,7 +109,7 @@ class _Found:
         self._layout = layout
         self._mine = mine
         self.rows = rows
-        self._hashes = hash_of_rows(mine.kept)[rows]
+        self._hashes = by_row(mine.kept.keys)[0][rows]
         self._merged = [] if stream.replaces else [*stream.merges, "extra"]
         self._records = RecordColumns.read(mine, rows, stream, layout, [*self._merged, *stream.required_new])
         self._objects = {name: self._records.column(name).to_pylist() for name in self._merged}

@@ -17,12 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sync_pipelines.contracts.streams import Stream
-from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.normalize.list_duplicates import Mask
 from sync_pipelines.upsert.column_changes import mask_of
 from sync_pipelines.upsert.copying import one
-from sync_pipelines.upsert.history import Hashes, KnownExport
+from sync_pipelines.upsert.history import KnownExport
 from sync_pipelines.upsert.list_repeats import kinds_of
 
 Bits = npt.NDArray[np.int64]
@@ -38,14 +37,12 @@ class RecordColumns:
 
     Attributes:
         export, stream, layout: the export, its stream and its layout.
-        numbers: indexes among the records that were read.
         table: their columns.
     """
 
     export: KnownExport
     stream: Stream
     layout: Layout
-    numbers: Rows
     table: pa.Table
 
     @staticmethod
@@ -53,11 +50,11 @@ class RecordColumns:
         """Reads the records in some rows of an export: version, identity, what they set, and further columns."""
         names = ["effective_at", "operation", *IDENTITY, "present", "modes", "extra", *names]
         table = export.kept.read_columns(rows, list(dict.fromkeys(names)), layout)
-        return RecordColumns(export, stream, layout, np.arange(len(rows)), table)
+        return RecordColumns(export, stream, layout, table)
 
     def some(self, places: Rows) -> RecordColumns:
         """Returns some of the records."""
-        return replace(self, numbers=self.numbers[places], table=self.table.take(pa.array(places)))
+        return replace(self, table=self.table.take(pa.array(places)))
 
     def column(self, name: str) -> Any:
         """Returns a column, in one piece."""
@@ -165,10 +162,3 @@ def _translated(masks: Bits, bits: dict[str, int], wanted: dict[str, int]) -> Bi
         for kind in kinds.tolist()
     ]
     return np.array(found, np.int64)[places]
-
-
-def hash_of_rows(kept: KeptRecords) -> Hashes:
-    """Returns, by row, one of the hashes of its record."""
-    found = np.zeros(kept.count, np.uint64)
-    found[kept.keys.rows] = kept.keys.hashes
-    return found

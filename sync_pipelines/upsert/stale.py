@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from sync_pipelines.contracts.streams import Children, Stream
-from sync_pipelines.normalize.keys import distinct
+from sync_pipelines.normalize.keys import by_row, distinct
 from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.normalize.list_duplicates import Mask
 from sync_pipelines.normalize.values import from_json
@@ -37,7 +37,6 @@ from sync_pipelines.upsert.record_columns import (
     Rows,
     always_of,
     bits_of,
-    hash_of_rows,
     is_even,
 )
 
@@ -101,7 +100,7 @@ class Stale:
         needed = {*self._stream.required_new, *always_of(self._stream)}
         if self._stream.scope is not None:
             needed.add(self._stream.scope)
-        hashes = hash_of_rows(mine.kept)[rows]
+        hashes = by_row(mine.kept.keys)[0][rows]
         _, once, theirs = looked_up(other.kept.keys, hashes)
         repeated: Mask = once & mine.kept.are_shared(rows, other.kept, theirs)
         repeated[repeated] = mine.kept.are_complete(rows[repeated], needed)
@@ -117,7 +116,7 @@ class _Late:
         self._bits = Purposes.of(stream, layout)
         self._mine = mine
         self._rows = rows
-        self._hashes = hash_of_rows(mine.kept)[rows]
+        self._hashes = by_row(mine.kept.keys)[0][rows]
         self._records = RecordColumns.read(mine, rows, stream, layout, [*_names(stream), *stream.required_new])
         present = self._records.present
         self._need = present & (self._bits.values | self._bits.lists) | self._bits.always
@@ -159,7 +158,7 @@ class _Late:
         # The same order as `rows`: a stable sort puts the shared records back between the others.
         order = np.argsort(np.argsort(~shared, kind="stable"))
         table = pa.concat_tables([known, read.table]).combine_chunks().take(pa.array(order))
-        return replace(read, numbers=np.arange(len(rows)), table=table)
+        return replace(read, table=table)
 
     def _compare(self, chosen: Rows, mine: RecordColumns, theirs: RecordColumns, is_one: Mask) -> None:
         """Compares each record with another export's last record of the same key, pairwise.
@@ -176,7 +175,7 @@ class _Late:
             fits &= self._is_in_scope(mine, theirs)
         fits &= theirs.is_accepted
         left = self._need[chosen] & ~np.where(fits, theirs.over, 0)
-        left = self._without_equal_lists(left, mine, theirs, fits, is_one)
+        left = self._without_equal_lists(chosen, left, mine, theirs, fits, is_one)
         # A newer delete supersedes nothing by itself: which delete is the first since the row was live depends on what
         # came between (F13).
         is_overruled = fits & (left == 0) & self._are_merged_alike(mine, theirs, fits)
@@ -195,7 +194,7 @@ class _Late:
         return same
 
     def _without_equal_lists(
-        self, left: Bits, mine: RecordColumns, theirs: RecordColumns, fits: Mask, is_one: Mask
+        self, chosen: Rows, left: Bits, mine: RecordColumns, theirs: RecordColumns, fits: Mask, is_one: Mask
     ) -> Bits:
         """Removes the bits of lists that the next record to set them repeats.
 
@@ -210,7 +209,7 @@ class _Late:
             same = is_one[places] & mine.are_even(theirs)
             same[same] = self._are_equal(child, mine, theirs, places[same])
             left[places[same]] &= ~bit
-            self._open[mine.numbers[places[~same]]] = False
+            self._open[chosen[places[~same]]] = False
         return left
 
     def _are_equal(self, child: ChildLayout, mine: RecordColumns, theirs: RecordColumns, places: Rows) -> Mask:
