@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.normalize.list_duplicates import Mask
-from sync_pipelines.upsert.column_changes import REMEMBERED, are_distinct, are_filled, are_set, mask_of, revised_object
+from sync_pipelines.upsert.column_changes import are_distinct, are_filled, are_set, mask_of, revising
 from sync_pipelines.upsert.columns import default_of, sends_required, sets
 from sync_pipelines.upsert.copying import one
 from sync_pipelines.upsert.fold import named_defaults, sent_name
@@ -284,8 +284,7 @@ class Collapsed:
     def _objects(self, name: str, stored: Sequence[str | None]) -> tuple[list[str | None], Mask]:
         """Applies objects one after the other to those of the rows. Returns them, and which members change theirs."""
         merges = not self.stream.replaces and (name == "extra" or name in self.stream.merges)
-        revised = lru_cache(REMEMBERED)(partial(revised_object, merges=merges))
-        places = np.flatnonzero(self.is_set(name))
+        revised, places = revising(merges=merges), np.flatnonzero(self.is_set(name))
         after, moves = list(stored), np.zeros(self.runs.count, bool)
         sent = self._column(name).take(pa.array(places)).to_pylist()
         for member, run, text in zip(places.tolist(), self.runs.runs[places].tolist(), sent, strict=True):

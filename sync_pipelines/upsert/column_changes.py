@@ -6,9 +6,9 @@ which column has which rule (`columns`, `list_columns`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -88,9 +88,7 @@ def changed_json(sent: Any, stored: Any, is_set: Mask, *, merges: bool) -> Colum
     differs = is_set & (mask_of(sent.is_valid()) != mask_of(stored.is_valid()))
     both = np.flatnonzero(is_set & mask_of(sent.is_valid()) & mask_of(stored.is_valid()))
     places = pa.array(both)
-    # Many rows have equal values.
-    revised = lru_cache(REMEMBERED)(partial(revised_object, merges=merges))
-    texts = map(revised, sent.take(places).to_pylist(), stored.take(places).to_pylist())
+    texts = map(revising(merges=merges), sent.take(places).to_pylist(), stored.take(places).to_pylist())
     changed = {index: text for index, text in zip(both.tolist(), texts, strict=True) if text is not None}
     column = _chosen(differs, sent, stored)
     mask = np.zeros(len(differs), bool)
@@ -127,11 +125,17 @@ def _new(column: Any) -> ColumnChange:
     return ColumnChange(column, np.ones(len(column), bool))
 
 
-def revised_object(sent: str, stored: str, *, merges: bool) -> str | None:
-    """Returns the new object; None if it does not change."""
-    before, mine = from_json(stored), from_json(sent)
-    after = {**before, **mine} if merges else mine
-    return to_json(after) if are_unequal(before, after) else None
+def revising(*, merges: bool) -> Callable[[str, str], str | None]:
+    """Returns a function of a sent and a stored object that returns the new one; None if it does not change."""
+
+    # Many rows have equal values.
+    @lru_cache(REMEMBERED)
+    def revised(sent: str, stored: str) -> str | None:
+        before, mine = from_json(stored), from_json(sent)
+        after = {**before, **mine} if merges else mine
+        return to_json(after) if are_unequal(before, after) else None
+
+    return revised
 
 
 def are_distinct(column: Any, other: Any) -> Mask:
