@@ -109,7 +109,8 @@ class ChangedRowWriter:
         folded = self._columns.fold(records, rows)
         self._update(folded, records)
         self._load.effects.note_columns(self._load.stream, folded, rows)
-        self.leniencies.update(_leniencies_of(folded, records))
+        created = mask_of(pc.equal(records.column("operation"), "create")) & folded.certain
+        self.leniencies += Counter({CREATE_OF_EXISTING: int(created.sum())})
         return AppliedRecords(mine[dead], patched, folded, rows)
 
     def _delete(self, records: pa.Table, rows: pa.Table) -> Mask:
@@ -155,8 +156,3 @@ class ChangedRowWriter:
             lambda staged: self._copying.write(staged, list(columns), [csv_of(list(columns.values()))]),
             touches=touches,
         )
-
-
-def _leniencies_of(folded: FoldedRows, records: pa.Table) -> dict[str, int]:
-    created = mask_of(pc.equal(records.column("operation"), "create")) & folded.certain
-    return {CREATE_OF_EXISTING: int(created.sum())} if created.any() else {}

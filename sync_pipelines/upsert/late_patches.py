@@ -114,7 +114,9 @@ class _Found:
         self._records = RecordColumns.read(mine, rows, stream, layout, [*self._merged, *stream.required_new])
         self._objects = {name: self._records.column(name).to_pylist() for name in self._merged}
         self._spoken = np.zeros(len(rows), np.int64)
-        self._open = self._records.is_upsert & ~self._feeds_compute()
+        # `compute` may keep something of a replaced value.
+        fed = bits_of(layout, [name for name in layout.bits if name in stream.computed_from])
+        self._open = self._records.is_upsert & (self._records.present & fed == 0)
         self._has_older = np.zeros(len(rows), bool)
         self.are_older = np.zeros(len(rows), bool)
 
@@ -183,12 +185,6 @@ class _Found:
             left[owner] = None if text is None or left[owner] is None else _rest(left[owner], text)
             if left[owner] is None and name in self._layout.bits:
                 self._spoken[owner] |= 1 << self._layout.bits[name]
-
-    def _feeds_compute(self) -> Mask:
-        """Returns which records send what `compute` reads: it may keep something of a replaced value."""
-        fed = bits_of(self._layout, [name for name in self._layout.bits if name in self._stream.computed_from])
-        found: Mask = self._records.present & fed != 0
-        return found
 
 
 @lru_cache(REMEMBERED)

@@ -108,10 +108,6 @@ class RecordColumns:
             later |= mask_of(pc.equal(mine, theirs))
         return later
 
-    def are_even(self, other: RecordColumns) -> bool:
-        """Whether all records of each export have one time, so that exports are in the order of their records."""
-        return is_even(self.export) and is_even(other.export)
-
 
 @dataclass(frozen=True)
 class Purposes:
@@ -140,7 +136,7 @@ class Purposes:
 
 
 def is_even(export: KnownExport) -> bool:
-    """Whether all records of an export have its own time."""
+    """Whether all records of an export have its own time, so that such exports are in the order of their records."""
     return export.window[0] == export.window[1]
 
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from sync_pipelines.contracts.streams import FlatLines, Stream
 from sync_pipelines.normalize.layout import Layout
+from sync_pipelines.upsert.copying import one
 from sync_pipelines.upsert.history import Hashes, KnownExport
 
 
@@ -32,7 +33,7 @@ def count_split(mine: KnownExport, others: Sequence[KnownExport], stream: Stream
     for other in others:
         if _is_beside(mine, other):
             shared = other.knows(mine.kept.keys.distinct)
-            split |= _split(_Lines(mine, shared, stream.flat, layout), _Lines(other, shared, stream.flat, layout))
+            split |= _split(*(_lines(export, shared, stream.flat, layout) for export in (mine, other)))
     return len(split)
 
 
@@ -42,20 +43,17 @@ def _is_beside(mine: KnownExport, other: KnownExport) -> bool:
     return there.lines is not None and there.effective_at == here.effective_at and there.path != here.path
 
 
-class _Lines:
-    """The lines of some of an export's records: their owners, and what distinguishes them."""
-
-    def __init__(self, export: KnownExport, hashes: Hashes, flat: FlatLines, layout: Layout) -> None:
-        records = export.kept.read_columns(export.kept.keys.rows_of(hashes), ["external_id", flat.children], layout)
-        lists = records.column(flat.children).combine_chunks()
-        lines = pc.list_flatten(lists)
-        self.keys = records.column("external_id").combine_chunks().take(pc.list_parent_indices(lists))
-        cells = [pc.struct_field(lines, name).cast(pa.string()) for name in flat.same_line]
-        self.texts = pc.binary_join_element_wise(self.keys, *cells, "\0", null_handling="replace", null_replacement="")
+def _lines(export: KnownExport, hashes: Hashes, flat: FlatLines, layout: Layout) -> tuple[pa.Array, pa.Array]:
+    """Returns the lines of some of an export's records: their owners, and what distinguishes them."""
+    records = export.kept.read_columns(export.kept.keys.rows_of(hashes), ["external_id", flat.children], layout)
+    lists = one(records.column(flat.children))
+    keys = one(records.column("external_id")).take(pc.list_parent_indices(lists))
+    cells = [lists.flatten().field(name).cast(pa.string()) for name in flat.same_line]
+    return keys, pc.binary_join_element_wise(keys, *cells, "\0", null_handling="replace", null_replacement="")
 
 
-def _split(mine: _Lines, theirs: _Lines) -> set[str]:
+def _split(mine: tuple[pa.Array, pa.Array], theirs: tuple[pa.Array, pa.Array]) -> set[str]:
     """Returns keys of records with lines on both sides but no common line."""
-    repeated = mine.keys.filter(pc.is_in(mine.texts, value_set=theirs.texts))
-    both = set(mine.keys.unique().to_pylist()) & set(theirs.keys.unique().to_pylist())
-    return both - set(repeated.to_pylist())
+    (keys, texts), (other_keys, other_texts) = mine, theirs
+    repeated = keys.filter(pc.is_in(texts, value_set=other_texts))
+    return set(keys.to_pylist()) & set(other_keys.to_pylist()) - set(repeated.to_pylist())

@@ -206,7 +206,7 @@ class _Late:
             if not speaks.any():
                 continue
             places = np.flatnonzero(speaks)
-            same = is_one[places] & mine.are_even(theirs)
+            same = is_one[places] & (is_even(mine.export) and is_even(theirs.export))
             same[same] = self._are_equal(child, mine, theirs, places[same])
             left[places[same]] &= ~bit
             self._open[chosen[places[~same]]] = False
