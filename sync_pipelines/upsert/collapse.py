@@ -16,7 +16,6 @@ from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -25,11 +24,10 @@ from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.normalize.list_duplicates import Mask
 from sync_pipelines.upsert.column_changes import are_distinct, are_filled, are_set, mask_of, revising
 from sync_pipelines.upsert.columns import default_of, sends_required, sets
-from sync_pipelines.upsert.copying import one
+from sync_pipelines.upsert.copying import Ids, one
 from sync_pipelines.upsert.fold import named_defaults, sent_name
 from sync_pipelines.upsert.list_repeats import are_steady
 
-Starts = npt.NDArray[np.int64]
 _NEXT: Final = ("upsert", "update", "touch")
 """Operations that only patch a live, defined row."""
 _FIRST: Final = (*_NEXT, "create", "insert")
@@ -45,16 +43,16 @@ class Runs:
         count: records in all.
     """
 
-    starts: Starts
+    starts: Ids
     count: int
 
     @cached_property
-    def ends(self) -> Starts:
+    def ends(self) -> Ids:
         """The index of each run's last record."""
         return np.append(self.starts[1:], self.count)[: len(self.starts)] - 1
 
     @cached_property
-    def runs(self) -> Starts:
+    def runs(self) -> Ids:
         """The run of each record."""
         return np.repeat(np.arange(len(self.starts)), self.ends - self.starts + 1)
 
@@ -63,12 +61,12 @@ class Runs:
         """Which records are the first of their run."""
         return np.isin(np.arange(self.count), self.starts)
 
-    def last(self, is_set: Mask) -> Starts:
+    def last(self, is_set: Mask) -> Ids:
         """Returns the last record of each run that sets something, or -1."""
         found = self._so_far(is_set)[self.ends]
         return np.where(found < self.starts, -1, found)
 
-    def previous(self, is_set: Mask) -> Starts:
+    def previous(self, is_set: Mask) -> Ids:
         """Returns for each record the last one before it in its run that sets something, or -1."""
         found = np.concatenate([[-1], self._so_far(is_set)[:-1]])
         return np.where(found < self.starts[self.runs], -1, found)
@@ -82,7 +80,7 @@ class Runs:
         return ~self.every(~mask)
 
     @staticmethod
-    def _so_far(is_set: Mask) -> Starts:
+    def _so_far(is_set: Mask) -> Ids:
         return np.maximum.accumulate(np.where(is_set, np.arange(len(is_set)), -1))
 
 
@@ -100,7 +98,7 @@ class Collapsed:
     stream: Stream
     layout: Layout
     members: pa.Table
-    rows: Starts
+    rows: Ids
     runs: Runs
 
     @cached_property
@@ -325,6 +323,6 @@ class Collapsed:
     def _column(self, name: str) -> Any:
         return one(self.members.column(name))
 
-    def _at(self, name: str, places: Starts) -> Any:
+    def _at(self, name: str, places: Ids) -> Any:
         """Returns a column of some members; null where there is none."""
         return self._column(name).take(pa.array(places, mask=places < 0))

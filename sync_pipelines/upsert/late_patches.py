@@ -27,13 +27,13 @@ from sync_pipelines.upsert.changed_rows import ChangedRowWriter
 from sync_pipelines.upsert.column_changes import REMEMBERED, mask_of
 from sync_pipelines.upsert.columns import sends_required
 from sync_pipelines.upsert.context import LoadContext
+from sync_pipelines.upsert.copying import Ids
 from sync_pipelines.upsert.history import Hashes, Knowing, KnownExport, those_knowing
 from sync_pipelines.upsert.new_rows import chunks_of
 from sync_pipelines.upsert.record_columns import (
     ACCEPTED,
     Purposes,
     RecordColumns,
-    Rows,
     bits_of,
 )
 from sync_pipelines.upsert.record_outcomes import Outcomes
@@ -104,7 +104,7 @@ class _Found:
         are_older: which have a newer record of their key. An export that may be newer need not have one of each.
     """
 
-    def __init__(self, stream: Stream, layout: Layout, mine: KnownExport, rows: Rows) -> None:
+    def __init__(self, stream: Stream, layout: Layout, mine: KnownExport, rows: Ids) -> None:
         self._stream = stream
         self._layout = layout
         self._mine = mine
@@ -124,7 +124,7 @@ class _Found:
         """Returns the keys of records that are not passed to the fold yet (sorted)."""
         return distinct(self._hashes[self._open])
 
-    def remains(self, places: Rows, records: pa.Table) -> pa.Table:
+    def remains(self, places: Ids, records: pa.Table) -> pa.Table:
         """Returns the records in some places with only what they set and no newer one does."""
         left: dict[str, Any] = {"present": (self._records.present & ~self._spoken)[places]}
         left |= {name: pa.array(texts, pa.string()).take(pa.array(places)) for name, texts in self._objects.items()}
@@ -174,7 +174,7 @@ class _Found:
         found: Mask = mine.present & theirs.present & merged != 0
         return found | self._stream.replaces
 
-    def _reduce(self, name: str, owners: Rows, mine: RecordColumns, theirs: RecordColumns, is_newer: Mask) -> None:
+    def _reduce(self, name: str, owners: Ids, mine: RecordColumns, theirs: RecordColumns, is_newer: Mask) -> None:
         """Removes the names that newer objects have from those of the late records (R4)."""
         both = is_newer & mine.sets(name) & theirs.sets(name)
         # Null clears what older records made of the object.

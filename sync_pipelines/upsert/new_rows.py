@@ -16,7 +16,6 @@ from itertools import starmap
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import psycopg
 import pyarrow as pa
 from psycopg.sql import SQL, Identifier
@@ -24,6 +23,7 @@ from psycopg.sql import SQL, Identifier
 from sync_pipelines.contracts.streams import Children, Stream
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.layout import ChildLayout
+from sync_pipelines.normalize.list_duplicates import Mask
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.columns import ColumnFold, FoldedRows
 from sync_pipelines.upsert.context import LoadContext
@@ -39,8 +39,6 @@ CHUNK: Final = 4_096
 MANY: Final = 20_000
 """Fewest records for which an empty table's indexes are dropped and restored."""
 
-Mask = npt.NDArray[np.bool_]
-Rows = npt.NDArray[np.int64]
 Before = Callable[[pa.Table, Mapping[str, list[Referents]]], None]
 _NAMES: Final = ("external_id", "record_id")
 """Columns of kept records that identify a row."""
@@ -55,7 +53,7 @@ class _Ready(NamedTuple):
         referents: reference -> the rows they refer to.
     """
 
-    rows: Rows
+    rows: Ids
     records: pa.Table
     folded: FoldedRows
     referents: Mapping[str, list[Referents]]
@@ -145,7 +143,7 @@ class NewRowWriter:
         }
         return without_indexes(self.connection, self._tables, self._referred, common)
 
-    def _searched(self, kept: KeptRecords, wanted: Rows) -> Iterator[_Ready]:
+    def _searched(self, kept: KeptRecords, wanted: Ids) -> Iterator[_Ready]:
         """Yields those of some records that have no row."""
         for rows, chunk in ahead(chunks_of(kept, wanted, _NAMES)):
             yield from starmap(self._ready, chunks_of(kept, rows[~self._stored.are_there(chunk)]))
@@ -165,7 +163,7 @@ class NewRowWriter:
             created[ready.rows[chosen]] = True
         return created
 
-    def _ready(self, rows: Rows, records: pa.Table) -> _Ready:
+    def _ready(self, rows: Ids, records: pa.Table) -> _Ready:
         return _Ready(rows, records, self._columns.fold(records, None), _referents_of(self._load.stream, records))
 
     def _has_rows(self) -> bool:
@@ -182,7 +180,7 @@ class NewRowWriter:
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def _insert(self, ready: _Ready, chosen: Rows, referred: ReferenceIds, unindexed: DeferredIndexes) -> None:
+    def _insert(self, ready: _Ready, chosen: Ids, referred: ReferenceIds, unindexed: DeferredIndexes) -> None:
         """Writes the rows of chosen records, and their children."""
         if not len(chosen):
             return
@@ -248,12 +246,12 @@ def _tables_of(children: Iterable[ChildLayout]) -> Iterator[str]:
         yield from _tables_of(child.nested)
 
 
-def chunks_of(kept: KeptRecords, wanted: Rows, columns: Sequence[str] | None = None) -> Iterator[tuple[Rows, pa.Table]]:
+def chunks_of(kept: KeptRecords, wanted: Ids, columns: Sequence[str] | None = None) -> Iterator[tuple[Ids, pa.Table]]:
     """Yields the given rows with their records, some blocks at a time, with only the given columns (None: all)."""
     return _chunked((rows, pa.Table.from_batches([block])) for rows, block in kept.chosen(wanted, columns))
 
 
-def _numbered(blocks: Iterable[pa.Table]) -> Iterator[tuple[Rows, pa.Table]]:
+def _numbered(blocks: Iterable[pa.Table]) -> Iterator[tuple[Ids, pa.Table]]:
     """Yields blocks of all records of an export, with the rows of each."""
     start = 0
     for block in blocks:
@@ -261,9 +259,9 @@ def _numbered(blocks: Iterable[pa.Table]) -> Iterator[tuple[Rows, pa.Table]]:
         start += block.num_rows
 
 
-def _chunked(blocks: Iterable[tuple[Rows, pa.Table]]) -> Iterator[tuple[Rows, pa.Table]]:
+def _chunked(blocks: Iterable[tuple[Ids, pa.Table]]) -> Iterator[tuple[Ids, pa.Table]]:
     """Yields rows and their records, some blocks at a time."""
-    waiting: list[tuple[Rows, pa.Table]] = []
+    waiting: list[tuple[Ids, pa.Table]] = []
     for block in blocks:
         waiting.append(block)
         if sum(len(rows) for rows, _ in waiting) >= CHUNK:
@@ -273,7 +271,7 @@ def _chunked(blocks: Iterable[tuple[Rows, pa.Table]]) -> Iterator[tuple[Rows, pa
         yield _joined(waiting)
 
 
-def _joined(blocks: Iterable[tuple[Rows, pa.Table]]) -> tuple[Rows, pa.Table]:
+def _joined(blocks: Iterable[tuple[Ids, pa.Table]]) -> tuple[Ids, pa.Table]:
     rows, tables = zip(*blocks, strict=True)
     return np.concatenate(rows), pa.concat_tables(tables).combine_chunks()
 

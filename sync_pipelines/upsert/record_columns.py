@@ -12,20 +12,17 @@ from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.normalize.list_duplicates import Mask
-from sync_pipelines.upsert.column_changes import mask_of
-from sync_pipelines.upsert.copying import one
+from sync_pipelines.upsert.column_changes import Bits, mask_of
+from sync_pipelines.upsert.copying import Ids, one
 from sync_pipelines.upsert.history import KnownExport
 from sync_pipelines.upsert.list_repeats import kinds_of
 
-Bits = npt.NDArray[np.int64]
-Rows = npt.NDArray[np.int64]
 IDENTITY: Final = ("external_id", "record_id")
 ACCEPTED: Final = ("upsert", "create", "update")
 """Effects of an accepted newer record when an older one turns up; other records may be rejected then."""
@@ -46,13 +43,13 @@ class RecordColumns:
     table: pa.Table
 
     @staticmethod
-    def read(export: KnownExport, rows: Rows, stream: Stream, layout: Layout, names: Iterable[str]) -> RecordColumns:
+    def read(export: KnownExport, rows: Ids, stream: Stream, layout: Layout, names: Iterable[str]) -> RecordColumns:
         """Reads the records in some rows of an export: version, identity, what they set, and further columns."""
         names = ["effective_at", "operation", *IDENTITY, "present", "modes", "extra", *names]
         table = export.kept.read_columns(rows, list(dict.fromkeys(names)), layout)
         return RecordColumns(export, stream, layout, table)
 
-    def some(self, places: Rows) -> RecordColumns:
+    def some(self, places: Ids) -> RecordColumns:
         """Returns some of the records."""
         return replace(self, table=self.table.take(pa.array(places)))
 

@@ -24,17 +24,16 @@ from sync_pipelines.normalize.keys import by_row, distinct
 from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.normalize.list_duplicates import Mask
 from sync_pipelines.normalize.values import from_json
-from sync_pipelines.upsert.column_changes import are_distinct, mask_of
+from sync_pipelines.upsert.column_changes import Bits, are_distinct, mask_of
 from sync_pipelines.upsert.columns import sends_required
+from sync_pipelines.upsert.copying import Ids
 from sync_pipelines.upsert.history import Hashes, Knowing, KnownExport, looked_up, those_knowing
 from sync_pipelines.upsert.list_repeats import are_steady, undecided
 from sync_pipelines.upsert.record_columns import (
     ACCEPTED,
     IDENTITY,
-    Bits,
     Purposes,
     RecordColumns,
-    Rows,
     always_of,
     bits_of,
     is_even,
@@ -90,7 +89,7 @@ class Stale:
                     barred |= mine.kept.rows_known_by(other.knows(mine.kept.keys.distinct))
         return barred
 
-    def _are_repeated(self, mine: KnownExport, other: KnownExport, rows: Rows) -> Mask:
+    def _are_repeated(self, mine: KnownExport, other: KnownExport, rows: Ids) -> Mask:
         """Returns which records of some rows the next newer export repeats by reference; none of them is read.
 
         Such a record sets what the late one sets. Lists must be the same after they are applied a second time.
@@ -110,7 +109,7 @@ class Stale:
 class _Late:
     """Late records of one export, and which of their bits are not superseded yet."""
 
-    def __init__(self, stream: Stream, layout: Layout, mine: KnownExport, rows: Rows) -> None:
+    def __init__(self, stream: Stream, layout: Layout, mine: KnownExport, rows: Ids) -> None:
         self._stream = stream
         self._layout = layout
         self._bits = Purposes.of(stream, layout)
@@ -143,7 +142,7 @@ class _Late:
         is_one |= keys.hashes[np.maximum(ends - 2, 0)] != self._hashes[chosen]
         self._compare(chosen, self._records.some(chosen), theirs, is_one)
 
-    def _theirs(self, other: KnownExport, chosen: Rows, rows: Rows) -> RecordColumns:
+    def _theirs(self, other: KnownExport, chosen: Ids, rows: Ids) -> RecordColumns:
         """Returns another export's records in some rows. Those that it shares with this export are known already."""
         mine, kept = self._mine.kept, other.kept
         shared = mine.are_shared(self._rows[chosen], kept, rows)
@@ -160,7 +159,7 @@ class _Late:
         table = pa.concat_tables([known, read.table]).combine_chunks().take(pa.array(order))
         return replace(read, table=table)
 
-    def _compare(self, chosen: Rows, mine: RecordColumns, theirs: RecordColumns, is_one: Mask) -> None:
+    def _compare(self, chosen: Ids, mine: RecordColumns, theirs: RecordColumns, is_one: Mask) -> None:
         """Compares each record with another export's last record of the same key, pairwise.
 
         Args:
@@ -194,7 +193,7 @@ class _Late:
         return same
 
     def _without_equal_lists(
-        self, chosen: Rows, left: Bits, mine: RecordColumns, theirs: RecordColumns, fits: Mask, is_one: Mask
+        self, chosen: Ids, left: Bits, mine: RecordColumns, theirs: RecordColumns, fits: Mask, is_one: Mask
     ) -> Bits:
         """Removes the bits of lists that the next record to set them repeats.
 
@@ -212,7 +211,7 @@ class _Late:
             self._open[chosen[places[~same]]] = False
         return left
 
-    def _are_equal(self, child: ChildLayout, mine: RecordColumns, theirs: RecordColumns, places: Rows) -> Mask:
+    def _are_equal(self, child: ChildLayout, mine: RecordColumns, theirs: RecordColumns, places: Ids) -> Mask:
         """Returns which lists are equal, have the same mode, and change nothing the second time."""
         chosen = pa.array(places)
         pairs = [[records.column(name).take(chosen) for records in (mine, theirs)] for name in (child.table, "modes")]
