@@ -10,7 +10,7 @@ effect on rows (`columns`), reading and writing (`repeated_keys`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.normalize.list_duplicates import Mask
-from sync_pipelines.upsert.column_changes import are_distinct, are_filled, are_set, mask_of, revising
+from sync_pipelines.upsert.column_changes import are_distinct, are_filled, mask_of, revising
 from sync_pipelines.upsert.columns import default_of, sends_required, sets
 from sync_pipelines.upsert.copying import Ids, one
 from sync_pipelines.upsert.fold import named_defaults, sent_name
@@ -110,9 +110,8 @@ class Collapsed:
         names |= {link: [link, *(f"{link}_{part}" for part in Identity._fields)] for link in self.layout.links}
         found = {column: self._at(column, places[name]) for name in places for column in names[name]}
         found["modes"] = self._at("modes", self.runs.last(self._set_some(self._lists)))
-        nothing: list[str | None] = [None] * len(self.runs.starts)
         for name in (*self.layout.json, "extra"):
-            found[name] = pa.array(self._objects(name, nothing)[0], pa.string())
+            found[name] = pa.array(self._objects(name, None)[0], pa.string())
         found["operation"] = self._column("operation").take(pa.array(self.runs.starts))
         present = self._column("present").fill_null(0).to_numpy()
         found["present"] = pa.array(np.bitwise_or.reduceat(present, self.runs.starts))
@@ -231,17 +230,16 @@ class Collapsed:
             after: columns of the rows after all of them, without those that do not change.
         """
         found = np.zeros(self.runs.count, bool)
-        for name in (*self.layout.columns, *self.layout.links):
+        for name in (*self.layout.columns, *self.layout.links, "extra"):
             if name in self._computed_from and rows is not None:
                 # `compute` may restore what a record changes.
                 if name in after:
                     found |= self._is_author & are_distinct(after[name], rows.column(name))[self.runs.runs]
-            elif name in self.layout.json:
-                found |= self._move_objects(name, rows)
+            elif name in self.layout.json or name == "extra":
+                found |= self._objects(name, rows)[1]
             else:
                 is_set = self.is_set(name)
                 found |= is_set & are_distinct(self._column(name), self._before(name, is_set, rows))
-        found |= self._move_objects("extra", rows)
         for name in self._lists:
             is_set = self.is_set(name)
             found |= self._differ(name, is_set)
@@ -275,15 +273,12 @@ class Collapsed:
         """For each member, the one that creates its row."""
         return self.members.take(pa.array(self.runs.starts[self.runs.runs]))
 
-    def _move_objects(self, name: str, rows: pa.Table | None) -> Mask:
-        stored = [None] * len(self.runs.starts) if rows is None else rows.column(name).to_pylist()
-        return self._objects(name, stored)[1]
-
-    def _objects(self, name: str, stored: Sequence[str | None]) -> tuple[list[str | None], Mask]:
+    def _objects(self, name: str, rows: pa.Table | None) -> tuple[list[str | None], Mask]:
         """Applies objects one after the other to those of the rows. Returns them, and which members change theirs."""
         merges = not self.stream.replaces and (name == "extra" or name in self.stream.merges)
         revised, places = revising(merges=merges), np.flatnonzero(self.is_set(name))
-        after, moves = list(stored), np.zeros(self.runs.count, bool)
+        after: list[str | None] = [None] * len(self.runs.starts) if rows is None else rows.column(name).to_pylist()
+        moves = np.zeros(self.runs.count, bool)
         sent = self._column(name).take(pa.array(places)).to_pylist()
         for member, run, text in zip(places.tolist(), self.runs.runs[places].tolist(), sent, strict=True):
             before = after[run]
@@ -297,8 +292,7 @@ class Collapsed:
         """Returns which members set a field that holds its default (O3): it no longer does."""
         found = np.zeros(self.runs.count, bool)
         for default, alias in named_defaults(self.stream):
-            bit = self.layout.bits[sent_name(self.stream, default)]
-            first = self._is_first(are_set(self.members.column("present"), bit))
+            first = self._is_first(sets(sent_name(self.stream, default), self.members, self.layout))
             if rows is not None and first.any():
                 stored = [names is not None and alias in names for names in rows.column("defaulted_fields").to_pylist()]
                 first &= np.array(stored, bool)[self.runs.runs]
