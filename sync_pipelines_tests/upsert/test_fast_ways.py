@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
@@ -18,8 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.switches import FOLDED, switched_off
+from sync_pipelines import partners
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.sample_data.bulk_streams import BULK, bulk_records
+from sync_pipelines.stages import discovery
 from sync_pipelines.tables.schema import OUTCOMES
 from sync_pipelines.upsert import folding, late_patches, new_rows, repeated_keys
 from sync_pipelines.upsert.fold import Applied, apply
@@ -235,6 +238,20 @@ def test_late_patches_end_as_the_fold_does(
     if data.draw(st.booleans()):
         plan = [[0], *(batch for batch in plan if batch != [0])]
     check_ends_as_the_fold_does(fresh_site, exports, plan)
+
+
+@pytest.mark.parametrize("streams", STREAMS[:4], ids=lambda streams: "+".join(streams))
+@examples(10)
+@given(data=st.data())
+def test_streams_that_replace_end_as_the_fold_does(
+    fresh_site: Callable[[], Site], streams: dict[str, Any], data: st.DataObject
+) -> None:
+    """P3: a package may declare that records are whole rows, with lists, defaults or modes beside their columns."""
+    replacing = tuple(replace(stream, replaces=True, merges=()) for stream in partners.STREAMS)
+    exports = data.draw(st.one_of(history(streams), repeating_history(streams), patching_history(streams)))
+    plan = [[index] for index in data.draw(st.permutations(range(len(exports))))]
+    with mock.patch.object(partners, "STREAMS", replacing), mock.patch.object(discovery, "STREAMS", replacing):
+        check_ends_as_the_fold_does(fresh_site, exports, plan)
 
 
 def orders_call(at: str, *records: dict[str, Any]) -> dict[str, Any]:
