@@ -57,7 +57,7 @@ WAYS: Final[Mapping[str, Way]] = {
     "Stale": Way("late", ["upsert/stale"]),
     "LatePatchWriter": Way("patches", ["upsert/late_patches"]),
     "NewRowWriter": Way("first", ["upsert/new_rows"]),
-    "ChangedRowWriter": Way("changed", ["upsert/changed_rows", "upsert/stored_columns"]),
+    "ChangedRowWriter": Way("changed", ["upsert/changed_rows"]),
     "RepeatedKeyWriter": Way("log", ["upsert/repeated_keys", "upsert/collapse"]),
     "StreamingLoad": Way("first", ["upsert/streaming_load"]),
     "without_indexes": Way("first", ["upsert/empty_tables"]),
