@@ -121,7 +121,8 @@ def _dropped(
         return DeferredIndexes(connection)
     empty = [*tables, *(table for table in referred if _are_empty(connection, [table]))]
     # An empty table that refers to them has no rows for which a foreign key must be checked.
-    around = [*empty, *(table for table in _referring(connection, empty) if _are_empty(connection, [table]))]
+    referring = sorted({table for table, *_ in _foreign_keys(connection, empty)} - {*empty})
+    around = [*empty, *(table for table in referring if _are_empty(connection, [table]))]
     found: list[_Part] = []
     try:
         with connection.transaction() as savepoint:
@@ -179,11 +180,6 @@ def _foreign_keys(connection: psycopg.Connection[Any], tables: Sequence[str]) ->
         " and r.relname = any(%(tables)s) order by c.oid",
         {"schema": SCHEMA, "tables": list(tables)},
     ).fetchall()
-
-
-def _referring(connection: psycopg.Connection[Any], tables: Sequence[str]) -> list[str]:
-    """Returns other tables that refer to some."""
-    return sorted({table for table, *_ in _foreign_keys(connection, tables)} - {*tables})
 
 
 def _keys(connection: psycopg.Connection[Any], tables: Sequence[str]) -> Iterator[_Part]:
