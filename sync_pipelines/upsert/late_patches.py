@@ -110,7 +110,7 @@ class _Found:
         self._mine = mine
         self.rows = rows
         self._hashes = by_row(mine.kept.keys)[0][rows]
-        self._merged = [] if stream.replaces else [*stream.merges, "extra"]
+        self._merged = Purposes.of(stream, layout).merged
         self._records = RecordColumns.read(mine, rows, stream, layout, [*self._merged, *stream.required_new])
         self._objects = {name: self._records.column(name).to_pylist() for name in self._merged}
         self._spoken = np.zeros(len(rows), np.int64)

@@ -112,7 +112,7 @@ class Purposes:
 
     Attributes:
         values: columns and links that a record sets, whatever was there.
-        merged: columns whose objects are merged.
+        merged: columns whose objects are merged, among them `extra`.
         lists: child tables.
         always: what must be set again whenever a record is removed: what `compute` carries on, and defaults that
             depend on which record created the row.
@@ -126,7 +126,7 @@ class Purposes:
     @staticmethod
     def of(stream: Stream, layout: Layout) -> Purposes:
         """Returns the purposes of a layout's bits."""
-        merged = () if stream.replaces else stream.merges
+        merged = () if stream.replaces else (*stream.merges, "extra")
         lists = {child.table for child in layout.children}
         values = [name for name in layout.bits if name not in lists and name not in merged]
         return Purposes(bits_of(layout, values), merged, bits_of(layout, lists), bits_of(layout, always_of(stream)))

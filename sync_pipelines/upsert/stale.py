@@ -228,10 +228,6 @@ class _Late:
             is_set = mine.sets(name)
             again = theirs.sets(name)
             found &= ~is_set | (again & self._is_within(mine.column(name), theirs.column(name), found & is_set))
-        if not self._stream.replaces:
-            extra = mine.column("extra")
-            is_set = mask_of(extra.is_valid())
-            found &= ~is_set | self._is_within(extra, theirs.column("extra"), found & is_set)
         return found
 
     def _is_within(self, mine: Any, theirs: Any, wanted: Mask) -> Mask:
