@@ -31,7 +31,7 @@ from sync_pipelines.normalize.values import from_json
 from sync_pipelines.partners import find_stream
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.folding import Folding
-from sync_pipelines.upsert.history import History, KnownExport, connected
+from sync_pipelines.upsert.history import History, KnownExport
 from sync_pipelines.upsert.locks import locks_of, take_locks
 from sync_pipelines.upsert.referred_names import ReferredNames, names_in
 from sync_pipelines.upsert.row_names import RowNames
@@ -139,9 +139,7 @@ class _Withdrawal:
         for export in exports:
             names.replace(names_in(export.kept, context.stream), _NO_NAMES)
         hashes = distinct(np.concatenate([export.kept.keys.distinct for export in exports]))
-        if context.stream.has_record_ids:
-            hashes = connected(hashes, lambda some: [*exports, *history.knowing(some)], context.layout)
-        Folding(context, history.knowing, names.written).fold_without(exports, hashes)
+        Folding(context, history.knowing, names.written).fold_known(hashes, exports)
         names.apply()
 
     def _withdraw_rejects(self, exports: Sequence[KnownExport]) -> None:

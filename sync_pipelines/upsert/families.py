@@ -5,7 +5,7 @@ Belongs here: which records and rows are folded together. Does not belong here: 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sync_pipelines.upsert.history import VersionedRecord
@@ -41,14 +41,15 @@ class Family:
 
 
 def families_of(
-    wanted: Iterable[VersionedRecord],
-    mine: Iterable[VersionedRecord],
-    applied: Iterable[VersionedRecord],
-    stored: Iterable[StoredRow],
+    mine: Sequence[VersionedRecord],
+    applied: Sequence[VersionedRecord],
+    former: Sequence[VersionedRecord],
+    stored: Sequence[StoredRow],
 ) -> list[Family]:
-    """Groups records and rows by key, for the keys of wanted records. Keys that a record connects are one (P2)."""
+    """Groups records and rows by key. Keys that a record connects are one, even if it no longer applies (P2)."""
+    records = [*mine, *applied, *former]
     groups = _Groups()
-    for record in (*wanted, *applied):
+    for record in records:
         groups.join(_names_of(record.change.key, record.change.record_id))
     for row in stored:
         groups.join(_names_of(row.row.external_id, row.row.record_id))
@@ -56,12 +57,11 @@ def families_of(
     def root(record: VersionedRecord) -> _Name:
         return groups.root(_names_of(record.change.key, record.change.record_id)[0])
 
-    families = {root(record): Family([], [], []) for record in wanted}
+    families = {root(record): Family([], [], []) for record in records}
     for record in mine:
         families[root(record)].mine.append(record)
     for record in applied:
-        if (family := families.get(root(record))) is not None:
-            family.applied.append(record)
+        families[root(record)].applied.append(record)
     for row in stored:
         family = families.get(groups.root(_names_of(row.row.external_id, row.row.record_id)[0]))
         if family is not None:

@@ -80,18 +80,14 @@ class Folding:
         self.leniencies: Counter[str] = Counter()
         self.missing: set[Identity] = set()
 
-    def fold_late(self, mine: KnownExport, hashes: Hashes) -> None:
-        """Folds keys that newer exports know from an empty row over all their records (X5)."""
-        for chunk in _chunks(in_file_order(mine, hashes), at_once=self._load.stream.has_record_ids):
-            self._fold(
-                versioned_records([mine], chunk, self._load.layout),
-                versioned_records(self._knowing(chunk), chunk, self._load.layout),
-            )
-
     def fold_newest(self, mine: KnownExport, hashes: Hashes) -> None:
         """Applies the export's records to the stored rows, one after the other: no newer record exists (X6)."""
-        for chunk in _chunks(in_file_order(mine, hashes), at_once=self._load.stream.has_record_ids):
+        for chunk in self._chunks(in_file_order(mine, hashes)):
             self._fold(versioned_records([mine], chunk, self._load.layout), None)
+
+    def fold_late(self, mine: KnownExport, hashes: Hashes) -> None:
+        """Folds keys that newer exports know from an empty row over all their records (X5)."""
+        self._fold_all(in_file_order(mine, hashes), [mine], [])
 
     def fold_again(self, former: KnownExport, mine: KnownExport, hashes: Hashes) -> None:
         """Folds the keys of an export that is read again from an empty row, and decides its rejections again.
@@ -101,26 +97,13 @@ class Folding:
             mine: the export as it is read now.
             hashes: the keys.
         """
-        for chunk in _chunks(hashes, at_once=self._load.stream.has_record_ids):
-            records = [
-                versioned_records(exports, chunk, self._load.layout)
-                for exports in ([mine], self._knowing(chunk), [former])
-            ]
-            self._fold(*records)
+        self._fold_all(hashes, [mine], [former])
 
-    def fold_known(self, hashes: Hashes) -> None:
-        """Folds keys from an empty row over the records of loaded exports only."""
-        if self._load.stream.has_record_ids:
-            hashes = connected(hashes, self._knowing, self._load.layout)
-        for chunk in _chunks(hashes, at_once=self._load.stream.has_record_ids):
-            records = versioned_records(self._knowing(chunk), chunk, self._load.layout)
-            self._fold([], records, records)
-
-    def fold_without(self, withdrawn: Sequence[KnownExport], hashes: Hashes) -> None:
+    def fold_known(self, hashes: Hashes, withdrawn: Sequence[KnownExport] = ()) -> None:
         """Folds keys from an empty row over the records of loaded exports, without those of withdrawn ones."""
-        for chunk in _chunks(hashes, at_once=self._load.stream.has_record_ids):
-            known = versioned_records(self._knowing(chunk), chunk, self._load.layout)
-            self._fold([], known, [*known, *versioned_records(withdrawn, chunk, self._load.layout)])
+        if self._load.stream.has_record_ids:
+            hashes = connected(hashes, lambda some: [*withdrawn, *self._knowing(some)], self._load.layout)
+        self._fold_all(hashes, [], withdrawn)
 
     def decide_again(
         self,
@@ -142,6 +125,17 @@ class Folding:
         known = versioned_records(self._knowing(hashes), hashes, self._load.layout)
         self._fold(records, [record for record in known if record.version not in aside])
 
+    def _fold_all(self, hashes: Hashes, mine: Sequence[KnownExport], former: Sequence[KnownExport]) -> None:
+        """Folds keys from an empty row over all their records but former ones, which only say which rows they had."""
+        for chunk in self._chunks(hashes):
+            kinds = mine, self._knowing(chunk), former
+            self._fold(*(versioned_records(exports, chunk, self._load.layout) for exports in kinds))
+
+    def _chunks(self, hashes: Hashes) -> Iterator[Hashes]:
+        step = max(len(hashes), 1) if self._load.stream.has_record_ids else _KEYS_AT_ONCE
+        for start in range(0, len(hashes), step):
+            yield hashes[start : start + step]
+
     def _fold(
         self, mine: list[VersionedRecord], applied: list[VersionedRecord] | None, former: Sequence[VersionedRecord] = ()
     ) -> None:
@@ -154,7 +148,7 @@ class Folding:
         differences = Differences(self._load.stream, self._copying.new_id, self._audit, self._load.effects)
         self._decisions.look_up(everything)
         mine, known = _linked(mine, ids), _linked(applied or [], ids)
-        for family in families_of([*mine, *former], mine, known, stored):
+        for family in families_of(mine, known, former, stored):
             rows, came = self._folded(family) if applied is not None else self._applied(family)
             self._take(differences, family, rows, came)
         write(self._load.connection, self._load.stream, self._load.entry.tenant, differences.writes)
@@ -392,9 +386,3 @@ def _linked(records: Iterable[VersionedRecord], ids: Mapping[str, Mapping[Identi
         else record
         for record in records
     ]
-
-
-def _chunks(hashes: Hashes, *, at_once: bool = False) -> Iterator[Hashes]:
-    step = max(len(hashes), 1) if at_once else _KEYS_AT_ONCE
-    for start in range(0, len(hashes), step):
-        yield hashes[start : start + step]
