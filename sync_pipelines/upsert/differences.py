@@ -15,23 +15,13 @@ from sync_pipelines.contracts.streams import Children, Stream
 from sync_pipelines.normalize.values import to_json
 from sync_pipelines.tables.schema import SCHEMA, metadata
 from sync_pipelines.upsert.audit import Audit, has_gaps
+from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.fold import Row
 from sync_pipelines.upsert.lists import ChildRow, aligned
-from sync_pipelines.upsert.row_effects import RowEffects
 from sync_pipelines.upsert.stored_rows import Source, StoredChild, StoredRow, is_jsonb
 
 NewId = Callable[[str], int]
 """Returns the next id of a table."""
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """The record that determines a row."""
-
-    effective_at: Any
-    source_file: str
-    source_position: str | None
-    run_id: str | None
 
 
 class Retired(NamedTuple):
@@ -94,27 +84,24 @@ class Differences:
     """Collects the writes of folded rows.
 
     Args:
-        stream: the declaration.
+        context: context of the load.
         new_id: returns ids for new rows.
         audit: compares the rows cell by cell, if they are verified.
-        effects: counts what happens to rows.
     """
 
-    def __init__(
-        self, stream: Stream, new_id: NewId, audit: Audit | None = None, effects: RowEffects | None = None
-    ) -> None:
-        self._stream = stream
+    def __init__(self, context: LoadContext, new_id: NewId, audit: Audit | None = None) -> None:
+        self._load = context
+        self._stream = context.stream
         self._new_id = new_id
         self._audit = audit
-        self._effects = effects or RowEffects()
-        self._json = {c for c in (*stream.written, "extra") if is_jsonb(stream.table, c)}
+        self._json = {c for c in (*self._stream.written, "extra") if is_jsonb(self._stream.table, c)}
         self.writes = Writes()
 
     def take(
         self,
         stored: StoredRow | None,
         row: Row,
-        provenance: Provenance,
+        source: Source,
         ways: Mapping[str, str] | None = None,
         sources: Collection[Source] = (),
         *,
@@ -125,7 +112,7 @@ class Differences:
         Args:
             stored: the row as stored.
             row: the row as it should be.
-            provenance: the record that determines the row.
+            source: the record that determines the row.
             ways: child table -> how its rows are matched, if the payload chose (T8).
             sources: the records that a verified row may name as its source.
             is_disowned: whether the stored row names a withdrawn export as its last writer; then it is written even if
@@ -134,10 +121,10 @@ class Differences:
         differs = self._audit.compare(stored, row, sources) if self._audit is not None else is_disowned
         if stored is not None and stored.row == row and not differs:
             return stored.id
-        self._effects.note_row(None if stored is None else stored.row, row)
+        self._load.effects.note_row(None if stored is None else stored.row, row)
         row_id = self._new_id(self._stream.table) if stored is None else stored.id
         kind = self.writes.inserts if stored is None else self.writes.updates
-        kind[self._stream.table].append(self._main(row_id, row, provenance))
+        kind[self._stream.table].append(self._main(row_id, row, source))
         if stored is not None and self._is_key_freed(stored.row, row):
             self.writes.freed_keys.append(row_id)
         for declared in self._stream.children:
@@ -161,11 +148,11 @@ class Differences:
             self._audit.superfluous(stored)
         self.writes.retired.append(Retired(stored.id, heir, *identity))
         if heir is None:
-            self._effects.note_row(stored.row, None)
+            self._load.effects.note_row(stored.row, None)
         for declared in self._stream.children:
             self._children(declared, stored.id, stored.children.get(declared.table, []), [])
 
-    def _main(self, row_id: int, row: Row, provenance: Provenance) -> list[Any]:
+    def _main(self, row_id: int, row: Row, source: Source) -> list[Any]:
         links = [row.links.get(reference.column) for reference in self._stream.references]
         return [
             row_id,
@@ -176,10 +163,8 @@ class Differences:
             to_json(row.extra) if row.extra else None,
             row.is_placeholder,
             row.deleted_at,
-            provenance.effective_at,
-            provenance.source_file,
-            provenance.source_position,
-            provenance.run_id,
+            *source,
+            self._load.run_id,
             *([list(row.defaulted) if row.is_live else None] if self._stream.lists_defaults else []),
         ]
 

@@ -13,14 +13,14 @@ from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.upsert.audit import Audit
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.copying import Copying
 from sync_pipelines.upsert.decisions import Decisions
-from sync_pipelines.upsert.differences import Differences, Provenance
+from sync_pipelines.upsert.differences import Differences
 from sync_pipelines.upsert.empty_tables import DeferredIndexes
 from sync_pipelines.upsert.families import Family, families_of
 from sync_pipelines.upsert.fold import CREATE_OF_EXISTING, Applied, Outcome, Row, Rows, apply, outcome
@@ -37,6 +37,10 @@ from sync_pipelines.upsert.missing_rows import create_missing
 from sync_pipelines.upsert.references import ReferenceIds
 from sync_pipelines.upsert.stored_rows import Source, StoredRow, read_rows
 from sync_pipelines.upsert.write import write
+
+if TYPE_CHECKING:
+    # `row_names` folds records again.
+    from sync_pipelines.upsert.row_names import RowNames
 
 _KEYS_AT_ONCE: Final = 2_000
 
@@ -63,7 +67,7 @@ class Folding:
         self,
         context: LoadContext,
         knowing: Knowing,
-        names: WrittenNames | None = None,
+        names: RowNames | None = None,
         note_outcome: Callable[[int, Outcome], None] = lambda row, outcome: None,
         audit: Audit | None = None,
     ) -> None:
@@ -145,7 +149,7 @@ class Folding:
         if self._names is not None:
             stored = self._names.without_pairs(stored)
         self._taken = set()
-        differences = Differences(self._load.stream, self._copying.new_id, self._audit, self._load.effects)
+        differences = Differences(self._load, self._copying.new_id, self._audit)
         self._decisions.look_up(everything)
         mine, known = _linked(mine, ids), _linked(applied or [], ids)
         for family in families_of(mine, known, former, stored):
@@ -280,10 +284,10 @@ class Folding:
             stored = None if paired is None or paired.id in self._taken else paired
             if stored is None and row.is_placeholder and self._names is not None:
                 continue
-            source = None if stored is None else stored.source
-            is_disowned = source is not None and self._load.names_withdrawn(source.source_file)
-            provenance, sources = self._provenance(family, row, came), self._sources(family, row)
-            row_id = differences.take(stored, row, provenance, family.matches, sources, is_disowned=is_disowned)
+            former = None if stored is None else stored.source
+            is_disowned = former is not None and self._load.names_withdrawn(former.source_file)
+            source, sources = self._source(family, row, came), self._sources(family, row)
+            row_id = differences.take(stored, row, source, family.matches, sources, is_disowned=is_disowned)
             self._taken.add(row_id)
             written.append((row, row_id))
         if self._audit is not None:
@@ -305,7 +309,7 @@ class Folding:
             if owners.get(stored.row.external_id, stored.id) != stored.id:
                 differences.writes.freed_keys.append(stored.id)
 
-    def _provenance(self, family: Family, row: Row, came: Sequence[_Came]) -> Provenance:
+    def _source(self, family: Family, row: Row, came: Sequence[_Came]) -> Source:
         """Returns the last record of this export that produced the row, or else the last of all."""
         # After a withdrawal, the export that has the last word may be any.
         is_own = bool(family.mine) and self._load.withdrawn is None
@@ -315,9 +319,9 @@ class Folding:
         )
         last = next(matching, None) or (family.mine[-1] if is_own else family.newest)
         if last is None:
-            return Provenance(self._load.entry.effective_at, self._load.entry.path, None, self._load.run_id)
+            return Source(self._load.entry.effective_at, self._load.entry.path, None)
         path = self._load.entry.path if is_own else last.path
-        return Provenance(last.change.effective_at, path, last.change.position, self._load.run_id)
+        return Source(last.change.effective_at, path, last.change.position)
 
     def _sources(self, family: Family, row: Row) -> set[Source]:
         """Returns the records that a verified row may name as its source; empty if other records may be too."""
@@ -355,19 +359,6 @@ def _paired(stream: Stream, rows: Rows, stored: Sequence[StoredRow]) -> list[Sto
                 pairs[number] = next(found, None)
                 free = [s for s in free if s is not pairs[number]]
     return pairs
-
-
-class WrittenNames(Protocol):
-    """The names of a stream's rows, where records of other streams name them too (`row_names`)."""
-
-    def without_pairs(self, stored: Sequence[StoredRow]) -> list[StoredRow]:
-        """Returns rows with only the names from their own records."""
-
-    def note(self, rows: Iterable[Row]) -> None:
-        """Notes rows that are about to be written."""
-
-    def forget(self, rows: Sequence[int]) -> None:
-        """Notes rows that were written with only the names from their own records."""
 
 
 def _linked(records: Iterable[VersionedRecord], ids: Mapping[str, Mapping[Identity, int]]) -> list[VersionedRecord]:
