@@ -94,9 +94,8 @@ class _Replay:
         )
         self._referred = names_in(kept, context.stream)
         self._history.add(entry.id, indexed_hashes(kept, self._referred))
-        whole = (entry.effective_at, entry.effective_at)
-        self._former = KnownExport(entry, KeptRecords(archive, entry.kept or "-"), whole)
-        self._mine = KnownExport(entry, kept, whole)
+        self._former = KnownExport(entry, KeptRecords(archive, entry.kept or "-"))
+        self._mine = KnownExport(entry, kept)
 
     def run(self) -> Replayed:
         """Runs the replay in the caller's transaction."""

@@ -109,7 +109,7 @@ class RowHistory:
         """Returns every record of a key, or of the partner's own id, and the rows after them."""
         wanted = self._names_of(key)
         hashes = _hashes_of(wanted)
-        loaded, aside = self._exports(hashes)
+        loaded, aside = self._exports()
         layout = layout_of(self.stream)
         if self.stream.has_record_ids:
             hashes = connected(hashes, loaded.knowing, layout)
@@ -127,7 +127,7 @@ class RowHistory:
 
     # -- records -----------------------------------------------------------------------------------------------
 
-    def _exports(self, hashes: Hashes) -> tuple[_Loaded, list[KnownExport]]:
+    def _exports(self) -> tuple[History, list[KnownExport]]:
         self.complete_index()
         names = self.stream.partner, self.tenant, self.stream.name
         history = History(self.connection, *names, self.archive)
@@ -136,8 +136,8 @@ class RowHistory:
         for entry in ledger.of_ids(self.connection, [number for (number,) in rows]):
             kept = KeptRecords(self.archive, entry.kept or "-")
             if kept.summary.window is not None:
-                aside.append(KnownExport(entry, kept, kept.summary.window))
-        return _Loaded(history), aside
+                aside.append(KnownExport(entry, kept))
+        return history, aside
 
     def complete_index(self) -> None:
         """Adds the exports of earlier versions to the index, as a load does."""
@@ -201,7 +201,7 @@ class RowHistory:
         ]
         wanted = names | {name for pair in pairs for name in pair.names}
         hashes = _hashes_of(wanted)
-        loaded, _ = self._exports(hashes)
+        loaded, _ = self._exports()
         layout = layout_of(self.stream)
         hashes = connected(hashes, loaded.knowing, layout)
         rows: Rows = ()
@@ -240,16 +240,6 @@ class RowHistory:
                 names[number] = row
                 places |= dict.fromkeys(each_name(row), number)
         return [_with_links(record, numbers) for record in records], names
-
-
-class _Loaded:
-    """The loaded exports of a stream."""
-
-    def __init__(self, history: History) -> None:
-        self._history = history
-
-    def knowing(self, hashes: Hashes) -> list[KnownExport]:
-        return [known for known in self._history.knowing(hashes) if known.entry.status == "loaded"]
 
 
 def _moved(rows: Rows, slots: list[int], applied: Applied, new: int) -> tuple[list[int], int]:

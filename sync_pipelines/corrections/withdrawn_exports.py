@@ -186,8 +186,7 @@ def _names(exports: Iterable[KnownExport]) -> Mapping[str, set[Named]]:
 
 
 def _known(entry: LedgerFile, archive: Path) -> KnownExport:
-    window = (entry.effective_from or entry.effective_at, entry.effective_to or entry.effective_at)
-    return KnownExport(entry, KeptRecords(archive, entry.kept or "-"), window)
+    return KnownExport(entry, KeptRecords(archive, entry.kept or "-"))
 
 
 def _stream(entry: LedgerFile) -> Stream:

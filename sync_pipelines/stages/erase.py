@@ -282,7 +282,7 @@ def _switch(
     if any((entry.kept, entry.status) != (now[n].kept, now[n].status) for n, entry in entries.items()):
         raise _busy()
     exports = [
-        KnownExport(entry, KeptRecords(archive, entry.kept or "-"), (entry.effective_at, entry.effective_at))
+        KnownExport(entry, KeptRecords(archive, entry.kept or "-"))
         for entry in entries.values()
         if entry.id in set(loaded) and rewritten[entry.id].erased
     ]

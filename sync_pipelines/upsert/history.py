@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,7 +61,16 @@ class KnownExport:
 
     entry: LedgerFile
     kept: KeptRecords
-    window: tuple[datetime, datetime]
+
+    @cached_property
+    def window(self) -> tuple[datetime, datetime]:
+        """The first and last time of its records; its own time if it has none."""
+        return self.kept.summary.window or (self.entry.effective_at, self.entry.effective_at)
+
+    @property
+    def is_even(self) -> bool:
+        """Whether all its records have one time."""
+        return self.window[0] == self.window[1]
 
     @property
     def newest(self) -> tuple[datetime, bytes, int]:
@@ -168,9 +178,8 @@ class History:
         missing = [number for number in ids if number not in self._known]
         for entry in ledger.of_ids(self._connection, missing) if missing else ():
             # The index keeps the keys of a withdrawn export; after a replay an export may have no records left.
-            if entry.status == "loaded" and entry.effective_from is not None and entry.effective_to is not None:
-                kept = KeptRecords(self._archive, entry.kept or "-")
-                self._known[entry.id] = KnownExport(entry, kept, (entry.effective_from, entry.effective_to))
+            if entry.status == "loaded" and entry.effective_to is not None:
+                self._known[entry.id] = KnownExport(entry, KeptRecords(self._archive, entry.kept or "-"))
         found = [self._known[number] for number in ids if number in self._known]
         return sorted(found, key=lambda known: known.entry.version)
 

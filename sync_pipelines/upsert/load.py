@@ -135,7 +135,7 @@ class _Loading:
     def run(self) -> Loaded:
         """Writes the rows, keeps rejects, and updates the ledger."""
         if self._summary.window is not None:
-            mine = KnownExport(self._load.entry, self._kept, self._summary.window)
+            mine = KnownExport(self._load.entry, self._kept)
             self._write(mine, self._history.knowing(self._kept.keys.distinct))
         rejects = Rejects(self._load, self._history.knowing)
         rejects.supersede_older(self._kept.keys.hashes)

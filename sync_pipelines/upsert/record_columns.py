@@ -132,11 +132,6 @@ class Purposes:
         return Purposes(bits_of(layout, values), merged, bits_of(layout, lists), bits_of(layout, always_of(stream)))
 
 
-def is_even(export: KnownExport) -> bool:
-    """Whether all records of an export have its own time, so that such exports are in the order of their records."""
-    return export.window[0] == export.window[1]
-
-
 def always_of(stream: Stream) -> list[str]:
     """Returns what `Purposes.always` says, by name."""
     return [*stream.carries, *stream.timed_defaults]

@@ -36,7 +36,6 @@ from sync_pipelines.upsert.record_columns import (
     RecordColumns,
     always_of,
     bits_of,
-    is_even,
 )
 
 _PLAIN: Final = frozenset({*ACCEPTED, "delete"})
@@ -94,7 +93,7 @@ class Stale:
 
         Such a record sets what the late one sets. Lists must be the same after they are applied a second time.
         """
-        if undecided(self._stream) or not (is_even(mine) and is_even(other)):
+        if undecided(self._stream) or not (mine.is_even and other.is_even):
             return np.zeros(len(rows), bool)
         needed = {*self._stream.required_new, *always_of(self._stream)}
         if self._stream.scope is not None:
@@ -146,7 +145,7 @@ class _Late:
         """Returns another export's records in some rows. Those that it shares with this export are known already."""
         mine, kept = self._mine.kept, other.kept
         shared = mine.are_shared(self._rows[chosen], kept, rows)
-        if mine.bits != kept.bits or other.window[0] != other.window[1]:
+        if mine.bits != kept.bits or not other.is_even:
             shared[:] = False
         read = RecordColumns.read(other, rows[~shared], self._stream, self._layout, _names(self._stream))
         if not shared.any():
@@ -205,7 +204,7 @@ class _Late:
             if not speaks.any():
                 continue
             places = np.flatnonzero(speaks)
-            same = is_one[places] & (is_even(mine.export) and is_even(theirs.export))
+            same = is_one[places] & (mine.export.is_even and theirs.export.is_even)
             same[same] = self._are_equal(child, mine, theirs, places[same])
             left[places[same]] &= ~bit
             self._open[chosen[places[~same]]] = False

@@ -89,10 +89,10 @@ def _repeated_words(mine: KnownExport, others: Sequence[KnownExport], wanted: Ma
     """Returns, by index in the key list, for which wanted keys the newest loaded record has the same text."""
     found = np.zeros(len(wanted), bool)
     # Records with times of their own may be newer than their export's version.
-    uneven = [other for other in others if other.window[0] != other.window[1]]
-    if len(uneven) > _LOOKED_AT or mine.window[0] != mine.window[1]:
+    uneven = [other for other in others if not other.is_even]
+    if len(uneven) > _LOOKED_AT or not mine.is_even:
         return found
-    even = [other for other in others if other.window[0] == other.window[1]]
+    even = [other for other in others if other.is_even]
     # A log's records have their own time, which may be later than that of exports after it.
     newest = sorted(even, key=lambda known: known.newest, reverse=True)[:_LOOKED_AT]
     for start in range(0, len(wanted), _AT_ONCE):

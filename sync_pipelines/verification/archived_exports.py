@@ -70,9 +70,7 @@ class ArchivedExports:
         loaded = dict(connection.execute(_LOADED, values).fetchall())
         self._known = {i: known for i, known in self._known.items() if loaded.get(i) == known.entry.kept}
         for entry in ledger.of_ids(connection, loaded.keys() - self._known.keys()):
-            assert entry.effective_from is not None and entry.effective_to is not None
-            kept = KeptRecords(self._archive, entry.kept or "-")
-            self._known[entry.id] = KnownExport(entry, kept, (entry.effective_from, entry.effective_to))
+            self._known[entry.id] = KnownExport(entry, KeptRecords(self._archive, entry.kept or "-"))
 
     @property
     def all(self) -> list[KnownExport]:

@@ -190,7 +190,7 @@ class ColumnVerification:
         for number in distinct(exports).tolist():
             export = self._exports[number]
             mine = np.flatnonzero(exports == number)
-            if export.kept.texts is not None and export.window[0] == export.window[1]:
+            if export.kept.texts is not None and export.is_even:
                 texts[mine] = export.kept.texts[rows[mine]]
                 if export.kept.summary.reading != self._exports[int(exports[0])].kept.summary.reading:
                     texts[mine] = 0

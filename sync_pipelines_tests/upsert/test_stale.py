@@ -69,7 +69,7 @@ def known(number: int, kept: KeptRecords, at: datetime) -> list[KnownExport]:
         return []
     empty = dict.fromkeys([field.name for field in fields(LedgerFile)])
     entry = LedgerFile(**{**empty, "id": number, "path": f"{number}.ndjson", "revision": 1, "effective_at": at})  # type: ignore[arg-type]
-    return [KnownExport(entry, kept, kept.summary.window)]
+    return [KnownExport(entry, kept)]
 
 
 def trail(stream: Stream, records: Sequence[VersionedRecord]) -> tuple[Rows, list[str | None]]:
