@@ -84,8 +84,8 @@ class BlockedDeletes:
 
     def _referred(self, export: KnownExport, stream: Stream, reference: Reference) -> set[Named]:
         """Returns what the keys of an export ever referred to."""
-        hashes, entry = export.kept.keys.distinct, export.entry
-        history = History(self._connection, entry.partner, entry.tenant, entry.stream, self._archive)
+        hashes = export.kept.keys.distinct
+        history = History(self._connection, stream, export.entry.tenant, self._archive)
         found = names_referred(export.kept, reference)
         for other in history.knowing(hashes):
             found |= names_referred(other.kept, reference, other.kept.keys.rows_of(hashes))
@@ -94,7 +94,7 @@ class BlockedDeletes:
     def _decide(self, context: LoadContext, tenant: str, keys: set[str]) -> Iterator[int]:
         """Decides the deletes of some keys again; yields their exports."""
         stream = context.stream
-        history = History(self._connection, stream.partner, tenant, stream.name, self._archive)
+        history = History(self._connection, stream, tenant, self._archive)
         hashes = distinct(np.array([key_hash(key) for key in keys], np.uint64))
         found = [
             (export, [r for r in export.versioned(named, context.layout) if r.change.operation == "delete"])
@@ -155,7 +155,7 @@ class _Referrers:
             naming[entry.tenant].append(kept.keys.of_rows(rows_naming(kept, reference, self._names)))
         for tenant, hashes in naming.items():
             wanted = distinct(np.concatenate(hashes))
-            exports = History(connection, stream.partner, tenant, stream.name, archive).knowing(wanted)
+            exports = History(connection, stream, tenant, archive).knowing(wanted)
             for export in exports:
                 self._records.append((export.entry, stream, export.versioned(wanted, layout_of(stream))))
 

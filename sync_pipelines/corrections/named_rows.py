@@ -149,7 +149,7 @@ class NamedRows:
         return [
             export.entry
             for tenant in sorted({name.tenant for name in names})
-            for export in History(connection, stream.partner, tenant, stream.name, self.archive).knowing(hashes)
+            for export in History(connection, stream, tenant, self.archive).knowing(hashes)
         ]
 
     def _remove(self, ids: Sequence[int]) -> None:

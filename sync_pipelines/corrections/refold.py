@@ -89,9 +89,7 @@ class _Replay:
         entry = context.entry
         self._archive = archive
         self._kept = kept
-        self._history = History(
-            context.connection, entry.partner, entry.tenant, entry.stream, archive, without=entry.id
-        )
+        self._history = History(context.connection, context.stream, entry.tenant, archive, without=entry.id)
         self._referred = names_in(kept, context.stream)
         self._history.add(entry.id, indexed_hashes(kept, self._referred))
         self._former = KnownExport(entry, KeptRecords(archive, entry.kept or "-"))

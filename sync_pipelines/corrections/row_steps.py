@@ -130,7 +130,7 @@ class RowHistory:
     def _exports(self) -> tuple[History, list[KnownExport]]:
         self.complete_index()
         names = self.stream.partner, self.tenant, self.stream.name
-        history = History(self.connection, *names, self.archive)
+        history = History(self.connection, self.stream, self.tenant, self.archive)
         rows = self.connection.execute(_ASIDE, [*names, list(NOT_APPLIED)]).fetchall()
         aside = []
         for entry in ledger.of_ids(self.connection, [number for (number,) in rows]):
@@ -144,7 +144,7 @@ class RowHistory:
         names = self.stream.partner, self.tenant, self.stream.name
         if not KeyIndex(self.connection, *names).is_complete():
             take_locks(self.connection, own_locks(self.stream, self.tenant))
-            History(self.connection, *names, self.archive)
+            History(self.connection, self.stream, self.tenant, self.archive)
 
     def _is_early(self, record: VersionedRecord) -> bool:
         return self.at is None or record.version[0] <= self.at

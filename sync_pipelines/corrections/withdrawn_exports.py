@@ -130,7 +130,7 @@ class _Withdrawal:
         )
 
     def _history(self, entry: LedgerFile) -> History:
-        return History(self._connection, entry.partner, entry.tenant, entry.stream, self._archive)
+        return History(self._connection, _stream(entry), entry.tenant, self._archive)
 
     def _fold(self, exports: Sequence[KnownExport]) -> None:
         """Folds the keys of withdrawn exports of one tenant's stream again."""

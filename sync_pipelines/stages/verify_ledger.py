@@ -256,7 +256,7 @@ def _restore_rejects(workspace: Workspace, connection: psycopg.Connection[Any], 
     entry, archive = ledger.entry_of(connection, file_id), workspace.settings.archive
     try:
         with connection.transaction():
-            history = History(connection, entry.partner, entry.tenant, entry.stream, archive)
+            history = History(connection, stream, entry.tenant, archive)
             rejects = Rejects(LoadContext(connection, stream, entry, entry.run_id), history.knowing)
             rejects.renew(KeptRecords(archive, entry.kept or "-").rejects())
     except ArchiveIncomplete as error:

@@ -34,7 +34,6 @@ from sync_pipelines.normalize.keys import (
 )
 from sync_pipelines.normalize.layout import ChildLayout, Layout
 from sync_pipelines.normalize.values import from_json
-from sync_pipelines.partners import find_stream
 from sync_pipelines.upsert.jsonb import Jsonb
 from sync_pipelines.upsert.key_index import KeyIndex
 from sync_pipelines.upsert.referred_names import indexed_hashes, names_in
@@ -146,7 +145,8 @@ class History:
 
     Args:
         connection: in a transaction with the stream's own lock.
-        partner, tenant, stream: as in the ledger.
+        stream: the declaration.
+        tenant: the tenant.
         archive: the archive's folder.
         without: id of an entry to exclude.
     """
@@ -154,19 +154,18 @@ class History:
     def __init__(
         self,
         connection: psycopg.Connection[Any],
-        partner: str,
+        stream: Stream,
         tenant: str,
-        stream: str,
         archive: Path,
         without: int | None = None,
     ) -> None:
         self._connection = connection
         self._archive = archive
         self._without = without
-        self._index = KeyIndex(connection, partner, tenant, stream)
+        self._index = KeyIndex(connection, stream.partner, tenant, stream.name)
         self._known: dict[int, KnownExport] = {}
         if not self._index.is_complete():
-            self._index.build(archive, _indexed(find_stream(partner, stream)))
+            self._index.build(archive, lambda kept: indexed_hashes(kept, names_in(kept, stream)))
 
     def knowing(self, hashes: Hashes) -> list[KnownExport]:
         """Returns the exports that have records of one of the given key hashes, in version order.
@@ -186,13 +185,6 @@ class History:
     def add(self, export_id: int, hashes: Hashes) -> None:
         """Adds the key hashes (sorted) of an export, for every later load."""
         self._index.add(export_id, hashes)
-
-
-def _indexed(stream: Stream | None) -> Callable[[KeptRecords], Hashes]:
-    """Returns the function that computes the hashes of an export for the index."""
-    if stream is None:
-        return lambda kept: kept.keys.distinct
-    return lambda kept: indexed_hashes(kept, names_in(kept, stream))
 
 
 def newer_exports(export: KnownExport, others: Iterable[KnownExport]) -> list[KnownExport]:

@@ -123,14 +123,13 @@ class _Loading:
         self._written = written
         self._guards = guards
         self._created = 0
-        entry = context.entry
-        self._kept = KeptRecords(archive, entry.kept or "-")
+        self._kept = KeptRecords(archive, context.entry.kept or "-")
         self._summary = self._kept.summary
         self._outcomes = Outcomes(self._kept.count)
         self._leniencies: Counter[str] = Counter(self._summary.leniencies)
         self._names = RowNames(context, archive)
         self._referred = names_in(self._kept, context.stream, is_whole=self._names.has_pairs)
-        self._history = History(context.connection, entry.partner, entry.tenant, entry.stream, archive)
+        self._history = History(context.connection, context.stream, context.entry.tenant, archive)
 
     def run(self) -> Loaded:
         """Writes the rows, keeps rejects, and updates the ledger."""

@@ -275,8 +275,7 @@ class RowNames:
                 Folding(replace(self._load, stream=inner), history.knowing).fold_known(distinct(np.concatenate(keys)))
 
     def _history(self, inner: Stream) -> History:
-        entry = self._load.entry
-        return History(self._load.connection, inner.partner, entry.tenant, inner.name, self._archive)
+        return History(self._load.connection, inner, self._load.entry.tenant, self._archive)
 
 
 def _assigned(rows: Sequence[_Named], pairs: Iterable[Pair]) -> _Assigned:
