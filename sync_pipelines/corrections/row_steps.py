@@ -19,7 +19,6 @@ import psycopg
 
 from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.database import ledger
-from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.change import Change
 from sync_pipelines.normalize.keys import distinct, hashes_of_row
@@ -55,7 +54,6 @@ class Step:
 
     Attributes:
         record: the record; links are numbers of `Steps.names`.
-        entry: its export.
         outcome: of its load if it was stored, or else in version order; `held` or `withdrawn` if its export is.
         reason: why it is rejected or blocked.
         before, after: its row; both None if it is not applied.
@@ -63,7 +61,6 @@ class Step:
     """
 
     record: VersionedRecord
-    entry: LedgerFile
     outcome: str
     reason: Rejection | None = None
     before: Row | None = None
@@ -120,8 +117,7 @@ class RowHistory:
             r for r in versioned_records(aside, hashes, layout) if r.change.key == key or r.change.record_id == key
         ]
         linked, names = self._linked(self._early([*every, *others]))
-        entries = {known.entry.id: known.entry for known in (*exports, *aside)}
-        steps, rows = self._fold(linked, entries)
+        steps, rows = self._fold(linked)
         late = [r for r in every if not self._is_early(r)]
         return Steps(steps, self._with_names(rows, key), names, min(late, key=lambda r: r.version, default=None))
 
@@ -154,32 +150,31 @@ class RowHistory:
 
     # -- folding -----------------------------------------------------------------------------------------------
 
-    def _fold(self, records: Sequence[VersionedRecord], entries: Mapping[int, LedgerFile]) -> tuple[list[Step], Rows]:
-        files = [file_id for file_id, entry in entries.items() if entry.status not in NOT_APPLIED]
+    def _fold(self, records: Sequence[VersionedRecord]) -> tuple[list[Step], Rows]:
+        files = list({record.entry.id for record in records if record.entry.status not in NOT_APPLIED})
         rejects = {(row[0], row[1]): row[2:] for row in self.connection.execute(_STATE_REJECTS, [files])}
         outcomes = {row[0]: decoded(row[1]) for row in self.connection.execute(_OUTCOMES, [files])}
         slots, steps = list[int](), list[Step]()
         rows: Rows = ()
         newest = records[-1] if records else None
         for record in records:
-            entry = entries[record.file_id]
-            if entry.status in NOT_APPLIED:
-                steps.append(Step(record, entry, entry.status))
+            if record.entry.status in NOT_APPLIED:
+                steps.append(Step(record, record.entry.status))
                 continue
-            code, message = rejects.get((record.file_id, record.change.position), (None, ""))
+            code, message = rejects.get((record.entry.id, record.change.position), (None, ""))
             if code == BLOCKED:
-                steps.append(Step(record, entry, "blocked", Rejection(code, None, message)))
+                steps.append(Step(record, "blocked", Rejection(code, None, message)))
                 continue
             applied = apply(self.stream, rows, record.change)
             if applied.rejection is not None:
-                steps.append(Step(record, entry, "rejected", applied.rejection))
+                steps.append(Step(record, "rejected", applied.rejection))
                 continue
             slots, slot = _moved(rows, slots, applied, len(steps))
             rows = applied.rows
-            known = outcomes.get(record.file_id)
+            known = outcomes.get(record.entry.id)
             in_order = outcome(applied.before, applied.after, record.change, is_older=record is not newest)
             found = _name(known, record.version[3]) or ("unchanged" if in_order == "stale" else in_order)
-            steps.append(Step(record, entry, found, None, applied.before, applied.after, slot))
+            steps.append(Step(record, found, None, applied.before, applied.after, slot))
         return steps, rows
 
     # -- names -------------------------------------------------------------------------------------------------

@@ -255,7 +255,7 @@ class _Explaining:
             placeholder = self._placeholder(stream.partner, tenant, stored, self._history(stream, tenant))
             rows, referred_by = ([placeholder[0]], placeholder[1]) if placeholder else (rows, [])
         if not records and not rows and steps.later is not None:
-            raise self._too_early(steps.later.version[0], steps.later.path)
+            raise self._too_early(steps.later.version[0], steps.later.entry.path)
         shown = [self._projected(stream, row, column) for row in rows]
         return Explained(stream, stream.partner, tenant, self._table, column, records, shown, referred_by)
 
@@ -286,7 +286,7 @@ class _Explaining:
             after = None if step.after is None else row_values(stream, step.after, steps.names)[column]
             row = self._value(stream, column, after)
             by = overridden(stream, steps, number, column)
-        change, entry = step.record.change, step.entry
+        change, entry = step.record.change, step.record.entry
         return Said(
             change.effective_at, entry.path, entry.revision, change.position, change.operation, step.outcome,
             reason, said, value, row, by,

@@ -72,7 +72,7 @@ def overridden(stream: Stream, steps: Steps, number: int, column: str) -> str:
         return ""
     for later in steps.steps[number + 1 :]:
         if later.slot == step.slot and said_of(stream, later, column, steps.names)[0] != "absent":
-            return f"{later.entry.path} at {later.record.change.position}"
+            return f"{later.record.entry.path} at {later.record.change.position}"
     return ""
 
 

@@ -51,7 +51,7 @@ class Decisions:
 
     def look_up(self, records: Iterable[VersionedRecord]) -> None:
         """Reads the earlier decisions about these records."""
-        files = sorted({record.file_id for record in records})
+        files = sorted({record.entry.id for record in records})
         rows = self._load.connection.execute(
             "select export_file_id, position, id, code, status, faults from sync.rejected_records"
             " where export_file_id = any(%s) and depends_on_state",
@@ -142,12 +142,10 @@ class Decisions:
             return []
         named = [named_by(record.change.key, record.change.record_id) for record in rejected]
         exports = self._knowing(np.array(sorted(set(named)), np.uint64))
-        versions = {export.entry.id: export.entry.version for export in exports}
-        versions[self._load.entry.id] = self._load.entry.version
         found = []
         for record, name in zip(rejected, named, strict=True):
             key = np.array([name], np.uint64)
-            newer = (e for e in exports if e.entry.version > versions[record.file_id])
+            newer = (e for e in exports if e.entry.version > record.entry.version)
             found.append("superseded" if any(len(export.knows(key)) for export in newer) else "open")
         return found
 
@@ -155,7 +153,7 @@ class Decisions:
         change = record.change
         key = change.key if change.key is not None else change.record_id
         return [
-            record.file_id, change.position, key, rejection.code, rejection.path, self._message(rejection),
+            record.entry.id, change.position, key, rejection.code, rejection.path, self._message(rejection),
             to_json(self._record(record)), to_json(self._faults(rejection)), self._load.run_id, True,
         ]  # fmt: skip
 
@@ -178,4 +176,4 @@ class Decisions:
 
 
 def _place(record: VersionedRecord) -> _Place:
-    return record.file_id, record.change.position
+    return record.entry.id, record.change.position

@@ -274,7 +274,7 @@ class Folding:
     def _was_newest(self, family: Family, record: VersionedRecord) -> bool:
         """Whether no newer record was loaded before a delete. Then it found a row that other rows only referred to."""
         newer = [r for r in family.applied if r.version > record.version]
-        return not newer or (self._blocking is not None and all(r.file_id not in self._earlier for r in newer))
+        return not newer or (self._blocking is not None and all(r.entry.id not in self._earlier for r in newer))
 
     def _take(self, differences: Differences, family: Family, rows: Rows, came: Sequence[_Came]) -> None:
         own = [stored for stored in family.stored if not stored.is_lent]
@@ -313,21 +313,20 @@ class Folding:
         """Returns the last record of this export that produced the row, or else the last of all."""
         # After a withdrawal, the export that has the last word may be any.
         is_own = bool(family.mine) and self._load.withdrawn is None
-        records = [c for c in came if c.record.file_id == self._load.entry.id] if is_own else came
+        records = [c for c in came if c.record.entry.id == self._load.entry.id] if is_own else came
         matching = (
             c.record for c in reversed(records) if c.row is not None and row.is_same_record(c.row, self._load.stream)
         )
         last = next(matching, None) or (family.mine[-1] if is_own else family.newest)
         if last is None:
             return Source(self._load.entry.effective_at, self._load.entry.path, None)
-        path = self._load.entry.path if is_own else last.path
-        return Source(last.change.effective_at, path, last.change.position)
+        return Source(last.change.effective_at, last.entry.path, last.change.position)
 
     def _sources(self, family: Family, row: Row) -> set[Source]:
         """Returns the records that a verified row may name as its source; empty if other records may be too."""
         if self._audit is None or row.is_placeholder:
             return set()
-        return {Source(r.change.effective_at, r.path, r.change.position) for r in family.applied}
+        return {Source(r.change.effective_at, r.entry.path, r.change.position) for r in family.applied}
 
     def _retire(self, differences: Differences, stored: StoredRow, rows: Sequence[tuple[Row, int]]) -> None:
         """Retires a stored row that no record produces any more. A placeholder stays, except in a withdrawal."""

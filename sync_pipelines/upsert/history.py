@@ -48,8 +48,7 @@ Version = tuple[datetime, bytes, int, int]
 class VersionedRecord:
     """One record, with its version and its export."""
 
-    file_id: int
-    path: str
+    entry: LedgerFile
     version: Version
     change: Change
 
@@ -97,11 +96,9 @@ class KnownExport:
         if not len(rows):
             return []
         table, bits = self.kept.rows(rows)
-        entry, place = self.entry, self.entry.version[1:]
+        place = self.entry.version[1:]
         return [
-            VersionedRecord(
-                entry.id, entry.path, (record["effective_at"], *place, row), to_change(record, layout, bits)
-            )
+            VersionedRecord(self.entry, (record["effective_at"], *place, row), to_change(record, layout, bits))
             for row, record in zip(rows.tolist(), table.to_pylist(), strict=True)
         ]
 

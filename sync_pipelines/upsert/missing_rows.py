@@ -12,7 +12,6 @@ from dataclasses import replace
 import pyarrow as pa
 
 from sync_pipelines.contracts.streams import Identity
-from sync_pipelines.database import ledger
 from sync_pipelines.upsert.audit import Audit
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.history import VersionedRecord
@@ -39,12 +38,11 @@ def create_missing(context: LoadContext, records: Sequence[VersionedRecord], aud
             audit.missing(reference.table, identity)
             found.add(identity)
             record = referring[identity]
-            entry = ledger.entry_of(context.connection, record.file_id)
             parts = {f"{reference.column}_{part}": [value] for part, value in identity._asdict().items()}
             own = {name: pa.array(values, pa.string()) for name, values in parts.items()}
             own |= {
                 "effective_at": pa.array([record.change.effective_at], pa.timestamp("us", "UTC")),
                 "position": pa.array([record.change.position], pa.string()),
             }
-            ReferenceIds.searching(replace(context, entry=entry)).ids(reference, pa.table(own))
+            ReferenceIds.searching(replace(context, entry=record.entry)).ids(reference, pa.table(own))
     return found
