@@ -41,6 +41,10 @@ where partner = %(partner)s and stream = %(stream)s and status in ('loaded', 'he
 """
 
 
+ExportVersion = tuple[datetime, bytes, int]
+"""An export's version: time, path in natural order, revision of the path (X4)."""
+
+
 @dataclass(frozen=True)
 class LedgerFile:
     """One revision of one export in the ledger.
@@ -95,7 +99,7 @@ class LedgerFile:
         return {name: getattr(self, name) for name in COUNTS}
 
     @property
-    def version(self) -> tuple[datetime, bytes, int]:
+    def version(self) -> ExportVersion:
         """The export's position in version order: time, path, revision (X4)."""
         return version_of(self.effective_at, self.path, self.revision)
 
@@ -105,7 +109,7 @@ class LedgerFile:
         return self.status == "failed" and (self.error or "").startswith(f"{RUN_KILLED}:")
 
 
-def version_of(effective_at: datetime, path: str, revision: int) -> tuple[datetime, bytes, int]:
+def version_of(effective_at: datetime, path: str, revision: int) -> ExportVersion:
     """Returns an export's position in version order (X4)."""
     return effective_at, natural_order(path), revision
 

@@ -1,6 +1,6 @@
 """Rejections that depend on a key's own state: decided, withdrawn and remembered (law 1; T3, T9, N8, P2).
 
-Belongs here: rejects of records that fulfill their contract. Does not belong here: rejects of normalization (`load`).
+Belongs here: rejects of records that fulfill their contract. Does not belong here: storing rejects (`stored_rejects`).
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-import numpy as np
 from psycopg.sql import SQL, Identifier
 
 from sync_pipelines.normalize.keys import named_by
@@ -18,6 +17,7 @@ from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.fold import Rejection, alias_of
 from sync_pipelines.upsert.history import Knowing, VersionedRecord
+from sync_pipelines.upsert.stored_rejects import KeptReject, are_superseded, insert_rejects, set_status
 
 BLOCKED: Final = "delete_blocked"
 
@@ -75,10 +75,10 @@ class Decisions:
         else:
             if known.status == "resolved":
                 self._rejected.append((record, rejection, known.row_id))
-            errors = self._faults(rejection)
+            errors = masked_faults(self._load.stream, rejection.faults)
             if known.faults != errors:
-                reason = rejection.code, rejection.path, self._message(rejection), to_json(errors), known.row_id
-                self._reasons.append(reason)
+                message = masked_reason(self._load.stream, rejection.path, _message(rejection))
+                self._reasons.append((rejection.code, rejection.path, message, to_json(errors), known.row_id))
 
     def block(self, record: VersionedRecord, row_ids: Sequence[int]) -> bool:
         """Whether live rows refer to the rows that a record would delete. If so, rejects it (T9)."""
@@ -108,19 +108,19 @@ class Decisions:
 
     def write(self) -> None:
         """Writes the decisions."""
-        statuses = self._statuses([record for record, _, _ in self._rejected])
+        records = [record for record, _, _ in self._rejected]
+        named = [named_by(record.change.key, record.change.record_id) for record in records]
+        superseded = are_superseded(self._knowing, named, [record.entry.version for record in records])
         changed: dict[str, list[int]] = {"resolved": self._resolved, "open": [], "superseded": []}
         new = []
-        for (record, rejection, row_id), status in zip(self._rejected, statuses, strict=True):
+        for (record, rejection, row_id), is_superseded in zip(self._rejected, superseded, strict=True):
+            status = "superseded" if is_superseded else "open"
             if row_id is None:
-                new.append([*self._reject(record, rejection), status])
+                new.append((record.entry.id, self._reject(record, rejection), status))
             else:
                 changed[status].append(row_id)
         for status, ids in changed.items():
-            if ids:
-                self._load.connection.execute(
-                    "update sync.rejected_records set status = %s, updated_at = now() where id = any(%s)", [status, ids]
-                )
+            set_status(self._load.connection, status, ids)
         for reason in self._reasons:
             self._load.connection.execute(
                 "update sync.rejected_records set code = %s, field_path = %s, message = %s, faults = %s,"
@@ -128,41 +128,20 @@ class Decisions:
                 reason,
             )
         if new:
-            with self._load.connection.cursor().copy(
-                "copy sync.rejected_records (export_file_id, position, external_id, code, field_path, message, record,"
-                " faults, run_id, depends_on_state, status) from stdin"
-            ) as copy:
-                for reject in new:
-                    copy.write_row(reject)
+            insert_rejects(self._load, new, depends_on_state=True)
         self._rejected, self._resolved, self._reasons = [], [], []
 
-    def _statuses(self, rejected: Sequence[VersionedRecord]) -> list[str]:
-        """Returns `superseded` if a newer export has a record of the key, else `open` (F03)."""
-        if not rejected:
-            return []
-        named = [named_by(record.change.key, record.change.record_id) for record in rejected]
-        exports = self._knowing(np.array(sorted(set(named)), np.uint64))
-        found = []
-        for record, name in zip(rejected, named, strict=True):
-            key = np.array([name], np.uint64)
-            newer = (e for e in exports if e.entry.version > record.entry.version)
-            found.append("superseded" if any(len(export.knows(key)) for export in newer) else "open")
-        return found
-
-    def _reject(self, record: VersionedRecord, rejection: Rejection) -> list[Any]:
+    def _reject(self, record: VersionedRecord, rejection: Rejection) -> KeptReject:
         change = record.change
-        key = change.key if change.key is not None else change.record_id
-        return [
-            record.entry.id, change.position, key, rejection.code, rejection.path, self._message(rejection),
-            to_json(self._record(record)), to_json(self._faults(rejection)), self._load.run_id, True,
-        ]  # fmt: skip
-
-    def _message(self, rejection: Rejection) -> str:
-        more = f" (and {len(rejection.more)} more in this record)" if rejection.more else ""
-        return masked_reason(self._load.stream, rejection.path, rejection.message) + more
-
-    def _faults(self, rejection: Rejection) -> list[dict[str, Any]]:
-        return masked_faults(self._load.stream, rejection.faults)
+        return {
+            "position": change.position,
+            "external_id": change.record_id if change.key is None else change.key,
+            "code": rejection.code,
+            "field_path": rejection.path,
+            "message": _message(rejection),
+            "record": self._record(record),
+            "faults": rejection.faults,
+        }
 
     def _record(self, versioned: VersionedRecord) -> dict[str, Any]:
         """Returns the record in the partner's field names."""
@@ -173,6 +152,10 @@ class Decisions:
             {"operation": change.operation, "key": change.key, **record, **change.extra}
         )
         return shown
+
+
+def _message(rejection: Rejection) -> str:
+    return rejection.message + (f" (and {len(rejection.more)} more in this record)" if rejection.more else "")
 
 
 def _place(record: VersionedRecord) -> _Place:
