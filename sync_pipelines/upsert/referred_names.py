@@ -86,18 +86,6 @@ def indexed_hashes(kept: KeptRecords, referred: ReferredNames) -> Hashes:
     return np.union1d(keys, referred.hashes) if len(referred.hashes) else keys
 
 
-def rows_referring(kept: KeptRecords, stream: Stream, names: Collection[RowName]) -> Any:
-    """Returns, by row, whether the record refers to its row by one of these names."""
-    ids, externals = (
-        pa.array([n.text for n in names if n.is_record_id is kind], pa.string()) for kind in (True, False)
-    )
-    found = [np.empty(0, bool)]
-    for own, external in _links(kept, stream):
-        by_external = mask_of(own.is_null()) & mask_of(pc.is_in(external, externals))
-        found.append(mask_of(pc.is_in(own, ids)) | by_external)
-    return np.concatenate(found)
-
-
 def name_hashes(names: Collection[RowName]) -> Hashes:
     """Returns the hashes of names in the key index (sorted)."""
     marked = ((_BY_ID if name.is_record_id else _BY_EXTERNAL_ID) + name.text.encode() for name in names)
@@ -112,7 +100,7 @@ def has_pairs(records: pa.Table, stream: Stream) -> bool:
     return bool(pc.any(pc.and_(own, external)).as_py())
 
 
-def _links(kept: KeptRecords, stream: Stream, *, is_whole: bool = True) -> Iterator[tuple[Any, Any]]:
+def _links(kept: KeptRecords, stream: Stream, *, is_whole: bool) -> Iterator[tuple[Any, Any]]:
     """Yields the ids and the external ids in the records, block by block."""
     if stream.scope is not None and kept.count:
         columns = [f"{stream.scope}_{part}" for part in ("record_id", "external_id")]

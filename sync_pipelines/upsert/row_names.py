@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from psycopg.sql import SQL, Identifier
 
-from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.contracts.streams import Reference, Stream
 from sync_pipelines.normalize.keys import distinct, hashes_of_row
 from sync_pipelines.partners import STREAMS
 from sync_pipelines.tables.schema import SCHEMA
@@ -34,8 +34,8 @@ from sync_pipelines.upsert.referred_names import (
     RowName,
     name_hashes,
     names_in,
-    rows_referring,
 )
+from sync_pipelines.upsert.row_references import Named, rows_naming
 from sync_pipelines.upsert.stored_rows import StoredRow
 from sync_pipelines.upsert.write import remove_unused
 
@@ -54,8 +54,12 @@ def stream_around(stream: Stream) -> Stream | None:
 
 
 def _is_within(inner: Stream, outer: Stream) -> bool:
-    table = next((reference.table for reference in inner.references if reference.column == inner.scope), None)
-    return inner.partner == outer.partner and table == outer.table
+    return inner.partner == outer.partner and any(r.table == outer.table for r in _scopes(inner))
+
+
+def _scopes(stream: Stream) -> list[Reference]:
+    """Returns the reference to the rows within which a stream's keys are unique; none if it is the tenant."""
+    return [reference for reference in stream.references if reference.column == stream.scope]
 
 
 class _Named(NamedTuple):
@@ -265,11 +269,13 @@ class RowNames:
 
     def _fold_again(self, names: Collection[RowName]) -> None:
         """Folds the records that refer to a row by one of these names, and all other records of their keys."""
+        named = {Named(self._stream.partner, self._load.entry.tenant, *name) for name in names}
         for inner in self._inner if names else ():
             history = self._history(inner)
             keys = [
-                export.kept.keys.of_rows(rows_referring(export.kept, inner, names))
+                export.kept.keys.of_rows(rows_naming(export.kept, reference, named))
                 for export in history.knowing(name_hashes(names))
+                for reference in _scopes(inner)
             ]
             if keys:
                 Folding(replace(self._load, stream=inner), history.knowing).fold_known(distinct(np.concatenate(keys)))

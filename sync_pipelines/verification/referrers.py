@@ -21,10 +21,10 @@ import pyarrow.compute as pc
 from sync_pipelines.contracts.streams import Identity, Reference
 from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.list_duplicates import Mask
-from sync_pipelines.partners import STREAMS
 from sync_pipelines.upsert.column_changes import mask_of
 from sync_pipelines.upsert.copying import one
 from sync_pipelines.upsert.history import KnownExport
+from sync_pipelines.upsert.row_references import references_to
 from sync_pipelines.upsert.stored_rows import Source
 from sync_pipelines.verification.archived_exports import ArchivedExports
 from sync_pipelines.verification.copy_out import MOMENT
@@ -69,7 +69,7 @@ class Referrers:
         self._group = group
         self._archive = archive
         self._exports: dict[tuple[str, str], ArchivedExports] = {}
-        self.references = [(s, r) for s in STREAMS for r in s.references if r.table == group.table]
+        self.references = list(references_to(group.table))
 
     @property
     def gives_emails(self) -> bool:
