@@ -17,11 +17,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-import psycopg
 from psycopg.sql import SQL, Identifier
 
 from sync_pipelines.configuration.guard_settings import GuardSettings, settings_of, shown_limit
-from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import decisions, ledger, reports
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.errors import ArchiveIncomplete
@@ -29,7 +27,6 @@ from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.privacy.personal_data import masked_reason
 from sync_pipelines.tables.schema import SCHEMA
 from sync_pipelines.upsert.context import LoadContext
-from sync_pipelines.upsert.row_effects import RowEffects
 
 FEWEST: Final = 50
 """Records of an export, or live rows, below which a share says nothing."""
@@ -116,38 +113,35 @@ class Guards:
         self._limits = settings.limits()
         self._archive = archive
 
-    def check(self, counts: Mapping[str, int], created: int, fingerprint: str) -> None:
+    def check(self, counts: Mapping[str, int], fingerprint: str) -> None:
         """Raises `ExportHeld` if a limit is exceeded, unless the export was released. Call it when all is written.
 
         Args:
             counts: what the ledger would have.
-            created: live rows that the load created, besides those in the context's effects.
             fingerprint: fingerprint of the settings with which the export was read.
         """
-        effects = self._load.effects
-        live = _LiveRows(self._load, effects.created + created - effects.deleted)
         rejected = too_many_rejected(self._settings, counts["read"], counts["rejected"])
         found = [
             *([rejected] if rejected is not None else ()),
-            *self._of_rows(effects, counts["blocked"], live),
-            *self._shrinks(counts["read"], live),
+            *self._of_rows(counts["blocked"]),
+            *self._shrinks(counts["read"]),
         ]
         if found and not decisions.is_released(self._load.connection, self._load.entry.id):
             settings = settings_of(fingerprint, self._settings)
             raise ExportHeld(self._load.entry, found, counts, self._rejects() if counts["rejected"] else (), settings)
 
-    def _of_rows(self, effects: RowEffects, blocked: int, live: _LiveRows) -> Iterator[Tripped]:
+    def _of_rows(self, blocked: int) -> Iterator[Tripped]:
         for name in _OF_ROWS:
             # A blocked delete is carried out as soon as nothing refers to its row, without anybody being asked.
             waiting = blocked if name == "deleted" else 0
-            limit, rows = self._limits.get(name), getattr(effects, name) + waiting
+            limit, rows = self._limits.get(name), getattr(self._load.effects, name) + waiting
             if limit is None or not _exceeds(rows, FEWEST, limit):
                 continue
-            of = live.before(int(rows * 100 / limit) + 1)
+            of = self._live_before(int(rows * 100 / limit) + 1)
             if of >= FEWEST and _exceeds(rows, of, limit):
                 yield Tripped(name, shown_limit(limit), rows, of, waiting)
 
-    def _shrinks(self, read: int, live: _LiveRows) -> Iterator[Tripped]:
+    def _shrinks(self, read: int) -> Iterator[Tripped]:
         """Compares the export with the last ones of its shape, if they all were full.
 
         An export is full if it has at least half of the live rows. Incremental exports are not, as soon as there are
@@ -165,9 +159,14 @@ class Guards:
         if not _exceeds(usual - read, usual, limit):
             return
         least = min(loaded.read for loaded in alike)
-        of = live.before(2 * least + 1)
+        of = self._live_before(2 * least + 1)
         if FEWEST <= of <= 2 * least and all(2 * self._keys(loaded.kept) >= of for loaded in alike):
             yield Tripped("shrinks", shown_limit(limit), read, usual)
+
+    def _live_before(self, limit: int) -> int:
+        """Returns the live rows of the tenant's stream before the load, or the limit or more if there are as many."""
+        more = self._load.effects.created - self._load.effects.deleted
+        return _live_rows(self._load, max(limit + more, 0)) - more
 
     def _keys(self, kept: str | None) -> int:
         try:
@@ -200,29 +199,9 @@ def too_many_rejected(settings: GuardSettings, read: int, rejected: int) -> Trip
     return None
 
 
-class _LiveRows:
-    """Counts live rows of the tenant's stream as they were before the load, no further than needed.
-
-    Args:
-        context: of the load.
-        more: live rows that the load added.
-    """
-
-    def __init__(self, context: LoadContext, more: int) -> None:
-        self._load = context
-        self._more = more
-        self._counted, self._is_all = 0, False
-
-    def before(self, limit: int) -> int:
-        """Returns their number if it is below the limit, else the limit or more."""
-        wanted = max(limit + self._more, 0)
-        if not self._is_all and self._counted < wanted:
-            self._counted = _live_rows(self._load.connection, self._load.stream, self._load.entry.tenant, wanted)
-            self._is_all = self._counted < wanted
-        return self._counted - self._more
-
-
-def _live_rows(connection: psycopg.Connection[Any], stream: Stream, tenant: str, limit: int) -> int:
+def _live_rows(context: LoadContext, limit: int) -> int:
+    """Returns the number of live rows of the tenant's stream, no more than a limit."""
+    connection, stream = context.connection, context.stream
     statement = SQL(
         "select count(*) from (select from {} where tenant = %s and partner = %s and deleted_at is null"
         " and not is_placeholder limit %s) live"
@@ -231,7 +210,7 @@ def _live_rows(connection: psycopg.Connection[Any], stream: Stream, tenant: str,
     with connection.transaction(force_rollback=True):
         connection.execute("set local enable_seqscan = off")
         connection.execute("set local enable_bitmapscan = off")
-        row = connection.execute(statement, [tenant, stream.partner, limit]).fetchone()
+        row = connection.execute(statement, [context.entry.tenant, stream.partner, limit]).fetchone()
     return int(row[0]) if row else 0
 
 

@@ -122,7 +122,6 @@ class _Loading:
         self._archive = archive
         self._written = written
         self._guards = guards
-        self._created = 0
         self._kept = KeptRecords(archive, context.entry.kept or "-")
         self._summary = self._kept.summary
         self._outcomes = Outcomes(self._kept.count)
@@ -223,7 +222,7 @@ class _Loading:
 
     def _note_created(self, rows: Mask) -> None:
         self._outcomes.note(rows, "created")
-        self._created += int(rows.sum())
+        self._load.effects.created += int(rows.sum())
 
     def _revise(self, keys: Hashes, several: Hashes) -> Hashes:
         """Updates the rows of records with some keys, except keys of several records. Returns the others' keys."""
@@ -253,7 +252,7 @@ class _Loading:
         counts = {"read": self._summary.read, **self._outcomes.counts}
         counts["rejected"] += self._summary.rejected
         if self._guards is not None:
-            self._guards.check(counts, self._created, self._summary.fingerprint)
+            self._guards.check(counts, self._summary.fingerprint)
         self._outcomes.store(self._load.connection, self._load.entry.id)
         ledger_changes.mark_loaded(
             self._load.connection,
