@@ -117,21 +117,18 @@ class KeyIndex:
         """Returns the ids of the exports that have one of the given hashes (ascending), ascending."""
         found = set[int]()
         for run in self._runs() if len(hashes) else ():
-            reading = self._found(run, hashes)
-            while not run.is_within(found) and (pairs := next(reading, None)) is not None:
-                found.update(distinct(pairs.export_ids).tolist())
+            # If a run has fewer pages than hashes, nearly every page has one.
+            reading = self._probed(run.id, hashes) if len(hashes) < run.pages else self._read(run.id, hashes)
+            while not run.is_within(found) and (pages := next(reading, None)) is not None:
+                pairs = unpacked(pages)
+                found.update(distinct(pairs.export_ids[are_among(pairs.hashes, hashes)]).tolist())
         return np.array(sorted(found), np.int64)
-
-    def pairs(self, hashes: Hashes) -> Pairs:
-        """Returns which export has which of the given hashes (ascending), by hash and export."""
-        runs = self._runs() if len(hashes) else ()
-        return joined([pairs for run in runs for pairs in self._found(run, hashes)]).ordered()
 
     def is_complete(self) -> bool:
         """Whether the keys of every loaded export with records are here; not in databases of earlier versions."""
         return self._connection.execute(_NOT_INDEXED + " limit 1", self._key).rowcount == 0
 
-    def build(self, archive: Path, hashes: Callable[[KeptRecords], Hashes] = lambda kept: kept.keys.distinct) -> int:
+    def build(self, archive: Path, hashes: Callable[[KeptRecords], Hashes]) -> int:
         """Adds the exports that are missing here. Returns their number.
 
         Args:
@@ -146,24 +143,18 @@ class KeyIndex:
             self.add(export_id, hashes(KeptRecords(archive, kept or "-")))
         return len(missing)
 
-    def _found(self, run: _Run, hashes: Hashes) -> Iterator[Pairs]:
-        """Yields the pairs of a run that have one of some hashes, some pages at a time and ever more."""
-        # If a run has fewer pages than hashes, nearly every page has one.
-        for some in self._probed(run.id, hashes) if len(hashes) < run.pages else self._read(run.id, hashes):
-            pairs = unpacked(some)
-            yield pairs.of(are_among(pairs.hashes, hashes))
-
     def _runs(self) -> list[_Run]:
         return [_Run(*row) for row in self._connection.execute(_RUNS, self._key)]
 
     def _probed(self, run: int, hashes: Hashes) -> Iterator[list[Page]]:
+        """Yields the pages of a run that may have some hashes, ever more at a time."""
         numbers, start, count = as_bigint(hashes).tolist(), 0, _FIRST
         while some := numbers[start : start + count]:
             yield self._pages(_PAGES_OF_HASHES, some, run)
             start, count = start + count, min(count * _GROWTH, _PROBES_AT_ONCE)
 
     def _read(self, run: int, hashes: Hashes) -> Iterator[list[Page]]:
-        """Yields all pages of a run up to the last hash."""
+        """Yields all pages of a run up to the last hash, ever more at a time."""
         last, first, count = int(as_bigint(hashes[-1:])[0]), _LOWEST, _FIRST
         while pages := self._pages(_PAGES_OF_RUN, run, first, last, count):
             yield pages

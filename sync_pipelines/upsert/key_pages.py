@@ -66,15 +66,10 @@ def as_bigint(hashes: Hashes) -> npt.NDArray[np.int64]:
     return (np.asarray(hashes, np.uint64) ^ _HIGHEST_BIT).view(np.int64)
 
 
-def no_pairs() -> Pairs:
-    """Returns an empty list."""
-    return Pairs(np.empty(0, np.uint64), np.empty(0, np.int64))
-
-
 def joined(parts: Sequence[Pairs]) -> Pairs:
     """Concatenates the pairs of all parts."""
     if not parts:
-        return no_pairs()
+        return Pairs(np.empty(0, np.uint64), np.empty(0, np.int64))
     return Pairs(np.concatenate([part.hashes for part in parts]), np.concatenate([part.export_ids for part in parts]))
 
 
