@@ -50,7 +50,7 @@ from sync_pipelines.stages.repair import repairing
 from sync_pipelines.stages.workspace import Workspace
 from sync_pipelines.tables.schema import MAIN_TABLES, SCHEMA
 from sync_pipelines.upsert.context import LoadContext
-from sync_pipelines.upsert.erased_records import Rewritten, own_named, without_erased
+from sync_pipelines.upsert.erased_records import Rewritten, named_in, without_erased
 from sync_pipelines.upsert.history import KnownExport
 from sync_pipelines.upsert.row_references import Named
 
@@ -225,14 +225,14 @@ def _rewrite_kept(workspace: Workspace, plan: Plan, entries: Sequence[LedgerFile
 
 def _affected_parts(workspace: Workspace, plan: Plan, entries: Sequence[LedgerFile], done: Done) -> set[str]:
     """Returns the locations of kept records that have the person themselves."""
-    affected, seen = set(), set()
+    archive, affected, seen = workspace.settings.archive, set(), set()
     for entry in entries:
         for number, part in enumerate((entry.kept or "").split()):
             if part in seen or to_location(part) is None:
                 continue
             seen.add(part)
             try:
-                if sum(own_named(workspace.settings.archive, part, stream_of(entry), plan.eraser_of(entry))):
+                if sum(named_in(archive, part, stream_of(entry), plan.eraser_of(entry), is_whole=False)):
                     affected.add(part)
             except ArchiveIncomplete as error:
                 # Records that an export only refers to may be gone for good reasons of their own.

@@ -6,7 +6,7 @@ Belongs here: reading kept records and writing them again. Does not belong here:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -53,16 +53,22 @@ class Counted(NamedTuple):
     rejects: int
 
 
-def own_named(archive: Path, location: str, stream: Stream, eraser: Eraser) -> Counted:
-    """Returns how much of one object's own content names an erased person; none of what it refers to."""
-    kept, layout = KeptRecords(archive, location), layout_of(stream)
-    return Counted(_count(kept, kept.own_blocks(), layout, eraser), _rejects_named(kept, eraser))
+def named_in(archive: Path, kept_text: str, stream: Stream, eraser: Eraser, *, is_whole: bool = True) -> Counted:
+    """Returns how many records and rejects name an erased person.
 
-
-def named_in(archive: Path, kept_text: str, stream: Stream, eraser: Eraser) -> Counted:
-    """Returns how many of an export's records and rejects name an erased person."""
-    kept, layout = KeptRecords(archive, kept_text), layout_of(stream)
-    return Counted(_count(kept, kept.blocks(), layout, eraser), _rejects_named(kept, eraser))
+    Args:
+        archive: the archive's folder.
+        kept_text: location of an export's records.
+        stream: the declaration.
+        eraser: knows the people.
+        is_whole: whether to include records in other exports' objects.
+    """
+    kept, layout, records = KeptRecords(archive, kept_text), layout_of(stream), 0
+    for block in kept.blocks() if is_whole else kept.own_blocks():
+        for index in np.flatnonzero(eraser.suspects(block)).tolist():
+            change = plain_change(block.slice(index, 1).to_pylist()[0], layout, kept.bits)
+            records += eraser.change(change) is not change
+    return Counted(records, sum(eraser.reject(reject) is not reject for reject in map(to_reject, kept.rejects())))
 
 
 def without_erased(
@@ -228,19 +234,6 @@ def _fitted(table: pa.Table, layout: Layout) -> pa.Table:
         ],
         schema=layout.arrow,
     )
-
-
-def _count(kept: KeptRecords, blocks: Iterator[pa.RecordBatch], layout: Layout, eraser: Eraser) -> int:
-    found = 0
-    for block in blocks:
-        for index in np.flatnonzero(eraser.suspects(block)).tolist():
-            change = plain_change(block.slice(index, 1).to_pylist()[0], layout, kept.bits)
-            found += eraser.change(change) is not change
-    return found
-
-
-def _rejects_named(kept: KeptRecords, eraser: Eraser) -> int:
-    return sum(eraser.reject(reject) is not reject for reject in map(to_reject, kept.rejects()))
 
 
 def plain_change(record: dict[str, Any], layout: Layout, bits: dict[str, int]) -> Change:
