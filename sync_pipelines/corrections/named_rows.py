@@ -100,12 +100,11 @@ class NamedRows:
         found: dict[Named, _Stored] = {}
         for (partner, tenant, is_record_id), texts in _by_owner(names).items():
             column = Named(partner, tenant, is_record_id, "").column
-            reference = next(reference for _, reference in references_to(self.table))
             statement = SQL(
                 "select t.{c}, t.id, t.is_placeholder, t.source_file = any(%s), t.external_id, t.partner_record_id"
                 " from {t} t where t.partner = %s and t.tenant = %s and t.{c} = any(%s){unscoped}"
             ).format(
-                c=Identifier(column), t=Identifier(SCHEMA, self.table), unscoped=unscoped(reference, Identifier("t"))
+                c=Identifier(column), t=Identifier(SCHEMA, self.table), unscoped=unscoped(self.table, Identifier("t"))
             )
             values = [list(self.context.withdrawn or ()), partner, tenant, texts]
             for text, *row in self.context.connection.execute(statement, values):

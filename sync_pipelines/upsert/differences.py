@@ -61,10 +61,6 @@ class Writes:
         rows = [row[0] for kind in (self.inserts, self.updates) for row in kind.get(table, [])]
         return [*rows, *self.freed_keys, *(row.id for row in self.retired)]
 
-    def __len__(self) -> int:
-        kinds: tuple[Mapping[str, Sequence[Any]], ...] = (self.inserts, self.updates, self.deletes)
-        return sum(len(rows) for kind in kinds for rows in kind.values())
-
 
 def main_columns(stream: Stream) -> list[str]:
     """Returns the columns of the main table that a fold writes, in the order of its rows."""

@@ -174,7 +174,7 @@ class ReferenceIds:
             referred=values("r", {"number": ordered, **parts}),
             t=Identifier(SCHEMA, reference.table),
             column=Identifier(column),
-            unscoped=unscoped(reference, Identifier("t")),
+            unscoped=unscoped(reference.table, Identifier("t")),
         )
         ids = np.zeros(count, np.int64)
         known = self._copying.numbers(statement, "number", "id").reshape(-1, 2)

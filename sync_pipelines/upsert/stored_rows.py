@@ -14,7 +14,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composed, Identifier
 
-from sync_pipelines.contracts.streams import Children, Reference, Stream
+from sync_pipelines.contracts.streams import Children, Stream
 from sync_pipelines.tables.schema import SCHEMA, metadata
 from sync_pipelines.upsert.fold import Row
 from sync_pipelines.upsert.jsonb import Jsonb
@@ -179,15 +179,12 @@ def _plain(value: Any) -> Any:
 
 def without_scope(stream: Stream, row: Identifier) -> Composed:
     """Returns a condition for keys that are unique in their tenant if other rows have a scope; it enables an index."""
-    scope = metadata.tables[f"{SCHEMA}.{stream.table}"].info.get("scope")
-    if scope is None or stream.scope is not None:
-        return SQL("").format()
-    return SQL(" and {}.{} is null").format(row, Identifier(scope))
+    return unscoped(stream.table, row) if stream.scope is None else SQL("").format()
 
 
-def unscoped(reference: Reference, row: Identifier) -> Composed:
-    """Returns a condition for external ids that are unique in a scope: a reference is to a row without one."""
-    scope = metadata.tables[f"{SCHEMA}.{reference.table}"].info.get("scope")
+def unscoped(table: str, row: Identifier) -> Composed:
+    """Returns a condition for rows without a scope, if others have one: references are only to those."""
+    scope = metadata.tables[f"{SCHEMA}.{table}"].info.get("scope")
     return SQL(" and {}.{} is null").format(row, Identifier(scope)) if scope else SQL("").format()
 
 
