@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import psycopg
-from psycopg.sql import SQL, Composed, Identifier
+from psycopg.sql import SQL, Identifier
 
 from sync_pipelines.contracts.streams import Children, Stream
 from sync_pipelines.tables.schema import SCHEMA, metadata
@@ -23,17 +23,16 @@ def write(connection: psycopg.Connection[Any], stream: Stream, tenant: str, writ
     for declared in tables:
         delete_rows(connection, declared, writes.deletes.get(declared.table, []))
     # A key may move from one row to another: free it before it is used again.
-    if writes.freed_keys:
-        connection.execute(_free_keys(stream), [writes.freed_keys])
-    if writes.retired:
-        connection.execute(_free_keys(stream), [[row.id for row in writes.retired]])
+    if freed := [*writes.freed_keys, *(row.id for row in writes.retired)]:
+        free = SQL("update {} set external_id = null where id = any(%s)").format(Identifier(SCHEMA, stream.table))
+        connection.execute(free, [freed])
     columns = main_columns(stream)
     rows = [[tenant, stream.partner, *row] for row in writes.inserts.get(stream.table, [])]
-    _insert(connection, stream.table, ["tenant", "partner", *columns], rows)
+    _copy(connection, Identifier(SCHEMA, stream.table), ["tenant", "partner", *columns], rows)
     _update(connection, stream.table, columns, ["id"], writes.updates.get(stream.table, []), touches=True)
     for declared in tables:
         names = child_columns(declared)
-        _insert(connection, declared.table, names, writes.inserts.get(declared.table, []))
+        _copy(connection, Identifier(SCHEMA, declared.table), names, writes.inserts.get(declared.table, []))
         keys = ["id", declared.parent]
         _update(connection, declared.table, names, keys, writes.updates.get(declared.table, []), touches=False)
     for retired in writes.retired:
@@ -105,17 +104,6 @@ def delete_rows(connection: psycopg.Connection[Any], declared: Children, rows: S
         connection.execute(statement, [list({parent for parent, _ in rows}), [row_id for _, row_id in rows]])
 
 
-def _free_keys(stream: Stream) -> Composed:
-    return SQL("update {} set external_id = null where id = any(%s)").format(Identifier(SCHEMA, stream.table))
-
-
-def _insert(
-    connection: psycopg.Connection[Any], table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
-) -> None:
-    if rows:
-        _copy(connection, Identifier(SCHEMA, table), columns, rows)
-
-
 def _update(
     connection: psycopg.Connection[Any],
     table: str,
@@ -172,13 +160,13 @@ def update_rows(
 
 
 def _copy(
-    connection: psycopg.Connection[Any], table: Identifier, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+    connection: psycopg.Connection[Any], table: Identifier, columns: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> None:
-    statement = SQL("copy {table} ({columns}) from stdin").format(table=table, columns=_names(columns))
+    if not rows:
+        return
+    statement = SQL("copy {table} ({columns}) from stdin").format(
+        table=table, columns=SQL(", ").join(map(Identifier, columns))
+    )
     with connection.cursor().copy(statement) as copy:
         for row in rows:
             copy.write_row(row)
-
-
-def _names(columns: Iterable[str]) -> Composed:
-    return SQL(", ").join(map(Identifier, columns))
