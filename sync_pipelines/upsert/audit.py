@@ -111,7 +111,7 @@ class Audit:
         key = key_of(None if identity.record_id is not None else identity.external_id, identity.record_id)
         self.add([Difference(table, identity.partner, identity.tenant, key, ROW, None, "present")])
 
-    def add_names(self, stream: Stream, stored: Sequence[RowName], archived: Sequence[RowName]) -> None:
+    def add_names(self, table: str, stored: Sequence[RowName], archived: Sequence[RowName]) -> None:
         """Adds differences between the names of a row (F11)."""
         before, after = (
             {"partner_record_id" if name.is_record_id else "external_id": name.text for name in names}
@@ -119,33 +119,28 @@ class Audit:
         )
         names = after or before
         key = key_of(names.get("external_id"), names.get("partner_record_id"))
-        self.add(
-            Difference(stream.table, stream.partner, self.tenant, key, column, before.get(column), after.get(column))
-            for column in sorted(before.keys() | after.keys())
-            if before.get(column) != after.get(column)
-        )
+        self.add(self._differing(table, key, before, after))
 
     def _whole(self, table: str, key: str, stored: Any, archived: Any, line: int | None = None) -> Difference:
         return Difference(table, self.stream.partner, self.tenant, key, ROW, stored, archived, line)
 
     def _cells(self, key: str, stored: StoredRow, row: Row, sources: Collection[Source]) -> Iterator[Difference]:
-        table = self.stream.table
-        after = _main_cells(self.stream, row)
         before = {**_main_cells(self.stream, stored.row), **stored.strays}
-        for column in sorted(before.keys() | after.keys()):
-            mine, theirs = before.get(column), after.get(column)
-            if mine != theirs:
-                yield Difference(table, self.stream.partner, self.tenant, key, column, mine, theirs)
+        yield from self._differing(self.stream.table, key, before, _main_cells(self.stream, row))
         if sources and stored.source not in sources:
-            yield from self._source(key, stored.source, next(iter(sources)))
+            source = {} if stored.source is None else stored.source._asdict()
+            yield from self._differing(self.stream.table, key, source, next(iter(sources))._asdict())
         for declared in self.stream.children:
             lists = stored.children.get(declared.table, []), row.children.get(declared.table, [])
             yield from self._children(key, declared, *lists)
 
-    def _source(self, key: str, stored: Source | None, archived: Source) -> Iterator[Difference]:
-        for column, mine, theirs in zip(Source._fields, stored or (None,) * 3, archived, strict=True):
+    def _differing(
+        self, table: str, key: str, stored: Mapping[str, Any], archived: Mapping[str, Any], line: int | None = None
+    ) -> Iterator[Difference]:
+        for column in sorted(stored.keys() | archived.keys()):
+            mine, theirs = stored.get(column), archived.get(column)
             if mine != theirs:
-                yield Difference(self.stream.table, self.stream.partner, self.tenant, key, column, mine, theirs)
+                yield Difference(table, self.stream.partner, self.tenant, key, column, mine, theirs, line)
 
     def _children(
         self, key: str, declared: Children, stored: Sequence[StoredChild], rows: Sequence[ChildRow]
@@ -164,15 +159,10 @@ class Audit:
     def _child(
         self, key: str, declared: Children, stored: StoredChild, row: ChildRow, line: int
     ) -> Iterator[Difference]:
-        nested = {inner.table for inner in declared.nested}
-        before: dict[str, Any] = {**stored.row, "line_no": stored.line_no}
-        after: dict[str, Any] = {**row, "line_no": line}
-        for column in sorted((before.keys() | after.keys()) - nested):
-            mine, theirs = before.get(column), after.get(column)
-            if mine != theirs:
-                yield Difference(
-                    declared.table, self.stream.partner, self.tenant, key, column, mine, theirs, stored.line_no
-                )
+        nested = dict.fromkeys(inner.table for inner in declared.nested)
+        before: dict[str, Any] = {**stored.row, **nested, "line_no": stored.line_no}
+        after: dict[str, Any] = {**row, **nested, "line_no": line}
+        yield from self._differing(declared.table, key, before, after, stored.line_no)
         for inner in declared.nested:
             yield from self._children(key, inner, stored.nested.get(inner.table, []), row.get(inner.table, []))
 

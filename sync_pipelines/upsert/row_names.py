@@ -234,7 +234,7 @@ class RowNames:
         for row_id, given in changed.items():
             before, after = stored.get(row_id, set()), set(each_name(given))
             if before != after:
-                self._audit.add_names(self._stream, sorted(before), sorted(after))
+                self._audit.add_names(self._stream.table, sorted(before), sorted(after))
 
     def _rename(self, names: Mapping[int, Names]) -> None:
         table, ids = Identifier(SCHEMA, self._stream.table), list(names)
