@@ -23,7 +23,6 @@ records.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime
@@ -255,15 +254,8 @@ class KeptRecords:
 
     def rejects(self) -> Iterator[dict[str, Any]]:
         """Yields the rejects, in file order."""
-        with self._own.opened("rejects") as content:
-            lines = io.TextIOWrapper(content, encoding="utf-8")
-            while True:
-                with self._own.errors_of("rejects"):
-                    line = next(lines, None)
-                    reject = None if line is None else from_json(line)
-                if reject is None:
-                    return
-                yield reject
+        with self._own.errors_of("rejects"):
+            yield from map(from_json, self._own.lines("rejects"))
 
     def checksum(self, name: str) -> str:
         """Returns the checksum of a section that has one."""

@@ -9,12 +9,11 @@ Belongs here: bytes, arrays and Parquet of sections, and errors of reading them.
 from __future__ import annotations
 
 import errno
-import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
 from itertools import pairwise
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -99,18 +98,17 @@ class ObjectReader:
             start = self._location.start + section.start
             return self._store.mapped(self._location.name, start, section.size).view(kind)
 
-    @contextmanager
-    def opened(self, name: str) -> Iterator[BinaryIO]:
-        """Opens a section at its beginning."""
+    def lines(self, name: str) -> Iterator[bytes]:
+        """Yields the lines of a section, each of which ends with a newline."""
         section = self.footer.sections[name]
-        with self.errors_of(name):
-            if section.plain is not None or section.size <= AT_ONCE:
-                stream: Any = io.BytesIO(self._content(section))
-            else:
-                self._check_once(name, section, 0, section.size)
-                stream = io.BufferedReader(_Range(partial(self._read, section), section.size), AT_ONCE)
-        with stream:
-            yield stream
+        if section.plain is not None or section.size <= AT_ONCE:
+            yield from self._content(section).splitlines()
+            return
+        self._check_once(name, section, 0, section.size)
+        begun = b""
+        for start in range(0, section.size, AT_ONCE):
+            *whole, begun = (begun + self._read(section, start, AT_ONCE)).split(b"\n")
+            yield from whole
 
     @contextmanager
     def records(self, names: list[str] | None = None) -> Iterator[RecordGroups]:
@@ -235,22 +233,3 @@ class ObjectReader:
 def gone(path: str, kept: str) -> ArchiveIncomplete:
     """Returns the error of a missing object."""
     return ArchiveIncomplete("archive_incomplete", f"the archive's {path} is missing", _HINT, kept)
-
-
-class _Range(io.RawIOBase):
-    """A section as a file."""
-
-    def __init__(self, read: Any, size: int) -> None:
-        super().__init__()
-        self._read = read
-        self._size = size
-        self._place = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        data = cast(bytes, self._read(self._place, min(len(buffer), self._size - self._place)))
-        buffer[: len(data)] = data
-        self._place += len(data)
-        return len(data)
