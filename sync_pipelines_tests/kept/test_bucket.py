@@ -24,7 +24,7 @@ from sync_pipelines_tests.s3_server import CREDENTIALS, s3_server
 DAY = 24 * 3600.0
 
 
-class BucketStore:
+class BucketStore(ObjectStore):
     """Objects in a bucket, each put by one request."""
 
     def __init__(self, files: s3fs.S3FileSystem, folder: str, unfinished: Path) -> None:
@@ -103,7 +103,7 @@ def test_kept_records_in_a_bucket_are_as_good_as_on_the_disk(
     def open_bucket(root: Path, folder: str) -> ObjectStore:
         return BucketStore(files, f"exports/{site.folder.name}/{folder}", root / "tmp")
 
-    monkeypatch.setattr(object_store, "LocalStore", open_bucket)
+    monkeypatch.setattr(object_store, "ObjectStore", open_bucket)
     assert work(site) == expected
     assert not any((site.settings.archive / folder).exists() for folder in ("records", "ledger"))
     assert not list((site.settings.archive / "tmp").iterdir())
@@ -119,7 +119,7 @@ def test_sections_that_are_read_by_range_are_read_from_a_bucket(
     def open_bucket(root: Path, folder: str) -> ObjectStore:
         return BucketStore(files, f"exports/ranges/{folder}", root / "tmp")
 
-    monkeypatch.setattr(object_store, "LocalStore", open_bucket)
+    monkeypatch.setattr(object_store, "ObjectStore", open_bucket)
     assert loaded(site) == expected
 
 
