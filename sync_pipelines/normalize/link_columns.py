@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 from sync_pipelines.contracts.links import LONGEST_REFERENCE, ByText
 from sync_pipelines.contracts.streams import Identity, Link, LinkResult
 from sync_pipelines.normalize.keys import distinct
+from sync_pipelines.normalize.list_duplicates import row_codes
 
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
@@ -70,18 +72,6 @@ class LinkColumns:
         """Code -> count."""
         return Counter({code: int(mask.sum()) for code, mask in self.lenient.items() if mask.any()})
 
-    def __add__(self, other: LinkColumns) -> LinkColumns:
-        """Concatenates the references of two blocks."""
-        codes = {*self.lenient, *other.lenient}
-        return LinkColumns(
-            np.concatenate([self.is_set, other.is_set]),
-            tuple(pa.concat_arrays(parts) for parts in zip(self.identity, other.identity, strict=True)),
-            {code: np.concatenate([self._lenient(code), other._lenient(code)]) for code in codes},
-        )
-
-    def _lenient(self, code: str) -> Mask:
-        return self.lenient.get(code, np.zeros(len(self.is_set), bool))
-
     def take(self, rows: Rows) -> LinkColumns:
         """Returns the references of some of the records."""
         chosen = pa.array(rows)
@@ -106,8 +96,7 @@ class LinkReader:
         self._options = options
         self._tenant = tenant
         # Many records have the same values.
-        self._places: dict[tuple[Any, ...], int] = {}
-        self._known = _linked([])
+        self._ask = lru_cache(_REMEMBERED)(partial(_asked, link, options, tenant))
 
     def read(self, columns: Mapping[str, Any], count: int) -> LinkColumns:
         """Returns the reference of each record.
@@ -122,22 +111,11 @@ class LinkReader:
         first, kinds = _kinds(columns.values(), count)
         parts = [column.take(pa.array(first)).to_pylist() for column in columns.values()]
         rows = list(zip(*parts, strict=True)) if parts else [()] * len(first)
-        known, places = self._asked(tuple(columns), rows)
-        return known.take(places[kinds])
+        return _linked([self._ask(tuple(columns), row) for row in rows]).take(kinds)
 
-    def _asked(self, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> tuple[LinkColumns, Rows]:
-        """Returns the cached results, and the index of each row's result."""
-        new = [row for row in rows if (names, *row) not in self._places]
-        if len(self._places) + len(new) > max(_REMEMBERED, len(rows)):
-            self._places, self._known, new = {}, _linked([]), list(rows)
-        if new:
-            self._known += _linked([self._ask(names, row) for row in new])
-            self._places |= {(names, *row): place for place, row in enumerate(new, len(self._places))}
-        return self._known, np.array([self._places[names, *row] for row in rows], np.int64)
 
-    def _ask(self, names: tuple[str, ...], row: tuple[Any, ...]) -> LinkResult:
-        values = {name: value for name, value in zip(names, row, strict=True) if value is not None}
-        return self._link(values, self._options, self._tenant)
+def _asked(link: Link, options: Any, tenant: str, names: tuple[str, ...], row: tuple[Any, ...]) -> LinkResult:
+    return link({name: v for name, v in zip(names, row, strict=True) if v is not None}, options, tenant)
 
 
 def _linked(results: Sequence[LinkResult]) -> LinkColumns:
@@ -155,12 +133,10 @@ def _linked(results: Sequence[LinkResult]) -> LinkColumns:
 
 def _kinds(columns: Iterable[Any], count: int) -> tuple[Rows, Rows]:
     """Returns the first row of each group of equal rows, and the group of each row."""
-    kinds = np.zeros(count, np.int64)
-    for column in columns:
-        encoded = column.dictionary_encode()
-        values = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()
-        kinds = np.unique(kinds * (len(encoded.dictionary) + 1) + values, return_inverse=True)[1]
-    _, first, kinds = np.unique(kinds, return_index=True, return_inverse=True)
+    kinds = row_codes(columns, count)
+    first = np.empty(kinds.max(initial=-1) + 1, np.int64)
+    # Of several writes to one place the last wins.
+    first[kinds[::-1]] = np.arange(count)[::-1]
     return first, kinds
 
 

@@ -6,10 +6,12 @@ Belongs here: which elements are equal by a way of matching. Does not belong her
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from sync_pipelines.contracts.streams import Match
@@ -25,20 +27,28 @@ def codes_of(match: Match, elements: Any) -> Codes:
         match: the way of matching.
         elements: a struct array.
     """
-    codes, unknown = np.zeros(len(elements), np.int64), np.zeros(len(elements), bool)
-    for column in match.columns:
-        encoded = elements.field(column).dictionary_encode()
-        numbers = pc.fill_null(encoded.indices, -1).to_numpy().astype(np.int64)
-        unknown |= numbers < 0
-        if match.folds:
-            words = encoded.dictionary.to_pylist()
-            places = {word: place for place, word in enumerate(dict.fromkeys(map(folded_text, words)))}
-            numbers = np.array([*(places[folded_text(word)] for word in words), -1], np.int64)[numbers]
-        # Renumbered each time, so that many columns do not overflow.
-        codes = np.unique(codes * (len(encoded.dictionary) + 1) + numbers + 1, return_inverse=True)[1].astype(np.int64)
-    if not match.whole:
-        codes[unknown] = -1
+    columns = [elements.field(column) for column in match.columns]
+    codes = row_codes([_folded(column) for column in columns] if match.folds else columns, len(elements))
+    for column in columns if not match.whole else ():
+        codes[column.is_null().to_numpy(zero_copy_only=False)] = -1
     return codes
+
+
+def row_codes(columns: Iterable[Any], count: int) -> Codes:
+    """Returns a number from 0 for each row, equal for rows with equal values in some columns."""
+    codes = np.zeros(count, np.int64)
+    for column in columns:
+        encoded = column.dictionary_encode()
+        numbers = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()
+        # Renumbered each time, so that many columns do not overflow.
+        codes = np.unique(codes * (len(encoded.dictionary) + 1) + numbers, return_inverse=True)[1].astype(np.int64)
+    return codes
+
+
+def _folded(column: Any) -> Any:
+    encoded = column.dictionary_encode()
+    words = encoded.dictionary
+    return pa.array([folded_text(word) for word in words.to_pylist()], words.type).take(encoded.indices)
 
 
 def has_duplicate(parents: Codes, codes: Codes) -> Mask:
