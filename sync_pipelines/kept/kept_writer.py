@@ -7,7 +7,7 @@ here: reading them, the object that holds them (`object_writer`).
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -64,7 +64,6 @@ class KeptWriter:
         root: the archive's folder.
         layout: the stream's layout.
         at: the export's own time.
-        has_own_ids: whether records may have an id of the partner's own beside their key.
         beside: receives the written records, in order.
         rejects: most rejects that are kept; others are only counted.
     """
@@ -75,14 +74,12 @@ class KeptWriter:
         layout: Layout,
         at: datetime,
         *,
-        has_own_ids: bool,
         beside: Beside | None = None,
         rejects: int = sys.maxsize,
     ) -> None:
         self._beside = beside
         self._layout = layout
         self._at = at
-        self._has_own_ids = has_own_ids
         self._object = ObjectWriter(open_store(root), layout.arrow)
         folder = self._object.folder
         self._rejects = Spool(folder)
@@ -144,13 +141,11 @@ class KeptWriter:
         indexes = np.concatenate([block.lines, np.array([line for line, _ in others], np.int64)])
         order = np.argsort(indexes, kind="stable")
         known = _known_by(changes)
-        first = np.concatenate([block.hashes, known.first])[order]
-        second = np.concatenate([_or_none(block.second, len(block.lines)), known.second])[order]
+        first, second = (np.concatenate(two)[order] for two in zip((block.hashes, block.second), known, strict=True))
         batches = [block.batch] if block.batch is not None and len(block.lines) else []
-        batches += [to_batch(self._layout, changes, known.first)] if changes else []
+        batches += [to_batch(self._layout, changes, known[0])] if changes else []
         if batches:
             table = pa.Table.from_batches(batches)
-            self._referred |= block.referred | _referred(changes)
             self._write(table.take(pa.array(order)) if changes else table)
         rows = indexes[order]
         files: npt.NDArray[Any] = np.zeros(len(rows), np.uint8)
@@ -178,12 +173,8 @@ class KeptWriter:
             noted: by row, see `KeptRecords`.
         """
         self._flush()
-        self._referred |= _referred_in(records, self._layout)
-        self._write(records)
-        count = records.num_rows
-        self.accepted += count
-        none = np.zeros(count, np.int64)
-        self._note(*known, texts, noted, none, np.arange(self._own - count, self._own), none)
+        self.accepted += records.num_rows
+        self._add_own(records, known, texts, noted)
 
     def add_reject(self, reject: Reject) -> None:
         """Keeps a reject."""
@@ -238,20 +229,21 @@ class KeptWriter:
 
     def _flush(self) -> None:
         block, self._block = self._block, []
-        if not block:
-            return
-        known = _known_by(block)
-        self._referred |= _referred(block)
-        self._write(pa.Table.from_batches([to_batch(self._layout, block, known.first)]))
-        count = len(block)
-        none = np.zeros(count, np.int64)
-        places = np.arange(self._own - count, self._own)
-        texts, noted = np.zeros((count, 2), np.uint64), np.zeros(count, bool)
-        self._note(known.first, known.second, texts, noted, none, places, none)
+        if block:
+            known = _known_by(block)
+            records = pa.Table.from_batches([to_batch(self._layout, block, known[0])])
+            self._add_own(records, known, np.zeros((len(block), 2), np.uint64), np.zeros(len(block), bool))
+
+    def _add_own(self, records: pa.Table, known: tuple[Hashes, Hashes], texts: Hashes, noted: Any) -> None:
+        """Keeps records in its own object, each as a row."""
+        self._write(records)
+        none = np.zeros(records.num_rows, np.int64)
+        self._note(*known, texts, noted, none, np.arange(self._own - len(none), self._own), none)
 
     def _write(self, table: pa.Table) -> None:
         span = pc.min_max(table.column("effective_at")).as_py()
         self._spans(span["min"], span["max"])
+        self._referred |= _referred_in(table, self._layout)
         self._operations.update(table.column("operation").unique().to_pylist())
         if self._complete:
             self._complete &= _complete_in(table, self._layout)
@@ -269,14 +261,15 @@ class KeptWriter:
     ) -> None:
         """Records the values beside the records of some rows, which are counted already."""
         self._first.add(first)
-        if self._has_own_ids:
-            self._second.add(second)
+        self._second.add(second)
         for name, piece in zip(_BESIDE, (texts, noted, files, places, lines), strict=True):
             self._beside_rows[name].add(piece)
 
     def _write_key_list(self) -> None:
-        hashes, second, rows = self._first.all_values(), self._second.all_values(), None
-        if len(also := np.flatnonzero(second)):
+        hashes, rows = self._first.all_values(), None
+        if self._second.holds_any:
+            second = self._second.all_values()
+            also = np.flatnonzero(second)
             rows = np.concatenate([np.arange(len(hashes)), also]).astype(np.uint32)
             hashes = np.concatenate([hashes, second[also]])
         order = np.argsort(hashes, kind="stable")
@@ -286,39 +279,19 @@ class KeptWriter:
         self._object.add_section("rows", (some.data for some in places), 4 * len(order))
 
 
-class _KnownBy(NamedTuple):
-    """Hashes of records: the first, and the second (0: none)."""
-
-    first: Hashes
-    second: Hashes
-
-
-def _known_by(changes: Sequence[Change]) -> _KnownBy:
+def _known_by(changes: Sequence[Change]) -> tuple[Hashes, Hashes]:
+    """Returns the hashes of records: the first, and the second (0: none)."""
     named = [hashes_of(change) for change in changes]
     second = [found[1] if len(found) > 1 else 0 for found in named]
-    return _KnownBy(np.array([found[0] for found in named], np.uint64), np.array(second, np.uint64))
-
-
-def _or_none(hashes: Hashes | None, count: int) -> Hashes:
-    return np.zeros(count, np.uint64) if hashes is None else hashes
-
-
-def _referred(changes: Iterable[Change]) -> set[tuple[str, str, str]]:
-    return {
-        (link, identity.partner, identity.tenant)
-        for change in changes
-        for link, identity in change.links.items()
-        if identity is not None
-    }
+    return np.array([found[0] for found in named], np.uint64), np.array(second, np.uint64)
 
 
 def _referred_in(records: pa.Table, layout: Layout) -> set[tuple[str, str, str]]:
-    found = set()
+    found = set[tuple[str, str, str]]()
     for link in layout.links:
-        owners = records.select([f"{link}_partner", f"{link}_tenant"]).group_by([f"{link}_partner", f"{link}_tenant"])
-        for owner in owners.aggregate([]).to_pylist():
-            if owner[f"{link}_partner"] is not None:
-                found.add((link, owner[f"{link}_partner"], owner[f"{link}_tenant"]))
+        names = [f"{link}_partner", f"{link}_tenant"]
+        owners = records.group_by(names, use_threads=False).aggregate([]).select(names).to_pydict().values()
+        found |= {(link, partner, tenant) for partner, tenant in zip(*owners, strict=True) if partner is not None}
     return found
 
 

@@ -19,7 +19,6 @@ import pyarrow.compute as pc
 
 from sync_pipelines.contracts.links import LONGEST_REFERENCE, ByText
 from sync_pipelines.contracts.streams import Identity, Link, LinkResult
-from sync_pipelines.normalize.keys import distinct
 from sync_pipelines.normalize.list_duplicates import row_codes
 
 Mask = npt.NDArray[np.bool_]
@@ -56,16 +55,6 @@ class LinkColumns:
             found = pc.greater(pc.binary_length(part), LONGEST_REFERENCE)
             long |= pc.fill_null(found, False).to_numpy(zero_copy_only=False)
         return long
-
-    @property
-    def owners(self) -> set[tuple[str, str]]:
-        """Partner and tenant of the referenced rows."""
-        partners, tenants, *_ = (part.dictionary_encode() for part in self.identity)
-        known = partners.indices.is_valid()
-        codes = [part.indices.filter(known).to_numpy().astype(np.int64) for part in (partners, tenants)]
-        pairs = distinct(codes[0] * len(tenants.dictionary) + codes[1]).tolist()
-        names, owners = partners.dictionary.to_pylist(), tenants.dictionary.to_pylist()
-        return {(names[pair // len(owners)], owners[pair % len(owners)]) for pair in pairs}
 
     @property
     def leniencies(self) -> Counter[str]:

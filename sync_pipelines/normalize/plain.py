@@ -57,19 +57,17 @@ class PlainBlock:
         batch: the records as in `records.parquet`; None if there are none.
         lines: the index of each record's line in the block, ascending.
         hashes, second: the hashes of their keys, or else of the partner's own ids; and of own ids beside keys (0:
-            none), None if the stream has no own ids.
+            none).
         noted: which of them have a leniency.
         leniencies: code -> count.
-        referred: link, partner and tenant of the rows they refer to.
     """
 
     batch: pa.RecordBatch | None
     lines: Rows
     hashes: Hashes
-    second: Hashes | None
+    second: Hashes
     noted: npt.NDArray[np.bool_]
     leniencies: Counter[str]
-    referred: frozenset[tuple[str, str, str]]
 
 
 class PlainReader:
@@ -139,7 +137,7 @@ class PlainReader:
         tables = list(self._decoded(texts, np.arange(len(texts))))
         if not tables:
             nothing = np.empty(0, np.uint64)
-            return PlainBlock(None, chosen[:0], nothing, None, np.empty(0, bool), Counter(), frozenset())
+            return PlainBlock(None, chosen[:0], nothing, nothing, np.empty(0, bool), Counter())
         table = pa.concat_tables([found for found, _ in tables]).combine_chunks()
         places = np.concatenate([found for _, found in tables])
         if object_values is not None and len(places) < len(texts):
@@ -212,8 +210,8 @@ class PlainReader:
         batch = self._batch(columns | modes_of(self._stream, columns, rows), links, positions, hashes, rows.is_set)
         if not rows.plain.all():
             chosen = np.flatnonzero(rows.plain)
-            batch, lines, hashes = batch.take(pa.array(chosen)), lines[chosen], hashes[chosen]
-            second = second[chosen] if second is not None else None
+            batch, lines = batch.take(pa.array(chosen)), lines[chosen]
+            hashes, second = hashes[chosen], second[chosen]
             links = {link: found.take(chosen) for link, found in links.items()}
         return PlainBlock(
             batch=batch,
@@ -222,7 +220,6 @@ class PlainReader:
             second=second,
             noted=np.logical_or.reduce([np.zeros(len(lines), bool), *(found.is_lenient for found in links.values())]),
             leniencies=sum((found.leniencies for found in links.values()), Counter()),
-            referred=frozenset((link, *owner) for link, found in links.items() for owner in found.owners),
         )
 
     def _fields(self, table: pa.Table, rows: PlainRows, object_values: Sequence[ObjectValues] | None) -> dict[str, Any]:
@@ -283,13 +280,13 @@ class PlainReader:
             rows.exclude(found.is_lenient)
         return found
 
-    def _hashes(self, columns: Mapping[str, Any], rows: PlainRows) -> tuple[Hashes, Hashes | None]:
+    def _hashes(self, columns: Mapping[str, Any], rows: PlainRows) -> tuple[Hashes, Hashes]:
         """Returns the hashes of the records' keys, and of their partner's own ids beside keys (0: none)."""
         key = columns.get(self._stream.key)
         none, has_key = np.uint64(0), ~is_null(key, rows.count)
         by_key = hashes_of_bytes(_bytes_of(key)) if key is not None else none
         if self._stream.record_id is None:
-            return np.where(has_key, by_key, none), None
+            return np.where(has_key, by_key, none), np.zeros(rows.count, np.uint64)
         own = columns[self._stream.record_id]
         has_own = ~is_null(own, rows.count)
         by_own = hashes_of_bytes(map(record_id_bytes, _bytes_of(own)))

@@ -199,7 +199,7 @@ def _load(connection: psycopg.Connection[Any], archive: Path, file_id: int, mome
 def _kept_until(archive: Path, stream: Stream, entry: LedgerFile, moment: datetime) -> str:
     """Keeps an export's records until a moment, beside the others. Rejects have no time of their own: all stay."""
     kept, layout = KeptRecords(archive, entry.kept or "-"), layout_of(stream)
-    writer = KeptWriter(archive, layout, entry.effective_at, has_own_ids=stream.has_record_ids)
+    writer = KeptWriter(archive, layout, entry.effective_at)
     try:
         for block in kept.blocks():
             is_early = pc.less_equal(block.column("effective_at"), pa.scalar(moment, pa.timestamp("us", "UTC")))

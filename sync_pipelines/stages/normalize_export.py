@@ -98,7 +98,6 @@ def normalize(
         archive,
         layout_of(stream),
         export.effective_at,
-        has_own_ids=stream.has_record_ids,
         beside=beside,
         rejects=export.settings.limits.rejects,
     )

@@ -95,7 +95,7 @@ def without_erased(
     """
     former, layout = KeptRecords(archive, kept_text), layout_of(stream)
     at = datetime.fromisoformat(former.summary.at)
-    writer = KeptWriter(archive, layout, at, has_own_ids=stream.has_record_ids)
+    writer = KeptWriter(archive, layout, at)
     noted: list[tuple[Change, Change | None]] = []
     try:
         erased = _copy_records(former, writer, layout, eraser, noted)
