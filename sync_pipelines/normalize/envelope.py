@@ -308,7 +308,7 @@ class Envelope:
             self._stream.key_alias if name == "key" else name: v for name, v in named.items() if name != "tenant"
         }
         for alias, value in in_path.items():
-            own = next((v for n, v in element.items() if alias in self._names.aliases_of(n)), None)
+            own = self._names.value_of(alias, element)
             if own is not None and str(own).strip() != value.strip():
                 message = f"the body has {str(own)[:80]!r}, but the path {value[:80]!r}"
                 return Reject(place.position, value[:200], "key_mismatch", alias, message, displayable(element))
@@ -339,7 +339,7 @@ class Envelope:
 
     def _key_of(self, element: Any) -> str | None:
         if isinstance(element, dict):
-            element = next((v for n, v in element.items() if self._stream.key_alias in self._names.aliases_of(n)), None)
+            element = self._names.value_of(self._stream.key_alias, element)
         return str(element).strip() if isinstance(element, (str, int)) else None
 
     def _keys_in_two_lists(self, elements: list[_Element]) -> frozenset[str | None]:

@@ -89,6 +89,10 @@ class Names:
         """Returns the contract fields of a name in the file; none for an unknown field."""
         return self._meaning_of(name).aliases
 
+    def value_of(self, alias: str, raw: Mapping[str, Any]) -> Any:
+        """Returns the first value in a raw record that is one of the contract's fields; None if none is."""
+        return next((value for name, value in raw.items() if alias in self.aliases_of(name)), None)
+
     def _meaning_of(self, name: str) -> _Meaning:
         known = self._meanings.get(name)
         if known is None:
@@ -142,7 +146,7 @@ class Names:
         Raises:
             Rejected: a field appears twice with different values (X3), or lines of the record are missing.
         """
-        matched = self._match_own(raw, (), noted)
+        matched = self.match_own(raw, (), noted)
         fields = self._with_nested(matched.fields, (), matched, noted)
         return matched if fields is matched.fields else replace(matched, fields=fields)
 
@@ -168,20 +172,22 @@ class Names:
     def _nested_one(self, element: Any, path: Path, whole: Matched, noted: list[Fault] | None) -> Any:
         if not isinstance(element, dict):
             return element
-        matched = self._match_own(element, path, noted)
+        matched = self.match_own(element, path, noted)
         if matched.extra:
             whole.nested_extra[path] = matched.extra
         return self._with_nested(matched.fields, path, whole, noted) if self._nested else matched.fields
 
-    def match_line(self, raw: dict[str, Any], path: tuple[str | int, ...] = ()) -> Matched:
-        """Returns a line of a flat file with the contract's names. Lists stay as they are.
+    def match_own(self, raw: dict[str, Any], path: Path, noted: list[Fault] | None = None) -> Matched:
+        """Returns a record, or a line of a flat file, with the contract's names. Lists stay as they are.
+
+        Args:
+            raw: the record, an element or a line.
+            path: where it is in the record.
+            noted: as in `match`.
 
         Raises:
-            Rejected: a field appears twice with different values (X3).
+            Rejected: as `match`.
         """
-        return self._match_own(raw, path)
-
-    def _match_own(self, raw: dict[str, Any], path: tuple[str | int, ...], noted: list[Fault] | None = None) -> Matched:
         if type(raw) is dict and raw.keys() <= self._own:
             return Matched(raw)
         if isinstance(raw, NamedRecord):

@@ -40,7 +40,7 @@ class LineFold:
 
     Args:
         stream: the declaration; `stream.flat` names the list that the lines belong to.
-        columns: the source's `columns`.
+        names: how the file names the fields of a record.
         constants: alias -> value for every line.
         own_times: folded names of the field with the record's time; it belongs to the record, not to a line (X4).
         decimal: the source's decimal separator; with it, `22423,0` and `22423` are one key.
@@ -49,7 +49,7 @@ class LineFold:
     def __init__(
         self,
         stream: Stream,
-        columns: Mapping[str, str],
+        names: Names,
         constants: Mapping[str, Any],
         own_times: frozenset[str] = frozenset(),
         decimal: Literal[".", ","] = ".",
@@ -58,8 +58,8 @@ class LineFold:
         assert stream.flat is not None and nested is not None and nested.children is not None
         self._list_alias = nested.alias
         self._key_alias = stream.key_alias
-        self._record_names = Names(stream.shape, columns, flat=True)
-        self._item_names = Names(nested.children, columns, flat=True)
+        self._record_names = names
+        self._item_names = names.nested(nested.alias)
         # A name that both have, such as the key in each line, belongs to the record.
         self._item_aliases = nested.children.aliases - stream.shape.aliases
         self._record_constants = {a: v for a, v in constants.items() if a in stream.shape.aliases}
@@ -121,7 +121,7 @@ class LineFold:
                 line = self._noted(line, losses)
             else:
                 names |= line.value.keys()
-                cell = self._key_cell(line.value)
+                cell = self._record_names.value_of(self._key_alias, line.value)
                 key = _stored_key(cell, self._reading)
                 if key is not None:
                     losses.passed(key)
@@ -158,7 +158,8 @@ class LineFold:
     def _key_cells(self, row: PartialRow | None) -> _KeyCells:
         """Returns the cells of a damaged row that may hold its key."""
         names = row.names if row is not None else ()
-        place = next((n for n, name in enumerate(names) if self._is_key(name)), None)
+        keys = (n for n, name in enumerate(names) if self._key_alias in self._record_names.aliases_of(name))
+        place = next(keys, None)
         if row is None or place is None:
             return _KeyCells((), is_certain=False, is_near=False)
         texts = tuple("" if cell is None else str(cell).strip() for cell in row.cells)
@@ -183,12 +184,6 @@ class LineFold:
             f" `fill_down: [{self._key_alias}]`; if not, for example a total, exclude it with `skip`"
         )
 
-    def _key_cell(self, line: dict[str, Any]) -> Any:
-        return next((value for name, value in line.items() if self._is_key(name)), None)
-
-    def _is_key(self, name: str) -> bool:
-        return self._key_alias in self._record_names.aliases_of(name)
-
     def _grouped(
         self, ordered: Iterable[tuple[int, bytes]], incomplete: Iterator[tuple[int, str]]
     ) -> Iterator[RawRecord]:
@@ -212,7 +207,7 @@ class LineFold:
                 items.append(self._item(line.value, record, len(items)))
         except Rejected as rejected:
             record.twice = rejected.path
-            record[self._key_alias] = self._key_cell(first.value)
+            record[self._key_alias] = self._record_names.value_of(self._key_alias, first.value)
         record.update(self._record_constants)
         if self._has_items:
             record[self._list_alias] = items
@@ -223,8 +218,8 @@ class LineFold:
 
     def _item(self, line: dict[str, Any], record: NamedRecord, index: int) -> NamedRecord:
         """Returns one line's item; adds the line's record fields to the record."""
-        own = self._record_names.match_line(line)
-        of_item = self._item_names.match_line(line, (self._list_alias, index))
+        own = self._record_names.match_own(line, ())
+        of_item = self._item_names.match_own(line, (self._list_alias, index))
         for alias, value in own.fields.items():
             self._merge(record, record, alias, value)
         unknown = {name: value for name, value in own.extra.items() if name in of_item.extra}

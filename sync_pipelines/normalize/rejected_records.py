@@ -59,12 +59,9 @@ class Rejects:
         if not isinstance(raw, dict):
             return None
         alias = self._stream.key_alias
-        is_named = isinstance(raw, NamedRecord)
-        values = (
-            v for name, v in raw.items() if (name == alias if is_named else alias in self._names.aliases_of(name))
-        )
+        value = raw.get(alias) if isinstance(raw, NamedRecord) else self._names.value_of(alias, raw)
         try:
-            key = read_key(next(values, None), Reading(self._reading.decimal, flat=self._reading.flat))
+            key = read_key(value, Reading(self._reading.decimal, flat=self._reading.flat))
         except PydanticCustomError:
             return None
         return None if key is None else displayable(key)[:200]

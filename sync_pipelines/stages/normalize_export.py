@@ -270,7 +270,7 @@ class _Pipeline:
     def _sought_columns(self) -> SoughtColumns:
         settings, stream = self._export.settings, self._export.stream
         field = stream.line_field
-        lines = [Names(field.children, settings.columns, flat=True)] if field is not None and field.children else []
+        lines = [self._names.nested(field.alias)] if field is not None and field.children else []
         keys = [stream.contract.model_fields[name].alias or name for name in (stream.key, stream.record_id) if name]
         given = any(alias in self._constants for alias in keys)
         return sought_columns(
@@ -279,7 +279,7 @@ class _Pipeline:
 
     def _folded(self, lines: Iterable[RawRecord]) -> Iterator[Change | Reject]:
         settings, stream = self._export.settings, self._export.stream
-        fold = self._fold = LineFold(stream, settings.columns, self._all_constants(), self._own_times, settings.decimal)
+        fold = self._fold = LineFold(stream, self._names, self._all_constants(), self._own_times, settings.decimal)
         yield from self._read(fold.fold(self._filled(lines, fold.is_line)), fold)
 
     def _filled(self, rows: Iterable[RawRecord], is_filled: Callable[[dict[str, Any]], bool]) -> Iterator[RawRecord]:
@@ -287,8 +287,8 @@ class _Pipeline:
         fields = self._export.settings.fill_down
         if not fields:
             return iter(rows)
-        columns, nested = self._export.settings.columns, self._export.stream.shape.nested
-        lines = [Names(f.children, columns, flat=True) for f in nested if f.children is not None]
+        nested = self._export.stream.shape.nested
+        lines = [self._names.nested(f.alias) for f in nested if f.children is not None]
         filling = FillDown(fields, [self._names, *lines], is_filled)
         if self._columns and (lost := filling.missing_among(self._columns)):
             raise column_missing(lost[0], "`fill_down` fills", self._columns, None, "fill_down")

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sync_pipelines.normalize.field_names import Names
 from sync_pipelines.normalize.flat import LineFold
 from sync_pipelines_tests.loading import CASES, Site, item, order, outcomes
 
@@ -211,7 +212,7 @@ def test_O12_lines_spill_to_disk_not_memory(tmp_path: Path, monkeypatch: pytest.
             yield RawRecord(str(n + 2), record)
 
     tracemalloc.start()
-    count = sum(1 for _ in LineFold(ORDERS, {}, {}).fold(lines()))
+    count = sum(1 for _ in LineFold(ORDERS, Names(ORDERS.shape, {}, flat=True), {}).fold(lines()))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert count == 3_000
