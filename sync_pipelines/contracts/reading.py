@@ -50,7 +50,7 @@ class Reading:
 
 
 class RecordRejected(Exception):
-    """Raised by a partner's function to reject a record because of a field.
+    """Rejects a record because of a field. Partners' functions raise it, too.
 
     Attributes:
         code: a reject code.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from sync_pipelines.contracts.reading import RecordRejected
 from sync_pipelines.contracts.streams import ListMode, Operation
 
 
@@ -102,26 +103,11 @@ class Findings:
         return self.leniencies.total() + self.unknown_fields.total()
 
 
-class Rejected(Exception):
-    """A record is rejected at a path. `RecordReader` turns it into a `Reject`."""
-
-    def __init__(self, code: str, path: str | None, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.path = path
-        self.message = message
-
-    @property
-    def fault(self) -> Fault:
-        """The error as a value."""
-        return Fault(self.code, self.path, self.message)
-
-
-def reject(rejected: Rejected, noted: list[Fault] | None) -> None:
+def reject(rejected: RecordRejected, noted: list[Fault] | None) -> None:
     """Rejects a record, or only notes the error if all errors are collected (F20)."""
     if noted is None:
         raise rejected
-    noted.append(rejected.fault)
+    noted.append(Fault(rejected.code, rejected.path, rejected.message))
 
 
 def path_of(parts: Iterable[str | int]) -> str:

@@ -16,14 +16,14 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from sync_pipelines.contracts.codes import ALL_CODES, REJECT_CODES
 from sync_pipelines.contracts.raw import CellError
 from sync_pipelines.contracts.reading import RecordRejected
-from sync_pipelines.normalize.change import Fault, Reject, Rejected, path_of
+from sync_pipelines.normalize.change import Fault, Reject, path_of
 from sync_pipelines.normalize.values import displayable, to_json
 from sync_pipelines.privacy.untrusted_text import on_one_line
 
 MOST: Final = 20
 """Most errors that are kept of one record."""
 
-REJECTIONS: Final = (Rejected, RecordRejected, ValidationError, PydanticCustomError)
+REJECTIONS: Final = (RecordRejected, ValidationError, PydanticCustomError)
 """The exceptions that reject a record."""
 
 _PYDANTIC_CODES: Final = {
@@ -50,8 +50,6 @@ def faults_of(rejection: Exception, key_alias: str) -> list[Fault]:
         key_alias: the match key in the partner's spelling.
     """
     match rejection:
-        case Rejected():
-            return [rejection.fault]
         case RecordRejected():
             return [Fault(each.code, each.path, each.message) for each in (rejection, *rejection.more)]
         case PydanticCustomError():

@@ -13,9 +13,10 @@ from typing import Any, Final, NamedTuple
 from sync_pipelines.contracts.contract import Shape, folded, folded_header
 from sync_pipelines.contracts.paths import Holds, Path, Way, holds_of, way_to
 from sync_pipelines.contracts.raw import AmbiguousObject, Cell, CellError, NamedRecord
+from sync_pipelines.contracts.reading import RecordRejected
 from sync_pipelines.exports.columns import SoughtColumns
 from sync_pipelines.exports.json_values import NestedTooDeep, decode_at, explain
-from sync_pipelines.normalize.change import Fault, Rejected, path_of, reject
+from sync_pipelines.normalize.change import Fault, path_of, reject
 
 _TWICE: Final = "the field appears twice with different values"
 _NAMES_KNOWN: Final = 20_000
@@ -144,7 +145,7 @@ class Names:
             noted: collects fields that appear twice, if all errors of the record are wanted (F20).
 
         Raises:
-            Rejected: a field appears twice with different values (X3), or lines of the record are missing.
+            RecordRejected: a field appears twice with different values (X3), or lines of the record are missing.
         """
         matched = self.match_own(raw, (), noted)
         fields = self._with_nested(matched.fields, (), matched, noted)
@@ -186,15 +187,15 @@ class Names:
             noted: as in `match`.
 
         Raises:
-            Rejected: as `match`.
+            RecordRejected: as `match`.
         """
         if type(raw) is dict and raw.keys() <= self._own:
             return Matched(raw)
         if isinstance(raw, NamedRecord):
             if raw.incomplete is not None:
-                raise Rejected("order_incomplete", None, raw.incomplete)
+                raise RecordRejected("order_incomplete", None, raw.incomplete)
             if raw.twice is not None:
-                raise Rejected("field_conflict", raw.twice, _TWICE)
+                raise RecordRejected("field_conflict", raw.twice, _TWICE)
             return Matched(dict(raw), raw.unknown, conflicts=raw.conflicts)
         if isinstance(raw, AmbiguousObject):
             for name in raw.names:
@@ -297,7 +298,7 @@ def _opened(value: Any, holds: Holds, path: Path, noted: list[Fault] | None) -> 
     """Returns the list or object whose JSON text is in a cell; any other value unchanged.
 
     Raises:
-        Rejected: the text looks like JSON but is invalid, and errors are not collected.
+        RecordRejected: the text looks like JSON but is invalid, and errors are not collected.
     """
     if holds == "value" or not isinstance(value, Cell):
         return value
@@ -313,7 +314,7 @@ def _opened(value: Any, holds: Holds, path: Path, noted: list[Fault] | None) -> 
         why = "not JSON: nested too deeply"
     if why is not None:
         where = path_of(path)
-        reject(Rejected(_OTHERWISE[holds], where, f"{where}: {why}"), noted)
+        reject(RecordRejected(_OTHERWISE[holds], where, f"{where}: {why}"), noted)
         return None
     return opened
 
@@ -322,5 +323,5 @@ def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
-def _conflict(path: tuple[str | int, ...]) -> Rejected:
-    return Rejected("field_conflict", path_of(path), _TWICE)
+def _conflict(path: tuple[str | int, ...]) -> RecordRejected:
+    return RecordRejected("field_conflict", path_of(path), _TWICE)

@@ -22,10 +22,9 @@ from typing import Any, Final, Literal, NamedTuple
 from pydantic_core import PydanticCustomError
 
 from sync_pipelines.contracts.raw import Cell, CellError, NamedRecord, PartialRow, RawRecord
-from sync_pipelines.contracts.reading import Reading
+from sync_pipelines.contracts.reading import Reading, RecordRejected
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.contracts.texts import read_key
-from sync_pipelines.normalize.change import Rejected
 from sync_pipelines.normalize.field_names import Names
 from sync_pipelines.normalize.fill_down import is_empty
 from sync_pipelines.normalize.lost_lines import Losses
@@ -205,7 +204,7 @@ class LineFold:
         try:
             for line in lines:
                 items.append(self._item(line.value, record, len(items)))
-        except Rejected as rejected:
+        except RecordRejected as rejected:
             record.twice = rejected.path
             record[self._key_alias] = self._record_names.value_of(self._key_alias, first.value)
         record.update(self._record_constants)

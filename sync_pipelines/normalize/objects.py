@@ -21,7 +21,6 @@ from pydantic_core import PydanticCustomError
 from sync_pipelines.contracts.reading import Reading, RecordRejected
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.exports.json_values import NestedTooDeep, decode_at
-from sync_pipelines.normalize.change import Rejected
 from sync_pipelines.normalize.plain_text import Rows, Texts
 from sync_pipelines.normalize.values import keepable, to_json
 
@@ -33,7 +32,7 @@ _SHORT: Final = 200
 """Longest object that is cached, in bytes."""
 _REMEMBERED: Final = 1_000
 """Most objects that are cached: the first ones, since a file with more hardly repeats one."""
-_Unfit = (json.JSONDecodeError, NestedTooDeep, UnicodeDecodeError, PydanticCustomError, RecordRejected, Rejected)
+_Unfit = (json.JSONDecodeError, NestedTooDeep, UnicodeDecodeError, PydanticCustomError, RecordRejected)
 
 
 class Cut(NamedTuple):
@@ -107,7 +106,7 @@ class ObjectCutter:
             at, name = min(places)
             begin, alias = line.find(b"{", at), self._names[name]
             if begin < 0 or line[at + len(name) : begin].strip(_JSON_WHITE) != b":" or alias in objects:
-                raise Rejected("not_an_object", None, "")
+                raise RecordRejected("not_an_object", None, "")
             text = line[begin:].decode()
             objects[alias], length = decode_at(text, 0)
             pieces += [line[done:begin], b"true"]
@@ -125,6 +124,6 @@ class ObjectCutter:
             reading = replace(self._reading, leniencies=Counter())
             objects = self._prepare(objects, self._options, reading)
             if reading.leniencies:
-                raise Rejected("invalid", None, "")
+                raise RecordRejected("invalid", None, "")
         object_values = {alias: keepable(value, (alias,)) for alias, value in objects.items()}
         return {alias: to_json(value) if alias in self._kept else value for alias, value in object_values.items()}

@@ -22,7 +22,7 @@ from sync_pipelines.contracts.contract import Contract
 from sync_pipelines.contracts.links import LONGEST_REFERENCE, is_too_long
 from sync_pipelines.contracts.reading import Reading, RecordRejected
 from sync_pipelines.contracts.streams import Children, Identity, ListMode, Operation, Stream
-from sync_pipelines.normalize.change import Change, Fault, Findings, Listed, Place, Reject, Rejected, path_of, reject
+from sync_pipelines.normalize.change import Change, Fault, Findings, Listed, Place, Reject, path_of, reject
 from sync_pipelines.normalize.faults import REJECTIONS, code_of, faults_of, sentence_of
 from sync_pipelines.normalize.field_names import Matched, Names
 from sync_pipelines.normalize.rejected_records import Rejects
@@ -143,7 +143,7 @@ class RecordReader:
             first = error.errors(include_url=False)[0]
             code = code_of(first)
             code = "key_missing" if code == "required" and column == self._stream.key else code
-            raise Rejected(code, alias, f"{alias}: {sentence_of(first, code)}") from None
+            raise RecordRejected(code, alias, f"{alias}: {sentence_of(first, code)}") from None
 
     def _matched(self, raw: dict[str, Any]) -> Matched:
         matched = self._names.match(raw, self._noted)
@@ -236,7 +236,7 @@ class RecordReader:
             return {}
 
     def _reject(self, code: str, path: str | None, message: str) -> None:
-        reject(Rejected(code, path, message), self._noted)
+        reject(RecordRejected(code, path, message), self._noted)
 
     def _kept(self, value: Any, at: tuple[str | int, ...]) -> Any:
         """Returns a value outside the contract in a form that JSONB can store."""
@@ -244,7 +244,7 @@ class RecordReader:
             return {name: self._kept(below, (*at, name)) for name, below in value.items()}
         try:
             return keepable(value, at)
-        except Rejected as rejected:
+        except RecordRejected as rejected:
             reject(rejected, self._noted)
 
     def _paired(self, row: dict[str, Any], contract: Contract, leniencies: Counter[str]) -> dict[str, Any]:
@@ -282,7 +282,7 @@ class RecordReader:
             return _type_of(self._stream.contract, column).validate_python(total, context=Reading())
         except ValidationError as error:
             code, alias = code_of(error.errors()[0]), self._alias_of(column)
-            raise Rejected(code, alias, f"{alias}, computed from the lines: {REJECT_CODES[code]}") from None
+            raise RecordRejected(code, alias, f"{alias}, computed from the lines: {REJECT_CODES[code]}") from None
 
     def _children(
         self, values: dict[str, Any], key: str | None, matched: Matched, leniencies: Counter[str]

@@ -15,7 +15,8 @@ import msgspec
 from sync_pipelines.contracts.characters import WHITE_SPACE
 from sync_pipelines.contracts.codes import REJECT_CODES
 from sync_pipelines.contracts.raw import AmbiguousObject, Binary, Cell, NamedRecord, NotFinite, Scientific
-from sync_pipelines.normalize.change import Rejected, path_of
+from sync_pipelines.contracts.reading import RecordRejected
+from sync_pipelines.normalize.change import path_of
 from sync_pipelines.privacy.untrusted_text import storable
 
 DEEPEST: Final = 200
@@ -57,10 +58,11 @@ def keepable(value: Any, path: tuple[str | int, ...]) -> Any:
     """Returns an unknown field's value in a form that JSONB can store.
 
     Raises:
-        Rejected: NUL, broken Unicode, one name with two values, NaN, a number or a depth that PostgreSQL cannot store.
+        RecordRejected: NUL, broken Unicode, one name with two values, NaN, a number or a depth that PostgreSQL cannot
+            store.
     """
     if len(path) > DEEPEST:
-        raise Rejected("nesting_too_deep", path_of(path[:3]), REJECT_CODES["nesting_too_deep"])
+        raise RecordRejected("nesting_too_deep", path_of(path[:3]), REJECT_CODES["nesting_too_deep"])
     match value:
         case bool() | None:
             return value
@@ -75,12 +77,12 @@ def keepable(value: Any, path: tuple[str | int, ...]) -> Any:
         case int():
             return value if -(2**63) <= value < 2**63 else _keepable_number(Decimal(value), path)
         case NotFinite():
-            raise Rejected("not_finite", path_of(path), f"{value.text} is not a finite number")
+            raise RecordRejected("not_finite", path_of(path), f"{value.text} is not a finite number")
         case list():
             return [keepable(part, (*path, index)) for index, part in enumerate(value)]
         case dict():
             if isinstance(value, AmbiguousObject):
-                raise Rejected("field_conflict", path_of((*path, value.names[0])), REJECT_CODES["field_conflict"])
+                raise RecordRejected("field_conflict", path_of((*path, value.names[0])), REJECT_CODES["field_conflict"])
             return {_keepable_text(name, path): keepable(part, (*path, name)) for name, part in value.items()}
         case date():
             return value.isoformat()
@@ -90,12 +92,12 @@ def keepable(value: Any, path: tuple[str | int, ...]) -> Any:
 
 def _keepable_text(text: str, path: tuple[str | int, ...]) -> str:
     if "\x00" in text:
-        raise Rejected("nul_character", path_of(path), REJECT_CODES["nul_character"])
+        raise RecordRejected("nul_character", path_of(path), REJECT_CODES["nul_character"])
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise Rejected("invalid_text", path_of(path), REJECT_CODES["invalid_text"]) from None
+            raise RecordRejected("invalid_text", path_of(path), REJECT_CODES["invalid_text"]) from None
     return text
 
 
@@ -110,7 +112,9 @@ def _fits(number: Decimal) -> bool:
 
 def _keepable_number(number: Decimal, path: tuple[str | int, ...]) -> Decimal:
     if not _fits(number):
-        raise Rejected("out_of_range", path_of(path), f"{getattr(number, 'text', str(number))[:40]} is out of range")
+        raise RecordRejected(
+            "out_of_range", path_of(path), f"{getattr(number, 'text', str(number))[:40]} is out of range"
+        )
     return number
 
 
