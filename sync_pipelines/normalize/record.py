@@ -20,6 +20,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sync_pipelines.contracts.codes import LENIENCY_CODES, REJECT_CODES
 from sync_pipelines.contracts.contract import Contract
 from sync_pipelines.contracts.links import LONGEST_REFERENCE, is_too_long
+from sync_pipelines.contracts.paths import Path
 from sync_pipelines.contracts.reading import Reading, RecordRejected
 from sync_pipelines.contracts.streams import Children, Identity, ListMode, Operation, Stream
 from sync_pipelines.normalize.change import Change, Fault, Findings, Listed, Place, Reject, path_of, reject
@@ -28,6 +29,9 @@ from sync_pipelines.normalize.field_names import Matched, Names
 from sync_pipelines.normalize.rejected_records import Rejects
 from sync_pipelines.normalize.values import keepable
 from sync_pipelines.tables.schema import SCHEMA, metadata
+
+Totals = Mapping[str, Callable[[list[Any]], Any]]
+"""Column -> computes its value from the first list of children."""
 
 
 class RecordReader:
@@ -61,7 +65,9 @@ class RecordReader:
         self._constants = constants
         self._findings = findings
         self._rejects = Rejects(stream, reading, names)
+        # Of the record that is read.
         self._noted: list[Fault] | None = None
+        self._leniencies = Counter[str]()
         self._aliases = frozenset(f.alias for f in stream.shape.fields)
         self._validate = stream.contract.__pydantic_validator__.validate_python
         main = metadata.tables[f"{SCHEMA}.{stream.table}"]
@@ -72,7 +78,7 @@ class RecordReader:
         self,
         raw: Any,
         place: Place,
-        totals: Mapping[str, Callable[[list[Any]], Any]] | None = None,
+        totals: Totals | None = None,
         operation: Operation = "upsert",
         mode: ListMode | None = None,
     ) -> Change | Reject:
@@ -81,7 +87,7 @@ class RecordReader:
         Args:
             raw: its content in the export.
             place: its position and time.
-            totals: columns to compute from the first list of children if the record lacks them (O12).
+            totals: columns to compute if the record lacks them (O12).
             operation: the requested operation.
             mode: the mode for lists of children, if the call sets it.
         """
@@ -98,13 +104,7 @@ class RecordReader:
             faults = [*faults_of(rejection, self._stream.key_alias), *self._all_faults(read)]
             return self._rejects.reject(raw, place, faults)
 
-    def _read(
-        self,
-        raw: dict[str, Any],
-        place: Place,
-        totals: Mapping[str, Callable[[list[Any]], Any]],
-        operation: Operation,
-    ) -> Change:
+    def _read(self, raw: dict[str, Any], place: Place, totals: Totals, operation: Operation) -> Change:
         matched = self._matched(raw)
         if self._stream.delete_flag is not None and matched.fields.get(self._stream.delete_flag) is not None:
             reading = replace(self._reading, leniencies=Counter())
@@ -113,9 +113,9 @@ class RecordReader:
         reading = replace(self._reading, leniencies=Counter())
         matched = self._prepared(matched, reading)
         self._check_nulls(matched.fields)
-        record, leniencies = self._validated(matched.fields)
-        leniencies.update(reading.leniencies)
-        return self._change(record, matched, place, leniencies, totals, operation)
+        record, self._leniencies = self._validated(matched.fields)
+        self._leniencies.update(reading.leniencies)
+        return self._change(record, matched, place, totals, operation)
 
     def _all_faults(self, read: Callable[[], Any]) -> list[Fault]:
         """Returns all errors of a rejected record. It is read again, past its first error (F20)."""
@@ -184,16 +184,8 @@ class RecordReader:
         lenient = replace(self._reading, leniencies=Counter())
         return self._validate(fields, strict=False, context=lenient), lenient.leniencies
 
-    def _change(
-        self,
-        record: Contract,
-        matched: Matched,
-        place: Place,
-        leniencies: Counter[str],
-        totals: Mapping[str, Callable[[list[Any]], Any]],
-        operation: Operation,
-    ) -> Change:
-        values = self._paired(_sent(record), record, leniencies)
+    def _change(self, record: Contract, matched: Matched, place: Place, totals: Totals, operation: Operation) -> Change:
+        values = self._paired(_sent(record), record)
         key = values.pop(self._stream.key, None)
         record_id = values.pop(self._stream.record_id, None) if self._stream.record_id else None
         if key is None and record_id is None:
@@ -202,28 +194,28 @@ class RecordReader:
             children = values.get(self._stream.children[0].column)
             if column not in values and children is not None:
                 values[column] = self._checked_total(column, total(children))
-        links = self._links(values, leniencies)
+        links = self._links(values)
         if self._stream.scope is not None and self._stream.scope not in links and operation != "update":
             path = self._stream.links[self._stream.scope](values, self._options, self._tenant).column
             message = f"the record does not name its {self._stream.scope_name}"
             self._reject("required", path and self._alias_of(path), message)
         modes = self._modes(values)
-        children_rows = self._children(values, key, matched, leniencies)
-        children_rows = {t: Listed(sent.rows, *modes.get(t, (None, None))) for t, sent in children_rows.items()}
+        children = {
+            table: Listed(rows, *modes.get(table, (None, None)))
+            for table, rows in self._children(values, key, matched).items()
+        }
         values = {name: v for name, v in values.items() if name not in type(record).not_columns}
         for name in self._json_columns & values.keys():
             values[name] = self._kept(values[name], (self._alias_of(name),))
         extra = self._kept(matched.extra, ())
         for _ in range(matched.conflicts):
-            self._forgive("line_conflict", leniencies)
+            self._forgive("line_conflict")
         for at in matched.mended_lists:
-            self._forgive("list_from_object", leniencies, at)
-        self._count(leniencies, matched)
+            self._forgive("list_from_object", at)
+        self._count(self._leniencies, matched)
         if operation == "create" and self._reading.strict:
             operation = "insert"
-        return Change(
-            place.position, place.effective_at, operation, key, values, children_rows, links, extra, record_id
-        )
+        return Change(place.position, place.effective_at, operation, key, values, children, links, extra, record_id)
 
     def _modes(self, values: Mapping[str, Any]) -> Mapping[str, tuple[ListMode, str | None]]:
         """Returns the modes that the record sets for its lists (T6)."""
@@ -238,7 +230,7 @@ class RecordReader:
     def _reject(self, code: str, path: str | None, message: str) -> None:
         reject(RecordRejected(code, path, message), self._noted)
 
-    def _kept(self, value: Any, at: tuple[str | int, ...]) -> Any:
+    def _kept(self, value: Any, at: Path) -> Any:
         """Returns a value outside the contract in a form that JSONB can store."""
         if self._noted is not None and isinstance(value, dict):
             return {name: self._kept(below, (*at, name)) for name, below in value.items()}
@@ -247,34 +239,34 @@ class RecordReader:
         except RecordRejected as rejected:
             reject(rejected, self._noted)
 
-    def _paired(self, row: dict[str, Any], contract: Contract, leniencies: Counter[str]) -> dict[str, Any]:
+    def _paired(self, row: dict[str, Any], contract: Contract) -> dict[str, Any]:
         """Returns the row without incomplete pairs (X9)."""
         for pair in type(contract).pairs:
             named, sent = sum(name in row for name in pair), sum(row.get(name) is not None for name in pair)
             if named == 1 or sent == 1:
-                self._forgive("incomplete_coordinates", leniencies)
+                self._forgive("incomplete_coordinates")
                 gone = {*pair, *(name for name, (source, _) in type(contract).derived.items() if source in pair)}
                 row = {name: value for name, value in row.items() if name not in gone}
         return row
 
-    def _links(self, values: Mapping[str, Any], leniencies: Counter[str]) -> dict[str, Identity | None]:
+    def _links(self, values: Mapping[str, Any]) -> dict[str, Identity | None]:
         links: dict[str, Identity | None] = {}
         for column, link in self._stream.links.items():
             result = link(values, self._options, self._tenant)
             if result.is_sent:
                 links[column] = result.identity
             if result.leniency is not None:
-                self._forgive(result.leniency, leniencies)
+                self._forgive(result.leniency)
             if result.identity is not None and is_too_long(result.identity):
                 path = self._alias_of(result.column) if result.column else None
                 self._reject("too_long", path, f"the reference is longer than {LONGEST_REFERENCE} bytes")
         return links
 
-    def _forgive(self, code: str, leniencies: Counter[str], path: tuple[str | int, ...] = ()) -> None:
+    def _forgive(self, code: str, path: Path = ()) -> None:
         """Counts a leniency that no field type found, or rejects the record if the source is strict (X8)."""
         if self._reading.strict:
             self._reject(code, path_of(path) or None, LENIENCY_CODES[code])
-        leniencies[code] += 1
+        self._leniencies[code] += 1
 
     def _checked_total(self, column: str, total: Any) -> Any:
         """Returns a computed total as the contract's field; a bad one is rejected like a sent one."""
@@ -284,49 +276,35 @@ class RecordReader:
             code, alias = code_of(error.errors()[0]), self._alias_of(column)
             raise RecordRejected(code, alias, f"{alias}, computed from the lines: {REJECT_CODES[code]}") from None
 
-    def _children(
-        self, values: dict[str, Any], key: str | None, matched: Matched, leniencies: Counter[str]
-    ) -> dict[str, Listed]:
-        rows: dict[str, Listed] = {}
+    def _children(self, values: dict[str, Any], key: str | None, matched: Matched) -> dict[str, list[dict[str, Any]]]:
+        rows = {}
         for children in self._stream.children:
             if children.column in values:
                 at = (self._alias_of(children.column),)
                 elements = values.pop(children.column) or []
-                rows[children.table] = Listed(self._rows(children, elements, key, at, matched, leniencies))
+                rows[children.table] = self._rows(children, elements, key, at, matched)
         return rows
 
     def _rows(
-        self,
-        children: Children,
-        elements: list[Contract],
-        key: str | None,
-        at: tuple[str | int, ...],
-        matched: Matched,
-        leniencies: Counter[str],
+        self, children: Children, elements: list[Contract], key: str | None, at: Path, matched: Matched
     ) -> list[dict[str, Any]]:
         rows = []
         for index, element in enumerate(elements):
-            row = self._child(element, key, children, (*at, index), matched, leniencies)
+            row = self._child(element, key, children, (*at, index), matched)
             if row or not children.skips_empty:
                 rows.append(row)
             else:
-                self._forgive("empty_object_ignored", leniencies)
+                self._forgive("empty_object_ignored")
         if children.primary is not None:
             primaries = Counter(tuple(r.get(c) for c in children.primary) for r in rows if r.get("is_primary"))
             for _ in range(sum(count > 1 for count in primaries.values())):
-                self._forgive("several_primaries", leniencies)
+                self._forgive("several_primaries")
         return rows
 
     def _child(
-        self,
-        element: Contract,
-        key: str | None,
-        children: Children,
-        at: tuple[str | int, ...],
-        matched: Matched,
-        leniencies: Counter[str],
+        self, element: Contract, key: str | None, children: Children, at: Path, matched: Matched
     ) -> dict[str, Any]:
-        row = self._paired(_sent(element), element, leniencies)
+        row = self._paired(_sent(element), element)
         if children.parent_key is not None:
             named = row.get(children.parent_key)
             if named is not None and named != key:
@@ -337,7 +315,7 @@ class RecordReader:
             if nested.column in row:
                 alias = type(element).model_fields[nested.column].alias or nested.column
                 elements = row.pop(nested.column) or []
-                row[nested.table] = self._rows(nested, elements, key, (*at, alias), matched, leniencies)
+                row[nested.table] = self._rows(nested, elements, key, (*at, alias), matched)
         row = {name: value for name, value in row.items() if name not in type(element).not_columns}
         extra = matched.nested_extra.get(at)
         if extra:

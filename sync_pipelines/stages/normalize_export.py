@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,14 +38,12 @@ from sync_pipelines.normalize.flat import LineFold
 from sync_pipelines.normalize.layout import layout_of
 from sync_pipelines.normalize.null_words import with_nulls
 from sync_pipelines.normalize.plain import PlainReader
-from sync_pipelines.normalize.record import RecordReader
+from sync_pipelines.normalize.record import RecordReader, Totals
 from sync_pipelines.normalize.values import displayable
 from sync_pipelines.privacy.erased_people import ErasedPeople, read_erased_people
 from sync_pipelines.stages.flat_parts import FlatParts
 from sync_pipelines.stages.given_settings import constants_by_alias, read_settings_of, reading_of
 from sync_pipelines.stages.line_blocks import BlockReader, OneByOne
-
-Totals = Mapping[str, Callable[[list[Any]], Any]]
 
 
 @dataclass(frozen=True)
