@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol, cast
+from typing import Any, BinaryIO, Literal, cast
 
 from backports import zstd
 
@@ -157,10 +157,11 @@ class Archive:
         plain = self._raw / sha256[:2] / sha256
         return next((path for path in (plain, plain.with_suffix(".zst")) if path.exists()), None)
 
-    def _new_file(self) -> _RawFile:
+    def _new_file(self) -> BinaryIO:
         self._incoming.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(self._incoming)
-        return cast(_RawFile, tempfile.NamedTemporaryFile(dir=self._incoming, delete=False, buffering=0))
+        # Unbuffered: after a failed write, closing it must not write again.
+        return cast(BinaryIO, tempfile.NamedTemporaryFile(dir=self._incoming, delete=False, buffering=0))
 
     def _publish(self, written: Path, sha256: str, as_it_is: bool) -> Path:
         stored = self._raw / sha256[:2] / (sha256 if as_it_is else f"{sha256}.zst")
@@ -293,17 +294,7 @@ class _Hashed:
         self._plain.close()
 
 
-class _RawFile(Protocol):
-    """An unbuffered file: after a failed write, closing it must not write again."""
-
-    name: str
-
-    def write(self, data: memoryview) -> int: ...
-    def fileno(self) -> int: ...
-    def close(self) -> None: ...
-
-
-def _copy(stream: BinaryIO, written: _RawFile, as_it_is: bool, where: Path) -> tuple[str, int]:
+def _copy(stream: BinaryIO, written: BinaryIO, as_it_is: bool, where: Path) -> tuple[str, int]:
     """Copies, hashes and counts in one pass, and flushes to disk."""
     sha256, size, seal = hashlib.sha256(), 0, Seal()
     compressor = None if as_it_is else zstd.ZstdCompressor(options=_OPTIONS)
@@ -333,7 +324,7 @@ def _read(stream: BinaryIO) -> bytes:
         ) from error
 
 
-def _write(written: _RawFile, data: bytes, where: Path) -> None:
+def _write(written: BinaryIO, data: bytes, where: Path) -> None:
     left = memoryview(data)
     try:
         while left:
