@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from sync_pipelines.contracts.codes import LENIENCY_CODES, REJECT_CODES
@@ -27,6 +27,7 @@ from sync_pipelines.normalize.change import Fault, Place, Reject
 from sync_pipelines.normalize.erasure import MARKER, SUBJECT_ERASED
 from sync_pipelines.normalize.faults import code_of, located
 from sync_pipelines.normalize.field_names import Names
+from sync_pipelines.normalize.record import type_of
 from sync_pipelines.normalize.values import displayable
 
 _LOG_FIELDS: Final = frozenset({"method", "path"})
@@ -85,11 +86,6 @@ class _Element(NamedTuple):
     error: Fault | None = None
 
 
-class _Pattern(NamedTuple):
-    route: Route
-    path: re.Pattern[str]
-
-
 class Envelope:
     """Extracts the calls of one export from its raw records.
 
@@ -122,15 +118,11 @@ class Envelope:
         self._names = names
         self._window = window
         self._listed_so_far = 0
-        key_field = stream.contract.model_fields[stream.key]
-        annotation: Any = key_field.annotation
-        if key_field.metadata:
-            annotation = Annotated[key_field.annotation, *key_field.metadata]
-        self._key_type: TypeAdapter[str] = TypeAdapter(annotation)
+        self._key_type = type_of(stream.contract, stream.key)
         own = stream.contract.model_fields
         ids = [own[name].alias or name for name in (stream.key, stream.record_id) if name]
         self._key_aliases = frozenset(ids)
-        self._patterns = [_Pattern(route, _compiled(route.path)) for route in stream.routes]
+        self._patterns = [(route, _compiled(route.path)) for route in stream.routes]
 
     def calls(self, raw: RawRecord) -> Iterator[Call | Reject]:
         """Yields the calls in one raw record: itself, or those of a request log's line.
@@ -220,10 +212,10 @@ class Envelope:
         if not isinstance(method, str) or not isinstance(path, str):
             return "method and path must be text"
         bare = path.partition("?")[0]
-        for pattern in self._patterns:
-            match = pattern.path.fullmatch(bare)
-            if match is not None and method.upper() == pattern.route.method:
-                return pattern.route, {name: unquote(text) for name, text in match.groupdict().items()}
+        for route, pattern in self._patterns:
+            match = pattern.fullmatch(bare)
+            if match is not None and method.upper() == route.method:
+                return route, {name: unquote(text) for name, text in match.groupdict().items()}
         known = ", ".join(f"{route.method} {route.path}" for route in self._stream.routes)
         return f"{method[:20]} {path[:200]} does not write to this stream; known endpoints are {known}"
 

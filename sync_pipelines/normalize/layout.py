@@ -123,7 +123,5 @@ def arrow_type(table: str, column: str) -> pa.DataType:
             return pa.timestamp("us", "UTC")
         case ARRAY():
             return pa.list_(pa.string())
-        case JSONB():
-            return pa.string()
         case _:
             return pa.string()

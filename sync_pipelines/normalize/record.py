@@ -15,7 +15,6 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
-from sqlalchemy.dialects.postgresql import JSONB
 
 from sync_pipelines.contracts.codes import LENIENCY_CODES, REJECT_CODES
 from sync_pipelines.contracts.contract import Contract
@@ -26,9 +25,9 @@ from sync_pipelines.contracts.streams import Children, Identity, ListMode, Opera
 from sync_pipelines.normalize.change import Change, Fault, Findings, Listed, Place, Reject, path_of, reject
 from sync_pipelines.normalize.faults import REJECTIONS, code_of, faults_of, sentence_of
 from sync_pipelines.normalize.field_names import Matched, Names
+from sync_pipelines.normalize.layout import layout_of
 from sync_pipelines.normalize.rejected_records import Rejects
 from sync_pipelines.normalize.values import keepable
-from sync_pipelines.tables.schema import SCHEMA, metadata
 
 Totals = Mapping[str, Callable[[list[Any]], Any]]
 """Column -> computes its value from the first list of children."""
@@ -70,9 +69,8 @@ class RecordReader:
         self._leniencies = Counter[str]()
         self._aliases = frozenset(f.alias for f in stream.shape.fields)
         self._validate = stream.contract.__pydantic_validator__.validate_python
-        main = metadata.tables[f"{SCHEMA}.{stream.table}"]
         self._never_null = [self._alias_of(name) for name in _in_contract(stream)]
-        self._json_columns = frozenset(c for c in stream.columns if isinstance(main.c[c].type, JSONB))
+        self._json_columns = layout_of(stream).json
 
     def read(
         self,
@@ -138,7 +136,7 @@ class RecordReader:
         """Returns one field, read by its type."""
         alias = self._alias_of(column)
         try:
-            return _type_of(self._stream.contract, column).validate_python(matched.fields.get(alias), context=reading)
+            return type_of(self._stream.contract, column).validate_python(matched.fields.get(alias), context=reading)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             code = code_of(first)
@@ -271,7 +269,7 @@ class RecordReader:
     def _checked_total(self, column: str, total: Any) -> Any:
         """Returns a computed total as the contract's field; a bad one is rejected like a sent one."""
         try:
-            return _type_of(self._stream.contract, column).validate_python(total, context=Reading())
+            return type_of(self._stream.contract, column).validate_python(total, context=Reading())
         except ValidationError as error:
             code, alias = code_of(error.errors()[0]), self._alias_of(column)
             raise RecordRejected(code, alias, f"{alias}, computed from the lines: {REJECT_CODES[code]}") from None
@@ -344,7 +342,8 @@ def _in_contract(stream: Stream) -> list[str]:
 
 
 @cache
-def _type_of(contract: type[Contract], column: str) -> TypeAdapter[Any]:
+def type_of(contract: type[Contract], column: str) -> TypeAdapter[Any]:
+    """Returns the type of a contract's field, to read a single value by."""
     declared = contract.model_fields[column]
     annotation: Any = declared.annotation
     return TypeAdapter(Annotated[annotation, *declared.metadata] if declared.metadata else annotation)
