@@ -244,14 +244,6 @@ class KeptRecords:
                 )
         return found.select(list(columns)).combine_chunks().take(pa.array(np.searchsorted(ordered, rows)))
 
-    def rows(self, wanted: npt.NDArray[Any]) -> tuple[pa.Table, dict[str, int]]:
-        """Returns the records in the given rows (ascending), and the export's own presence bits."""
-        blocks = [block for _, block in self.chosen(wanted.astype(np.int64))]
-        if blocks:
-            return pa.Table.from_batches(blocks), self.bits
-        with self._own.records() as groups:
-            return groups.schema.empty_table(), self.bits
-
     def rejects(self) -> Iterator[dict[str, Any]]:
         """Yields the rejects, in file order."""
         with self._own.errors_of("rejects"):

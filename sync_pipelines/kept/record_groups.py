@@ -42,11 +42,6 @@ class RecordGroups:
         self.edges = np.cumsum([0, *sizes])
         self._last: tuple[int, pa.RecordBatch] | None = None
 
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns."""
-        return self._parquet.schema_arrow
-
     def blocks(self) -> Iterator[pa.RecordBatch]:
         """Yields all records, by blocks that may span groups."""
         done, count = 0, int(self.edges[-1])

@@ -95,11 +95,11 @@ class KnownExport:
         rows = self.kept.keys.rows_of(hashes)
         if not len(rows):
             return []
-        table, bits = self.kept.rows(rows)
-        place = self.entry.version[1:]
+        records = (record for _, block in self.kept.chosen(rows) for record in block.to_pylist())
+        place, bits = self.entry.version[1:], self.kept.bits
         return [
             VersionedRecord(self.entry, (record["effective_at"], *place, row), to_change(record, layout, bits))
-            for row, record in zip(rows.tolist(), table.to_pylist(), strict=True)
+            for row, record in zip(rows.tolist(), records, strict=True)
         ]
 
 

@@ -83,7 +83,7 @@ def everything(kept: KeptRecords, some: Sequence[int] = (), columns: Sequence[st
     for name in ("seconds", "referred", "complete"):
         del summary[name]
     rows = np.array(sorted(some), np.int64)
-    table, bits = kept.rows(rows)
+    whole = [block for _, block in kept.chosen(rows)]
     chosen = list(kept.chosen(rows, columns))
     keys = kept.keys
     return {
@@ -92,7 +92,7 @@ def everything(kept: KeptRecords, some: Sequence[int] = (), columns: Sequence[st
         "of some columns": [record for block in kept.blocks(columns) for record in block.to_pylist()],
         "chosen": [record for _, block in chosen for record in block.to_pylist()],
         "chosen rows": [row for found, _ in chosen for row in found.tolist()],
-        "rows": (table.to_pylist(), table.schema, bits),
+        "rows": ([record for block in whole for record in block.to_pylist()], [b.schema for b in whole][:1], kept.bits),
         # The order of rows that one hash stands for is nobody's.
         "keys": sorted(zip(keys.hashes.tolist(), keys.rows.tolist(), strict=True)),
         "hashes": keys.hashes.tolist(),
