@@ -298,16 +298,13 @@ class Eraser:
 
     # -- columns -----------------------------------------------------------------------------------------------
 
-    def suspects(self, table: pa.Table | pa.RecordBatch) -> npt.NDArray[np.bool_]:
+    def suspects(self, block: pa.RecordBatch) -> npt.NDArray[np.bool_]:
         """Returns which kept records may name an erased person. Each distinct text is looked up once."""
-        found = np.zeros(table.num_rows, bool)
-        rows = np.arange(table.num_rows)
-        for name in table.schema.names:
+        found = np.zeros(block.num_rows, bool)
+        rows = np.arange(block.num_rows)
+        for name, column in zip(block.schema.names, block.columns, strict=True):
             if name not in ("position", "operation", "modes"):
-                column = table.column(name)
-                array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-                for chunk in array.chunks if isinstance(array, pa.ChunkedArray) else [array]:
-                    self._note(_short(name), chunk, rows, found)
+                self._note(_short(name), column, rows, found)
         return found
 
     def _note(self, name: str, values: pa.Array, rows: npt.NDArray[Any], found: npt.NDArray[np.bool_]) -> None:

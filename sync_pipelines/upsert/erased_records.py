@@ -187,7 +187,7 @@ def _copy_records(
         rows = np.arange(row, row + block.num_rows)
         row += block.num_rows
         table = pa.Table.from_batches([block])
-        again = eraser.suspects(table) if same_bits else np.ones(len(rows), bool)
+        again = eraser.suspects(block) if same_bits else np.ones(len(rows), bool)
         changes, changed_rows = [], []
         for index in np.flatnonzero(again).tolist():
             before = plain_change(table.slice(index, 1).to_pylist()[0], layout, former.bits)
