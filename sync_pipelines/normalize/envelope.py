@@ -26,8 +26,8 @@ from sync_pipelines.errors import ExportError
 from sync_pipelines.normalize.change import Fault, Place, Reject
 from sync_pipelines.normalize.erasure import MARKER, SUBJECT_ERASED
 from sync_pipelines.normalize.faults import code_of, located
-from sync_pipelines.normalize.field_names import Names
 from sync_pipelines.normalize.record import type_of
+from sync_pipelines.normalize.record_source import RecordSource
 from sync_pipelines.normalize.values import displayable
 
 _LOG_FIELDS: Final = frozenset({"method", "path"})
@@ -90,32 +90,19 @@ class Envelope:
     """Extracts the calls of one export from its raw records.
 
     Args:
-        stream: the declaration.
-        tenant: as stored; a request log of another tenant is rejected.
-        effective_at: the export's time, for records without one (X4).
+        source: where they come from; a request log of another tenant is rejected.
         own_times: folded names of the field with the record's time; none if there is no such field.
-        reading: conventions for times.
-        names: how the file names fields.
         window: the allowed dates.
     """
 
-    def __init__(
-        self,
-        stream: Stream,
-        tenant: str,
-        effective_at: datetime,
-        own_times: frozenset[str],
-        reading: Reading,
-        names: Names,
-        window: DateWindow,
-    ) -> None:
-        self._stream = stream
-        self._tenant = tenant
-        self._effective_at = effective_at
+    def __init__(self, source: RecordSource, own_times: frozenset[str], window: DateWindow) -> None:
+        self._stream = stream = source.stream
+        self._tenant = source.tenant
+        self._effective_at = source.effective_at
         self._own_times = own_times
-        self._reading = reading
-        self._log_reading = replace(reading, date_formats=())
-        self._names = names
+        self._reading = source.reading
+        self._log_reading = replace(source.reading, date_formats=())
+        self._names = source.names
         self._window = window
         self._listed_so_far = 0
         self._key_type = type_of(stream.contract, stream.key)

@@ -18,10 +18,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from pydantic_core import PydanticCustomError
 
-from sync_pipelines.contracts.reading import Reading, RecordRejected
-from sync_pipelines.contracts.streams import Stream
+from sync_pipelines.contracts.reading import RecordRejected
 from sync_pipelines.exports.json_values import NestedTooDeep, decode_at
 from sync_pipelines.normalize.plain_text import Rows, Texts
+from sync_pipelines.normalize.record_source import RecordSource
 from sync_pipelines.normalize.values import keepable, to_json
 
 ObjectValues = Mapping[str, Any]
@@ -53,19 +53,13 @@ class ObjectCutter:
     """Cuts the objects of one stream out of lines.
 
     Args:
-        stream: the declaration.
-        options: the partner's settings.
-        reading: the source's conventions.
+        source: where they come from.
         names: how the file names the fields that hold objects: name -> alias.
         kept: aliases of the fields that are stored as JSON.
     """
 
-    def __init__(
-        self, stream: Stream, options: Any, reading: Reading, names: Mapping[str, str], kept: frozenset[str]
-    ) -> None:
-        self._prepare = stream.prepare
-        self._options = options
-        self._reading = reading
+    def __init__(self, source: RecordSource, names: Mapping[str, str], kept: frozenset[str]) -> None:
+        self._source = source
         self._names = {json.dumps(name, ensure_ascii=False).encode(): alias for name, alias in names.items()}
         self._kept = kept
         self._name = next(iter(self._names)) if len(self._names) == 1 else None
@@ -120,9 +114,9 @@ class ObjectCutter:
         return b"".join([*pieces, line[done:]]), object_values
 
     def _values_of(self, objects: dict[str, Any]) -> ObjectValues:
-        if self._prepare is not None:
-            reading = replace(self._reading, leniencies=Counter())
-            objects = self._prepare(objects, self._options, reading)
+        if self._source.stream.prepare is not None:
+            reading = replace(self._source.reading, leniencies=Counter())
+            objects = self._source.stream.prepare(objects, self._source.options, reading)
             if reading.leniencies:
                 raise RecordRejected("invalid", None, "")
         object_values = {alias: keepable(value, (alias,)) for alias, value in objects.items()}

@@ -14,7 +14,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -24,12 +23,10 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from sync_pipelines.contracts.fields import vector_of
-from sync_pipelines.contracts.reading import Reading
-from sync_pipelines.contracts.streams import Children, Identity, Stream
+from sync_pipelines.contracts.streams import Children, Identity
 from sync_pipelines.contracts.vectors import OBJECT
-from sync_pipelines.normalize.field_names import Names
 from sync_pipelines.normalize.keys import hashes_of_bytes, record_id_bytes
-from sync_pipelines.normalize.layout import ChildLayout, Layout
+from sync_pipelines.normalize.layout import ChildLayout, layout_of
 from sync_pipelines.normalize.link_columns import LinkColumns, LinkReader
 from sync_pipelines.normalize.list_modes import modes_of
 from sync_pipelines.normalize.objects import ObjectCutter, ObjectValues
@@ -43,6 +40,7 @@ from sync_pipelines.normalize.plain_columns import (
     listed,
 )
 from sync_pipelines.normalize.plain_text import Rows, Texts, candidates, expected_quotes, quotes_in, whole
+from sync_pipelines.normalize.record_source import RecordSource
 
 _FEWEST: Final = 64
 """Blocks with fewer lines are read line by line."""
@@ -74,33 +72,14 @@ class PlainReader:
     """Reads blocks of lines of one source's stream.
 
     Args:
-        stream: the declaration.
-        layout: layout of its kept records.
-        tenant: as stored.
-        options: the partner's settings.
-        reading: the source's conventions.
-        names: how the file names fields.
-        effective_at: time of every record.
+        source: where they come from.
     """
 
-    def __init__(
-        self,
-        stream: Stream,
-        layout: Layout,
-        tenant: str,
-        options: Any,
-        reading: Reading,
-        names: Names,
-        effective_at: datetime,
-    ) -> None:
-        self._stream = stream
-        self._layout = layout
-        self._tenant = tenant
-        self._options = options
-        self._reading = reading
-        self._names = names
-        self._effective_at = effective_at
-        self._links = {name: LinkReader(link, options, tenant) for name, link in stream.links.items()}
+    def __init__(self, source: RecordSource) -> None:
+        self._source = source
+        self._stream = stream = source.stream
+        self._layout = layout_of(stream)
+        self._links = {name: LinkReader(link, source.options, source.tenant) for name, link in stream.links.items()}
         self._columns: tuple[Column, ...] | None = None
         self._cutter: ObjectCutter | None = None
 
@@ -110,8 +89,8 @@ class PlainReader:
         return (
             (self._stream.prepare is None or self._stream.prepared is not None)
             and self._stream.links.keys() == self._stream.link_fields.keys()
-            and not self._reading.date_formats
-            and not self._names.is_mapped
+            and not self._source.reading.date_formats
+            and not self._source.names.is_mapped
         )
 
     @property
@@ -153,12 +132,12 @@ class PlainReader:
         stream = self._stream
         children = stream.children if stream.listing is None or stream.listing_fields else ()
         also = {*stream.listing_fields, *(name for names in stream.link_fields.values() for name in names)}
-        return columns_of(stream.shape, self._names, sample, children, stream.prepared or frozenset(), also)
+        return columns_of(stream.shape, self._source.names, sample, children, stream.prepared or frozenset(), also)
 
     def _object_cutter(self, columns: tuple[Column, ...]) -> ObjectCutter | None:
         names = {column.name: column.field.alias for column in columns if column.vector is OBJECT}
         kept = frozenset(f.alias for f in self._stream.shape.fields if f.column in self._layout.json)
-        return ObjectCutter(self._stream, self._options, self._reading, names, kept) if names else None
+        return ObjectCutter(self._source, names, kept) if names else None
 
     # -- decoding ----------------------------------------------------------------------------------------------
 
@@ -276,7 +255,7 @@ class PlainReader:
         rows.exclude(found.is_too_long)
         if link == self._stream.scope:
             rows.exclude(~found.is_set)
-        if self._reading.strict:
+        if self._source.reading.strict:
             rows.exclude(found.is_lenient)
         return found
 
@@ -304,7 +283,7 @@ class PlainReader:
         named = {name: columns[name] for name in self._layout.bits if name in columns}
         named |= {
             "position": positions,
-            "effective_at": pa.repeat(pa.scalar(self._effective_at, pa.timestamp("us", "UTC")), count),
+            "effective_at": pa.repeat(pa.scalar(self._source.effective_at, pa.timestamp("us", "UTC")), count),
             "operation": pa.repeat("upsert", count),
             "external_id": columns.get(self._stream.key),
             "record_id": columns.get(self._stream.record_id or ""),

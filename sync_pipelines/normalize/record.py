@@ -24,8 +24,9 @@ from sync_pipelines.contracts.reading import Reading, RecordRejected
 from sync_pipelines.contracts.streams import Children, Identity, ListMode, Operation, Stream
 from sync_pipelines.normalize.change import Change, Fault, Findings, Listed, Place, Reject, path_of, reject
 from sync_pipelines.normalize.faults import REJECTIONS, code_of, faults_of, sentence_of
-from sync_pipelines.normalize.field_names import Matched, Names
+from sync_pipelines.normalize.field_names import Matched
 from sync_pipelines.normalize.layout import layout_of
+from sync_pipelines.normalize.record_source import RecordSource
 from sync_pipelines.normalize.rejected_records import Rejects
 from sync_pipelines.normalize.values import keepable
 
@@ -37,33 +38,20 @@ class RecordReader:
     """Reads the records of one source of one stream.
 
     Args:
-        stream: the declaration.
-        tenant: as stored.
-        options: the partner's settings, an instance of `stream.options`.
-        reading: the source's conventions; its counter is not used.
-        names: how the file names the contract's fields.
+        source: where they come from.
         constants: alias -> value for every record.
         findings: collects leniencies and unknown fields.
     """
 
-    def __init__(
-        self,
-        stream: Stream,
-        tenant: str,
-        options: Any,
-        reading: Reading,
-        names: Names,
-        constants: Mapping[str, Any],
-        findings: Findings,
-    ) -> None:
-        self._stream = stream
-        self._tenant = tenant
-        self._options = options
-        self._reading = reading
-        self._names = names
+    def __init__(self, source: RecordSource, constants: Mapping[str, Any], findings: Findings) -> None:
+        self._stream = stream = source.stream
+        self._tenant = source.tenant
+        self._options = source.options
+        self._reading = source.reading
+        self._names = source.names
         self._constants = constants
         self._findings = findings
-        self._rejects = Rejects(stream, reading, names)
+        self._rejects = Rejects(source)
         # Of the record that is read.
         self._noted: list[Fault] | None = None
         self._leniencies = Counter[str]()

@@ -14,11 +14,10 @@ from pydantic_core import PydanticCustomError
 from sync_pipelines.contracts.contract import folded
 from sync_pipelines.contracts.raw import NamedRecord
 from sync_pipelines.contracts.reading import Reading
-from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.contracts.texts import read_key
 from sync_pipelines.normalize.change import Fault, Place, Reject
 from sync_pipelines.normalize.faults import MOST, distinct_faults, respelled
-from sync_pipelines.normalize.field_names import Names
+from sync_pipelines.normalize.record_source import RecordSource
 from sync_pipelines.normalize.values import displayable
 
 
@@ -26,15 +25,11 @@ class Rejects:
     """Makes the rejects of one source's records.
 
     Args:
-        stream: the declaration.
-        reading: the source's conventions.
-        names: how the file names the contract's fields.
+        source: where they come from.
     """
 
-    def __init__(self, stream: Stream, reading: Reading, names: Names) -> None:
-        self._stream = stream
-        self._reading = reading
-        self._names = names
+    def __init__(self, source: RecordSource) -> None:
+        self._source = source
 
     def reject(self, raw: Any, place: Place, found: Sequence[Fault]) -> Reject:
         """Returns the reject of a record with what is wrong with it."""
@@ -47,7 +42,7 @@ class Rejects:
 
     def _spelled(self, raw: Any) -> dict[str, str]:
         """Returns field -> the name that the record has for it, if that is another of the partner's names (F07)."""
-        also = self._stream.contract.also
+        also = self._source.stream.contract.also
         if not also or not isinstance(raw, dict) or isinstance(raw, NamedRecord):
             return {}
         sent = {folded(name) for name in raw}
@@ -58,10 +53,10 @@ class Rejects:
         """Returns the record's key if it can be read, to find the reject by."""
         if not isinstance(raw, dict):
             return None
-        alias = self._stream.key_alias
-        value = raw.get(alias) if isinstance(raw, NamedRecord) else self._names.value_of(alias, raw)
+        alias = self._source.stream.key_alias
+        value = raw.get(alias) if isinstance(raw, NamedRecord) else self._source.names.value_of(alias, raw)
         try:
-            key = read_key(value, Reading(self._reading.decimal, flat=self._reading.flat))
+            key = read_key(value, Reading(self._source.reading.decimal, flat=self._source.reading.flat))
         except PydanticCustomError:
             return None
         return None if key is None else displayable(key)[:200]

@@ -39,6 +39,7 @@ from sync_pipelines.normalize.layout import layout_of
 from sync_pipelines.normalize.null_words import with_nulls
 from sync_pipelines.normalize.plain import PlainReader
 from sync_pipelines.normalize.record import RecordReader, Totals
+from sync_pipelines.normalize.record_source import RecordSource
 from sync_pipelines.normalize.values import displayable
 from sync_pipelines.privacy.erased_people import ErasedPeople, read_erased_people
 from sync_pipelines.stages.flat_parts import FlatParts
@@ -182,6 +183,9 @@ class _Pipeline:
         self._flat = is_flat(_inner_name(export), self._of_file)
         self._reading = reading_of(settings, flat=self._flat)
         self._names = Names(stream.shape, settings.columns, flat=self._flat)
+        self._source = RecordSource(
+            stream, export.tenant, settings.options, self._reading, self._names, export.effective_at
+        )
         self._columns: tuple[str, ...] | None = None
         self._sought: SoughtColumns | None = None
         self._item_columns: list[str] = []
@@ -217,15 +221,7 @@ class _Pipeline:
 
     def write(self, writer: KeptWriter, earlier: Iterable[KeptRecords]) -> None:
         """Keeps every record's change or reject, in file order."""
-        plain = PlainReader(
-            self._export.stream,
-            layout_of(self._export.stream),
-            self._export.tenant,
-            self._export.settings.options,
-            self._reading,
-            self._names,
-            self._export.effective_at,
-        )
+        plain = PlainReader(self._source)
         if self._flat or self._constants or self._own_times or not plain.is_able:
             for outcome in self.outcomes():
                 writer.take(outcome)
@@ -329,25 +325,8 @@ class _Pipeline:
 
     def _one_by_one(self, fold: LineFold | None = None) -> OneByOne:
         """Returns the record-by-record path: a raw record -> its changes and rejects."""
-        export = self._export
-        envelope = Envelope(
-            export.stream,
-            export.tenant,
-            export.effective_at,
-            self._own_times,
-            self._reading,
-            self._names,
-            export.window,
-        )
-        reader = RecordReader(
-            export.stream,
-            export.tenant,
-            export.settings.options,
-            self._reading,
-            self._names,
-            self._constants,
-            self._findings,
-        )
+        envelope = Envelope(self._source, self._own_times, self._export.window)
+        reader = RecordReader(self._source, self._constants, self._findings)
 
         def read(raw: RawRecord) -> Iterator[Change | Reject]:
             if raw.value == MARKER:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_pipelines.contracts.reading import Reading
+from sync_pipelines.normalize.field_names import Names
 from sync_pipelines.normalize.objects import ObjectCutter
 from sync_pipelines.normalize.plain_text import Texts
+from sync_pipelines.normalize.record_source import RecordSource
 from sync_pipelines.partners import STREAMS
 
 (BUSINESSES,) = (stream for stream in STREAMS if stream.full_name == "pocketflows/businesses")
@@ -28,7 +31,9 @@ LINES = st.builds(
 
 
 def new_cutter() -> ObjectCutter:
-    return ObjectCutter(BUSINESSES, None, Reading(), {"metadata": "metadata"}, frozenset({"metadata"}))
+    names = Names(BUSINESSES.shape, {})
+    source = RecordSource(BUSINESSES, "acme", None, Reading(), names, datetime(2024, 5, 2, tzinfo=UTC))
+    return ObjectCutter(source, {"metadata": "metadata"}, frozenset({"metadata"}))
 
 
 def cut_out(cutter: ObjectCutter, lines: list[str]) -> list[tuple[int, bytes, dict[str, object]]]:
