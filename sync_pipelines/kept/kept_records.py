@@ -253,14 +253,6 @@ class KeptRecords:
         """Returns the checksum of a section that has one."""
         return self._own.footer.sections[name].checksums[0]
 
-    def verify(self) -> None:
-        """Verifies everything that is stored for the export itself.
-
-        Raises:
-            ArchiveIncomplete, ArchiveDamaged: it is missing or damaged.
-        """
-        self._own.verify()
-
     def check_footers(self) -> None:
         """Verifies only where the records are.
 
