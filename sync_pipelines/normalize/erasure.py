@@ -32,6 +32,7 @@ from sync_pipelines.contracts.streams import Identity, Stream
 from sync_pipelines.contracts.texts import read_key
 from sync_pipelines.normalize.change import Change, Fault, Reject
 from sync_pipelines.normalize.field_names import list_of
+from sync_pipelines.normalize.list_duplicates import by_distinct
 from sync_pipelines.privacy.erased_people import ErasedPeople, Subjects
 
 SUBJECT_ERASED: Final = "subject_erased"
@@ -317,12 +318,8 @@ class Eraser:
         elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
             is_identity = name in _IDENTITIES
             look = self._subjects.in_identity if is_identity else self._subjects.in_text
-            encoded = values.dictionary_encode()
-            hits = [text is not None and look(text) is not None for text in encoded.dictionary.to_pylist()]
-            if any(hits):
-                chosen = np.append(np.array(hits, bool), False)
-                indices = encoded.indices.fill_null(len(hits)).to_numpy(zero_copy_only=False)
-                found[rows[chosen[indices]]] = True
+            hits = by_distinct(lambda text: look(text) is not None, values, pa.bool_()).fill_null(False)
+            found[rows[hits.to_numpy(zero_copy_only=False)]] = True
 
 
 def build_eraser(people: ErasedPeople | None, stream: Stream, tenant: str, settings: StreamSettings) -> Eraser | None:

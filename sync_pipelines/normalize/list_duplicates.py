@@ -1,12 +1,12 @@
-"""Compares elements within many lists, as columns.
+"""Equal values in columns, and equal elements within many lists.
 
-Belongs here: which elements are equal by a way of matching. Does not belong here: the consequences (`plain`,
-`upsert.list_columns`).
+Belongs here: which rows are equal, which elements are by a way of matching, and what is computed once for equal values.
+Does not belong here: the consequences (`plain`, `upsert.list_columns`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,8 @@ def codes_of(match: Match, elements: Any) -> Codes:
         elements: a struct array.
     """
     columns = [elements.field(column) for column in match.columns]
-    codes = row_codes([_folded(column) for column in columns] if match.folds else columns, len(elements))
+    folded = [by_distinct(folded_text, column, column.type) for column in columns if match.folds]
+    codes = row_codes(folded or columns, len(elements))
     for column in columns if not match.whole else ():
         codes[column.is_null().to_numpy(zero_copy_only=False)] = -1
     return codes
@@ -45,10 +46,10 @@ def row_codes(columns: Iterable[Any], count: int) -> Codes:
     return codes
 
 
-def _folded(column: Any) -> Any:
+def by_distinct(function: Callable[[Any], Any], column: Any, kind: pa.DataType) -> Any:
+    """Returns a function's result for each value, computed once for each distinct one; null for null."""
     encoded = column.dictionary_encode()
-    words = encoded.dictionary
-    return pa.array([folded_text(word) for word in words.to_pylist()], words.type).take(encoded.indices)
+    return pa.array(map(function, encoded.dictionary.to_pylist()), kind).take(encoded.indices)
 
 
 def has_duplicate(parents: Codes, codes: Codes) -> Mask:

@@ -21,7 +21,7 @@ from sync_pipelines.contracts.streams import Children
 from sync_pipelines.contracts.vectors import OBJECT, Vector
 from sync_pipelines.normalize.field_names import Names
 from sync_pipelines.normalize.layout import ChildLayout, child_type
-from sync_pipelines.normalize.list_duplicates import several_primaries
+from sync_pipelines.normalize.list_duplicates import by_distinct, several_primaries
 
 Mask = npt.NDArray[np.bool_]
 
@@ -132,9 +132,7 @@ def derive(shape: Shape, found: dict[str, Any], types: Iterable[pa.Field]) -> No
     kinds = {field.name: field.type for field in types}
     for name, (source, derive_one) in shape.contract.derived.items():
         if source in found:
-            encoded = found[source].dictionary_encode()
-            values = pa.array([derive_one(value) for value in encoded.dictionary.to_pylist()], kinds[name])
-            found[name] = values.take(encoded.indices)
+            found[name] = by_distinct(derive_one, found[source], kinds[name])
 
 
 def is_null(values: Any, count: int) -> Mask:
