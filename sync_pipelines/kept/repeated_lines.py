@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -56,7 +57,7 @@ class KnownLines:
         link: assigns a number in the new export to the records at a location; None if that is not possible.
     """
 
-    def __init__(self, exports: Iterable[KeptRecords], link: Link) -> None:
+    def __init__(self, exports: Sequence[KeptRecords], link: Link) -> None:
         known = _enough(exports)
         numbers = _numbered(known, link)
         parts = [_lines_of(export, numbers) for export in known]
@@ -104,13 +105,9 @@ def build_known_lines(exports: Iterable[KeptRecords], read_under: tuple[str, str
     return earlier if earlier is not None and len(earlier._sorted) else None
 
 
-def _enough(exports: Iterable[KeptRecords]) -> list[KeptRecords]:
-    found: list[KeptRecords] = []
-    for export in exports:
-        if sum(known.count for known in found) >= _ENOUGH:
-            break
-        found.append(export)
-    return found
+def _enough(exports: Sequence[KeptRecords]) -> list[KeptRecords]:
+    before = accumulate((export.count for export in exports), initial=0)
+    return [export for export, count in zip(exports, before, strict=False) if count < _ENOUGH]
 
 
 def _numbered(exports: Iterable[KeptRecords], link: Link) -> dict[str, int]:

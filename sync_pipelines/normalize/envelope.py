@@ -192,7 +192,10 @@ class Envelope:
         if self._stream.normalize_tenant(named.get("tenant", self._tenant)) != self._tenant:
             yield self._rejected(line, entry, "tenant_mismatch", "path", REJECT_CODES["tenant_mismatch"])
             return
-        yield from self._call_of(line, entry, moment, route, named)
+        if route.body:
+            yield from self._listed(f"{line}/", entry.get("body"), moment, route, named)
+        else:
+            yield self._keyed_call(line, entry, moment, route, named.get("key", ""))
 
     def _route(self, entry: dict[str, Any]) -> tuple[Route, dict[str, str]] | str:
         method, path = entry["method"], entry["path"]
@@ -205,14 +208,6 @@ class Envelope:
                 return route, {name: unquote(text) for name, text in match.groupdict().items()}
         known = ", ".join(f"{route.method} {route.path}" for route in self._stream.routes)
         return f"{method[:20]} {path[:200]} does not write to this stream; known endpoints are {known}"
-
-    def _call_of(
-        self, line: str, entry: dict[str, Any], moment: datetime, route: Route, named: dict[str, str]
-    ) -> Iterator[Call | Reject]:
-        if not route.body:
-            yield self._keyed_call(line, entry, moment, route, named.get("key", ""))
-            return
-        yield from self._listed(f"{line}/", entry.get("body"), moment, route, named)
 
     def _listed(
         self, before: str, body: Any, moment: datetime, route: Route, named: dict[str, str]

@@ -70,15 +70,10 @@ class Texts:
     """
 
     def __init__(self, lines: Sequence[bytes]) -> None:
-        self._lines = lines
-
-    @property
-    def lines(self) -> Sequence[bytes]:
-        """The lines."""
-        return self._lines
+        self.lines = lines
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self.lines)
 
     @cached_property
     def joined(self) -> bytes:
