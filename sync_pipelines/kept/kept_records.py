@@ -39,14 +39,13 @@ from sync_pipelines.kept.locations import NOWHERE, to_location
 from sync_pipelines.kept.object_footer import Summary
 from sync_pipelines.kept.object_reader import ObjectReader, gone
 from sync_pipelines.kept.object_store import open_store
-from sync_pipelines.kept.record_groups import BLOCK, RecordGroups, Rows
-from sync_pipelines.normalize.keys import KeyList, distinct
+from sync_pipelines.kept.record_groups import BLOCK, RecordGroups
+from sync_pipelines.normalize.keys import Hashes, KeyList, Rows, distinct
 from sync_pipelines.normalize.layout import Layout
 from sync_pipelines.normalize.values import from_json
 
 __all__ = ["BLOCK", "Hashes", "KeptRecords", "Places", "Rows", "Summary"]
 
-Hashes = npt.NDArray[np.uint64]
 KINDS: Final[dict[str, type[np.generic]]] = {
     "keys": np.uint64,
     "rows": np.uint32,

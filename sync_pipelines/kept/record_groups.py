@@ -10,13 +10,11 @@ from contextlib import AbstractContextManager
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sync_pipelines.normalize.keys import distinct
+from sync_pipelines.normalize.keys import Rows, distinct
 
-Rows = npt.NDArray[np.int64]
 Checked = Callable[[Iterable[int]], AbstractContextManager[None]]
 """Verifies the checksums of row groups, which may be read within the context."""
 BLOCK: Final = 4096

@@ -15,6 +15,8 @@ from xxhash import xxh3_128_digest
 
 from sync_pipelines.normalize.change import Change
 
+Hashes = npt.NDArray[np.uint64]
+Rows = npt.NDArray[np.int64]
 Number = TypeVar("Number", bound=np.generic)
 
 
@@ -26,40 +28,40 @@ class KeyList(NamedTuple):
         rows: the record's row for each hash.
     """
 
-    hashes: npt.NDArray[np.uint64]
+    hashes: Hashes
     rows: npt.NDArray[np.uint32]
 
     @property
-    def distinct(self) -> npt.NDArray[np.uint64]:
+    def distinct(self) -> Hashes:
         """Its hashes, each once, ascending."""
         return distinct(np.asarray(self.hashes))
 
-    def rows_of(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    def rows_of(self, hashes: Hashes) -> Rows:
         """Returns the rows of records with one of the given hashes, ascending."""
         return distinct(self.rows[self.places_of(hashes)]).astype(np.int64)
 
-    def places_of(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    def places_of(self, hashes: Hashes) -> Rows:
         """Returns where the given hashes are in the list; ascending if they are."""
         return self.pairs_of(hashes)[1]
 
-    def pairs_of(self, hashes: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def pairs_of(self, hashes: Hashes) -> tuple[Rows, Rows]:
         """Returns where the given hashes are in the list, and before it the index of the hash that is there."""
         first = np.searchsorted(self.hashes, hashes, side="left")
         counts = np.searchsorted(self.hashes, hashes, side="right") - first
         # Equal hashes are adjacent, so each has a first position and a count.
         starts = np.repeat(first - np.concatenate(([0], np.cumsum(counts)[:-1])), counts) if len(counts) else first
-        found: npt.NDArray[np.int64] = starts + np.arange(len(starts))
+        found: Rows = starts + np.arange(len(starts))
         return np.repeat(np.arange(len(hashes)), counts), found
 
-    def knows(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    def knows(self, hashes: Hashes) -> Hashes:
         """Returns those of the given hashes that are in the list, in the given order."""
         return hashes[are_among(hashes, self.hashes)]
 
-    def of_rows(self, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
+    def of_rows(self, chosen: npt.NDArray[np.bool_]) -> Hashes:
         """Returns the hashes of the chosen rows (a mask), ascending."""
         return distinct(np.asarray(self.hashes)[chosen[self.rows]])
 
-    def repeated(self) -> npt.NDArray[np.uint64]:
+    def repeated(self) -> Hashes:
         """Returns the hashes that appear more than once, ascending."""
         return distinct(self.hashes[1:][self.hashes[1:] == self.hashes[:-1]])
 
@@ -73,7 +75,7 @@ def distinct(values: npt.NDArray[Number]) -> npt.NDArray[Number]:
     return ordered[is_first]
 
 
-def are_among(hashes: npt.NDArray[np.uint64], known: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+def are_among(hashes: Hashes, known: Hashes) -> npt.NDArray[np.bool_]:
     """Returns a mask of the hashes that are among known ones, which are sorted."""
     if not len(known):
         return np.zeros(len(hashes), bool)
@@ -83,7 +85,7 @@ def are_among(hashes: npt.NDArray[np.uint64], known: npt.NDArray[np.uint64]) -> 
     return here
 
 
-def by_row(keys: KeyList) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+def by_row(keys: KeyList) -> tuple[Hashes, Hashes]:
     """Returns, by row, the lowest hash of its record, and the highest if it has two (else 0)."""
     hashes, rows = np.asarray(keys.hashes), np.asarray(keys.rows)
     count = int(rows.max()) + 1 if len(rows) else 0
@@ -100,12 +102,12 @@ def key_hash(key: str) -> int:
     return int(hashes_of_bytes([key.encode()])[0])
 
 
-def hashes_of_bytes(texts: Iterable[bytes]) -> npt.NDArray[np.uint64]:
+def hashes_of_bytes(texts: Iterable[bytes]) -> Hashes:
     """Returns 64 bits of the BLAKE2b of each text."""
     return np.frombuffer(b"".join([blake2b(text, digest_size=8).digest() for text in texts]), "<u8")
 
 
-def texts_of(lines: Iterable[bytes]) -> npt.NDArray[np.uint64]:
+def texts_of(lines: Iterable[bytes]) -> Hashes:
     """Returns 128 bits of the XXH3 of each line, as two columns; the first is never 0."""
     digests = b"".join(map(xxh3_128_digest, lines))
     texts = np.frombuffer(digests, "<u8").reshape(-1, 2).copy()

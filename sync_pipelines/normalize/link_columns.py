@@ -13,16 +13,14 @@ from functools import lru_cache, partial
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sync_pipelines.contracts.links import LONGEST_REFERENCE, ByText
 from sync_pipelines.contracts.streams import Identity, Link, LinkResult
-from sync_pipelines.normalize.list_duplicates import row_codes
+from sync_pipelines.normalize.keys import Rows
+from sync_pipelines.normalize.list_duplicates import Mask, row_codes
 
-Mask = npt.NDArray[np.bool_]
-Rows = npt.NDArray[np.int64]
 _REMEMBERED: Final = 10_000
 """Cached results of a partner's function."""
 

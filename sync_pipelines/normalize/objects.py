@@ -20,7 +20,8 @@ from pydantic_core import PydanticCustomError
 
 from sync_pipelines.contracts.reading import RecordRejected
 from sync_pipelines.exports.json_values import NestedTooDeep, decode_at
-from sync_pipelines.normalize.plain_text import Rows, Texts
+from sync_pipelines.normalize.keys import Rows
+from sync_pipelines.normalize.plain_text import Texts
 from sync_pipelines.normalize.record_source import RecordSource
 from sync_pipelines.normalize.values import keepable, to_json
 

@@ -25,7 +25,7 @@ import pyarrow.json
 from sync_pipelines.contracts.fields import vector_of
 from sync_pipelines.contracts.streams import Children, Identity
 from sync_pipelines.contracts.vectors import OBJECT
-from sync_pipelines.normalize.keys import hashes_of_bytes, record_id_bytes
+from sync_pipelines.normalize.keys import Hashes, Rows, hashes_of_bytes, record_id_bytes
 from sync_pipelines.normalize.layout import ChildLayout, layout_of
 from sync_pipelines.normalize.link_columns import LinkColumns, LinkReader
 from sync_pipelines.normalize.list_modes import modes_of
@@ -39,12 +39,11 @@ from sync_pipelines.normalize.plain_columns import (
     is_null,
     listed,
 )
-from sync_pipelines.normalize.plain_text import Rows, Texts, candidates, expected_quotes, quotes_in, whole
+from sync_pipelines.normalize.plain_text import Texts, candidates, expected_quotes, quotes_in, whole
 from sync_pipelines.normalize.record_source import RecordSource
 
 _FEWEST: Final = 64
 """Blocks with fewer lines are read line by line."""
-Hashes = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,9 +20,7 @@ from sync_pipelines.contracts.streams import Children
 from sync_pipelines.contracts.vectors import OBJECT, Vector
 from sync_pipelines.normalize.field_names import Names
 from sync_pipelines.normalize.layout import ChildLayout, child_type
-from sync_pipelines.normalize.list_duplicates import by_distinct, several_primaries
-
-Mask = npt.NDArray[np.bool_]
+from sync_pipelines.normalize.list_duplicates import Mask, by_distinct, several_primaries
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sync_pipelines.exports.lines import WHITE
+from sync_pipelines.normalize.keys import Rows
 
 _ESCAPED_ASCII: Final = re.compile(rb"\\u00[0-7]")
 """Matches a NUL, or an escape or null that makes a line not plain."""
@@ -24,7 +25,6 @@ _QUOTE, _BACKSLASH, _CODE, _OPENING, _CLOSING = b'"\\u{}'
 _NULL: Final = int.from_bytes(b"null", "little")
 
 Letters = npt.NDArray[np.uint8]
-Rows = npt.NDArray[np.int64]
 
 
 def whole(column: pa.ChunkedArray) -> Any:
