@@ -92,11 +92,6 @@ class Shape:
         """The fields that are columns of the record's own row."""
         return tuple(f for f in self.fields if f.children is None and f.column not in self.contract.not_columns)
 
-    def column_of(self, alias: str) -> str | None:
-        """Returns the column of a field by any spelling of its name."""
-        found = self.by_folded.get(folded(alias))
-        return found.column if found else None
-
 
 @cache
 def shape_of(contract: type[Contract]) -> Shape:

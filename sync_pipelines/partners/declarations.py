@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from sync_pipelines.contracts.codes import REJECT_CODES
-from sync_pipelines.contracts.contract import Contract, Shape, shape_of
+from sync_pipelines.contracts.contract import Contract, Shape, folded, shape_of
 from sync_pipelines.contracts.streams import Children, Stream
 from sync_pipelines.tables.schema import MAIN_TABLES, SCHEMA, metadata
 
@@ -90,7 +90,7 @@ def _route_errors(stream: Stream) -> Iterator[str]:
         yield "`routes` is empty"
     for route in stream.routes:
         for name in (*route.needs, *route.sets):
-            if not stream.shape.column_of(name):
+            if folded(name) not in stream.shape.by_folded:
                 yield f"{route.method} {route.path} names an unknown field, {name!r}"
 
 

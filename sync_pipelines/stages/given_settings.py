@@ -6,12 +6,13 @@ Belongs here: that form. Does not belong here: the keys of `sources.yaml` (`conf
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sync_pipelines.configuration.stream_settings import StreamSettings
+from sync_pipelines.contracts.contract import Shape, folded
 from sync_pipelines.contracts.fields import flag_word
 from sync_pipelines.contracts.reading import Reading
 from sync_pipelines.contracts.streams import Stream
@@ -60,12 +61,7 @@ def _flag_words(settings: StreamSettings) -> dict[str, bool]:
     }
 
 
-def constants_by_alias(stream: Stream, constants: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the source's constants by the aliases of their fields."""
-    shape = stream.shape
-    named = {name: shape.column_of(name) for name in constants}
-    return {
-        stream.contract.model_fields[column].alias or column: constants[name]
-        for name, column in named.items()
-        if column is not None
-    }
+def constants_by_alias(shapes: Sequence[Shape], constants: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the source's constants by the aliases of their fields, each in the first of the shapes that has it."""
+    fields = {name: field for shape in reversed(shapes) for name, field in shape.by_folded.items()}
+    return {fields[folded(name)].alias: value for name, value in constants.items() if folded(name) in fields}

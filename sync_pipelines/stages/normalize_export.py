@@ -189,7 +189,7 @@ class _Pipeline:
         self._columns: tuple[str, ...] | None = None
         self._sought: SoughtColumns | None = None
         self._item_columns: list[str] = []
-        self._constants = constants_by_alias(stream, settings.constants)
+        self._constants = constants_by_alias([stream.shape], settings.constants)
         self._fold: LineFold | None = None
 
     @property
@@ -273,7 +273,9 @@ class _Pipeline:
 
     def _folded(self, lines: Iterable[RawRecord]) -> Iterator[Change | Reject]:
         settings, stream = self._export.settings, self._export.stream
-        fold = self._fold = LineFold(stream, self._names, self._all_constants(), self._own_times, settings.decimal)
+        shapes = [stream.shape, *(f.children for f in stream.shape.nested if f.children)]
+        constants = constants_by_alias(shapes, settings.constants)
+        fold = self._fold = LineFold(stream, self._names, constants, self._own_times, settings.decimal)
         yield from self._read(fold.fold(self._filled(lines, fold.is_line)), fold)
 
     def _filled(self, rows: Iterable[RawRecord], is_filled: Callable[[dict[str, Any]], bool]) -> Iterator[RawRecord]:
@@ -298,18 +300,6 @@ class _Pipeline:
         fold = self._names.fold
         mapped = (column for field, column in settings.columns.items() if fold(field) == fold(name))
         return frozenset(map(fold, (name, *self._names.aliases_of(name), *mapped)))
-
-    def _all_constants(self) -> dict[str, Any]:
-        stream = self._export.stream
-        shapes = [stream.shape, *(f.children for f in stream.shape.nested if f.children)]
-        found = {}
-        for name, value in self._export.settings.constants.items():
-            for shape in shapes:
-                column = shape.column_of(name)
-                if column is not None:
-                    found[shape.contract.model_fields[column].alias or column] = value
-                    break
-        return found
 
     def _read(self, records: Iterable[RawRecord], fold: LineFold | None) -> Iterator[Change | Reject]:
         read = self._one_by_one(fold)
