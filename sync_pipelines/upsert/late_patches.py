@@ -138,7 +138,8 @@ class _Found:
         # The record that creates a row gives its own time to such a default.
         own = bits_of(self._layout, self._stream.timed_defaults) & ~(self._records.present | self._spoken)
         may_create: Mask = sends_required(self._stream, self._records.table) & (own == 0)
-        return self._open & (self._has_older | may_create)
+        found: Mask = self._open & (self._has_older | may_create)
+        return found
 
     def bar(self, others: Sequence[KnownExport]) -> None:
         """Passes records to the fold if another record of their key may delete the row or ask whether it exists."""
