@@ -77,11 +77,12 @@ class Stale:
         return stale & ~mine.kept.rows_known_by(keys.of_rows(late & ~stale))
 
     def _barred(self, mine: KnownExport, newer: Sequence[KnownExport]) -> Mask:
-        """Returns, by row, which records are passed to the fold: a newer operation depends on whether the row exists.
+        """Returns, by row, which records are passed to the fold: a newer record depends on whether the row exists.
 
         A late record may create the row, so the result may change.
         """
-        barred = np.zeros(mine.kept.count, bool)
+        # The newer record clears the defaults of a row that the late one creates.
+        barred = np.full(mine.kept.count, self._stream.replaces and bool(self._stream.defaults))
         if not self._stream.operations <= _PLAIN:
             for other in newer:
                 if not other.kept.operations <= _PLAIN:
