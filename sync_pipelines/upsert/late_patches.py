@@ -116,7 +116,7 @@ class _Found:
         self._spoken = np.zeros(len(rows), np.int64)
         # `compute` may keep something of a replaced value.
         fed = bits_of(layout, [name for name in layout.bits if name in stream.computed_from])
-        self._open = self._records.is_upsert & (self._records.present & fed == 0)
+        self._open: Mask = self._records.is_upsert & (self._records.present & fed == 0)
         self._has_older = np.zeros(len(rows), bool)
         self.are_older = np.zeros(len(rows), bool)
 
