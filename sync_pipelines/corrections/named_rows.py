@@ -9,7 +9,6 @@ Belongs here: the placeholders that follow from names. Does not belong here: sea
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from sync_pipelines.upsert.empty_tables import DeferredIndexes
 from sync_pipelines.upsert.history import History
 from sync_pipelines.upsert.references import ReferenceIds
 from sync_pipelines.upsert.referred_names import RowName, name_hashes
-from sync_pipelines.upsert.row_references import Named, names_referred, references_to, rows_naming
+from sync_pipelines.upsert.row_references import Named, by_owner, names_referred, references_to, rows_naming
 from sync_pipelines.upsert.stored_rows import unscoped
 from sync_pipelines.upsert.write import remove_unused
 
@@ -98,7 +97,7 @@ class NamedRows:
 
     def _stored(self, names: Iterable[Named]) -> dict[Named, _Stored]:
         found: dict[Named, _Stored] = {}
-        for (partner, tenant, is_record_id), texts in _by_owner(names).items():
+        for (partner, tenant, is_record_id), texts in by_owner(names).items():
             column = Named(partner, tenant, is_record_id, "").column
             statement = SQL(
                 "select t.{c}, t.id, t.is_placeholder, t.source_file = any(%s), t.external_id, t.partner_record_id"
@@ -181,10 +180,3 @@ def _names_of(name: Named, row: _Stored | None) -> set[Named]:
         return {name}
     names = ((False, row.external_id), (True, row.record_id))
     return {name._replace(is_record_id=way, text=text) for way, text in names if text is not None}
-
-
-def _by_owner(names: Iterable[Named]) -> dict[tuple[str, str, bool], list[str]]:
-    found: dict[tuple[str, str, bool], list[str]] = defaultdict(list)
-    for partner, tenant, is_record_id, text in names:
-        found[partner, tenant, is_record_id].append(text)
-    return found

@@ -22,7 +22,7 @@ from sync_pipelines.normalize.values import from_json
 from sync_pipelines.upsert.context import LoadContext
 from sync_pipelines.upsert.folding import Folding
 from sync_pipelines.upsert.history import Hashes, History, KnownExport, connected
-from sync_pipelines.upsert.locks import lock
+from sync_pipelines.upsert.locks import locks_of, take_locks
 from sync_pipelines.upsert.record_outcomes import carry_over
 from sync_pipelines.upsert.referred_names import indexed_hashes, names_in
 from sync_pipelines.upsert.row_names import RowNames
@@ -72,7 +72,7 @@ def replay(
     with connection.transaction():
         entry = ledger.find(connection, file_id)
         assert entry is not None and entry.kept is not None
-        lock(connection, stream, entry.tenant, [KeptRecords(archive, entry.kept), mine])
+        take_locks(connection, locks_of(stream, entry.tenant, [KeptRecords(archive, entry.kept), mine]))
         entry = ledger.find(connection, file_id, lock=True)
         assert entry is not None and entry.kept is not None
         if kept != entry.kept:

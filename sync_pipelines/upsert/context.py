@@ -50,10 +50,6 @@ class LoadContext:
         """The layout of the stream's kept records."""
         return layout_of(self.stream)
 
-    def names_withdrawn(self, source_file: str | None) -> bool:
-        """Returns whether a row that names this export as its last writer names a withdrawn one."""
-        return self.withdrawn is not None and source_file in self.withdrawn
-
     def last_write(self, records: pa.Table) -> dict[str, Any]:
         """Returns the columns that name records as the last writers of their rows."""
         return {

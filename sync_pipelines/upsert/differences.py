@@ -127,7 +127,8 @@ class Differences:
             before = stored.children.get(declared.table, []) if stored else []
             if self._audit is not None and has_gaps({declared.table: before}):
                 # Lines that were renumbered by hand may be taken while others move.
-                before = self._delete_all(declared, row_id, before)
+                self._children(declared, row_id, before, [])
+                before = []
             way = (ways or {}).get(declared.table)
             self._children(declared, row_id, before, row.children.get(declared.table, []), way)
         return row_id
@@ -191,11 +192,6 @@ class Differences:
         for inner in declared.nested:
             before = stored.nested.get(inner.table, []) if stored else []
             self._children(inner, child_id, before, row.get(inner.table, []))
-
-    def _delete_all(self, declared: Children, parent: int, stored: Sequence[StoredChild]) -> list[StoredChild]:
-        for child in stored:
-            self._delete(declared, parent, child)
-        return []
 
     def _delete(self, declared: Children, parent: int, child: StoredChild) -> None:
         self.writes.deletes[declared.table].append((parent, child.id))

@@ -285,7 +285,7 @@ class Folding:
             if stored is None and row.is_placeholder and self._names is not None:
                 continue
             former = None if stored is None else stored.source
-            is_disowned = former is not None and self._load.names_withdrawn(former.source_file)
+            is_disowned = former is not None and former.source_file in (self._load.withdrawn or ())
             source, sources = self._source(family, row, came), self._sources(family, row)
             row_id = differences.take(stored, row, source, family.matches, sources, is_disowned=is_disowned)
             self._taken.add(row_id)

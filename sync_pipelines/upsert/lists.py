@@ -22,7 +22,7 @@ def listed(declared: Children, stored: Sequence[ChildRow], sent: Listed) -> list
     """Returns the list after a record that sets it."""
     match sent.mode or declared.mode:
         case "replace":
-            return [_new(declared, row) for row in sent.rows]
+            return [_patched(declared, {}, row) for row in sent.rows]
         case "remove":
             return [row for row in stored if find(declared, sent.rows, row, sent.match) is None]
         case mode:
@@ -33,17 +33,13 @@ def _merged(declared: Children, rows: list[ChildRow], sent: Listed, *, patches: 
     for element in sent.rows:
         index = find(declared, rows, element, sent.match)
         if index is None:
-            rows.append(_new(declared, element))
+            rows.append(_patched(declared, {}, element))
             index = len(rows) - 1
         elif patches:
             rows[index] = _patched(declared, rows[index], element)
         if declared.primary is not None and element.get("is_primary"):
             rows = [row if i == index else _demoted(declared, row, rows[index]) for i, row in enumerate(rows)]
     return rows
-
-
-def _new(declared: Children, element: Mapping[str, Any]) -> ChildRow:
-    return _patched(declared, {}, element)
 
 
 def _patched(declared: Children, stored: ChildRow, element: Mapping[str, Any]) -> ChildRow:

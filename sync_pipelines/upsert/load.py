@@ -41,7 +41,7 @@ from sync_pipelines.upsert.history import (
     late_keys,
     newer_exports,
 )
-from sync_pipelines.upsert.locks import lock
+from sync_pipelines.upsert.locks import locks_of, take_locks
 from sync_pipelines.upsert.new_rows import MANY, NewRowWriter, chunks_of
 from sync_pipelines.upsert.record_outcomes import Outcomes
 from sync_pipelines.upsert.references import ReferenceIds
@@ -99,7 +99,7 @@ def load(
         if entry.kept is None:
             return Loaded(entry.counts, is_new=False)
         if not is_private:
-            lock(connection, stream, entry.tenant, [KeptRecords(archive, entry.kept)])
+            take_locks(connection, locks_of(stream, entry.tenant, [KeptRecords(archive, entry.kept)]))
         entry = ledger.find(connection, file_id, lock=True)
         assert entry is not None and entry.kept is not None
         if entry.status in ("loaded", "withdrawn"):

@@ -16,13 +16,8 @@ from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.upsert.row_names import streams_within
 
 
-def lock(connection: psycopg.Connection[Any], stream: Stream, tenant: str, kept: Iterable[KeptRecords]) -> None:
-    """Acquires the locks of everything that applying kept records may write."""
-    take_locks(connection, locks_of(stream, tenant, kept))
-
-
 def locks_of(stream: Stream, tenant: str, kept: Iterable[KeptRecords]) -> set[str]:
-    """Returns the names of those locks."""
+    """Returns the names of the locks of everything that applying kept records may write."""
     referred = [target for records in kept for target in records.summary.referred]
     return own_locks(stream, tenant) | referred_locks(stream, referred)
 

@@ -8,7 +8,8 @@ Belongs here: these names in kept records, and finding the records. Does not bel
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,15 +70,20 @@ def names_referred(kept: KeptRecords, reference: Reference, rows: Rows | None = 
     return found
 
 
+def by_owner(names: Iterable[Named]) -> dict[tuple[str, str, bool], list[str]]:
+    """Returns partner, tenant and kind of names -> their texts."""
+    found: dict[tuple[str, str, bool], list[str]] = defaultdict(list)
+    for partner, tenant, is_record_id, text in names:
+        found[partner, tenant, is_record_id].append(text)
+    return found
+
+
 def rows_naming(kept: KeptRecords, reference: Reference, names: set[Named]) -> npt.NDArray[np.bool_]:
     """Returns, by row, whether the record refers to a row by one of these names: by its id, or else by external id."""
     if not _may_name(kept, reference, names):
         return np.zeros(kept.count, bool)
     found = [np.empty(0, bool)]
-    texts = {
-        kind: pa.array({name.text for name in names if name[:3] == kind}, pa.string())
-        for kind in {name[:3] for name in names}
-    }
+    texts = {owner: pa.array(each, pa.string()) for owner, each in by_owner(names).items()}
     for block in kept.blocks(_link_columns(reference)):
         partners, tenants, externals, own = block.columns
         here = np.zeros(len(block), bool)
