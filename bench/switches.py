@@ -14,15 +14,13 @@ import numpy as np
 
 from sync_pipelines.normalize.plain import PlainReader
 from sync_pipelines.stages import normalize_export
-from sync_pipelines.upsert import late_patches, new_rows, references
+from sync_pipelines.upsert import late_patches, load, new_rows, references
 from sync_pipelines.upsert.changed_rows import ChangedRowWriter
 from sync_pipelines.upsert.empty_tables import DeferredIndexes
 from sync_pipelines.upsert.key_index import KeyIndex
 from sync_pipelines.upsert.new_rows import NewRowWriter
 from sync_pipelines.upsert.repeated_keys import RepeatedKeyWriter
-from sync_pipelines.upsert.stale import Stale
 from sync_pipelines.upsert.streaming_load import StreamingLoad
-from sync_pipelines.upsert.unchanged import Unchanged
 
 _EXPORTS: Final = (
     "select id from sync.export_files where partner = %(partner)s and tenant = %(tenant)s and stream = %(stream)s"
@@ -30,7 +28,7 @@ _EXPORTS: Final = (
 )
 
 
-def _none_found(self: Any, mine: Any, *given: Any) -> Any:
+def _none_found(stream: Any, layout: Any, mine: Any, *given: Any) -> Any:
     return np.zeros(mine.kept.count, bool)
 
 
@@ -53,8 +51,8 @@ def _every_export(self: KeyIndex, hashes: Any) -> Any:
 
 
 _PATCHES: Final[Mapping[str, tuple[tuple[Any, str, Any], ...]]] = {
-    "Unchanged": ((Unchanged, "rows", _none_found),),
-    "Stale": ((Stale, "rows", _none_found),),
+    "unchanged_rows": ((load, "unchanged_rows", _none_found),),
+    "stale_rows": ((load, "stale_rows", _none_found),),
     "LatePatchWriter": ((late_patches, "FEW", 1 << 62),),
     "NewRowWriter": ((NewRowWriter, "write", _none_written), (NewRowWriter, "write_first", _nothing)),
     "ChangedRowWriter": ((ChangedRowWriter, "write", _none_written),),
@@ -67,7 +65,14 @@ _PATCHES: Final[Mapping[str, tuple[tuple[Any, str, Any], ...]]] = {
     "PlainReader": ((PlainReader, "is_able", False),),
     "KeyIndex": ((KeyIndex, "knowing", _every_export),),
 }
-FOLDED: Final = ("Unchanged", "Stale", "LatePatchWriter", "NewRowWriter", "ChangedRowWriter", "RepeatedKeyWriter")
+FOLDED: Final = (
+    "unchanged_rows",
+    "stale_rows",
+    "LatePatchWriter",
+    "NewRowWriter",
+    "ChangedRowWriter",
+    "RepeatedKeyWriter",
+)
 """The ways without which every record is folded."""
 SWITCHES: Final = frozenset(_PATCHES)
 """The ways that can be switched off."""

@@ -53,8 +53,8 @@ class Way(NamedTuple):
 
 
 WAYS: Final[Mapping[str, Way]] = {
-    "Unchanged": Way("re-sent", ["upsert/unchanged"]),
-    "Stale": Way("late", ["upsert/stale"]),
+    "unchanged_rows": Way("re-sent", ["upsert/unchanged"]),
+    "stale_rows": Way("late", ["upsert/stale"]),
     "LatePatchWriter": Way("patches", ["upsert/late_patches"]),
     "NewRowWriter": Way("first", ["upsert/new_rows"]),
     "ChangedRowWriter": Way("changed", ["upsert/changed_rows"]),

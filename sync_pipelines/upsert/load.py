@@ -48,9 +48,9 @@ from sync_pipelines.upsert.references import ReferenceIds
 from sync_pipelines.upsert.referred_names import indexed_hashes, names_in
 from sync_pipelines.upsert.row_names import RowNames
 from sync_pipelines.upsert.split_orders import count_split
-from sync_pipelines.upsert.stale import Stale
+from sync_pipelines.upsert.stale import stale_rows
 from sync_pipelines.upsert.stored_rejects import Rejects
-from sync_pipelines.upsert.unchanged import Unchanged
+from sync_pipelines.upsert.unchanged import unchanged_rows
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class _Loading:
 
     def _overruled(self, mine: KnownExport, newer: list[KnownExport], late: Mask) -> Mask:
         """Returns, by row, which late records newer ones supersede. Their references are still created (X7)."""
-        stale = Stale(self._load.stream, self._load.layout).rows(mine, newer, late, self._history.knowing)
+        stale = stale_rows(self._load.stream, self._load.layout, mine, newer, late, self._history.knowing)
         self._outcomes.note(stale, "stale")
         if stale.any() and self._load.stream.references:
             referred = ReferenceIds.searching(self._load)
@@ -201,8 +201,8 @@ class _Loading:
         if self._written is not None:
             self._note_created(self._written)
             return mine.kept.keys.of_rows(~self._written)
-        way = Unchanged(self._load.stream, self._load.layout)
-        unchanged = way.rows(mine, others, folded, alone, decided, self._history.knowing)
+        stream, layout = self._load.stream, self._load.layout
+        unchanged = unchanged_rows(stream, layout, mine, others, folded, alone, decided, self._history.knowing)
         for export in (mine, *others):
             export.kept.let_go()
         self._outcomes.note(unchanged, "unchanged")

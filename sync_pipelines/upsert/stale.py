@@ -41,69 +41,62 @@ from sync_pipelines.upsert.record_columns import (
 _PLAIN: Final = frozenset({*ACCEPTED, "delete"})
 
 
-class Stale:
-    """Finds the late records of one export that change nothing.
+def stale_rows(
+    stream: Stream, layout: Layout, mine: KnownExport, newer: Sequence[KnownExport], late: Mask, knowing: Knowing
+) -> Mask:
+    """Returns, by row, which late records are superseded; of a key with several, all are or none.
 
     Args:
         stream: the declaration.
         layout: layout of its kept records.
+        mine: the export being loaded.
+        newer: loaded exports with records that may be newer, the oldest first.
+        late: by row, which records are late, without keys of which a record was ever rejected by their state.
+        knowing: asks the index.
     """
+    stale = np.zeros(len(late), bool)
+    rows = np.flatnonzero(late & ~_barred(stream, mine, newer))
+    if len(rows) and newer:
+        stale[rows] = _are_repeated(stream, mine, newer[0], rows)
+        rows = rows[~stale[rows]]
+    if len(rows):
+        found = _Late(stream, layout, mine, rows)
+        for other in those_knowing(newer, found.open_keys, knowing, len(rows)):
+            found.hold_against(other)
+            other.kept.let_go()
+        stale[rows[found.overruled]] = True
+    return stale & ~mine.kept.rows_known_by(mine.kept.keys.of_rows(late & ~stale))
 
-    def __init__(self, stream: Stream, layout: Layout) -> None:
-        self._stream = stream
-        self._layout = layout
 
-    def rows(self, mine: KnownExport, newer: Sequence[KnownExport], late: Mask, knowing: Knowing) -> Mask:
-        """Returns, by row, which late records are superseded; of a key with several, all are or none.
+def _barred(stream: Stream, mine: KnownExport, newer: Sequence[KnownExport]) -> Mask:
+    """Returns, by row, which records are passed to the fold: a newer record depends on whether the row exists.
 
-        Args:
-            mine: the export being loaded.
-            newer: loaded exports with records that may be newer, the oldest first.
-            late: by row, which records are late, without keys of which a record was ever rejected by their state.
-            knowing: asks the index.
-        """
-        stale = np.zeros(len(late), bool)
-        rows = np.flatnonzero(late & ~self._barred(mine, newer))
-        if len(rows) and newer:
-            stale[rows] = self._are_repeated(mine, newer[0], rows)
-            rows = rows[~stale[rows]]
-        if len(rows):
-            found = _Late(self._stream, self._layout, mine, rows)
-            for other in those_knowing(newer, found.open_keys, knowing, len(rows)):
-                found.hold_against(other)
-                other.kept.let_go()
-            stale[rows[found.overruled]] = True
-        keys = mine.kept.keys
-        return stale & ~mine.kept.rows_known_by(keys.of_rows(late & ~stale))
+    A late record may create the row, so the result may change.
+    """
+    # The newer record clears the defaults of a row that the late one creates.
+    barred = np.full(mine.kept.count, stream.replaces and bool(stream.defaults))
+    if not stream.operations <= _PLAIN:
+        for other in newer:
+            if not other.kept.operations <= _PLAIN:
+                barred |= mine.kept.rows_known_by(other.knows(mine.kept.keys.distinct))
+    return barred
 
-    def _barred(self, mine: KnownExport, newer: Sequence[KnownExport]) -> Mask:
-        """Returns, by row, which records are passed to the fold: a newer record depends on whether the row exists.
 
-        A late record may create the row, so the result may change.
-        """
-        # The newer record clears the defaults of a row that the late one creates.
-        barred = np.full(mine.kept.count, self._stream.replaces and bool(self._stream.defaults))
-        if not self._stream.operations <= _PLAIN:
-            for other in newer:
-                if not other.kept.operations <= _PLAIN:
-                    barred |= mine.kept.rows_known_by(other.knows(mine.kept.keys.distinct))
-        return barred
+def _are_repeated(stream: Stream, mine: KnownExport, other: KnownExport, rows: Ids) -> Mask:
+    """Returns which records of some rows the next newer export repeats by reference; none of them is read.
 
-    def _are_repeated(self, mine: KnownExport, other: KnownExport, rows: Ids) -> Mask:
-        """Returns which records of some rows the next newer export repeats by reference; none of them is read.
-
-        Such a record sets what the late one sets. Lists must be the same after they are applied a second time.
-        """
-        if undecided(self._stream) or not (mine.is_even and other.is_even):
-            return np.zeros(len(rows), bool)
-        needed = {*self._stream.required_new, *always_of(self._stream)}
-        if self._stream.scope is not None:
-            needed.add(self._stream.scope)
-        hashes = by_row(mine.kept.keys)[0][rows]
-        _, once, theirs = looked_up(other.kept.keys, hashes)
-        repeated: Mask = once & mine.kept.are_shared(rows, other.kept, theirs)
-        repeated[repeated] = mine.kept.are_complete(rows[repeated], needed)
-        return repeated
+    Such a record sets what the late one sets. Lists must be the same after they are applied a second time.
+    """
+    if undecided(stream) or not (mine.is_even and other.is_even):
+        return np.zeros(len(rows), bool)
+    needed = {*stream.required_new, *always_of(stream)}
+    if stream.scope is not None:
+        needed.add(stream.scope)
+    hashes = by_row(mine.kept.keys)[0][rows]
+    _, once, theirs = looked_up(other.kept.keys, hashes)
+    repeated: Mask = once & mine.kept.are_shared(rows, other.kept, theirs)
+    repeated[repeated] = mine.kept.are_complete(rows[repeated], needed)
+    return repeated
 
 
 class _Late:

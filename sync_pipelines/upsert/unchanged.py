@@ -31,58 +31,44 @@ _AT_ONCE: Final = 65_536
 """Keys that are compared at once; memory is a multiple of it."""
 
 
-class Unchanged:
-    """Finds the records of one export that contain nothing new.
+def unchanged_rows(
+    stream: Stream,
+    layout: Layout,
+    mine: KnownExport,
+    others: Sequence[KnownExport],
+    folded: Hashes,
+    alone: Mask,
+    decided: Hashes,
+    knowing: Knowing,
+) -> Mask:
+    """Returns, by row, which records have the same text as the newest loaded record of their key.
 
     Args:
         stream: the declaration.
         layout: layout of its kept records.
+        mine: the export being loaded.
+        others: every loaded export of its tenant's stream.
+        folded: keys that are folded whatever their text (sorted): the export does not have their newest record, or has
+            several.
+        alone: by row, see `alone_rows`.
+        decided: see `decided_keys`.
+        knowing: asks the index.
     """
-
-    def __init__(self, stream: Stream, layout: Layout) -> None:
-        self._stream = stream
-        self._layout = layout
-
-    def rows(
-        self,
-        mine: KnownExport,
-        others: Sequence[KnownExport],
-        folded: Hashes,
-        alone: Mask,
-        decided: Hashes,
-        knowing: Knowing,
-    ) -> Mask:
-        """Returns, by row, which records have the same text as the newest loaded record of their key.
-
-        Args:
-            mine: the export being loaded.
-            others: every loaded export of its tenant's stream.
-            folded: keys that are folded whatever their text (sorted): the export does not have their newest record,
-                or has several.
-            alone: by row, see `alone_rows`.
-            decided: see `decided_keys`.
-            knowing: asks the index.
-        """
-        same = ~mine.kept.rows_known_by(folded)
-        if not self._stream.is_repeatable or mine.kept.texts is None or not others:
-            return np.zeros(len(same), bool)
-        repeated = _repeated_words(mine, others, same[mine.kept.keys.rows], knowing)
-        same[mine.kept.keys.rows[~repeated]] = False
-        same &= alone
-        if same.any():
-            same &= ~mine.kept.rows_known_by(decided)
-        return self._with_steady_lists(mine, same)
-
-    def _with_steady_lists(self, mine: KnownExport, same: Mask) -> Mask:
-        """Returns which of the given records have lists that change nothing the second time."""
-        tables = undecided(self._stream)
-        start = 0
-        for block in mine.kept.blocks(["modes", *tables]) if tables and same.any() else ():
-            rows = start + np.flatnonzero(same[start : start + block.num_rows])
-            records = pa.Table.from_batches([block]).take(pa.array(rows - start))
-            same[rows] = are_steady(self._stream, self._layout, records)
-            start += block.num_rows
-        return same
+    same = ~mine.kept.rows_known_by(folded)
+    if not stream.is_repeatable or mine.kept.texts is None or not others:
+        return np.zeros(len(same), bool)
+    repeated = _repeated_words(mine, others, same[mine.kept.keys.rows], knowing)
+    same[mine.kept.keys.rows[~repeated]] = False
+    same &= alone
+    if same.any():
+        same &= ~mine.kept.rows_known_by(decided)
+    # Lists must change nothing the second time.
+    tables, start = undecided(stream), 0
+    for block in mine.kept.blocks(["modes", *tables]) if tables and same.any() else ():
+        rows = start + np.flatnonzero(same[start : start + block.num_rows])
+        same[rows] = are_steady(stream, layout, pa.Table.from_batches([block]).take(pa.array(rows - start)))
+        start += block.num_rows
+    return same
 
 
 def _repeated_words(mine: KnownExport, others: Sequence[KnownExport], wanted: Mask, knowing: Knowing) -> Mask:

@@ -33,7 +33,7 @@ from sync_pipelines.upsert.history import (
     newer_exports,
     versioned_records,
 )
-from sync_pipelines.upsert.stale import Stale
+from sync_pipelines.upsert.stale import stale_rows as found_rows
 from sync_pipelines_tests.examples import examples
 from sync_pipelines_tests.loading import call, lines
 from sync_pipelines_tests.normalize.keeping_in import Keeping
@@ -101,7 +101,7 @@ def stale_rows(stream: Stream, mine: KnownExport, others: list[KnownExport]) -> 
         return [other for other in others if len(other.knows(hashes))]
 
     late = np.setdiff1d(late_keys(mine, knowing, newer, alone, layout), decided)
-    return Stale(stream, layout).rows(mine, newer, mine.kept.rows_known_by(late) & alone, knowing)
+    return found_rows(stream, layout, mine, newer, mine.kept.rows_known_by(late) & alone, knowing)
 
 
 def declared(name: str) -> Stream:
