@@ -213,6 +213,8 @@ class _State:
         self._folder = folder / load
         self._name = load.replace("-", "_")
         server.create_database(self._name)
+        # It stays empty if there is nothing to load before.
+        (self._folder / "before").mkdir()
         workspace = self._open(self._name, "before")
         entries = sorted(export_stages.discover(workspace).pending, key=lambda entry: entry.version)
         timed, first = LOADS[load].timed, LOADS[load].first
