@@ -156,14 +156,16 @@ class _Loading:
         stale = self._overruled(mine, newer, undecided)
         folding = Folding(self._load, self._history.knowing, self._names.written, self._outcomes.note)
         patched = self._patch_late(mine, others, newer, undecided & ~stale)
-        left = np.setdiff1d(late, mine.kept.keys.of_rows(stale | patched), assume_unique=True)
-        folding.fold_late(mine, left)
+        folding.fold_late(mine, np.setdiff1d(late, mine.kept.keys.of_rows(stale | patched), assume_unique=True))
         several = np.union1d(mine.kept.keys.repeated(), mine.kept.keys.knows(self._names.lent_keys()))
         several = np.setdiff1d(several, late, assume_unique=True)
         self._return_memory()
         left = self._write_plain(mine, others, np.union1d(late, several), alone, decided)
         self._return_memory()
-        folding.fold_newest(mine, np.union1d(self._write_repeated(several, alone), self._revise(left, several)))
+        repeated = self._write_repeated(mine.kept.rows_known_by(several), alone)
+        if left.any():
+            left &= ~self._changed_rows.write(self._kept, left, self._outcomes)
+        folding.fold_newest(mine, mine.kept.keys.of_rows(repeated | left))
         self._return_memory()
         self._names.apply()
         self._leniencies.update(folding.leniencies + self._changed_rows.leniencies)
@@ -196,49 +198,42 @@ class _Loading:
 
     def _write_plain(
         self, mine: KnownExport, others: list[KnownExport], folded: Hashes, alone: Mask, decided: Hashes
-    ) -> Hashes:
-        """Skips records equal to the newest known ones and copies those of new keys. Returns the other keys."""
+    ) -> Mask:
+        """Skips records equal to the newest known ones and copies those of new keys. Returns, by row, which are left.
+
+        Records of keys that are folded take another way.
+        """
+        left = ~mine.kept.rows_known_by(folded)
         if self._written is not None:
             self._note_created(self._written)
-            return mine.kept.keys.of_rows(~self._written)
+            return left & ~self._written
         stream, layout = self._load.stream, self._load.layout
         unchanged = unchanged_rows(stream, layout, mine, others, folded, alone, decided, self._history.knowing)
         for export in (mine, *others):
             export.kept.let_go()
         self._outcomes.note(unchanged, "unchanged")
-        aside = unchanged | mine.kept.rows_known_by(folded)
-        known = folded[:0]
-        if self._load.stream.scope is not None:
+        left &= ~unchanged
+        new = left
+        if stream.scope is not None:
             # A record may refer to a row of another scope (P2): only the fold sees all rows of a key.
-            known = np.setdiff1d(known_of(mine, others, self._history.knowing), folded)
-            rows = mine.kept.rows_known_by(known) & ~aside
-            known = mine.kept.keys.of_rows(rows)
-            aside |= rows
-        if aside.all():
-            return known
-        created = self._new_rows.write(self._kept, aside)
-        self._note_created(created)
-        return np.union1d(known, mine.kept.keys.of_rows(~(aside | created)))
+            new = left & ~mine.kept.rows_known_by(known_of(mine, others, self._history.knowing))
+        if new.any():
+            created = self._new_rows.write(self._kept, ~new)
+            self._note_created(created)
+            left &= ~created
+        return left
 
     def _note_created(self, rows: Mask) -> None:
         self._outcomes.note(rows, "created")
         self._load.effects.created += int(rows.sum())
 
-    def _revise(self, keys: Hashes, several: Hashes) -> Hashes:
-        """Updates the rows of records with some keys, except keys of several records. Returns the others' keys."""
-        chosen = self._kept.rows_known_by(keys) & ~self._kept.rows_known_by(several)
-        if not chosen.any():
-            return keys[:0]
-        return self._kept.keys.of_rows(chosen & ~self._changed_rows.write(self._kept, chosen, self._outcomes))
-
-    def _write_repeated(self, keys: Hashes, alone: Mask) -> Hashes:
-        """Writes the rows of keys with several records. Returns the keys that are left."""
-        rows = self._kept.rows_known_by(keys)
+    def _write_repeated(self, rows: Mask, alone: Mask) -> Mask:
+        """Writes the rows of keys with several records. Returns, by row, which are left."""
         chosen = rows & alone & ~self._kept.rows_known_by(self._names.lent_keys())
         if self._load.stream.scope is not None or chosen.sum() < repeated_keys.FEW:
-            return keys
+            return rows
         way = repeated_keys.RepeatedKeyWriter(self._load, self._new_rows, self._changed_rows)
-        return self._kept.keys.of_rows(rows & ~way.write(self._kept, chosen, self._outcomes))
+        return rows & ~way.write(self._kept, chosen, self._outcomes)
 
     @cached_property
     def _new_rows(self) -> NewRowWriter:
