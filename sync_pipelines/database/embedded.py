@@ -208,15 +208,30 @@ class EmbeddedServer:
         (self.data / f"{_SOCKET}.lock").unlink(missing_ok=True)
 
     def _socket_folder(self) -> Path:
-        """Returns the cluster's folder; if its path is too long, a new private folder with a random name."""
+        """Returns the cluster's folder; if its path is too long, a new private folder with a random name.
+
+        A server that is started again gets the same name again, because processes keep its address.
+        """
         if len(os.fsencode(self.data / _SOCKET)) <= _LONGEST_SOCKET:
             return self.data
         base = Path("/tmp") if server_user(self.data) else Path(tempfile.gettempdir())
         if len(os.fsencode(base / f"{_SOCKETS}12345678" / _SOCKET)) > _LONGEST_SOCKET:
             base = Path("/tmp")
-        folder = Path(tempfile.mkdtemp(prefix=_SOCKETS, dir=base))
+        folder = self._named_folder(base)
         found = self.data.stat()
         os.chown(folder, found.st_uid, found.st_gid)
+        return folder
+
+    def _named_folder(self, base: Path) -> Path:
+        """Makes a folder with the name of an earlier server's, or a new name if anybody has taken that one."""
+        noted = self.home / "postgres.sockets"
+        with suppress(OSError, ValueError):
+            name = noted.read_text()
+            if name.startswith(_SOCKETS) and "/" not in name:
+                (folder := base / name).mkdir(mode=0o700)
+                return folder
+        folder = Path(tempfile.mkdtemp(prefix=_SOCKETS, dir=base))
+        write_private(noted, folder.name)
         return folder
 
     def _explain(self, may_retry: bool, output: str) -> None:

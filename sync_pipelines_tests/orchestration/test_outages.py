@@ -138,9 +138,9 @@ def test_a_server_that_ends_in_the_midst_of_a_file_does_not_fail_the_file(
     assert (found.status, found.error) == ("pending", None)
 
 
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
-    server = EmbeddedServer(tmp_path / "own")
+@pytest.fixture(params=["own", "own" * 30], ids=["short path", "long path"])
+def own_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmbeddedServer]:
+    server = EmbeddedServer(tmp_path / request.param)
     server.home.mkdir()
     server.start()
     yield server
