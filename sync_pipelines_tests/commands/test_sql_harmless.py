@@ -7,11 +7,13 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from sync_pipelines.database.embedded import leave_server, use_server
 from sync_pipelines.database.postgres import Database
 
 
@@ -53,8 +55,12 @@ HOSTILE = [
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("asked") / "home"
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A state folder with a server that does not stop with each command."""
+    home = tmp_path_factory.mktemp("asked") / "home"
+    use_server(home)
+    yield home
+    leave_server(home)
 
 
 @pytest.mark.parametrize(("query", "says"), HOSTILE)
