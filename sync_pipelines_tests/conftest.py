@@ -22,12 +22,17 @@ from sync_pipelines_tests.loading import Site
 
 load_profile()
 
-_LONGEST = ("test_browser", "test_browser_door", "test_browser_hostile", "test_up")
-"""Modules with tests of more than half a minute, which start first: at the end, one process would wait for them."""
+_LONGEST = (
+    "test_up", "test_browser", "test_browser_door", "test_browser_hostile", "test_outages", "test_personal_data",
+    "test_sample_synced", "test_verify_tables", "test_bucket", "test_online_retail", "test_remote_landings",
+    "test_given_database", "test_limits", "test_preview", "test_private_files", "test_kill", "test_compaction",
+)  # fmt: skip
+"""Modules with tests of many seconds, which start first: at the end, one process would wait for them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.stem not in _LONGEST)
+    places = {name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
