@@ -47,6 +47,14 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _not_durable() -> Iterator[None]:
+    """Files of tests need not outlive the machine, as the rows of the server need not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _usual_umask() -> Iterator[None]:
     """The program sets its process's umask; the folders that a test makes are those of a user who has not."""
