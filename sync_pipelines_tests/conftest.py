@@ -30,6 +30,12 @@ _LONGEST = (
 """Modules with tests of many seconds, which start first: at the end, one process would wait for them."""
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Half as many again as processors: tests of services and of the UI wait for a good part of their time."""
+    return (os.cpu_count() or 1) * 3 // 2 or 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sync_pipelines.database.postgres import Database
@@ -127,9 +127,10 @@ def follow(connection: psycopg.Connection[Any], steps: list[tuple[str, int, set[
 
 
 def test_it_knows_what_a_mapping_knows(connection: psycopg.Connection[Any]) -> None:
-    merged = list[int]()
+    merged, many = list[int](), [("add", number, {7, number}) for number in range(1, 9)]
 
     @given(STEPS)
+    @example(many)
     def holds(steps: list[tuple[str, int, set[int]]]) -> None:
         # Begins the transaction of a load; the blocks within are savepoints.
         connection.execute("select")
