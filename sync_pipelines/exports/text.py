@@ -182,7 +182,11 @@ def _decoded(codec: _Codec, errors: list[ExportError]) -> Iterator[str]:
             errors.append(_bad_encoding(error, codec, offset - len(state[0])))
             decoder = codecs.getincrementaldecoder(codec.name)(_MARKING)
             decoder.setstate(state)
-            text = decoder.decode(data, final=not data)
+            try:
+                text = decoder.decode(data, final=not data)
+            except UnicodeError:
+                # Invalid as a whole, such as UTF-16 that does not say which of its bytes comes first.
+                raise errors[-1] from None
         offset += len(data)
         if is_utf8 is not None:
             is_utf8.add(data)
@@ -337,6 +341,8 @@ def _bad_encoding(error: UnicodeError, codec: _Codec, offset: int) -> ExportErro
             hint = f"it looks like {what}: rename the file to {suffix}"
             raise ExportError("bad_encoding", f"the bytes are not {codec.name}{byte}", hint, position)
     hint = "set `encoding` for this stream"
+    if codec.name == "utf-16" and not isinstance(error, UnicodeDecodeError):
+        hint = "it has no byte order mark: set `encoding: utf-16-le` or `utf-16-be` for this stream"
     if codec.name == "utf-8":
         hint = "it may be latin-1 or cp1252: set `encoding` for this stream, or export as UTF-8"
     return ExportError("bad_encoding", f"the bytes are not {codec.name}{byte}", hint, position)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sync_pipelines.errors import ExportError
+from sync_pipelines.errors import ExportError, Position
 from sync_pipelines_tests.exports.conftest import Read
 from sync_pipelines_tests.normalize.keeping_in import Keeping
 
@@ -71,3 +71,11 @@ def test_a_bad_line_among_plain_ones_is_one_reject(tmp_path: Path) -> None:
     assert ([r["code"] for r in first.rejects()], first.count) == (["bad_encoding"], 202)
     again = keeping.keep_bytes(LINES + lines, [first])
     assert ([(r["code"], r["position"]) for r in again.rejects()], again.count) == ([("bad_encoding", "2")], 202)
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.ndjson", "x.json"])
+def test_utf_16_without_a_byte_order_mark_fails_the_file(read: Read, name: str) -> None:
+    data = '[{"OrderId":"A"}]'.encode("utf-16-le")
+    with pytest.raises(ExportError, match="byte order mark: set `encoding: utf-16-le`") as failed:
+        read(name, data, encoding="utf-16")
+    assert failed.value.position == Position("byte", 0)
