@@ -20,7 +20,6 @@ from sync_pipelines.normalize.keys import hashes_of_bytes
 from sync_pipelines.upsert.column_changes import mask_of
 from sync_pipelines.upsert.key_pages import Hashes
 
-_NONE: Final = pa.array([], pa.string())
 _BY_ID: Final = b"\x00\x00i"
 _BY_EXTERNAL_ID: Final = b"\x00\x00e"
 """Precedes a name when it is hashed. No key can be equal, since a NUL in a key is rejected."""
@@ -67,14 +66,14 @@ def names_in(kept: KeptRecords, stream: Stream, *, is_whole: bool = True) -> Ref
         is_whole: whether to include records in other exports' objects. They add nothing if no record of the tenant
             ever named a row by both names.
     """
-    ids, externals, has_pairs = [_NONE], [_NONE], False
+    ids, externals, has_pairs = list[pa.Array](), list[pa.Array](), False
     for own, external in _links(kept, stream, is_whole=is_whole):
         ids.append(own.unique().drop_null())
         if own.null_count:
             externals.append(external.filter(own.is_null()).unique().drop_null())
         has_pairs = has_pairs or bool(pc.any(pc.and_(own.is_valid(), external.is_valid())).as_py())
     hashes = [
-        hashes_of_bytes(mark + text.encode() for text in pa.chunked_array(texts).unique().to_pylist())
+        hashes_of_bytes(mark + text.encode() for text in pa.chunked_array(texts, pa.string()).unique().to_pylist())
         for mark, texts in ((_BY_ID, ids), (_BY_EXTERNAL_ID, externals))
     ]
     return ReferredNames(np.sort(np.concatenate(hashes)), _pairs_in(kept, stream) if has_pairs else {})
