@@ -92,7 +92,7 @@ class _Replay:
         self._history = History(context.connection, context.stream, entry.tenant, archive, without=entry.id)
         self._referred = names_in(kept, context.stream)
         self._history.add(entry.id, indexed_hashes(kept, self._referred))
-        self._former = KnownExport(entry, KeptRecords(archive, entry.kept or "-"))
+        self._former = KnownExport.of(entry, archive)
         self._mine = KnownExport(entry, kept)
 
     def run(self) -> Replayed:

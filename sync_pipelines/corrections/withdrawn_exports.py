@@ -105,7 +105,7 @@ class _Withdrawal:
         self._run_id = run_id
         self._exports: dict[tuple[str, str, str], list[KnownExport]] = defaultdict(list)
         for entry in entries:
-            self._exports[entry.partner, entry.stream, entry.tenant].append(_known(entry, archive))
+            self._exports[entry.partner, entry.stream, entry.tenant].append(KnownExport.of(entry, archive))
         self._paths = frozenset(entry.path for entry in entries)
         self._done = Withdrawn()
 
@@ -164,7 +164,7 @@ class Redoing:
 
     def __init__(self, connection: psycopg.Connection[Any], entries: Sequence[LedgerFile], archive: Path) -> None:
         self._connection = connection
-        self._exports = [_known(entry, archive) for entry in entries]
+        self._exports = [KnownExport.of(entry, archive) for entry in entries]
         self._deletes = BlockedDeletes(connection, archive, self._exports)
 
     def decide_again(self, run_id: str | None) -> set[int]:
@@ -183,10 +183,6 @@ def _names(exports: Iterable[KnownExport]) -> Mapping[str, set[Named]]:
         for reference in stream.references:
             found[reference.table] |= names_referred(export.kept, reference)
     return {table: names for table, names in found.items() if names}
-
-
-def _known(entry: LedgerFile, archive: Path) -> KnownExport:
-    return KnownExport(entry, KeptRecords(archive, entry.kept or "-"))
 
 
 def _stream(entry: LedgerFile) -> Stream:

@@ -28,7 +28,7 @@ from sync_pipelines.database import erasures, ledger
 from sync_pipelines.database.ledger import LedgerFile
 from sync_pipelines.database.ledger_copies import COPIED, keep_copy
 from sync_pipelines.errors import ArchiveIncomplete, SyncError
-from sync_pipelines.kept.kept_records import KeptRecords, remove_unnamed
+from sync_pipelines.kept.kept_records import remove_unnamed
 from sync_pipelines.kept.locations import to_location
 from sync_pipelines.normalize.change import Fault, Reject
 from sync_pipelines.normalize.erasure import Eraser, scopes_of
@@ -282,7 +282,7 @@ def _switch(
     if any((entry.kept, entry.status) != (now[n].kept, now[n].status) for n, entry in entries.items()):
         raise _busy()
     exports = [
-        KnownExport(entry, KeptRecords(archive, entry.kept or "-"))
+        KnownExport.of(entry, archive)
         for entry in entries.values()
         if entry.id in set(loaded) and rewritten[entry.id].erased
     ]

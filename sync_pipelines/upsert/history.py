@@ -60,6 +60,11 @@ class KnownExport:
     entry: LedgerFile
     kept: KeptRecords
 
+    @classmethod
+    def of(cls, entry: LedgerFile, archive: Path) -> KnownExport:
+        """Returns the export of a ledger entry; `archive` is the archive's folder."""
+        return cls(entry, KeptRecords(archive, entry.kept or "-"))
+
     @cached_property
     def window(self) -> tuple[datetime, datetime]:
         """The first and last time of its records; its own time if it has none."""
@@ -175,7 +180,7 @@ class History:
         for entry in ledger.of_ids(self._connection, missing) if missing else ():
             # The index keeps the keys of a withdrawn export; after a replay an export may have no records left.
             if entry.status == "loaded" and entry.effective_to is not None:
-                self._known[entry.id] = KnownExport(entry, KeptRecords(self._archive, entry.kept or "-"))
+                self._known[entry.id] = KnownExport.of(entry, self._archive)
         found = [self._known[number] for number in ids if number in self._known]
         return sorted(found, key=lambda known: known.entry.version)
 

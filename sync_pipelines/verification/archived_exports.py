@@ -15,7 +15,6 @@ import psycopg
 
 from sync_pipelines.contracts.streams import Stream
 from sync_pipelines.database import ledger
-from sync_pipelines.kept.kept_records import KeptRecords
 from sync_pipelines.normalize.keys import are_among, distinct
 from sync_pipelines.upsert.history import Hashes, KnownExport
 from sync_pipelines.upsert.locks import own_locks, referred_locks
@@ -70,7 +69,7 @@ class ArchivedExports:
         loaded = dict(connection.execute(_LOADED, values).fetchall())
         self._known = {i: known for i, known in self._known.items() if loaded.get(i) == known.entry.kept}
         for entry in ledger.of_ids(connection, loaded.keys() - self._known.keys()):
-            self._known[entry.id] = KnownExport(entry, KeptRecords(self._archive, entry.kept or "-"))
+            self._known[entry.id] = KnownExport.of(entry, self._archive)
 
     @property
     def all(self) -> list[KnownExport]:
